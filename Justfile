@@ -1,0 +1,54 @@
+# Every recipe is one line: `scripts/env` makes the environment when it is missing, then runs the command.
+# On a machine without `just`: ./scripts/just RECIPE
+
+set positional-arguments := true
+
+# List the recipes
+[no-exit-message]
+default:
+    @just --justfile '{{ justfile() }}' --list --unsorted
+
+# The main job: evolve the animator's system prompt with the models of models.toml
+[no-exit-message]
+optimize *args:
+    @scripts/env localgif optimize "$@"
+
+# Serve the embedded models over the Ollama API on loopback until Ctrl-C
+[no-exit-message]
+serve *args:
+    @scripts/env localgif serve "$@"
+
+# List, fetch or check the weights: `just models list | pull NAME | check`
+[no-exit-message]
+models *args:
+    @scripts/env localgif models "$@"
+
+# Measure and score a GIF that anyone made: `just score FILE.gif --scorer article --json`
+[no-exit-message]
+score *args:
+    @scripts/env localgif score "$@"
+
+# List the runs, newest first
+[no-exit-message]
+runs *args:
+    @scripts/env localgif runs "$@"
+
+# Show a run's table and its evolved prompt (the newest without a name)
+[no-exit-message]
+show *args:
+    @scripts/env localgif show "$@"
+
+# Everything a commit must pass: ruff, mypy, pytest (arguments go to pytest)
+[no-exit-message]
+test *args:
+    @scripts/env scripts/test "$@"
+
+# Reformat, and fix what ruff can fix
+[no-exit-message]
+fix:
+    @scripts/env sh -c 'ruff check --fix && ruff format'
+
+# Resolve pyproject.toml anew into requirements.lock (needs uv)
+[no-exit-message]
+lock:
+    @scripts/lock

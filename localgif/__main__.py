@@ -1,0 +1,6 @@
+"""`python -m localgif`: the same as the `localgif` command."""
+
+from localgif.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,137 @@
+"""The program in a model's reply, whatever the model put around it.
+
+Small models forget the closing fence, talk before and after, repeat themselves, answer without any fence, or show a
+`pip install` block first. Text is never executed here, only parsed.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import textwrap
+from typing import NamedTuple
+
+FUNCTION = "make_gif"
+
+_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.#-]*)[^\n]*$")
+_CODE_START = re.compile(r"^(import |from \w[\w.]* import |def |class |@|async def )")
+_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block of a reply."""
+
+    language: str
+    text: str
+    closed: bool
+
+
+def blocks(reply: str) -> list[Block]:
+    """The fenced blocks of a reply in order; a fence that is never closed runs to the end."""
+    found: list[Block] = []
+    fence, language = "", ""
+    lines: list[str] = []
+    for line in reply.splitlines():
+        match = _FENCE.match(line)
+        if not fence:
+            if match:
+                fence, language, lines = match[1], match[2].lower(), []
+        elif match and match[1][0] == fence[0] and len(match[1]) >= len(fence) and not match[2]:
+            found.append(Block(language, "\n".join(lines), closed=True))
+            fence = ""
+        else:
+            lines.append(line)
+    if fence:
+        found.append(Block(language, "\n".join(lines), closed=False))
+    return found
+
+
+def complete(reply: str) -> bool:
+    """Whether the reply already holds a closed block with the whole function: nothing after it is of interest."""
+    return any(block.closed and _defines(_clean(block.text)) for block in blocks(_spoken(reply)))
+
+
+def extract(reply: str) -> str | None:
+    """The program of a reply, or None when it holds nothing that looks like one.
+
+    In order: the first block that parses and defines make_gif (with the imports and helpers of the blocks before it);
+    the same after cutting an unfinished end; any other Python block that parses; unfenced code; and last a block that
+    does not parse, so that its syntax error can be reported back to the model.
+    """
+    reply = _spoken(reply)
+    fenced = [b for b in blocks(reply) if b.language in ("", "python", "py", "python3", "gif") and b.text.strip()]
+    texts = [_clean(block.text) for block in fenced]
+    for position, text in enumerate(texts):
+        if _defines(text):
+            return _with_helpers(texts[:position], text)
+    for text in texts:
+        shortened = _longest_prefix(text)
+        if shortened is not None and _defines(shortened):
+            return shortened
+    if not fenced:
+        return _unfenced(reply)
+    parsing = [text for text in texts if _parse(text) is not None and _has_function(text)]
+    return parsing[0] if parsing else max(texts, key=len)
+
+
+def _spoken(reply: str) -> str:
+    """The reply without a model's thinking; a lone closing tag means that the template opened it."""
+    head, tag, tail = reply.rpartition("</think>")
+    if tag and "<think>" not in head:
+        return tail
+    return _THINKING.sub("", reply)
+
+
+def _clean(text: str) -> str:
+    return textwrap.dedent(text.replace("\t", "    ")).strip("\n") + "\n"
+
+
+def _parse(text: str) -> ast.Module | None:
+    try:
+        return ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _defines(text: str) -> bool:
+    tree = _parse(text)
+    return tree is not None and any(isinstance(n, ast.FunctionDef) and n.name == FUNCTION for n in tree.body)
+
+
+def _has_function(text: str) -> bool:
+    tree = _parse(text)
+    return tree is not None and any(isinstance(n, ast.FunctionDef) for n in tree.body)
+
+
+def _with_helpers(before: list[str], text: str) -> str:
+    """Prepend earlier blocks that only import, define or assign: models split a program over several blocks."""
+    harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
+    parts = []
+    for earlier in before:
+        tree = _parse(earlier)
+        if tree is not None and tree.body and all(isinstance(node, harmless) for node in tree.body):
+            parts.append(earlier)
+    return "\n".join([*parts, text])
+
+
+def _longest_prefix(text: str) -> str | None:
+    """The text without its last lines, as few as make it parse."""
+    lines = text.splitlines()
+    for end in range(len(lines), 0, -1):
+        candidate = "\n".join(lines[:end]) + "\n"
+        if _parse(candidate) is not None:
+            return candidate
+    return None
+
+
+def _unfenced(reply: str) -> str | None:
+    """Code without fences: from the first line that starts a program to the last that still parses."""
+    lines = reply.splitlines()
+    for start, line in enumerate(lines):
+        if _CODE_START.match(line):
+            rest = _clean("\n".join(lines[start:]))
+            shortened = _longest_prefix(rest)
+            if shortened is not None and _has_function(shortened):
+                return shortened
+            return rest if "def " in rest else None
+    return None

@@ -1,0 +1,349 @@
+"""The command line: flags -> Settings -> one call; errors -> message and exit code. No logic lives here.
+
+`--json` prints one JSON object on stdout and nothing else; progress and messages go to stderr.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from localgif.config import ModelsFile
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    name="localgif",
+    help="Evolve the system prompt that makes a small local model draw a GIF: offline, on this machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(models_app, name="models")
+
+ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
+RunsOption = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", metavar="DIR")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+DEFAULT_MODELS = Path("models.toml")
+DEFAULT_RUNS = Path("runs")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors that users can meet into a message and an exit code; a bug keeps its traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except LocalGifError as error:
+            _complain(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            # `localgif show | head`: the reader has what it wanted.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    return wrapped
+
+
+def _complain(error: LocalGifError) -> None:
+    from localgif.sandbox.text import printable
+
+    print(f"error: {printable(error.message)}", file=sys.stderr)
+    for line in printable(error.remedy).splitlines():
+        print(f"  {line}", file=sys.stderr)
+
+
+def _console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    # Without a terminal rich assumes 80 columns and would cut the table.
+    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
+
+
+def _load_models(path: Path) -> ModelsFile:
+    from localgif.config import load_models_file
+
+    return load_models_file(path)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
+
+
+@app.command()
+@command
+def optimize(
+    task: Annotated[str, typer.Option(help="What is to be drawn.")] = "bouncing-ball",
+    mode: Annotated[str, typer.Option(help="Mode of optimize_anything: single.")] = "single",
+    animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
+    reflector: Annotated[str | None, typer.Option(help="Model of models.toml that rewrites the prompt.")] = None,
+    reflection: Annotated[str, typer.Option(help="How to reflect: plain.")] = "plain",
+    scorer: Annotated[str, typer.Option(help="The score to optimise: article.")] = "article",
+    metric_calls: Annotated[int, typer.Option(help="Budget: evaluations of a candidate.")] = 12,
+    samples: Annotated[int, typer.Option(help="Samples per metric call.")] = 2,
+    fresh: Annotated[int, typer.Option(help="New samples of seed and best prompt at the end.")] = 4,
+    seed: Annotated[int, typer.Option(help="Seed of the search and of the models.")] = 0,
+    minutes: Annotated[float | None, typer.Option(help="Start no new proposal after so many minutes.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run (default: date, time, task).")] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+    models: ModelsOption = DEFAULT_MODELS,
+    as_json: JsonOption = False,
+) -> None:
+    """Evolve the animator's system prompt (the main job)."""
+    from localgif.config import make_settings
+    from localgif.display import make_progress, result_table
+    from localgif.search.run import optimize as run
+
+    chosen = make_settings(
+        _load_models(models),
+        animator=animator,
+        reflector=reflector,
+        task=task,
+        mode=mode,
+        reflection=reflection,
+        scorer=scorer,
+        metric_calls=metric_calls,
+        samples=samples,
+        fresh=fresh,
+        seed=seed,
+        minutes=minutes,
+    )
+    _check_name(name)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with make_progress(_console(stderr=True)) as progress:
+        result = run(chosen, runs_dir, name, progress)
+    _write_report(Path(result["folder"]))
+    if as_json:
+        _print_json(result)
+    else:
+        result_table(_console(), result)
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and (not name or name.startswith((".", "-")) or "/" in name or "\0" in name or len(name) > 120):
+        raise ConfigError(f"--name {name!r} cannot be the name of a folder", "use letters, digits, - and _")
+
+
+def _write_report(folder: Path) -> Path:
+    from localgif.report.html import render
+    from localgif.runs.store import load_run, replace_file
+
+    path = folder / "report.html"
+    replace_file(path, render(load_run(folder)).encode("utf-8", "replace"))
+    return path
+
+
+@app.command()
+@command
+def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
+    """List the runs, newest first."""
+    from localgif.display import runs_table
+    from localgif.errors import RunCorrupt
+    from localgif.runs.store import list_runs, load_record, status_of
+
+    rows: list[tuple[str, ...]] = []
+    objects: list[dict[str, Any]] = []
+    for folder in list_runs(runs_dir):
+        try:
+            record = load_record(folder)
+        except RunCorrupt as error:
+            rows.append((folder.name, "unreadable", "", "", "", str(error)))
+            objects.append({"run": folder.name, "status": "unreadable", "error": str(error)})
+            continue
+        status, result = status_of(folder, record), record.result or {}
+        objects.append({"run": record.name, "status": status, "started": record.started, "result": record.result})
+        scores = [f"{result[key]['mean']:.3f}" if result else "" for key in ("seed", "best")]
+        word = result["verdict"]["word"] if result else record.error or ""
+        rows.append((record.name, status, str(record.settings.get("task", "")), *scores, word))
+    if as_json:
+        _print_json(objects)
+    elif rows:
+        runs_table(_console(), rows)
+    else:
+        print(f"no runs under {runs_dir}")
+
+
+@app.command()
+@command
+def show(
+    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the newest without it.")] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a run's table, verdict and evolved prompt."""
+    from localgif.display import result_table
+    from localgif.runs.store import find_run, load_record, status_of
+
+    folder = find_run(runs_dir, run)
+    record = load_record(folder)
+    if as_json:
+        _print_json(record.model_dump(mode="json"))
+    elif record.result is not None:
+        result_table(_console(), record.result)
+    else:
+        print(f"run {record.name}: {status_of(folder, record)}{f', {record.error}' if record.error else ''}")
+        print(f"what was measured is in {folder}")
+
+
+@app.command()
+@command
+def report(
+    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the newest without it.")] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Write a run's report.html again."""
+    from localgif.runs.store import find_run
+
+    print(_write_report(find_run(runs_dir, run)))
+
+
+@app.command()
+@command
+def score(
+    file: Annotated[Path, typer.Argument(help="A GIF that anyone made.", metavar="FILE.gif")],
+    scorer: Annotated[str, typer.Option(help="The rule: article.")] = "article",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure and score a GIF, in the sandbox."""
+    from localgif.config import nearest
+    from localgif.gif import measure
+    from localgif.gif.score import SCORERS
+    from localgif.sandbox.policy import DEFAULT_LIMITS
+    from localgif.sandbox.runner import measure_gif
+
+    if scorer not in SCORERS:
+        raise ConfigError(f'there is no scorer "{scorer}"', nearest(scorer, SCORERS))
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(DEFAULT_LIMITS.file_size + 1)
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file") from None
+    if len(data) > DEFAULT_LIMITS.file_size:
+        raise ConfigError(
+            f"{file} is larger than {DEFAULT_LIMITS.file_size // 2**20} MiB", "localgif measures small GIFs"
+        )
+    measured = measure_gif(data, measure.__name__)
+    if isinstance(measured, str):
+        raise ConfigError(f"{file} cannot be measured: {measured}", "is it a whole, small GIF?")
+    given = SCORERS[scorer](measured)
+    if as_json:
+        _print_json(
+            {
+                "file": str(file),
+                "score": given.model_dump(mode="json"),
+                "measurements": measured.model_dump(mode="json"),
+            }
+        )
+        return
+    print(f"{given.total:.3f}  {file}  ({given.scorer})")
+    for part in given.parts:
+        print(f"  {part.value:5.3f} x {part.weight:.2f}  {part.name:<8} {part.explanation}")
+
+
+@app.command()
+@command
+def serve(
+    model: Annotated[
+        list[str] | None, typer.Option(help="Embedded model of models.toml; may be repeated (default: the roles').")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 11435,
+    models: ModelsOption = DEFAULT_MODELS,
+) -> None:
+    """Serve embedded models over the Ollama API on loopback until Ctrl-C."""
+    from localgif.display import make_progress
+    from localgif.endpoint.serve import serve as run
+    from localgif.search.roles import fetch_weights, serve_config
+
+    file = _load_models(models)
+    wanted = (
+        [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
+    )
+    embedded = [m for m in wanted if m.endpoint.kind == "embedded"]
+    if not embedded:
+        raise ConfigError(
+            f"no embedded model to serve: {', '.join(m.alias for m in wanted)} run on another endpoint",
+            "name one: --model ALIAS, an alias whose endpoint has kind embedded",
+        )
+    with make_progress(_console(stderr=True)) as progress:
+        weights = [(m, fetch_weights(m, progress)) for m in embedded]
+    run(serve_config(tuple(weights), port), managed=False)
+
+
+@models_app.command("list")
+@command
+def models_list(models: ModelsOption = DEFAULT_MODELS) -> None:
+    """The models of models.toml, and the weights that localgif knows or finds on this machine."""
+    from localgif.display import weights_word
+    from localgif.models.fetch import known_here
+    from localgif.search.roles import places
+
+    file = _load_models(models)
+    roles = {role: file.role(role).alias for role in ("animator", "reflector")}
+    print(f"{file.path}:")
+    for alias in file.aliases:
+        settings = file.role("animator", alias)
+        marks = ", ".join(role for role, chosen in roles.items() if chosen == alias)
+        print(f"  {alias:<24} {settings.model:<24} on {settings.endpoint.name}" + (f"   <- {marks}" if marks else ""))
+    print("weights for the embedded endpoint:")
+    for known in known_here(places()):
+        print(f"  {known.name:<24} {weights_word(known)}")
+
+
+@models_app.command("pull")
+@command
+def models_pull(
+    name: Annotated[str, typer.Argument(help="A name of models.toml or of the catalogue, e.g. qwen2.5-coder:1.5b.")],
+    models: ModelsOption = DEFAULT_MODELS,
+) -> None:
+    """Find or download the weights of a model and verify them."""
+    from localgif.display import make_progress
+    from localgif.models.fetch import pull
+    from localgif.search.roles import fetch_weights, places
+
+    file = _load_models(models)
+    with make_progress(_console(stderr=True)) as progress:
+        if name in file.aliases:
+            weights = fetch_weights(file.role("animator", name), progress)
+        else:
+            weights = pull(name, places(), None, progress.download)
+    about = f"{weights.size / 1e6:,.0f} MB, sha256 {weights.digest}, from: {weights.source}"
+    for note in weights.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{weights.name}: {weights.path} ({about})")
+
+
+@models_app.command("check")
+@command
+def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
+    """Check models.toml, and that the roles' models are there: weights verified, servers answering."""
+    from localgif.search.roles import check_role
+
+    file = _load_models(models)
+    for role in ("animator", "reflector"):
+        print(check_role(file.role(role)))
+
+
+def main() -> None:
+    """Entry point of the `localgif` command."""
+    app()

@@ -1,0 +1,309 @@
+"""models.toml + environment + flags -> frozen Settings. The only reader of TOML settings and of os.environ."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from localgif.errors import ConfigError
+from localgif.records import Limits, Record
+
+MODELS_FILE = Path("models.toml")
+
+Role = Literal["animator", "reflector"]
+
+#: Used where models.toml sets none: the article's 0.2 makes the score reflect the prompt, not the dice; a reflector
+#: that always gives the same answer to the same prompt proposes nothing new.
+ROLE_TEMPERATURE: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class _Roles(_Table):
+    animator: str
+    reflector: str
+
+
+class _Endpoint(_Table):
+    kind: Literal["embedded", "ollama"]
+    url: str | None = None
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http_url(cls, url: str | None) -> str | None:
+        # ollama-python silently falls back to its own default for a value that it cannot parse.
+        if url is None:
+            return None
+        parts = urlsplit(url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("must be a URL such as http://127.0.0.1:11434")
+        if parts.path.rstrip("/"):
+            raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
+        return url.rstrip("/")
+
+
+class _Model(_Table):
+    endpoint: str
+    model: str = Field(min_length=1)
+    num_ctx: int = Field(8192, ge=512, le=1_048_576)
+    num_predict: int = Field(1024, ge=16, le=65_536)
+    temperature: float | None = Field(None, ge=0, le=2)
+    path: str | None = None
+    litellm: str | None = None
+
+    @field_validator("litellm")
+    @classmethod
+    def _ollama_string(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("ollama/", "ollama_chat/")):
+            raise ValueError('must begin with "ollama/" or "ollama_chat/"')
+        return value
+
+
+class _File(_Table):
+    roles: _Roles
+    endpoints: dict[str, _Endpoint]
+    models: dict[str, _Model]
+
+
+class EndpointSettings(Record):
+    """Where a model runs."""
+
+    name: str
+    kind: Literal["embedded", "ollama"]
+    url: str | None
+    """None for the embedded endpoint, which picks a free port at start."""
+
+
+class ModelSettings(Record):
+    """One role's model with everything a request needs."""
+
+    role: Role
+    alias: str
+    endpoint: EndpointSettings
+    model: str
+    num_ctx: int
+    num_predict: int
+    temperature: float
+    path: str | None
+    litellm: str
+    """The LiteLLM model string, e.g. "ollama/qwen2.5-coder:1.5b"."""
+
+
+class Settings(Record):
+    """Everything that decides a run. Stored whole in run.json."""
+
+    animator: ModelSettings
+    reflector: ModelSettings
+    task: str = "bouncing-ball"
+    mode: Literal["single"] = "single"
+    reflection: Literal["plain"] = "plain"
+    scorer: Literal["article"] = "article"
+    metric_calls: int = Field(12, ge=1, le=10_000)
+    samples: int = Field(2, ge=1, le=64)
+    fresh: int = Field(4, ge=1, le=64)
+    seed: int = Field(0, ge=0, le=2**31 - 1)
+    minutes: float | None = Field(None, gt=0)
+    limits: Limits = Limits()
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: the nearest known one, or all of them when none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f'did you mean "{close[0]}"? (known: {", ".join(names)})'
+    return f"known: {', '.join(names)}" if names else "none is known"
+
+
+class ModelsFile:
+    """A checked models.toml."""
+
+    def __init__(self, path: Path, data: _File) -> None:
+        self.path = path
+        self._data = data
+
+    @property
+    def aliases(self) -> tuple[str, ...]:
+        """Names under [models], in the file's order."""
+        return tuple(self._data.models)
+
+    def role(self, role: Role, alias: str | None = None) -> ModelSettings:
+        """The settings of a role, optionally with another model than [roles] names.
+
+        Raises:
+            ConfigError: the alias, or the endpoint that it names, is not in the file.
+        """
+        chosen = alias or getattr(self._data.roles, role)
+        place = f"--{role}" if alias else f"{self.path}: roles.{role}"
+        if chosen not in self._data.models:
+            raise ConfigError(
+                f'{place} names the model "{chosen}", which {self.path} does not have',
+                f"{nearest(chosen, self._data.models)}; or add a table [models.{_quoted(chosen)}]",
+            )
+        return self._settings(role, chosen)
+
+    def _endpoint(self, alias: str, model: _Model) -> _Endpoint:
+        if model.endpoint not in self._data.endpoints:
+            raise ConfigError(
+                f'{self.path}: models.{_quoted(alias)}.endpoint names "{model.endpoint}", '
+                "which is not under [endpoints]",
+                nearest(model.endpoint, self._data.endpoints),
+            )
+        return self._data.endpoints[model.endpoint]
+
+    def _settings(self, role: Role, alias: str) -> ModelSettings:
+        model = self._data.models[alias]
+        endpoint = self._endpoint(alias, model)
+        if endpoint.kind == "ollama" and endpoint.url is None:
+            raise ConfigError(
+                f"{self.path}: endpoints.{model.endpoint} has no url",
+                'add a line such as url = "http://127.0.0.1:11434"',
+            )
+        if model.num_predict >= model.num_ctx:
+            raise ConfigError(
+                f"{self.path}: models.{_quoted(alias)}: num_predict ({model.num_predict}) leaves no room for a prompt "
+                f"in num_ctx ({model.num_ctx})",
+                "lower num_predict or raise num_ctx",
+            )
+        return ModelSettings(
+            role=role,
+            alias=alias,
+            endpoint=EndpointSettings(name=model.endpoint, kind=endpoint.kind, url=endpoint.url),
+            model=model.model,
+            num_ctx=model.num_ctx,
+            num_predict=model.num_predict,
+            temperature=ROLE_TEMPERATURE[role] if model.temperature is None else model.temperature,
+            path=model.path,
+            litellm=model.litellm or f"ollama/{model.model}",
+        )
+
+
+def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
+    """Read and check models.toml.
+
+    Raises:
+        ConfigError: missing, unreadable, no TOML, an unknown key, a wrong type, a missing role.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is not here ({Path.cwd()})", "run localgif where models.toml lies, or name the file: --models FILE"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", "check the file's permissions") from None
+    try:
+        data = tomllib.loads(raw.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}", "correct that line") from None
+    try:
+        return ModelsFile(path, _File.model_validate(data))
+    except ValidationError as error:
+        raise ConfigError(*_explain(path, error)) from None
+
+
+#: What this version offers where the command line names a choice.
+_CHOICES = {"mode": ("single",), "reflection": ("plain",), "scorer": ("article",)}
+
+
+def make_settings(
+    models: ModelsFile, *, animator: str | None = None, reflector: str | None = None, **values: Any
+) -> Settings:
+    """Settings of a run from models.toml and flags; `values` are the other fields of Settings.
+
+    Raises:
+        ConfigError: an unknown model or choice (with the nearest known one), or a number out of range.
+    """
+    for name, known in _CHOICES.items():
+        value = values.get(name, known[0])
+        if value not in known:
+            raise ConfigError(f'--{name} {value}: there is no {name} "{value}"', nearest(str(value), known))
+    try:
+        return Settings(
+            animator=models.role("animator", animator), reflector=models.role("reflector", reflector), **values
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        flag = "--" + str(problem["loc"][0]).replace("_", "-")
+        raise ConfigError(f"{flag} {problem['input']}: {problem['msg']}", "see: localgif optimize --help") from None
+
+
+def _quoted(key: str) -> str:
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else f'"{key}"'
+
+
+def _keys_at(location: tuple[str | int, ...]) -> list[str]:
+    """The keys that are known in the table that `location` lies in."""
+    tables: dict[str, type[_Table]] = {"roles": _Roles, "endpoints": _Endpoint, "models": _Model}
+    if len(location) == 1:
+        return list(_File.model_fields)
+    return list(tables[str(location[0])].model_fields)
+
+
+def _explain(path: Path, error: ValidationError) -> tuple[str, str]:
+    """(message, remedy) of the first problem, with the key's full name and the nearest known key."""
+    problem = error.errors()[0]
+    location = problem["loc"]
+    key = ".".join(_quoted(str(part)) for part in location)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if problem["type"] == "extra_forbidden":
+        return f"{path}: unknown key {key}{more}", nearest(str(location[-1]), _keys_at(location))
+    if problem["type"] == "missing":
+        return f"{path}: {key} is missing{more}", f"add it: {_example(location)}"
+    value: Any = problem["input"]
+    message = problem["msg"].removeprefix("Value error, ")
+    if problem["type"] == "literal_error" and value == "openai":
+        message += ' (kind "openai", for vLLM and llama.cpp servers, is not supported by this version)'
+    return f"{path}: {key} = {value!r}: {message}{more}", "correct the value"
+
+
+def _example(location: tuple[str | int, ...]) -> str:
+    examples = {
+        "roles": '[roles] with animator = "..." and reflector = "..."',
+        "endpoints": '[endpoints.embedded] with kind = "embedded"',
+        "models": '[models.NAME] with endpoint = "embedded" and model = "qwen2.5-coder:1.5b"',
+        "animator": 'animator = "NAME" under [roles], a name of a [models.NAME] table',
+        "reflector": 'reflector = "NAME" under [roles], a name of a [models.NAME] table',
+        "kind": 'kind = "embedded" or kind = "ollama"',
+        "endpoint": 'endpoint = "embedded"',
+        "model": 'model = "qwen2.5-coder:1.5b"',
+    }
+    return examples.get(str(location[-1]), str(location[-1]))
+
+
+def weights_environment() -> tuple[str | None, str | None]:
+    """The values of LOCALGIF_HOME (where weights are kept) and OLLAMA_MODELS (where an Ollama keeps its own)."""
+    return os.environ.get("LOCALGIF_HOME"), os.environ.get("OLLAMA_MODELS")
+
+
+def pin_environment(url: str) -> None:
+    """Set, before litellm and langchain are imported, what keeps them on this machine and at our endpoint.
+
+    Sources: measured behaviour of litellm 1.106 (side calls go to OLLAMA_API_BASE and ignore api_base; only the word
+    "True" switches the price-map download off; LITELLM_MODE=PRODUCTION stops the search for a .env file) and of
+    langsmith (either variable alone switches tracing on).
+    """
+    os.environ.update(
+        LITELLM_LOCAL_MODEL_COST_MAP="True",
+        LITELLM_MODE="PRODUCTION",
+        HF_HUB_OFFLINE="1",
+        LANGSMITH_TRACING="false",
+        LANGCHAIN_TRACING_V2="false",
+        OLLAMA_API_BASE=url,
+        OLLAMA_HOST=url,
+    )
+    for name in ("NO_PROXY", "no_proxy"):
+        present = os.environ.get(name, "")
+        hosts = [h for h in present.split(",") if h]
+        os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost", "::1"]))

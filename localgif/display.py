@@ -1,0 +1,269 @@
+"""The terminal's side of a run: live progress on stderr, the result on stdout.
+
+With a terminal: a status block that renews itself below lines that stay. Without one (a pipe, CI, a dumb terminal):
+the lines alone. All model text is stripped of control characters before it is shown.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from localgif.records import Sample
+from localgif.sandbox.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+    from localgif.models.inventory import Listed
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, "12:05"; hours in front when there are any."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
+
+
+def sample_word(sample: Sample) -> str:
+    """One sample in a few characters: its score and its frames, or what went wrong."""
+    what = f"{sample.measurements.frames} fr" if sample.measurements else sample.verdict.value
+    return f"{sample.score.total:.3f} ({what})"
+
+
+class Tally:
+    """What the status line is made of, kept apart from how it is drawn."""
+
+    def __init__(self) -> None:
+        self.started = time.monotonic()
+        self.total = 0
+        self.fresh_left = 0
+        self.done = 0
+        self.seed: float | None = None
+        self.best: float | None = None
+        self.call_samples: list[Sample] = []
+        self.sample_seconds: list[float] = []
+
+    def begin(self, metric_calls: int, fresh_samples: int) -> None:
+        """The search begins now; what came before (download, load) is not part of the estimate."""
+        self.started, self.total, self.fresh_left = time.monotonic(), metric_calls, 2 * fresh_samples
+
+    def sample(self, sample: Sample) -> None:
+        """Count a sample."""
+        self.sample_seconds.append(sum(a.llm_seconds + a.sandbox_seconds for a in sample.attempts))
+        if sample.purpose == "fresh":
+            self.fresh_left -= 1
+        else:
+            self.call_samples.append(sample)
+
+    def metric_call(self, number: int, mean: float) -> list[Sample]:
+        """Count a metric call; returns its samples."""
+        self.done = number
+        self.seed = mean if self.seed is None else self.seed
+        self.best = mean if self.best is None else max(self.best, mean)
+        samples, self.call_samples = self.call_samples, []
+        return samples
+
+    def remaining_seconds(self) -> float | None:
+        """Estimate of what is left: metric calls at their pace so far (reflections included), then fresh samples."""
+        if not self.done or not self.sample_seconds:
+            return None
+        pace = (time.monotonic() - self.started) / self.done if self.done < self.total else 0.0
+        return pace * (self.total - self.done) + self.fresh_left * sum(self.sample_seconds) / len(self.sample_seconds)
+
+    def line(self) -> str:
+        """The status line."""
+        parts = [f"metric call {self.done} of {self.total}"] if self.total else []
+        if self.best is not None and self.seed is not None:
+            parts.append(f"best {self.best:.3f} (seed {self.seed:.3f})")
+        parts.append(f"{clock(time.monotonic() - self.started)} elapsed")
+        left = self.remaining_seconds()
+        if left is not None:
+            parts.append(f"about {clock(left)} left")
+        return "   ".join(parts)
+
+
+class Lines:
+    """Progress as plain lines: no terminal, or none that can move its cursor."""
+
+    def __init__(self, console: Console) -> None:
+        self.tally = Tally()
+        self._console = console
+        self._percent = -1
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def activity(self, text: str) -> None: ...
+
+    def download(self, done: int, total: int, what: str) -> None:
+        percent = 10 * (10 * done // max(1, total))
+        if percent != self._percent:
+            self._percent = percent
+            self.say(f"{what}: {percent} % of {total / 1e6:,.0f} MB")
+
+    def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None:
+        self.say(f"run {name}")
+        for line in lines:
+            self.say(f"  {line}")
+        self.tally.begin(metric_calls, fresh_samples)
+
+    def sample(self, sample: Sample) -> None:
+        self.tally.sample(sample)
+        if sample.purpose == "fresh":
+            self.say(f"  fresh sample  {sample_word(sample)}")
+
+    def metric_call(self, number: int, mean: float, what: str) -> None:
+        samples = self.tally.metric_call(number, mean)
+        words = "  ".join(sample_word(s) for s in samples)
+        self.say(f"  {number:>3} of {self.tally.total}  mean {mean:.3f}  {what:<9} {words}  | {self.tally.line()}")
+
+    def note(self, text: str) -> None:
+        self.say(f"  {text}")
+
+
+class LiveLines(Lines):
+    """The same lines, with a status block below them that renews itself."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._activity, self._since = "starting", time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> LiveLines:
+        from rich.live import Live
+
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._block,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        assert self._live is not None
+        self._live.__exit__(*details)
+
+    def _block(self) -> Any:
+        from rich.text import Text
+
+        now = f"now: {self._activity}  {clock(time.monotonic() - self._since)}"
+        return Text(f"{self.tally.line()}\n{printable(now)}", style="dim", overflow="ellipsis", no_wrap=True)
+
+    def activity(self, text: str) -> None:
+        self._activity, self._since = text, time.monotonic()
+
+    def download(self, done: int, total: int, what: str) -> None:
+        self._activity = f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({100 * done // max(1, total)} %)"
+
+
+def make_progress(console: Console) -> Lines:
+    """The display that fits the terminal."""
+    return LiveLines(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
+
+
+def result_table(console: Console, result: dict[str, Any]) -> None:
+    """The article's table for this run, the verdict, the evolved prompt, and where it all lies."""
+    from rich import box
+    from rich.table import Table
+
+    fresh = len(result["seed"]["scores"])
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fresh} fresh samples of each prompt", title_justify="left"
+    )
+    for name in ("prompt", "mean", "samples", "frames", "loop (gap / step)"):
+        table.add_column(name, justify="right" if name == "mean" else "left", no_wrap=name != "prompt")
+    rows = [("seed", result["seed"])]
+    if not result["best"]["is_seed"]:
+        rows.append(("evolved", result["best"]))
+    for label, prompt in rows:
+        table.add_row(
+            label,
+            f"{prompt['mean']:.3f}",
+            " ".join(f"{s:.3f}" for s in prompt["scores"]),
+            " ".join(_cell(f, "{}") for f in prompt["frames"]),
+            " ".join(_cell(r, "{:.1f}") for r in prompt["loop_ratios"]),
+        )
+    console.print(table)
+    console.print(verdict_sentence(result), markup=False, highlight=False, soft_wrap=True)
+    if not result["best"]["is_seed"]:
+        console.print("\nThe evolved prompt:\n", markup=False)
+        console.print(printable(result["best"]["prompt"]), markup=False, highlight=False, soft_wrap=True)
+    console.print(footer(result), markup=False, highlight=False, soft_wrap=True)
+
+
+def _cell(value: Any, form: str) -> str:
+    return "-" if value is None else form.format(value)
+
+
+def verdict_sentence(result: dict[str, Any]) -> str:
+    """What may be said of the run, in one or two sentences."""
+    if result["best"]["is_seed"]:
+        return "Verdict: no proposal beat the seed prompt; the seed is kept."
+    verdict, n = result["verdict"], len(result["seed"]["scores"])
+    word = {
+        "better": "the evolved prompt is better",
+        "worse": "the evolved prompt is worse",
+        "not shown": "a difference is not shown",
+    }[verdict["word"]]
+    text = (
+        f"Verdict: {word} ({verdict['difference']:+.3f} on average, p = {verdict['p_value']:.3f}, "
+        f"permutation test, {n} fresh samples each)."
+    )
+    if verdict["smallest_possible_p_value"] > 0.05:
+        text += f" With {n} samples each no difference can be shown; use --fresh 4 or more."
+    return text
+
+
+def footer(result: dict[str, Any]) -> str:
+    """Cost and places, a line each."""
+    seconds, tokens = result["seconds"], result["output_tokens"]
+    rest = seconds["total"] - seconds["weights"] - seconds["load"] - seconds["llm"] - seconds["sandbox"]
+    return "\n".join(
+        [
+            "",
+            f"time      {clock(seconds['total'])} = weights {clock(seconds['weights'])} "
+            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])} "
+            f"+ sandbox {clock(seconds['sandbox'])} + rest {clock(rest)}",
+            f"models    {result['llm_calls']} calls, {tokens['animator']} tokens written by the animator, "
+            f"{tokens['reflector']} by the reflector",
+            f"run       {result['folder']}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
+        ]
+    )
+
+
+def weights_word(known: Listed) -> str:
+    """One line about weights for `localgif models list`."""
+    size = f"{known.size / 1e6:,.0f} MB" if known.size else "size unknown"
+    if known.path is not None:
+        where = f"{known.source}: {known.path}" + ("" if known.checked else " (not verified yet)")
+    elif known.partial:
+        where = f"{known.partial / 1e6:,.0f} MB of it downloaded; go on with: localgif models pull {known.name}"
+    else:
+        where = f"not here; fetch with: localgif models pull {known.name}"
+    title = ", ".join(word for word in (known.title, known.licence, size) if word)
+    return f"{title}\n  {'':<24} {where}" + (f"\n  {'':<24} {known.note}" if known.note else "")
+
+
+def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
+    """`localgif runs`."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in ("run", "status", "task", "seed", "best", "verdict"):
+        table.add_column(name, no_wrap=name == "run")
+    for row in rows:
+        table.add_row(*(printable(cell) for cell in row))
+    console.print(table)

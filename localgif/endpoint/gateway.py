@@ -1,0 +1,295 @@
+"""The HTTP server that speaks the Ollama API in front of OpenAI-compatible servers.
+
+Handlers are cancelled when their client leaves (aiohttp's `handler_cancellation`), and leaving the `async with` of the
+upstream's response closes that connection: this is how a dropped request stops its generation, wherever it stands.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from localgif.endpoint import listing
+from localgif.endpoint.backend import Backend, LoadFailed, Upstream
+from localgif.endpoint.guard import guard
+from localgif.endpoint.relay import Turns, deltas, fit_window, new_session
+from localgif.endpoint.replies import Answer, Clock, Delta, chunk, emptied, final, ollama_logprobs
+from localgif.endpoint.translate import Call, Kind, read_call, read_model, same_model
+from localgif.endpoint.wire import ApiError, UpstreamBroken, encode, encode_line, parse_object
+
+_LOG = logging.getLogger("localgif.endpoint")
+
+#: The Ollama version whose behaviour this follows; clients look here whether `think` and `truncate` are known.
+OLLAMA_VERSION = "0.33.0"
+#: Prompts with sources in them are long, but not this long.
+MAX_BODY = 64 * 2**20
+
+
+class Gateway:
+    """The application and its models.
+
+    Args:
+        backends: The models, in the order of listing.
+        max_queue: Requests for text that may wait.
+    """
+
+    def __init__(self, backends: Sequence[Backend], max_queue: int) -> None:
+        self._backends = list(backends)
+        self._turns = Turns(max_queue)
+        self._session: aiohttp.ClientSession | None = None
+
+    def app(self) -> web.Application:
+        """The aiohttp application; run it with `handler_cancellation=True`."""
+        app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
+        app.cleanup_ctx.append(self._hold_session)
+        routes: list[tuple[str, str, Any]] = [
+            ("GET", "/", self._root),
+            ("GET", "/api/version", self._version),
+            ("GET", "/api/tags", self._tags),
+            ("GET", "/api/ps", self._ps),
+            ("POST", "/api/show", self._show),
+            ("POST", "/api/chat", self._chat),
+            ("POST", "/api/generate", self._generate),
+            ("GET", "/v1/models", self._openai_models),
+            ("POST", "/v1/chat/completions", self._pass_through),
+            ("POST", "/v1/completions", self._pass_through),
+            *((("POST", f"/api/{verb}", self._unmanaged)) for verb in ("pull", "push", "create", "copy")),
+            ("DELETE", "/api/delete", self._unmanaged),
+            ("HEAD", "/api/blobs/{digest}", self._unmanaged),
+            ("POST", "/api/blobs/{digest}", self._unmanaged),
+        ]
+        for method, path, handler in routes:
+            # A GET route answers HEAD too.
+            app.router.add_get(path, handler) if method == "GET" else app.router.add_route(method, path, handler)
+        return app
+
+    async def _hold_session(self, app: web.Application) -> AsyncIterator[None]:
+        async with new_session() as self._session:
+            yield
+
+    @property
+    def _upstreams(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "the application has not started"
+        return self._session
+
+    # --- what is known -----------------------------------------------------------------------------------------------
+
+    async def _root(self, request: web.Request) -> web.Response:
+        return web.Response(text="Ollama is running")
+
+    async def _version(self, request: web.Request) -> web.Response:
+        return _json({"version": OLLAMA_VERSION})
+
+    async def _tags(self, request: web.Request) -> web.Response:
+        return _json({"models": [listing.tag(backend) for backend in self._backends]})
+
+    async def _ps(self, request: web.Request) -> web.Response:
+        longest_first = sorted(self._backends, key=lambda backend: -backend.expires_in())
+        return _json({"models": [entry for backend in longest_first if (entry := listing.running(backend))]})
+
+    async def _show(self, request: web.Request) -> web.Response:
+        return _json(listing.show(self._find(read_model(parse_object(await request.read())))))
+
+    async def _openai_models(self, request: web.Request) -> web.Response:
+        return _json({"object": "list", "data": [listing.openai_model(backend) for backend in self._backends]})
+
+    async def _unmanaged(self, request: web.Request) -> web.Response:
+        raise ApiError(501, "localgif does not manage models")
+
+    def _find(self, name: str) -> Backend:
+        for backend in self._backends:
+            if same_model(backend.model.name, name):
+                return backend
+        raise ApiError(404, f"model '{name}' not found")
+
+    # --- text --------------------------------------------------------------------------------------------------------
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer("chat", request)
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        return await self._answer("generate", request)
+
+    async def _answer(self, kind: Kind, request: web.Request) -> web.StreamResponse:
+        arrival = time.monotonic_ns()
+        call = read_call(kind, parse_object(await request.read()))
+        backend = self._find(call.model)
+        _check_capabilities(call, backend)
+        if call.empty:
+            return await self._load_or_unload(call, backend)
+        exact = bool(call.body.get("logprobs"))
+        async with self._turns.hold(), _in_use(backend, call.keep_alive, exact) as upstream:
+            await fit_window(self._upstreams, upstream, call.body, call.sampling.num_ctx)
+            generation = _Generation(call, arrival, time.monotonic_ns())
+            events = _with_obituary(backend, deltas(self._upstreams, upstream, call.body))
+            async with aclosing(events):
+                if call.stream:
+                    return await _stream(request, generation, events)
+                async for delta in events:
+                    generation.take(delta)
+                return _json(generation.final(whole=True))
+
+    async def _load_or_unload(self, call: Call, backend: Backend) -> web.Response:
+        if call.keep_alive == 0:
+            # Behind the running generation: what it uses is not taken away from it.
+            async with self._turns.hold():
+                if backend.loaded() is not None:
+                    async with _in_use(backend, 0):
+                        pass
+            return _json(emptied(call.kind, call.model, "unload"))
+        async with _in_use(backend, call.keep_alive):
+            return _json(emptied(call.kind, call.model, "load"))
+
+    async def _pass_through(self, request: web.Request) -> web.StreamResponse:
+        """OpenAI's own requests, unchanged but for the model's name, in the same queue."""
+        body = parse_object(await request.read())
+        backend = self._find(read_model(body))
+        async with self._turns.hold(), _in_use(backend, None, bool(body.get("logprobs"))) as upstream:
+            headers = {"Authorization": f"Bearer {upstream.key}"}
+            url, body = f"{upstream.url}{request.path}", {**body, "model": upstream.model}
+            response: web.StreamResponse | None = None
+            try:
+                async with self._upstreams.post(url, json=body, headers=headers) as answer:
+                    response = web.StreamResponse(status=answer.status)
+                    response.content_type = answer.content_type
+                    async for block in answer.content.iter_any():
+                        if not response.prepared:
+                            await response.prepare(request)
+                        await response.write(block)
+                    if not response.prepared:
+                        await response.prepare(request)
+                    await response.write_eof()
+                    return response
+            except aiohttp.ClientConnectionResetError:
+                raise  # our client left
+            except (aiohttp.ClientError, OSError) as error:
+                if response is not None and response.prepared:
+                    raise ConnectionResetError("the upstream server died") from error  # no clean end for half an answer
+                raise await _epitaph(backend, UpstreamBroken(str(error))) from error
+
+
+class _Generation:
+    """One answer on its way: what came so far, and when."""
+
+    def __init__(self, call: Call, arrival: int, dispatch: int) -> None:
+        self.call = call
+        self.answer = Answer()
+        self._arrival = arrival
+        self._dispatch = dispatch
+        self._first: int | None = None
+        self._last: int | None = None
+        #: num_predict 0 wants the prompt read and nothing written; llama.cpp makes one token all the same.
+        self._silent = call.sampling.num_predict == 0
+
+    def take(self, delta: Delta) -> dict[str, Any] | None:
+        """Collect one event; the line for the client when there is something in it to see."""
+        self.answer.add(delta)
+        if not delta.speaks or self._silent:
+            return None
+        self._last = time.monotonic_ns()
+        self._first = self._first or self._last
+        call, logprobs = self.call, ollama_logprobs(delta.logprobs)
+        return chunk(call.kind, call.model, delta.content, delta.thinking, logprobs=logprobs)
+
+    def tools(self) -> dict[str, Any] | None:
+        """The line with all tool calls, when there are any."""
+        calls = self.answer.tool_calls()
+        return chunk(self.call.kind, self.call.model, tool_calls=calls) if calls else None
+
+    def final(self, whole: bool) -> dict[str, Any]:
+        """The line with `done`.
+
+        Raises:
+            UpstreamBroken: The upstream said [DONE] without saying why it stopped: the answer may be half of one.
+        """
+        if self.answer.finish is None:
+            raise UpstreamBroken("the upstream server ended the answer without a finish reason")
+        clock = Clock(self._arrival, self._dispatch, self._first, self._last, time.monotonic_ns())
+        return final(self.call.kind, self.call.model, self.answer, clock, whole, self._silent)
+
+
+async def _stream(
+    request: web.Request, generation: _Generation, events: AsyncGenerator[Delta, None]
+) -> web.StreamResponse:
+    """NDJSON: the headers go out with the first line, so that a failure before it still has a status."""
+    response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
+
+    async def send(line: dict[str, Any] | None) -> None:
+        if line is not None:
+            if not response.prepared:
+                await response.prepare(request)
+            await response.write(encode_line(line))
+
+    try:
+        async for delta in events:
+            await send(generation.take(delta))
+        last = generation.final(whole=False)
+        await send(generation.tools())
+        await send(last)
+    except ConnectionError:
+        raise  # our client left
+    except Exception as error:
+        if not response.prepared:
+            raise
+        if not isinstance(error, ApiError):
+            _LOG.exception("in the middle of a stream")
+        await send({"error": str(error)})
+    await response.write_eof()
+    return response
+
+
+@contextlib.asynccontextmanager
+async def _in_use(backend: Backend, keep_alive: float | None, exact: bool = False) -> AsyncIterator[Upstream]:
+    """The model, loaded, for the time of the block.
+
+    Raises:
+        ApiError: 500 with the reason why it does not load.
+    """
+    try:
+        upstream = await backend.acquire(exact)
+    except (LoadFailed, OSError) as error:
+        raise ApiError(500, str(error)) from error
+    try:
+        yield upstream
+    finally:
+        await backend.release(keep_alive)
+
+
+async def _with_obituary(backend: Backend, events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
+    """The same events; a broken connection also tells what became of the server behind it."""
+    try:
+        async with aclosing(events):
+            async for delta in events:
+                yield delta
+    except UpstreamBroken as error:
+        raise await _epitaph(backend, error) from error
+
+
+async def _epitaph(backend: Backend, error: UpstreamBroken) -> UpstreamBroken:
+    if death := await backend.obituary():
+        return UpstreamBroken(f"model runner has unexpectedly stopped: {death}")
+    return error
+
+
+def _check_capabilities(call: Call, backend: Backend) -> None:
+    """Refuse what the model cannot do, in Ollama's words."""
+    facts = backend.facts
+    if call.think and not facts.can_think:
+        raise ApiError(400, f'"{call.model}" does not support thinking')
+    if not facts.can_think:
+        call.body.pop("chat_template_kwargs", None)
+    if call.tools and not facts.can_use_tools:
+        raise ApiError(400, f'"{call.model}" does not support tools')
+    if call.images:
+        raise ApiError(400, f'"{call.model}" does not support images')
+
+
+def _json(payload: dict[str, Any]) -> web.Response:
+    return web.Response(body=encode(payload), content_type="application/json", charset="utf-8")

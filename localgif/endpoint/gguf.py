@@ -1,0 +1,149 @@
+"""What a GGUF file says about itself: enough for /api/show, without loading the model.
+
+The header is small but for the vocabulary, which is skipped. Whether a file is sound is llama.cpp's to say: a header
+that cannot be read gives empty facts here, never an error.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+_SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
+_STRING, _ARRAY = 8, 9
+#: No honest header has more of these; a broken file must not keep us reading.
+_MOST_ENTRIES = 10**7
+
+#: general.file_type -> name, for the kinds that people use.
+QUANTISATIONS = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
+    13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS",
+    32: "BF16",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class GgufFacts:
+    """Facts from the header; zero, empty or "unknown" where it says nothing.
+
+    Attributes:
+        metadata: The scalar entries, without the tokenizer.
+        parameters: Number of weights.
+        context_length: The window that the model was trained for, tokens.
+        template: The chat template (Jinja).
+    """
+
+    architecture: str = "unknown"
+    metadata: dict[str, Any] = field(default_factory=dict)
+    parameters: int = 0
+    context_length: int = 0
+    template: str = ""
+    quantisation: str = "unknown"
+
+    @property
+    def can_think(self) -> bool:
+        """Whether the template knows about thinking."""
+        return "enable_thinking" in self.template or "<think>" in self.template or "reasoning_effort" in self.template
+
+    @property
+    def can_use_tools(self) -> bool:
+        """Whether the template knows about tools."""
+        return "tools" in self.template
+
+    @property
+    def parameter_size(self) -> str:
+        """The number of weights for people, e.g. "1.5B"."""
+        if self.parameters >= 10**9:
+            return f"{self.parameters / 1e9:.1f}B"
+        return f"{self.parameters / 1e6:.2f}M" if self.parameters else "unknown"
+
+
+def read_facts(path: Path) -> GgufFacts:
+    """Read the header of a GGUF file; what cannot be read is left out."""
+    try:
+        with path.open("rb") as file:
+            return _facts(_Reader(file))
+    except (OSError, ValueError, struct.error, MemoryError, OverflowError):
+        return GgufFacts()
+
+
+class _Reader:
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def take(self, count: int) -> bytes:
+        data = self._file.read(count)
+        if len(data) < count:
+            raise ValueError("the file ends inside its header")
+        return data
+
+    def skip(self, count: int) -> None:
+        self._file.seek(count, 1)
+
+    def number(self, code: str) -> Any:
+        return struct.unpack(code, self.take(struct.calcsize(code)))[0]
+
+    def count(self) -> int:
+        value = int(self.number("<Q"))
+        if value > _MOST_ENTRIES:
+            raise ValueError("an impossible number of entries")
+        return value
+
+    def text(self) -> str:
+        return self.take(self.count()).decode("utf-8", "replace")
+
+    def value(self, kind: int) -> Any:
+        """The value of one entry; None for arrays, which are skipped."""
+        if kind == _STRING:
+            return self.text()
+        if kind != _ARRAY:
+            if kind not in _SCALARS:
+                raise ValueError("an unknown type")
+            return self.number(_SCALARS[kind])
+        inner, length = self.number("<I"), self.count()
+        if inner in _SCALARS:
+            self.skip(length * struct.calcsize(_SCALARS[inner]))
+        else:
+            for _ in range(length):
+                if inner == _STRING:
+                    self.skip(self.count())
+                else:
+                    self.value(inner)
+        return None
+
+
+def _facts(reader: _Reader) -> GgufFacts:
+    if reader.take(4) != b"GGUF" or reader.number("<I") not in (2, 3):
+        raise ValueError("no GGUF file of a known version")
+    tensors, entries = reader.count(), reader.count()
+    found: dict[str, Any] = {}
+    for _ in range(entries):
+        name = reader.text()
+        value = reader.value(reader.number("<I"))
+        if value is not None:
+            found[name] = value
+    architecture = str(found.get("general.architecture", "unknown"))
+    context = found.get(f"{architecture}.context_length", 0)
+    return GgufFacts(
+        architecture=architecture,
+        metadata={name: value for name, value in found.items() if not name.startswith("tokenizer.")},
+        parameters=_parameters(reader, tensors),
+        context_length=context if isinstance(context, int) else 0,
+        template=str(found.get("tokenizer.chat_template", "")),
+        quantisation=QUANTISATIONS.get(found.get("general.file_type", -1), "unknown"),
+    )
+
+
+def _parameters(reader: _Reader, tensors: int) -> int:
+    """Sum of the tensors' sizes, from the descriptions that follow the entries."""
+    total = 0
+    for _ in range(tensors):
+        reader.text()
+        size = 1
+        for _ in range(reader.number("<I")):
+            size *= reader.number("<Q")
+        reader.skip(12)  # type and offset
+        total += size
+    return total

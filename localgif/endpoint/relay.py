@@ -1,0 +1,149 @@
+"""The gateway's way to its upstream: one stream of events, one token count, one turn at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Any
+
+import aiohttp
+
+from localgif.endpoint.backend import Upstream
+from localgif.endpoint.replies import Delta, read_delta, upstream_failure
+from localgif.endpoint.wire import ApiError, UpstreamBroken
+
+BUSY = "server busy, please try again.  maximum pending requests exceeded"
+
+
+def new_session() -> aiohttp.ClientSession:
+    """A client for upstreams: no limit on time (a long prompt is silent for minutes), no proxy, no kept connections.
+
+    A kept connection to an engine that ended meanwhile would fail the next request for nothing.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+        trust_env=False,
+    )
+
+
+class Turns:
+    """First come, first served; one at a time, because two busy llama.cpp on the same cores stop each other.
+
+    Args:
+        max_queue: How many may wait.
+    """
+
+    def __init__(self, max_queue: int) -> None:
+        self._lock = asyncio.Lock()
+        self._max_queue = max_queue
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Wait for the turn and keep it; a waiter that is cancelled leaves the queue.
+
+        Raises:
+            ApiError: 503; the queue is full.
+        """
+        if self._lock.locked() and self._waiting >= self._max_queue:
+            raise ApiError(503, BUSY)
+        self._waiting += 1
+        try:
+            await self._lock.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+def _headers(upstream: Upstream) -> dict[str, str]:
+    return {"Authorization": f"Bearer {upstream.key}"}
+
+
+async def deltas(
+    session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]
+) -> AsyncGenerator[Delta, None]:
+    """The events of one generation. Closing the iterator closes the connection, which stops the generation.
+
+    Raises:
+        ApiError: The upstream refused the request.
+        UpstreamBroken: It died, or the stream ended without `[DONE]`, or it sent an error event.
+    """
+    try:
+        async with session.post(
+            f"{upstream.url}/v1/chat/completions", json={**body, "model": upstream.model}, headers=_headers(upstream)
+        ) as response:
+            if response.status != 200:
+                raise upstream_failure(response.status, await response.text(errors="replace"))
+            async for data in _data_lines(response.content):
+                if data == "[DONE]":
+                    return
+                yield read_delta(data)
+    except (aiohttp.ClientError, OSError) as error:
+        raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
+    raise UpstreamBroken("the upstream server ended the stream without [DONE]")
+
+
+async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
+    """Payloads of the `data:` lines; comments, pings and blank lines are not for us.
+
+    Split by hand: aiohttp's own line reader refuses long lines, and a tool call may be one.
+    """
+    rest = b""
+    async for block in stream.iter_any():
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip().decode("utf-8", "replace")
+
+
+async def count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int:
+    """Tokens of the prompt that the upstream would make of this body, its chat template applied.
+
+    Raises:
+        ApiError: As in `deltas`.
+    """
+    try:
+        async with session.post(
+            f"{upstream.url}/v1/chat/completions/input_tokens",
+            json={**body, "model": upstream.model},
+            headers=_headers(upstream),
+        ) as response:
+            text = await response.text(errors="replace")
+            if response.status != 200:
+                raise upstream_failure(response.status, text)
+            value = await response.json(content_type=None)
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
+    count = value.get("input_tokens") if isinstance(value, dict) else None
+    if not isinstance(count, int):
+        raise UpstreamBroken("the upstream server did not count the prompt's tokens")
+    return count
+
+
+async def fit_window(
+    session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any], num_ctx: int | None
+) -> None:
+    """Enforce the window that the request asked for, which may be smaller than the allocated one; shortens the answer.
+
+    Raises:
+        ApiError: 400; the prompt does not fit, or the window is larger than what is there.
+    """
+    if num_ctx is None or num_ctx == upstream.window:
+        return
+    if num_ctx > upstream.window:
+        raise ApiError(
+            400,
+            f"num_ctx {num_ctx} is larger than the context of {upstream.window} tokens that is allocated for "
+            f"{upstream.model}; ask for at most {upstream.window}, or start the endpoint with a larger num_ctx",
+        )
+    prompt = await count_tokens(session, upstream, body)
+    if prompt >= num_ctx:
+        raise ApiError(
+            400, f"request ({prompt} tokens) exceeds the available context size ({num_ctx} tokens), try increasing it"
+        )
+    body["max_tokens"] = min(body.get("max_tokens", num_ctx), num_ctx - prompt)

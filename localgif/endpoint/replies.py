@@ -1,0 +1,269 @@
+"""Events of an OpenAI-compatible stream -> lines of the Ollama API. Pure: the clock's readings come in."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from localgif.endpoint.translate import Kind
+from localgif.endpoint.wire import ApiError, UpstreamBroken, timestamp
+
+#: How much of an unreadable upstream answer is shown.
+SHOWN = 500
+
+_VLLM_OVERFLOW = re.compile(
+    r"maximum context length is (\d+) tokens.*?(\d+) (?:tokens )?in the (?:messages|prompt|input)", re.S
+)
+
+
+@dataclass(frozen=True)
+class ToolPiece:
+    """A part of one tool call; the parts with the same index belong together."""
+
+    index: int
+    id: str
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True)
+class Delta:
+    """One event of the stream. Texts are empty, lists None, where the event holds none."""
+
+    content: str = ""
+    thinking: str = ""
+    tool_calls: tuple[ToolPiece, ...] = ()
+    logprobs: list[dict[str, Any]] | None = None
+    finish: str | None = None
+    usage: dict[str, Any] | None = None
+    timings: dict[str, Any] | None = None
+
+    @property
+    def speaks(self) -> bool:
+        """Whether the event holds something that the client gets to see at once."""
+        return bool(self.content or self.thinking)
+
+
+def read_delta(data: str) -> Delta:
+    """One `data:` payload of the stream.
+
+    Raises:
+        UpstreamBroken: An error event, or no chat completion chunk.
+    """
+    try:
+        event = json.loads(data)
+    except ValueError:
+        raise UpstreamBroken(f"the upstream server sent something that is not JSON: {data[:SHOWN]}") from None
+    if not isinstance(event, dict):
+        raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:SHOWN]}")
+    if event.get("error"):
+        raise UpstreamBroken(error_text(data))
+    try:
+        (choice,) = event.get("choices") or [{}]
+        delta = choice.get("delta") or {}
+        logprobs = (choice.get("logprobs") or {}).get("content")
+        finish = choice.get("finish_reason")
+        # llama.cpp's name and vLLM's name for the same thing.
+        thinking = delta.get("reasoning_content") or delta.get("reasoning")
+        tool_calls = [_tool_piece(call) for call in delta.get("tool_calls") or ()]
+    except (AttributeError, TypeError, ValueError):
+        raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:SHOWN]}") from None
+    if finish in ("abort", "error"):
+        raise UpstreamBroken(f"the upstream server ended the generation: {finish}")
+    return Delta(
+        content=delta.get("content") or "",
+        thinking=thinking or "",
+        tool_calls=tuple(tool_calls),
+        logprobs=logprobs if isinstance(logprobs, list) else None,
+        finish=finish,
+        usage=event.get("usage"),
+        timings=event.get("timings"),
+    )
+
+
+def _tool_piece(call: dict[str, Any]) -> ToolPiece:
+    function = call.get("function") or {}
+    return ToolPiece(
+        index=int(call.get("index") or 0),
+        id=call.get("id") or "",
+        name=function.get("name") or "",
+        arguments=function.get("arguments") or "",
+    )
+
+
+@dataclass
+class Answer:
+    """A whole answer, collected from its events."""
+
+    content: list[str] = field(default_factory=list)
+    thinking: list[str] = field(default_factory=list)
+    logprobs: list[dict[str, Any]] = field(default_factory=list)
+    finish: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    timings: dict[str, Any] = field(default_factory=dict)
+    pieces: int = 0
+    _calls: dict[int, ToolPiece] = field(default_factory=dict)
+
+    def add(self, delta: Delta) -> None:
+        """Take one event in."""
+        if delta.content:
+            self.content.append(delta.content)
+        if delta.thinking:
+            self.thinking.append(delta.thinking)
+        self.logprobs += ollama_logprobs(delta.logprobs)
+        self.pieces += delta.speaks
+        self.finish = delta.finish or self.finish
+        self.usage = delta.usage or self.usage
+        self.timings = delta.timings or self.timings
+        for piece in delta.tool_calls:
+            known = self._calls.get(piece.index, ToolPiece(piece.index, "", "", ""))
+            self._calls[piece.index] = ToolPiece(
+                piece.index, piece.id or known.id, known.name + piece.name, known.arguments + piece.arguments
+            )
+
+    def tool_calls(self) -> list[dict[str, Any]]:
+        """The calls with their arguments as objects; one whose arguments were cut off is left out."""
+        calls = []
+        for index, call in sorted(self._calls.items()):
+            try:
+                arguments = json.loads(call.arguments or "{}")
+            except ValueError:
+                continue
+            identity = {"id": call.id} if call.id else {}
+            calls.append({**identity, "function": {"index": index, "name": call.name, "arguments": arguments}})
+        return calls
+
+
+def ollama_logprobs(entries: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
+    """Token probabilities in Ollama's shape: the same without llama.cpp's token ids."""
+
+    def shape(entry: dict[str, Any]) -> dict[str, Any]:
+        return {name: entry[name] for name in ("token", "logprob", "bytes") if name in entry}
+
+    return [
+        {**shape(entry), "top_logprobs": [shape(other) for other in entry.get("top_logprobs") or ()]}
+        for entry in entries or ()
+    ]
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Readings of one monotonic clock, nanoseconds; None for a first or last token that never came."""
+
+    arrival: int
+    dispatch: int
+    first: int | None
+    last: int | None
+    end: int
+
+
+def chunk(
+    kind: Kind,
+    model: str,
+    content: str = "",
+    thinking: str = "",
+    tool_calls: list[dict[str, Any]] | None = None,
+    logprobs: list[dict[str, Any]] | None = None,
+) -> dict[str, Any]:
+    """One line with text in it, `done` false. Every chat line has a message with a string content."""
+    line: dict[str, Any] = {"model": model, "created_at": timestamp()}
+    if kind == "chat":
+        message: dict[str, Any] = {"role": "assistant", "content": content}
+        if thinking:
+            message["thinking"] = thinking
+        if tool_calls:
+            message["tool_calls"] = tool_calls
+        line["message"] = message
+    else:
+        line["response"] = content
+        if thinking:
+            line["thinking"] = thinking
+    line["done"] = False
+    if logprobs:
+        line["logprobs"] = logprobs
+    return line
+
+
+def final(kind: Kind, model: str, answer: Answer, clock: Clock, whole: bool, silent: bool = False) -> dict[str, Any]:
+    """The last line of a stream, or with `whole` the one object of an answer that is not streamed.
+
+    Args:
+        silent: The client wanted no token at all (num_predict 0); llama.cpp makes one all the same.
+    """
+    line = chunk(kind, model)
+    if whole and not silent:
+        line = chunk(
+            kind, model, "".join(answer.content), "".join(answer.thinking), answer.tool_calls(), answer.logprobs
+        )
+    counts = _metrics(answer, clock)
+    if silent:
+        counts["eval_count"] = 0
+    return line | {"done": True, "done_reason": "length" if answer.finish == "length" else "stop"} | counts
+
+
+def emptied(kind: Kind, model: str, reason: str) -> dict[str, Any]:
+    """The answer to a request without text; `reason` is "load" or "unload"."""
+    return chunk(kind, model) | {"done": True, "done_reason": reason}
+
+
+def _metrics(answer: Answer, clock: Clock) -> dict[str, int]:
+    """The six numbers of the last line: tokens, and nanoseconds. The upstream's own measurements come first."""
+    usage, timings = answer.usage, answer.timings
+    prompt = _count(usage.get("prompt_tokens"), _sum(timings, "cache_n", "prompt_n"))
+    generated = _count(usage.get("completion_tokens"), timings.get("predicted_n"), answer.pieces)
+    first = clock.end if clock.first is None else clock.first
+    last = first if clock.last is None else clock.last
+    return {
+        "total_duration": max(0, clock.end - clock.arrival),
+        "load_duration": max(0, clock.dispatch - clock.arrival),
+        "prompt_eval_count": prompt,
+        "prompt_eval_duration": _nanoseconds(timings.get("prompt_ms"), first - clock.dispatch),
+        "eval_count": generated,
+        "eval_duration": _nanoseconds(timings.get("predicted_ms"), last - first),
+    }
+
+
+def _sum(source: dict[str, Any], *names: str) -> Any:
+    values = [source.get(name) for name in names]
+    return sum(values) if all(isinstance(value, int) for value in values) else None
+
+
+def _count(*candidates: Any) -> int:
+    return next((int(value) for value in candidates if isinstance(value, (int, float)) and value >= 0), 0)
+
+
+def _nanoseconds(milliseconds: Any, fallback: int) -> int:
+    if isinstance(milliseconds, (int, float)) and milliseconds >= 0:
+        return int(milliseconds * 1e6)
+    return max(0, fallback)
+
+
+def upstream_failure(status: int, body: str) -> ApiError:
+    """What an upstream answer with an error status means for our client.
+
+    A refused request keeps its status; a server that fails, or refuses our key, is a broken upstream.
+    """
+    text = error_text(body)
+    if (match := _VLLM_OVERFLOW.search(text)) is not None:
+        window, asked = match[1], match[2]
+        text = f"request ({asked} tokens) exceeds the available context size ({window} tokens), try increasing it"
+    if status == 501 or (400 <= status < 500 and status not in (401, 403)):
+        return ApiError(status, text)
+    return UpstreamBroken(f"the upstream server answered {status}: {text}")
+
+
+def error_text(body: str) -> str:
+    """The message inside an error body: OpenAI's shape, the older flat ones, or the start of whatever it is."""
+    try:
+        value = json.loads(body)
+    except ValueError:
+        return body.strip()[:SHOWN] or "no reason given"
+    if isinstance(value, dict):
+        inner = value.get("error", value)
+        if isinstance(inner, dict):
+            inner = inner.get("message") or inner
+        if isinstance(inner, str) and inner:
+            return inner
+    return body.strip()[:SHOWN]

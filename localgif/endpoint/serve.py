@@ -1,0 +1,192 @@
+"""The endpoint as a whole: gateway and engines, started, announced and stopped.
+
+`python -m localgif.endpoint.serve` is the managed form: one JSON line of `ServeConfig` on stdin, one JSON line on
+stdout when the first model answers (or cannot), and it ends when its stdin ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from localgif.endpoint.backend import Backend, LoadFailed
+from localgif.endpoint.cores import usable_cores
+from localgif.endpoint.gateway import Gateway
+from localgif.endpoint.options import FOREVER
+from localgif.endpoint.supervise import Engine
+from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
+from localgif.records import ServeConfig
+
+HOST = "127.0.0.1"
+#: Ollama's default for a server that people start; in a run, rendering for minutes must not unload the model.
+UNMANAGED_KEEP_ALIVE = 300.0
+#: What running requests get at the end before they are cut.
+_GRACE = 0.2
+
+
+@dataclass(frozen=True)
+class Site:
+    """A gateway that listens."""
+
+    url: str
+    port: int
+
+
+@contextlib.asynccontextmanager
+async def listening(backends: Sequence[Backend], port: int, max_queue: int) -> AsyncIterator[Site]:
+    """A gateway in front of the backends, in this event loop; at the end requests are cut and backends closed.
+
+    Raises:
+        EndpointUnreachable: The port is in use.
+    """
+    # A client that reads and writes in turns may hold its connection for a while; 75 s is longer than httpx keeps it.
+    runner = web.AppRunner(
+        Gateway(backends, max_queue).app(),
+        handler_cancellation=True,
+        access_log=None,
+        keepalive_timeout=75.0,
+        shutdown_timeout=_GRACE,
+    )
+    await runner.setup()
+    try:
+        listener = _bound_socket(port)
+        actual = int(listener.getsockname()[1])
+        await web.SockSite(runner, listener).start()  # closes it at the end
+        yield Site(f"http://{HOST}:{actual}", actual)
+    finally:
+        await runner.cleanup()
+        await asyncio.gather(*(backend.close() for backend in backends))
+
+
+def _bound_socket(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # Lets a server come back while connections of its predecessor linger; two at once are still refused.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+    except OSError as error:
+        listener.close()
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        raise EndpointUnreachable(
+            f"port {port} on {HOST} {reason}", "choose another one with --port, or --port 0 for any free port"
+        ) from error
+    return listener
+
+
+def serve(config: ServeConfig, *, managed: bool) -> None:
+    """Serve until SIGINT or SIGTERM, managed also until the end of stdin. Leaves no process behind.
+
+    Args:
+        managed: A program started us: talk JSON on stdout, live no longer than it.
+
+    Raises:
+        PreflightError: Only unmanaged: port in use, or llama.cpp refuses the first model.
+        SystemExit: Only managed, after the failure was said on stdout.
+    """
+    if not managed:
+        asyncio.run(_serve(config, managed=False))
+        return
+    try:
+        asyncio.run(_serve(config, managed=True))
+    except PreflightError as error:
+        _say({"event": "failed", "kind": type(error).__name__, "message": error.message, "remedy": error.remedy})
+        raise SystemExit(error.exit_code) from None
+
+
+async def _serve(config: ServeConfig, *, managed: bool) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    if managed:
+        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), daemon=True).start()
+    threads = config.threads or usable_cores()
+    keep_alive = FOREVER if managed else UNMANAGED_KEEP_ALIVE
+    engines = [Engine(model, threads, keep_alive) for model in config.models]
+    async with listening(engines, config.port, config.max_queue) as site:
+        if not await _load_first(engines, stop):
+            return
+        if managed:
+            _say({"event": "ready", "url": site.url, "pid": os.getpid()})
+        else:
+            _greet(site, config)
+        await stop.wait()
+
+
+async def _load_first(engines: Sequence[Engine], stop: asyncio.Event) -> bool:
+    """Load the first model; False when we are told to stop before it is there.
+
+    Raises:
+        ModelMissing: With llama.cpp's reason.
+    """
+    if not engines:
+        return True
+    load = asyncio.create_task(_load(engines[0]))
+    stopped = asyncio.create_task(stop.wait())
+    await asyncio.wait({load, stopped}, return_when=asyncio.FIRST_COMPLETED)
+    stopped.cancel()
+    if not load.done():
+        load.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await load
+        return False
+    await load
+    return True
+
+
+async def _load(engine: Engine) -> None:
+    try:
+        await engine.acquire()
+    except LoadFailed as error:
+        name = engine.model.name
+        raise ModelMissing(str(error), f"fetch the weights again: localgif models pull {name}") from error
+    except OSError as error:
+        raise EndpointUnreachable(f"the engine process cannot be started: {error}") from error
+    await engine.release(None)
+
+
+def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    with contextlib.suppress(OSError):
+        while os.read(0, 4096):
+            pass
+    with contextlib.suppress(RuntimeError):  # the loop is gone already
+        loop.call_soon_threadsafe(stop.set)
+
+
+def _greet(site: Site, config: ServeConfig) -> None:
+    print(f"localgif serves the Ollama API at {site.url}")
+    for model in config.models:
+        print(f"  {model.name}  {model.description}".rstrip() + f"  (context {model.num_ctx})")
+    print("Ctrl-C stops it.", flush=True)
+
+
+def _say(event: dict[str, Any]) -> None:
+    with contextlib.suppress(BrokenPipeError):
+        print(json.dumps(event), flush=True)
+
+
+def main() -> None:
+    """The managed form."""
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    line = sys.stdin.buffer.readline()
+    try:
+        serve(ServeConfig.model_validate_json(line), managed=True)
+    except LocalGifError as error:
+        raise SystemExit(str(error)) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,234 @@
+"""One engine process per model: start on first use, notice its death, unload when idle, stop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import secrets
+import signal
+import sys
+from pathlib import Path
+
+from localgif.endpoint.backend import LoadFailed, Upstream
+from localgif.endpoint.engine import EngineConfig
+from localgif.endpoint.gguf import read_facts
+from localgif.endpoint.options import FOREVER
+from localgif.records import ServedModel
+
+#: From a cold network disk gigabytes take minutes; a load that is stuck must still end.
+LOAD_SECONDS = 900.0
+#: How long a broken connection may be ahead of the news that the process behind it is dead.
+_DEATH_SECONDS = 0.5
+_TAIL = 16 * 2**10
+_REASON_LINES = 3
+
+_LOG = logging.getLogger("localgif.endpoint")
+#: llama.cpp's error lines: "0.00.014.903 E gguf_init_from_reader: invalid magic characters".
+_ERROR_LINE = re.compile(r"^[\d.]+ E (.*)$", re.M)
+
+
+class Engine:
+    """A `Backend` whose server is our own llama.cpp process.
+
+    Args:
+        model: What to serve.
+        threads: Compute threads.
+        keep_alive: Seconds to stay loaded when a request does not say.
+    """
+
+    def __init__(self, model: ServedModel, threads: int, keep_alive: float = FOREVER) -> None:
+        self.model = model
+        self.facts = read_facts(Path(model.path))
+        self._threads = threads
+        self._default = keep_alive
+        self._users = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._upstream: Upstream | None = None
+        self._tail = bytearray()
+        self._tail_task: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[Upstream] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unloading: set[asyncio.Task[None]] = set()
+        self._closed = False
+        self._speculation = True
+
+    def loaded(self) -> Upstream | None:
+        alive = self._process is not None and self._process.returncode is None
+        return self._upstream if alive else None
+
+    def expires_in(self) -> float:
+        if self._timer is None:
+            return self._default if self._users else FOREVER
+        return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
+
+    async def acquire(self, exact: bool = False) -> Upstream:
+        self._stop_timer()
+        self._users += 1
+        try:
+            if exact and self._speculation:
+                await self._stop_guessing()
+            if (upstream := self.loaded()) is not None:
+                return upstream
+            if self._loading is None:
+                self._loading = asyncio.create_task(self._load())
+                self._loading.add_done_callback(self._load_ended)
+            # Shielded: the next client needs the model as much as the one who may leave now.
+            return await asyncio.shield(self._loading)
+        except BaseException:
+            self._users -= 1
+            raise
+
+    async def release(self, keep_alive: float | None) -> None:
+        self._users -= 1
+        seconds = self._default if keep_alive is None else keep_alive
+        if self._users:
+            return
+        if seconds <= 0:
+            self._speculation = True
+            await self._stop()
+        else:
+            self._start_timer(seconds)
+
+    async def obituary(self) -> str:
+        process = self._process
+        if process is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _DEATH_SECONDS)
+        if process.returncode is None:
+            return ""
+        await self._finish_tail()
+        reason = self._reason()
+        return _exit_words(process.returncode) + (f": {reason}" if reason else "")
+
+    async def close(self) -> None:
+        self._closed = True
+        self._stop_timer()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+        await self._stop()
+        if self._unloading:
+            await asyncio.wait(self._unloading)
+
+    # --- keep_alive ------------------------------------------------------------------------------------------------
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        if seconds != FOREVER:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        self._speculation = True
+        task = asyncio.create_task(self._stop())
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
+
+    # --- the process -----------------------------------------------------------------------------------------------
+
+    def _load_ended(self, task: asyncio.Task[Upstream]) -> None:
+        self._loading = None
+        failed = task.cancelled() or task.exception() is not None
+        # Everybody who wanted it may have left meanwhile; the model then waits as after a request.
+        if not failed and not self._users and not self._closed:
+            self._start_timer(self._default)
+
+    async def _load(self) -> Upstream:
+        await self._stop()
+        config = EngineConfig(
+            gguf=self.model.path,
+            name=self.model.name,
+            num_ctx=self.model.num_ctx,
+            threads=self._threads,
+            api_key=secrets.token_urlsafe(24),
+            parent=os.getpid(),
+            speculation=self._speculation,
+        )
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "localgif.endpoint.engine", stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        self._process = process
+        self._tail.clear()
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self._tail_task = asyncio.create_task(self._read_tail(process.stderr))
+        try:
+            process.stdin.write(config.to_line())
+            # stdin stays open: its end is the engine's end.
+            line = await asyncio.wait_for(process.stdout.readline(), LOAD_SECONDS)
+            event = json.loads(line) if line else {}
+        except TimeoutError:
+            await self._stop()
+            raise LoadFailed(f"llama.cpp did not load {self.model.path} within {LOAD_SECONDS:.0f} s") from None
+        except BaseException:
+            await self._stop()
+            raise
+        if event.get("event") != "ready":
+            raise LoadFailed(await self._refusal(process, event.get("message", "")))
+        self._upstream = Upstream(event["url"], config.api_key, self.model.name, event["num_ctx"])
+        return self._upstream
+
+    async def _stop_guessing(self) -> None:
+        """Make the next load one without speculation, until the model is unloaded.
+
+        llama.cpp says probability 1 of every token that it guessed right, and no request can switch the guessing off.
+        """
+        self._speculation = False
+        if self._loading is not None:
+            await asyncio.wait([self._loading])
+        await self._stop()
+
+    async def _refusal(self, process: asyncio.subprocess.Process, message: str) -> str:
+        """Why the model did not come up: llama.cpp's error lines, else the exception, else how the process ended."""
+        code = await process.wait()
+        await self._finish_tail()
+        reason = self._reason() or message
+        if not message:  # it never got to say anything: killed, or llama.cpp called abort()
+            reason = _exit_words(code) + (f": {reason}" if reason else "")
+        return f"llama.cpp could not load {self.model.path} ({self.model.name}): {reason}"
+
+    def _reason(self) -> str:
+        text = self._tail.decode("utf-8", "replace")
+        # The first error lines are the closest to the cause, the others repeat that something failed.
+        lines = list(dict.fromkeys(_ERROR_LINE.findall(text)))[:_REASON_LINES]
+        return "; ".join(lines or text.strip().splitlines()[-_REASON_LINES:])
+
+    async def _read_tail(self, stream: asyncio.StreamReader) -> None:
+        while data := await stream.read(4096):
+            self._tail += data
+            del self._tail[:-_TAIL]
+            _LOG.info("%s: %s", self.model.name, data.decode("utf-8", "replace").rstrip())
+
+    async def _finish_tail(self) -> None:
+        if self._tail_task is not None:
+            await asyncio.wait([self._tail_task], timeout=1.0)
+
+    async def _stop(self) -> None:
+        """End the process, if there is one. At once: an engine has nothing to put in order."""
+        process, self._process, self._upstream = self._process, None, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+        await self._finish_tail()
+
+
+def _exit_words(code: int) -> str:
+    if code >= 0:
+        return f"the engine process ended with exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"the engine process was killed by {signal.Signals(-code).name}"
+    return f"the engine process was killed by signal {-code}"

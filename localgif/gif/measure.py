@@ -1,0 +1,117 @@
+"""From the bytes of a GIF to numbers. Runs only in a confined process: decoding a stranger's file is a risk.
+
+Frames are decoded one by one, and at most three are held at a time. Differences are taken on Pillow's 8-bit grey
+frames, as the article's script does.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL import GifImagePlugin, Image, ImageFile
+
+#: Largest frame that is decoded, pixels.
+MAX_PIXELS = 1024 * 1024
+#: Colours of the first frame are counted up to here.
+MAX_COLOURS = 4096
+
+
+class _Frame(NamedTuple):
+    """One decoded frame."""
+
+    grey: npt.NDArray[np.int16]
+    """(height, width), 0-255."""
+    digest: bytes
+    """Hash of the RGB pixels."""
+    colours: int | None
+    """Different RGB colours, counted in the first frame only."""
+    delay_ms: int
+
+
+def main(data: bytes) -> dict[str, object]:
+    """The fields of records.Measurements for one GIF.
+
+    Raises:
+        ValueError: Pillow cannot decode it; the message says why.
+    """
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        image = _opened(data)
+        found = _numbers(_frames(image))
+    return {"width": image.width, "height": image.height, "size": len(data), "loop": image.info.get("loop"), **found}
+
+
+def _opened(data: bytes) -> GifImagePlugin.GifImageFile:
+    try:
+        image = Image.open(io.BytesIO(data), formats=["GIF"])
+    except Exception as error:
+        raise _bad(error) from error
+    assert isinstance(image, GifImagePlugin.GifImageFile)
+    return image
+
+
+def _bad(error: Exception) -> ValueError:
+    """Whatever type Pillow raised: on a file that is broken or made to break it, any can come."""
+    return ValueError(f"{type(error).__name__}: {error}")
+
+
+def _frames(image: GifImagePlugin.GifImageFile) -> Iterator[_Frame]:
+    number = 0
+    while True:
+        try:
+            image.seek(number)
+        except EOFError:
+            return
+        except Exception as error:
+            raise _bad(error) from error
+        try:
+            yield _decoded(image, number)
+        except Exception as error:
+            raise _bad(error) from error
+        number += 1
+
+
+def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
+    rgb = image.convert("RGB")
+    colours = None
+    if number == 0:
+        counted = rgb.getcolors(maxcolors=MAX_COLOURS)
+        colours = MAX_COLOURS if counted is None else len(counted)
+    return _Frame(
+        grey=np.asarray(image.convert("L"), dtype=np.int16),
+        digest=hashlib.blake2b(rgb.tobytes(), digest_size=16).digest(),
+        colours=colours,
+        delay_ms=round(image.info.get("duration", 0)),
+    )
+
+
+def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
+    """What the frames say, read once in order."""
+    first = previous = next(frames)
+    delays, digests, steps = [first.delay_ms], {first.digest}, []
+    for frame in frames:
+        steps.append(_difference(previous, frame))
+        delays.append(frame.delay_ms)
+        digests.add(frame.digest)
+        previous = frame
+    return {
+        "frames": len(delays),
+        "delays_ms": delays,
+        "motion": sum(steps) / len(steps) if steps else 0.0,
+        "gap": float(_difference(previous, first)),
+        "colours": first.colours,
+        "distinct_frames": len(digests),
+    }
+
+
+def _difference(one: _Frame, other: _Frame) -> int:
+    """Summed absolute difference of two frames, grey levels."""
+    return int(np.abs(one.grey - other.grey).sum(dtype=np.int64))

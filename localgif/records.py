@@ -1,0 +1,281 @@
+"""Frozen records: everything that is stored in a run folder or crosses a process.
+
+Field order is the order in the files. A field that does not apply is None, never a made-up zero.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+#: Version of the run folder's files; raised when a reader of the old ones would misread the new ones.
+SCHEMA_VERSION = 1
+
+
+class Record(BaseModel):
+    """Base: immutable, and a key nobody knows is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+
+
+# --- sandbox -------------------------------------------------------------------------------------------------------
+
+
+class Limits(Record):
+    """What one program may use. Sizes in bytes, times in seconds."""
+
+    cpu_seconds: float = Field(4.0, gt=0)
+    """CPU time; the limit that decides."""
+    wall_seconds: float = Field(14.0, gt=0)
+    """Elapsed time; a safety net against sleepers, wide because the model server shares the cores."""
+    address_space: int = Field(600 * 2**20, gt=0)
+    """RLIMIT_AS of each process."""
+    rss: int = Field(500 * 2**20, gt=0)
+    """Resident memory of the whole process tree, by the watch."""
+    processes: int = Field(1, ge=1)
+    """Processes in the tree, by the watch (and RLIMIT_NPROC for ordinary users)."""
+    threads: int = Field(8, ge=1)
+    """Threads in the tree, by the watch."""
+    file_size: int = Field(4 * 2**20, ge=0)
+    """RLIMIT_FSIZE, and the largest GIF that is read."""
+    open_files: int = Field(32, ge=8)
+    """RLIMIT_NOFILE."""
+    scratch_bytes: int = Field(16 * 2**20, ge=0)
+    """All files of the scratch directory together, by the watch."""
+    scratch_entries: int = Field(64, ge=0)
+    """Files and folders in the scratch directory, by the watch."""
+    output_kept: int = Field(64 * 2**10, ge=0)
+    """How much of the end of stdout and stderr is kept."""
+    source_bytes: int = Field(200 * 2**10, gt=0)
+    """The longest program that is run at all."""
+
+
+class Verdict(StrEnum):
+    """What became of a program. All of them are the program's doing; our own failures are exceptions."""
+
+    OK = "ok"
+    ERROR = "error"
+    CPU_LIMIT = "cpu_limit"
+    WALL_LIMIT = "wall_limit"
+    MEMORY_LIMIT = "memory_limit"
+    PROCESS_LIMIT = "process_limit"
+    DISK_LIMIT = "disk_limit"
+    OUTPUT_MISSING = "output_missing"
+    OUTPUT_BAD = "output_bad"
+    OUTPUT_TOO_BIG = "output_too_big"
+    CRASHED = "crashed"
+    NO_CODE = "no_code"
+    """The model's reply held no program; nothing was run."""
+
+
+class ProgramResult(Record):
+    """One program, run in the sandbox. `gif` is there exactly when the verdict is ok."""
+
+    verdict: Verdict
+    reason: str
+    """One or a few lines for people and reflectors; holds program output, so it is a claim, not a fact."""
+    output: str
+    """End of stdout and stderr, control characters stripped."""
+    gif: bytes | None
+    wall_seconds: float
+    cpu_seconds: float
+    peak_rss: int
+    """Largest resident size seen by the watch or reported by the kernel, bytes."""
+
+
+# --- GIFs ----------------------------------------------------------------------------------------------------------
+
+
+class Measurements(Record):
+    """Numbers about one GIF, taken in a confined process."""
+
+    frames: int = Field(ge=1)
+    """Frames stored in the file."""
+    width: int = Field(ge=1)
+    height: int = Field(ge=1)
+    size: int = Field(ge=1)
+    """Bytes of the file."""
+    delays_ms: tuple[int, ...]
+    """Stored delay of each frame, milliseconds; 0 where the file holds none."""
+    loop: int | None
+    """The loop count of the file: 0 is endless, None is no loop extension."""
+    motion: float = Field(ge=0)
+    """Mean over steps of the summed absolute difference of neighbouring frames, 8-bit grey levels."""
+    gap: float = Field(ge=0)
+    """Summed absolute difference of the last and the first frame, 8-bit grey levels."""
+    colours: int = Field(ge=1)
+    """Different colours in the first frame (counted up to 4096)."""
+    distinct_frames: int = Field(ge=1)
+    """Frames that differ from all frames before them."""
+
+
+class ScorePart(Record):
+    """One named part of a score."""
+
+    name: str
+    value: float = Field(ge=0, le=1)
+    weight: float = Field(ge=0, le=1)
+    explanation: str
+
+
+class Score(Record):
+    """How good a GIF is, 0 to 1, and why."""
+
+    scorer: str
+    """Name and version of the rule, e.g. "article-1"."""
+    total: float = Field(ge=0, le=1)
+    parts: tuple[ScorePart, ...]
+
+
+# --- samples and runs ------------------------------------------------------------------------------------------------
+
+
+class Attempt(Record):
+    """One reply of the animator inside a sample, and what became of its program."""
+
+    reply: str
+    code: str | None
+    """sha256 of the extracted program (its text is in code/), None when there was none."""
+    verdict: Verdict
+    reason: str
+    done_reason: str | None
+    """The server's word: stop, length; "closed" when we closed the stream after the first complete code block."""
+    prompt_tokens: int | None
+    """None when the server did not say (a stream that we closed)."""
+    output_tokens: int
+    llm_seconds: float
+    sandbox_seconds: float
+
+
+Purpose = Literal["search", "fresh"]
+
+
+class Sample(Record):
+    """One candidate x task x index: messages -> code -> GIF -> score."""
+
+    schema_version: int = SCHEMA_VERSION
+    candidate: str
+    """Hash of the candidate (candidates/<hash>.md)."""
+    task: str
+    index: int = Field(ge=0)
+    """Which sample of this candidate; the model's seed follows from it and the run's seed."""
+    purpose: Purpose
+    metric_call: int | None
+    """1-based; None for fresh samples, which are outside the budget."""
+    seed: int
+    attempts: tuple[Attempt, ...]
+    verdict: Verdict
+    code: str | None
+    gif: str | None
+    measurements: Measurements | None
+    score: Score
+    started: str
+    """UTC, ISO 8601."""
+
+
+class Proposal(Record):
+    """One answer of the reflector and what GEPA did with it."""
+
+    schema_version: int = SCHEMA_VERSION
+    number: int = Field(ge=1)
+    parent: str
+    """Hash of the candidate that was reflected on."""
+    child: str | None
+    """Hash of the proposed candidate; None when the answer gave none."""
+    outcome: Literal["evaluated", "unchanged", "empty"]
+    prompt: str
+    reply: str
+    finish_reason: str
+    """ "length" when the reply used up num_predict, else "stop"."""
+    prompt_tokens: int
+    output_tokens: int
+    llm_seconds: float
+    started: str
+
+
+class PromptResult(Record):
+    """A prompt and its fresh samples."""
+
+    candidate: str
+    prompt: str
+    scores: tuple[float, ...]
+    mean: float
+    frames: tuple[int | None, ...]
+    """Stored frames per sample; None where there was no GIF."""
+    loop_ratios: tuple[float | None, ...]
+    """gap / motion per sample; None where there was no GIF or nothing moved."""
+    verdicts: tuple[Verdict, ...]
+
+
+class ModelIdentity(Record):
+    """Which weights answered, as exactly as the endpoint can tell."""
+
+    role: Literal["animator", "reflector"]
+    alias: str
+    """Name in models.toml."""
+    model: str
+    """Name that the endpoint knows."""
+    endpoint: str
+    kind: str
+    server: str
+    """Server name and version as reported."""
+    digest: str | None
+    """sha256 of the weights, where the endpoint reports it."""
+    num_ctx: int
+    num_predict: int
+    temperature: float
+
+
+Status = Literal["started", "done", "interrupted", "failed"]
+
+
+class RunRecord(Record):
+    """run.json: written first with status "started", rewritten at the end."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    status: Status
+    started: str
+    ended: str | None = None
+    settings: dict[str, Any]
+    models: tuple[ModelIdentity, ...] = ()
+    versions: dict[str, str]
+    """Python, localgif, and the packages that decide results."""
+    sandbox: dict[str, Any]
+    scorer: str
+    error: str | None = None
+    result: dict[str, Any] | None = None
+    """The object that `--json` prints."""
+
+
+# --- endpoint --------------------------------------------------------------------------------------------------------
+
+
+class ServedModel(Record):
+    """One model that the embedded endpoint offers."""
+
+    name: str
+    """Ollama-style name, e.g. "qwen2.5-coder:1.5b"."""
+    path: str
+    """The GGUF file."""
+    digest: str
+    """sha256 of the file, hex."""
+    size: int
+    num_ctx: int = Field(ge=256)
+    """The window that is allocated."""
+    description: str = ""
+    """Family, size and quantisation for people, e.g. "Qwen2.5-Coder-1.5B-Instruct Q4_K_M"."""
+
+
+class ServeConfig(Record):
+    """What `localgif serve` serves."""
+
+    models: tuple[ServedModel, ...]
+    port: int = Field(0, ge=0, le=65535)
+    """0: the system picks a free one."""
+    threads: int | None = None
+    """None: the machine's physical cores."""
+    max_queue: int = Field(512, ge=1)
+    """Requests that may wait; one more is answered with 503."""

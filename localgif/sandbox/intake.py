@@ -1,0 +1,215 @@
+"""Takes the GIF that a program left: opens the file safely, and checks the structure before anything decodes it.
+
+Call it when no process of the program is left, so that what was read is final. Nothing here trusts the file: a symbolic
+link, a FIFO, a directory or a hard link to a file of ours are refused without being followed or waited for, and a few
+bytes that unfold to gigabytes are refused by counting, not by decoding.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from localgif.records import Limits, Verdict
+
+#: Largest screen side, pixels.
+MAX_SIDE = 1024
+#: Most frames.
+MAX_FRAMES = 200
+#: Most pixels in all frames together; decoding costs about 10 ns each.
+MAX_PIXELS = 50_000_000
+
+_SCREEN = struct.Struct("<HHBBB")
+_FRAME = struct.Struct("<HHHHB")
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+
+
+class BadOutput(ValueError):
+    """The program's file cannot be taken; the message says why, `verdict` how that counts."""
+
+    def __init__(self, reason: str, verdict: Verdict = Verdict.OUTPUT_BAD) -> None:
+        super().__init__(reason)
+        self.verdict = verdict
+
+
+class BadGif(BadOutput):
+    """The bytes are no GIF that may be decoded; the message says why."""
+
+
+class GifHeader(NamedTuple):
+    """What the structure of a GIF says, without a pixel decoded."""
+
+    frames: int
+    width: int
+    height: int
+    delays_ms: tuple[int, ...]
+    """Stored delay of each frame, milliseconds; 0 where the file holds none."""
+    loop: int | None
+    """0 is endless; None is no loop extension."""
+
+
+# --- the file ----------------------------------------------------------------------------------------------------
+
+
+def read_output(directory: Path, name: str, limits: Limits) -> bytes:
+    """Bytes of the file `name` in `directory`, at most `limits.file_size`.
+
+    Raises:
+        BadOutput: Missing, too big, or not a plain file of ours with one name; `verdict` says which.
+    """
+    with _opened(directory, name) as file:
+        info = os.fstat(file)
+        if not stat.S_ISREG(info.st_mode):
+            raise BadOutput(f"{name} is not a plain file")
+        if info.st_nlink != 1:
+            raise BadOutput(f"{name} is a hard link to another file")
+        if info.st_uid != os.geteuid():
+            raise BadOutput(f"{name} belongs to another user")
+        data = _read_up_to(file, limits.file_size + 1)
+    if len(data) > limits.file_size:
+        raise BadOutput(f"{name} is larger than {limits.file_size:,} bytes", Verdict.OUTPUT_TOO_BIG)
+    if not data:
+        raise BadOutput(f"{name} is empty")
+    return data
+
+
+@contextlib.contextmanager
+def _opened(directory: Path, name: str) -> Iterator[int]:
+    """A descriptor of the file; neither a link is followed nor a FIFO waited for."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise BadOutput("the program removed or locked its working directory", Verdict.OUTPUT_MISSING) from error
+    try:
+        file = os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError as error:
+        raise BadOutput(f"the program wrote no {name}", Verdict.OUTPUT_MISSING) from error
+    except OSError as error:  # ELOOP: a link; ENXIO: a socket or device; EACCES: its mode
+        raise BadOutput(f"{name} cannot be opened as a plain file ({error.strerror})") from error
+    finally:
+        os.close(folder)
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+def _read_up_to(file: int, size: int) -> bytes:
+    data = bytearray()
+    while len(data) < size and (chunk := os.read(file, size - len(data))):
+        data += chunk
+    return bytes(data)
+
+
+# --- the structure -----------------------------------------------------------------------------------------------
+
+
+def walk_gif(data: bytes) -> GifHeader:
+    """Walks the blocks of a GIF up to its trailer.
+
+    Stricter than Pillow in one respect: a file without trailer was cut off, so it is refused (Pillow reads it, and
+    always writes one). What follows the trailer is ignored, as everywhere.
+
+    Raises:
+        BadGif: Not a GIF, malformed, or more than MAX_SIDE, MAX_FRAMES or MAX_PIXELS.
+    """
+    walk = _Walk(data)
+    width, height = walk.screen()
+    while (kind := walk.byte()) != _TRAILER:
+        if kind == _EXTENSION:
+            walk.extension()
+        elif kind == _IMAGE:
+            walk.frame(width, height)
+        else:
+            raise BadGif(f"unknown block {kind:#04x} at byte {walk.position - 1}")
+    if not walk.delays_ms:
+        raise BadGif("a GIF without a frame")
+    return GifHeader(len(walk.delays_ms), width, height, tuple(walk.delays_ms), walk.loop)
+
+
+@dataclass
+class _Walk:
+    """Where the walk is, and what it has seen."""
+
+    data: bytes
+    position: int = 0
+    pixels: int = 0
+    delay_ms: int = 0
+    """Of the frame to come."""
+    loop: int | None = None
+
+    def __post_init__(self) -> None:
+        self.delays_ms: list[int] = []
+
+    def take(self, size: int) -> bytes:
+        piece = self.data[self.position : self.position + size]
+        if len(piece) < size:
+            raise BadGif("the file ends in the middle: it was cut off, or its end was never written")
+        self.position += size
+        return piece
+
+    def byte(self) -> int:
+        return self.take(1)[0]
+
+    def colour_table(self, flags: int) -> None:
+        if flags & 0x80:
+            self.take(3 * 2 ** ((flags & 7) + 1))
+
+    def sub_blocks(self) -> list[bytes]:
+        blocks = []
+        while size := self.byte():
+            blocks.append(self.take(size))
+        return blocks
+
+    def screen(self) -> tuple[int, int]:
+        """Magic, screen size and global colours; the size in pixels."""
+        magic = self.data[:6]
+        if magic not in (b"GIF87a", b"GIF89a"):
+            raise BadGif(f"not a GIF: it starts with {magic!r}" if magic else "an empty file")
+        self.position = 6
+        width, height, flags, _, _ = _SCREEN.unpack(self.take(_SCREEN.size))
+        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
+            raise BadGif(f"the screen is {width}x{height}; 1x1 to {MAX_SIDE}x{MAX_SIDE} are allowed")
+        self.colour_table(flags)
+        return width, height
+
+    def extension(self) -> None:
+        label = self.byte()
+        blocks = self.sub_blocks()
+        if label == _GRAPHIC_CONTROL and blocks and len(blocks[0]) >= 3:
+            self.delay_ms = 10 * int.from_bytes(blocks[0][1:3], "little")
+        elif label == _APPLICATION and len(blocks) > 1 and blocks[0].startswith(b"NETSCAPE2.0"):
+            self.note_loop(blocks[1])
+
+    def note_loop(self, block: bytes) -> None:
+        if len(block) >= 3 and block[0] == 1:
+            self.loop = int.from_bytes(block[1:3], "little")
+
+    def frame(self, width: int, height: int) -> None:
+        number = len(self.delays_ms) + 1
+        if number > MAX_FRAMES:
+            raise BadGif(f"more than {MAX_FRAMES} frames")
+        left, top, wide, high, flags = _FRAME.unpack(self.take(_FRAME.size))
+        if not wide or not high:
+            raise BadGif(f"frame {number} is empty ({wide}x{high})")
+        if left + wide > width or top + high > height:
+            raise BadGif(f"frame {number} ({wide}x{high} at {left},{top}) reaches outside the {width}x{height} screen")
+        # Every frame costs the decoder a full screen, however small its own part is.
+        self.pixels += width * height
+        if self.pixels > MAX_PIXELS:
+            raise BadGif(f"more than {MAX_PIXELS:,} pixels in all frames together")
+        self.colour_table(flags)
+        if not 1 <= self.byte() <= 8:
+            raise BadGif(f"frame {number} has an impossible code size")
+        if not self.sub_blocks():
+            raise BadGif(f"frame {number} holds no data")
+        self.delays_ms.append(self.delay_ms)
+        self.delay_ms = 0

@@ -1,0 +1,284 @@
+"""Runs a program that a model wrote, and measures the GIF that it made, each in a confined process of its own.
+
+What is covered on this first floor (level "limits-only"):
+- The program runs in its own process and session, with a clean environment (no keys, no proxies), no open files of
+  ours, no terminal, in a fresh directory that is always removed.
+- CPU, elapsed time, memory, processes, threads, file size, disk use, number of files and output are limited, by the
+  kernel where it can and by a watch over the whole tree of processes. A breach ends the tree.
+- When a result is returned, no process of the program is left (see watch.py for how a daemon could still escape).
+- A result cannot be forged: exit status, printed text and exceptions are claims. The GIF is opened without following
+  anything, checked without decoding, and decoded and measured in a second process that never ran the program.
+- If the app dies, even by SIGKILL, the program dies with it.
+
+What is NOT covered:
+- The program can read every file that you can read, and draw what it read.
+- The program can change and delete files and folders of yours anywhere on the machine.
+- The program can use the network, send signals to other processes of yours, this app among them, and trace them.
+- It can start processes for a few milliseconds, until the watch sees them; as an ordinary user it cannot (nor threads).
+- It can switch off, on purpose, what lets it die with the app; it then lives until its CPU or the next start's sweep.
+So: fine against accidents, not against malice. Landlock and seccomp, which close these holes, are a later floor.
+
+Failures of the program are verdicts. Failures of ours are SandboxError, after one more try, and never a score.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import ValidationError
+
+from localgif.errors import SandboxError
+from localgif.records import Limits, Measurements, ProgramResult, Verdict
+from localgif.sandbox import crash, intake, scratch, watch
+from localgif.sandbox.child import EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME
+from localgif.sandbox.policy import DEFAULT_LIMITS
+from localgif.sandbox.process import ANSWER_CAP, Ended, run_confined
+from localgif.sandbox.spawn import Job, MachineryError
+from localgif.sandbox.text import capped, clean
+
+#: Longest reason, characters.
+REASON_CAP = 1000
+
+#: A wall limit counts only if the program used at least this part of its CPU limit, or the machine was not overloaded.
+_FAIR_CPU_SHARE = 0.25
+#: Overloaded: more runnable processes per core than this.
+_OVERLOAD = 2.0
+
+T = TypeVar("T")
+
+_sweep_lock = threading.Lock()
+_swept = False
+
+
+class Refused(ValueError):
+    """The program is not run at all; the message says why."""
+
+
+def run_program(source: str, limits: Limits = DEFAULT_LIMITS) -> ProgramResult:
+    """Runs a program, calls its make_gif, and takes the GIF that it wrote.
+
+    May be called from several threads at a time.
+
+    Args:
+        source: Python source that defines make_gif(path).
+        limits: What it may use.
+
+    Returns:
+        What became of it. `gif` is there exactly when the verdict is ok; it is well-formed but not decoded yet.
+
+    Raises:
+        SandboxError: Our own machinery failed, twice.
+    """
+    _start_up()
+    try:
+        payload = _checked(source, limits)
+    except Refused as error:
+        return ProgramResult(
+            verdict=Verdict.ERROR, reason=str(error), output="", gif=None, wall_seconds=0.0, cpu_seconds=0.0, peak_rss=0
+        )
+
+    def attempt() -> tuple[Ended, bytes | intake.BadOutput]:
+        with scratch.job_directory() as directory:
+            ended = run_confined(Job("program", payload), limits, directory)
+            return ended, _take_output(directory, limits)
+
+    ended, output = _fairly(attempt, limits)
+    text = clean(ended.output)
+    verdict, reason = judge(ended, output, text, source, limits)
+    return ProgramResult(
+        verdict=verdict,
+        reason=capped(reason, REASON_CAP),
+        output=text,
+        gif=output if verdict is Verdict.OK and isinstance(output, bytes) else None,
+        wall_seconds=round(ended.wall_seconds, 4),
+        cpu_seconds=round(ended.cpu_seconds, 4),
+        peak_rss=ended.peak_rss,
+    )
+
+
+def measure_gif(data: bytes, measurer: str, limits: Limits = DEFAULT_LIMITS) -> Measurements | str:
+    """Measures a GIF in a confined process that may write nothing.
+
+    Args:
+        data: The GIF, of any origin.
+        measurer: A module of ours whose `main(data)` returns the fields of Measurements, and raises ValueError for
+            data that cannot be decoded.
+        limits: What decoding may use; `file_size` bounds the data.
+
+    Returns:
+        The measurements, or why the GIF counts as output_bad.
+
+    Raises:
+        SandboxError: Our own machinery failed, twice.
+    """
+    _start_up()
+    if len(data) > limits.file_size:
+        return f"the GIF is larger than {limits.file_size:,} bytes"
+    try:
+        header = intake.walk_gif(data)
+    except intake.BadGif as error:
+        return str(error)
+
+    def attempt() -> tuple[Ended, Measurements | str]:
+        with scratch.job_directory() as directory:
+            ended = run_confined(Job("measure", data, measurer), limits, directory)
+        return ended, _measured(ended, header, len(data), limits)
+
+    return _fairly(attempt, limits)[1]
+
+
+def judge(
+    ended: Ended, output: bytes | intake.BadOutput, text: str, source: str, limits: Limits
+) -> tuple[Verdict, str]:
+    """Verdict and reason of a program. Pure.
+
+    Args:
+        ended: How its process ended.
+        output: Its GIF, or why it cannot be taken.
+        text: What it printed; only ever quoted.
+        source: The program.
+        limits: What it might use.
+    """
+    found = ended.breach or _cpu_breach(ended, limits)
+    if found:
+        return found
+    too_big = isinstance(output, intake.BadOutput) and output.verdict is Verdict.OUTPUT_TOO_BIG
+    if ended.status < 0:
+        return Verdict.CRASHED, f"the process was ended by {_signal_name(-ended.status)}"
+    if ended.status and not too_big:  # a file that grew too big ends in an error, but that is not the reason
+        said = crash.claim(text, crash.lines_of(source))
+        if ended.status == EXIT_MEMORY:
+            limit = watch.megabytes(limits.address_space)
+            return Verdict.MEMORY_LIMIT, f"ran out of memory, the limit is {limit}: {said or 'MemoryError'}"
+        return Verdict.ERROR, said or f"ended with exit status {ended.status} and printed nothing"
+    if isinstance(output, intake.BadOutput):
+        return output.verdict, str(output)
+    return Verdict.OK, f"wrote a GIF of {len(output):,} bytes"
+
+
+# --- pieces ------------------------------------------------------------------------------------------------------
+
+
+def _start_up() -> None:
+    """Checks the system, and once per process clears up after apps that were killed."""
+    global _swept
+    if sys.platform != "linux":
+        raise SandboxError(f"the sandbox needs Linux, this is {sys.platform}", "Use a Linux machine, container or VM.")
+    with _sweep_lock:
+        if not _swept:
+            _swept = True
+            scratch.sweep()
+
+
+def _checked(source: str, limits: Limits) -> bytes:
+    """The program's bytes.
+
+    Raises:
+        Refused: Too long, or no text.
+    """
+    try:
+        payload = source.encode()
+    except UnicodeEncodeError as error:
+        raise Refused("the program is not valid text (it holds half of a surrogate pair)") from error
+    if len(payload) > limits.source_bytes:
+        raise Refused(f"the program is {len(payload):,} bytes long, the limit is {limits.source_bytes:,}")
+    if b"\0" in payload:
+        raise Refused("the program holds a NUL character")
+    return payload
+
+
+def _fairly(attempt: Callable[[], tuple[Ended, T]], limits: Limits) -> tuple[Ended, T]:
+    """Tries again once after a failure of ours, and once when an overloaded machine may have eaten the time."""
+    ended, found = _insistently(attempt)
+    slow = ended.breach is not None and ended.breach.verdict is Verdict.WALL_LIMIT
+    if slow and ended.cpu_seconds < _FAIR_CPU_SHARE * limits.cpu_seconds and _overloaded():
+        ended, found = _insistently(attempt)
+    return ended, found
+
+
+def _insistently(attempt: Callable[[], T]) -> T:
+    try:
+        return attempt()
+    except MachineryError:
+        pass
+    try:
+        return attempt()
+    except MachineryError as error:
+        remedy = "Is the machine out of memory or disk? (free -m, df -h)"
+        raise SandboxError(f"the sandbox failed twice: {error}", remedy) from error
+
+
+def _overloaded() -> bool:
+    return os.getloadavg()[0] > _OVERLOAD * (os.cpu_count() or 1)
+
+
+def _take_output(directory: Path, limits: Limits) -> bytes | intake.BadOutput:
+    try:
+        data = intake.read_output(directory, OUTPUT_NAME, limits)
+        intake.walk_gif(data)
+    except intake.BadOutput as error:
+        return error
+    return data
+
+
+def _cpu_breach(ended: Ended, limits: Limits) -> watch.Breach | None:
+    """Whether the kernel ended the process for its CPU time: SIGXCPU, or SIGKILL a second later."""
+    used_up = ended.status == -signal.SIGKILL and ended.cpu_seconds >= limits.cpu_seconds
+    return watch.cpu_breach(ended.cpu_seconds, limits) if used_up or ended.status == -signal.SIGXCPU else None
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _measured(ended: Ended, header: intake.GifHeader, size: int, limits: Limits) -> Measurements | str:
+    """The answer of a measurer, checked.
+
+    Raises:
+        MachineryError: The measurer failed, as opposed to the GIF.
+    """
+    said = capped(clean(ended.output).strip(), REASON_CAP)
+    found = ended.breach or _cpu_breach(ended, limits)
+    if found:
+        return f"the GIF cannot be decoded: the decoder {found.reason}"
+    if ended.status == EXIT_OURS:
+        raise MachineryError(f"the measurer failed: {said}")
+    if ended.status < 0:
+        return f"the GIF cannot be decoded: the decoder was ended by {_signal_name(-ended.status)}"
+    if ended.status == EXIT_MEMORY:
+        return "the GIF cannot be decoded: the decoder ran out of memory"
+    if ended.status:
+        return f"the GIF cannot be decoded: {said}"
+    if len(ended.answer) > ANSWER_CAP:
+        raise MachineryError("the measurer's answer is too long")
+    try:
+        found_numbers = Measurements.model_validate_json(ended.answer, strict=True)
+    except ValidationError as error:
+        raise MachineryError(f"the measurer's answer is wrong: {error}") from error
+    if not plausible(found_numbers, header, size):
+        return "the GIF cannot be decoded: its structure and its frames disagree"
+    return found_numbers
+
+
+def plausible(found: Measurements, header: intake.GifHeader, size: int) -> bool:
+    """Whether the numbers fit the structure that we walked, and lie in their ranges (an infinite one does not)."""
+    largest = 255.0 * header.width * header.height
+    return (
+        (found.frames, found.width, found.height, found.size) == (header.frames, header.width, header.height, size)
+        and len(found.delays_ms) == found.frames
+        and all(0 <= delay <= 655_350 for delay in found.delays_ms)
+        and (found.loop is None or 0 <= found.loop <= 65_535)
+        and 0 <= found.motion <= largest
+        and 0 <= found.gap <= largest
+        and found.colours <= 4096
+        and found.distinct_frames <= found.frames
+    )

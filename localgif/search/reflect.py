@@ -1,0 +1,118 @@
+"""Reflection. `plain` is GEPA's stock reflection through LiteLLM, unchanged: the article's recipe and the control.
+
+GEPA 0.1.4 swallows whatever a reflector raises and then returns the seed as if nothing had been found. So a failure of
+the endpoint leaves here as `ReflectorDown`, which is no Exception and therefore passes through GEPA's net; the module
+that calls GEPA turns it back into the EndpointError that it carries.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from localgif.config import ModelSettings
+from localgif.endpoint.clients import reflector_arguments, reflector_failure
+from localgif.errors import EndpointError
+from localgif.records import Proposal
+from localgif.runs.store import RunStore, content_hash, now
+from localgif.search.evaluate import sample_seed
+from localgif.search.progress import Progress
+
+
+class ReflectorDown(BaseException):
+    """Carries an EndpointError through GEPA's `except Exception`."""
+
+    def __init__(self, error: EndpointError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class EmptyReply(Exception):
+    """The reflector said nothing: GEPA drops the proposal and goes on."""
+
+
+class PlainReflector:
+    """A language model as GEPA wants it, `(prompt) -> reply`, through gepa's own LM and a LiteLLM `ollama/...` string.
+
+    Args:
+        model: The reflector's settings.
+        url: The endpoint's address.
+        run_seed: Seed of the run; each reflection gets its own model seed from it.
+        parent: Gives the candidate that is being reflected on.
+        store: Where proposals are recorded.
+        progress: Who is told.
+    """
+
+    #: GEPA would count tokens by string length without it; local tokens cost nothing.
+    total_cost = 0.0
+
+    def __init__(
+        self,
+        model: ModelSettings,
+        url: str,
+        run_seed: int,
+        parent: Callable[[], str],
+        store: RunStore,
+        progress: Progress,
+    ) -> None:
+        from gepa.lm import LM
+
+        self.proposals: list[Proposal] = []
+        self._model = model
+        self._url = url
+        self._run_seed = run_seed
+        self._parent = parent
+        self._store = store
+        self._progress = progress
+        self._lm = LM(**reflector_arguments(model, url))
+
+    def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
+        """One reflection.
+
+        Raises:
+            ReflectorDown: the endpoint failed.
+            EmptyReply: the model gave an empty answer.
+        """
+        number = len(self.proposals) + 1
+        self._progress.activity(f"reflecting (proposal {number})")
+        # Other seeds than the samples', and a new one each time: the same prompt must not give the same proposal.
+        self._lm.completion_kwargs["seed"] = sample_seed(self._run_seed, -number)
+        tokens_in, tokens_out = self._lm.total_tokens_in, self._lm.total_tokens_out
+        started, clock = now(), time.monotonic()
+        try:
+            reply = self._lm(prompt) or ""
+        except Exception as error:
+            raise ReflectorDown(reflector_failure(self._model, self._url, error)) from error
+        written = self._lm.total_tokens_out - tokens_out
+        child = _proposed(reply)
+        parent = self._parent()
+        proposal = Proposal(
+            number=number,
+            parent=content_hash(parent),
+            child=self._store.put_candidate(child) if child else None,
+            outcome="empty" if not child else "unchanged" if child == parent else "evaluated",
+            prompt=prompt if isinstance(prompt, str) else str(prompt),
+            reply=reply,
+            # `ollama/` reports "stop" whatever happened, so the count decides.
+            finish_reason="length" if written >= self._model.num_predict else "stop",
+            prompt_tokens=self._lm.total_tokens_in - tokens_in,
+            output_tokens=written,
+            llm_seconds=round(time.monotonic() - clock, 3),
+            started=started,
+        )
+        self._store.append_proposal(proposal)
+        self.proposals.append(proposal)
+        if not child:
+            self._progress.note(f"proposal {number} is empty and was dropped")
+            raise EmptyReply
+        if proposal.finish_reason == "length":
+            self._progress.note(f"proposal {number} was cut at num_predict = {self._model.num_predict} tokens")
+        return reply
+
+
+def _proposed(reply: str) -> str:
+    """The candidate that GEPA's stock extractor will take from a reply."""
+    from gepa.strategies.instruction_proposal import InstructionProposalSignature
+
+    return InstructionProposalSignature.output_extractor(reply.strip())["new_instruction"]

@@ -1,0 +1,136 @@
+"""Opens what the two roles need: weights on the disk, an endpoint that answers, and the identity of who answers."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from localgif.config import ModelSettings, Settings, weights_environment
+from localgif.endpoint.preflight import check_ollama
+from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
+from localgif.errors import ModelMissing
+from localgif.models.fetch import Places, Weights, locate, places_for, pull
+from localgif.records import ModelIdentity, ServeConfig, ServedModel
+from localgif.search.progress import Progress
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Both roles, ready to be asked."""
+
+    animator_url: str
+    reflector_url: str
+    identities: tuple[ModelIdentity, ...]
+    embedded: RunningEndpoint | None
+    seconds_weights: float
+    """Finding, fetching and checking the weights."""
+    seconds_load: float
+    """Starting the embedded endpoint and loading its first model."""
+
+    def explain(self) -> str:
+        """Why the embedded endpoint died, or "" when it is alive or not ours."""
+        return self.embedded.death_message() if self.embedded is not None else ""
+
+
+def places() -> Places:
+    """Where weights are looked for on this machine."""
+    return places_for(*weights_environment())
+
+
+def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 0) -> ServeConfig:
+    """What the embedded endpoint serves: one entry per model, with the largest window that anyone asks of it."""
+    served: dict[str, ServedModel] = {}
+    for model, weights in models:
+        name = model.model
+        before = served.get(name)
+        served[name] = ServedModel(
+            name=name,
+            path=str(weights.path),
+            digest=weights.digest,
+            size=weights.size,
+            num_ctx=max(model.num_ctx, before.num_ctx if before else 0),
+            description=weights.title,
+        )
+    return ServeConfig(models=tuple(served.values()), port=port)
+
+
+def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
+    """The verified weights of an embedded model, downloaded when they are nowhere on this machine.
+
+    Raises:
+        ModelMissing: no source has them; the message lists each source and why it failed.
+    """
+    path = Path(model.path).expanduser() if model.path else None
+    weights = pull(model.model, places(), path, progress.download)
+    for note in weights.notes:
+        progress.note(note)
+    return weights
+
+
+@contextlib.contextmanager
+def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
+    """Make both roles ready; stop at the end what was started here.
+
+    Raises:
+        PreflightError: weights missing, or no endpoint.
+    """
+    both = (settings.animator, settings.reflector)
+    embedded = [model for model in both if model.endpoint.kind == "embedded"]
+    started = time.monotonic()
+    weights = []
+    for model in embedded:
+        progress.activity(f"looking for the weights of {model.model}")
+        weights.append((model, fetch_weights(model, progress)))
+    fetched = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        running = None
+        if weights:
+            progress.activity(f"loading {weights[0][0].model}")
+            running = stack.enter_context(embedded_endpoint(serve_config(tuple(weights))))
+        loaded = time.monotonic()
+        urls, identities = [], []
+        for model in both:
+            url = running.url if model.endpoint.kind == "embedded" and running is not None else model.endpoint.url
+            assert url is not None  # config refuses an ollama endpoint without one
+            urls.append(url)
+            identities.append(_identity(model, url))
+        yield Roles(urls[0], urls[1], tuple(identities), running, fetched - started, loaded - fetched)
+
+
+def _identity(model: ModelSettings, url: str) -> ModelIdentity:
+    server = check_ollama(url, model.model)
+    return ModelIdentity(
+        role=model.role,
+        alias=model.alias,
+        model=model.model,
+        endpoint=model.endpoint.name,
+        kind=model.endpoint.kind,
+        server=server.version,
+        digest=server.digest,
+        num_ctx=model.num_ctx,
+        num_predict=model.num_predict,
+        temperature=model.temperature,
+    )
+
+
+def check_role(model: ModelSettings) -> str:
+    """One line that says that a role's model is there and where.
+
+    Raises:
+        PreflightError: it is not; the message carries the remedy.
+    """
+    if model.endpoint.kind == "embedded":
+        path = Path(model.path).expanduser() if model.path else None
+        weights = locate(model.model, places(), path)
+        if weights is None:
+            raise ModelMissing(
+                f"the weights of {model.model} ({model.role}) are not on this machine",
+                f"localgif models pull {model.alias}",
+            )
+        return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
+    assert model.endpoint.url is not None
+    server = check_ollama(model.endpoint.url, model.model)
+    return f"{model.role:<10} {model.model}: {model.endpoint.url} answers ({server.version})"

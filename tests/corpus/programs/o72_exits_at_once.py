@@ -1,0 +1,5 @@
+"""Claims success by exit status."""
+
+import os
+
+os._exit(0)

@@ -1,0 +1,5 @@
+"""The one function has another name."""
+
+
+def draw_gif(path):
+    pass

@@ -1,0 +1,3 @@
+"""The name is there, the function is not."""
+
+make_gif = "out.gif"

@@ -1,0 +1,5 @@
+"""Takes no path."""
+
+
+def make_gif():
+    pass

@@ -1,0 +1,16 @@
+"""Code that wants to run after the end."""
+
+import atexit
+
+
+class Late:
+    def __del__(self):
+        print("late writer ran")
+
+
+kept = Late()
+atexit.register(print, "late writer ran")
+
+
+def make_gif(path):
+    raise ValueError("done")

@@ -1,0 +1,10 @@
+"""An exception whose text cannot be had."""
+
+
+class Odd(Exception):
+    def __str__(self):
+        raise RuntimeError("no text")
+
+
+def make_gif(path):
+    raise Odd()

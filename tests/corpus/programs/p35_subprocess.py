@@ -1,0 +1,7 @@
+"""Starts another program."""
+
+import subprocess
+
+
+def make_gif(path):
+    subprocess.run(["sleep", "60"], check=True)

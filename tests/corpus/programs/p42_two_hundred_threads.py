@@ -1,0 +1,10 @@
+"""Many threads."""
+
+import threading
+import time
+
+
+def make_gif(path):
+    for _ in range(200):
+        threading.Thread(target=time.sleep, args=(30,), daemon=True).start()
+    time.sleep(30)

@@ -1,0 +1,6 @@
+"""Never ends, computing."""
+
+
+def make_gif(path):
+    while True:
+        pass

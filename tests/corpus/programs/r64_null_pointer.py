@@ -1,0 +1,7 @@
+"""A crash of the interpreter itself."""
+
+import ctypes
+
+
+def make_gif(path):
+    ctypes.string_at(0)

@@ -1,0 +1,10 @@
+"""Swallows every exception, for ever."""
+
+
+def make_gif(path):
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass

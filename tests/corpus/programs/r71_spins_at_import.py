@@ -1,0 +1,4 @@
+"""Never gets to define anything."""
+
+while True:
+    pass

@@ -1,0 +1,262 @@
+"""A gateway in front of an OpenAI-compatible server that does exactly what a test says, both on real sockets.
+
+Both run in one event loop on a thread of their own; tests stay ordinary blocking code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from localgif.endpoint.backend import LoadFailed, Upstream
+from localgif.endpoint.gguf import GgufFacts
+from localgif.endpoint.serve import listening
+from localgif.records import ServedModel
+
+MODEL = "scripted:1b"
+KEY = "only the gateway knows"
+PATIENCE = 10.0
+
+
+@dataclass(frozen=True)
+class Status:
+    """Answer with an error instead of a stream."""
+
+    code: int
+    body: str
+
+
+@dataclass(frozen=True)
+class Hold:
+    """Say nothing more until the test calls `release`."""
+
+
+Step = bytes | Status | Hold | Literal["cut", "end"]
+
+
+def event(content: str | None = None, finish: str | None = None, **delta: Any) -> bytes:
+    """One chunk of an OpenAI stream."""
+    choice = {"index": 0, "delta": {"content": content, **delta}, "finish_reason": finish}
+    return b"data: " + json.dumps({"choices": [choice]}).encode() + b"\n\n"
+
+
+def usage(prompt: int = 7, generated: int = 2) -> bytes:
+    """llama.cpp's extra last chunk."""
+    body = {
+        "choices": [],
+        "usage": {"prompt_tokens": prompt, "completion_tokens": generated},
+        "timings": {
+            "cache_n": 3,
+            "prompt_n": prompt - 3,
+            "prompt_ms": 1.5,
+            "predicted_n": generated,
+            "predicted_ms": 2.25,
+        },
+    }
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+DONE = b"data: [DONE]\n\n"
+
+
+def answer(*words: str, finish: str = "stop") -> list[Step]:
+    """A complete, orderly answer."""
+    spoken: list[Step] = [event(None, role="assistant"), *(event(word) for word in words)]
+    return [*spoken, event(finish=finish), usage(generated=len(words)), DONE, "end"]
+
+
+class Script:
+    """What the upstream does, one list of steps per generation (the last for ever), and what happened to it."""
+
+    def __init__(self, *answers: Sequence[Step]) -> None:
+        self.answers = list(answers)
+        self.bodies: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
+        self.fates: list[str] = []
+        self.tokens = 10
+        """What the token count says of every prompt."""
+        self._changed = threading.Condition()
+        self._held: list[asyncio.Event] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def wait_for(self, predicate: Callable[[Script], bool]) -> None:
+        """Block until it holds."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: predicate(self), PATIENCE), (len(self.bodies), self.fates)
+
+    def release(self) -> None:
+        """Let the oldest held generation go on."""
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._held.pop(0).set)
+
+    def app(self) -> web.Application:
+        app = web.Application(client_max_size=2**26)
+        app.router.add_post("/v1/chat/completions", self._generate)
+        app.router.add_post("/v1/chat/completions/input_tokens", self._count)
+        return app
+
+    def _note(self, change: Callable[[], None]) -> None:
+        with self._changed:
+            change()
+            self._changed.notify_all()
+
+    async def _count(self, request: web.Request) -> web.Response:
+        return web.json_response({"input_tokens": self.tokens})
+
+    async def _generate(self, request: web.Request) -> web.StreamResponse:
+        body = await request.json()
+        self._loop = asyncio.get_running_loop()
+        steps = self.answers[min(len(self.bodies), len(self.answers) - 1)]
+        number = len(self.bodies)
+
+        def begin() -> None:
+            self.bodies.append(body)
+            self.headers.append(dict(request.headers))
+            self.fates.append("running")
+
+        self._note(begin)
+        fate = "dropped"
+        try:
+            response = await self._play(request, steps)
+            fate = "done"
+            return response
+        finally:
+            self._note(lambda: self.fates.__setitem__(number, fate))
+
+    async def _play(self, request: web.Request, steps: Sequence[Step]) -> web.StreamResponse:
+        if isinstance(steps[0], Status):
+            return web.Response(status=steps[0].code, text=steps[0].body, content_type="application/json")
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        for step in steps:
+            if isinstance(step, bytes):
+                await response.write(step)
+            elif isinstance(step, Hold):
+                held = asyncio.Event()
+                self._note(lambda held=held: self._held.append(held))  # type: ignore[misc]
+                await held.wait()
+            elif step == "cut":
+                assert request.transport is not None
+                request.transport.abort()
+            elif step == "end":
+                await response.write_eof()
+        return response
+
+
+class FixedBackend:
+    """A backend whose server is there already; its load can be held up or made to fail."""
+
+    def __init__(self, url: str, facts: GgufFacts, name: str = MODEL) -> None:
+        self.model = ServedModel(name=name, path="nowhere.gguf", digest="ab" * 32, size=1, num_ctx=4096)
+        self.facts = facts
+        self.keep_alives: list[float | None] = []
+        self.load_error = ""
+        self.death = ""
+        self._upstream = Upstream(url, KEY, "upstream-name", 4096)
+        self._up = True
+
+    def loaded(self) -> Upstream | None:
+        return self._upstream if self._up else None
+
+    def expires_in(self) -> float:
+        return 60.0
+
+    async def acquire(self, exact: bool = False) -> Upstream:
+        if self.load_error:
+            raise LoadFailed(self.load_error)
+        self._up = True
+        return self._upstream
+
+    async def release(self, keep_alive: float | None) -> None:
+        self.keep_alives.append(keep_alive)
+        self._up = keep_alive != 0
+
+    async def obituary(self) -> str:
+        return self.death
+
+    async def close(self) -> None:
+        self._up = False
+
+
+@dataclass(frozen=True)
+class Running:
+    """A gateway and what is behind it."""
+
+    url: str
+    script: Script
+    backend: FixedBackend
+
+
+PLAIN = GgufFacts(architecture="llama", context_length=8192)
+
+
+@contextlib.contextmanager
+def gateway(script: Script, max_queue: int = 512, facts: GgufFacts = PLAIN) -> Iterator[Running]:
+    """Both servers for the time of the block."""
+    started: list[Running] = []
+    failure: list[BaseException] = []
+    ready, stop = threading.Event(), asyncio.Event()
+    loops: list[asyncio.AbstractEventLoop] = []
+
+    async def run() -> None:
+        loops.append(asyncio.get_running_loop())
+        async with _upstream(script) as url:
+            backend = FixedBackend(url, facts)
+            async with listening([backend], 0, max_queue) as site:
+                started.append(Running(site.url, script, backend))
+                ready.set()
+                await stop.wait()
+
+    def main() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # the test thread raises it
+            failure.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=main)
+    thread.start()
+    ready.wait(PATIENCE)
+    try:
+        if started:
+            yield started[0]
+    finally:
+        with contextlib.suppress(RuntimeError):  # it has ended by itself
+            loops[0].call_soon_threadsafe(stop.set)
+        thread.join(PATIENCE)
+    if failure:
+        raise failure[0]
+
+
+@contextlib.asynccontextmanager
+async def _upstream(script: Script) -> AsyncIterator[str]:
+    runner = web.AppRunner(script.app(), handler_cancellation=True, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        assert site._server is not None
+        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await runner.cleanup()
+
+
+def post_and_keep(url: str, path: str, body: dict[str, Any]) -> socket.socket:
+    """Send a request and return the open connection: closing it is a client that leaves."""
+    parts = urlsplit(url)
+    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE)
+    data = json.dumps(body).encode()
+    head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection.sendall(head.encode() + data)
+    return connection

@@ -1,0 +1,100 @@
+"""Our two clients against a server that says exactly what it is told to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from localgif.endpoint.clients import Animator, Reply, reflector_arguments
+from localgif.errors import EndpointError
+from tests.kit import model
+from tests.scripted import Fault, Scripted, serving
+
+LONG = "```python\ndef make_gif(path):\n    pass\n```\n" + "and so on\n" * 50
+
+
+def never(_: str) -> bool:
+    return False
+
+
+def ask(server: Scripted, finished: Callable[[str], bool] = never) -> Reply:
+    with Animator(model("animator", server.url), server.url) as animator:
+        return animator.write([("user", "hi")], 1, finished)
+
+
+def test_a_whole_answer_comes_with_the_servers_counts() -> None:
+    with serving(Scripted(animator=["one\ntwo\n"])) as server:
+        reply = ask(server)
+    assert (reply.text, reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("one\ntwo\n", "stop", 7, 2)
+
+
+def test_the_stream_is_closed_as_soon_as_the_answer_is_complete() -> None:
+    with serving(Scripted(animator=[LONG])) as server:
+        reply = ask(server, lambda text: text.count("```") == 2)
+    assert reply.text == LONG.split("and")[0]
+    assert (reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("closed", None, 4)
+
+
+def test_a_cut_answer_says_so() -> None:
+    with serving(Scripted(animator=[Fault("length", text="one\n")])) as server:
+        reply = ask(server)
+    assert reply.done_reason == "length"
+
+
+def test_an_empty_answer_is_an_answer() -> None:
+    with serving(Scripted(animator=[Fault("empty", text="")])) as server:
+        reply = ask(server)
+    assert reply.text == ""
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault("status", 503, "server busy"), "server busy"),
+        (Fault("status", 404, "model 'x' not found"), "not found"),
+        (Fault("error-line", text="out of memory"), "out of memory"),
+        (Fault("no-done", text="half"), "ended without its last line"),
+        (Fault("cut", text="half"), "gave no answer"),
+        (Fault("drop"), "gave no answer"),
+    ],
+    ids=lambda value: value.kind if isinstance(value, Fault) else "",
+)
+def test_every_failure_of_the_server_is_an_endpoint_error_with_its_words(fault: Fault, said: str) -> None:
+    with serving(Scripted(animator=[fault])) as server, pytest.raises(EndpointError) as caught:
+        ask(server)
+    assert server.url in caught.value.message and said in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_dead_proxy_in_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    with serving(Scripted(animator=["hello\n"], reflector=["hello"])) as server:
+        assert ask(server).text == "hello\n"
+        from gepa.lm import LM
+
+        assert LM(**reflector_arguments(model("reflector", server.url), server.url))("hi") == "hello"
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_the_reflector_sends_what_the_animator_sends_and_asks_nothing_else(provider: str) -> None:
+    from gepa.lm import LM
+
+    with serving(Scripted(animator=["hello"], reflector=["hello"])) as server:
+        arguments = reflector_arguments(model("reflector", server.url, litellm=f"{provider}/scripted:1b"), server.url)
+        assert LM(**arguments)("hi") == "hello"
+    ((path, body),) = server.history
+    assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
+    assert body["options"]["num_ctx"] == 4096 and body["options"]["num_predict"] == 1024
+    assert body["keep_alive"] == "30m" and body["truncate"] is False
+
+
+def test_a_refused_reflection_is_asked_once() -> None:
+    from gepa.lm import LM
+
+    with serving(Scripted(reflector=[Fault("status", 400, "no")])) as server:
+        lm = LM(**reflector_arguments(model("reflector", server.url), server.url))
+        with pytest.raises(Exception, match="no"):
+            lm("hi")
+    assert len(server.history) == 1

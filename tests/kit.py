@@ -1,0 +1,77 @@
+"""Small builders for tests: settings that point at a scripted server, programs, a progress that remembers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from localgif.config import EndpointSettings, ModelSettings, Role, Settings
+from localgif.records import Sample
+from tests.scripted import MODEL
+
+
+def model(role: Role, url: str, **changes: Any) -> ModelSettings:
+    values = {
+        "role": role,
+        "alias": "scripted",
+        "endpoint": EndpointSettings(name="ollama", kind="ollama", url=url),
+        "model": MODEL,
+        "num_ctx": 4096,
+        "num_predict": 1024,
+        "temperature": 0.2,
+        "path": None,
+        "litellm": f"ollama/{MODEL}",
+    }
+    return ModelSettings(**{**values, **changes})
+
+
+def settings(url: str, **changes: Any) -> Settings:
+    return Settings(**{"animator": model("animator", url), "reflector": model("reflector", url), **changes})
+
+
+def program(frames: int, duration: int = 40) -> str:
+    """A program that draws a square going round in a circle: `frames` frames, closed, so it loops without a jump."""
+    return f"""
+import math
+from PIL import Image, ImageDraw
+
+def make_gif(path):
+    frames = []
+    for i in range({frames}):
+        image = Image.new("RGB", (96, 96), "white")
+        x, y = 48 + 30 * math.cos(2 * math.pi * i / {frames}), 48 + 30 * math.sin(2 * math.pi * i / {frames})
+        ImageDraw.Draw(image).rectangle((x - 9, y - 9, x + 9, y + 9), fill="black")
+        frames.append(image)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration={duration}, loop=0)
+"""
+
+
+def fenced(code: str) -> str:
+    return f"Here you are:\n```python\n{code}```\nThis program draws the animation."
+
+
+class Notes:
+    """A progress that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.activities: list[str] = []
+        self.notes: list[str] = []
+        self.samples: list[Sample] = []
+        self.calls: list[tuple[int, float, str]] = []
+        self.lines: tuple[str, ...] = ()
+
+    def activity(self, text: str) -> None:
+        self.activities.append(text)
+
+    def download(self, done: int, total: int, what: str) -> None: ...
+
+    def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None:
+        self.lines = lines
+
+    def sample(self, sample: Sample) -> None:
+        self.samples.append(sample)
+
+    def metric_call(self, number: int, mean: float, what: str) -> None:
+        self.calls.append((number, mean, what))
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)

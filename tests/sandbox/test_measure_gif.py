@@ -1,0 +1,129 @@
+"""The second confined process: bad GIFs are the GIF's fault, bad measurers are ours, and neither hurts."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+import localgif
+from localgif.errors import SandboxError
+from localgif.records import Measurements
+from localgif.sandbox import spawn
+from localgif.sandbox.runner import measure_gif
+from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
+from tests.sandbox.raw_gif import gif
+
+REAL = "localgif.gif.measure"
+GOOD = gif(8, 8)
+
+_FIELDS = (
+    "{'frames': 1, 'width': 8, 'height': 8, 'size': len(data), 'delays_ms': [40], 'loop': None, 'motion': 0.0,"
+    " 'gap': 0.0, 'colours': 1, 'distinct_frames': 1}"
+)
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    with grounds(tmp_path, monkeypatch) as ground:
+        yield ground
+        ground.check()
+
+
+@pytest.fixture
+def measurer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A module file that the confined process finds under the name "stand_in"."""
+    (tmp_path / "path").mkdir()
+    (tmp_path / "path" / "localgif").symlink_to(Path(localgif.__file__).parent)
+    monkeypatch.setattr(spawn, "_HERE", str(tmp_path / "path"))
+    return tmp_path / "path" / "stand_in.py"
+
+
+def outcome(measurer: Path, body: str) -> Measurements | str:
+    measurer.write_text(f"import ctypes, math, os\ndef main(data):\n    {body}\n")
+    return measure_gif(GOOD, "stand_in", SMALL)
+
+
+def test_a_produced_gif_is_measured(ground: Ground) -> None:
+    produced = ground.run(source_of("b1_plain.py")).gif
+    assert produced is not None
+    found = measure_gif(produced, REAL)
+    assert isinstance(found, Measurements)
+    assert (found.frames, found.width, found.height, found.size) == (12, 64, 64, len(produced))
+    assert (found.delays_ms, found.loop) == ((80,) * 12, 0)
+
+
+def test_truncated_picture_data_is_the_gifs_fault(ground: Ground) -> None:
+    found = measure_gif(gif(8, 8, code=b"\x01\x44"), REAL)
+    assert isinstance(found, str) and found.startswith("the GIF cannot be decoded: ")
+
+
+def test_a_malformed_gif_never_reaches_the_decoder(ground: Ground) -> None:
+    assert measure_gif(b"<html>", "no.such.module") == "not a GIF: it starts with b'<html>'"
+    small = SMALL.model_copy(update={"file_size": 10})
+    assert measure_gif(GOOD, "no.such.module", small) == "the GIF is larger than 10 bytes"
+
+
+def test_the_largest_allowed_gif_is_measured_within_the_default_limits(ground: Ground) -> None:
+    stairs = Image.linear_gradient("L").resize((1000, 1000)).point([level // 32 * 32 for level in range(256)])
+    frames = [stairs.rotate(90 * (number % 4)) for number in range(50)]
+    file = io.BytesIO()
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:])
+    found = measure_gif(file.getvalue(), REAL)
+    assert isinstance(found, Measurements)
+    assert (found.frames, found.distinct_frames, found.colours) == (50, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('broken \\x1b[2J')", "the GIF cannot be decoded: broken"),
+        ("ctypes.string_at(0)", "the GIF cannot be decoded: the decoder was ended by SIGSEGV"),
+        ("raise MemoryError", "the GIF cannot be decoded: the decoder ran out of memory"),
+        ("kept = bytearray(b'x') * 10**9", "the GIF cannot be decoded: the decoder ran out of memory"),
+        (f"return {{**{_FIELDS}, 'motion': math.inf}}", "its structure and its frames disagree"),
+        (f"return {{**{_FIELDS}, 'frames': 2, 'delays_ms': [1, 1]}}", "its structure and its frames disagree"),
+    ],
+)
+def test_what_a_gif_does_to_the_decoder_is_the_gifs_fault(body: str, said: str, ground: Ground, measurer: Path) -> None:
+    found = outcome(measurer, body)
+    assert isinstance(found, str) and said in found
+
+
+def test_a_stalled_decoder_is_the_gifs_fault(ground: Ground, measurer: Path) -> None:
+    found = outcome(measurer, "\n    while True: pass")
+    assert isinstance(found, str) and found.startswith("the GIF cannot be decoded: the decoder used ")
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise TypeError('oops')", "TypeError: oops"),
+        (f"return {{**{_FIELDS}, 'score': 1.0}}", "the measurer's answer is wrong"),
+        (f"return {{**{_FIELDS}, 'motion': math.nan}}", "the measurer's answer is wrong"),
+        ("return {}", "the measurer's answer is wrong"),
+        ("os._exit(0)", "the measurer's answer is wrong"),
+        ("return {'frames': 'x' * 100_000}", "answer is too long"),
+        ("os.write(os.open('file', os.O_CREAT | os.O_WRONLY), b'x')", "OSError: [Errno 27]"),
+    ],
+)
+def test_what_a_measurer_does_wrong_is_our_failure(body: str, said: str, ground: Ground, measurer: Path) -> None:
+    with pytest.raises(SandboxError) as raised:
+        outcome(measurer, body)
+    assert said in raised.value.message
+
+
+def test_a_measurer_that_is_not_there_is_our_failure(ground: Ground) -> None:
+    with pytest.raises(SandboxError, match="No module named"):
+        measure_gif(GOOD, "localgif.no_such_module", SMALL)
+
+
+def test_a_measurer_gets_the_whole_gif(ground: Ground, measurer: Path) -> None:
+    large = gif(8, 8, frames=200, padding=20_000)
+    measurer.write_text(f"def main(data):\n    return {{**{_FIELDS}, 'frames': 200, 'delays_ms': [0] * 200}}\n")
+    assert 3_900_000 < len(large) < SMALL.file_size
+    found = measure_gif(large, "stand_in", SMALL)
+    assert isinstance(found, Measurements) and found.size == len(large)

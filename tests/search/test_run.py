@@ -1,0 +1,223 @@
+"""The whole loop against a scripted Ollama server: real clients, real HTTP, real GEPA, real sandbox, exact answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.agent.prompts import SEED_PROMPT
+from localgif.errors import EndpointError, EndpointUnreachable, ModelMissing, SandboxError
+from localgif.records import Verdict
+from localgif.runs.store import content_hash, load_run, status_of
+from localgif.search.run import optimize
+from tests.kit import Notes, fenced, model, program, settings
+from tests.scripted import MODEL, Fault, Scripted, serving
+
+BETTER = "You are a Python animator. Write make_gif(path) with exactly 24 frames. Output only code."
+BAD = fenced("def make_gif(path):\n    imige.save(path)\n")
+POOR = fenced(program(12, 100))
+GOOD = fenced(program(24, 40))
+
+
+class Improving(Scripted):
+    """An animator that does as it is told: 24 frames when the prompt says so, 12 otherwise."""
+
+    def next(self, path: str, body: dict[str, Any]) -> Any:
+        said = super().next(path, body)
+        if path == "/api/chat" and not isinstance(said, Fault):
+            return GOOD if "24 frames" in body["messages"][0]["content"] else POOR
+        return said
+
+
+def test_a_run_finds_the_better_prompt_and_leaves_the_whole_folder(tmp_path: Path) -> None:
+    with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as server:
+        result = optimize(settings(server.url, metric_calls=4, fresh=4), tmp_path, "first", Notes())
+    assert result["best"]["prompt"] == BETTER
+    assert result["best"]["frames"] == [24, 24, 24, 24]
+    assert result["best"]["mean"] > 0.98
+    assert result["seed"]["frames"] == [12, 12, 12, 12]
+    assert result["verdict"]["word"] == "better"
+    assert result["metric_calls"] == 4
+    assert result["output_tokens"]["reflector"] > 0 < result["output_tokens"]["animator"]
+
+    folder = tmp_path / "first"
+    assert (folder / "best_prompt.md").read_text().strip() == BETTER
+    run = load_run(folder)
+    assert run.record.status == "done"
+    assert run.record.result == result
+    search = [s for s in run.samples if s.purpose == "search"]
+    assert sorted(s.metric_call or 0 for s in search) == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert len(run.samples) == 8 + 8
+    for sample in run.samples:
+        assert sample.code is not None and sample.gif is not None
+        assert "def make_gif" in run.text("code", sample.code)
+        assert run.data("gifs", sample.gif).startswith(b"GIF8")
+    assert run.text("candidates", content_hash(SEED_PROMPT)) == SEED_PROMPT
+
+
+def test_the_models_are_asked_as_the_article_asks_them(tmp_path: Path) -> None:
+    with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as server:
+        optimize(settings(server.url, metric_calls=2, fresh=1), tmp_path, None, Notes())
+    chats, reflections = server.asked("/api/chat"), server.asked("/api/generate")
+    assert [m["role"] for m in chats[0]["messages"]] == ["system", "user"]
+    assert chats[0]["messages"][0]["content"] == SEED_PROMPT
+    assert chats[0]["messages"][1]["content"].endswith("a red ball bouncing up and down on a white background")
+    for body in [*chats, *reflections]:
+        assert body["model"] == MODEL
+        assert body["options"]["num_ctx"] == 4096, "a different window reloads the model at every switch"
+        assert body["options"]["num_predict"] == 1024
+        assert body["keep_alive"] == "30m"
+    assert reflections[0]["truncate"] is False
+    seeds = [body["options"]["seed"] for body in chats]
+    assert len(set(seeds[:2])) == 2, "two samples of a candidate have two seeds"
+    assert seeds[:2] == seeds[2:4], "the child meets the seeds that its parent met"
+    assert not set(seeds[4:]) & set(seeds[:4]), "fresh samples have seeds that the search never used"
+    prompt = reflections[0]["prompt"]
+    assert SEED_PROMPT in prompt
+    assert "exactly 24 frames" in prompt.replace("\n", " ")
+    assert "12 " in prompt, "the measured frame count is what the reflector reads"
+
+
+def test_a_failing_program_is_repaired_and_both_attempts_are_kept(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[BAD, GOOD], reflector=["```\nsame\n```"])) as server:
+        result = optimize(settings(server.url, metric_calls=1, samples=1, fresh=1), tmp_path, "r", Notes())
+    sample = load_run(tmp_path / "r").samples[0]
+    assert [a.verdict for a in sample.attempts] == [Verdict.ERROR, Verdict.OK]
+    assert "imige" in sample.attempts[0].reason
+    assert result["llm_calls"] == 3
+    repair = server.asked("/api/chat")[1]["messages"]
+    assert "imige.save" in repair[2]["content"] and "NameError" in repair[3]["content"]
+
+
+def test_a_program_that_never_runs_scores_zero_after_three_attempts(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[BAD], reflector=["```\nsame\n```"])) as server:
+        result = optimize(settings(server.url, metric_calls=1, samples=1, fresh=1), tmp_path, "r", Notes())
+    assert result["seed"]["scores"] == [0.0]
+    assert result["seed"]["frames"] == [None]
+    assert len(load_run(tmp_path / "r").samples[0].attempts) == 3
+
+
+@pytest.mark.parametrize("budget", [1, 2, 3, 4, 5, 6, 7])
+@pytest.mark.parametrize("reply", [f"```\n{BETTER}\n```", "```\nDraw it in blue.\n```"], ids=["accepted", "rejected"])
+def test_the_budget_is_spent_exactly(tmp_path: Path, budget: int, reply: str) -> None:
+    notes = Notes()
+    with serving(Improving(animator=[POOR], reflector=[reply])) as server:
+        result = optimize(settings(server.url, metric_calls=budget, samples=1, fresh=1), tmp_path, "r", notes)
+    assert result["metric_calls"] == budget
+    assert [number for number, _, _ in notes.calls] == list(range(1, budget + 1))
+    assert sum(s.purpose == "search" for s in load_run(tmp_path / "r").samples) == budget
+
+
+def test_a_reflector_that_only_emits_noise_keeps_the_seed_and_says_so(tmp_path: Path) -> None:
+    with serving(Improving(animator=[POOR], reflector=["{}", "", "```\n```", "???"])) as server:
+        result = optimize(settings(server.url, metric_calls=5, samples=1, fresh=1), tmp_path, "r", Notes())
+    assert result["best"]["is_seed"] is True
+    assert result["best"]["prompt"] == SEED_PROMPT
+    assert result["metric_calls"] == 5
+    assert "empty" in {p.outcome for p in load_run(tmp_path / "r").proposals}
+
+
+def test_a_cut_reflection_is_marked(tmp_path: Path) -> None:
+    notes = Notes()
+    with serving(Improving(animator=[POOR], reflector=[Fault("length", text="```\nhalf a pro")])) as server:
+        optimize(settings(server.url, metric_calls=2, samples=1, fresh=1), tmp_path, "r", notes)
+    assert [p.finish_reason for p in load_run(tmp_path / "r").proposals] == ["length"]
+    assert any("cut at num_predict" in note for note in notes.notes)
+
+
+# 1 seed call, then parent, reflection, child, again for an accepted one, then fresh samples: 10 model calls in all.
+CALLS = {"metric_calls": 4, "samples": 1, "fresh": 2}
+
+
+@pytest.mark.parametrize("at", range(1, 10))
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("status", 500, "model runner has unexpectedly stopped"),
+        Fault("status", 400, "request (9000 tokens) exceeds the available context size (4096 tokens)"),
+        Fault("drop"),
+    ],
+    ids=["500", "context", "drop"],
+)
+def test_a_server_that_fails_at_any_call_ends_the_run_and_is_never_a_score(
+    tmp_path: Path, at: int, fault: Fault
+) -> None:
+    server = Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"], fail_at=at, fault=fault)
+    with serving(server), pytest.raises(EndpointError) as caught:
+        optimize(settings(server.url, **CALLS), tmp_path, "r", Notes())
+    assert caught.value.exit_code == 4
+    if fault.kind == "status":
+        assert fault.text in caught.value.message
+    if "context size" in fault.text:
+        assert "num_ctx" in caught.value.remedy
+    run = load_run(tmp_path / "r")
+    assert run.record.status == "failed"
+    assert run.record.error
+    assert run.record.result is None
+    assert all(s.verdict is Verdict.OK for s in run.samples), "what was measured before is kept, nothing is made up"
+    assert len(server.history) == at, "nothing was asked after the failure, and nothing twice"
+
+
+@pytest.mark.parametrize("kind", ["cut", "no-done", "error-line"])
+def test_a_stream_that_breaks_off_is_a_failure_of_the_server(tmp_path: Path, kind: Any) -> None:
+    # No closing fence: a complete block would rightly end the stream before its end.
+    server = Scripted(animator=[Fault(kind, text="```python\ndef make_gif(path):\n    pass\n")], reflector=["x"])
+    with serving(server), pytest.raises(EndpointError):
+        optimize(settings(server.url, metric_calls=1, samples=1, fresh=1), tmp_path, "r", Notes())
+
+
+def test_a_failing_sandbox_ends_the_run_and_is_never_a_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise SandboxError("a process survived", "reboot")
+
+    with serving(Scripted(animator=[GOOD], reflector=["x"])) as server:
+        monkeypatch.setattr("localgif.search.evaluate.measure_gif", broken)
+        with pytest.raises(SandboxError):
+            optimize(settings(server.url, metric_calls=2), tmp_path, "r", Notes())
+    run = load_run(tmp_path / "r")
+    assert (run.record.status, run.record.error, run.samples) == ("failed", "a process survived", ())
+
+
+def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
+    class Impatient(Notes):
+        def metric_call(self, number: int, mean: float, what: str) -> None:
+            if number == 2:
+                raise KeyboardInterrupt
+
+    with serving(Improving(animator=[POOR], reflector=["```\nx\n```"])) as server, pytest.raises(KeyboardInterrupt):
+        optimize(settings(server.url, metric_calls=4, samples=1), tmp_path, "r", Impatient())
+    run = load_run(tmp_path / "r")
+    assert run.record.status == "interrupted"
+    assert status_of(run.folder, run.record) == "interrupted"
+    assert len(run.samples) == 2
+
+
+def test_nothing_is_started_when_the_server_is_not_there(tmp_path: Path) -> None:
+    with serving(Scripted()) as server:
+        url = server.url
+    with pytest.raises(EndpointUnreachable) as caught:
+        optimize(settings(url), tmp_path / "runs", "r", Notes())
+    assert url in caught.value.message
+    assert caught.value.exit_code == 3
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_model_that_the_server_lacks_is_named_with_the_nearest(tmp_path: Path) -> None:
+    with serving(Scripted()) as server:
+        wrong = settings(server.url, reflector=model("reflector", server.url, model="scripted:2b"))
+        with pytest.raises(ModelMissing) as caught:
+            optimize(wrong, tmp_path / "runs", "r", Notes())
+    assert "scripted:2b" in caught.value.message and MODEL in str(caught.value)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_same_seed_asks_the_same_questions(tmp_path: Path) -> None:
+    asked = []
+    for name in ("a", "b"):
+        with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as server:
+            optimize(settings(server.url, metric_calls=3, samples=1, fresh=1, seed=5), tmp_path, name, Notes())
+        asked.append(json.dumps(server.history, sort_keys=True))
+    assert asked[0] == asked[1]

@@ -1,0 +1,181 @@
+"""What a person sees: messages, exit codes, JSON. The commands run as users run them, in a process of their own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kit import fenced, program
+from tests.scripted import MODEL, Entry, Fault, Scripted, serving
+
+ROOT = Path(__file__).parent.parent
+POOR, GOOD = fenced(program(12, 100)), fenced(program(24, 40))
+BETTER = "Write make_gif(path) with exactly 24 frames. Output only code."
+
+
+class Improving(Scripted):
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        said = super().next(path, body)
+        if path != "/api/chat" or isinstance(said, Fault):
+            return said
+        return GOOD if "24 frames" in body["messages"][0]["content"] else POOR
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Scripted]:
+    with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as script:
+        (tmp_path / "models.toml").write_text(
+            f'[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "ollama"\nurl = "{script.url}"\n'
+            f'[models.s]\nendpoint = "here"\nmodel = "{MODEL}"\nnum_ctx = 4096\n'
+        )
+        yield script
+
+
+def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "localgif", *arguments],
+        cwd=folder,
+        env={**os.environ, "HOME": str(folder), **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+SMALL = ("--metric-calls", "2", "--samples", "1", "--fresh", "4")
+
+
+def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(server: Scripted, tmp_path: Path) -> None:
+    run = localgif(tmp_path, "optimize", *SMALL, "--name", "first")
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^ *seed +0\.\d{3} +0\.\d{3} 0\.\d{3} 0\.\d{3} 0\.\d{3} +12 12 12 12", run.stdout, re.MULTILINE)
+    assert re.search(r"^ *evolved +0\.9\d\d .* 24 24 24 24", run.stdout, re.MULTILINE)
+    assert "Verdict: the evolved prompt is better" in run.stdout
+    assert BETTER in run.stdout
+    assert "runs/first" in run.stdout
+    assert "1 of 2" in run.stderr and "2 of 2" in run.stderr, "without a terminal there are plain lines"
+    assert "\x1b" not in run.stdout + run.stderr
+    folder = tmp_path / "runs" / "first"
+    files = {"run.json", "samples.jsonl", "proposals.jsonl", "best_prompt.md", "report.html"}
+    assert {p.name for p in folder.iterdir()} >= files | {"candidates", "code", "gifs"}
+
+
+def test_json_is_one_object_on_stdout_and_nothing_else(server: Scripted, tmp_path: Path) -> None:
+    run = localgif(tmp_path, "optimize", *SMALL, "--json")
+    result = json.loads(run.stdout)
+    documented = set(re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs" / "json.md").read_text(), re.MULTILINE))
+    keys = {key for cell in documented for key in re.findall(r"`(\w+)`", cell)}
+    assert set(result) == keys
+    assert {"prompt", "scores", "mean", "frames"} <= set(result["seed"]) & set(result["best"])
+    assert set(result["output_tokens"]) == {"animator", "reflector"}
+    assert {"total", "llm", "sandbox"} <= set(result["seconds"])
+
+
+def test_the_finished_run_can_be_shown_listed_and_reported(server: Scripted, tmp_path: Path) -> None:
+    made = localgif(tmp_path, "optimize", *SMALL, "--name", "one")
+    assert localgif(tmp_path, "show").stdout == made.stdout
+    assert "one" in localgif(tmp_path, "runs").stdout
+    assert json.loads(localgif(tmp_path, "runs", "--json").stdout)[0]["status"] == "done"
+    page = tmp_path / localgif(tmp_path, "report", "one").stdout.strip()
+    assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
+
+
+def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scripted, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "localgif", "optimize", "--metric-calls", "50", "--name", "cut"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    timer = threading.Timer(60, process.kill)
+    timer.start()
+    for line in process.stderr:
+        if "1 of 50" in line:
+            break
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=2)
+    timer.cancel()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    record = json.loads((tmp_path / "runs" / "cut" / "run.json").read_text())
+    assert record["status"] == "interrupted"
+    assert len((tmp_path / "runs" / "cut" / "samples.jsonl").read_text().splitlines()) >= 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("optimize", "--task", "bouncing-bal"), 2, 'did you mean "bouncing-ball"?'),
+        (("optimize", "--animator", "x"), 2, '--animator names the model "x"'),
+        (("optimize", "--scorer", "strictt"), 2, "--scorer strictt"),
+        (("optimize", "--metric-calls", "0"), 2, "--metric-calls 0"),
+        (("optimize", "--name", "../x"), 2, "cannot be the name of a folder"),
+        (("optimize", "--models", "none.toml"), 2, "none.toml is not here"),
+        (("optimize", "--no-such-flag"), 2, "--no-such-flag"),
+        (("score", "missing.gif"), 2, "missing.gif cannot be read"),
+        (("score", "models.toml"), 2, "cannot be measured"),
+        (("score", "models.toml", "--scorer", "artcle"), 2, 'did you mean "article"?'),
+        (("show",), 2, "there is no run under runs"),
+        (("show", "nothing"), 2, "there is no run nothing"),
+        (("serve",), 2, "no embedded model to serve"),
+        (("models", "pull", "llama9:1b"), 3, "llama9:1b"),
+    ],
+)
+def test_a_mistake_gets_a_message_and_its_exit_code(
+    server: Scripted, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
+) -> None:
+    run = localgif(tmp_path, *arguments, LOCALGIF_HOME=str(tmp_path / "home"))
+    assert run.returncode == code, run.stderr
+    assert said in run.stderr
+    assert "Traceback" not in run.stderr
+    assert run.stdout == ""
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scripted, tmp_path: Path) -> None:
+    server.fail_at = 3
+    run = localgif(tmp_path, "optimize", *SMALL, "--name", "ill")
+    assert run.returncode == 4
+    assert "the server is ill" in run.stderr
+    assert "Traceback" not in run.stderr
+    assert json.loads((tmp_path / "runs" / "ill" / "run.json").read_text())["status"] == "failed"
+    models = tmp_path / "models.toml"
+    models.write_text(models.read_text().replace(server.url, "http://127.0.0.1:9"))
+    run = localgif(tmp_path, "optimize")
+    assert run.returncode == 3
+    assert "http://127.0.0.1:9" in run.stderr
+
+
+def test_a_gif_is_scored(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {}
+    exec(program(24, 40), namespace)
+    namespace["make_gif"](str(tmp_path / "x.gif"))
+    run = localgif(tmp_path, "score", "x.gif", "--scorer", "article", "--json")
+    given = json.loads(run.stdout)
+    assert given["score"]["total"] > 0.98
+    assert given["measurements"]["frames"] == 24
+    text = localgif(tmp_path, "score", "x.gif").stdout
+    assert text.startswith(f"{given['score']['total']:.3f}  x.gif")
+    assert "24" in text
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, server: Scripted) -> None:
+    localgif(tmp_path, "optimize", *SMALL)
+    run = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m localgif show | head -n 1'], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert "Traceback" not in run.stderr and "Broken" not in run.stderr

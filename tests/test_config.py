@@ -1,0 +1,137 @@
+"""models.toml and flags: every mistake is named with its file, its key and its remedy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from localgif.config import load_models_file, make_settings, nearest
+from localgif.errors import ConfigError
+
+GOOD = """
+[roles]
+animator = "small"
+reflector = "big"
+[endpoints.embedded]
+kind = "embedded"
+[endpoints.ollama]
+kind = "ollama"
+url = "http://127.0.0.1:11434/"
+[models.small]
+endpoint = "embedded"
+model = "smollm2:135m"
+[models.big]
+endpoint = "ollama"
+model = "llama3.2:3b"
+temperature = 0.9
+num_ctx = 4096
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "models.toml"
+    path.write_text(text)
+    return path
+
+
+def test_a_good_file_gives_both_roles(tmp_path: Path) -> None:
+    file = load_models_file(write(tmp_path, GOOD))
+    small, big = file.role("animator"), file.role("reflector")
+    assert (small.model, small.temperature, small.num_ctx, small.endpoint.kind) == (
+        "smollm2:135m",
+        0.2,
+        8192,
+        "embedded",
+    )
+    assert (big.temperature, big.num_ctx, big.endpoint.url) == (0.9, 4096, "http://127.0.0.1:11434")
+    assert big.litellm == "ollama/llama3.2:3b"
+    assert file.role("reflector", "small").temperature == 0.7
+
+
+def test_the_shipped_file_is_good() -> None:
+    file = load_models_file(Path(__file__).parent.parent / "models.toml")
+    for alias in file.aliases:
+        file.role("animator", alias)
+    assert file.role("animator").model == file.role("reflector").model == "qwen2.5-coder:1.5b"
+
+
+@pytest.mark.parametrize(
+    ("change", "message", "remedy"),
+    [
+        (('kind = "embedded"', 'kind = "embeded"'), "endpoints.embedded.kind = 'embeded'", "correct"),
+        (('kind = "embedded"', 'kind = "openai"'), "not supported by this version", "correct"),
+        (("num_ctx = 4096", "num_ctxx = 4096"), "unknown key models.big.num_ctxx", 'did you mean "num_ctx"?'),
+        (("num_ctx = 4096", 'num_ctx = "4096"'), "models.big.num_ctx = '4096'", "correct"),
+        (("num_ctx = 4096", "num_ctx = 64"), "models.big.num_ctx = 64", "correct"),
+        (("num_ctx = 4096", "num_ctx = 1024"), "num_predict (1024) leaves no room", "raise num_ctx"),
+        (("temperature = 0.9", "temperature = 3.0"), "models.big.temperature = 3.0", "correct"),
+        (('reflector = "big"', ""), "roles.reflector is missing", 'reflector = "NAME" under [roles]'),
+        (("[roles]", "[rolls]"), "roles is missing", "[roles] with animator"),
+        (('animator = "small"', 'animator = "smal"'), 'roles.animator names the model "smal"', 'mean "small"?'),
+        (('endpoint = "ollama"', 'endpoint = "olama"'), 'endpoint names "olama"', 'did you mean "ollama"?'),
+        (('url = "http://127.0.0.1:11434/"', ""), "endpoints.ollama has no url", "url = "),
+        (("http://127.0.0.1:11434/", "localhost"), "must be a URL such as", "correct"),
+        (("http://127.0.0.1:11434/", "http://127.0.0.1:11434/v1"), "must have no path", "correct"),
+        (("[models.big]", "[models.big"), "is not valid TOML", "correct that line"),
+        (('model = "smollm2:135m"', 'model = ""'), "models.small.model = ''", "correct"),
+        (("temperature = 0.9", 'litellm = "openai/gpt"'), 'must begin with "ollama/"', "correct"),
+    ],
+)
+def test_a_mistake_is_named_with_file_key_and_remedy(
+    tmp_path: Path, change: tuple[str, str], message: str, remedy: str
+) -> None:
+    assert change[0] in GOOD
+    path = write(tmp_path, GOOD.replace(*change))
+    with pytest.raises(ConfigError) as caught:
+        file = load_models_file(path)
+        file.role("animator")
+        file.role("reflector")
+    assert str(path) in caught.value.message
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not here"):
+        load_models_file(tmp_path / "models.toml")
+
+
+def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "models.toml"
+    path.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        load_models_file(path)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"metric_calls": 0}, "--metric-calls 0"),
+        ({"samples": 1000}, "--samples 1000"),
+        ({"seed": -1}, "--seed -1"),
+        ({"minutes": 0.0}, "--minutes 0.0"),
+        ({"mode": "multi"}, "--mode multi"),
+        ({"scorer": "artikel"}, "--scorer artikel"),
+        ({"reflection": "grounded"}, "--reflection grounded"),
+        ({"animator": "bigg"}, '--animator names the model "bigg"'),
+    ],
+)
+def test_a_bad_flag_is_named(tmp_path: Path, values: dict[str, object], message: str) -> None:
+    file = load_models_file(write(tmp_path, GOOD))
+    with pytest.raises(ConfigError) as caught:
+        make_settings(file, **values)  # type: ignore[arg-type]
+    assert message in caught.value.message
+    assert caught.value.remedy
+
+
+def test_settings_survive_a_round_trip_through_json(tmp_path: Path) -> None:
+    settings = make_settings(load_models_file(write(tmp_path, GOOD)), seed=3, minutes=1.5)
+    assert type(settings).model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_nearest_names_the_close_one_or_all() -> None:
+    assert 'did you mean "bouncing-ball"?' in nearest("bouncing-bal", ["bouncing-ball", "clock"])
+    assert nearest("zzz", ["b", "a"]) == "known: a, b"
+    assert nearest("zzz", []) == "none is known"

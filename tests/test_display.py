@@ -1,0 +1,67 @@
+"""The terminal's side: what is drawn, and that nothing a model wrote can steer the terminal."""
+
+from __future__ import annotations
+
+import io
+
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from localgif.display import Lines, LiveLines, clock, make_progress, verdict_sentence
+from localgif.sandbox.text import printable
+
+
+@given(st.text())
+def test_printable_text_has_no_controls_and_is_stable(text: str) -> None:
+    shown = printable(text)
+    assert not any(ord(c) < 32 and c not in "\n\t" for c in shown)
+    assert "\x7f" not in shown and "\x9b" not in shown
+    assert printable(shown) == shown
+
+
+def test_an_escape_sequence_goes_whole() -> None:
+    assert printable("\x1b[2Jhello\x07\u202e") == "hello"
+
+
+def test_clock() -> None:
+    assert [clock(s) for s in (0, 59.6, 61, 3725, -3)] == ["0:00", "1:00", "1:01", "1:02:05", "0:00"]
+
+
+def test_a_terminal_gets_the_live_block_and_a_pipe_plain_lines() -> None:
+    def chosen(terminal: bool, term: str) -> type[Lines]:
+        return type(make_progress(Console(file=io.StringIO(), force_terminal=terminal, _environ={"TERM": term})))
+
+    assert chosen(True, "xterm") is LiveLines
+    assert chosen(True, "dumb") is Lines
+    assert chosen(False, "xterm") is Lines
+
+
+def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with LiveLines(console) as progress:
+        progress.started("run", ("animator x",), 12, 4)
+        progress.metric_call(1, 0.25, "seed")
+        progress.metric_call(2, 0.5, "proposal")
+        progress.activity("reflecting (proposal 2)")
+        block = str(progress._block())
+    assert "metric call 2 of 12" in block
+    assert "best 0.500 (seed 0.250)" in block
+    assert "now: reflecting (proposal 2)" in block
+    assert "animator x" in output.getvalue()
+
+
+def result(word: str, fresh: int = 4, smallest: float = 0.03) -> dict[str, object]:
+    return {
+        "best": {"is_seed": False},
+        "seed": {"scores": [0.0] * fresh},
+        "verdict": {"word": word, "difference": 0.1, "p_value": 0.4, "smallest_possible_p_value": smallest},
+    }
+
+
+def test_the_verdict_is_a_sentence_that_claims_what_was_shown() -> None:
+    assert "the evolved prompt is better" in verdict_sentence(result("better"))
+    assert "a difference is not shown" in verdict_sentence(result("not shown"))
+    assert "no difference can be shown" in verdict_sentence(result("not shown", 1, 1.0))
+    assert "the seed is kept" in verdict_sentence({"best": {"is_seed": True}})

@@ -1,0 +1,186 @@
+"""The house rules that a machine can check: import direction, light imports, one library one module, sizes, tree."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "localgif"
+
+#: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
+LAYERS = [
+    {"cli", "__main__", "display"},
+    {"report", "search"},
+    {"agent"},
+    {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
+    {"config"},
+    {"records", "errors"},
+]
+#: Inside the top layer cli shows what display draws.
+NEIGHBOURS = {("__main__", "cli"), ("cli", "display")}
+
+#: A third-party library and the only modules that may import it.
+FENCES = {
+    "gepa": {"search/optimize.py", "search/reflect.py"},
+    "litellm": {"endpoint/clients.py"},
+    "langchain_ollama": {"endpoint/clients.py"},
+    "langgraph": {"agent/graph.py"},
+    "xllamacpp": {"endpoint/engine.py"},
+    "psutil": {"sandbox/"},
+    "typer": {"cli.py"},
+    "rich": {"cli.py", "display.py"},
+    "jinja2": {"report/html.py"},
+    "tomllib": {"config.py", "tasks/load.py"},
+}
+
+MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py")
+
+
+def imports(path: Path) -> set[str]:
+    """Dotted names that a module imports anywhere, except for type checking."""
+    tree = ast.parse(path.read_text())
+    skipped = {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute"
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def layer(part: str) -> int:
+    return next(i for i, names in enumerate(LAYERS) if part in names)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_imports_point_downwards(path: Path) -> None:
+    own = path.relative_to(PACKAGE).with_suffix("").parts[0]
+    for name in imports(path):
+        if not name.startswith("localgif."):
+            continue
+        other = name.split(".")[1]
+        if other in ("__version__", own):
+            continue
+        assert layer(other) > layer(own) or (own, other) in NEIGHBOURS, f"{path.name} imports {name}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_each_library_has_its_module(path: Path) -> None:
+    where = path.relative_to(PACKAGE).as_posix()
+    for name in {n.split(".")[0] for n in imports(path)} & set(FENCES):
+        assert any(where == allowed or where.startswith(allowed) for allowed in FENCES[name] if allowed), (
+            f"{where} imports {name}; only {sorted(FENCES[name])} may"
+        )
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
+def test_modules_and_functions_stay_small_and_say_what_they_are(path: Path) -> None:
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert ast.get_docstring(tree), f"{path} has no docstring"
+    assert text.count("\n") <= 350
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            assert (node.end_lineno or 0) - node.lineno < 70, f"{path}: {node.name} is too long"
+
+
+def test_only_config_reads_the_environment() -> None:
+    reading = re.compile(r"\bos\.(environ|getenv)\b")
+    readers = [p.relative_to(PACKAGE).as_posix() for p in MODULES if reading.search(p.read_text())]
+    # The sandbox and the endpoint build the environment of a child process from their own.
+    assert set(readers) <= {"config.py", "sandbox/process.py", "endpoint/process.py", "endpoint/gateway.py"}
+
+
+def test_no_shipped_text_holds_a_program_that_draws() -> None:
+    for path in PACKAGE.rglob("*"):
+        if path.is_file() and path.suffix in {".toml", ".md", ".txt", ".html"}:
+            assert "def make_gif" not in path.read_text()
+        if path.suffix == ".py":
+            functions = [n.name for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.FunctionDef)]
+            assert "make_gif" not in functions, path
+
+
+def loaded_by(code: str) -> set[str]:
+    run = subprocess.run(
+        [sys.executable, "-c", f"import sys; {code}; print(*{{m.split('.')[0] for m in sys.modules}})"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    return set(run.stdout.split())
+
+
+HEAVY = {"numpy", "PIL", "litellm", "langchain_core", "langgraph", "gepa", "aiohttp", "httpx", "xllamacpp", "psutil"}
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    assert not loaded_by("import localgif") & (HEAVY | {"pydantic", "typer"})
+
+
+def test_the_command_line_loads_nothing_heavy() -> None:
+    assert not loaded_by("import localgif.cli") & (HEAVY | {"pydantic"})
+
+
+def test_the_sandboxed_child_loads_neither_the_models_nor_the_network() -> None:
+    assert not loaded_by("import localgif.sandbox.child") & ((HEAVY - {"numpy", "PIL"}) | {"pydantic", "typer"})
+
+
+def test_contributing_lists_every_module_and_no_other() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    block = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0]
+    listed = re.findall(r"^localgif/(\S+\.py)\s+\S", block, re.MULTILINE)
+    assert sorted(listed) == [p.relative_to(PACKAGE).as_posix() for p in MODULES]
+
+
+def test_the_two_commands_of_the_readme_are_recipes() -> None:
+    readme, recipes = (ROOT / "README.md").read_text(), (ROOT / "Justfile").read_text()
+    for recipe in ("optimize", "test"):
+        assert f"./scripts/just {recipe}" in readme
+        assert re.search(rf"^{recipe} \*args:$", recipes, re.MULTILINE)
+    assert "./scripts/just test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_every_recipe_is_one_documented_line() -> None:
+    lines = (ROOT / "Justfile").read_text().splitlines()
+    recipes = [i for i, line in enumerate(lines) if re.match(r"^[a-z][a-z-]*( \*args)?:$", line)]
+    assert recipes
+    for i in recipes:
+        head = next(line for line in reversed(lines[:i]) if not line.startswith("["))
+        assert head.startswith("# "), lines[i]
+        body = [line for line in lines[i + 1 :] if line]
+        assert body[0].startswith("    ") and (len(body) == 1 or not body[1].startswith("    ")), lines[i]
+
+
+def test_the_lock_covers_every_dependency_with_hashes_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert "://" not in text
+    entry = r"^([a-z0-9][\w.-]*)==\S+(?: ;[^\\\n]*)? \\\n((?:    --hash=sha256:[0-9a-f]{64}(?: \\)?\n)+)"
+    packages = re.findall(entry, text, re.MULTILINE)
+    pinned = {name for name, _ in packages}
+    assert len(packages) == len(re.findall(r"^[a-z0-9][\w.-]*==", text, re.MULTILINE)), "a package without hashes"
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    groups = (
+        project["project"]["dependencies"],
+        project["dependency-groups"]["dev"],
+        project["build-system"]["requires"],
+    )
+    for requirement in (each for group in groups for each in group):
+        assert re.split(r"[<>=\[ ]", requirement)[0].lower() in pinned, requirement
