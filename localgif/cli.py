@@ -229,23 +229,23 @@ def score(
     from localgif.config import nearest
     from localgif.gif import measure
     from localgif.gif.score import SCORERS
-    from localgif.sandbox.policy import DEFAULT_LIMITS
+    from localgif.records import Limits
     from localgif.sandbox.runner import measure_gif
 
     if scorer not in SCORERS:
         raise ConfigError(f'there is no scorer "{scorer}"', nearest(scorer, SCORERS))
+    # A GIF from elsewhere may be larger and slower to read than one of a small program.
+    limits = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
     try:
         with file.open("rb") as stream:
-            data = stream.read(DEFAULT_LIMITS.file_size + 1)
+            data = stream.read(limits.file_size + 1)
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file") from None
-    if len(data) > DEFAULT_LIMITS.file_size:
-        raise ConfigError(
-            f"{file} is larger than {DEFAULT_LIMITS.file_size // 2**20} MiB", "localgif measures small GIFs"
-        )
-    measured = measure_gif(data, measure.__name__)
+    if len(data) > limits.file_size:
+        raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF")
+    measured = measure_gif(data, measure.__name__, limits)
     if isinstance(measured, str):
-        raise ConfigError(f"{file} cannot be measured: {measured}", "is it a whole, small GIF?")
+        raise ConfigError(f"{file} cannot be measured: {measured}", "name a whole GIF of at most 1024 x 1024 pixels")
     given = SCORERS[scorer](measured)
     if as_json:
         _print_json(

@@ -102,7 +102,10 @@ class Lines:
         """A line that stays."""
         self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
-    def activity(self, text: str) -> None: ...
+    def activity(self, text: str) -> None:
+        # Samples have lines of their own when they are done; what takes long beside them is said when it begins.
+        if "sample" not in text:
+            self.say(f"  {text}")
 
     def download(self, done: int, total: int, what: str) -> None:
         percent = 10 * (10 * done // max(1, total))
@@ -118,13 +121,20 @@ class Lines:
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
-        if sample.purpose == "fresh":
-            self.say(f"  fresh sample  {sample_word(sample)}")
+        seconds = self.tally.sample_seconds[-1]
+        self.say(
+            f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {clock(seconds)}"
+        )
 
     def metric_call(self, number: int, mean: float, what: str) -> None:
         samples = self.tally.metric_call(number, mean)
         words = "  ".join(sample_word(s) for s in samples)
-        self.say(f"  {number:>3} of {self.tally.total}  mean {mean:.3f}  {what:<9} {words}  | {self.tally.line()}")
+        self.say(f"{number:>3} of {self.tally.total}  mean {mean:.3f}  {what:<11} {words}")
+        self.standing()
+
+    def standing(self) -> None:
+        """Where the run stands, after a metric call."""
+        self.say(f"  {self.tally.line()}")
 
     def note(self, text: str) -> None:
         self.say(f"  {text}")
@@ -163,6 +173,13 @@ class LiveLines(Lines):
 
     def activity(self, text: str) -> None:
         self._activity, self._since = text, time.monotonic()
+
+    def standing(self) -> None: ...  # the block shows it all the time
+
+    def sample(self, sample: Sample) -> None:
+        self.tally.sample(sample)
+        if sample.purpose == "fresh":
+            self.say(f"  fresh sample  {sample_word(sample)}")
 
     def download(self, done: int, total: int, what: str) -> None:
         self._activity = f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({100 * done // max(1, total)} %)"

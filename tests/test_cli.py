@@ -34,11 +34,15 @@ class Improving(Scripted):
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Scripted]:
     with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as script:
-        (tmp_path / "models.toml").write_text(
-            f'[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "ollama"\nurl = "{script.url}"\n'
-            f'[models.s]\nendpoint = "here"\nmodel = "{MODEL}"\nnum_ctx = 4096\n'
-        )
+        write_models(tmp_path, script.url)
         yield script
+
+
+def write_models(folder: Path, url: str) -> None:
+    (folder / "models.toml").write_text(
+        f'[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "ollama"\nurl = "{url}"\n'
+        f'[models.s]\nendpoint = "here"\nmodel = "{MODEL}"\nnum_ctx = 4096\n'
+    )
 
 
 def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -114,6 +118,46 @@ def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scrip
     record = json.loads((tmp_path / "runs" / "cut" / "run.json").read_text())
     assert record["status"] == "interrupted"
     assert len((tmp_path / "runs" / "cut" / "samples.jsonl").read_text().splitlines()) >= 2
+
+
+class Holding(Improving):
+    """Never answers a reflection."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.reached, self.release = threading.Event(), threading.Event()
+
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        if path == "/api/generate":
+            self.reached.set()
+            self.release.wait(60)
+        return super().next(path, body)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_path: Path, number: int) -> None:
+    with serving(Holding(animator=[POOR], reflector=["x"])) as server:
+        assert isinstance(server, Holding)
+        write_models(tmp_path, server.url)
+        process = subprocess.Popen(
+            [sys.executable, "-m", "localgif", "optimize", "--samples", "1", "--name", "cut"],
+            cwd=tmp_path,
+            env={**os.environ, "HOME": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            assert server.reached.wait(60)
+            process.send_signal(number)
+            _, errors = process.communicate(timeout=2)
+        finally:
+            process.kill()
+            server.release.set()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "runs" / "cut" / "run.json").read_text())["status"] == "interrupted"
 
 
 @pytest.mark.parametrize(

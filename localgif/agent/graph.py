@@ -105,8 +105,11 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
 
     def repair(state: _State) -> dict[str, object]:
         last = state["tries"][-1]
-        # Only the latest program and its error: a small model loses itself in a longer history.
-        answer = f"```python\n{last.code}```" if last.code is not None else last.written.text
+        # Only the latest program and its error: a small model loses itself in a longer history. A reply that was closed
+        # right after its program goes back word by word: the server still has it in its prompt cache, and reading it
+        # again costs a CPU about a third of the repair.
+        verbatim = last.code is None or last.written.done_reason == "closed"
+        answer = last.written.text if verbatim else f"```python\n{last.code}```"
         complaint = prompts.repair(last.rendered.reason, had_code=last.code is not None)
         return {"messages": [*opening, ("assistant", answer), ("user", complaint)]}
 

@@ -45,7 +45,7 @@ def article(m: Measurements) -> Score:
         "play": f"{m.frames} x {delay} ms = {play:,} ms, target {TARGET_PLAY_MS:,} ms",
         "size": f"{m.size:,} bytes, must be under {TARGET_SIZE:,}",
     }
-    return _score("article-1", values, texts)
+    return _score(VERSIONS["article"], values, texts)
 
 
 def no_gif(scorer: str) -> Score:
@@ -61,5 +61,7 @@ def _score(scorer: str, values: dict[str, float], texts: dict[str, str]) -> Scor
     return Score(scorer=scorer, total=round(sum(part.weight * part.value for part in parts), 3), parts=parts)
 
 
+#: Name on the command line -> name and version that is stored: raised when the same GIF would score otherwise.
+VERSIONS = {"article": "article-1"}
 #: Name on the command line -> rule.
 SCORERS: dict[str, Callable[[Measurements], Score]] = {"article": article}

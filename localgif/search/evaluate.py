@@ -106,7 +106,7 @@ class Evaluator:
         side_info = self._side_info(mean, made)
         self._measured[prompt] = (mean, side_info)
         self._progress.metric_call(
-            number, mean, "again" if known is not None else "seed" if number == 1 else "proposal"
+            number, mean, "re-measured" if known is not None else "seed" if number == 1 else "proposal"
         )
         return mean, side_info
 
@@ -138,6 +138,7 @@ class Evaluator:
         attempts = compile_animator(prompt, self.task.brief, write, run)(seed)
         last = attempts[-1].rendered
         measurements = last.measurements
+        no_gif = score.no_gif(score.VERSIONS[self.settings.scorer])
         sample = Sample(
             candidate=self._store.put_candidate(prompt),
             task=self.task.name,
@@ -150,7 +151,7 @@ class Evaluator:
             code=self._store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
             gif=self._store.put_gif(last.gif) if last.gif is not None else None,
             measurements=measurements,
-            score=self._score(measurements) if measurements is not None else score.no_gif(self.settings.scorer),
+            score=self._score(measurements) if measurements is not None else no_gif,
             started=started,
         )
         self._store.append_sample(sample)

@@ -23,7 +23,7 @@ class Progress(Protocol):
         """A sample is measured and stored."""
 
     def metric_call(self, number: int, mean: float, what: str) -> None:
-        """Metric call `number` is done; `what` is "seed", "parent" or "proposal N"."""
+        """Metric call `number` is done; `what` is "seed", "proposal" or "re-measured"."""
 
     def note(self, text: str) -> None:
         """Something worth a line of its own."""

@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from localgif.config import ModelSettings, Settings, weights_environment
@@ -102,13 +103,14 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
 
 def _identity(model: ModelSettings, url: str) -> ModelIdentity:
     server = check_ollama(url, model.model)
+    embedded = model.endpoint.kind == "embedded"
     return ModelIdentity(
         role=model.role,
         alias=model.alias,
         model=model.model,
         endpoint=model.endpoint.name,
         kind=model.endpoint.kind,
-        server=server.version,
+        server=f"xllamacpp {metadata.version('xllamacpp')}" if embedded else f"Ollama API {server.version}",
         digest=server.digest,
         num_ctx=model.num_ctx,
         num_predict=model.num_predict,

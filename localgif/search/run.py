@@ -18,6 +18,7 @@ from localgif.agent.prompts import SEED_PROMPT
 from localgif.config import Settings
 from localgif.endpoint.clients import Animator
 from localgif.errors import EndpointError, LocalGifError, PreflightError
+from localgif.gif.score import VERSIONS
 from localgif.records import PromptResult, RunRecord, Sample, Verdict
 from localgif.runs.store import RunStore, content_hash, now
 from localgif.sandbox import policy
@@ -61,7 +62,7 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
             models=roles.identities,
             versions=_versions(),
             sandbox=policy.describe(settings.limits),
-            scorer=settings.scorer,
+            scorer=VERSIONS[settings.scorer],
         )
         with RunStore.create(runs_dir, record) as store:
             try:

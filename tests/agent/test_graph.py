@@ -63,6 +63,13 @@ def test_a_failed_program_goes_back_with_its_code_and_error() -> None:
     assert seed == 8, "the same seed would repeat a reply that ignores the error"
 
 
+def test_a_reply_that_ended_with_its_program_goes_back_word_by_word() -> None:
+    model = Model("Sure:\n" + fenced("bad"), fenced("good"))
+    model.done_reason = "closed"
+    compile_animator("SYSTEM", "a ball", model, render)(7)
+    assert model.asked[1][0][2] == ("assistant", "Sure:\n" + fenced("bad"))
+
+
 def test_there_are_at_most_three_attempts_and_only_the_latest_error_is_sent() -> None:
     model = Model(fenced("bad"), fenced("bad2"), fenced("bad3"), fenced("good"))
     tries = compile_animator("SYSTEM", "a ball", model, render)(0)

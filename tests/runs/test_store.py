@@ -27,7 +27,13 @@ from localgif.runs.store import (
 
 def record(name: str = "one", started: str = "2026-01-01T00:00:00Z") -> RunRecord:
     return RunRecord(
-        name=name, status="started", started=started, settings={}, versions={}, sandbox={"level": "x"}, scorer="article"
+        name=name,
+        status="started",
+        started=started,
+        settings={},
+        versions={},
+        sandbox={"level": "x"},
+        scorer="article-1",
     )
 
 

@@ -1,0 +1,123 @@
+"""scripts/env and scripts/just: arguments arrive unharmed, and what is missing is said clearly."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TOOLS = ("sh", "dirname", "head", "cat", "cmp", "mktemp", "rm", "mv", "tail", "grep", "uname", "env")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A copy of what the scripts need, without an environment."""
+    copy = tmp_path / "a folder with spaces"
+    shutil.copytree(ROOT / "scripts", copy / "scripts")
+    for name in ("requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, copy)
+    (copy / "Justfile").write_text(
+        "set positional-arguments := true\nshow *args:\n    @scripts/env printf '[%s]' \"$@\"\n"
+    )
+    return copy
+
+
+@pytest.fixture
+def made(root: Path) -> Path:
+    """The same with an environment that says that it is complete."""
+    (root / ".venv" / "bin").mkdir(parents=True)
+    (root / ".venv" / "bin" / "python").symlink_to(sys.executable)
+    stamp = f"{root}\n" + (root / "requirements.lock").read_text() + (root / "pyproject.toml").read_text()
+    (root / ".venv" / "localgif-made-from").write_text(stamp)
+    return root
+
+
+def bare_path(tmp_path: Path) -> Path:
+    """A folder with the tools that every Linux has, and no Python."""
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for name in TOOLS:
+        found = shutil.which(name)
+        assert found, name
+        (tools / name).symlink_to(found)
+    return tools
+
+
+def run(root: Path, *command: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(root / "scripts" / command[0]), *command[1:]],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
+def test_arguments_pass_through_unharmed(made: Path) -> None:
+    words = ["two words", 'a "quoted" one', "it's", "$HOME", "*", "", "back\\slash", "line\nend"]
+    done = run(made, "just", "show", *words)
+    assert done.stdout == "".join(f"[{word}]" for word in words), done.stderr
+
+
+def test_the_environments_commands_come_first(made: Path) -> None:
+    tool = made / ".venv" / "bin" / "ruff"
+    tool.write_text("#!/bin/sh\necho ours\n")
+    tool.chmod(0o755)
+    assert run(made, "env", "ruff").stdout == "ours\n"
+
+
+def test_an_exit_code_passes_through(made: Path) -> None:
+    assert run(made, "env", "sh", "-c", "exit 7").returncode == 7
+
+
+def test_a_machine_without_python_is_told_what_to_install(root: Path, tmp_path: Path) -> None:
+    done = run(root, "env", "true", PATH=str(bare_path(tmp_path)))
+    assert done.returncode == 3
+    assert "needs CPython 3.11 or newer; on PATH there is: no python3 at all" in done.stderr
+    assert "apt-get install python3" in done.stderr
+
+
+def test_an_old_python_is_named(root: Path, tmp_path: Path) -> None:
+    tools = bare_path(tmp_path)
+    (tools / "python3").write_text('#!/bin/sh\n[ "$1" = --version ] && echo Python 3.9.2 && exit 0\nexit 1\n')
+    (tools / "python3").chmod(0o755)
+    done = run(root, "env", "true", PATH=str(tools))
+    assert done.returncode == 3
+    assert "on PATH there is: Python 3.9.2" in done.stderr
+
+
+def test_a_python_that_is_asked_for_and_does_not_fit_is_refused(root: Path) -> None:
+    done = run(root, "env", "true", LOCALGIF_PYTHON="/bin/false")
+    assert done.returncode == 3
+    assert "LOCALGIF_PYTHON=/bin/false" in done.stderr
+
+
+def test_an_unreachable_index_is_said_and_no_half_environment_counts(root: Path) -> None:
+    nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
+    done = run(root, "env", "true", PIP_CONFIG_FILE=os.devnull, PIP_RETRIES="0", **nowhere)
+    assert done.returncode == 3
+    assert "no package index was reachable" in done.stderr
+    assert not (root / ".venv" / "localgif-made-from").exists()
+
+
+@pytest.mark.parametrize(
+    ("printed", "said"),
+    [
+        ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "the disk is full"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "other files than"),
+        ("Error: Command '[... ensurepip ...]': ensurepip is not available.", "apt-get install python3-venv"),
+    ],
+)
+def test_what_pip_or_venv_says_becomes_a_remedy(root: Path, tmp_path: Path, printed: str, said: str) -> None:
+    fake = tmp_path / "python3"
+    fake.write_text(f'#!/bin/sh\n[ "$1" = -c ] && exit 0\necho "{printed}"\nexit 1\n')
+    fake.chmod(0o755)
+    done = run(root, "env", "true", LOCALGIF_PYTHON=str(fake))
+    assert done.returncode == 3
+    assert said in done.stderr
+    assert printed in done.stderr, "the original words are shown too"
