@@ -5,25 +5,27 @@
 
 from __future__ import annotations
 
-import functools
-import json
-import os
+import contextlib
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import Annotated, Any
 
 import typer
 
-from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from localgif.config import ModelsFile
-
-P = ParamSpec("P")
+from localgif.cli_models import models_app
+from localgif.command import (
+    DEFAULT_MODELS,
+    DEFAULT_RUNS,
+    JsonOption,
+    ModelsOption,
+    RunsOption,
+    command,
+    load_models,
+    make_console,
+    print_json,
+)
+from localgif.errors import ConfigError, LocalGifError
 
 app = typer.Typer(
     name="localgif",
@@ -33,62 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(models_app, name="models")
-
-ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
-RunsOption = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", metavar="DIR")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
-
-DEFAULT_MODELS = Path("models.toml")
-DEFAULT_RUNS = Path("runs")
-
-
-def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors that users can meet into a message and an exit code; a bug keeps its traceback."""
-
-    @functools.wraps(function)
-    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            function(*args, **kwargs)
-        except LocalGifError as error:
-            _complain(error)
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            # `localgif show | head`: the reader has what it wanted.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
-
-    return wrapped
-
-
-def _complain(error: LocalGifError) -> None:
-    from localgif.sandbox.text import printable
-
-    print(f"error: {printable(error.message)}", file=sys.stderr)
-    for line in printable(error.remedy).splitlines():
-        print(f"  {line}", file=sys.stderr)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    # Without a terminal rich assumes 80 columns and would cut the table.
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
-
-
-def _load_models(path: Path) -> ModelsFile:
-    from localgif.config import load_models_file
-
-    return load_models_file(path)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 @app.command()
@@ -116,7 +63,7 @@ def optimize(
     from localgif.search.run import optimize as run
 
     chosen = make_settings(
-        _load_models(models),
+        load_models(models),
         animator=animator,
         reflector=reflector,
         task=task,
@@ -131,13 +78,25 @@ def optimize(
     )
     _check_name(name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with make_progress(_console(stderr=True)) as progress:
-        result = run(chosen, runs_dir, name, progress)
+    with make_progress(make_console(stderr=True)) as progress:
+        try:
+            result = run(chosen, runs_dir, name, progress)
+        except (LocalGifError, KeyboardInterrupt):
+            if progress.run is not None:
+                _keep(runs_dir / progress.run)
+            raise
     _write_report(Path(result["folder"]))
     if as_json:
-        _print_json(result)
+        print_json(result)
     else:
-        result_table(_console(), result)
+        result_table(make_console(), result)
+
+
+def _keep(folder: Path) -> None:
+    """A run that ended early: its report, and where it lies."""
+    with contextlib.suppress(LocalGifError, OSError):
+        _write_report(folder)
+    print(f"what was measured is kept in {folder} (samples.jsonl, report.html)", file=sys.stderr)
 
 
 def _check_name(name: str | None) -> None:
@@ -177,9 +136,9 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
         word = result["verdict"]["word"] if result else record.error or ""
         rows.append((record.name, status, str(record.settings.get("task", "")), *scores, word))
     if as_json:
-        _print_json(objects)
+        print_json(objects)
     elif rows:
-        runs_table(_console(), rows)
+        runs_table(make_console(), rows)
     else:
         print(f"no runs under {runs_dir}")
 
@@ -198,9 +157,9 @@ def show(
     folder = find_run(runs_dir, run)
     record = load_record(folder)
     if as_json:
-        _print_json(record.model_dump(mode="json"))
+        print_json(record.model_dump(mode="json"))
     elif record.result is not None:
-        result_table(_console(), record.result)
+        result_table(make_console(), record.result)
     else:
         print(f"run {record.name}: {status_of(folder, record)}{f', {record.error}' if record.error else ''}")
         print(f"what was measured is in {folder}")
@@ -248,7 +207,7 @@ def score(
         raise ConfigError(f"{file} cannot be measured: {measured}", "name a whole GIF of at most 1024 x 1024 pixels")
     given = SCORERS[scorer](measured)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "file": str(file),
                 "score": given.model_dump(mode="json"),
@@ -275,7 +234,7 @@ def serve(
     from localgif.endpoint.serve import serve as run
     from localgif.search.roles import fetch_weights, serve_config
 
-    file = _load_models(models)
+    file = load_models(models)
     wanted = (
         [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
     )
@@ -285,63 +244,9 @@ def serve(
             f"no embedded model to serve: {', '.join(m.alias for m in wanted)} run on another endpoint",
             "name one: --model ALIAS, an alias whose endpoint has kind embedded",
         )
-    with make_progress(_console(stderr=True)) as progress:
+    with make_progress(make_console(stderr=True)) as progress:
         weights = [(m, fetch_weights(m, progress)) for m in embedded]
     run(serve_config(tuple(weights), port), managed=False)
-
-
-@models_app.command("list")
-@command
-def models_list(models: ModelsOption = DEFAULT_MODELS) -> None:
-    """The models of models.toml, and the weights that localgif knows or finds on this machine."""
-    from localgif.display import weights_word
-    from localgif.models.fetch import known_here
-    from localgif.search.roles import places
-
-    file = _load_models(models)
-    roles = {role: file.role(role).alias for role in ("animator", "reflector")}
-    print(f"{file.path}:")
-    for alias in file.aliases:
-        settings = file.role("animator", alias)
-        marks = ", ".join(role for role, chosen in roles.items() if chosen == alias)
-        print(f"  {alias:<24} {settings.model:<24} on {settings.endpoint.name}" + (f"   <- {marks}" if marks else ""))
-    print("weights for the embedded endpoint:")
-    for known in known_here(places()):
-        print(f"  {known.name:<24} {weights_word(known)}")
-
-
-@models_app.command("pull")
-@command
-def models_pull(
-    name: Annotated[str, typer.Argument(help="A name of models.toml or of the catalogue, e.g. qwen2.5-coder:1.5b.")],
-    models: ModelsOption = DEFAULT_MODELS,
-) -> None:
-    """Find or download the weights of a model and verify them."""
-    from localgif.display import make_progress
-    from localgif.models.fetch import pull
-    from localgif.search.roles import fetch_weights, places
-
-    file = _load_models(models)
-    with make_progress(_console(stderr=True)) as progress:
-        if name in file.aliases:
-            weights = fetch_weights(file.role("animator", name), progress)
-        else:
-            weights = pull(name, places(), None, progress.download)
-    about = f"{weights.size / 1e6:,.0f} MB, sha256 {weights.digest}, from: {weights.source}"
-    for note in weights.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"{weights.name}: {weights.path} ({about})")
-
-
-@models_app.command("check")
-@command
-def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
-    """Check models.toml, and that the roles' models are there: weights verified, servers answering."""
-    from localgif.search.roles import check_role
-
-    file = _load_models(models)
-    for role in ("animator", "reflector"):
-        print(check_role(file.role(role)))
 
 
 def main() -> None:

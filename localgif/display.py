@@ -90,8 +90,10 @@ class Lines:
 
     def __init__(self, console: Console) -> None:
         self.tally = Tally()
+        self.run: str | None = None
+        """Name of the run, once it has a folder."""
         self._console = console
-        self._percent = -1
+        self._percent: int | str = -1
 
     def __enter__(self) -> Lines:
         return self
@@ -108,12 +110,18 @@ class Lines:
             self.say(f"  {text}")
 
     def download(self, done: int, total: int, what: str) -> None:
-        percent = 10 * (10 * done // max(1, total))
-        if percent != self._percent:
+        # Pieces of a download have a name each; only their first word says what is being done.
+        percent, kind = 10 * (10 * done // max(1, total)), what.split(" ")[0]
+        if kind == "checking":
+            if self._percent != kind:
+                self.say(what)
+            self._percent = kind
+        elif percent != self._percent:
             self._percent = percent
             self.say(f"{what}: {percent} % of {total / 1e6:,.0f} MB")
 
     def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None:
+        self.run = name
         self.say(f"run {name}")
         for line in lines:
             self.say(f"  {line}")

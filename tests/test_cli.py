@@ -115,6 +115,8 @@ def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scrip
     timer.cancel()
     assert process.returncode == 130
     assert "Traceback" not in errors
+    assert "what was measured is kept in runs/cut" in errors
+    assert "interrupted" in (tmp_path / "runs" / "cut" / "report.html").read_text()
     record = json.loads((tmp_path / "runs" / "cut" / "run.json").read_text())
     assert record["status"] == "interrupted"
     assert len((tmp_path / "runs" / "cut" / "samples.jsonl").read_text().splitlines()) >= 2
@@ -195,6 +197,8 @@ def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scri
     run = localgif(tmp_path, "optimize", *SMALL, "--name", "ill")
     assert run.returncode == 4
     assert "the server is ill" in run.stderr
+    assert "what was measured is kept in runs/ill" in run.stderr
+    assert "the server is ill" in (tmp_path / "runs" / "ill" / "report.html").read_text()
     assert "Traceback" not in run.stderr
     assert json.loads((tmp_path / "runs" / "ill" / "run.json").read_text())["status"] == "failed"
     models = tmp_path / "models.toml"

@@ -15,15 +15,17 @@ PACKAGE = ROOT / "localgif"
 
 #: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
 LAYERS = [
-    {"cli", "__main__", "display"},
+    {"cli", "cli_models", "command", "__main__", "display"},
     {"report", "search"},
     {"agent"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
     {"config"},
     {"records", "errors"},
 ]
-#: Inside the top layer cli shows what display draws.
-NEIGHBOURS = {("__main__", "cli"), ("cli", "display")}
+#: Inside the top layer commands use what they share and show what display draws.
+NEIGHBOURS = {("__main__", "cli"), ("cli", "cli_models")} | {
+    (user, used) for user in ("cli", "cli_models") for used in ("command", "display")
+}
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
@@ -33,8 +35,8 @@ FENCES = {
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/engine.py"},
     "psutil": {"sandbox/"},
-    "typer": {"cli.py"},
-    "rich": {"cli.py", "display.py"},
+    "typer": {"cli.py", "cli_models.py", "command.py"},
+    "rich": {"command.py", "display.py"},
     "jinja2": {"report/html.py"},
     "tomllib": {"config.py", "tasks/load.py"},
 }

@@ -1,0 +1,76 @@
+"""What all commands share: common options, errors -> message and exit code, consoles, JSON."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+
+from localgif.errors import EXIT_INTERRUPTED, LocalGifError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from localgif.config import ModelsFile
+
+P = ParamSpec("P")
+
+ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
+RunsOption = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", metavar="DIR")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+DEFAULT_MODELS = Path("models.toml")
+DEFAULT_RUNS = Path("runs")
+
+
+def command(function: Callable[P, None]) -> Callable[P, None]:
+    """Turn the errors that users can meet into a message and an exit code; a bug keeps its traceback."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            function(*args, **kwargs)
+        except LocalGifError as error:
+            complain(error)
+            raise typer.Exit(error.exit_code) from None
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+        except BrokenPipeError:
+            # `localgif show | head`: the reader has what it wanted.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+    return wrapped
+
+
+def complain(error: LocalGifError) -> None:
+    from localgif.sandbox.text import printable
+
+    print(f"error: {printable(error.message)}", file=sys.stderr)
+    for line in printable(error.remedy).splitlines():
+        print(f"  {line}", file=sys.stderr)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    # Without a terminal rich assumes 80 columns and would cut the table.
+    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
+
+
+def load_models(path: Path) -> ModelsFile:
+    from localgif.config import load_models_file
+
+    return load_models_file(path)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, ensure_ascii=False, indent=2))
