@@ -59,8 +59,20 @@ def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
 SMALL = ("--metric-calls", "2", "--samples", "1", "--fresh", "4")
 
 
-def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(server: Scripted, tmp_path: Path) -> None:
-    run = localgif(tmp_path, "optimize", *SMALL, "--name", "first")
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """A folder with one finished run, and what the command printed."""
+    folder = tmp_path_factory.mktemp("finished")
+    with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as script:
+        write_models(folder, script.url)
+        return folder, localgif(folder, "optimize", *SMALL, "--name", "first")
+
+
+Finished = tuple[Path, subprocess.CompletedProcess[str]]
+
+
+def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(finished: Finished) -> None:
+    root, run = finished
     assert run.returncode == 0, run.stderr
     assert re.search(r"^ *seed +0\.\d{3} +0\.\d{3} 0\.\d{3} 0\.\d{3} 0\.\d{3} +12 12 12 12", run.stdout, re.MULTILINE)
     assert re.search(r"^ *evolved +0\.9\d\d .* 24 24 24 24", run.stdout, re.MULTILINE)
@@ -69,9 +81,8 @@ def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(server: S
     assert "runs/first" in run.stdout
     assert "1 of 2" in run.stderr and "2 of 2" in run.stderr, "without a terminal there are plain lines"
     assert "\x1b" not in run.stdout + run.stderr
-    folder = tmp_path / "runs" / "first"
     files = {"run.json", "samples.jsonl", "proposals.jsonl", "best_prompt.md", "report.html"}
-    assert {p.name for p in folder.iterdir()} >= files | {"candidates", "code", "gifs"}
+    assert {p.name for p in (root / "runs" / "first").iterdir()} >= files | {"candidates", "code", "gifs"}
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(server: Scripted, tmp_path: Path) -> None:
@@ -85,12 +96,12 @@ def test_json_is_one_object_on_stdout_and_nothing_else(server: Scripted, tmp_pat
     assert {"total", "llm", "sandbox"} <= set(result["seconds"])
 
 
-def test_the_finished_run_can_be_shown_listed_and_reported(server: Scripted, tmp_path: Path) -> None:
-    made = localgif(tmp_path, "optimize", *SMALL, "--name", "one")
-    assert localgif(tmp_path, "show").stdout == made.stdout
-    assert "one" in localgif(tmp_path, "runs").stdout
-    assert json.loads(localgif(tmp_path, "runs", "--json").stdout)[0]["status"] == "done"
-    page = tmp_path / localgif(tmp_path, "report", "one").stdout.strip()
+def test_the_finished_run_can_be_shown_listed_and_reported(finished: Finished) -> None:
+    root, made = finished
+    assert localgif(root, "show").stdout == made.stdout
+    assert "first" in localgif(root, "runs").stdout
+    assert json.loads(localgif(root, "runs", "--json").stdout)[0]["status"] == "done"
+    page = root / localgif(root, "report", "first").stdout.strip()
     assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
 
 
@@ -221,9 +232,9 @@ def test_a_gif_is_scored(tmp_path: Path) -> None:
     assert "24" in text
 
 
-def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path, server: Scripted) -> None:
-    localgif(tmp_path, "optimize", *SMALL)
+def test_a_reader_that_leaves_early_is_no_error(finished: Finished) -> None:
+    root, _ = finished
     run = subprocess.run(
-        ["sh", "-c", f'"{sys.executable}" -m localgif show | head -n 1'], cwd=tmp_path, capture_output=True, text=True
+        ["sh", "-c", f'"{sys.executable}" -m localgif show | head -n 1'], cwd=root, capture_output=True, text=True
     )
     assert "Traceback" not in run.stderr and "Broken" not in run.stderr
