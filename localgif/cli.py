@@ -45,7 +45,13 @@ def optimize(
     mode: Annotated[str, typer.Option(help="Mode of optimize_anything: single.")] = "single",
     animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
     reflector: Annotated[str | None, typer.Option(help="Model of models.toml that rewrites the prompt.")] = None,
-    reflection: Annotated[str, typer.Option(help="How to reflect: plain.")] = "plain",
+    reflection: Annotated[
+        str, typer.Option(help="How to reflect: grounded, example-only, instruction-only, plain (GEPA's own).")
+    ] = "grounded",
+    facts: Annotated[bool, typer.Option(help="Tell the reflector background facts about Pillow and GIFs.")] = True,
+    target: Annotated[
+        str, typer.Option(help='End when a re-test of the best holds this score; "none" spends the whole budget.')
+    ] = "0.985",
     scorer: Annotated[str, typer.Option(help="The score to optimise: article.")] = "article",
     metric_calls: Annotated[int, typer.Option(help="Budget: evaluations of a candidate.")] = 12,
     samples: Annotated[int, typer.Option(help="Samples per metric call.")] = 2,
@@ -69,6 +75,8 @@ def optimize(
         task=task,
         mode=mode,
         reflection=reflection,
+        facts=facts,
+        target=_target(target),
         scorer=scorer,
         metric_calls=metric_calls,
         samples=samples,
@@ -97,6 +105,15 @@ def _keep(folder: Path) -> None:
     with contextlib.suppress(LocalGifError, OSError):
         _write_report(folder)
     print(f"what was measured is kept in {folder} (samples.jsonl, report.html)", file=sys.stderr)
+
+
+def _target(text: str) -> float | None:
+    if text == "none":
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"--target {text} is no number", 'give a score from 0 to 1, or "none"') from None
 
 
 def _check_name(name: str | None) -> None:

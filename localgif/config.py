@@ -98,6 +98,10 @@ class ModelSettings(Record):
     """The LiteLLM model string, e.g. "ollama/qwen2.5-coder:1.5b"."""
 
 
+#: The article's score cannot exceed 0.992 with 24 frames in about a second: nothing is left to gain beyond this.
+TARGET = 0.985
+
+
 class Settings(Record):
     """Everything that decides a run. Stored whole in run.json."""
 
@@ -105,7 +109,11 @@ class Settings(Record):
     reflector: ModelSettings
     task: str = "bouncing-ball"
     mode: Literal["single"] = "single"
-    reflection: Literal["plain"] = "plain"
+    reflection: Literal["grounded", "example-only", "instruction-only", "plain"] = "grounded"
+    facts: bool = True
+    """Whether grounded reflection is told background facts about Pillow and GIFs."""
+    target: float | None = Field(TARGET, gt=0, le=1)
+    """The search ends when a re-test of its best candidate holds this score; None spends the whole budget."""
     scorer: Literal["article"] = "article"
     metric_calls: int = Field(12, ge=1, le=10_000)
     samples: int = Field(2, ge=1, le=64)
@@ -113,6 +121,15 @@ class Settings(Record):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     minutes: float | None = Field(None, gt=0)
     limits: Limits = Limits()
+
+    @property
+    def moves(self) -> tuple[Literal["example", "instruction"], ...]:
+        """What grounded reflection may change; nothing for plain reflection, which has no moves."""
+        if self.reflection == "example-only":
+            return ("example",)
+        if self.reflection == "instruction-only":
+            return ("instruction",)
+        return ("example", "instruction") if self.reflection == "grounded" else ()
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -214,7 +231,11 @@ def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
 
 
 #: What this version offers where the command line names a choice.
-_CHOICES = {"mode": ("single",), "reflection": ("plain",), "scorer": ("article",)}
+_CHOICES = {
+    "mode": ("single",),
+    "reflection": ("grounded", "example-only", "instruction-only", "plain"),
+    "scorer": ("article",),
+}
 
 
 def make_settings(

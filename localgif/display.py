@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from localgif.records import Sample
+from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
 
 if TYPE_CHECKING:
@@ -33,12 +33,26 @@ def sample_word(sample: Sample) -> str:
     return f"{sample.score.total:.3f} ({what})"
 
 
+def proposal_word(proposal: Proposal) -> str:
+    """One reflection in a line; "" for plain reflection, whose proposals show as metric calls."""
+    said = f"{proposal.output_tokens} tokens" + (f", {proposal.reason}" if proposal.reason else "")
+    if proposal.move == "example":
+        what = f"program {proposal.score:.3f}" if proposal.score is not None else "no program"
+        return f"reflector: {what}  ({said})"
+    if proposal.move == "tune":
+        return f"other numbers: program {proposal.score:.3f}"
+    if proposal.move == "instruction":
+        return f"reflector: {'no rule' if proposal.reason else 'a rule'}  ({said})"
+    return ""
+
+
 class Tally:
     """What the status line is made of, kept apart from how it is drawn."""
 
     def __init__(self) -> None:
         self.started = time.monotonic()
         self.total = 0
+        """Samples in the budget of the search."""
         self.fresh_left = 0
         self.done = 0
         self.seed: float | None = None
@@ -46,28 +60,28 @@ class Tally:
         self.call_samples: list[Sample] = []
         self.sample_seconds: list[float] = []
 
-    def begin(self, metric_calls: int, fresh_samples: int) -> None:
+    def begin(self, search_samples: int, fresh_samples: int) -> None:
         """The search begins now; what came before (download, load) is not part of the estimate."""
-        self.started, self.total, self.fresh_left = time.monotonic(), metric_calls, 2 * fresh_samples
+        self.started, self.total, self.fresh_left = time.monotonic(), search_samples, 2 * fresh_samples
 
     def sample(self, sample: Sample) -> None:
         """Count a sample."""
         self.sample_seconds.append(sum(a.llm_seconds + a.sandbox_seconds for a in sample.attempts))
         if sample.purpose == "fresh":
             self.fresh_left -= 1
-        else:
+        elif sample.purpose == "search":
+            self.done += 1
             self.call_samples.append(sample)
 
-    def metric_call(self, number: int, mean: float) -> list[Sample]:
+    def metric_call(self, mean: float) -> list[Sample]:
         """Count a metric call; returns its samples."""
-        self.done = number
         self.seed = mean if self.seed is None else self.seed
         self.best = mean if self.best is None else max(self.best, mean)
         samples, self.call_samples = self.call_samples, []
         return samples
 
     def remaining_seconds(self) -> float | None:
-        """Estimate of what is left: metric calls at their pace so far (reflections included), then fresh samples."""
+        """Estimate of what is left: the budget at the pace so far (reflections included), then fresh samples."""
         if not self.done or not self.sample_seconds:
             return None
         pace = (time.monotonic() - self.started) / self.done if self.done < self.total else 0.0
@@ -75,13 +89,13 @@ class Tally:
 
     def line(self) -> str:
         """The status line."""
-        parts = [f"metric call {self.done} of {self.total}"] if self.total else []
+        parts = [f"sample {self.done} of {self.total}"] if self.total else []
         if self.best is not None and self.seed is not None:
             parts.append(f"best {self.best:.3f} (seed {self.seed:.3f})")
         parts.append(f"{clock(time.monotonic() - self.started)} elapsed")
         left = self.remaining_seconds()
         if left is not None:
-            parts.append(f"about {clock(left)} left")
+            parts.append(f"at most about {clock(left)} left")
         return "   ".join(parts)
 
 
@@ -120,12 +134,12 @@ class Lines:
             self._percent = percent
             self.say(f"{what}: {percent} % of {total / 1e6:,.0f} MB")
 
-    def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None:
+    def started(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
         self.run = name
         self.say(f"run {name}")
         for line in lines:
             self.say(f"  {line}")
-        self.tally.begin(metric_calls, fresh_samples)
+        self.tally.begin(search_samples, fresh_samples)
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
@@ -135,14 +149,18 @@ class Lines:
         )
 
     def metric_call(self, number: int, mean: float, what: str) -> None:
-        samples = self.tally.metric_call(number, mean)
-        words = "  ".join(sample_word(s) for s in samples)
-        self.say(f"{number:>3} of {self.tally.total}  mean {mean:.3f}  {what:<11} {words}")
+        words = "  ".join(sample_word(s) for s in self.tally.metric_call(mean))
+        self.say(f"call {number:>2}  mean {mean:.3f}  {what:<11} {words}")
         self.standing()
 
     def standing(self) -> None:
         """Where the run stands, after a metric call."""
         self.say(f"  {self.tally.line()}")
+
+    def proposal(self, proposal: Proposal) -> None:
+        word = proposal_word(proposal)
+        if word:
+            self.say(f"  {word}")
 
     def note(self, text: str) -> None:
         self.say(f"  {text}")
@@ -186,8 +204,8 @@ class LiveLines(Lines):
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
-        if sample.purpose == "fresh":
-            self.say(f"  fresh sample  {sample_word(sample)}")
+        if sample.purpose != "search":
+            self.say(f"  {sample.purpose} sample  {sample_word(sample)}")
 
     def download(self, done: int, total: int, what: str) -> None:
         self._activity = f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({100 * done // max(1, total)} %)"
@@ -259,7 +277,8 @@ def footer(result: dict[str, Any]) -> str:
         [
             "",
             f"time      {clock(seconds['total'])} = weights {clock(seconds['weights'])} "
-            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])} "
+            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])} (animator {clock(seconds['animator'])}, "
+            f"reflector {clock(seconds['reflector'])}) "
             f"+ sandbox {clock(seconds['sandbox'])} + rest {clock(rest)}",
             f"models    {result['llm_calls']} calls, {tokens['animator']} tokens written by the animator, "
             f"{tokens['reflector']} by the reflector",

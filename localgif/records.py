@@ -109,6 +109,10 @@ class Measurements(Record):
     """Different colours in the first frame (counted up to 4096)."""
     distinct_frames: int = Field(ge=1)
     """Frames that differ from all frames before them."""
+    steps: tuple[float, ...] = ()
+    """Summed absolute difference of each frame and the next one, 8-bit grey levels; frames - 1 numbers."""
+    ink: tuple[float, ...] = ()
+    """Share of each frame's pixels that differ from the commonest colour of the first frame, 0 to 1."""
 
 
 class ScorePart(Record):
@@ -149,7 +153,8 @@ class Attempt(Record):
     sandbox_seconds: float
 
 
-Purpose = Literal["search", "fresh"]
+Purpose = Literal["search", "retest", "fresh"]
+"""Search: within the budget. Retest: the best candidates again, to choose the winner. Fresh: the final comparison."""
 
 
 class Sample(Record):
@@ -163,7 +168,7 @@ class Sample(Record):
     """Which sample of this candidate; the model's seed follows from it and the run's seed."""
     purpose: Purpose
     metric_call: int | None
-    """1-based; None for fresh samples, which are outside the budget."""
+    """1-based; None for samples outside the budget (retest, fresh)."""
     seed: int
     attempts: tuple[Attempt, ...]
     verdict: Verdict
@@ -175,8 +180,12 @@ class Sample(Record):
     """UTC, ISO 8601."""
 
 
+Move = Literal["prompt", "example", "instruction", "tune"]
+"""What a reflection tried: a whole prompt (plain), a worked example, one rule, or other numbers in a program."""
+
+
 class Proposal(Record):
-    """One answer of the reflector and what GEPA did with it."""
+    """One answer of the reflector, or one search over a program's numbers, and what became of it."""
 
     schema_version: int = SCHEMA_VERSION
     number: int = Field(ge=1)
@@ -184,11 +193,20 @@ class Proposal(Record):
     """Hash of the candidate that was reflected on."""
     child: str | None
     """Hash of the proposed candidate; None when the answer gave none."""
-    outcome: Literal["evaluated", "unchanged", "empty"]
+    outcome: Literal["evaluated", "unchanged", "empty", "rejected", "measured"]
+    """Evaluated: it became a candidate (plain reflection, a rule). Measured: a program that was run and scored; `child`
+    is there when it beat the example that the parent has. Rejected: `reason` says why; it cost no metric call."""
+    move: Move = "prompt"
+    reason: str = ""
+    """Code of a rejection: empty, cut_off, loop, thinking, unchanged, duplicate, no_program, no_rule, ..."""
+    code: str | None = None
+    """Hash of the program that was measured."""
+    score: float | None = None
+    """What that program scored."""
     prompt: str
     reply: str
     finish_reason: str
-    """ "length" when the reply used up num_predict, else "stop"."""
+    """ "length" when the reply used up num_predict, "closed" or "loop" when we ended it, else "stop"."""
     prompt_tokens: int
     output_tokens: int
     llm_seconds: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from localgif.config import EndpointSettings, ModelSettings, Role, Settings
-from localgif.records import Sample
+from localgif.records import Proposal, Sample
 from tests.scripted import MODEL
 
 
@@ -25,7 +25,9 @@ def model(role: Role, url: str, **changes: Any) -> ModelSettings:
 
 
 def settings(url: str, **changes: Any) -> Settings:
-    return Settings(**{"animator": model("animator", url), "reflector": model("reflector", url), **changes})
+    """Settings of a plain run that spends its whole budget; `changes` are other fields."""
+    roles = {"animator": model("animator", url), "reflector": model("reflector", url)}
+    return Settings(**{**roles, "reflection": "plain", "target": None, **changes})
 
 
 def program(frames: int, duration: int = 40) -> str:
@@ -58,13 +60,14 @@ class Notes:
         self.samples: list[Sample] = []
         self.calls: list[tuple[int, float, str]] = []
         self.lines: tuple[str, ...] = ()
+        self.proposals: list[Proposal] = []
 
     def activity(self, text: str) -> None:
         self.activities.append(text)
 
     def download(self, done: int, total: int, what: str) -> None: ...
 
-    def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None:
+    def started(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
         self.lines = lines
 
     def sample(self, sample: Sample) -> None:
@@ -72,6 +75,9 @@ class Notes:
 
     def metric_call(self, number: int, mean: float, what: str) -> None:
         self.calls.append((number, mean, what))
+
+    def proposal(self, proposal: Proposal) -> None:
+        self.proposals.append(proposal)
 
     def note(self, text: str) -> None:
         self.notes.append(text)

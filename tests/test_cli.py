@@ -56,7 +56,7 @@ def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.Co
     )
 
 
-SMALL = ("--metric-calls", "2", "--samples", "1", "--fresh", "4")
+SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "4")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +79,7 @@ def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(finished:
     assert "Verdict: the evolved prompt is better" in run.stdout
     assert BETTER in run.stdout
     assert "runs/first" in run.stdout
-    assert "1 of 2" in run.stderr and "2 of 2" in run.stderr, "without a terminal there are plain lines"
+    assert "call  1" in run.stderr and "call  2" in run.stderr, "without a terminal there are plain lines"
     assert "\x1b" not in run.stdout + run.stderr
     files = {"run.json", "samples.jsonl", "proposals.jsonl", "best_prompt.md", "report.html"}
     assert {p.name for p in (root / "runs" / "first").iterdir()} >= files | {"candidates", "code", "gifs"}
@@ -119,7 +119,7 @@ def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scrip
     timer = threading.Timer(60, process.kill)
     timer.start()
     for line in process.stderr:
-        if "1 of 50" in line:
+        if "call  1" in line:
             break
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=2)

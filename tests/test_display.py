@@ -46,7 +46,7 @@ def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
         progress.metric_call(2, 0.5, "proposal")
         progress.activity("reflecting (proposal 2)")
         block = str(progress._block())
-    assert "metric call 2 of 12" in block
+    assert "sample 0 of 12" in block
     assert "best 0.500 (seed 0.250)" in block
     assert "now: reflecting (proposal 2)" in block
     assert "animator x" in output.getvalue()

@@ -48,7 +48,7 @@ def blocks(reply: str) -> list[Block]:
 
 def complete(reply: str) -> bool:
     """Whether the reply already holds a closed block with the whole function: nothing after it is of interest."""
-    return any(block.closed and _defines(_clean(block.text)) for block in blocks(_spoken(reply)))
+    return any(block.closed and _defines(_clean(block.text)) for block in blocks(spoken(reply)))
 
 
 def extract(reply: str) -> str | None:
@@ -58,7 +58,7 @@ def extract(reply: str) -> str | None:
     the same after cutting an unfinished end; any other Python block that parses; unfenced code; and last a block that
     does not parse, so that its syntax error can be reported back to the model.
     """
-    reply = _spoken(reply)
+    reply = spoken(reply)
     fenced = [b for b in blocks(reply) if b.language in ("", "python", "py", "python3", "gif") and b.text.strip()]
     texts = [_clean(block.text) for block in fenced]
     for position, text in enumerate(texts):
@@ -74,7 +74,7 @@ def extract(reply: str) -> str | None:
     return parsing[0] if parsing else max(texts, key=len)
 
 
-def _spoken(reply: str) -> str:
+def spoken(reply: str) -> str:
     """The reply without a model's thinking; a lone closing tag means that the template opened it."""
     head, tag, tail = reply.rpartition("</think>")
     if tag and "<think>" not in head:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, TypedDict
 
 from localgif.agent import extract, prompts
+from localgif.agent.repetition import loops
 from localgif.records import Measurements, Verdict
 
 MAX_ATTEMPTS = 3
@@ -35,8 +36,8 @@ class Written(Protocol):
     def seconds(self) -> float: ...
 
 
-Write = Callable[[Sequence[Message], int, Callable[[str], bool]], Written]
-"""(messages, seed, finished) -> reply."""
+Write = Callable[[Sequence[Message], int, Callable[[str], str]], Written]
+"""(messages, seed, finished) -> reply; `finished` gives "" to go on, or why the text so far is enough."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,20 @@ class _State(TypedDict):
     tries: Annotated[list[Try], operator.add]
 
 
+#: How a reply can end before its program does, and what is said of it.
+_UNFINISHED = {
+    "length": "the reply was cut off after {} tokens, so the program is not whole",
+    "loop": "the reply repeated itself and was cut off after {} tokens",
+}
+
+
+def enough(text: str) -> str:
+    """Why a reply needs no more text: "closed" when its program is whole, "loop" when it repeats itself, else ""."""
+    if extract.complete(text):
+        return "closed"
+    return "loop" if loops(text) else ""
+
+
 class Animation(Protocol):
     """A compiled animator."""
 
@@ -88,7 +103,7 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
 
     def generate(state: _State) -> dict[str, object]:
         # A repair gets another seed, or a model that ignores the error would repeat itself word by word.
-        return {"written": write(state["messages"], state["seed"] + len(state["tries"]), extract.complete)}
+        return {"written": write(state["messages"], state["seed"] + len(state["tries"]), enough)}
 
     def run(state: _State) -> dict[str, object]:
         written = state["written"]
@@ -98,9 +113,9 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
             rendered = Rendered(Verdict.NO_CODE, "the reply holds no Python program", None, None, 0.0)
         else:
             rendered = render(code)
-        if rendered.verdict is not Verdict.OK and written.done_reason == "length":
-            cut = f"the reply was cut off after {written.output_tokens} tokens, so the program is not whole"
-            rendered = dataclasses.replace(rendered, reason=f"{rendered.reason} ({cut})")
+        if rendered.verdict is not Verdict.OK and written.done_reason in _UNFINISHED:
+            why = _UNFINISHED[written.done_reason].format(written.output_tokens)
+            rendered = dataclasses.replace(rendered, reason=f"{rendered.reason} ({why})")
         return {"tries": [Try(written, code, rendered)]}
 
     def repair(state: _State) -> dict[str, object]:

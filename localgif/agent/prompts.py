@@ -1,11 +1,60 @@
-"""The fixed texts of the animator's conversation. Facts and orders only: no text here holds a program."""
+"""The texts of the animator's conversation. Facts and orders only: no text here holds a program.
+
+A system prompt is a fixed contract and, below it, what the search may change: rules and one worked example. The
+contract is put in front of every candidate here, so that no proposal can drop or contradict it.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from localgif.tasks.load import Targets
+
+#: The article's seed prompt: what `--reflection plain` starts from.
 SEED_PROMPT = (
     "You are a Python animator. Write one function make_gif(path) that draws the requested animation with Pillow and "
     "saves it as a GIF to path. Output only code."
 )
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the search may change in a prompt."""
+
+    rules: tuple[str, ...] = ()
+    """Short orders, one line each."""
+    example: str = ""
+    """A whole program that was measured; empty when there is none yet."""
+    example_brief: str = ""
+    """What that program draws."""
+
+
+def contract(targets: Targets) -> str:
+    """The fixed part of every prompt: function, library, output, and the targets in words."""
+    delay = targets.delay_ms
+    return (
+        f"{SEED_PROMPT}\n"
+        "Requirements:\n"
+        f"- Exactly {targets.frames} frames, each drawn on a new image, no two neighbours equal.\n"
+        f"- The loop closes: after the last frame the first one follows without a jump.\n"
+        f"- One loop plays in about {targets.loop_ms / 1000:g} s: duration={delay} ms per frame, loop=0.\n"
+        f"- The file stays under {targets.max_bytes // 1024} KB.\n"
+        "- Only the Python standard library and Pillow; no files, no fonts."
+    )
+
+
+def render(targets: Targets, parts: Parts) -> str:
+    """The whole system prompt."""
+    pieces = [contract(targets)]
+    if parts.rules:
+        pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
+    if parts.example:
+        pieces.append(
+            f"A program that was run and measured for: {parts.example_brief}\n"
+            f"```python\n{parts.example.strip()}\n```\n"
+            "For the same animation write this program again, unchanged."
+        )
+    return "\n\n".join(pieces)
 
 
 def request(brief: str) -> str:

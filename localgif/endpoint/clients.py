@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localgif.config import ModelSettings, pin_environment
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 #: A message: ("system" | "user" | "assistant", text).
 Message = tuple[str, str]
+
+#: Asked while an answer streams: "" to go on, else the word for why it is enough, "closed" or "loop".
+Finished = Callable[[str], str]
 
 CONNECT_SECONDS = 5.0
 #: Between two bytes of an answer. A small model on a slow CPU may read a long prompt for minutes before the first one.
@@ -36,7 +39,7 @@ class Reply:
 
     text: str
     done_reason: str
-    """ "stop", "length", or "closed" when we ended the stream because the answer was complete."""
+    """ "stop", "length"; "closed" or "loop" when we ended the stream: the answer was complete, or repeated itself."""
     prompt_tokens: int | None
     """None for a closed stream: the server sends the counts at the end only."""
     output_tokens: int
@@ -60,6 +63,7 @@ class Animator:
         self.url = url
         import httpx
 
+        self._said: dict[tuple[Message, ...], Reply] = {}
         self._transport = httpx.HTTPTransport()
         self._chat = self._make_chat()
 
@@ -87,12 +91,23 @@ class Animator:
             sync_client_kwargs={"transport": self._transport},
         )
 
-    def write(self, messages: Sequence[Message], seed: int, finished: Callable[[str], bool]) -> Reply:
-        """Ask for an answer and stream it until it ends or `finished(text so far)` says that it is complete.
+    def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
+        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a word for why it is enough.
+
+        At temperature 0 a question that was asked before is not sent again: its answer is given back, at no cost.
 
         Raises:
             EndpointError: the server refused, failed, went away, or ended the stream without saying that it is done.
         """
+        known = self._said.get(tuple(messages)) if self.model.temperature == 0 else None
+        if known is not None:
+            # At temperature 0 the same question has the same answer, whatever the seed.
+            return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0)
+        reply = self._stream(messages, seed, finished)
+        self._said[tuple(messages)] = reply
+        return reply
+
+    def _stream(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
         # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
         chat = self._chat.model_copy(update={"seed": seed})
         started = time.monotonic()
@@ -110,10 +125,10 @@ class Animator:
                     continue
                 text += piece
                 chunks += 1
-                # Only a line end can complete a code block; asking less often keeps this linear.
-                if ("\n" in piece or "`" in piece) and finished(text):
+                word = finished(text) if _worth_asking(piece) else ""
+                if word:
                     stream.close()  # type: ignore[attr-defined]  # a generator, typed as Iterator
-                    return Reply(text, "closed", None, chunks, time.monotonic() - started)
+                    return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
             raise self._failure(error) from error
         if metadata.get("done") is not True:
@@ -134,6 +149,11 @@ class Animator:
         return _endpoint_error(self.url, self.model.model, error)
 
 
+def _worth_asking(piece: str) -> bool:
+    """Only a line end can complete a code block; asking less often keeps this linear."""
+    return "\n" in piece or "`" in piece
+
+
 def _endpoint_error(url: str, model: str, error: Exception) -> EndpointError:
     """What went wrong with the server, in one line, from any exception of httpx, ollama or litellm."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -146,6 +166,83 @@ def _endpoint_error(url: str, model: str, error: Exception) -> EndpointError:
         f"{url}: {model} gave no answer ({type(error).__name__}: {text[:400]})",
         "Look at the server's log; what was measured so far is kept.",
     )
+
+
+class Reflector:
+    """The reflector's model through LiteLLM, streamed, so that an answer can be ended when it is complete.
+
+    Args:
+        model: The role's settings.
+        url: Address of the endpoint.
+    """
+
+    def __init__(self, model: ModelSettings, url: str) -> None:
+        self.model = model
+        self.url = url
+        self._arguments = reflector_arguments(model, url)
+
+    def write(self, prompt: str, seed: int, finished: Finished, longest: int) -> Reply:
+        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a word for why it is enough.
+
+        Args:
+            prompt: The request.
+            seed: The model's seed.
+            finished: Asked at every line.
+            longest: Most tokens of the answer; the model's own num_predict bounds it too.
+
+        Raises:
+            EndpointError: the server refused, failed, went away, or ended the stream without saying that it is done.
+        """
+        import litellm
+
+        started = time.monotonic()
+        most = min(longest, self.model.num_predict)
+        text, chunks, finish, usage = "", 0, "", None
+        try:
+            stream: Any = litellm.completion(
+                messages=[{"role": "user", "content": prompt}],
+                stream=True,
+                stream_options={"include_usage": True},
+                seed=seed,
+                drop_params=True,
+                **{**self._arguments, "max_tokens": most},
+            )
+            for part in stream:
+                usage = getattr(part, "usage", None) or usage
+                choice = part.choices[0] if part.choices else None
+                finish = (choice.finish_reason if choice else None) or finish
+                piece = (choice.delta.content if choice else None) or ""
+                if not piece:
+                    continue
+                text += piece
+                chunks += 1
+                word = finished(text) if _worth_asking(piece) else ""
+                if word:
+                    _hang_up(stream)
+                    return Reply(text, word, None, chunks, time.monotonic() - started)
+        except Exception as error:
+            raise _endpoint_error(self.url, self.model.model, error) from error
+        written = usage.completion_tokens if usage else chunks
+        # litellm's `ollama/` says "stop" whatever happened, so the count decides.
+        cut = written >= most or finish == "length"
+        return Reply(
+            text,
+            "length" if cut else "stop",
+            usage.prompt_tokens if usage else None,
+            written,
+            time.monotonic() - started,
+        )
+
+
+def _hang_up(stream: Any) -> None:
+    """Close the connection under a LiteLLM stream: the server stops writing when its reader is gone."""
+    inner = stream.completion_stream
+    response = getattr(inner, "http_response", None)
+    if response is not None:
+        response.close()
+    close = getattr(getattr(inner, "streaming_response", None), "close", None)
+    if close is not None:
+        close()
 
 
 def reflector_arguments(model: ModelSettings, url: str) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class _Frame(NamedTuple):
     colours: int | None
     """Different RGB colours, counted in the first frame only."""
     delay_ms: int
+    pixels: npt.NDArray[np.uint32]
+    """(height, width), the RGB colour of each pixel as one number."""
 
 
 def main(data: bytes) -> dict[str, object]:
@@ -90,14 +92,24 @@ def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
         digest=hashlib.blake2b(rgb.tobytes(), digest_size=16).digest(),
         colours=colours,
         delay_ms=round(image.info.get("duration", 0)),
+        pixels=_packed(rgb),
     )
+
+
+def _packed(rgb: Image.Image) -> npt.NDArray[np.uint32]:
+    channels = np.asarray(rgb, dtype=np.uint32)
+    packed: npt.NDArray[np.uint32] = channels @ np.array((1 << 16, 1 << 8, 1), np.uint32)
+    return packed
 
 
 def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
     """What the frames say, read once in order."""
     first = previous = next(frames)
-    delays, digests, steps = [first.delay_ms], {first.digest}, []
+    colours, counts = np.unique(first.pixels, return_counts=True)
+    background = colours[counts.argmax()]
+    delays, digests, steps, ink = [first.delay_ms], {first.digest}, [], [_ink(first, background)]
     for frame in frames:
+        ink.append(_ink(frame, background))
         steps.append(_difference(previous, frame))
         delays.append(frame.delay_ms)
         digests.add(frame.digest)
@@ -109,7 +121,14 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
         "gap": float(_difference(previous, first)),
         "colours": first.colours,
         "distinct_frames": len(digests),
+        "steps": [float(step) for step in steps],
+        "ink": ink,
     }
+
+
+def _ink(frame: _Frame, background: np.uint32) -> float:
+    """Share of the pixels that are not of the background's colour."""
+    return float(np.count_nonzero(frame.pixels != background) / frame.pixels.size)
 
 
 def _difference(one: _Frame, other: _Frame) -> int:

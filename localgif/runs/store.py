@@ -143,6 +143,10 @@ class RunStore:
         """Store a program; returns its hash."""
         return self._put("code", "py", code.encode("utf-8", "surrogatepass"))
 
+    def code(self, name: str) -> str:
+        """A program that was stored by this run."""
+        return (self.folder / "code" / f"{name}.py").read_text("utf-8", "surrogatepass")
+
     def put_gif(self, gif: bytes) -> str:
         """Store a GIF; returns its hash."""
         return self._put("gifs", "gif", gif)

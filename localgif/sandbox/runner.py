@@ -281,4 +281,8 @@ def plausible(found: Measurements, header: intake.GifHeader, size: int) -> bool:
         and 0 <= found.gap <= largest
         and found.colours <= 4096
         and found.distinct_frames <= found.frames
+        and len(found.steps) == found.frames - 1
+        and all(0 <= step <= largest for step in found.steps)
+        and len(found.ink) == found.frames
+        and all(0 <= share <= 1 for share in found.ink)
     )

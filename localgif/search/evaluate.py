@@ -7,20 +7,22 @@ through as an exception: an outage is never a score.
 from __future__ import annotations
 
 import hashlib
-import time
 from typing import Any
 
 from localgif.agent.graph import Rendered, Try, Write, compile_animator
 from localgif.config import Settings
-from localgif.gif import feedback, measure, score
-from localgif.records import Attempt, Limits, Purpose, Sample, Verdict
-from localgif.runs.store import RunStore, now
-from localgif.sandbox.runner import measure_gif, run_program
+from localgif.gif import feedback
+from localgif.records import Attempt, Purpose, Sample
+from localgif.runs.store import RunStore, content_hash, now
+from localgif.search.programs import Programs
 from localgif.search.progress import Progress
+from localgif.search.race import goes_on
 from localgif.tasks.load import Task
 
 #: Fresh samples are numbered from here, so that no seed of theirs was ever used by the search.
 FRESH_FROM = 1_000_000
+#: The same for the samples that choose the winner.
+RETEST_FROM = 500_000
 
 #: Near the end of the budget GEPA's repeated questions about a measured candidate are answered from the last
 #: measurement, at most so often; after that they cost a metric call like any other.
@@ -35,28 +37,31 @@ def sample_seed(run_seed: int, index: int) -> int:
     return int.from_bytes(digest[:4], "big") % (2**31 - 3)
 
 
-def render(code: str, limits: Limits) -> Rendered:
-    """Run a program in the sandbox and measure its GIF in a second confined process.
-
-    Raises:
-        SandboxError: our machinery failed.
-    """
-    started = time.monotonic()
-    result = run_program(code, limits)
-    verdict, reason, gif, measurements = result.verdict, result.reason, result.gif, None
-    if gif is not None:
-        measured = measure_gif(gif, measure.__name__, limits)
-        if isinstance(measured, str):
-            verdict, reason, gif = Verdict.OUTPUT_BAD, measured, None
-        else:
-            measurements = measured
-    return Rendered(verdict, reason, gif, measurements, time.monotonic() - started)
-
-
 class Evaluator:
-    """Makes samples and metric calls, and keeps count of both."""
+    """Makes samples and metric calls, and keeps count of both.
 
-    def __init__(self, task: Task, settings: Settings, write: Write, store: RunStore, progress: Progress) -> None:
+    Args:
+        task: What is to be drawn.
+        settings: Of the run.
+        write: Asks the animator's model.
+        programs: Runs and scores programs.
+        store: Where every sample goes first.
+        progress: Who is told.
+        racing: With grounded reflection a candidate that fails its first sample badly gets no second, and the best one
+            gets more; the total number of samples stays the same. Without it every metric call makes `samples` samples.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        settings: Settings,
+        write: Write,
+        programs: Programs,
+        store: RunStore,
+        progress: Progress,
+        *,
+        racing: bool,
+    ) -> None:
         self.task = task
         self.settings = settings
         self.samples: list[Sample] = []
@@ -65,50 +70,108 @@ class Evaluator:
         self.last_prompt = ""
         """The candidate that was evaluated last: GEPA measures a parent right before it reflects on it."""
         self._write = write
+        self._programs = programs
         self._store = store
         self._progress = progress
-        self._score = score.SCORERS[settings.scorer]
+        self._racing = racing
         self._measured: dict[str, tuple[float, SideInfo]] = {}
         self._reuses = 0
 
     @property
-    def remaining(self) -> int:
-        """Metric calls left in the budget."""
-        return self.settings.metric_calls - self.spent
+    def samples_left(self) -> int:
+        """Samples left in the budget of metric calls x samples."""
+        made = sum(s.purpose == "search" for s in self.samples)
+        return self.settings.metric_calls * self.settings.samples - made
 
-    def metric_call(self, prompt: str) -> tuple[float, SideInfo]:
-        """What GEPA calls: the mean score of `samples` new samples of a candidate, and the side info.
+    @property
+    def remaining(self) -> int:
+        """Metric calls left in the budget (racing: samples left)."""
+        return self.samples_left if self._racing else self.settings.metric_calls - self.spent
+
+    def samples_of(self, prompt: str) -> list[Sample]:
+        """The search samples of a candidate, in order of their index."""
+        name = content_hash(prompt)
+        return [s for s in self.samples if s.candidate == name and s.purpose == "search"]
+
+    def mean_of(self, prompt: str) -> float:
+        """Mean score of a candidate's search samples; 0 when there is none."""
+        scores = [s.score.total for s in self.samples_of(prompt)]
+        return sum(scores) / len(scores) if scores else 0.0
+
+    def best_mean(self) -> float:
+        """The best mean of any candidate so far."""
+        return max((self.mean_of(prompt) for prompt in self._measured), default=0.0)
+
+    def ranking(self) -> list[str]:
+        """The measured candidates, best mean first; of equal ones the earlier first."""
+        return sorted(self._measured, key=lambda prompt: -self.mean_of(prompt))
+
+    def metric_call(self, prompt: str, parent: str | None = None) -> tuple[float, SideInfo]:
+        """What GEPA calls: the mean score of a candidate's new samples, and the side info.
+
+        Args:
+            prompt: The candidate.
+            parent: What it was made from, when racing; None for the seed and when unknown.
 
         GEPA checks its budget only between iterations and would overrun it: an iteration measures the parent again,
-        then the child, then an accepted child once more. So the last metric call of the budget is kept for a candidate
-        that was never measured; until it is spent, and after, a measured candidate's last measurement stands.
+        then the child, then an accepted child once more. So without racing the last metric call of the budget is kept
+        for a candidate that was never measured; until it is spent, and after, a measured candidate's last measurement
+        stands. With racing a measured candidate gets one more sample when it is the best of several and has fewer
+        than twice `samples`, and its mean is over all of its samples.
         """
         self.last_prompt = prompt
+        return self._race(prompt, parent) if self._racing else self._call(prompt)
+
+    def _call(self, prompt: str) -> tuple[float, SideInfo]:
         known = self._measured.get(prompt)
         if known is not None and (self.remaining <= 0 or (self.remaining == 1 and self._reuses < MAX_REUSES)):
             self._reuses += 1
             return known
-        number = self.spent + 1
         count = self.settings.samples
-        first = sum(s.purpose == "search" and s.candidate == self._store.put_candidate(prompt) for s in self.samples)
-        made = [
-            self.sample(
-                prompt,
-                first + i,
-                "search",
-                number,
-                f"metric call {number} of {self.settings.metric_calls}, sample {i + 1} of {count}",
-            )
-            for i in range(count)
+        first = len(self.samples_of(prompt))
+        made = [self._search_sample(prompt, first + i, f"sample {i + 1} of {count}") for i in range(count)]
+        return self._done(prompt, made, made)
+
+    def _race(self, prompt: str, parent: str | None) -> tuple[float, SideInfo]:
+        before = self.samples_of(prompt)
+        if before:
+            alone = len(self._measured) == 1
+            hopeful = not alone and self.ranking()[0] == prompt and len(before) < 2 * self.settings.samples
+            if not hopeful or self.samples_left <= 0 or self.mean_of(prompt) >= (self.settings.target or 1.0):
+                return self._measured[prompt]
+            made = [self._search_sample(prompt, len(before), "one more sample of the best")]
+            return self._done(prompt, before + made, made)
+        rivals = {s.index: s.score.total for s in self.samples_of(parent)} if parent else {}
+        made = []
+        while len(made) < self.settings.samples and self.samples_left > 0:
+            made.append(self._search_sample(prompt, len(made), f"sample {len(made) + 1}"))
+            if not goes_on([s.score.total for s in made], rivals):
+                break
+        if not made:  # the budget ended inside an iteration of GEPA's
+            return 0.0, {"Note": "the budget was spent before this candidate was measured"}
+        return self._done(prompt, made, made)
+
+    def _search_sample(self, prompt: str, index: int, label: str) -> Sample:
+        number = self.spent + 1
+        return self.sample(prompt, index, "search", number, f"metric call {number}, {label}")
+
+    def _done(self, prompt: str, counted: list[Sample], made: list[Sample]) -> tuple[float, SideInfo]:
+        known = prompt in self._measured
+        self.spent += 1
+        mean = sum(s.score.total for s in counted) / len(counted)
+        self._measured[prompt] = (mean, self._side_info(mean, counted))
+        what = "re-measured" if known else "seed" if self.spent == 1 else "proposal"
+        self._progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what)
+        return self._measured[prompt]
+
+    def retest(self, prompt: str, count: int) -> list[Sample]:
+        """New samples that the search never saw, outside the budget; asked again, the ones that are there count."""
+        name = content_hash(prompt)
+        present = [s for s in self.samples if s.candidate == name and s.purpose == "retest"]
+        return present + [
+            self.sample(prompt, RETEST_FROM + i, "retest", None, f"retest sample {i + 1} of {count}")
+            for i in range(len(present), count)
         ]
-        self.spent = number
-        mean = sum(s.score.total for s in made) / count
-        side_info = self._side_info(mean, made)
-        self._measured[prompt] = (mean, side_info)
-        self._progress.metric_call(
-            number, mean, "re-measured" if known is not None else "seed" if number == 1 else "proposal"
-        )
-        return mean, side_info
 
     def fresh(self, prompt: str, label: str) -> list[Sample]:
         """New samples of a prompt, outside the budget, with seeds that the search never used."""
@@ -120,7 +183,6 @@ class Evaluator:
 
     def sample(self, prompt: str, index: int, purpose: Purpose, metric_call: int | None, label: str) -> Sample:
         """One sample, stored before it is returned."""
-        limits = self.settings.limits
         tries = 0
 
         def write(messages: Any, seed: int, finished: Any) -> Any:
@@ -131,14 +193,12 @@ class Evaluator:
 
         def run(code: str) -> Rendered:
             self._progress.activity(f"{label}: running and measuring")
-            return render(code, limits)
+            return self._programs.render(code)
 
         seed = sample_seed(self.settings.seed, index)
         started = now()
         attempts = compile_animator(prompt, self.task.brief, write, run)(seed)
         last = attempts[-1].rendered
-        measurements = last.measurements
-        no_gif = score.no_gif(score.VERSIONS[self.settings.scorer])
         sample = Sample(
             candidate=self._store.put_candidate(prompt),
             task=self.task.name,
@@ -150,8 +210,8 @@ class Evaluator:
             verdict=last.verdict,
             code=self._store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
             gif=self._store.put_gif(last.gif) if last.gif is not None else None,
-            measurements=measurements,
-            score=self._score(measurements) if measurements is not None else no_gif,
+            measurements=last.measurements,
+            score=self._programs.score(last),
             started=started,
         )
         self._store.append_sample(sample)
@@ -174,6 +234,13 @@ class Evaluator:
 
     def _side_info(self, mean: float, samples: list[Sample]) -> SideInfo:
         info: SideInfo = {"Request to the model": self.task.brief, "Mean score (0 to 1)": f"{mean:.3f}"}
+        if self._racing:
+            # GEPA keeps a Pareto front over these parts too.
+            parts = [part.name for part in samples[0].score.parts]
+            info["scores"] = {
+                name: sum(p.value for s in samples for p in s.score.parts if p.name == name) / len(samples)
+                for name in parts
+            }
         for position, sample in enumerate(samples, 1):
             info[f"Sample {position}, score {sample.score.total:.3f}"] = feedback.sample_feedback(
                 self.task.brief, sample.measurements, sample.score, sample.verdict, sample.attempts[-1].reason

@@ -8,15 +8,22 @@ reflect.ReflectorDown); its own metric-call stopper overruns, so the evaluator k
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from localgif.config import Settings
+from localgif.search.candidate import SEED, Candidate, prompt_of
 from localgif.search.evaluate import Evaluator, SideInfo
+from localgif.search.grounded import GroundedReflector
+from localgif.search.race import beats
 from localgif.search.reflect import PlainReflector, ReflectorDown
+from localgif.tasks.load import Task
 
 #: Reflections in a row that lead to no new measurement before the search gives up.
 MAX_IDLE_REFLECTIONS = 5
+#: So many candidates at most are tested again, those whose search mean is this close to the best one's.
+FINALISTS, CLOSE = 3, 0.05
 
 
 class _Log:
@@ -32,12 +39,13 @@ class _Log:
 
 
 class _Stop:
-    """Ends the search: budget spent, time over, or the reflector gives nothing new any more."""
+    """Ends the search: target held, budget spent, time over, or the reflector gives nothing new any more."""
 
-    def __init__(self, evaluator: Evaluator, minutes: float | None) -> None:
+    def __init__(self, evaluator: Evaluator, settings: Settings) -> None:
         self.reason = ""
         self._evaluator = evaluator
-        self._deadline = None if minutes is None else time.monotonic() + 60 * minutes
+        self._settings = settings
+        self._deadline = None if settings.minutes is None else time.monotonic() + 60 * settings.minutes
         self._last_spent = 0
         self._idle = 0
 
@@ -45,7 +53,9 @@ class _Stop:
         spent = self._evaluator.spent
         self._idle = 0 if spent > self._last_spent else self._idle + 1
         self._last_spent = spent
-        if self._evaluator.remaining <= 0:
+        if self._holds_target():
+            self.reason = "target"
+        elif self._evaluator.remaining <= 0:
             self.reason = "budget"
         elif self._deadline is not None and time.monotonic() >= self._deadline:
             self.reason = "minutes"
@@ -53,45 +63,149 @@ class _Stop:
             self.reason = "idle"
         return bool(self.reason)
 
+    def _holds_target(self) -> bool:
+        """Whether the best candidate reaches the target, and again on samples that the search never saw."""
+        target = self._settings.target
+        if target is None:
+            return False
+        best = self._evaluator.ranking()[0]
+        if self._evaluator.mean_of(best) < target:
+            return False
+        again = self._evaluator.retest(best, self._settings.samples)
+        return sum(s.score.total for s in again) / len(again) >= target
 
-def search(
+
+class _Paired:
+    """GEPA's acceptance criterion: a child must beat its parent on the sample indices that both have."""
+
+    def __init__(self, evaluator: Evaluator, task: Task) -> None:
+        self._evaluator = evaluator
+        self._task = task
+
+    def should_accept(self, proposal: Any, state: Any) -> bool:
+        parent = state.program_candidates[proposal.parent_program_ids[0]]
+        return beats(self._by_index(proposal.candidate), self._by_index(parent))
+
+    def reject_reason(self, proposal: Any, state: Any) -> str:
+        """For GEPA's log."""
+        return "not better than its parent on the samples that both have"
+
+    def _by_index(self, candidate: Candidate) -> dict[int, float]:
+        prompt = prompt_of(candidate, self._task)
+        return {s.index: s.score.total for s in self._evaluator.samples_of(prompt)}
+
+
+def search_plain(
     seed_prompt: str, evaluator: Evaluator, reflector: PlainReflector, settings: Settings, log: Path
 ) -> tuple[str, str]:
-    """Evolve the seed prompt.
+    """Evolve the seed prompt with GEPA's stock reflection; the candidate is a bare text.
 
     Returns:
-        The best candidate by GEPA's own choice, and why the search ended: "budget", "minutes" or "idle".
+        The best candidate by GEPA's own choice, and why the search ended: "target", "budget", "minutes" or "idle".
 
     Raises:
         EndpointError: animator or reflector could not be reached any more.
         SandboxError: our sandbox failed.
     """
-    from gepa.optimize_anything import (
-        EngineConfig,
-        GEPAConfig,
-        ReflectionConfig,
-        TrackingConfig,
-        optimize_anything,
-    )
+    from gepa.optimize_anything import ReflectionConfig
 
     def evaluate(candidate: str) -> tuple[float, SideInfo]:
         return evaluator.metric_call(candidate)
 
-    stop = _Stop(evaluator, settings.minutes)
+    best, ended = _run(
+        seed_prompt,
+        evaluate,
+        evaluator,
+        settings,
+        log,
+        objective=evaluator.task.objective,
+        reflection=ReflectionConfig(reflection_lm=reflector),
+    )
+    assert isinstance(best, str)  # the seed candidate is a bare string, so GEPA gives one back
+    return best, ended
+
+
+def search_grounded(
+    evaluator: Evaluator, reflector: GroundedReflector, settings: Settings, log: Path
+) -> tuple[str, str]:
+    """Evolve rules and worked example below the contract; see grounded.py.
+
+    Returns:
+        The prompt that won the re-test of the best candidates, and why the search ended: "target", "budget",
+        "minutes" or "idle".
+
+    Raises:
+        EndpointError: animator or reflector could not be reached any more.
+        SandboxError: our sandbox failed.
+    """
+    from gepa.optimize_anything import ReflectionConfig
+
+    task = evaluator.task
+
+    def evaluate(candidate: Candidate) -> tuple[float, SideInfo]:
+        return evaluator.metric_call(prompt_of(candidate, task), reflector.parent_prompt)
+
+    _, ended = _run(
+        dict(SEED),
+        evaluate,
+        evaluator,
+        settings,
+        log,
+        # The moves have requests of their own, so GEPA's stock request is never rendered.
+        reflection=ReflectionConfig(
+            reflection_lm=None,
+            reflection_prompt_template=None,
+            reflection_strategy=reflector,
+            module_selector="all",
+        ),
+        acceptance=_Paired(evaluator, task),
+    )
+    # Who held the target has been tested again already.
+    return (evaluator.ranking()[0] if ended == "target" else _winner(evaluator, settings)), ended
+
+
+def _winner(evaluator: Evaluator, settings: Settings) -> str:
+    """Test the best candidates again on samples that the search never saw: luck in the search is not repeated there."""
+    ranked = evaluator.ranking()
+    close = [p for p in ranked[:FINALISTS] if evaluator.mean_of(p) >= evaluator.mean_of(ranked[0]) - CLOSE]
+    if len(close) == 1:
+        return close[0]
+    means = {}
+    for prompt in close:
+        again = evaluator.retest(prompt, settings.samples)
+        means[prompt] = sum(s.score.total for s in again) / len(again)
+    return max(close, key=lambda prompt: means[prompt])  # of equal ones the better ranked
+
+
+def _run(
+    seed: str | Candidate,
+    evaluate: Callable[[Any], tuple[float, SideInfo]],
+    evaluator: Evaluator,
+    settings: Settings,
+    log: Path,
+    *,
+    reflection: Any,
+    objective: str | None = None,
+    acceptance: Any = "strict_improvement",
+) -> tuple[Any, str]:
+    from gepa.optimize_anything import EngineConfig, GEPAConfig, TrackingConfig, optimize_anything
+
+    stop = _Stop(evaluator, settings)
     config = GEPAConfig(
         engine=EngineConfig(
-            seed=settings.seed, parallel=False, max_workers=1, use_cloudpickle=False, raise_on_exception=True
+            seed=settings.seed,
+            parallel=False,
+            max_workers=1,
+            use_cloudpickle=False,
+            raise_on_exception=True,
+            acceptance_criterion=acceptance,
         ),
-        reflection=ReflectionConfig(reflection_lm=reflector),
+        reflection=reflection,
         tracking=TrackingConfig(logger=_Log(log)),
         stop_callbacks=[stop],
     )
     try:
-        result = optimize_anything(
-            seed_candidate=seed_prompt, evaluator=evaluate, objective=evaluator.task.objective, config=config
-        )
+        result = optimize_anything(seed_candidate=seed, evaluator=evaluate, objective=objective, config=config)
     except ReflectorDown as down:
         raise down.error from down
-    best = result.best_candidate
-    assert isinstance(best, str)  # the seed candidate is a bare string, so GEPA gives one back
-    return best, stop.reason
+    return result.best_candidate, stop.reason

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from localgif.records import Sample
+from localgif.records import Proposal, Sample
 
 
 class Progress(Protocol):
@@ -16,7 +16,7 @@ class Progress(Protocol):
     def download(self, done: int, total: int, what: str) -> None:
         """Bytes of the weights so far."""
 
-    def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None:
+    def started(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
         """The run begins: its name and what it runs on, one line each."""
 
     def sample(self, sample: Sample) -> None:
@@ -24,6 +24,9 @@ class Progress(Protocol):
 
     def metric_call(self, number: int, mean: float, what: str) -> None:
         """Metric call `number` is done; `what` is "seed", "proposal" or "re-measured"."""
+
+    def proposal(self, proposal: Proposal) -> None:
+        """The reflector answered, or a search over numbers ended, and it is stored."""
 
     def note(self, text: str) -> None:
         """Something worth a line of its own."""
@@ -34,7 +37,8 @@ class Silent:
 
     def activity(self, text: str) -> None: ...
     def download(self, done: int, total: int, what: str) -> None: ...
-    def started(self, name: str, lines: tuple[str, ...], metric_calls: int, fresh_samples: int) -> None: ...
+    def started(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None: ...
     def sample(self, sample: Sample) -> None: ...
     def metric_call(self, number: int, mean: float, what: str) -> None: ...
+    def proposal(self, proposal: Proposal) -> None: ...
     def note(self, text: str) -> None: ...

@@ -103,6 +103,7 @@ class PlainReflector:
         )
         self._store.append_proposal(proposal)
         self.proposals.append(proposal)
+        self._progress.proposal(proposal)
         if not child:
             self._progress.note(f"proposal {number} is empty and was dropped")
             raise EmptyReply

@@ -16,15 +16,18 @@ from typing import Any
 from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.config import Settings
-from localgif.endpoint.clients import Animator
+from localgif.endpoint.clients import Animator, Reflector
 from localgif.errors import EndpointError, LocalGifError, PreflightError
 from localgif.gif.score import VERSIONS
-from localgif.records import PromptResult, RunRecord, Sample, Verdict
+from localgif.records import Attempt, PromptResult, Proposal, RunRecord, Sample, Verdict
 from localgif.runs.store import RunStore, content_hash, now
 from localgif.sandbox import policy
 from localgif.sandbox.runner import run_program
+from localgif.search.candidate import SEED, prompt_of
 from localgif.search.evaluate import Evaluator
-from localgif.search.optimize import search
+from localgif.search.grounded import GroundedReflector
+from localgif.search.optimize import search_grounded, search_plain
+from localgif.search.programs import Programs
 from localgif.search.progress import Progress
 from localgif.search.reflect import PlainReflector
 from localgif.search.roles import Roles, open_roles
@@ -97,21 +100,32 @@ def _search_and_compare(
     settings: Settings, roles: Roles, store: RunStore, progress: Progress, clock: float
 ) -> dict[str, Any]:
     task = load_task(settings.task)
+    programs = Programs(settings)
+    progress.started(
+        store.record.name, _about(settings, roles), settings.metric_calls * settings.samples, settings.fresh
+    )
     with Animator(settings.animator, roles.animator_url) as animator:
-        evaluator = Evaluator(task, settings, animator.write, store, progress)
-        reflector = PlainReflector(
-            settings.reflector, roles.reflector_url, settings.seed, lambda: evaluator.last_prompt, store, progress
+        evaluator = Evaluator(
+            task, settings, animator.write, programs, store, progress, racing=settings.reflection != "plain"
         )
-        progress.started(store.record.name, _about(settings, roles), settings.metric_calls, settings.fresh)
-        best, ended = search(SEED_PROMPT, evaluator, reflector, settings, store.folder / "gepa" / "log.txt")
+        log = store.folder / "gepa" / "log.txt"
+        reflector: PlainReflector | GroundedReflector
+        if settings.reflection == "plain":
+            seed = SEED_PROMPT
+            reflector = PlainReflector(
+                settings.reflector, roles.reflector_url, settings.seed, lambda: evaluator.last_prompt, store, progress
+            )
+            best, ended = search_plain(seed, evaluator, reflector, settings, log)
+        else:
+            seed = prompt_of(SEED, task)
+            model = Reflector(settings.reflector, roles.reflector_url)
+            reflector = GroundedReflector(settings, model, evaluator, programs, store, progress)
+            best, ended = search_grounded(evaluator, reflector, settings, log)
         store.write_best_prompt(best)
-        seed_fresh = evaluator.fresh(SEED_PROMPT, "seed prompt")
-        best_fresh = seed_fresh if best == SEED_PROMPT else evaluator.fresh(best, "evolved prompt")
-    seed_result, best_result = prompt_result(SEED_PROMPT, seed_fresh), prompt_result(best, best_fresh)
-    comparison = compare(seed_result.scores, best_result.scores)
-    samples, proposals = evaluator.samples, reflector.proposals
-    attempts = [a for s in samples for a in s.attempts]
-    total = time.monotonic() - clock
+        seed_fresh = evaluator.fresh(seed, "seed prompt")
+        best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
+    results = prompt_result(seed, seed_fresh), prompt_result(best, best_fresh)
+    comparison = compare(results[0].scores, results[1].scores)
     return {
         "run": store.record.name,
         "folder": str(store.folder),
@@ -119,8 +133,8 @@ def _search_and_compare(
         "task": task.name,
         "scorer": settings.scorer,
         "reflection": settings.reflection,
-        "seed": _summary(seed_result),
-        "best": {**_summary(best_result), "is_seed": best == SEED_PROMPT},
+        "seed": _summary(results[0], evaluator),
+        "best": {**_summary(results[1], evaluator), "is_seed": best == seed},
         "verdict": {
             "word": comparison.word,
             "difference": round(comparison.difference, 4),
@@ -129,18 +143,14 @@ def _search_and_compare(
         },
         "ended_by": ended,
         "metric_calls": evaluator.spent,
-        "llm_calls": len(attempts) + len(proposals),
-        "proposals": len(proposals),
-        "output_tokens": {
-            "animator": sum(a.output_tokens for a in attempts),
-            "reflector": sum(p.output_tokens for p in proposals),
-        },
+        **_costs(evaluator.samples, reflector.proposals),
+        "programs_run": programs.run,
         "seconds": {
-            "total": round(total, 1),
+            "total": round(time.monotonic() - clock, 1),
             "weights": round(roles.seconds_weights, 1),
             "load": round(roles.seconds_load, 1),
-            "llm": round(sum(a.llm_seconds for a in attempts) + sum(p.llm_seconds for p in proposals), 1),
-            "sandbox": round(sum(a.sandbox_seconds for a in attempts), 1),
+            **_seconds(evaluator.samples, reflector.proposals),
+            "sandbox": round(programs.seconds, 1),
         },
         "memory": {
             "localgif": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
@@ -149,6 +159,38 @@ def _search_and_compare(
         "animator": _identity(roles, "animator"),
         "reflector": _identity(roles, "reflector"),
         "sandbox": store.record.sandbox,
+    }
+
+
+def _attempts(samples: Sequence[Sample]) -> list[Attempt]:
+    return [attempt for sample in samples for attempt in sample.attempts]
+
+
+def _costs(samples: Sequence[Sample], proposals: Sequence[Proposal]) -> dict[str, Any]:
+    """Calls and tokens by role; a search over a program's numbers is no call."""
+    asked = [proposal for proposal in proposals if proposal.move != "tune"]
+    by_move: dict[str, int] = {}
+    for proposal in asked:
+        by_move[proposal.move] = by_move.get(proposal.move, 0) + proposal.output_tokens
+    attempts = _attempts(samples)
+    return {
+        "llm_calls": len(attempts) + len(asked),
+        "proposals": len(asked),
+        "output_tokens": {
+            "animator": sum(a.output_tokens for a in attempts),
+            "reflector": sum(p.output_tokens for p in asked),
+        },
+        "reflector_tokens_by_move": by_move,
+    }
+
+
+def _seconds(samples: Sequence[Sample], proposals: Sequence[Proposal]) -> dict[str, float]:
+    animator = sum(a.llm_seconds for a in _attempts(samples))
+    reflector = sum(p.llm_seconds for p in proposals)
+    return {
+        "llm": round(animator + reflector, 1),
+        "animator": round(animator, 1),
+        "reflector": round(reflector, 1),
     }
 
 
@@ -198,8 +240,12 @@ def prompt_result(prompt: str, samples: Sequence[Sample]) -> PromptResult:
     )
 
 
-def _summary(result: PromptResult) -> dict[str, Any]:
+def _summary(result: PromptResult, evaluator: Evaluator) -> dict[str, Any]:
+    """A prompt's fresh samples, and what the search and the re-test had said of it."""
+    mine = [s for s in evaluator.samples if s.candidate == result.candidate]
     return {
+        "search_scores": [s.score.total for s in mine if s.purpose == "search"],
+        "retest_scores": [s.score.total for s in mine if s.purpose == "retest"],
         **result.model_dump(mode="json", exclude={"prompt", "candidate"}),
         "prompt": result.prompt,
         "candidate": result.candidate,

@@ -21,6 +21,11 @@ class Targets(Record):
     max_bytes: int = Field(ge=1024)
     """The file must be smaller than this."""
 
+    @property
+    def delay_ms(self) -> int:
+        """Delay of one frame, milliseconds: what comes nearest to `loop_ms` in the 10 ms steps of GIF, at least 20."""
+        return max(20, 10 * round(self.loop_ms / self.frames / 10))
+
 
 class Task(Record):
     """One GIF brief with its targets."""

@@ -28,7 +28,7 @@ class Model:
         self.done_reason = "stop"
         self.asked: list[tuple[list[tuple[str, str]], int]] = []
 
-    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], bool]) -> Said:
+    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Said:
         self.asked.append((list(messages), seed))
         return Said(self.replies[len(self.asked) - 1], self.done_reason)
 

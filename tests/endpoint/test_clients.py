@@ -14,11 +14,11 @@ from tests.scripted import Fault, Scripted, serving
 LONG = "```python\ndef make_gif(path):\n    pass\n```\n" + "and so on\n" * 50
 
 
-def never(_: str) -> bool:
-    return False
+def never(_: str) -> str:
+    return ""
 
 
-def ask(server: Scripted, finished: Callable[[str], bool] = never) -> Reply:
+def ask(server: Scripted, finished: Callable[[str], str] = never) -> Reply:
     with Animator(model("animator", server.url), server.url) as animator:
         return animator.write([("user", "hi")], 1, finished)
 
@@ -31,7 +31,7 @@ def test_a_whole_answer_comes_with_the_servers_counts() -> None:
 
 def test_the_stream_is_closed_as_soon_as_the_answer_is_complete() -> None:
     with serving(Scripted(animator=[LONG])) as server:
-        reply = ask(server, lambda text: text.count("```") == 2)
+        reply = ask(server, lambda text: "closed" if text.count("```") == 2 else "")
     assert reply.text == LONG.split("and")[0]
     assert (reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("closed", None, 4)
 

@@ -18,8 +18,8 @@ def settings(role: Any, endpoint: RunningEndpoint, served: ServedModel, **change
     return model(role, endpoint.url, **{**values, **changes})
 
 
-def never(_: str) -> bool:
-    return False
+def never(_: str) -> str:
+    return ""
 
 
 def test_the_animator_gets_an_answer_with_its_counts(endpoint: RunningEndpoint, served: ServedModel) -> None:
@@ -32,11 +32,13 @@ def test_the_animator_gets_an_answer_with_its_counts(endpoint: RunningEndpoint, 
 
 def test_a_closed_stream_counts_its_tokens_and_frees_the_engine(endpoint: RunningEndpoint, served: ServedModel) -> None:
     with Animator(settings("animator", endpoint, served, num_predict=400), endpoint.url) as animator:
-        reply = animator.write([("user", "Tell a long story.")], 1, lambda text: "\n" in text or len(text) > 60)
+        reply = animator.write(
+            [("user", "Tell a long story.")], 1, lambda text: "closed" if "\n" in text or len(text) > 60 else ""
+        )
         assert reply.done_reason == "closed"
         assert 0 < reply.output_tokens < 400
         # The next answer doesn't wait for the rest of the story, which would take 400 tokens.
-        again = animator.write([("user", "Say yes.")], 1, lambda text: True)
+        again = animator.write([("user", "Say yes.")], 1, lambda text: "closed")
     assert again.seconds < 5
 
 

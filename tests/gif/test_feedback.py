@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.gif.feedback import QUOTE_CAP, sample_feedback
+from localgif.gif.feedback import BUDGET_TOKENS, cut, sample_feedback, tokens
 from localgif.gif.score import article, no_gif
 from localgif.records import Measurements, Verdict
 
@@ -32,7 +32,9 @@ def test_the_part_that_costs_most_comes_first() -> None:
         "Score: 0.685 of 1.",
         "Frames: 10 frames, target 24. Costs 0.18.",
         "Loop: the step from the last frame to the first is 3.1 times a normal step, about 1 is seamless. Costs 0.14.",
-        "Repeats: only 9 of 10 frames are different.",
+        "Seen: only 9 of 10 frames are different.",
+        "Seen: the last frame differs from the first one 3.1 times more than neighbouring frames do: the motion does "
+        "not come back to where it began.",
         "Good: moving (mean change from frame to frame 50,000 grey levels, more than 5,000 counts as moving); "
         "play (10 x 100 ms = 1,000 ms, target 1,000 ms); size (9,000 bytes, must be under 102,400).",
     ]
@@ -58,7 +60,29 @@ def test_every_verdict_has_words_of_its_own(verdict: Verdict) -> None:
 def test_every_line_of_a_program_is_marked_and_the_whole_stays_short(reason: str, verdict: Verdict) -> None:
     lines = sample_feedback(BRIEF, None, no_gif("article-1"), verdict, reason).splitlines()
     assert all(line.startswith("> ") for line in lines[4:])
-    assert len("".join(lines).replace("> ", "")) <= QUOTE_CAP + 300
+    assert tokens("\n".join(lines)) <= BUDGET_TOKENS
+
+
+def test_a_long_traceback_keeps_its_last_line() -> None:
+    reason = "\n".join(f"  File line {i}" for i in range(20_000)) + "\nTypeError: integer argument expected, got float"
+    text = sample_feedback(BRIEF, None, no_gif("article-1"), Verdict.ERROR, reason)
+    assert text.endswith("> TypeError: integer argument expected, got float")
+
+
+@given(st.text(max_size=3000), st.integers(min_value=10, max_value=500))
+def test_a_cut_text_fits_its_budget_and_a_short_one_is_untouched(text: str, budget: int) -> None:
+    shortened = cut(text, budget)
+    assert tokens(shortened) <= budget
+    assert tokens(text) > budget or shortened == text
+
+
+def test_a_likely_cause_quotes_the_line_of_the_program() -> None:
+    code = "def make_gif(path):\n    frames[0].save(path, duration=100)\n"
+    one = SHORT.model_copy(update={"frames": 1, "delays_ms": (0,), "distinct_frames": 1, "motion": 0.0, "gap": 0.0})
+    text = sample_feedback(BRIEF, one, article(one), Verdict.OK, "", code)
+    assert (
+        "Likely cause: line 2 (frames[0].save(path, duration=100)) stores one picture: it has no append_images" in text
+    )
 
 
 def test_nothing_in_the_text_is_code() -> None:

@@ -172,7 +172,7 @@ def test_a_failing_sandbox_ends_the_run_and_is_never_a_score(tmp_path: Path, mon
         raise SandboxError("a process survived", "reboot")
 
     with serving(Scripted(animator=[GOOD], reflector=["x"])) as server:
-        monkeypatch.setattr("localgif.search.evaluate.measure_gif", broken)
+        monkeypatch.setattr("localgif.search.programs.measure_gif", broken)
         with pytest.raises(SandboxError):
             optimize(settings(server.url, metric_calls=2), tmp_path, "r", Notes())
     run = load_run(tmp_path / "r")

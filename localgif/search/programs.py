@@ -1,0 +1,136 @@
+"""Programs of a run: each is run and measured once, whoever wrote it.
+
+The same text always draws the same GIF (the sandbox fixes every seed), so what became of a program is remembered. Only
+a verdict that the machine's load can cause, the wall limit, is not.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+import time
+from dataclasses import dataclass
+
+from localgif.agent.graph import Rendered
+from localgif.config import Settings
+from localgif.gif import measure, score
+from localgif.records import Limits, Score, Verdict
+from localgif.sandbox.runner import measure_gif, run_program
+
+#: What a worked example may import beside the standard library: the contract names no more.
+LIBRARIES = frozenset(sys.stdlib_module_names) | {"PIL"}
+
+
+def render(code: str, limits: Limits) -> Rendered:
+    """Run a program in the sandbox and measure its GIF in a second confined process.
+
+    Raises:
+        SandboxError: our machinery failed.
+    """
+    started = time.monotonic()
+    result = run_program(code, limits)
+    verdict, reason, gif, measurements = result.verdict, result.reason, result.gif, None
+    if gif is not None:
+        measured = measure_gif(gif, measure.__name__, limits)
+        if isinstance(measured, str):
+            verdict, reason, gif = Verdict.OUTPUT_BAD, measured, None
+        else:
+            measurements = measured
+    return Rendered(verdict, reason, gif, measurements, time.monotonic() - started)
+
+
+def canonical(code: str) -> str | None:
+    """The program without comments and with one way of writing it; None when it does not parse."""
+    try:
+        return ast.unparse(_without_docstrings(ast.parse(code))) + "\n"
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def foreign_imports(code: str) -> tuple[str, ...]:
+    """Packages that a program imports and the contract does not allow, sorted."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return tuple(sorted(found - LIBRARIES))
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return tree
+
+
+#: What a flicker counts less when programs are compared.
+FLICKER = 0.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A program and what became of it."""
+
+    code: str
+    rendered: Rendered
+    score: Score
+
+    @property
+    def moves(self) -> bool:
+        """Whether its GIF has at least two different frames."""
+        measured = self.rendered.measurements
+        return measured is not None and measured.distinct_frames > 1
+
+    @property
+    def flickers(self) -> bool:
+        """Whether its GIF has so few different frames that it jumps to and fro: under a third of all."""
+        measured = self.rendered.measurements
+        return measured is not None and 3 * measured.distinct_frames < measured.frames
+
+    @property
+    def rank(self) -> tuple[float, int]:
+        """Order among programs: by score, of equal ones the shorter. A flicker counts as 0.1 less, since the article's
+        score is blind to it: two pictures in turns are 24 frames that move and close their loop."""
+        return (self.score.total - (FLICKER if self.flickers else 0.0), -len(self.code))
+
+
+class Programs:
+    """Runs programs and remembers what became of them."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.seconds = 0.0
+        """Time spent in the sandbox."""
+        self.run = 0
+        """Programs that were really run."""
+        self._limits = settings.limits
+        self._scorer = settings.scorer
+        self._known: dict[str, Rendered] = {}
+
+    def render(self, code: str) -> Rendered:
+        """What becomes of a program.
+
+        Raises:
+            SandboxError: our machinery failed.
+        """
+        known = self._known.get(code)
+        if known is not None:
+            return known
+        rendered = render(code, self._limits)
+        self.run += 1
+        self.seconds += rendered.seconds
+        if rendered.verdict is not Verdict.WALL_LIMIT:
+            self._known[code] = rendered
+        return rendered
+
+    def score(self, rendered: Rendered) -> Score:
+        """The score of what a program left."""
+        if rendered.measurements is None:
+            return score.no_gif(score.VERSIONS[self._scorer])
+        return score.SCORERS[self._scorer](rendered.measurements)
+
+    def trial(self, code: str) -> Trial:
+        """Run, measure and score a program."""
+        rendered = self.render(code)
+        return Trial(code, rendered, self.score(rendered))

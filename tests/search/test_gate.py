@@ -1,0 +1,128 @@
+"""What a reflector's reply must be before it may cost anything; the bad ones were written by real small models."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.search.candidate import SEED, prompt_of
+from localgif.search.gate import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule
+from localgif.tasks.load import load_task
+
+REPLIES = sorted((Path(__file__).parent.parent / "corpus" / "replies").glob("*.json"))
+BALL = load_task("bouncing-ball")
+FIXED = prompt_of(SEED, BALL)
+GOOD = "Rule: Draw the shape at a new place in every frame."
+CODE = "```python\nimport math\ndef make_gif(path):\n    pass\n```"
+
+
+def read_rule(reply: str, finish: str = "stop", present: tuple[str, ...] = ()) -> Rule | Rejected:
+    return rule(reply, finish, present, FIXED, BALL.targets)
+
+
+def code_of(result: object) -> str:
+    return result.code if isinstance(result, Rejected) else "accepted"
+
+
+def test_there_are_twenty_captured_replies_of_three_models() -> None:
+    assert len(REPLIES) >= 20
+    assert len({json.loads(path.read_text())["model"] for path in REPLIES}) == 3
+
+
+@pytest.mark.parametrize("path", REPLIES, ids=lambda p: p.stem)
+def test_no_captured_bad_reply_becomes_part_of_a_candidate(path: Path) -> None:
+    said = json.loads(path.read_text())
+    if said["asked"] == "rule":
+        result: object = read_rule(said["reply"], said["finish"])
+    else:
+        result = program(said["reply"], said["finish"])
+    assert code_of(result) == said["reason"]
+
+
+def test_a_rule_is_taken_from_its_line() -> None:
+    text = "Draw the shape at a new place in every frame."
+    for reply in (GOOD, f"**Rule:** {text}", f"1. Rule: {text}", f"Rule: {text}\n\nThis helps because ...", text):
+        assert read_rule(reply) == Rule(text)
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish", "code"),
+    [
+        ("", "stop", "empty"),
+        (" \n ", "stop", "empty"),
+        ("<think>what could it be", "stop", "thinking"),
+        ("<think>so</think>", "stop", "thinking"),
+        (GOOD, "length", "cut_off"),
+        (GOOD, "loop", "loop"),
+        (CODE, "stop", "function_for_rule"),
+        ("Rule: def make_gif(path): pass", "stop", "function_for_rule"),
+        ("Rule: " + "very " * 60 + "long", "stop", "too_long"),
+        ("Rule: Move it.", "stop", "no_rule"),
+        ("Okay, the problem is that nothing moves in it.", "stop", "monologue"),
+        ("The ball stands still.\nIt must move.\nSo move it.", "stop", "monologue"),
+        ("Rule: Draw exactly 30 frames and move the shape.", "stop", "contradiction"),
+        ("Rule: Set the duration to 100 for each frame.", "stop", "contradiction"),
+        ("Rule: Use numpy to compute all the positions.", "stop", "contradiction"),
+        ("Rule: Define a function named draw_ball() that draws it.", "stop", "contradiction"),
+        ("Rule: The file stays under 100 KB.", "stop", "unchanged"),
+    ],
+)
+def test_each_kind_of_bad_rule_has_its_code(reply: str, finish: str, code: str) -> None:
+    assert code_of(read_rule(reply, finish)) == code
+
+
+def test_a_rule_that_is_there_is_a_duplicate_however_it_is_written() -> None:
+    present = ("Draw the shape at a new place in every frame",)
+    assert code_of(read_rule("rule: DRAW the shape, at a new place in every frame!", present=present)) == "duplicate"
+
+
+def test_what_agrees_with_the_task_does_not_contradict_it() -> None:
+    for text in (
+        "Use all 24 frames for one turn.",
+        "Keep duration=40 for each frame.",
+        "Do not use numpy.",
+        "In 1 frame",
+    ):
+        assert contradiction(text, BALL.targets) == ""
+
+
+@pytest.mark.parametrize(
+    ("reply", "finish", "code"),
+    [
+        ("", "stop", "empty"),
+        ("I cannot do that.", "stop", "no_program"),
+        ("```python\nimport math\ndef make_gif(path):\n    x = (1,\n```", "stop", "syntax"),
+        ("```python\ndef draw(path):\n    pass\n```", "stop", "no_function"),
+        ("```python\nimport numpy\ndef make_gif(path):\n    pass\n```", "stop", "other_library"),
+        ("```python\ndef make_gif(path):\n    from cv2 import line\n```", "stop", "other_library"),
+        ("```python\ndef make_gif(path):\n    pass\n", "length", "cut_off"),
+        ("<think>```python\ndef make_gif(path):\n    pass\n```", "stop", "thinking"),
+    ],
+)
+def test_each_kind_of_bad_program_has_its_code(reply: str, finish: str, code: str) -> None:
+    assert code_of(program(reply, finish)) == code
+
+
+def test_a_whole_program_before_the_place_where_a_reply_was_cut_is_used() -> None:
+    assert isinstance(program(f"{CODE}\nThis program", "length"), Program)
+
+
+@given(st.text(max_size=600), st.sampled_from(["stop", "closed", "length", "loop"]))
+def test_whatever_is_accepted_is_one_short_line_that_contradicts_nothing(reply: str, finish: str) -> None:
+    result = read_rule(reply, finish)
+    if isinstance(result, Rule):
+        assert result.text == " ".join(result.text.split())
+        assert len(result.text) <= RULE_CAP
+        assert "```" not in result.text and "def " not in result.text
+        assert contradiction(result.text, BALL.targets) == ""
+    else:
+        assert result.code and result.remedy
+
+
+@given(st.text(max_size=600))
+def test_any_text_is_read_without_an_exception(reply: str) -> None:
+    program(reply, "stop")

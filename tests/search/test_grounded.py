@@ -1,0 +1,207 @@
+"""Grounded reflection in the whole loop, against a scripted server: what is asked, tried, paid, kept and stored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.agent.prompts import contract
+from localgif.errors import EndpointError
+from localgif.runs.store import content_hash, load_run
+from localgif.search.candidate import SEED, prompt_of
+from localgif.search.grounded import ATTEMPTS
+from localgif.search.run import optimize
+from localgif.tasks.load import load_task
+from tests.kit import Notes, fenced, program, settings
+from tests.scripted import Fault, Scripted, serving
+
+BALL = load_task("bouncing-ball")
+SEED_TEXT = prompt_of(SEED, BALL)
+STILL = fenced(
+    "from PIL import Image\n\ndef make_gif(path):\n"
+    "    frames = [Image.new('RGB', (90, 90), 'white') for _ in range(24)]\n"
+    "    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)\n"
+)
+CRASHING = fenced("def make_gif(path):\n    image.save(path)\n")
+GOOD = fenced(program(24, 40))
+WRONG_NUMBERS = fenced(program(30, 90))
+RULE = "Rule: Draw the shape at a new place in every frame."
+NOISE = ("???", "", "and and and", "```\n\n```", "Okay, let me think about it.")
+
+
+class Copying(Scripted):
+    """An animator that copies the worked example when there is one, and draws nothing that moves otherwise."""
+
+    follows = True
+
+    def next(self, path: str, body: dict[str, Any]) -> Any:
+        said = super().next(path, body)
+        if path != "/api/chat" or isinstance(said, Fault):
+            return said
+        system = body["messages"][0]["content"]
+        if self.follows and "```python" in system:
+            return fenced(system.split("```python\n")[1].split("```")[0])
+        return said
+
+
+def run(tmp_path: Path, reflector: Sequence[Any], server: type[Scripted] = Copying, **changes: Any) -> Any:
+    values = {"reflection": "grounded", "target": 0.98, "metric_calls": 6, "fresh": 2, **changes}
+    with serving(server(animator=[STILL], reflector=reflector)) as script:
+        result = optimize(settings(script.url, **values), tmp_path, "r", Notes())
+    return result, load_run(tmp_path / "r"), script
+
+
+def test_a_measured_program_enters_the_prompt_and_the_run_ends_at_its_target(tmp_path: Path) -> None:
+    result, stored, script = run(tmp_path, [GOOD])
+    assert result["ended_by"] == "target"
+    assert result["best"]["mean"] > 0.98 > 0.5 > result["seed"]["mean"]
+    assert result["best"]["prompt"].startswith(contract(BALL.targets))
+    assert "math.cos" in result["best"]["prompt"], "the model's program, not ours"
+    assert result["best"]["search_scores"] and result["best"]["retest_scores"]
+    assert [p.outcome for p in stored.proposals] == ["measured"]
+    assert stored.proposals[0].child == result["best"]["candidate"]
+    assert stored.text("candidates", result["best"]["candidate"]) == result["best"]["prompt"]
+    assert len(script.asked("/api/generate")) == 1
+    assert (tmp_path / "r" / "best_prompt.md").read_text().startswith(contract(BALL.targets))
+
+
+def test_every_prompt_that_the_animator_reads_begins_with_the_contract(tmp_path: Path) -> None:
+    _, _, script = run(tmp_path, [RULE, GOOD, *NOISE], target=None)
+    systems = {body["messages"][0]["content"] for body in script.asked("/api/chat")}
+    assert len(systems) > 1
+    assert all(system.startswith(contract(BALL.targets)) for system in systems)
+
+
+def test_wrong_numbers_are_put_right_without_asking_the_model_again(tmp_path: Path) -> None:
+    result, stored, script = run(tmp_path, [WRONG_NUMBERS])
+    assert result["best"]["mean"] > 0.98
+    assert [p.move for p in stored.proposals] == ["example", "tune"]
+    assert stored.proposals[1].output_tokens == 0
+    assert len(script.asked("/api/generate")) == 1
+    assert result["proposals"] == 1, "a search over numbers is no call"
+
+
+def test_the_animators_own_programs_are_material(tmp_path: Path) -> None:
+    class Nearly(Copying):
+        def next(self, path: str, body: dict[str, Any]) -> Any:
+            said = super().next(path, body)
+            return WRONG_NUMBERS if said == STILL else said
+
+    result, stored, script = run(tmp_path, ["???"], server=Nearly)
+    assert result["best"]["mean"] > 0.98
+    assert [p.move for p in stored.proposals] == ["tune"]
+    assert script.asked("/api/generate") == []
+
+
+def test_a_crash_is_given_back_with_its_error_and_the_repair_is_used(tmp_path: Path) -> None:
+    result, stored, script = run(tmp_path, [CRASHING, GOOD])
+    first, second = [body["prompt"] for body in script.asked("/api/generate")]
+    assert "NameError" not in first
+    assert "NameError" in second and "image.save(path)" in second
+    assert [p.score for p in stored.proposals] == [0.0, pytest.approx(result["best"]["mean"])]
+
+
+@pytest.mark.parametrize("noise", NOISE)
+def test_noise_costs_no_metric_call_and_keeps_the_seed(tmp_path: Path, noise: str) -> None:
+    result, stored, _ = run(tmp_path, [noise or Fault("empty")], fresh=1)
+    assert result["best"]["is_seed"] is True
+    assert result["ended_by"] == "idle"
+    assert result["metric_calls"] == 1
+    assert {p.outcome for p in stored.proposals} == {"rejected"}
+    assert all(p.reason and p.child is None for p in stored.proposals)
+    assert all(s.candidate == content_hash(SEED_TEXT) for s in stored.samples)
+
+
+def test_a_reply_that_was_cut_is_rejected_and_never_measured(tmp_path: Path) -> None:
+    half = Fault("length", text=GOOD.split("frames.append")[0])
+    result, stored, _ = run(tmp_path, [half], fresh=1)
+    assert {p.reason for p in stored.proposals} <= {"cut_off", "syntax"}
+    assert result["metric_calls"] == 1
+
+
+def test_a_worse_program_never_enters_the_prompt(tmp_path: Path) -> None:
+    result, stored, _ = run(tmp_path, [STILL, CRASHING], fresh=1)
+    assert result["best"]["is_seed"] is True
+    assert all(p.child is None for p in stored.proposals)
+
+
+def test_a_rule_is_one_line_more_and_the_retry_says_what_was_wrong(tmp_path: Path) -> None:
+    code = "def make_gif(path):\n    pass"
+    result, stored, script = run(
+        tmp_path, [code, RULE, *NOISE], reflection="instruction-only", metric_calls=2, samples=1, fresh=1
+    )
+    assert [(p.outcome, p.reason) for p in stored.proposals][:2] == [
+        ("rejected", "function_for_rule"),
+        ("evaluated", ""),
+    ]
+    assert "was code" in script.asked("/api/generate")[1]["prompt"]
+    child = stored.text("candidates", stored.proposals[1].child or "")
+    assert child == f"{SEED_TEXT}\n\nRules:\n- Draw the shape at a new place in every frame."
+    assert result["reflector_tokens_by_move"].keys() == {"instruction"}
+
+
+def test_example_only_never_asks_for_a_rule(tmp_path: Path) -> None:
+    _, stored, _ = run(tmp_path, ["???"], reflection="example-only", fresh=1)
+    assert {p.move for p in stored.proposals} == {"example"}
+    assert len(stored.proposals) % ATTEMPTS == 0
+
+
+def test_without_facts_the_requests_hold_none(tmp_path: Path) -> None:
+    with_facts, without = (
+        run(tmp_path / str(facts), ["???"], facts=facts, fresh=1)[2].asked("/api/generate")[0]["prompt"]
+        for facts in (True, False)
+    )
+    assert "Pillow keeps a frame" in with_facts
+    assert "Pillow keeps a frame" not in without
+    assert BALL.brief in without
+
+
+def test_a_candidate_that_fails_badly_gets_no_second_sample(tmp_path: Path) -> None:
+    class Crashing(Copying):
+        def next(self, path: str, body: dict[str, Any]) -> Any:
+            said = super().next(path, body)
+            return CRASHING if path == "/api/chat" and said == STILL else said
+
+    _, stored, _ = run(tmp_path, ["???"], server=Crashing, samples=3, fresh=1)
+    assert len([s for s in stored.samples if s.purpose == "search"]) == 1
+
+
+def test_the_budget_of_samples_is_never_passed(tmp_path: Path) -> None:
+    class Stubborn(Copying):
+        follows = False
+
+    _, stored, _ = run(tmp_path, [GOOD, RULE], server=Stubborn, metric_calls=3, samples=2, target=None, fresh=1)
+    assert len([s for s in stored.samples if s.purpose == "search"]) <= 6
+
+
+def test_the_same_program_is_run_once(tmp_path: Path) -> None:
+    result, stored, _ = run(tmp_path, [GOOD], fresh=4)
+    programs = {a.code for s in stored.samples for a in s.attempts}
+    written = sum(len(s.attempts) for s in stored.samples)
+    assert result["programs_run"] <= 2 * len(programs) < written
+
+
+def test_a_target_that_is_not_held_again_does_not_end_the_run(tmp_path: Path) -> None:
+    class Lucky(Copying):
+        """Good on the seeds of the search, poor on those of the re-test."""
+
+        def next(self, path: str, body: dict[str, Any]) -> Any:
+            said = super().next(path, body)
+            searched = {b["options"]["seed"] for p, b in self.history if p == "/api/chat"}
+            return WRONG_NUMBERS if path == "/api/chat" and said != STILL and len(searched) > 2 else said
+
+    result, _, _ = run(tmp_path, [GOOD], server=Lucky, metric_calls=4, fresh=1)
+    assert result["ended_by"] != "target"
+
+
+@pytest.mark.parametrize("at", range(1, 8))
+def test_a_server_that_fails_at_any_call_ends_the_run_and_is_never_a_score(tmp_path: Path, at: int) -> None:
+    server = Copying(animator=[STILL], reflector=[CRASHING, GOOD], fail_at=at, fault=Fault("status", 500, "it is ill"))
+    with serving(server), pytest.raises(EndpointError, match="it is ill"):
+        optimize(settings(server.url, reflection="grounded", target=0.98, fresh=1), tmp_path, "r", Notes())
+    stored = load_run(tmp_path / "r")
+    assert stored.record.status == "failed"
+    assert len(server.history) == at, "nothing was asked after the failure, and nothing twice"

@@ -1,0 +1,75 @@
+"""The honesty rule: no text that ships draws a brief. What reads as a program is run and must draw nothing."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from localgif.agent import extract
+from localgif.records import Verdict
+from localgif.sandbox.runner import run_program
+from localgif.search.requests import facts, write_program, write_rule
+from localgif.tasks.load import load_task
+from tests.kit import program
+
+PACKAGE = Path(__file__).parent.parent.parent / "localgif"
+CALL = "\n\ndef make_gif(path):\n    {}\n"
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every text that ships: data files whole, and each string of each module, joined where the source joins them."""
+    for path in sorted(PACKAGE.rglob("*")):
+        if path.suffix in {".toml", ".txt", ".md", ".html", ".jinja"}:
+            yield path.name, path.read_text()
+        elif path.suffix == ".py":
+            for node in ast.walk(ast.parse(path.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) > 40:
+                    yield f"{path.name}:{node.lineno}", node.value
+
+
+def programs(text: str) -> Iterator[str]:
+    """What a reader could take for a program: as the extractor reads it, and as bare statements in a function."""
+    code = extract.extract(text)
+    if code is not None:
+        yield code
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    body = [line for line in lines if _parses(line) and not line.isidentifier()]
+    if body:
+        yield "import math\nfrom PIL import Image, ImageDraw\n" + CALL.format("\n    ".join(body))
+
+
+def _parses(line: str) -> bool:
+    try:
+        return bool(ast.parse(line).body)
+    except (SyntaxError, ValueError):
+        return False
+
+
+def draws(code: str) -> bool:
+    return run_program(code).verdict is Verdict.OK
+
+
+def test_the_check_itself_finds_a_program() -> None:
+    assert any(draws(code) for code in programs(f"Do it like this:\n```python\n{program(24)}```\n"))
+
+
+def test_nothing_that_ships_draws_a_gif() -> None:
+    found = {code: place for place, text in texts() for code in programs(text)}
+    assert [place for code, place in found.items() if draws(code)] == []
+
+
+@pytest.mark.parametrize("asked", ["program", "rule", "facts"])
+def test_no_request_to_the_reflector_draws_a_gif(asked: str) -> None:
+    task = load_task("bouncing-ball")
+    background = facts(task)
+    text = {
+        "program": write_program(task, background),
+        "rule": write_rule(task, background, (), "nothing moves", ""),
+        "facts": background,
+    }[asked]
+    assert not any(draws(code) for code in programs(text))
+    subject = {"ball", "bounce", "bouncing", "red"}
+    assert not subject & set(background.lower().split()), "facts are about Pillow, not about a brief"

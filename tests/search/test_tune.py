@@ -1,0 +1,99 @@
+"""Other numbers: what may be changed, what never is, and that a search only ever climbs."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+
+import pytest
+
+from localgif.agent.graph import Rendered
+from localgif.records import Score, Verdict
+from localgif.search.programs import Programs, Trial, canonical
+from localgif.search.tune import Change, changed, numbers, proposals, tune
+from localgif.tasks.load import load_task
+from tests.kit import program, settings
+
+BALL = load_task("bouncing-ball")
+CODE = """
+import math
+from PIL import Image, ImageDraw
+COUNT = 30
+def make_gif(path):
+    frames = []
+    for i in range(COUNT):
+        image = Image.new('RGB', (200, 150), (255, 255, 250))
+        ImageDraw.Draw(image).ellipse((i * 12, 40, i * 12 + 20, 60), fill=(200, 0, 0))
+        frames.append(image)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=90, loop=0)
+"""
+
+
+def test_numbers_have_roles_and_colours_are_no_numbers() -> None:
+    found = {(site.value, site.role) for site in numbers(CODE)}
+    assert (30, "frames") in found
+    assert (90, "delay") in found
+    assert not {value for value, _ in found} & {255, 250, 0, 1}
+    assert {200, 150, 12, 40, 20, 60} <= {value for value, _ in found}
+
+
+def test_the_targets_are_tried_first_and_together_with_what_goes_with_them() -> None:
+    tried = [changed(CODE, change) for change, _ in zip(proposals(CODE, BALL.targets), range(40), strict=False)]
+    assert "duration=40" in tried[0]
+    assert "COUNT = 24" in tried[1]
+    assert any("COUNT = 24" in text and "i * 15" in text for text in tried), "12 degrees of 30 are 15 of 24"
+
+
+def test_a_change_touches_numbers_and_nothing_else() -> None:
+    def shape(code: str) -> str:
+        tree = ast.parse(code)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+                node.value = 0
+        return ast.dump(tree)
+
+    for change in proposals(CODE, BALL.targets):
+        assert shape(changed(CODE, change)) == shape(CODE)
+
+
+def trial(code: str, total: float) -> Trial:
+    return Trial(code, Rendered(Verdict.OK, "", b"", None, 0.0), Score(scorer="x", total=total, parts=()))
+
+
+def climbing(value: Callable[[str], float]) -> tuple[Callable[[str], Trial], list[str]]:
+    ran: list[str] = []
+
+    def measure(code: str) -> Trial:
+        ran.append(code)
+        return trial(code, value(code))
+
+    return measure, ran
+
+
+def test_the_search_never_returns_worse_and_keeps_to_its_budget() -> None:
+    measure, ran = climbing(lambda code: 0.1)
+    start = trial(canonical(CODE) or "", 0.5)
+    assert tune(start, measure, BALL.targets, 0.9, budget=13) is start
+    assert len(ran) == 13 and len(set(ran)) == 13, "no program is run twice"
+
+
+def test_the_search_climbs_and_stops_at_its_goal() -> None:
+    measure, ran = climbing(lambda code: 0.9 if "duration=40" in code and "COUNT = 24" in code else 0.6)
+    found = tune(trial(canonical(CODE) or "", 0.5), measure, BALL.targets, 0.9)
+    assert "duration=40" in found.code and "COUNT = 24" in found.code
+    assert ran[-1] == found.code
+
+
+@pytest.mark.parametrize(("frames", "delay"), [(20, 40), (24, 100), (36, 60)])
+def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(frames: int, delay: int) -> None:
+    programs = Programs(settings("http://127.0.0.1:1"))
+    start = programs.trial(canonical(program(frames, delay)) or "")
+    found = tune(start, programs.trial, BALL.targets, 0.985)
+    assert start.score.total < 0.98 <= found.score.total
+    again = programs.run
+    assert programs.trial(found.code) == found and programs.run == again, "what was run is remembered"
+
+
+def test_changes_of_nothing_are_the_program_itself() -> None:
+    nothing: Change = {}
+    assert changed(CODE, nothing) == canonical(CODE)
