@@ -225,7 +225,7 @@ def result_table(console: Console, result: dict[str, Any]) -> None:
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fresh} fresh samples of each prompt", title_justify="left"
     )
-    for name in ("prompt", "mean", "samples", "frames", "loop (gap / step)"):
+    for name in ("prompt", "mean", "samples", "frames", "loop (gap / step)", "in the search", "re-test"):
         table.add_column(name, justify="right" if name == "mean" else "left", no_wrap=name != "prompt")
     rows = [("seed", result["seed"])]
     if not result["best"]["is_seed"]:
@@ -237,6 +237,8 @@ def result_table(console: Console, result: dict[str, Any]) -> None:
             " ".join(f"{s:.3f}" for s in prompt["scores"]),
             " ".join(_cell(f, "{}") for f in prompt["frames"]),
             " ".join(_cell(r, "{:.1f}") for r in prompt["loop_ratios"]),
+            _mean(prompt.get("search_scores")),
+            _mean(prompt.get("retest_scores")),
         )
     console.print(table)
     console.print(verdict_sentence(result), markup=False, highlight=False, soft_wrap=True)
@@ -244,6 +246,11 @@ def result_table(console: Console, result: dict[str, Any]) -> None:
         console.print("\nThe evolved prompt:\n", markup=False)
         console.print(printable(result["best"]["prompt"]), markup=False, highlight=False, soft_wrap=True)
     console.print(footer(result), markup=False, highlight=False, soft_wrap=True)
+
+
+def _mean(scores: Sequence[float] | None) -> str:
+    """Mean and number of the samples of one purpose; runs of older versions did not store them."""
+    return f"{sum(scores) / len(scores):.3f} ({len(scores)})" if scores else "-"
 
 
 def _cell(value: Any, form: str) -> str:
@@ -277,14 +284,20 @@ def footer(result: dict[str, Any]) -> str:
         [
             "",
             f"time      {clock(seconds['total'])} = weights {clock(seconds['weights'])} "
-            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])} (animator {clock(seconds['animator'])}, "
-            f"reflector {clock(seconds['reflector'])}) "
+            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])}{_by_role(seconds)} "
             f"+ sandbox {clock(seconds['sandbox'])} + rest {clock(rest)}",
             f"models    {result['llm_calls']} calls, {tokens['animator']} tokens written by the animator, "
             f"{tokens['reflector']} by the reflector",
             f"run       {result['folder']}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
         ]
     )
+
+
+def _by_role(seconds: dict[str, float]) -> str:
+    """Time of each role; runs of older versions did not store it."""
+    if "animator" not in seconds:
+        return ""
+    return f" (animator {clock(seconds['animator'])}, reflector {clock(seconds['reflector'])})"
 
 
 def weights_word(known: Listed) -> str:

@@ -182,6 +182,8 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("optimize", "--metric-calls", "0"), 2, "--metric-calls 0"),
         (("optimize", "--name", "../x"), 2, "cannot be the name of a folder"),
         (("optimize", "--models", "none.toml"), 2, "none.toml is not here"),
+        (("optimize", "--target", "high"), 2, "--target high is no number"),
+        (("optimize", "--target", "2"), 2, "--target 2"),
         (("optimize", "--no-such-flag"), 2, "--no-such-flag"),
         (("score", "missing.gif"), 2, "missing.gif cannot be read"),
         (("score", "models.toml"), 2, "cannot be measured"),

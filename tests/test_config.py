@@ -114,7 +114,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         ({"minutes": 0.0}, "--minutes 0.0"),
         ({"mode": "multi"}, "--mode multi"),
         ({"scorer": "artikel"}, "--scorer artikel"),
-        ({"reflection": "grounded"}, "--reflection grounded"),
+        ({"reflection": "ground"}, "--reflection ground"),
         ({"animator": "bigg"}, '--animator names the model "bigg"'),
     ],
 )

@@ -29,7 +29,7 @@ NEIGHBOURS = {("__main__", "cli"), ("cli", "cli_models")} | {
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
-    "gepa": {"search/optimize.py", "search/reflect.py"},
+    "gepa": {"search/optimize.py", "search/reflect.py", "search/grounded.py"},
     "litellm": {"endpoint/clients.py"},
     "langchain_ollama": {"endpoint/clients.py"},
     "langgraph": {"agent/graph.py"},

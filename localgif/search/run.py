@@ -212,6 +212,9 @@ def _about(settings: Settings, roles: Roles) -> tuple[str, ...]:
         )
     sandbox = policy.describe(settings.limits)
     lines.append(f"{'sandbox':<10}level {sandbox['level']}: {sandbox['notes'][0]}")
+    facts = "" if settings.facts or not settings.moves else ", no background facts"
+    early = f", ends early when a re-test holds {settings.target:g}" if settings.target is not None else ""
+    lines.append(f"{'search':<10}{settings.reflection} reflection{facts}{early}")
     budget = (
         f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from localgif.endpoint.clients import Animator, Reply, reflector_arguments
+from localgif.endpoint.clients import Animator, Reflector, Reply, reflector_arguments
 from localgif.errors import EndpointError
 from tests.kit import model
 from tests.scripted import Fault, Scripted, serving
@@ -98,3 +98,54 @@ def test_a_refused_reflection_is_asked_once() -> None:
         with pytest.raises(Exception, match="no"):
             lm("hi")
     assert len(server.history) == 1
+
+
+def reflect(server: Scripted, finished: Callable[[str], str] = never, longest: int = 64, **changes: object) -> Reply:
+    return Reflector(model("reflector", server.url, **changes), server.url).write("hi", 5, finished, longest)
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_a_streamed_reflection_sends_the_same_and_is_closed_when_it_is_complete(provider: str) -> None:
+    with serving(Scripted(animator=[LONG], reflector=[LONG])) as server:
+        changes = {"litellm": f"{provider}/scripted:1b"}
+        whole = reflect(server, **changes)
+        closed = reflect(server, lambda text: "closed" if text.count("```") == 2 else "", **changes)
+    assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
+    assert closed.text == LONG.split("and")[0]
+    assert (closed.done_reason, closed.prompt_tokens, closed.output_tokens) == ("closed", None, 4)
+    for path, body in server.history:
+        assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
+        assert body["options"]["num_ctx"] == 4096 and body["options"]["num_predict"] == 64
+        assert body["options"]["seed"] == 5
+        assert body["keep_alive"] == "30m" and body["truncate"] is False
+
+
+def test_a_streamed_reflection_that_used_up_its_tokens_says_so() -> None:
+    with serving(Scripted(reflector=[LONG])) as server:
+        assert reflect(server, longest=54).done_reason == "length"
+
+
+@pytest.mark.parametrize(
+    "fault", [Fault("status", 500, "it is ill"), Fault("drop"), Fault("cut", text="half\n")], ids=lambda f: f.kind
+)
+def test_a_streamed_reflection_that_fails_is_an_endpoint_error(fault: Fault) -> None:
+    with serving(Scripted(reflector=[fault])) as server, pytest.raises(EndpointError) as caught:
+        reflect(server)
+    assert server.url in caught.value.message and caught.value.remedy
+    assert len(server.history) == 1
+
+
+def test_a_streamed_reflection_without_its_last_line_is_a_failure() -> None:
+    with serving(Scripted(reflector=[Fault("no-done", text="half\n")])) as server, pytest.raises(EndpointError):
+        reflect(server)
+
+
+@pytest.mark.parametrize(("temperature", "calls"), [(0.0, 1), (0.2, 2)])
+def test_at_temperature_0_the_same_question_is_asked_once(temperature: float, calls: int) -> None:
+    with serving(Scripted(animator=["one\ntwo\n"])) as server:
+        with Animator(model("animator", server.url, temperature=temperature), server.url) as animator:
+            first = animator.write([("user", "hi")], 1, never)
+            second = animator.write([("user", "hi")], 2, never)
+    assert second.text == first.text
+    assert len(server.history) == calls
+    assert second.output_tokens == (0 if calls == 1 else 2)

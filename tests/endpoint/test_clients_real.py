@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from localgif.endpoint.clients import Animator, reflector_arguments
+from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
 from localgif.endpoint.process import RunningEndpoint
 from localgif.errors import EndpointError
 from localgif.records import ServedModel
@@ -39,6 +39,22 @@ def test_a_closed_stream_counts_its_tokens_and_frees_the_engine(endpoint: Runnin
         assert 0 < reply.output_tokens < 400
         # The next answer doesn't wait for the rest of the story, which would take 400 tokens.
         again = animator.write([("user", "Say yes.")], 1, lambda text: "closed")
+    assert again.seconds < 5
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_a_reflection_that_is_closed_frees_the_engine(
+    endpoint: RunningEndpoint, served: ServedModel, provider: str
+) -> None:
+    chosen = settings("reflector", endpoint, served, num_predict=400, litellm=f"{provider}/{served.name}")
+    reflector = Reflector(chosen, endpoint.url)
+    reply = reflector.write("Tell a long story.", 1, lambda text: "closed" if len(text) > 60 else "", 400)
+    assert reply.done_reason == "closed"
+    assert 0 < reply.output_tokens < 400
+    # The next answer doesn't wait for the rest of the story, which would take 400 tokens.
+    again = reflector.write("Say yes.", 1, lambda text: "", 3)
+    assert (again.done_reason, again.output_tokens) == ("length", 3)
+    assert again.prompt_tokens is not None and again.prompt_tokens > 3
     assert again.seconds < 5
 
 

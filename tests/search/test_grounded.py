@@ -12,7 +12,7 @@ from localgif.agent.prompts import contract
 from localgif.errors import EndpointError
 from localgif.runs.store import content_hash, load_run
 from localgif.search.candidate import SEED, prompt_of
-from localgif.search.grounded import ATTEMPTS
+from localgif.search.example import ATTEMPTS
 from localgif.search.run import optimize
 from localgif.tasks.load import load_task
 from tests.kit import Notes, fenced, program, settings

@@ -1,0 +1,90 @@
+"""The move *instruction*: one short rule more, one in better words, or one less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localgif.agent.repetition import loops
+from localgif.gif import feedback
+from localgif.records import Sample
+from localgif.search import gate, requests
+from localgif.search.candidate import INSTRUCTIONS, SEED, Candidate, prompt_of, rules_of, with_rules
+from localgif.search.evaluate import Evaluator
+from localgif.search.ledger import Ledger
+
+#: Rules that a prompt may have; beyond, one is dropped before another is added.
+MAX_RULES = 4
+#: Longest answer to a request for a rule, tokens.
+RULE_TOKENS = 96
+
+
+class InstructionMove:
+    """Changes one rule, from what was measured of the worst and the best sample.
+
+    Args:
+        evaluator: Knows every sample that was made.
+        ledger: Asks and records.
+        background: Facts for the reflector; "" for none.
+    """
+
+    def __init__(self, evaluator: Evaluator, ledger: Ledger, background: str) -> None:
+        self._evaluator = evaluator
+        self._ledger = ledger
+        self._task = evaluator.task
+        self._background = background
+
+    def propose(self, candidate: Candidate) -> dict[str, str]:
+        """The component `instructions` with one rule changed; empty when the reflector gave none, twice."""
+        rules = rules_of(candidate)
+        samples = self._evaluator.samples_of(prompt_of(candidate, self._task))
+        worst, best = _extremes(samples)
+        told_worst = self._told(worst) if worst else "nothing was measured yet"
+        told_best = self._told(best) if best and best is not worst else ""
+        if len(rules) >= MAX_RULES:
+            # Full: drop the oldest rule, so that the next reflection has room. No model is needed for that.
+            fewer = {**candidate, INSTRUCTIONS: with_rules(rules[1:])}
+            self._ledger.record_dropped(candidate, rules[0], fewer)
+            return {INSTRUCTIONS: fewer[INSTRUCTIONS]}
+        sharpen = bool(rules) and self._ledger.asked % 2 == 1
+        remark = ""
+        for _ in range(2):
+            request = (
+                requests.sharpen_rule(self._task, self._background, rules[-1], told_worst, remark)
+                if sharpen
+                else requests.write_rule(self._task, self._background, rules, told_worst, told_best, remark)
+            )
+            self._ledger.progress.activity("reflecting: writing a rule")
+            reply = self._ledger.ask(request, one_line, RULE_TOKENS)
+            fixed = prompt_of(SEED, self._task)
+            read = gate.rule(reply.text, reply.done_reason, rules, fixed, self._task.targets)
+            if isinstance(read, gate.Rule):
+                new = (*rules[:-1], read.text) if sharpen else (*rules, read.text)
+                child = {**candidate, INSTRUCTIONS: with_rules(new)}
+                self._ledger.record("instruction", candidate, request, reply, outcome="evaluated", child=child)
+                return {INSTRUCTIONS: child[INSTRUCTIONS]}
+            self._ledger.record("instruction", candidate, request, reply, outcome="rejected", reason=read.code)
+            remark = read.remedy
+        return {}
+
+    def _told(self, sample: Sample) -> str:
+        return feedback.sample_feedback(
+            self._task.brief,
+            sample.measurements,
+            sample.score,
+            sample.verdict,
+            sample.attempts[-1].reason,
+            self._ledger.store.code(sample.code) if sample.code else "",
+        )
+
+
+def one_line(text: str) -> str:
+    """Why a rule's reply is enough: a rule is one line, what comes after it is of no interest."""
+    if "\n" in text.strip() and gate.labelled(text):
+        return "closed"
+    return "loop" if loops(text) else ""
+
+
+def _extremes(samples: Sequence[Sample]) -> tuple[Sample | None, Sample | None]:
+    """The worst and the best sample."""
+    ordered = sorted(samples, key=lambda s: s.score.total)
+    return (ordered[0], ordered[-1]) if ordered else (None, None)

@@ -1,0 +1,125 @@
+"""Asking the reflector, and writing down every answer before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from localgif.config import Settings
+from localgif.endpoint.clients import Reflector, Reply
+from localgif.errors import EndpointError
+from localgif.records import Move, Proposal
+from localgif.runs.store import RunStore, now
+from localgif.search.candidate import Candidate, prompt_of
+from localgif.search.evaluate import sample_seed
+from localgif.search.programs import Trial
+from localgif.search.progress import Progress
+from localgif.search.reflect import ReflectorDown
+from localgif.tasks.load import Task
+
+
+class Ledger:
+    """The reflector's side of a run: each request, each answer, what it cost and what became of it.
+
+    Args:
+        settings: Of the run.
+        reflector: The model.
+        task: What is drawn.
+        store: Where proposals are recorded.
+        progress: Who is told.
+    """
+
+    def __init__(
+        self, settings: Settings, reflector: Reflector, task: Task, store: RunStore, progress: Progress
+    ) -> None:
+        self.proposals: list[Proposal] = []
+        self.asked = 0
+        """Requests so far."""
+        self.store = store
+        self.progress = progress
+        self._run_seed = settings.seed
+        self._reflector = reflector
+        self._task = task
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the reflector has written."""
+        return sum(proposal.output_tokens for proposal in self.proposals)
+
+    def ask(self, request: str, finished: Callable[[str], str], longest: int) -> Reply:
+        """One request.
+
+        Raises:
+            ReflectorDown: the endpoint failed.
+        """
+        self.asked += 1
+        # Other seeds than the samples', and a new one each time: the same request must not give the same answer.
+        seed = sample_seed(self._run_seed, -self.asked)
+        try:
+            return self._reflector.write(request, seed, finished, longest)
+        except EndpointError as error:
+            raise ReflectorDown(error) from error
+
+    def record(
+        self,
+        move: Move,
+        parent: Candidate,
+        request: str,
+        reply: Reply,
+        *,
+        outcome: Any,
+        reason: str = "",
+        trial: Trial | None = None,
+        child: Candidate | None = None,
+    ) -> None:
+        """Write down an answer and what was made of it."""
+        self._append(
+            move,
+            parent,
+            child,
+            trial,
+            outcome=outcome,
+            reason=reason,
+            prompt=request,
+            reply=reply.text,
+            finish_reason=reply.done_reason,
+            prompt_tokens=reply.prompt_tokens or 0,
+            output_tokens=reply.output_tokens,
+            llm_seconds=round(reply.seconds, 3),
+        )
+
+    def record_tuning(self, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
+        """Write down a program that a search over numbers found."""
+        words = f"other numbers for program {self.store.put_code(start.code)} (score {start.score.total})"
+        self._append("tune", parent, child, found, outcome="measured", prompt=words)
+
+    def record_dropped(self, parent: Candidate, rule: str, child: Candidate) -> None:
+        """Write down that a rule was taken out to make room."""
+        self._append("instruction", parent, child, None, outcome="evaluated", prompt=f"dropped the rule: {rule}")
+
+    def _append(
+        self, move: Move, parent: Candidate, child: Candidate | None, trial: Trial | None, **fields: Any
+    ) -> None:
+        unasked = {
+            "reply": "",
+            "finish_reason": "stop",
+            "prompt_tokens": 0,
+            "output_tokens": 0,
+            "llm_seconds": 0.0,
+        }
+        proposal = Proposal(
+            number=len(self.proposals) + 1,
+            started=now(),
+            move=move,
+            parent=self._hash(parent),
+            child=self._hash(child) if child else None,
+            code=self.store.put_code(trial.code) if trial else None,
+            score=trial.score.total if trial else None,
+            **{**unasked, **fields},
+        )
+        self.store.append_proposal(proposal)
+        self.proposals.append(proposal)
+        self.progress.proposal(proposal)
+
+    def _hash(self, candidate: Candidate) -> str:
+        return self.store.put_candidate(prompt_of(candidate, self._task))
