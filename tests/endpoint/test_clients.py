@@ -142,10 +142,12 @@ def test_a_streamed_reflection_without_its_last_line_is_a_failure() -> None:
 
 @pytest.mark.parametrize(("temperature", "calls"), [(0.0, 1), (0.2, 2)])
 def test_at_temperature_0_the_same_question_is_asked_once(temperature: float, calls: int) -> None:
-    with serving(Scripted(animator=["one\ntwo\n"])) as server:
-        with Animator(model("animator", server.url, temperature=temperature), server.url) as animator:
-            first = animator.write([("user", "hi")], 1, never)
-            second = animator.write([("user", "hi")], 2, never)
+    with (
+        serving(Scripted(animator=["one\ntwo\n"])) as server,
+        Animator(model("animator", server.url, temperature=temperature), server.url) as animator,
+    ):
+        first = animator.write([("user", "hi")], 1, never)
+        second = animator.write([("user", "hi")], 2, never)
     assert second.text == first.text
     assert len(server.history) == calls
     assert second.output_tokens == (0 if calls == 1 else 2)
