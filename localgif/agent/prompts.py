@@ -49,10 +49,11 @@ def render(targets: Targets, parts: Parts) -> str:
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
     if parts.example:
+        # As a request and its answer: a 0.5B model that is only shown a program begins to talk about it instead.
         pieces.append(
-            f"A program that was run and measured for: {parts.example_brief}\n"
-            f"```python\n{parts.example.strip()}\n```\n"
-            "For the same animation write this program again, unchanged."
+            f"Example request: {request(parts.example_brief)}\n"
+            f"Example answer:\n```python\n{parts.example.strip()}\n```\n"
+            "Answer in this form: one ```python block and nothing else. To the same request give the same answer."
         )
     return "\n\n".join(pieces)
 

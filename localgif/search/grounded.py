@@ -111,6 +111,12 @@ class GroundedReflector:
         move = self._choose(candidate)
         before = self._ledger.tokens
         new = (self._example if move == "example" else self._instruction).propose(candidate)
+        child = {**candidate, **new}
+        if new and self._evaluator.samples_of(prompt_of(child, self._task)):
+            # The same child again: GEPA did not accept it, since the animator does not follow it. So say it in a rule.
+            new = {**new, **self._instruction.propose(child)} if "instruction" in self._allowed else {}
+            if self._evaluator.samples_of(prompt_of({**candidate, **new}, self._task)):
+                new = {}
         self._payoff[move].tokens += self._ledger.tokens - before
         if new:
             self._pending = (move, self._evaluator.best_mean())

@@ -143,6 +143,20 @@ def test_a_rule_is_one_line_more_and_the_retry_says_what_was_wrong(tmp_path: Pat
     assert result["reflector_tokens_by_move"].keys() == {"instruction"}
 
 
+def test_a_good_example_that_is_not_followed_gets_a_rule(tmp_path: Path) -> None:
+    class Talking(Copying):
+        """Follows its example only when it is told how to answer."""
+
+        def next(self, path: str, body: dict[str, Any]) -> Any:
+            self.follows = path == "/api/chat" and "Rules:" in body["messages"][0]["content"]
+            return super().next(path, body)
+
+    result, stored, _ = run(tmp_path, [GOOD, RULE], server=Talking)
+    assert result["best"]["mean"] > 0.98
+    assert [p.move for p in stored.proposals] == ["example", "instruction"]
+    assert "Rules:\n- Draw the shape" in result["best"]["prompt"] and "math.cos" in result["best"]["prompt"]
+
+
 def test_example_only_never_asks_for_a_rule(tmp_path: Path) -> None:
     _, stored, _ = run(tmp_path, ["???"], reflection="example-only", fresh=1)
     assert {p.move for p in stored.proposals} == {"example"}
