@@ -15,8 +15,7 @@ import pytest
 
 from localgif.records import Limits, ProgramResult
 from localgif.sandbox.runner import run_program
-
-PROGRAMS = Path(__file__).parent.parent / "corpus" / "programs"
+from tests.sandbox import corpus
 
 #: Small, so that a program that hits one does so soon.
 SMALL = Limits(cpu_seconds=1.0, wall_seconds=8.0, address_space=400 * 2**20, rss=300 * 2**20)
@@ -35,7 +34,7 @@ AS_ROOT = os.geteuid() == 0
 
 def source_of(name: str, canary: Path | None = None) -> str:
     """A program of the corpus."""
-    return (PROGRAMS / name).read_text().replace("@CANARY@", str(canary))
+    return corpus.programs()[name.split(".")[0]].source({"CANARY": str(canary)})
 
 
 class Ground:
