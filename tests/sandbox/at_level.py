@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from localgif.records import Limits, ProgramResult
-from localgif.sandbox.runner import run_program
+from localgif.records import Limits, Measurements, ProgramResult
+from localgif.sandbox.runner import measure_gif, run_program
 
 
 def run_at(level: str, off: str, source: str, limits: Limits) -> ProgramResult:
     assert level == "limits-only" and not off
     return run_program(source, limits)
+
+
+def measure_at(level: str, off: str, data: bytes, limits: Limits) -> Measurements | str:
+    return measure_gif(data, "localgif.gif.measure", limits)
 
 
 def own_processes() -> set[int]:

@@ -84,6 +84,10 @@ def check(program: corpus.Program, case: Case, seen: Seen) -> None:
     assert seen.verdict in program.verdicts(case), f"{told}\n{seen.output}"
     says = program.get("says", case)
     assert not says or any(words in seen.reason for words in says.split(" | ")), f"{told}\nnot said: {says}"
+    bad = program.get("measured", case)
+    assert bad in seen.measured and bool(bad) == bool(seen.measured and seen.verdict == "ok"), (
+        f"{told}\n{seen.measured}"
+    )
     hits, may = set(program.get("hits", case).split()), set(program.get("may", case).split())
     assert hits <= set(seen.marks) <= hits | may, f"{told}\ngot at: {seen.marks}, expected: {sorted(hits)}"
     assert not seen.left, f"{told}\nleft running: {seen.left}"

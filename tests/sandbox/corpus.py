@@ -15,6 +15,7 @@ verdict  the verdicts that are right, at least one
 says     what the reason must contain; " | " between alternatives
 hits     what the program gets at, no more and no less: that it gets there where nothing stops it proves it an attack
 may      what it may or may not get at, where the kernel's settings decide
+measured  what the reason contains for which a GIF that was taken cannot be measured; without it, it can
 only     the levels and users at which it is run at all
 machine  the only machine (uname -m) for which it is written
 limits   "brief" for a program that does nothing but wait
@@ -34,7 +35,7 @@ from localgif.records import Limits, Verdict
 FOLDER = Path(__file__).parent.parent / "corpus"
 LEVELS = ("full", "no-read-confinement", "weak", "limits-only")
 USERS = ("root", "user")
-KEYS = ("verdict", "says", "hits", "may", "only", "machine", "limits", "after")
+KEYS = ("verdict", "says", "hits", "may", "measured", "only", "machine", "limits", "after")
 #: What a program can get at; see stage.py.
 MARKS = frozenset({"canary", "secret", "tcp", "udp", "unix", "victim", "files", "shm", "segment", "queue"})
 

@@ -54,8 +54,8 @@ class Seen:
     elapsed: float = 0.0
     failure: str = ""
     """An exception instead of a result: ours, whatever it says."""
-    gif: str = ""
-    """Hexadecimal."""
+    measured: str = ""
+    """Why the GIF of a program with the verdict ok cannot be measured."""
 
 
 def main() -> None:
@@ -108,7 +108,10 @@ def run(source: str, limits: Limits, order: Order, found: Seen) -> bytes:
         found.failure = str(error)
         return b""
     found.verdict, found.reason, found.output = str(result.verdict), result.reason, result.output[:3000]
-    found.wall_seconds, found.gif = result.wall_seconds, (result.gif or b"").hex()[:4000]
+    found.wall_seconds = result.wall_seconds
+    if result.gif is not None:
+        measured = at_level.measure_at(order["level"], order["off"], result.gif, limits)
+        found.measured = measured if isinstance(measured, str) else ""
     return result.output.encode() + result.reason.encode() + (result.gif or b"")
 
 
