@@ -28,6 +28,11 @@ models *args:
 score *args:
     @scripts/env localgif score "$@"
 
+# One program in the sandbox, or what the sandbox holds here: `just sandbox run FILE.py -o out.gif | check`
+[no-exit-message]
+sandbox *args:
+    @scripts/env localgif sandbox "$@"
+
 # List the runs, newest first
 [no-exit-message]
 runs *args:

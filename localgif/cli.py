@@ -14,13 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from localgif.cli_models import models_app
+from localgif.cli_sandbox import sandbox_app
 from localgif.command import (
+    DEFAULT_LEVEL,
     DEFAULT_MODELS,
     DEFAULT_RUNS,
     JsonOption,
+    LevelOption,
     ModelsOption,
     RunsOption,
     command,
+    known_level,
     load_models,
     make_console,
     print_json,
@@ -36,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(sandbox_app, name="sandbox")
 
 
 @app.command()
@@ -53,6 +58,7 @@ def optimize(
     seed: Annotated[int, typer.Option(help="Seed of the search and of the models.")] = 0,
     minutes: Annotated[float | None, typer.Option(help="Start no new proposal after so many minutes.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: date, time, task).")] = None,
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
     runs_dir: RunsOption = DEFAULT_RUNS,
     models: ModelsOption = DEFAULT_MODELS,
     as_json: JsonOption = False,
@@ -75,6 +81,7 @@ def optimize(
         fresh=fresh,
         seed=seed,
         minutes=minutes,
+        sandbox_level=known_level(sandbox_level),
     )
     _check_name(name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

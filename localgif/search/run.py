@@ -21,7 +21,7 @@ from localgif.errors import EndpointError, LocalGifError, PreflightError
 from localgif.gif.score import VERSIONS
 from localgif.records import PromptResult, RunRecord, Sample, Verdict
 from localgif.runs.store import RunStore, content_hash, now
-from localgif.sandbox import policy
+from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
 from localgif.search.evaluate import Evaluator
 from localgif.search.optimize import search
@@ -61,7 +61,7 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
             settings=settings.model_dump(mode="json"),
             models=roles.identities,
             versions=_versions(),
-            sandbox=policy.describe(settings.limits),
+            sandbox=probe.describe(settings.limits),
             scorer=VERSIONS[settings.scorer],
         )
         with RunStore.create(runs_dir, record) as store:
@@ -84,11 +84,12 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
 
 
 def _check_sandbox(settings: Settings) -> None:
-    """The sandbox starts, runs a program and reads its output: a file that is no GIF must be told from one."""
-    probe = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
-    if probe.verdict is not Verdict.OUTPUT_BAD:
+    """The sandbox holds, runs a program and reads its output: a file that is no GIF must be told from one."""
+    probe.decide(settings.sandbox_level)
+    tried = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
+    if tried.verdict is not Verdict.OUTPUT_BAD:
         raise PreflightError(
-            f'the sandbox does not work here: a harmless program ended as "{probe.verdict}" ({probe.reason})',
+            f'the sandbox does not work here: a harmless program ended as "{tried.verdict}" ({tried.reason})',
             "Is the machine out of memory or processes? (free -m, ulimit -a)",
         )
 
@@ -168,7 +169,7 @@ def _about(settings: Settings, roles: Roles) -> tuple[str, ...]:
             f"{identity.role:<10}{identity.model} on {identity.endpoint} ({identity.server}){digest}, "
             f"window {identity.num_ctx}, temperature {identity.temperature:g}"
         )
-    sandbox = policy.describe(settings.limits)
+    sandbox = probe.describe(settings.limits)
     lines.append(f"{'sandbox':<10}level {sandbox['level']}: {sandbox['notes'][0]}")
     budget = (
         f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"

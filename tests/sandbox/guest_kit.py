@@ -14,6 +14,7 @@ import psutil
 import pytest
 
 from localgif.records import Limits, ProgramResult
+from localgif.sandbox import keeper
 from localgif.sandbox.runner import run_program
 from tests.sandbox import corpus
 
@@ -52,11 +53,11 @@ class Ground:
         info = self.canary.stat()
         return self.canary.read_bytes(), info.st_mode, info.st_mtime_ns, info.st_size, info.st_nlink
 
-    def run(self, source: str, limits: Limits = SMALL) -> ProgramResult:
+    def run(self, source: str, limits: Limits = SMALL, layers: frozenset[str] | None = None) -> ProgramResult:
         """Runs a program and checks everything that must hold whatever the program does."""
         rss_before = psutil.Process().memory_info().rss
         started = time.monotonic()
-        result = run_program(source, limits)
+        result = run_program(source, limits, layers=layers)
         assert time.monotonic() - started < limits.wall_seconds + SLACK_SECONDS
         assert psutil.Process().memory_info().rss - rss_before < _OWN_GROWTH
         self.check()
@@ -67,19 +68,15 @@ class Ground:
 
     def check(self) -> None:
         """Nothing is left of any program, and nothing was touched."""
-        assert left_running(self.jobs) == []
+        assert left_running() == []
         assert list(self.jobs.iterdir()) == []
         assert self._canary_state() == self._before
 
 
-def left_running(jobs: Path) -> list[int]:
-    """Living processes that were started for a job in `jobs`, wherever they are in the tree."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("TMPDIR", "").startswith(str(jobs)) and process.pid != os.getpid():
-                found.append(process.pid)
-    return found
+def left_running() -> list[int]:
+    """Processes that came from a program, dead ones that nobody waited for included: all end up below the keeper."""
+    pid = keeper.pid()
+    return [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 
 @contextlib.contextmanager

@@ -219,7 +219,7 @@ def test_the_directory_may_hold_its_limit_and_no_more(jobs: Path) -> None:
     found = scratch.breach(jobs, limits)
     assert found and found.reason == "made more than 3 files and folders"
     found = scratch.breach(jobs, Limits(scratch_bytes=9))
-    assert found and found.verdict is Verdict.DISK_LIMIT
+    assert found and found.verdict == Verdict.DISK_LIMIT
 
 
 def test_the_sweep_takes_only_directories_of_dead_apps(jobs: Path) -> None:
