@@ -53,7 +53,7 @@ test *args:
 fix:
     @scripts/env sh -c 'ruff check --fix && ruff format'
 
-# Fuzz what reads a stranger's GIF (intake or measure), outside of the tests: `just fuzz-gif measure 120`
+# Fuzz what reads a stranger's GIF (walk, intake or measure), outside of the tests: `just fuzz-gif measure 120`
 [no-exit-message]
 fuzz-gif *args:
     @scripts/env scripts/fuzz "$@"

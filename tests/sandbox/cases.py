@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import pytest
 
 from tests.sandbox import as_user, at_level, corpus
 from tests.sandbox.corpus import Case
-from tests.sandbox.drive import Order, Seen
+from tests.sandbox.drive import Seen
+from tests.sandbox.order import Order
 
 ROOT = Path(__file__).parent.parent.parent
 #: A user that no system has: nothing on this machine belongs to it, and no process counts against its limit.
@@ -30,8 +31,8 @@ GROWTH = 20 * 2**20
 LATE = 1.0
 #: The same, as seen by a driver that shares two cores with another driver and whatever else runs here.
 LATE_OUTSIDE = 3.0
-#: A driver with all programs needs less than a minute; nothing waits longer than this, seconds.
-_PATIENCE = 400.0
+#: A driver with all programs needs less than a minute; nothing waits longer, seconds.
+_PATIENCE = 200.0
 
 
 class Cases:
@@ -52,9 +53,23 @@ class Cases:
         return self._found[case].result()[name]
 
 
-def drive(case: Case, names: list[str], off: str = "") -> dict[str, Seen]:
-    """Runs a driver to its end; what it saw of each program."""
-    order: Order = {"level": case.level, "user": case.user, "off": off, "programs": names}
+def drive(
+    case: Case,
+    names: list[str],
+    *,
+    off: Collection[str] = (),
+    lacks: Mapping[str, str] | None = None,
+    leaky: bool = False,
+) -> dict[str, Seen]:
+    """Runs a driver to its end; what it saw of each program. For the options see order.py."""
+    order: Order = {
+        "level": case.level,
+        "user": case.user,
+        "off": sorted(off),
+        "lacks": dict(lacks or {}),
+        "leaky": leaky,
+        "programs": names,
+    }
     arguments = ["-m", "tests.sandbox.drive"]
     if AS_ROOT and case.user == "user":
         arguments = [as_user.__file__, str(UID), *arguments]

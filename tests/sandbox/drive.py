@@ -2,7 +2,7 @@
 that must hold after each of them. One line of JSON per program on standard output; see Seen.
 
 A process of its own, since a user and a subreaper are properties of a process, and so that our own growth is measured
-in one that does nothing else. Standard input: one JSON object, see Order.
+in one that does nothing else. Standard input: one JSON object, see order.py.
 """
 
 from __future__ import annotations
@@ -14,26 +14,16 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TypedDict
 
 import psutil
 
 from localgif.errors import SandboxError
 from localgif.records import Limits
 from tests.sandbox import at_level, corpus, stage
+from tests.sandbox.order import Order
 
 #: Above what this process has, bytes: no experiment may take the machine down.
 _OWN_SPACE = 2 * 2**30
-
-
-class Order(TypedDict):
-    """What the driver is to do."""
-
-    level: str
-    user: str
-    off: str
-    """A layer that is switched off, or an empty string."""
-    programs: list[str]
 
 
 @dataclass
@@ -61,13 +51,14 @@ class Seen:
 def main() -> None:
     order: Order = json.load(sys.stdin)
     known = corpus.programs()
-    os.environ["LOCALGIF_TEST_KEY"] = f"{stage.PHRASE}: {os.urandom(8).hex()}"
     own = psutil.Process().memory_info().vms + _OWN_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (own, resource.getrlimit(resource.RLIMIT_AS)[1]))
     stage.become_subreaper()
     scene = stage.Stage()
     tempfile.tempdir = str(scene.jobs)
+    os.environ["SECRET_API_KEY"] = f"{stage.PHRASE}: {scene.token}"
     try:
+        at_level.arrange(order)
         warm_up(order)
         for name in order["programs"]:
             print(json.dumps(asdict(seen(known[name], order, scene))), flush=True)
@@ -80,7 +71,7 @@ def warm_up(order: Order) -> None:
     """What is started and cached once is not a program's doing."""
     source = corpus.programs()["b1_plain"].source({})
     for _ in range(2):
-        at_level.run_at(order["level"], order["off"], source, corpus.SMALL)
+        at_level.run_at(order, source, corpus.SMALL)
 
 
 def seen(program: corpus.Program, order: Order, scene: stage.Stage) -> Seen:
@@ -88,7 +79,7 @@ def seen(program: corpus.Program, order: Order, scene: stage.Stage) -> Seen:
     found = Seen(program.name)
     if program.get("after", case):
         earlier = corpus.programs()["b1_plain"].source({}) + f"\n# {scene.token} END\n"
-        at_level.run_at(order["level"], order["off"], earlier, corpus.SMALL)
+        at_level.run_at(order, earlier, corpus.SMALL)
     before = own_memory()
     started = time.monotonic()
     told = run(program.source(scene.places()), program.limits, order, found)
@@ -103,14 +94,14 @@ def seen(program: corpus.Program, order: Order, scene: stage.Stage) -> Seen:
 def run(source: str, limits: Limits, order: Order, found: Seen) -> bytes:
     """Fills in the result; returns all that came out of the program."""
     try:
-        result = at_level.run_at(order["level"], order["off"], source, limits)
+        result = at_level.run_at(order, source, limits)
     except SandboxError as error:
         found.failure = str(error)
         return b""
     found.verdict, found.reason, found.output = str(result.verdict), result.reason, result.output[:3000]
     found.wall_seconds = result.wall_seconds
     if result.gif is not None:
-        measured = at_level.measure_at(order["level"], order["off"], result.gif, limits)
+        measured = at_level.measure_at(order, result.gif, limits)
         found.measured = measured if isinstance(measured, str) else ""
     return result.output.encode() + result.reason.encode() + (result.gif or b"")
 

@@ -55,7 +55,8 @@ class Stage:
         (self.home / "secret.txt").write_text(self._secret)
         (self.home / "link").symlink_to("canary.txt")
         self._tcp, self._udp, self._unix, self._abstract = _listeners(self.home / "server", self.name)
-        self.victim = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdin=subprocess.DEVNULL)
+        null = subprocess.DEVNULL
+        self.victim = subprocess.Popen(["sleep", "1000"], start_new_session=True, stdin=null, stdout=null, stderr=null)
         self._canary_before, self._victim_before = self._canary(), self._victim()
 
     def _shut(self) -> None:

@@ -2,7 +2,7 @@
 # verdict: error
 # verdict(weak limits-only): output_missing
 # says(full no-read-confinement): PermissionError
-# hits(weak limits-only): segment
+# may(weak limits-only): segment
 """Makes a shared memory segment of 1 MB that nobody would remove."""
 
 import ctypes

@@ -1,8 +1,8 @@
 # 25 TCP to a listener
 # verdict: error
-# verdict(limits-only): output_missing
-# says(full no-read-confinement weak): PermissionError
-# hits(limits-only): tcp
+# verdict(limits-only): output_missing error
+# says(full no-read-confinement): PermissionError
+# may(limits-only): tcp
 """Calls a server."""
 
 import socket

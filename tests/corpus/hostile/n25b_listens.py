@@ -1,7 +1,7 @@
 # 25b a server of its own
 # verdict: error
-# verdict(limits-only): output_missing
-# says(full no-read-confinement weak): PermissionError
+# verdict(limits-only): output_missing error
+# says(full no-read-confinement): PermissionError
 """Waits for calls, and calls itself."""
 
 import socket

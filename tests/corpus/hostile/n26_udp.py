@@ -1,8 +1,8 @@
 # 26 UDP
 # verdict: error
-# verdict(weak limits-only): output_missing
+# verdict(weak limits-only): output_missing error
 # says(full no-read-confinement): PermissionError
-# hits(weak limits-only): udp
+# may(weak limits-only): udp
 """Sends a datagram."""
 
 import socket

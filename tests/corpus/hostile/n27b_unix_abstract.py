@@ -1,8 +1,9 @@
 # 27b AF_UNIX socket with an abstract name
 # verdict: error
-# verdict(limits-only): output_missing
-# says(full no-read-confinement weak): PermissionError
-# hits(limits-only): unix
+# verdict(limits-only): output_missing error
+# says(full no-read-confinement): PermissionError
+# says(weak): PermissionError | ConnectionRefused
+# may(limits-only): unix
 """Talks to a server of this machine by a name that is no path."""
 
 import socket

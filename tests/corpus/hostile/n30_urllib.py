@@ -1,7 +1,7 @@
 # 30 urllib
 # verdict: error
 # says(full no-read-confinement weak): URLError
-# hits(limits-only): tcp
+# may(limits-only): tcp
 """Asks for a page with the standard library."""
 
 import urllib.request

@@ -1,6 +1,6 @@
 # 40 F_SETOWN + F_SETSIG(SIGKILL) + O_ASYNC at a stand-in
 # verdict: error
-# verdict(limits-only): output_missing
+# verdict(weak limits-only): output_missing
 # says(full no-read-confinement): PermissionError
 # hits(limits-only): victim
 """Has the kernel kill somebody when a pipe becomes readable."""

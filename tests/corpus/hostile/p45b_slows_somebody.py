@@ -1,7 +1,8 @@
 # 45b nice and I/O priority of a stand-in
 # verdict: error
 # says(full no-read-confinement): changed: []
-# hits(weak limits-only): victim
+# hits(user weak limits-only): victim
+# may(root weak limits-only): victim
 """Makes somebody wait for everybody else."""
 
 import ctypes
