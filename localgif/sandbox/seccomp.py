@@ -69,14 +69,14 @@ _PLAIN = tuple(
     """
     access brk chdir clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 exit exit_group faccessat faccessat2
     fadvise64 fdatasync fstat fsync ftruncate futex getcwd getdents64 getegid geteuid getgid getpid getppid getrandom
-    getrlimit getrusage gettid gettimeofday getuid lseek lstat madvise mmap mprotect mremap munmap nanosleep newfstatat
+    getrlimit getrusage gettid gettimeofday getuid lseek lstat madvise mprotect mremap munmap nanosleep newfstatat
     open openat poll ppoll pread64 pselect6 pwrite64 read readlink readlinkat readv restart_syscall rseq rt_sigaction
     rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield select set_robust_list sigaltstack stat statx sysinfo time
     times umask uname write writev
     """.split()  # noqa: SIM905 (a table)
 )
 #: Only where Landlock says in which folder.
-_FOLDERS = ("mkdir", "mkdirat", "rename", "renameat", "renameat2", "rmdir", "unlink", "unlinkat")
+_FOLDERS = ("mkdir", "mkdirat", "rename", "renameat", "rmdir", "unlink", "unlinkat")
 
 #: fcntl: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. Not F_SETOWN and F_SETSIG, which send any signal
 #: to any process of this user, past every rule about kill.
@@ -85,6 +85,11 @@ _FCNTL = (0, 1, 2, 3, 4, 1030)
 _IOCTL = (0x5401, 0x541B, 0x5451, 0x5450)
 #: Flags of open that can change a file: O_WRONLY and O_RDWR, O_CREAT, O_TRUNC; O_TMPFILE needs one of the first two.
 _WRITING = 3 | os.O_CREAT | os.O_TRUNC
+
+#: mmap: no MAP_SHARED. A page of a deleted file, or of shared memory, keeps all of it, where nobody sees or counts it.
+_SHARED = 1
+#: renameat2: RENAME_NOREPLACE and RENAME_EXCHANGE; RENAME_WHITEOUT leaves a device behind.
+_RENAMING = 1 | 2
 
 #: The C library asks for these first, and takes an older call when they are not there at all.
 _NOT_THERE = {"clone3": errno.ENOSYS, "openat2": errno.ENOSYS}
@@ -100,11 +105,13 @@ def rules_for(pid: int, *, write_filter: bool) -> Rules:
     rules["prlimit64"] = [OneOf(0, (0, pid)), Null(2)]
     rules["fcntl"] = [OneOf(1, _FCNTL)]
     rules["ioctl"] = [OneOf(1, _IOCTL)]
+    rules["mmap"] = [NoneOf(3, _SHARED)]
     if write_filter:
         rules["open"] = [NoneOf(1, _WRITING)]
         rules["openat"] = [NoneOf(2, _WRITING)]
     else:
         rules.update(dict.fromkeys(_FOLDERS, ()))
+        rules["renameat2"] = [NoneOf(4, 0xFFFFFFFF & ~_RENAMING)]
     return rules
 
 
