@@ -26,7 +26,7 @@ if TYPE_CHECKING:  # the keeper stays small: it has the fields of a Limits, not 
 KILL_PATIENCE = 5.0
 #: A program may write so many times what its directory may hold. A deleted file that is still open takes space that
 #: can be seen nowhere else.
-WRITE_FACTOR = 4
+WRITE_FACTOR = 2
 #: Between two sweeps of the kill loop while something is left, seconds.
 _SWEEP_PAUSE = 0.0005
 
