@@ -68,7 +68,11 @@ def run(request: Request, streams: Streams, prepared: confine.Prepared, keeper: 
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
         end(EXIT_OURS)
-    end(job())
+    code = EXIT_ERROR
+    try:
+        code = job()
+    finally:  # whatever a signal handler of the program raises here, nobody comes out of it
+        end(code)
 
 
 def _make_end() -> Callable[[int], NoReturn]:

@@ -111,7 +111,8 @@ def rlimits(limits: Mapping[str, float], *, file_size: int, root: bool) -> list[
                 "FSIZE": file_size,
                 "NOFILE": limits["open_files"],
                 "STACK": STACK_BYTES,
-                "CORE": 0,
+                # 1 and not 0: the kernel still starts the program that a system collects core dumps with for 0.
+                "CORE": 1,
                 "MEMLOCK": 0,
                 "MSGQUEUE": 0,
                 "RTPRIO": 0,

@@ -192,7 +192,8 @@ def _harmless(level: str) -> str:
 def _probe(attack: Attack, level: str, target: _Target) -> Probe:
     code = attack.code.format(canary=str(target.canary), port=target.port)
     status, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
-    refused = (status, said) == (0, "refused") and target.is_untouched()
+    untouched = target.is_untouched()  # whatever was said: what arrived must not be taken for the next attack's
+    refused = (status, said) == (0, "refused") and untouched
     if not refused:
         target.reset()
     layer = next((name for name in attack.layers if name in LAYERS[level]), attack.layers[0])

@@ -63,9 +63,9 @@ def breach(directory: Path, limits: Limits) -> Breach | None:
     entries = size = 0
     queue = [directory]
     while queue:
-        with contextlib.suppress(OSError), os.scandir(queue.pop()) as found:
-            for entry in found:
-                info = entry.stat(follow_symlinks=False)
+        folder = queue.pop()
+        try:
+            for path, info in _entries(folder):
                 entries += 1
                 size += info.st_size if stat.S_ISREG(info.st_mode) else 0
                 if entries > limits.scratch_entries:
@@ -73,8 +73,20 @@ def breach(directory: Path, limits: Limits) -> Breach | None:
                 if size > limits.scratch_bytes:
                     return Breach("disk_limit", f"wrote more than {megabytes(limits.scratch_bytes)} of files")
                 if stat.S_ISDIR(info.st_mode):
-                    queue.append(Path(entry.path))
+                    queue.append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it changes under our eyes; the next look will tell
+        except OSError:  # its mode, or a path longer than the kernel takes: what is in it cannot be counted
+            return Breach("disk_limit", "made a folder that cannot be looked into")
     return None
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """What is in a folder, without following links; what is gone before it is looked at is left out."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
 def remove(directory: Path) -> None:

@@ -23,7 +23,7 @@ KILL_PROCESS = 0x80000000
 _ERRNO = 0x00050000
 _MODE_FILTER = 2
 
-_LOAD, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
+_LOAD, _MASK, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
 #: Numbers from here on are those of the x32 interface, on x86_64.
 _X32 = 0x40000000
@@ -55,13 +55,20 @@ class NoneOf(NamedTuple):
     bits: int
 
 
+class NotAll(NamedTuple):
+    """Not all of these bits are set in the low 32 bits of an argument."""
+
+    argument: int
+    bits: int
+
+
 class Null(NamedTuple):
     """All 64 bits of an argument are zero."""
 
     argument: int
 
 
-Condition = OneOf | NoneOf | Null
+Condition = OneOf | NoneOf | NotAll | Null
 #: Name of a call to what must hold, all of it, for the call to be allowed.
 Rules = Mapping[str, Sequence[Condition]]
 
@@ -69,22 +76,30 @@ _PLAIN = tuple(
     """
     access brk chdir clock_getres clock_gettime clock_nanosleep close dup dup2 dup3 exit exit_group faccessat faccessat2
     fadvise64 fdatasync fstat fsync ftruncate futex getcwd getdents64 getegid geteuid getgid getpid getppid getrandom
-    getrlimit getrusage gettid gettimeofday getuid lseek lstat madvise mmap mprotect mremap munmap nanosleep newfstatat
-    open openat poll ppoll pread64 pselect6 pwrite64 read readlink readlinkat readv restart_syscall rseq rt_sigaction
+    getrlimit getrusage gettid gettimeofday getuid lseek lstat madvise mprotect mremap munmap nanosleep newfstatat
+    poll ppoll pread64 pselect6 pwrite64 read readlink readlinkat readv restart_syscall rseq rt_sigaction
     rt_sigprocmask rt_sigreturn sched_getaffinity sched_yield select set_robust_list sigaltstack stat statx sysinfo time
     times umask uname write writev
     """.split()  # noqa: SIM905 (a table)
 )
 #: Only where Landlock says in which folder.
-_FOLDERS = ("mkdir", "mkdirat", "rename", "renameat", "renameat2", "rmdir", "unlink", "unlinkat")
+_FOLDERS = ("mkdir", "mkdirat", "rename", "renameat", "rmdir", "unlink", "unlinkat")
 
 #: fcntl: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. Not F_SETOWN and F_SETSIG, which send any signal
 #: to any process of this user, past every rule about kill.
 _FCNTL = (0, 1, 2, 3, 4, 1030)
 #: ioctl: TCGETS (is it a terminal?), FIONREAD, FIOCLEX, FIONCLEX.
 _IOCTL = (0x5401, 0x541B, 0x5451, 0x5450)
+#: Both bits of the access mode at once open a file for neither reading nor writing, which Landlock lets pass: of a
+#: device, even that can have effects.
+_NEITHER = os.O_ACCMODE
 #: Flags of open that can change a file: O_WRONLY and O_RDWR, O_CREAT, O_TRUNC; O_TMPFILE needs one of the first two.
-_WRITING = 3 | os.O_CREAT | os.O_TRUNC
+_WRITING = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC
+
+#: mmap: no MAP_SHARED. A page of a deleted file, or of shared memory, keeps all of it, where nobody sees or counts it.
+_SHARED = 1
+#: renameat2: RENAME_NOREPLACE and RENAME_EXCHANGE; RENAME_WHITEOUT leaves a device behind.
+_RENAMING = 1 | 2
 
 #: The C library asks for these first, and takes an older call when they are not there at all.
 _NOT_THERE = {"clone3": errno.ENOSYS, "openat2": errno.ENOSYS}
@@ -100,11 +115,14 @@ def rules_for(pid: int, *, write_filter: bool) -> Rules:
     rules["prlimit64"] = [OneOf(0, (0, pid)), Null(2)]
     rules["fcntl"] = [OneOf(1, _FCNTL)]
     rules["ioctl"] = [OneOf(1, _IOCTL)]
+    rules["mmap"] = [NoneOf(3, _SHARED)]
+    rules["open"], rules["openat"] = [NotAll(1, _NEITHER)], [NotAll(2, _NEITHER)]
     if write_filter:
         rules["open"] = [NoneOf(1, _WRITING)]
         rules["openat"] = [NoneOf(2, _WRITING)]
     else:
         rules.update(dict.fromkeys(_FOLDERS, ()))
+        rules["renameat2"] = [NoneOf(4, 0xFFFFFFFF & ~_RENAMING)]
     return rules
 
 
@@ -151,6 +169,10 @@ def _test(condition: Condition) -> list[Instruction]:
         return [Instruction(_LOAD, 0, 0, low), *tests, refused]
     if isinstance(condition, NoneOf):
         return [Instruction(_LOAD, 0, 0, low), Instruction(_ANY_BIT, 0, 1, condition.bits), refused]
+    if isinstance(condition, NotAll):
+        bits = condition.bits
+        masked = [Instruction(_LOAD, 0, 0, low), Instruction(_MASK, 0, 0, bits)]
+        return [*masked, Instruction(_EQUAL, 0, 1, bits), refused]
     halves = [[Instruction(_LOAD, 0, 0, at), Instruction(_EQUAL, 1, 0, 0), refused] for at in (low, low + 4)]
     return halves[0] + halves[1]
 

@@ -24,6 +24,9 @@ if TYPE_CHECKING:  # the keeper stays small: it has the fields of a Limits, not 
 
 #: A process that is still there this long after SIGKILL is reported as our failure, seconds.
 KILL_PATIENCE = 5.0
+#: A program may write so many times what its directory may hold. A deleted file that is still open takes space that
+#: can be seen nowhere else.
+WRITE_FACTOR = 2
 #: Between two sweeps of the kill loop while something is left, seconds.
 _SWEEP_PAUSE = 0.0005
 
@@ -39,6 +42,8 @@ class Usage(NamedTuple):
     """Bytes; pages that processes share count once for each."""
     cpu_seconds: float
     """Of the processes alive and of the dead children that they waited for."""
+    written: int = 0
+    """Bytes given to write(), as cpu_seconds; files, those that were deleted since, and printed output alike."""
 
 
 class Tree:
@@ -57,7 +62,7 @@ class Tree:
 
     def look(self) -> Usage:
         """Counts the tree as it is now, and remembers its members."""
-        processes = threads = rss = 0
+        processes = threads = rss = written = 0
         cpu = 0.0
         for process in self._living():
             with contextlib.suppress(psutil.Error), process.oneshot():
@@ -66,9 +71,10 @@ class Tree:
                 threads += process.num_threads()
                 rss += process.memory_info().rss
                 processes += 1
+                written += process.io_counters().write_chars
         self.peak_rss = max(self.peak_rss, rss)
         self.peak_cpu = max(self.peak_cpu, cpu)
-        return Usage(processes, threads, rss, cpu)
+        return Usage(processes, threads, rss, cpu, written)
 
     def adopt(self, pids: list[int]) -> None:
         """Counts processes, and what comes from them, among this tree."""
@@ -144,6 +150,9 @@ def breach(usage: Usage, limits: Limits) -> Breach | None:
         return Breach("memory_limit", f"used {megabytes(usage.rss)} of memory, the limit is {megabytes(limits.rss)}")
     if usage.cpu_seconds > limits.cpu_seconds:
         return cpu_breach(usage.cpu_seconds, limits)
+    if usage.written > WRITE_FACTOR * limits.scratch_bytes:
+        most = megabytes(WRITE_FACTOR * limits.scratch_bytes)
+        return Breach("disk_limit", f"wrote more than {most} to files and standard output")
     return None
 
 

@@ -15,10 +15,10 @@ verdict  the verdicts that are right, at least one
 says     what the reason must contain; " | " between alternatives
 hits     what the program gets at, no more and no less: that it gets there where nothing stops it proves it an attack
 may      what it may or may not get at, where the kernel's settings decide
-measured  what the reason contains for which a GIF that was taken cannot be measured; without it, it can
+measured why a GIF that was taken cannot be measured (part of the reason); without this it can be
 only     the levels and users at which it is run at all
 machine  the only machine (uname -m) for which it is written
-limits   "brief" for a program that does nothing but wait
+limits   "brief" for a program that does nothing but wait, "roomy" for one that needs CPU to fill memory
 after    another program runs in the same keeper before it, one that holds the token in a comment
 """
 
@@ -43,6 +43,9 @@ MARKS = frozenset({"canary", "secret", "tcp", "udp", "unix", "victim", "files", 
 SMALL = Limits(cpu_seconds=0.5, wall_seconds=6.0, address_space=400 * 2**20, rss=300 * 2**20)
 #: For programs that do nothing but wait.
 BRIEF = SMALL.model_copy(update={"wall_seconds": 1.0})
+#: For programs that must hit a memory limit, not the one of the CPU that they need to fill it.
+ROOMY = SMALL.model_copy(update={"cpu_seconds": 3.0})
+LIMITS = {"brief": BRIEF, "roomy": ROOMY}
 
 _LINE = re.compile(r"(?P<key>[a-z]+)(?:\((?P<words>[^)]+)\))?: (?P<value>.+)")
 _REPEAT = re.compile(r"@REPEAT (\d+) ([^@]+)@")
@@ -81,7 +84,7 @@ class Program:
 
     @property
     def limits(self) -> Limits:
-        return BRIEF if any(rule.key == "limits" for rule in self.rules) else SMALL
+        return next((LIMITS[rule.value] for rule in self.rules if rule.key == "limits"), SMALL)
 
     def runs_in(self, case: Case) -> bool:
         for rule in self.rules:
@@ -130,6 +133,8 @@ def parse(path: Path) -> Program:
             raise ValueError(f"{path.name}: neither a level nor a user: {line}")
         if match["key"] in ("hits", "may") and not set(match["value"].split()) <= MARKS:
             raise ValueError(f"{path.name}: nothing to hit: {line}")
+        if match["key"] == "limits" and match["value"] not in LIMITS:
+            raise ValueError(f"{path.name}: no such limits: {line}")
         rules.append(Rule(match["key"], words, match["value"]))
     return Program(path, comments[0], tuple(rules))
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from localgif.records import Limits, Verdict
+from localgif.sandbox.layers import LAYERS, LIMITS_ONLY
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 
 V = Verdict
@@ -42,7 +43,7 @@ def test_nothing_that_moves_a_terminal_is_left_in_output(ground: Ground) -> None
 
 def test_a_late_writer_cannot_swap_what_was_read(ground: Ground) -> None:
     limits = SMALL.model_copy(update={"processes": 2, "threads": 8})
-    result = ground.run(source_of("f24_late_writer.py"), limits)
+    result = ground.run(source_of("f24_late_writer.py"), limits, LAYERS[LIMITS_ONLY])
     assert result.verdict is V.OK
     assert result.gif is not None and result.gif.startswith(b"GIF8")
 

@@ -144,7 +144,7 @@ def test_the_kernels_limits_follow_ours() -> None:
     found = table(root=False)
     assert found["CPU"] == (4, 5)
     assert found["AS"] == (LIMITS.address_space, LIMITS.address_space)
-    assert (found["FSIZE"], found["NPROC"], found["CORE"]) == ((7, 7), (0, 0), (0, 0))
+    assert (found["FSIZE"], found["NPROC"], found["CORE"]) == ((7, 7), (0, 0), (1, 1))
     assert table(root=True, cpu_seconds=0.5)["CPU"] == (1, 2)
 
 
@@ -165,6 +165,8 @@ def test_every_limit_has_a_name_that_the_kernel_knows() -> None:
         (Usage(2, 2, 0, 0.0), Verdict.PROCESS_LIMIT),
         (Usage(1, 9, 0, 0.0), Verdict.PROCESS_LIMIT),
         (Usage(1, 1, 0, 4.01), Verdict.CPU_LIMIT),
+        (Usage(1, 1, 0, 0.0, 2 * LIMITS.scratch_bytes), None),
+        (Usage(1, 1, 0, 0.0, 2 * LIMITS.scratch_bytes + 1), Verdict.DISK_LIMIT),
     ],
 )
 def test_a_breach_is_more_than_the_limit(usage: Usage, verdict: Verdict | None) -> None:

@@ -1,6 +1,6 @@
 # 16c directories without rights
 # verdict: error
-# verdict(weak limits-only): output_missing
+# verdict(weak limits-only): output_missing disk_limit
 # says(full no-read-confinement): PermissionError
 """Directories that nobody may enter, one inside the other."""
 

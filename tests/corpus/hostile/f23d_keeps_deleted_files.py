@@ -1,5 +1,7 @@
 # 23d files that are open and deleted take room that no directory shows
-# verdict: disk_limit error output_missing
+# verdict: disk_limit
+# verdict(no-read-confinement): error
+# says(full weak limits-only): wrote more than
 """Writes 20 files of 3 MB, deletes each and keeps it open."""
 
 

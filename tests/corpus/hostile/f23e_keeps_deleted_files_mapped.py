@@ -1,5 +1,7 @@
 # 23e the same with more files than may be open: a mapping keeps a file as well
-# verdict: disk_limit error output_missing
+# verdict: disk_limit
+# verdict(no-read-confinement): error
+# says(full weak limits-only): wrote more than
 """Writes 60 files of 3 MB, deletes each and keeps one page of it mapped."""
 
 import ctypes

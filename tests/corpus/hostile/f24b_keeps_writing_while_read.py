@@ -1,6 +1,7 @@
 # 24b a mapping of the output outlives the descriptor, not the process
-# verdict: ok
-# verdict(no-read-confinement): ok error
+# verdict: error
+# verdict(weak limits-only): ok
+# says(full no-read-confinement): PermissionError
 """Maps its good output and leaves the mapping open when it ends."""
 
 import mmap

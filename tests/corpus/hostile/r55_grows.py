@@ -1,6 +1,7 @@
 # 55 grows bytearrays
 # verdict: memory_limit
 # says: the limit is 
+# limits: roomy
 """Takes memory step by step."""
 
 

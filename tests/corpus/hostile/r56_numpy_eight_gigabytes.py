@@ -1,5 +1,6 @@
 # 56 numpy 8 GB
 # verdict: memory_limit
+# limits: roomy
 """Asks for 8 GB at once."""
 
 import numpy as np

@@ -1,5 +1,6 @@
 # 57 recursion 10^9, a heap bomb
 # verdict: memory_limit cpu_limit
+# limits: roomy
 """Recursion without end and without Python's own limit: a memory bomb since frames live on the heap."""
 
 import sys

@@ -1,5 +1,8 @@
 # 61b anonymous shared memory
-# verdict: memory_limit error
+# verdict: error
+# verdict(weak limits-only): memory_limit error
+# says(full no-read-confinement): PermissionError
+# limits: roomy
 """Fills shared memory that is no file."""
 
 import mmap

@@ -1,5 +1,6 @@
 # 61e fills memory as fast as it can, so that a slow watch comes late
 # verdict: memory_limit
+# limits: roomy
 """Takes all that the address space holds in one go, and touches it."""
 
 

@@ -1,5 +1,5 @@
 # 62 endless print
-# verdict: cpu_limit wall_limit
+# verdict: cpu_limit wall_limit disk_limit
 """Prints without end."""
 
 

@@ -1,5 +1,5 @@
 # 62b one line without end
-# verdict: cpu_limit wall_limit
+# verdict: cpu_limit wall_limit disk_limit
 """Writes one endless line past every buffer."""
 
 import os

@@ -1,6 +1,6 @@
 # 105 many files, but only between two looks of the watch
-# verdict: ok error output_missing disk_limit cpu_limit wall_limit
-# limits: brief
+# verdict: disk_limit
+# verdict(no-read-confinement): error
 """Writes 200 MB in all, each file gone before anybody looks."""
 
 import os
