@@ -63,7 +63,8 @@ def test_many_programs_leave_no_process_descriptor_or_file(ground: Ground) -> No
 def test_the_keeper_keeps_nothing_of_a_program(ground: Ground) -> None:
     ground.run("# kept_by_nobody\ndef make_gif(path):\n    print('kept_by_nobody')\n")
     searching = (
-        "import gc\ndef make_gif(path):\n    token = '_'.join(['kept', 'by', 'nobody'])\n    kinds = dict, list, tuple\n"
+        "import gc\nkinds = dict, list, tuple\n"
+        "def make_gif(path):\n    token = '_'.join(['kept', 'by', 'nobody'])\n"
         "    print('FOUND', [o for o in gc.get_objects() if isinstance(o, kinds) and token in repr(o)])\n"
     )
     assert ground.run(searching, layers=LAYERS[FULL]).output == "FOUND []\n"
