@@ -48,6 +48,11 @@ show *args:
 test *args:
     @scripts/env scripts/test "$@"
 
+# What the sandbox costs: cold, warm, per layer, against a plain subprocess (arguments go to the script)
+[no-exit-message]
+bench-sandbox *args:
+    @scripts/env python scripts/bench_sandbox.py "$@"
+
 # Reformat, and fix what ruff can fix
 [no-exit-message]
 fix:

@@ -189,6 +189,7 @@ def report(
 def score(
     file: Annotated[Path, typer.Argument(help="A GIF that anyone made.", metavar="FILE.gif")],
     scorer: Annotated[str, typer.Option(help="The rule: article.")] = "article",
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
     """Measure and score a GIF, in the sandbox."""
@@ -196,6 +197,7 @@ def score(
     from localgif.gif import measure
     from localgif.gif.score import SCORERS
     from localgif.records import Limits
+    from localgif.sandbox import probe
     from localgif.sandbox.runner import measure_gif
 
     if scorer not in SCORERS:
@@ -209,6 +211,7 @@ def score(
         raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file") from None
     if len(data) > limits.file_size:
         raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF")
+    probe.decide(known_level(sandbox_level))
     measured = measure_gif(data, measure.__name__, limits)
     if isinstance(measured, str):
         raise ConfigError(f"{file} cannot be measured: {measured}", "name a whole GIF of at most 1024 x 1024 pixels")

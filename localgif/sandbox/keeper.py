@@ -16,7 +16,7 @@ import threading
 from pathlib import Path
 
 import localgif
-from localgif.errors import SandboxError
+from localgif.errors import SandboxTooWeak
 from localgif.sandbox import scratch, watch
 from localgif.sandbox.job import HAND_OVER, MachineryError
 
@@ -109,11 +109,12 @@ def check_system() -> None:
     """Once per process, clears up after apps that were killed.
 
     Raises:
-        SandboxError: Programs cannot be confined on this system at all.
+        SandboxTooWeak: Programs cannot be confined on this system at all.
     """
     global _swept
     if sys.platform != "linux":
-        raise SandboxError(f"the sandbox needs Linux, this is {sys.platform}", "Use a Linux machine, container or VM.")
+        remedy = "Use a Linux machine, container or VM."
+        raise SandboxTooWeak(f"the sandbox needs Linux, this is {sys.platform}", remedy)
     with _lock:
         if not _swept:
             _swept = True

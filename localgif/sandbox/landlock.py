@@ -119,7 +119,8 @@ def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -
 
 def _allow(ruleset: int, handled: Handled, path: Path, rights: int) -> None:
     rights &= handled.fields[0]  # what the kernel does not know it does not refuse either, nor may it be named
-    with contextlib.suppress(FileNotFoundError):
+    # What we cannot reach, the program could not read either.
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
         try:
             if not stat.S_ISDIR(os.fstat(place).st_mode):

@@ -1,22 +1,22 @@
 """Runs a program that a model wrote, and measures the GIF that it made, each in a confined process of its own.
 
-What is covered on this first floor (level "limits-only"):
+What is covered (docs/security.md has the levels, and per layer how to see whether it is on):
 - The program runs in its own process and session, with a clean environment (no keys, no proxies), no open files of
   ours, no terminal, in a fresh directory that is always removed.
+- At level "full" it reads Python's libraries, system libraries, fonts and time zones, and writes in its directory;
+  Landlock refuses the rest. Seccomp refuses network, processes, threads, signals to others, changes of modes and times.
+- At level "no-read-confinement", without Landlock, it writes its output file only; reading is not confined.
 - CPU, elapsed time, memory, processes, threads, file size, disk use, number of files and output are limited, by the
   kernel where it can and by a watch over the whole tree of processes. A breach ends the tree.
-- When a result is returned, no process of the program is left (see watch.py for how a daemon could still escape).
+- When a result is returned, no process of the program is left; if the app or the keeper dies, so does the program.
 - A result cannot be forged: exit status, printed text and exceptions are claims. The GIF is opened without following
   anything, checked without decoding, and decoded and measured in a second process that never ran the program.
-- If the app dies, even by SIGKILL, the program dies with it.
 
 What is NOT covered:
-- The program can read every file that you can read, and draw what it read.
-- The program can change and delete files and folders of yours anywhere on the machine.
-- The program can use the network, send signals to other processes of yours, this app among them, and trace them.
-- It can start processes for a few milliseconds, until the watch sees them; as an ordinary user it cannot (nor threads).
-- It can switch off, on purpose, what lets it die with the app; it then lives until its CPU or the next start's sweep.
-So: fine against accidents, not against malice. Landlock and seccomp, which close these holes, are a later floor.
+- macOS, Windows, machines other than x86-64 and aarch64: programs are not run there.
+- Bugs of the kernel, side channels, other processes of the same user.
+- That a file exists, its size and times; what is readable can be drawn into the GIF.
+- At the levels "weak" and "limits-only", which run only when they are accepted: see docs/security.md.
 
 Failures of the program are verdicts. Failures of ours are SandboxError, after one more try, and never a score.
 """

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
 import os
 import selectors
 import signal
@@ -20,7 +19,7 @@ import sys
 import time
 from typing import NoReturn, cast
 
-from localgif.sandbox import child, confine, native, watch
+from localgif.sandbox import child, confine, native, preload, watch
 from localgif.sandbox.job import DESCRIPTORS, HAND_OVER, Answer, MachineryError, Request, Unpacker, pack
 from localgif.sandbox.session import Session
 
@@ -28,27 +27,6 @@ from localgif.sandbox.session import Session
 TICK = 0.015
 #: A request lies in the socket when the keeper hears of it; for a machine that is being suspended, seconds.
 _REQUEST_PATIENCE = 5.0
-
-#: What nearly every program imports. Loading it takes a hundred times as long as a fork.
-_PRELOADED = (
-    "PIL.Image",
-    "PIL.ImageDraw",
-    "PIL.ImageFont",
-    "PIL.ImageFilter",
-    "PIL.ImageChops",
-    "PIL.ImageColor",
-    "PIL.GifImagePlugin",
-    "PIL.ImageSequence",
-    "numpy",
-    "numpy.random",
-    "numpy.typing",
-    "math",
-    "random",
-    "colorsys",
-    "itertools",
-    "hashlib",
-    "warnings",
-)
 
 
 def main() -> NoReturn:
@@ -58,9 +36,7 @@ def main() -> NoReturn:
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    for name in _PRELOADED:
-        with contextlib.suppress(ImportError):  # a program that needs it will say so itself
-            importlib.import_module(name)
+    preload.load()
     if watch.threads_of(os.getpid()) != 1:
         raise RuntimeError("the keeper has more than one thread: a fork of it would not be sound")
     prepared = confine.prepare()

@@ -80,7 +80,7 @@ def test_the_limits_are_in_force(ground: Ground) -> None:
 
 def test_the_confined_process_loads_little_of_ours(ground: Ground) -> None:
     found = says(ground, "sorted(name for name in sys.modules if name.startswith(('localgif', 'pydantic')))")
-    names = "child confine crash job landlock layers native scratch seccomp server session shim syscalls watch"
+    names = "child confine crash job landlock layers native preload scratch seccomp server session shim syscalls watch"
     ours = ["localgif", "localgif.errors", "localgif.sandbox", *(f"localgif.sandbox.{name}" for name in names.split())]
     assert found == str(ours)
 
