@@ -73,8 +73,10 @@ def test_the_network_is_reached_without_its_layer(user: str, name: str, mark: st
 
 @pytest.mark.parametrize("user", USERS)
 def test_an_environment_that_is_handed_on_is_noticed(user: str) -> None:
-    case, name = Case("full", user), "o98_environment"
-    assert drive(case, [name], leaky=True)[name].marks == ["secret"]
+    names = ["o98_environment", "o97b_searches_for_the_environment"]
+    seen = drive(Case("full", user), names, leaky=True)
+    assert seen[names[0]].marks == ["secret"]
+    assert "found 1 times" in seen[names[1]].reason
 
 
 #: At each level: one thing that it still holds, and one that works.

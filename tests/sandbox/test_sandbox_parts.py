@@ -51,6 +51,14 @@ def test_sequences_are_removed_whole(data: bytes, text: str) -> None:
     assert clean(data) == text
 
 
+@pytest.mark.parametrize("start", ["\x9d", "\x9d\x9b", "\x1b]", "\x1b[", "\x1b[0", "\x9b ", "\x1b"])
+def test_beginnings_of_sequences_without_an_end_cost_no_square(start: str) -> None:
+    data = (start * 65_536).encode()[:65_536]
+    started = time.monotonic()
+    assert "\x9d" not in clean(data)
+    assert time.monotonic() - started < 0.5
+
+
 @given(st.lists(st.binary(max_size=50)), st.integers(0, 40))
 def test_the_tail_is_the_end_of_everything_fed(chunks: list[bytes], limit: int) -> None:
     tail = Tail(limit)
