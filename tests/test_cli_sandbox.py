@@ -87,3 +87,22 @@ def test_the_check_names_every_probe_and_exits_0_at_level_full_only(tmp_path: Pa
     assert (run.returncode == 0) == (found["level"] == FULL)
     words = sandbox(tmp_path, "check").stdout
     assert words.startswith(f"level {found['level']}: ") and all(attack.name in words for attack in ATTACKS)
+
+
+def test_every_command_that_runs_programs_knows_the_levels(tmp_path: Path) -> None:
+    (tmp_path / "some.gif").write_bytes(b"GIF89a")
+    (tmp_path / "models.toml").write_text(
+        '[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.e]\nkind = "embedded"\n'
+        '[models.s]\nendpoint = "e"\nmodel = "qwen2.5-coder:1.5b"\n'
+    )
+    for arguments in (["optimize"], ["score", "some.gif"]):
+        run = subprocess.run(
+            [sys.executable, "-m", "localgif", *arguments, "--sandbox-level", "weaker"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert run.returncode == 2
+        assert run.stderr.startswith('error: --sandbox-level weaker: there is no sandbox level "weaker"')
+        assert 'did you mean "weak"?' in run.stderr

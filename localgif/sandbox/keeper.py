@@ -40,8 +40,11 @@ class Running:
     def __init__(self) -> None:
         self.owner = os.getpid()
         self._mark = f"{scratch.KEEPER}={scratch.owner()}-{secrets.token_hex(8)}"
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        self._words = io.FileIO(os.memfd_create("keeper"), "r+")
+        try:
+            self._words = io.FileIO(os.memfd_create("keeper"), "r+")
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError as error:
+            raise MachineryError(f"no descriptors for a keeper: {error}") from error
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-s", "-P", "-B", "-c", _BOOT, _HERE],
