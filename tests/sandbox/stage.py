@@ -204,13 +204,17 @@ def become_subreaper() -> None:
 
 
 def left_running(known: set[int]) -> list[str]:
-    """Living processes below this one that are neither known nor children of nobody; killed and named."""
-    found = []
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):
-            if process.pid in known:
-                continue
-            if process.status() != psutil.STATUS_ZOMBIE:
-                found.append(f"{process.pid} {' '.join(process.cmdline())[:100]}")
-                process.send_signal(signal.SIGKILL)
-    return found
+    """Living processes below this one that are not known; killed and named.
+
+    Two looks: a process whose parent ends in the middle of one has no place in the tree at that moment.
+    """
+    found: dict[int, str] = {}
+    for _ in range(2):
+        for process in psutil.Process().children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if process.pid not in known and process.status() != psutil.STATUS_ZOMBIE:
+                    found[process.pid] = f"{process.pid} {' '.join(process.cmdline())[:100]}"
+    for pid in found:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    return list(found.values())

@@ -1,5 +1,6 @@
 # 125 3,000 files of one byte, deleted and mapped: 12 MB of disk that nobody counts (blocks, not bytes)
-# verdict: disk_limit output_missing
+# verdict: disk_limit output_missing cpu_limit
+# limits: roomy
 # verdict(no-read-confinement): error
 """Keeps deleted files of one byte, each of which takes a block: what remains open of 23d."""
 
