@@ -104,6 +104,7 @@ class Keeper:
 
     def _start(self, job: socket.socket, payload: int, stdout: int, stderr: int) -> None:
         request = _receive(job)
+        preload.load_measurer(request["module"])
         ready, ready_write = os.pipe()
         keeper = os.getpid()
         try:
