@@ -90,6 +90,10 @@ class Keeper:
         packet, descriptors, _, _ = socket.recv_fds(self._control, len(HAND_OVER), DESCRIPTORS)
         if not packet:
             return False
+        if len(descriptors) != DESCRIPTORS:  # we have no room for more; the app sees its job's socket closed
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
         connection, *streams = descriptors
         job = socket.socket(fileno=connection)
         try:
