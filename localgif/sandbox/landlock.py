@@ -91,7 +91,9 @@ def readable_places() -> list[Path]:
     shared = ("fonts", "zoneinfo")
     places |= {f"{prefix}/share/{name}" for prefix in ("/usr", "/usr/local") for name in shared}
     places |= {"/etc/localtime", "/dev/urandom"}
-    return [path for path in map(Path, sorted(places)) if path.exists()]
+    real = {Path(place).resolve() for place in places if Path(place).exists()}
+    # A rule covers what is beneath: each one less makes every start a little faster.
+    return sorted(path for path in real if real.isdisjoint(path.parents))
 
 
 def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -> None:

@@ -6,8 +6,10 @@ Only what nearly every program and the measurer use; all of it counts as memory 
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
+import sys
 
 _MODULES = (
     "PIL.Image",
@@ -37,6 +39,14 @@ def load() -> None:
             importlib.import_module(name)
     with contextlib.suppress(ImportError):
         _use()
+
+
+def load_measurer(name: str) -> None:
+    """Imports a measurer of ours once, before the fork that needs it. Any other is left to its own process."""
+    if name.startswith("localgif.") and name not in sys.modules:
+        with contextlib.suppress(ImportError):  # its process will say so
+            importlib.import_module(name)
+            gc.freeze()
 
 
 def _use() -> None:

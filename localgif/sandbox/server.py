@@ -90,6 +90,10 @@ class Keeper:
         packet, descriptors, _, _ = socket.recv_fds(self._control, len(HAND_OVER), DESCRIPTORS)
         if not packet:
             return False
+        if len(descriptors) != DESCRIPTORS:  # we have no room for more; the app sees its job's socket closed
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
         connection, *streams = descriptors
         job = socket.socket(fileno=connection)
         try:
@@ -104,6 +108,7 @@ class Keeper:
 
     def _start(self, job: socket.socket, payload: int, stdout: int, stderr: int) -> None:
         request = _receive(job)
+        preload.load_measurer(request["module"])
         ready, ready_write = os.pipe()
         keeper = os.getpid()
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from localgif.errors import SandboxTooWeak
 from localgif.records import Verdict
 from localgif.sandbox import keeper, runner
+from localgif.sandbox.job import HAND_OVER
 from localgif.sandbox.layers import FULL, KILL, LAYERS, LIMITS_ONLY, RLIMITS, WATCH
 from tests.sandbox.guest_kit import AS_ROOT, SMALL, Ground, grounds, left_running, source_of
 
@@ -86,6 +88,18 @@ def test_without_the_kill_loop_a_daemon_lives(ground: Ground) -> None:
     runner.run_program(source, limits, layers=layers - {KILL})
     assert left_running()
     ground.run(source, limits, layers)  # takes the other's daemon with it
+
+
+def test_a_job_without_its_descriptors_is_dropped_and_the_keeper_goes_on(ground: Ground) -> None:
+    process = started(ground)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        socket.send_fds(keeper.current()._control, [HAND_OVER], [theirs.fileno()])
+        theirs.close()
+        ours.settimeout(5)
+        assert ours.recv(1) == b""
+    assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
+    assert keeper.pid() == process.pid
 
 
 def test_an_app_that_was_forked_starts_a_keeper_of_its_own(ground: Ground) -> None:

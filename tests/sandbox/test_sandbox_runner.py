@@ -78,6 +78,7 @@ def test_the_limits_are_in_force(ground: Ground) -> None:
     assert found == str(expected)
 
 
+@pytest.mark.usefixtures("fresh_keeper")  # one that has measured knows the measurer too
 def test_the_confined_process_loads_little_of_ours(ground: Ground) -> None:
     found = says(ground, "sorted(name for name in sys.modules if name.startswith(('localgif', 'pydantic')))")
     names = "child confine crash job landlock layers native preload scratch seccomp server session shim syscalls watch"
