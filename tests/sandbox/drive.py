@@ -56,7 +56,6 @@ def main() -> None:
     stage.become_subreaper()
     scene = stage.Stage()
     tempfile.tempdir = str(scene.jobs)
-    os.environ["SECRET_API_KEY"] = f"{stage.PHRASE}: {scene.token}"
     try:
         at_level.arrange(order)
         warm_up(order)

@@ -21,8 +21,8 @@ from pathlib import Path
 
 import psutil
 
-#: What a program would find if it could look into the app: the driver keeps it in its environment and its memory.
-PHRASE = "secret of the app"
+#: The secret of the app, in the environment that the driver was started with; it ends in the token.
+KEY = "SECRET_API_KEY"
 #: Between two looks at something that the kernel does a moment later, seconds; and the longest wait.
 _PAUSE, _PATIENCE = 0.005, 1.0
 
@@ -36,7 +36,7 @@ class Stage:
         self.base = Path(tempfile.mkdtemp(prefix="stage-"))
         self.base.chmod(0o700)
         self.jobs, self.home, self.outside = (self.base / name for name in ("jobs", "home", "outside"))
-        self.token = secrets.token_hex(16)
+        self.token = os.environ[KEY].split()[-1]
         self.name = f"localgif-test-{secrets.token_hex(8)}"
         self.key = secrets.randbelow(2**30) + 1
         self._other_job = self.jobs / "another-job"

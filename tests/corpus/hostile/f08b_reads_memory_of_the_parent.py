@@ -1,7 +1,6 @@
 # 8b read /proc/ppid/mem and maps
 # verdict: error
-# says(full no-read-confinement weak): Error: [Errno
-# only: full no-read-confinement weak
+# says: Error: [Errno
 """Opens the memory of the process that started it."""
 
 import os
