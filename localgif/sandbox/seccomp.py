@@ -62,13 +62,21 @@ class NotAll(NamedTuple):
     bits: int
 
 
+class OnlyWith(NamedTuple):
+    """If one of `bits` is set in the low 32 bits of an argument, one of `others` is set too."""
+
+    argument: int
+    bits: int
+    others: int
+
+
 class Null(NamedTuple):
     """All 64 bits of an argument are zero."""
 
     argument: int
 
 
-Condition = OneOf | NoneOf | NotAll | Null
+Condition = OneOf | NoneOf | NotAll | OnlyWith | Null
 #: Name of a call to what must hold, all of it, for the call to be allowed.
 Rules = Mapping[str, Sequence[Condition]]
 
@@ -93,6 +101,9 @@ _IOCTL = (0x5401, 0x541B, 0x5451, 0x5450)
 #: Both bits of the access mode at once open a file for neither reading nor writing, which Landlock lets pass: of a
 #: device, even that can have effects.
 _NEITHER = os.O_ACCMODE
+#: O_TRUNC empties even a file that is opened for reading. Before its version 3 (Linux 6.2) Landlock takes that for
+#: reading: every library that this user may write could be emptied.
+_EMPTYING = os.O_TRUNC
 #: Flags of open that can change a file: O_WRONLY and O_RDWR, O_CREAT, O_TRUNC; O_TMPFILE needs one of the first two.
 _WRITING = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC
 
@@ -116,7 +127,8 @@ def rules_for(pid: int, *, write_filter: bool) -> Rules:
     rules["fcntl"] = [OneOf(1, _FCNTL)]
     rules["ioctl"] = [OneOf(1, _IOCTL)]
     rules["mmap"] = [NoneOf(3, _SHARED)]
-    rules["open"], rules["openat"] = [NotAll(1, _NEITHER)], [NotAll(2, _NEITHER)]
+    rules["open"] = [NotAll(1, _NEITHER), OnlyWith(1, _EMPTYING, os.O_ACCMODE)]
+    rules["openat"] = [NotAll(2, _NEITHER), OnlyWith(2, _EMPTYING, os.O_ACCMODE)]
     if write_filter:
         rules["open"] = [NoneOf(1, _WRITING)]
         rules["openat"] = [NoneOf(2, _WRITING)]
@@ -173,6 +185,9 @@ def _test(condition: Condition) -> list[Instruction]:
         bits = condition.bits
         masked = [Instruction(_LOAD, 0, 0, low), Instruction(_MASK, 0, 0, bits)]
         return [*masked, Instruction(_EQUAL, 0, 1, bits), refused]
+    if isinstance(condition, OnlyWith):
+        tests = [Instruction(_ANY_BIT, 0, 2, condition.bits), Instruction(_ANY_BIT, 1, 0, condition.others)]
+        return [Instruction(_LOAD, 0, 0, low), *tests, refused]
     halves = [[Instruction(_LOAD, 0, 0, at), Instruction(_EQUAL, 1, 0, 0), refused] for at in (low, low + 4)]
     return halves[0] + halves[1]
 

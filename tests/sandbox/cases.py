@@ -30,7 +30,8 @@ CASES = [Case(level, user) for user in (corpus.USERS if AS_ROOT else ("user",)) 
 GROWTH = 20 * 2**20
 #: On top of the wall limit, as the sandbox itself measured it, seconds.
 LATE = 1.0
-#: The same, as seen by a driver that shares two cores with another driver and whatever else runs here.
+#: What we may need on top of what the program needed, seconds: to start, to clear up, to read what it left. More than
+#: that, since a driver shares two cores with another driver and whatever else runs here.
 LATE_OUTSIDE = 3.0
 #: A driver with all programs needs less than a minute; nothing waits longer, seconds.
 _PATIENCE = 200.0
@@ -110,4 +111,6 @@ def check(program: corpus.Program, case: Case, seen: Seen) -> None:
     assert not seen.left, f"{told}\nleft running: {seen.left}"
     assert seen.grown < GROWTH, f"{told}\nwe grew by {seen.grown / 2**20:.0f} MB"
     assert seen.wall_seconds < program.limits.wall_seconds + LATE, told
-    assert seen.elapsed < program.limits.wall_seconds + LATE_OUTSIDE, f"{told}\ntook {seen.elapsed:.1f} s"
+    # A program that waited on an overloaded machine is run a second time before it counts.
+    runs = 2 if seen.verdict == "wall_limit" else 1
+    assert seen.elapsed < runs * seen.wall_seconds + LATE_OUTSIDE, f"{told}\ntook us {seen.elapsed:.1f} s"

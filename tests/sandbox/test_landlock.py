@@ -100,3 +100,35 @@ def test_the_scratch_directory_takes_files_and_folders_and_nothing_else(
 
 def test_what_does_not_exist_is_left_out(tmp_path: Path) -> None:
     assert tried("None", tmp_path / "gone") == "0"
+
+
+#: As on Linux 5.13 to 6.1, whose Landlock knows nothing of truncation, with our filter on top.
+_OLD = """
+import os, sys
+from pathlib import Path
+from localgif.sandbox import confine, landlock, native
+native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+old = landlock.Handled((landlock.handled_rights().fields[0] & (1 << 14) - 1,))
+landlock.restrict(old, [Path(sys.argv[1])], None)
+if sys.argv[2] == "filtered":
+    confine.install_filter(write_filter=False)
+try:
+    os.close(os.open(sys.argv[1] + "/file", os.O_RDONLY | os.O_TRUNC))
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize(("filtered", "left"), [("filtered", "text"), ("bare", "")])
+def test_what_may_be_read_cannot_be_emptied_on_an_old_kernel(filtered: str, left: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    run = subprocess.run(
+        [sys.executable, "-c", _OLD, str(tmp_path), filtered],
+        env={"PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (tmp_path / "file").read_text() == left
+    assert run.stdout == ("refused\n" if left else "")

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.sandbox import seccomp, syscalls
-from localgif.sandbox.seccomp import ALLOW, KILL_PROCESS, Condition, Instruction, NoneOf, NotAll, Null, OneOf
+from localgif.sandbox.seccomp import ALLOW, KILL_PROCESS, Condition, Instruction, NoneOf, NotAll, Null, OneOf, OnlyWith
 
 PID = 4321
 ERRNO = 0x00050000
@@ -56,6 +56,8 @@ def holds(condition: Condition, arguments: Sequence[int]) -> bool:
             return low & bits == 0
         case NotAll(_, bits):
             return low & bits != bits
+        case OnlyWith(_, bits, others):
+            return low & bits == 0 or low & others != 0
         case Null(_):
             return argument == 0
 
@@ -138,6 +140,9 @@ def test_every_jump_lands_inside_and_every_way_ends(machine: str, write_filter: 
         ("mmap", [0, 4096, 1, 1, 3, 0], False),
         ("openat", [3, 0, os.O_RDWR | os.O_CREAT, 0o600], True),
         ("openat", [3, 0, 3], False),
+        ("openat", [3, 0, os.O_TRUNC], False),
+        ("openat", [3, 0, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600], True),
+        ("open", [0, os.O_TRUNC | os.O_CREAT | 1 << 32, 0o600], False),
         ("renameat2", [3, 0, 3, 0, 0], True),
         ("renameat2", [3, 0, 3, 0, 4], False),
     ],
