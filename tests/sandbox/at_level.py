@@ -22,6 +22,8 @@ def arrange(order: Order) -> None:
     if order["leaky"]:
         clean = keeper._clean_environment
         keeper._clean_environment = lambda mark: {**os.environ, **clean(mark)}
+    if order["landlock"]:
+        keeper._BOOT = lacking.boot_with_landlock(order["landlock"]) + keeper._BOOT
     for thing, name in order["lacks"].items():
         lacking.lack(thing, name)
     if order["lacks"]:

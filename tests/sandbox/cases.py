@@ -61,6 +61,7 @@ def drive(
     *,
     off: Collection[str] = (),
     lacks: Mapping[str, str] | None = None,
+    landlock: int = 0,
     leaky: bool = False,
 ) -> dict[str, Seen]:
     """Runs a driver to its end; what it saw of each program. For the options see order.py."""
@@ -69,6 +70,7 @@ def drive(
         "user": case.user,
         "off": sorted(off),
         "lacks": dict(lacks or {}),
+        "landlock": landlock,
         "leaky": leaky,
         "programs": names,
     }

@@ -16,6 +16,19 @@ _LANDLOCK = (
     syscalls.LANDLOCK_RESTRICT_SELF,
 )
 
+#: Rights to files, to the network, and scopes, by the version of Landlock that brought them.
+_RIGHTS = {1: (13,), 2: (14,), 3: (15,), 4: (15, 2), 5: (16, 2), 6: (16, 2, 2)}
+
+
+def boot_with_landlock(version: int) -> str:
+    """What a keeper runs first so that it uses no right that this version of Landlock did not have."""
+    masks = tuple((1 << count) - 1 for count in _RIGHTS[version])
+    return (
+        "import sys; sys.path.insert(0, sys.argv[-1]); from localgif.sandbox import landlock as l; "
+        "r = l.handled_rights; "
+        f"l.handled_rights = lambda: l.Handled(tuple(have & mask for have, mask in zip(r().fields, {masks})));"
+    )
+
 
 def lack(thing: str, error: str) -> None:
     """Refuses "landlock" or "seccomp" with the named error, for good. Seccomp last: this is done with it."""

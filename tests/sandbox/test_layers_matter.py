@@ -106,6 +106,22 @@ def test_a_kernel_without_a_layer_is_found_out(lacks: dict[str, str], level: str
         check(PROGRAMS[name], case, seen)
 
 
+@pytest.mark.parametrize("user", USERS)
+def test_the_oldest_landlock_holds_together_with_the_filter(user: str) -> None:
+    """What it does not know yet (moving between folders, truncation, TCP, devices, signals), seccomp refuses."""
+    case = Case("full", user)
+    names = [name for name, program in PROGRAMS.items() if name[0] in "fnb" and program.runs_in(case)]
+    names += ["p36b_execs_itself_away", "p38_kills", "p40_signal_by_descriptor", "p40c_types_into_a_terminal"]
+    for name, seen in drive(case, names, landlock=1).items():
+        check(PROGRAMS[name], case, seen)
+
+
+def test_an_old_landlock_is_really_taken_for_one() -> None:
+    case = Case("full", USERS[0])
+    assert drive(case, ["n25_tcp"], off={SECCOMP}, landlock=3)["n25_tcp"].marks == ["tcp"]
+    assert drive(case, ["n25_tcp"], off={SECCOMP}, landlock=4)["n25_tcp"].marks == []
+
+
 def test_a_machine_that_holds_too_little_is_refused_unless_it_is_accepted() -> None:
     with pytest.raises(AssertionError, match="SandboxTooWeak"):
         drive(Case("no-read-confinement", "user"), ["b1_plain"], lacks={"seccomp": "EINVAL"})
