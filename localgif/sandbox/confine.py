@@ -84,7 +84,10 @@ def confine(
     if LANDLOCK in layers:
         if prepared.handled is None:
             raise LayerUnavailable(f"Landlock is not available: {prepared.why}")
-        landlock.restrict(prepared.handled, prepared.readable, scratch)
+        try:
+            landlock.restrict(prepared.handled, prepared.readable, scratch)
+        except OSError as error:  # E2BIG: this process is inside of as many rulesets as the kernel allows
+            raise LayerUnavailable(f"Landlock is not available: {error}") from error
     if PRIVILEGES in layers:
         drop_capabilities()
     # Last: it forbids most of what is done above.
