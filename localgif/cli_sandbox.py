@@ -20,6 +20,8 @@ sandbox_app = typer.Typer(
     rich_markup_mode=None,
 )
 
+#: A file without end must not fill our memory; what is longer than a program may be is refused anyway.
+_MOST_READ = 64 * 2**20
 #: Exit code of a program that did not end with the verdict ok.
 EXIT_NOT_OK = 1
 
@@ -36,11 +38,10 @@ def sandbox_run(
     from localgif.gif import measure
     from localgif.records import Verdict
     from localgif.sandbox import probe
-    from localgif.sandbox.policy import DEFAULT_LIMITS
     from localgif.sandbox.runner import measure_gif, run_program
 
     level = probe.decide(known_level(sandbox_level)).level
-    result = run_program(_read(file, DEFAULT_LIMITS.source_bytes))
+    result = run_program(_read(file))
     verdict, reason, measured = result.verdict, result.reason, None
     if result.gif is not None:
         found = measure_gif(result.gif, measure.__name__)
@@ -81,11 +82,11 @@ def _summary(
     }
 
 
-def _read(file: Path, limit: int) -> str:
+def _read(file: Path) -> str:
     """The program, or enough of it to be refused; bytes that are no UTF-8 stay recognisable as such."""
     try:
         with file.open("rb") as stream:
-            return stream.read(limit + 1).decode(errors="surrogateescape")
+            return stream.read(_MOST_READ).decode(errors="surrogateescape")
     except OSError as error:
         raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a Python file") from None
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any, NamedTuple, NoReturn
 
-from localgif.sandbox import confine, crash, shim
+from localgif.sandbox import confine, crash, native, shim
 from localgif.sandbox.job import EXIT_ERROR, EXIT_LAYER, EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME, Request
 from localgif.sandbox.layers import LANDLOCK, SECCOMP, WRITE_FILTER
 
@@ -124,7 +124,8 @@ def _set_environment(directory: str) -> None:
 def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> Callable[[], int]:
     """Prepares the job, then confines the process: what is imported until here needs no right later."""
     directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
-    confine.offer_to_oom_killer()
+    # The keeper hides its /proc entries from others of its user. Ours it must be able to read, for the watch.
+    native.prctl(native.PR_SET_DUMPABLE, 1)
     if request["mode"] == "program":
         output = f"{directory}/{OUTPUT_NAME}"
         if WRITE_FILTER in layers:

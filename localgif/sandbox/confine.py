@@ -41,15 +41,20 @@ class Prepared(NamedTuple):
     """None: no Landlock here; `why` says why."""
     why: str
     readable: tuple[Path, ...]
+    filters: dict[bool, bytes]
+    """Templates of the filter of system calls, without and with the write filter; empty on a machine without tables."""
 
 
 def prepare() -> Prepared:
     """Asks the kernel for what it has."""
     readable = tuple(landlock.readable_places())
+    filters = {}
+    if native.MACHINE in syscalls.AUDIT_ARCH:
+        filters = {choice: seccomp.template(native.MACHINE, write_filter=choice) for choice in (False, True)}
     try:
-        return Prepared(landlock.handled_rights(), "", readable)
+        return Prepared(landlock.handled_rights(), "", readable, filters)
     except OSError as error:
-        return Prepared(None, os.strerror(error.errno or 0), readable)
+        return Prepared(None, os.strerror(error.errno or 0), readable, filters)
 
 
 def confine(
@@ -79,12 +84,15 @@ def confine(
     if LANDLOCK in layers:
         if prepared.handled is None:
             raise LayerUnavailable(f"Landlock is not available: {prepared.why}")
-        landlock.restrict(prepared.handled, prepared.readable, scratch)
+        try:
+            landlock.restrict(prepared.handled, prepared.readable, scratch)
+        except OSError as error:  # E2BIG: this process is inside of as many rulesets as the kernel allows
+            raise LayerUnavailable(f"Landlock is not available: {error}") from error
     if PRIVILEGES in layers:
         drop_capabilities()
     # Last: it forbids most of what is done above.
     if SECCOMP in layers:
-        install_filter(write_filter=WRITE_FILTER in layers)
+        install_filter(prepared.filters, write_filter=WRITE_FILTER in layers)
 
 
 # --- resource limits ---------------------------------------------------------------------------------------------
@@ -186,17 +194,16 @@ def leave_network() -> None:
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
 
 
-def install_filter(*, write_filter: bool) -> None:
+def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None:
     """Loads the filter of system calls.
 
     Raises:
         LayerUnavailable: No filters here, or an unknown machine.
     """
-    if native.MACHINE not in syscalls.AUDIT_ARCH:
+    if not filters:
         raise LayerUnavailable(f"there is no table of system calls for a machine of type {native.MACHINE}")
-    rules = seccomp.rules_for(os.getpid(), write_filter=write_filter)
     try:
-        seccomp.install(seccomp.compile_rules(rules, native.MACHINE))
+        seccomp.load(seccomp.for_process(filters[write_filter], os.getpid()))
     except OSError as error:
         raise LayerUnavailable(f"seccomp is not available: {error}") from error
 
@@ -221,10 +228,8 @@ def die_with(parent: int) -> bool:
 
 
 def offer_to_oom_killer() -> None:
-    """If the machine runs out of memory, this process goes first. Best effort."""
+    """If the machine runs out of memory, this process and its forks go first. Best effort."""
     with contextlib.suppress(OSError):
-        # The keeper hides its /proc entries from others of its user, and a fork inherits that.
-        native.prctl(native.PR_SET_DUMPABLE, 1)
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         try:
             os.write(file, b"1000")

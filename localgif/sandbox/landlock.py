@@ -6,7 +6,6 @@ sockets with a path, new processes, descriptors that are open already. Those are
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -121,14 +120,15 @@ def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -
 
 def _allow(ruleset: int, handled: Handled, path: Path, rights: int) -> None:
     rights &= handled.fields[0]  # what the kernel does not know it does not refuse either, nor may it be named
-    # What we cannot reach, the program could not read either.
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+    try:
         place = os.open(path, os.O_PATH | os.O_CLOEXEC)
-        try:
-            if not stat.S_ISDIR(os.fstat(place).st_mode):
-                rights &= _FILE_RIGHTS  # a rule for a file with rights of folders is refused as a whole
-            rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, place))
-            pointer = ctypes.cast(rule, ctypes.c_void_p)
-            native.syscall(syscalls.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, pointer, 0)
-        finally:
-            os.close(place)
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return  # what we cannot reach, the program could not read either
+    try:
+        if not stat.S_ISDIR(os.fstat(place).st_mode):
+            rights &= _FILE_RIGHTS  # a rule for a file with rights of folders is refused as a whole
+        rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, place))
+        pointer = ctypes.cast(rule, ctypes.c_void_p)
+        native.syscall(syscalls.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, pointer, 0)
+    finally:
+        os.close(place)

@@ -183,7 +183,7 @@ def _checked(source: str, limits: Limits) -> bytes:
     try:
         payload = source.encode()
     except UnicodeEncodeError as error:
-        raise Refused("the program is not valid text (it holds half of a surrogate pair)") from error
+        raise Refused("the program is not valid text (not UTF-8, or half of a surrogate pair)") from error
     if len(payload) > limits.source_bytes:
         raise Refused(f"the program is {len(payload):,} bytes long, the limit is {limits.source_bytes:,}")
     if b"\0" in payload:

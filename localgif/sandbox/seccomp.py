@@ -25,6 +25,8 @@ _MODE_FILTER = 2
 
 _LOAD, _MASK, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
+#: Stands for the pid in a template: no pid, and no other number or part of two numbers in a filter.
+_ANY_PID = 0xDEAD1DED
 #: Numbers from here on are those of the x32 interface, on x86_64.
 _X32 = 0x40000000
 
@@ -198,7 +200,30 @@ def install(program: Sequence[Instruction]) -> None:
     Raises:
         OSError: The kernel has no seccomp filters, or forbids this one.
     """
-    code = b"".join(_INSTRUCTION.pack(*step) for step in program)
+    load(pack(program))
+
+
+def pack(program: Sequence[Instruction]) -> bytes:
+    """A filter as the kernel takes it."""
+    return b"".join(_INSTRUCTION.pack(*step) for step in program)
+
+
+def template(machine: str, *, write_filter: bool) -> bytes:
+    """The filter of rules_for() for a process that is not there yet; see for_process().
+
+    Raises:
+        KeyError: There are no tables for this machine.
+    """
+    return pack(compile_rules(rules_for(_ANY_PID, write_filter=write_filter), machine))
+
+
+def for_process(code: bytes, pid: int) -> bytes:
+    """A template made out to a process."""
+    return code.replace(struct.pack("=I", _ANY_PID), struct.pack("=I", pid))
+
+
+def load(code: bytes) -> None:
+    """Like install(), with a filter that is packed already."""
     buffer = ctypes.create_string_buffer(code, len(code))
-    header = ctypes.create_string_buffer(struct.pack("@HP", len(program), ctypes.addressof(buffer)))
+    header = ctypes.create_string_buffer(struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(buffer)))
     native.prctl(native.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+import localgif
 from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.records import Limits, Verdict
-from localgif.sandbox import probe, runner
+from localgif.sandbox import landlock, probe, runner
 from localgif.sandbox.job import Ended, Job, LayerMissing
 from localgif.sandbox.layers import FULL, LANDLOCK, LAYERS, LIMITS_ONLY, NO_READ_CONFINEMENT, SECCOMP, WEAK
 from localgif.sandbox.policy import DEFAULT_LIMITS, PROMISES
 from localgif.sandbox.process import run_confined
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 
+HERE = Path(localgif.__file__).parent.parent
 BY_LANDLOCK = {"write a file outside", "delete a file outside", "read a file outside"}
 
 
@@ -84,6 +89,30 @@ def test_a_missing_layer_leads_to_the_next_level(
     found = probe.check()
     assert found.level == level
     assert found.missing[0] == f"full: no {layer} here"
+
+
+def test_inside_as_many_rulesets_as_the_kernel_stacks_the_next_level_is_found() -> None:
+    """In a process of its own, which puts one ruleset after another upon itself until no more fit."""
+    try:
+        landlock.handled_rights()
+    except OSError as error:
+        pytest.skip(f"no Landlock here: {error}")
+    code = """
+from localgif.sandbox import landlock, native, probe, syscalls
+native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+ruleset = landlock._create(landlock.Handled((1 << 12,)))  # no symbolic links
+try:
+    for _ in range(1000):
+        native.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0)
+except OSError:
+    found = probe.check()
+    print(found.level, *found.missing)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(HERE)}, capture_output=True, text=True, timeout=60
+    )
+    assert run.stderr == ""
+    assert run.stdout.startswith(f"{NO_READ_CONFINEMENT} full: Landlock is not available: [Errno {errno.E2BIG}]")
 
 
 def test_only_limits_are_left_when_nothing_holds(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

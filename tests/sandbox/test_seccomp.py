@@ -165,6 +165,15 @@ def test_the_write_filter_opens_nothing_that_can_change(flags: int) -> None:
             assert found == ERRNO | errno.EPERM
 
 
+@BOTH
+@pytest.mark.parametrize("machine", MACHINES)
+@given(pid=st.integers(1, 2**22))
+def test_a_template_becomes_the_filter_of_any_process(machine: str, write_filter: bool, pid: int) -> None:
+    made_out = seccomp.for_process(seccomp.template(machine, write_filter=write_filter), pid)
+    rules = seccomp.rules_for(pid, write_filter=write_filter)
+    assert made_out == seccomp.pack(seccomp.compile_rules(rules, machine))
+
+
 def test_an_unknown_machine_has_no_filter() -> None:
     with pytest.raises(KeyError):
         seccomp.compile_rules(seccomp.rules_for(PID, write_filter=False), "vax")
