@@ -34,7 +34,7 @@ PLANTED = [
     ({SECCOMP}, "full", "root user", "n27_unix_path"),
     ({SECCOMP}, "full", "root user", "p49b_x32_calls"),
     ({WRITE_FILTER}, "no-read-confinement", "root user", "f02_overwrites"),
-    ({WRITE_FILTER}, "no-read-confinement", "root user", "f02b_truncates_while_opening_to_read"),
+    ({WRITE_FILTER}, "no-read-confinement", "root user", "f02c_creates_while_opening_to_read"),
     ({RLIMITS}, "full", "root user", "f17b_one_file_too_large"),
     ({PRIVILEGES}, "full", "root", "p48c_ignores_modes"),
     ({PRIVILEGES}, "limits-only", "root user", "p48d_says_what_it_may"),
