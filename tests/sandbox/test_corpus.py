@@ -7,7 +7,11 @@ process left, our own memory and the time kept.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.sandbox import corpus
 from tests.sandbox.cases import CASES, Cases, check
@@ -46,3 +50,43 @@ def test_every_attack_succeeds_somewhere_or_is_refused_everywhere() -> None:
             for user in corpus.USERS:
                 case = corpus.Case(level, user)
                 assert not program.runs_in(case) or program.verdicts(case), (program.name, case)
+
+
+def test_the_last_line_that_fits_counts(tmp_path: Path) -> None:
+    path = tmp_path / "p1_x.py"
+    path.write_text(
+        "# 1 a name\n# verdict: error\n# verdict(weak root): ok\n# hits(user): canary udp\npass\n# verdict: ok\n"
+    )
+    program = corpus.parse(path)
+    assert program.get("verdict", corpus.Case("weak", "root")) == "ok"
+    assert program.get("verdict", corpus.Case("weak", "user")) == "error"
+    assert program.get("hits", corpus.Case("full", "user")) == "canary udp"
+    assert program.get("hits", corpus.Case("full", "root")) == ""
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["", "# no number", "# 1 a name\n# verdcit: ok", "# 1 a name\n# verdict(fulll): ok", "# 1 a name\n# hits: moon"],
+)
+def test_a_header_with_a_slip_in_it_is_refused(header: str, tmp_path: Path) -> None:
+    (tmp_path / "p1_x.py").write_text(f"{header}\npass\n")
+    with pytest.raises(ValueError, match="p1_x"):
+        corpus.parse(tmp_path / "p1_x.py")
+
+
+@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=200), st.booleans())
+def test_any_text_is_a_header_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str, started: bool) -> None:
+    path = tmp_path_factory.mktemp("header") / "p1_x.py"
+    path.write_text(f"# 1 a name\n# {text}" if started else text)
+    try:
+        program = corpus.parse(path)
+    except ValueError as error:
+        assert "p1_x" in str(error)
+    else:
+        assert all(rule.key in corpus.KEYS for rule in program.rules)
+
+
+def test_what_stands_for_things_is_filled_in(tmp_path: Path) -> None:
+    path = tmp_path / "p1_x.py"
+    path.write_text('x = "@CANARY@@NUL@@REPEAT 3 ab@"')
+    assert corpus.Program(path, "", ()).source({"CANARY": "/c"}) == 'x = "/c\0ababab"'
