@@ -126,6 +126,7 @@ def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> C
     directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
     # The keeper hides its /proc entries from others of its user. Ours it must be able to read, for the watch.
     native.prctl(native.PR_SET_DUMPABLE, 1)
+    confine.offer_to_oom_killer()
     if request["mode"] == "program":
         output = f"{directory}/{OUTPUT_NAME}"
         if WRITE_FILTER in layers:

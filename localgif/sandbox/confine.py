@@ -228,7 +228,7 @@ def die_with(parent: int) -> bool:
 
 
 def offer_to_oom_killer() -> None:
-    """If the machine runs out of memory, this process and its forks go first. Best effort."""
+    """If the machine runs out of memory, this process goes first, before the keeper. Best effort."""
     with contextlib.suppress(OSError):
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         try:

@@ -40,8 +40,6 @@ def main() -> NoReturn:
     if watch.threads_of(os.getpid()) != 1:
         raise RuntimeError("the keeper has more than one thread: a fork of it would not be sound")
     prepared = confine.prepare()
-    # Programs inherit it. We are the smallest of them, and would be started anew.
-    confine.offer_to_oom_killer()
     # No other process of this user may read the keeper's memory or attach to it.
     native.prctl(native.PR_SET_DUMPABLE, 0)
     # Nobody collects what is here now: it stays shared with every fork.

@@ -102,6 +102,13 @@ def test_a_job_without_its_descriptors_is_dropped_and_the_keeper_goes_on(ground:
     assert keeper.pid() == process.pid
 
 
+def test_programs_go_before_the_keeper_when_memory_runs_out(ground: Ground) -> None:
+    source = "def make_gif(path):\n    print(open('/proc/self/oom_score_adj').read())\n"
+    assert ground.run(source, layers=LAYERS[LIMITS_ONLY]).output.strip() == "1000"
+    own = Path("/proc/self/oom_score_adj").read_text()
+    assert Path(f"/proc/{keeper.pid()}/oom_score_adj").read_text() == own
+
+
 def test_an_app_that_was_forked_starts_a_keeper_of_its_own(ground: Ground) -> None:
     before = started(ground).pid
     read, write = os.pipe()
