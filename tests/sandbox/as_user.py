@@ -1,7 +1,7 @@
 """Becomes an ordinary user, then runs Python with the arguments given: `as_user.py UID ARG...`, started by root.
 
 Everything that our Python needs must be readable to that user. An interpreter under a home that nobody else may enter
-(/root/.pyenv, a uv under ~/.local) is not. Then this process alone gets a view of the file system (a mount namespace)
+(a pyenv, a uv under ~/.local) is not. Then this process alone gets a view of the file system (a mount namespace)
 in which such a folder holds nothing but the trees that are needed, at their usual places: the real folder stays
 closed, no path changes, nothing is copied. Standard library only, and no import of ours: it runs before there is a
 reason to trust that the user can import anything.
