@@ -28,6 +28,11 @@ models *args:
 score *args:
     @scripts/env localgif score "$@"
 
+# One program in the sandbox, or what the sandbox holds here: `just sandbox run FILE.py -o out.gif | check`
+[no-exit-message]
+sandbox *args:
+    @scripts/env localgif sandbox "$@"
+
 # List the runs, newest first
 [no-exit-message]
 runs *args:
@@ -43,10 +48,20 @@ show *args:
 test *args:
     @scripts/env scripts/test "$@"
 
+# What the sandbox costs: cold, warm, per layer, against a plain subprocess (arguments go to the script)
+[no-exit-message]
+bench-sandbox *args:
+    @scripts/env python scripts/bench_sandbox.py "$@"
+
 # Reformat, and fix what ruff can fix
 [no-exit-message]
 fix:
     @scripts/env sh -c 'ruff check --fix && ruff format'
+
+# Fuzz what reads a stranger's GIF (walk, intake or measure), outside of the tests: `just fuzz-gif measure 120`
+[no-exit-message]
+fuzz-gif *args:
+    @scripts/env scripts/fuzz "$@"
 
 # Resolve pyproject.toml anew into requirements.lock (needs uv)
 [no-exit-message]

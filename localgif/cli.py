@@ -14,13 +14,17 @@ from typing import Annotated, Any
 import typer
 
 from localgif.cli_models import models_app
+from localgif.cli_sandbox import sandbox_app
 from localgif.command import (
+    DEFAULT_LEVEL,
     DEFAULT_MODELS,
     DEFAULT_RUNS,
     JsonOption,
+    LevelOption,
     ModelsOption,
     RunsOption,
     command,
+    known_level,
     load_models,
     make_console,
     print_json,
@@ -36,6 +40,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(models_app, name="models")
+app.add_typer(sandbox_app, name="sandbox")
 
 
 @app.command()
@@ -59,6 +64,7 @@ def optimize(
     seed: Annotated[int, typer.Option(help="Seed of the search and of the models.")] = 0,
     minutes: Annotated[float | None, typer.Option(help="Start no new proposal after so many minutes.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: date, time, task).")] = None,
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
     runs_dir: RunsOption = DEFAULT_RUNS,
     models: ModelsOption = DEFAULT_MODELS,
     as_json: JsonOption = False,
@@ -83,6 +89,7 @@ def optimize(
         fresh=fresh,
         seed=seed,
         minutes=minutes,
+        sandbox_level=known_level(sandbox_level),
     )
     _check_name(name)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -199,6 +206,7 @@ def report(
 def score(
     file: Annotated[Path, typer.Argument(help="A GIF that anyone made.", metavar="FILE.gif")],
     scorer: Annotated[str, typer.Option(help="The rule: article.")] = "article",
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
     """Measure and score a GIF, in the sandbox."""
@@ -206,6 +214,7 @@ def score(
     from localgif.gif import measure
     from localgif.gif.score import SCORERS
     from localgif.records import Limits
+    from localgif.sandbox import probe
     from localgif.sandbox.runner import measure_gif
 
     if scorer not in SCORERS:
@@ -219,6 +228,7 @@ def score(
         raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file") from None
     if len(data) > limits.file_size:
         raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF")
+    probe.decide(known_level(sandbox_level))
     measured = measure_gif(data, measure.__name__, limits)
     if isinstance(measured, str):
         raise ConfigError(f"{file} cannot be measured: {measured}", "name a whole GIF of at most 1024 x 1024 pixels")

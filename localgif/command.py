@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from localgif.errors import EXIT_INTERRUPTED, LocalGifError
+from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,10 +23,17 @@ P = ParamSpec("P")
 
 ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
 RunsOption = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", metavar="DIR")]
+LevelOption = Annotated[
+    str,
+    typer.Option(
+        "--sandbox-level", help="Weakest sandbox level to accept: full, no-read-confinement, weak, limits-only."
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 DEFAULT_MODELS = Path("models.toml")
 DEFAULT_RUNS = Path("runs")
+DEFAULT_LEVEL = "no-read-confinement"
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -70,6 +77,20 @@ def load_models(path: Path) -> ModelsFile:
     from localgif.config import load_models_file
 
     return load_models_file(path)
+
+
+def known_level(name: str) -> str:
+    """The name of a sandbox level.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    from localgif.config import nearest
+    from localgif.sandbox.layers import LEVELS
+
+    if name not in LEVELS:
+        raise ConfigError(f'--sandbox-level {name}: there is no sandbox level "{name}"', nearest(name, LEVELS))
+    return name
 
 
 def print_json(value: Any) -> None:

@@ -121,6 +121,8 @@ class Settings(Record):
     seed: int = Field(0, ge=0, le=2**31 - 1)
     minutes: float | None = Field(None, gt=0)
     limits: Limits = Limits()
+    sandbox_level: Literal["full", "no-read-confinement", "weak", "limits-only"] = "no-read-confinement"
+    """The weakest sandbox level that is accepted; what a run really had is in its record."""
 
     @property
     def moves(self) -> tuple[Literal["example", "instruction"], ...]:

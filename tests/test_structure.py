@@ -15,7 +15,7 @@ PACKAGE = ROOT / "localgif"
 
 #: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
 LAYERS = [
-    {"cli", "cli_models", "command", "__main__", "display"},
+    {"cli", "cli_models", "cli_sandbox", "command", "__main__", "display"},
     {"report", "search"},
     {"agent"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
@@ -23,8 +23,8 @@ LAYERS = [
     {"records", "errors"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-NEIGHBOURS = {("__main__", "cli"), ("cli", "cli_models")} | {
-    (user, used) for user in ("cli", "cli_models") for used in ("command", "display")
+NEIGHBOURS = {("__main__", "cli"), ("cli", "cli_models"), ("cli", "cli_sandbox")} | {
+    (user, used) for user in ("cli", "cli_models", "cli_sandbox") for used in ("command", "display")
 }
 
 #: A third-party library and the only modules that may import it.
@@ -35,7 +35,7 @@ FENCES = {
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/engine.py"},
     "psutil": {"sandbox/"},
-    "typer": {"cli.py", "cli_models.py", "command.py"},
+    "typer": {"cli.py", "cli_models.py", "cli_sandbox.py", "command.py"},
     "rich": {"command.py", "display.py"},
     "jinja2": {"report/html.py"},
     "tomllib": {"config.py", "tasks/load.py"},
@@ -104,8 +104,8 @@ def test_modules_and_functions_stay_small_and_say_what_they_are(path: Path) -> N
 def test_only_config_reads_the_environment() -> None:
     reading = re.compile(r"\bos\.(environ|getenv)\b")
     readers = [p.relative_to(PACKAGE).as_posix() for p in MODULES if reading.search(p.read_text())]
-    # The sandbox and the endpoint build the environment of a child process from their own.
-    assert set(readers) <= {"config.py", "sandbox/process.py", "endpoint/process.py", "endpoint/gateway.py"}
+    # The endpoint builds the environment of a child process from its own; a confined process changes its own.
+    assert set(readers) <= {"config.py", "sandbox/child.py", "endpoint/process.py", "endpoint/gateway.py"}
 
 
 def test_no_shipped_text_holds_a_program_that_draws() -> None:

@@ -66,7 +66,7 @@ def _bad(error: Exception) -> ValueError:
 
 
 def _frames(image: GifImagePlugin.GifImageFile) -> Iterator[_Frame]:
-    number = 0
+    number, size = 0, image.size
     while True:
         try:
             image.seek(number)
@@ -74,6 +74,8 @@ def _frames(image: GifImagePlugin.GifImageFile) -> Iterator[_Frame]:
             return
         except Exception as error:
             raise _bad(error) from error
+        if image.size != size:  # Pillow enlarges the picture when it finds a frame that reaches outside
+            raise ValueError(f"frame {number + 1} changes the size of the picture to {image.width}x{image.height}")
         try:
             yield _decoded(image, number)
         except Exception as error:

@@ -1,116 +1,146 @@
-"""The entry of the confined process: reads one message, confines itself, runs one job, ends.
+"""The confined process: a fork of the keeper that gives up everything it can, runs one job, and ends.
 
-Standard library only, and only what is needed: a program shares this process and can reach everything in it. So there
-is no secret here, and nothing that it reports is believed except the one byte on the `ready` pipe, which is written
-and closed before the first line of the program runs.
+A program shares this process and can reach everything in it. So there is no secret here, and nothing that it reports is
+believed except the one byte on the `ready` pipe, which is written and closed before the first line of the program runs.
 
-The message on standard input: two 4-byte big-endian lengths, a JSON object (`Header`), and the payload. Mode "program":
-the payload is source, and the result is the file it leaves. Mode "measure": the payload is data, `main(data)` of the
-named module returns a JSON object, and that is written to standard output; a ValueError of it means bad data.
+Mode "program": the payload is source, and the result is the file it leaves. Mode "measure": the payload is data,
+`main(data)` of the named module returns a JSON object, and that is written to standard output; a ValueError of it means
+bad data.
 """
 
 from __future__ import annotations
 
 import importlib
+import io
 import json
 import linecache
 import os
 import random
 import signal
-import struct
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any, NoReturn, TypedDict
+from typing import Any, NamedTuple, NoReturn
 
-from localgif.sandbox import confine, crash
+from localgif.sandbox import confine, crash, native, shim
+from localgif.sandbox.job import EXIT_ERROR, EXIT_LAYER, EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME, Request
+from localgif.sandbox.layers import LANDLOCK, SECCOMP, WRITE_FILTER
 
-#: The function that a program must define, and the file that it must write.
+#: The function that a program must define.
 FUNCTION = "make_gif"
-OUTPUT_NAME = "out.gif"
-#: Written to the ready pipe when the limits are in force and the job starts.
+#: Written to the ready pipe when the layers are in force and the job starts.
 READY = b"r"
-#: Two lengths: header, payload.
-LENGTHS = struct.Struct("!II")
 #: Every program starts with this seed: the same program draws the same GIF.
 SEED = 0
 
-#: How this process ends. A program can end it with any of these too: all but 0 are failures in any case.
-EXIT_ERROR = 1
-EXIT_MEMORY = 3
-EXIT_OURS = 70
-
-_LARGEST_MESSAGE = 64 * 2**20
+_LARGEST_PAYLOAD = 64 * 2**20
+_FIRST_FREE = 4
 
 
-class Header(TypedDict):
-    """What the parent says about the job. Numbers of file descriptors are those of this process."""
+class Streams(NamedTuple):
+    """Descriptors of the keeper that this process takes over."""
 
-    mode: str
-    module: str
-    directory: str
+    payload: int
+    stdout: int
+    stderr: int
     ready: int
-    lifeline: int
-    limits: dict[str, float]
 
 
-def main() -> NoReturn:
-    """Runs the job that standard input describes; never returns."""
+def run(request: Request, streams: Streams, prepared: confine.Prepared, keeper: int) -> NoReturn:
+    """Becomes the confined process of a job; called right after the fork, never returns."""
     end = _make_end()
     try:
-        header, payload = _receive()
-        confine.detach_stdin()
-        confine.reset_signals()
-        if not confine.die_with_parent(header["lifeline"], header["limits"]["wall_seconds"]):
+        os.setsid()
+        if not confine.die_with(keeper):
             end(EXIT_OURS)
-        confine.offer_to_oom_killer()
+        confine.reset_signals()
+        payload = _take_over(streams)
         os.umask(0o077)
-        os.chdir(header["directory"])
-        if header["mode"] == "program":
-            job = _prepare_program(payload, f"{header['directory']}/{OUTPUT_NAME}")
-            # One byte more than may be read, so that a file that is too big can be told from one that just fits.
-            file_size = int(header["limits"]["file_size"]) + 1
-        else:
-            job, file_size = _prepare_measurer(header["module"], payload), 0
-        confine.apply_rlimits(confine.rlimits(header["limits"], file_size=file_size, root=os.geteuid() == 0))
-        os.write(header["ready"], READY)
-        os.close(header["ready"])
+        os.chdir(request["directory"])
+        _set_environment(request["directory"])
+        job = _confined(request, payload, prepared)
+        os.write(3, READY)
+        os.close(3)
+    except confine.LayerUnavailable as error:
+        os.write(2, f"{error}\n".encode(errors="replace"))
+        end(EXIT_LAYER)
     except BaseException as error:
         os.write(2, f"{type(error).__name__}: {error}\n".encode(errors="replace"))
         end(EXIT_OURS)
-    end(job())
+    code = EXIT_ERROR
+    try:
+        code = job()
+    finally:  # whatever a signal handler of the program raises here, nobody comes out of it
+        end(code)
 
 
 def _make_end() -> Callable[[int], NoReturn]:
-    """A way out that a program cannot patch away, and that runs no exit handler of its."""
-    leave, kill, number = os._exit, os.kill, signal.SIGKILL
+    """A way out that a program cannot patch away, and that runs no exit handler of its.
+
+    Without it, a program that replaced os._exit would come out in the keeper's own code.
+    """
+    leave, kill, pid, number = os._exit, os.kill, os.getpid(), signal.SIGKILL
 
     def end(code: int) -> NoReturn:
         while True:
             try:
                 leave(code)
             finally:
-                kill(0, number)
+                kill(pid, number)
 
     return end
 
 
-def _receive() -> tuple[Header, bytes]:
-    sizes = _read_exactly(LENGTHS.size)
-    header_size, payload_size = LENGTHS.unpack(sizes)
-    if header_size + payload_size > _LARGEST_MESSAGE:
-        raise ValueError("the message is too long")
-    return json.loads(_read_exactly(header_size)), _read_exactly(payload_size)
+def _take_over(streams: Streams) -> bytes:
+    """The payload. Afterwards 0 is /dev/null, 1 and 2 are the job's, 3 is the ready pipe, and nothing else is open."""
+    payload = bytearray()
+    while chunk := os.pread(streams.payload, _LARGEST_PAYLOAD + 1 - len(payload), len(payload)):
+        payload += chunk
+    if len(payload) > _LARGEST_PAYLOAD:
+        raise ValueError("the payload is too long")
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(streams.stdout, 1)
+    os.dup2(streams.stderr, 2)
+    if streams.ready != 3:
+        os.dup2(streams.ready, 3)
+    os.closerange(_FIRST_FREE, os.sysconf("SC_OPEN_MAX"))
+    # The keeper's own stream objects believe that they are what its descriptors were.
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        file = io.FileIO(number, "w" if number else "r", closefd=False)
+        buffer = io.BufferedWriter(file) if number else io.BufferedReader(file)
+        stream = io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=True)
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
+    return bytes(payload)
 
 
-def _read_exactly(size: int) -> bytes:
-    data = bytearray()
-    while len(data) < size:
-        chunk = os.read(0, size - len(data))
-        if not chunk:
-            raise EOFError("the message ended early")
-        data += chunk
-    return bytes(data)
+def _set_environment(directory: str) -> None:
+    for name in [name for name in os.environ if name.startswith("LOCALGIF_")]:
+        del os.environ[name]
+    os.environ.update(HOME=directory, TMPDIR=directory)
+
+
+def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> Callable[[], int]:
+    """Prepares the job, then confines the process: what is imported until here needs no right later."""
+    directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
+    # The keeper hides its /proc entries from others of its user. Ours it must be able to read, for the watch.
+    native.prctl(native.PR_SET_DUMPABLE, 1)
+    confine.offer_to_oom_killer()
+    if request["mode"] == "program":
+        output = f"{directory}/{OUTPUT_NAME}"
+        if WRITE_FILTER in layers:
+            shim.install(output, os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+        job, scratch = _prepare_program(payload, output), Path(directory)
+        # One byte more than may be read, so that a file that is too big can be told from one that just fits.
+        file_size = int(limits["file_size"]) + 1
+    else:
+        job, scratch, file_size = _prepare_measurer(request["module"], payload), None, 0
+        # It has nothing to write at all.
+        layers |= {WRITE_FILTER} if SECCOMP in layers else frozenset()
+    table = confine.rlimits(limits, file_size=file_size, root=os.geteuid() == 0)
+    confine.confine(layers, table, prepared, scratch if LANDLOCK in layers else None)
+    return job
 
 
 # --- mode "program" ----------------------------------------------------------------------------------------------
@@ -119,10 +149,10 @@ def _read_exactly(size: int) -> bytes:
 def _prepare_program(payload: bytes, path: str) -> Callable[[], int]:
     text = payload.decode()
     lines = crash.lines_of(text)
-    sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
     random.seed(SEED)
-    if "numpy" in text:  # its import is half of the start-up time of a program that does not use it
-        _seed_numpy()
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is not None:
+        numpy_random.seed(SEED)
     module = ModuleType("program")
     module.__file__ = crash.FILENAME
     # A program may look itself up (dataclasses do). It is not named __main__: what models put under that guard is a
@@ -131,13 +161,6 @@ def _prepare_program(payload: bytes, path: str) -> Callable[[], int]:
     sys.argv = [crash.FILENAME]
     linecache.cache[crash.FILENAME] = (len(text), None, [line + "\n" for line in lines], crash.FILENAME)
     return lambda: _run_program(text, lines, module.__dict__, path)
-
-
-def _seed_numpy() -> None:
-    try:
-        importlib.import_module("numpy.random").seed(SEED)
-    except ImportError:
-        return  # the program will say so itself
 
 
 def _run_program(
@@ -218,7 +241,3 @@ def _run_measurer(measure: Callable[[bytes], dict[str, object]], data: bytes) ->
     while answer:
         answer = answer[os.write(1, answer) :]
     return 0
-
-
-if __name__ == "__main__":
-    main()

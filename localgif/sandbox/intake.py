@@ -22,6 +22,8 @@ from localgif.records import Limits, Verdict
 MAX_SIDE = 1024
 #: Most frames.
 MAX_FRAMES = 200
+#: Most extensions; a frame has one, rarely two.
+MAX_EXTENSIONS = 10 * MAX_FRAMES
 #: Most pixels in all frames together; decoding costs about 10 ns each.
 MAX_PIXELS = 50_000_000
 
@@ -29,6 +31,9 @@ _SCREEN = struct.Struct("<HHBBB")
 _FRAME = struct.Struct("<HHHHB")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+#: Of a chain of data blocks: what says whether there is any data, what kind of extension it is, and its first value.
+_BLOCKS_KEPT = 2
+_CUT_OFF = "the file ends in the middle: it was cut off, or its end was never written"
 
 
 class BadOutput(ValueError):
@@ -119,7 +124,7 @@ def walk_gif(data: bytes) -> GifHeader:
     always writes one). What follows the trailer is ignored, as everywhere.
 
     Raises:
-        BadGif: Not a GIF, malformed, or more than MAX_SIDE, MAX_FRAMES or MAX_PIXELS.
+        BadGif: Not a GIF, malformed, or more than MAX_SIDE, MAX_FRAMES, MAX_PIXELS or MAX_EXTENSIONS.
     """
     walk = _Walk(data)
     width, height = walk.screen()
@@ -142,6 +147,7 @@ class _Walk:
     data: bytes
     position: int = 0
     pixels: int = 0
+    extensions: int = 0
     delay_ms: int = 0
     """Of the frame to come."""
     loop: int | None = None
@@ -152,7 +158,7 @@ class _Walk:
     def take(self, size: int) -> bytes:
         piece = self.data[self.position : self.position + size]
         if len(piece) < size:
-            raise BadGif("the file ends in the middle: it was cut off, or its end was never written")
+            raise BadGif(_CUT_OFF)
         self.position += size
         return piece
 
@@ -164,9 +170,19 @@ class _Walk:
             self.take(3 * 2 ** ((flags & 7) + 1))
 
     def sub_blocks(self) -> list[bytes]:
-        blocks = []
-        while size := self.byte():
-            blocks.append(self.take(size))
+        """The first two blocks of a chain; all are walked.
+
+        A tight loop that keeps no more: a file of two-byte blocks has a million of them, and this runs in the app.
+        """
+        data, position, end = self.data, self.position, len(self.data)
+        blocks: list[bytes] = []
+        while position < end and (size := data[position]):
+            if len(blocks) < _BLOCKS_KEPT:
+                blocks.append(data[position + 1 : position + 1 + size])
+            position += size + 1
+        if position >= end:
+            raise BadGif(_CUT_OFF)
+        self.position = position + 1
         return blocks
 
     def screen(self) -> tuple[int, int]:
@@ -182,6 +198,9 @@ class _Walk:
         return width, height
 
     def extension(self) -> None:
+        self.extensions += 1
+        if self.extensions > MAX_EXTENSIONS:
+            raise BadGif(f"more than {MAX_EXTENSIONS:,} extension blocks")
         label = self.byte()
         blocks = self.sub_blocks()
         if label == _GRAPHIC_CONTROL and blocks and len(blocks[0]) >= 3:

@@ -1,7 +1,7 @@
-"""One confined process from start to end: started, fed, drained, watched, killed, reaped. Linux only.
+"""One job on the app's side: handed to the keeper, what it prints read until it is over.
 
-The process is not waited for (reaped) before everything that came from it is dead: until then its pid, which is also
-its session's, cannot be given to a stranger.
+Descriptors of a job: a socket for request and answer, a file in memory with the payload, pipes for what is printed. The
+keeper passes them on without reading them.
 """
 
 from __future__ import annotations
@@ -9,227 +9,210 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import resource
 import selectors
-import subprocess
+import socket
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple, TypeVar, cast
 
 from localgif.errors import SandboxError
-from localgif.records import Limits, Verdict
-from localgif.sandbox import scratch, watch
-from localgif.sandbox.child import READY
-from localgif.sandbox.spawn import Job, MachineryError, message_for, pipe, spawn
+from localgif.records import Limits
+from localgif.sandbox import keeper, watch
+from localgif.sandbox.job import (
+    EXIT_LAYER,
+    Answer,
+    Breach,
+    Ended,
+    Job,
+    LayerMissing,
+    MachineryError,
+    Request,
+    Unpacker,
+    pack,
+)
 from localgif.sandbox.text import Tail
 
-#: Between two looks at the processes and the directory, seconds.
-TICK = 0.015
 #: Largest answer of a measurer, bytes.
 ANSWER_CAP = 64 * 2**10
+#: A keeper that does not answer this long after the wall limit is broken, seconds: start, kill loop, a busy machine.
+ANSWER_PATIENCE = 15.0
 
 _CHUNK = 64 * 2**10
 #: Reads after the end; a pipe holds 1 MB at most.
 _LAST_CHUNKS = 64
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
-class Ended:
-    """How a confined process ended, as seen from outside."""
 
-    status: int
-    """Exit status; negative: the signal."""
-    breach: watch.Breach | None
-    """The limit for which we killed it."""
-    output: bytes
-    """End of its stderr, and of its stdout too in mode "program"."""
-    answer: bytes
-    """End of its stdout in mode "measure"."""
-    wall_seconds: float
-    cpu_seconds: float
-    peak_rss: int
+def insist(attempt: Callable[[], T]) -> T:
+    """Tries something once more after a failure of ours.
+
+    Raises:
+        SandboxError: It failed twice.
+    """
+    with contextlib.suppress(MachineryError):
+        return attempt()
+    try:
+        return attempt()
+    except MachineryError as error:
+        remedy = "Is the machine out of memory or disk? (free -m, df -h)"
+        raise SandboxError(f"the sandbox failed twice: {error}", remedy) from error
 
 
 def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
     """Runs one job in `directory`; when it returns or raises, no process of it is left.
 
     Raises:
-        MachineryError: It could not be started, or ended before the job began.
-        SandboxError: A process survived SIGKILL, or how it ended is lost.
+        LayerMissing: The machine does not offer one of the layers.
+        MachineryError: It could not be started, or ended before the job began, or the keeper died.
+        SandboxError: A process survived SIGKILL.
     """
     with contextlib.ExitStack() as stack:
-        lifeline, ready = pipe(stack), pipe(stack)
-        inherited = (lifeline.read.fileno(), ready.write.fileno())
-        process = spawn(job, directory, inherited)
-        session = _Session(job, limits, directory, process, ready.read)
-        stack.enter_context(session)
-        # Ours of the inherited ends: the pipes must end when the child's do.
-        lifeline.read.close()
-        ready.write.close()
-        session.serve(message_for(job, limits, directory, *inherited))
-        session.stop()
-        return session.ended()
-
-
-class _Session(contextlib.AbstractContextManager["_Session"]):
-    """A running job. On the way out, whatever the reason (Ctrl-C too), its processes are dead and reaped."""
-
-    def __init__(
-        self, job: Job, limits: Limits, directory: Path, process: subprocess.Popen[bytes], ready: io.FileIO
-    ) -> None:
-        self._started = time.monotonic()
-        self._limits, self._directory, self._process, self._ready = limits, directory, process, ready
-        self._tree = watch.Tree(process.pid, f"TMPDIR={directory}")
-        self._began = False
-        self._stopped = False
-        self._breach: watch.Breach | None = None
-        self._status, self._cpu, self._wall, self._kernel_rss = 0, 0.0, 0.0, 0
-        self._pending = memoryview(b"")
-        self._output = Tail(limits.output_kept)
-        self._answer = Tail(ANSWER_CAP + 1)
-        assert process.stdin and process.stdout
-        self._drains: dict[int, Tail] = {process.stdout.fileno(): self._output}
-        if process.stderr:
-            self._drains = {process.stdout.fileno(): self._answer, process.stderr.fileno(): self._output}
-
-    # --- while it runs ---
-
-    def serve(self, message: bytes) -> None:
-        """Feeds, drains and watches until the process has ended or passed a limit."""
-        self._pending = memoryview(message)
-        with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
-            assert self._process.stdin
-            os.set_blocking(self._process.stdin.fileno(), False)
-            selector.register(self._process.stdin, selectors.EVENT_WRITE)
-            for descriptor in [*self._drains, self._ready.fileno()]:
-                os.set_blocking(descriptor, False)
-                selector.register(descriptor, selectors.EVENT_READ)
-            _wake_at_exit(selector, stack, self._process.pid)
-            next_look = self._started
-            while not self._has_ended() and not self._breach:
-                now = time.monotonic()
-                if now >= next_look:
-                    self._look(now)
-                    next_look = time.monotonic() + TICK
-                for key, _ in selector.select(max(0.0, next_look - time.monotonic())):
-                    if not self._handle(key.fd):
-                        selector.unregister(key.fileobj)
-
-    def _has_ended(self) -> bool:
-        """Whether the process is a zombie; it stays one."""
+        running = keeper.current()
+        conversation = stack.enter_context(_Conversation(job, limits))
         try:
-            return os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-        except ChildProcessError:  # somebody else waited for it; stop() says so
-            return True
+            conversation.begin(running, _request(job, limits, directory))
+            answer = conversation.listen(limits.wall_seconds + ANSWER_PATIENCE)
+        except MachineryError as error:
+            raise MachineryError(f"{error} {keeper.discard(running)}".strip()) from error
+        return _ended(answer, conversation)
 
-    def _look(self, now: float) -> None:
-        usage = self._tree.look()
-        found = watch.breach(usage, self._limits) or scratch.breach(self._directory, self._limits)
-        elapsed = now - self._started
-        if not found and elapsed > self._limits.wall_seconds:
-            reason = f"ran for {elapsed:.1f} s, the limit is {self._limits.wall_seconds:g} s"
-            reason += f" (it used {usage.cpu_seconds:.1f} s of CPU)"
-            found = watch.Breach(Verdict.WALL_LIMIT, reason)
-        self._breach = found
 
-    def _handle(self, descriptor: int) -> bool:
-        """One step of one stream; False when it is at its end."""
-        assert self._process.stdin
+def _request(job: Job, limits: Limits, directory: Path) -> Request:
+    return {
+        "mode": job.mode,
+        "module": job.module,
+        "directory": str(directory),
+        "layers": sorted(job.layers),
+        "limits": limits.model_dump(),
+    }
+
+
+class _Pipe(NamedTuple):
+    """Both ends of a pipe. Objects, not numbers: closing one twice must be harmless."""
+
+    read: io.FileIO
+    write: io.FileIO
+
+
+class _Conversation(contextlib.ExitStack):
+    """Descriptors of one job, on the app's side; on the way out, Ctrl-C included, its processes are gone."""
+
+    def __init__(self, job: Job, limits: Limits) -> None:
+        super().__init__()
+        self.output = Tail(limits.output_kept)
+        self.answer = Tail(ANSWER_CAP + 1)
+        self._heard: Answer | None = None
         try:
-            if not self._process.stdin.closed and descriptor == self._process.stdin.fileno():
-                return self._feed()
-            if descriptor == self._ready.fileno():
-                self._began = os.read(descriptor, 1) == READY
-                return False
-            if descriptor in self._drains:
-                chunk = os.read(descriptor, _CHUNK)
-                self._drains[descriptor].feed(chunk)
-                return bool(chunk)
-        except BlockingIOError:
-            return True
-        except BrokenPipeError:
-            return False
-        return False  # the process's own descriptor: its end is noticed by the loop
+            self._ours, self._theirs = (self.enter_context(end) for end in socket.socketpair())
+            self._payload = self.enter_context(io.FileIO(os.memfd_create("payload"), "r+"))
+            printed = self._pipe()
+            # A program's two streams in one, so that they stay in order; a measurer's stdout is its answer alone.
+            told = printed if job.mode == "program" else self._pipe()
+            self._payload.write(job.payload)
+        except OSError as error:
+            self.close()
+            raise MachineryError(f"no descriptors for a job: {error}") from error
+        self._writing = [told.write, printed.write]
+        self._drains = {told.read.fileno(): self.answer, printed.read.fileno(): self.output}
 
-    def _feed(self) -> bool:
-        assert self._process.stdin
-        self._pending = self._pending[os.write(self._process.stdin.fileno(), self._pending[:_CHUNK]) :]
-        return bool(self._pending)
+    def _pipe(self) -> _Pipe:
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        return _Pipe(self.enter_context(io.FileIO(read)), self.enter_context(io.FileIO(write, "w")))
 
-    # --- at its end ---
+    def begin(self, running: keeper.Running, request: Request) -> None:
+        """Hands the job over."""
+        self._ours.sendall(pack(request))
+        self.callback(self._cancel)
+        handed: tuple[socket.socket | io.FileIO, ...] = (self._theirs, self._payload, *self._writing)
+        running.hand_over([end.fileno() for end in handed])
+        # Theirs alone from here on: an end must be seen when they close it.
+        for end in handed:
+            end.close()
 
-    def stop(self) -> None:
-        """Kills what is left, reads what is left in the pipes, reaps."""
-        if self._stopped:
-            return
-        self._tree.kill()
-        try:
-            _, status, used = os.wait4(self._process.pid, 0)
-        except ChildProcessError as error:
-            self._stopped, self._process.returncode = True, 0
-            raise SandboxError(
-                "another part of this program waited for the sandbox's process, so how it ended is lost",
-                "SIGCHLD must not be ignored, and nobody may wait for any child (os.wait, waitpid(-1)).",
-            ) from error
-        self._process.returncode = self._status = os.waitstatus_to_exitcode(status)
-        self._wall = time.monotonic() - self._started
-        self._cpu = max(used.ru_utime + used.ru_stime, self._tree.peak_cpu)
-        self._kernel_rss = used.ru_maxrss * 1024
-        self._stopped = True
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            self.stop()
-        finally:
-            for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
-                if stream:
-                    stream.close()
-
-    def ended(self) -> Ended:
-        """The findings; call it after stop().
+    def listen(self, patience: float) -> Answer:
+        """Reads what the job prints until the keeper answers.
 
         Raises:
-            MachineryError: The job never began, so whatever happened was not the program's doing.
+            MachineryError: It died, or has not answered for `patience` seconds.
         """
+        give_up = time.monotonic() + patience
+        unpacker = Unpacker()
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (*self._drains, self._ours.fileno()):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while self._heard is None:
+                ready = selector.select(max(0.0, give_up - time.monotonic()))
+                if not ready and time.monotonic() > give_up:
+                    raise MachineryError(f"the keeper has not answered for {patience:g} s.")
+                for key, _ in ready:
+                    if key.fd == self._ours.fileno():
+                        self._heard = self._hear(unpacker)
+                    elif not _drain(key.fd, self._drains[key.fd], 1):
+                        selector.unregister(key.fd)
         for descriptor, tail in self._drains.items():
-            _drain(descriptor, tail)
-        if not self._began:
-            with contextlib.suppress(BlockingIOError):
-                self._began = os.read(self._ready.fileno(), 1) == READY
-        if not self._began:
-            said = self._output.get().decode(errors="replace").strip()
-            detail = self._breach.reason if self._breach else f"status {self._status}"
-            raise MachineryError(f"a confined process ended before its job began: {detail}. It said: {said or '-'}")
-        # At exec, Linux counts the parent's own size as the child's; a value above it can only be the child's.
-        kernel = self._kernel_rss if self._kernel_rss > _own_peak() else 0
-        return Ended(
-            status=self._status,
-            breach=self._breach or scratch.breach(self._directory, self._limits),
-            output=self._output.get(),
-            answer=self._answer.get(),
-            wall_seconds=self._wall,
-            cpu_seconds=self._cpu,
-            peak_rss=max(self._tree.peak_rss, kernel),
-        )
+            _drain(descriptor, tail, _LAST_CHUNKS)
+        return self._heard
+
+    def _hear(self, unpacker: Unpacker) -> Answer | None:
+        try:
+            piece = self._ours.recv(_CHUNK)
+        except ConnectionError:
+            piece = b""
+        if not piece:
+            raise MachineryError("the keeper died.")
+        message: dict[str, Any] | None = unpacker.feed(piece)
+        return None if message is None else cast("Answer", message)
+
+    def _cancel(self) -> None:
+        """Without an answer: says that we have lost interest, and waits until the keeper has cleared up."""
+        if self._heard is not None:
+            return
+        self._theirs.close()
+        with contextlib.suppress(OSError):
+            self._ours.shutdown(socket.SHUT_WR)
+            self._ours.settimeout(watch.KILL_PATIENCE + 1)
+            while self._ours.recv(_CHUNK):
+                pass
 
 
-def _drain(descriptor: int, tail: Tail) -> None:
-    """Reads what is left in a pipe. Bounded: a process that escaped us could write on."""
+def _drain(descriptor: int, tail: Tail, chunks: int) -> bool:
+    """Reads at most so many chunks; False at the end of the pipe. Bounded: something that escaped could write on."""
     with contextlib.suppress(BlockingIOError):
-        for _ in range(_LAST_CHUNKS):
+        for _ in range(chunks):
             chunk = os.read(descriptor, _CHUNK)
             tail.feed(chunk)
             if not chunk:
-                return
+                return False
+    return True
 
 
-def _own_peak() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+def _ended(answer: Answer, conversation: _Conversation) -> Ended:
+    """What the keeper saw and what the process wrote.
 
-
-def _wake_at_exit(selector: selectors.BaseSelector, stack: contextlib.ExitStack, pid: int) -> None:
-    """Wakes `selector` at once when the process ends; without it (old kernels) the next tick notices."""
-    with contextlib.suppress(OSError):
-        descriptor = os.pidfd_open(pid)
-        stack.callback(os.close, descriptor)
-        selector.register(descriptor, selectors.EVENT_READ)
+    Raises:
+        LayerMissing, MachineryError, SandboxError: As run_confined.
+    """
+    if answer["survivor"]:
+        remedy = "Look at them with `ps`; one that waits for a broken disk ends only with the machine."
+        raise SandboxError(answer["failure"], remedy)
+    if answer["failure"]:
+        raise MachineryError(answer["failure"])
+    breach = Breach(*answer["breach"]) if answer["breach"] else None
+    if not answer["began"]:
+        said = conversation.output.get().decode(errors="replace").strip()
+        if answer["status"] == EXIT_LAYER and breach is None:
+            raise LayerMissing(said, "`localgif sandbox check` shows what this machine offers.")
+        detail = breach.reason if breach else f"status {answer['status']}"
+        raise MachineryError(f"a confined process ended before its job began: {detail}. It said: {said or '-'}")
+    return Ended(
+        status=answer["status"],
+        breach=breach,
+        output=conversation.output.get(),
+        answer=conversation.answer.get(),
+        wall_seconds=answer["wall_seconds"],
+        cpu_seconds=answer["cpu_seconds"],
+        peak_rss=answer["peak_rss"],
+    )

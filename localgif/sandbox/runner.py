@@ -1,22 +1,22 @@
 """Runs a program that a model wrote, and measures the GIF that it made, each in a confined process of its own.
 
-What is covered on this first floor (level "limits-only"):
+What is covered (docs/security.md has the levels, and per layer how to see whether it is on):
 - The program runs in its own process and session, with a clean environment (no keys, no proxies), no open files of
   ours, no terminal, in a fresh directory that is always removed.
+- At level "full" it reads Python's libraries, system libraries, fonts and time zones, and writes in its directory;
+  Landlock refuses the rest. Seccomp refuses network, processes, threads, signals to others, changes of modes and times.
+- At level "no-read-confinement", without Landlock, it writes its output file only; reading is not confined.
 - CPU, elapsed time, memory, processes, threads, file size, disk use, number of files and output are limited, by the
   kernel where it can and by a watch over the whole tree of processes. A breach ends the tree.
-- When a result is returned, no process of the program is left (see watch.py for how a daemon could still escape).
+- When a result is returned, no process of the program is left; if the app or the keeper dies, so does the program.
 - A result cannot be forged: exit status, printed text and exceptions are claims. The GIF is opened without following
   anything, checked without decoding, and decoded and measured in a second process that never ran the program.
-- If the app dies, even by SIGKILL, the program dies with it.
 
 What is NOT covered:
-- The program can read every file that you can read, and draw what it read.
-- The program can change and delete files and folders of yours anywhere on the machine.
-- The program can use the network, send signals to other processes of yours, this app among them, and trace them.
-- It can start processes for a few milliseconds, until the watch sees them; as an ordinary user it cannot (nor threads).
-- It can switch off, on purpose, what lets it die with the app; it then lives until its CPU or the next start's sweep.
-So: fine against accidents, not against malice. Landlock and seccomp, which close these holes, are a later floor.
+- macOS, Windows, machines other than x86-64 and aarch64: programs are not run there.
+- Bugs of the kernel, side channels, other processes of the same user.
+- That a file exists, its size and times; what is readable can be drawn into the GIF.
+- At the levels "weak" and "limits-only", which run only when they are accepted: see docs/security.md.
 
 Failures of the program are verdicts. Failures of ours are SandboxError, after one more try, and never a score.
 """
@@ -25,25 +25,25 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from pydantic import ValidationError
 
-from localgif.errors import SandboxError
 from localgif.records import Limits, Measurements, ProgramResult, Verdict
-from localgif.sandbox import crash, intake, scratch, watch
-from localgif.sandbox.child import EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME
+from localgif.sandbox import crash, intake, keeper, probe, scratch, watch
+from localgif.sandbox.job import EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME, Breach, Ended, Job, MachineryError
+from localgif.sandbox.layers import LAYERS, WRITE_FILTER
 from localgif.sandbox.policy import DEFAULT_LIMITS
-from localgif.sandbox.process import ANSWER_CAP, Ended, run_confined
-from localgif.sandbox.spawn import Job, MachineryError
+from localgif.sandbox.process import ANSWER_CAP, insist, run_confined
 from localgif.sandbox.text import capped, clean
 
 #: Longest reason, characters.
 REASON_CAP = 1000
+
+#: What a refused program is told beside Python's "Operation not permitted".
+REFUSED_HINT = "; a program may write in its own folder only, and use neither network, processes nor threads"
 
 #: A wall limit counts only if the program used at least this part of its CPU limit, or the machine was not overloaded.
 _FAIR_CPU_SHARE = 0.25
@@ -52,15 +52,12 @@ _OVERLOAD = 2.0
 
 T = TypeVar("T")
 
-_sweep_lock = threading.Lock()
-_swept = False
-
 
 class Refused(ValueError):
     """The program is not run at all; the message says why."""
 
 
-def run_program(source: str, limits: Limits = DEFAULT_LIMITS) -> ProgramResult:
+def run_program(source: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None) -> ProgramResult:
     """Runs a program, calls its make_gif, and takes the GIF that it wrote.
 
     May be called from several threads at a time.
@@ -68,14 +65,16 @@ def run_program(source: str, limits: Limits = DEFAULT_LIMITS) -> ProgramResult:
     Args:
         source: Python source that defines make_gif(path).
         limits: What it may use.
+        layers: Names from layers.py, applied as they are. Without it those of the level that probe.decide() found.
 
     Returns:
         What became of it. `gif` is there exactly when the verdict is ok; it is well-formed but not decoded yet.
 
     Raises:
-        SandboxError: Our own machinery failed, twice.
+        SandboxTooWeak: This machine holds programs back less than was accepted (see probe.decide).
+        SandboxError: Our own machinery failed, twice; LayerMissing among it.
     """
-    _start_up()
+    layers = _layers(layers)
     try:
         payload = _checked(source, limits)
     except Refused as error:
@@ -85,8 +84,8 @@ def run_program(source: str, limits: Limits = DEFAULT_LIMITS) -> ProgramResult:
 
     def attempt() -> tuple[Ended, bytes | intake.BadOutput]:
         with scratch.job_directory() as directory:
-            ended = run_confined(Job("program", payload), limits, directory)
-            return ended, _take_output(directory, limits)
+            ended = run_confined(Job("program", payload, layers), limits, directory)
+            return ended, _take_output(directory, limits, layers)
 
     ended, output = _fairly(attempt, limits)
     text = clean(ended.output)
@@ -102,7 +101,9 @@ def run_program(source: str, limits: Limits = DEFAULT_LIMITS) -> ProgramResult:
     )
 
 
-def measure_gif(data: bytes, measurer: str, limits: Limits = DEFAULT_LIMITS) -> Measurements | str:
+def measure_gif(
+    data: bytes, measurer: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None
+) -> Measurements | str:
     """Measures a GIF in a confined process that may write nothing.
 
     Args:
@@ -110,14 +111,15 @@ def measure_gif(data: bytes, measurer: str, limits: Limits = DEFAULT_LIMITS) -> 
         measurer: A module of ours whose `main(data)` returns the fields of Measurements, and raises ValueError for
             data that cannot be decoded.
         limits: What decoding may use; `file_size` bounds the data.
+        layers: As for run_program.
 
     Returns:
         The measurements, or why the GIF counts as output_bad.
 
     Raises:
-        SandboxError: Our own machinery failed, twice.
+        SandboxTooWeak, SandboxError: As run_program.
     """
-    _start_up()
+    layers = _layers(layers)
     if len(data) > limits.file_size:
         return f"the GIF is larger than {limits.file_size:,} bytes"
     try:
@@ -127,7 +129,7 @@ def measure_gif(data: bytes, measurer: str, limits: Limits = DEFAULT_LIMITS) -> 
 
     def attempt() -> tuple[Ended, Measurements | str]:
         with scratch.job_directory() as directory:
-            ended = run_confined(Job("measure", data, measurer), limits, directory)
+            ended = run_confined(Job("measure", data, layers, measurer), limits, directory)
         return ended, _measured(ended, header, len(data), limits)
 
     return _fairly(attempt, limits)[1]
@@ -147,7 +149,7 @@ def judge(
     """
     found = ended.breach or _cpu_breach(ended, limits)
     if found:
-        return found
+        return Verdict(found.verdict), found.reason
     too_big = isinstance(output, intake.BadOutput) and output.verdict is Verdict.OUTPUT_TOO_BIG
     if ended.status < 0:
         return Verdict.CRASHED, f"the process was ended by {_signal_name(-ended.status)}"
@@ -156,6 +158,8 @@ def judge(
         if ended.status == EXIT_MEMORY:
             limit = watch.megabytes(limits.address_space)
             return Verdict.MEMORY_LIMIT, f"ran out of memory, the limit is {limit}: {said or 'MemoryError'}"
+        if said.startswith("PermissionError"):
+            said = capped(said, REASON_CAP - len(REFUSED_HINT)) + REFUSED_HINT
         return Verdict.ERROR, said or f"ended with exit status {ended.status} and printed nothing"
     if isinstance(output, intake.BadOutput):
         return output.verdict, str(output)
@@ -165,15 +169,9 @@ def judge(
 # --- pieces ------------------------------------------------------------------------------------------------------
 
 
-def _start_up() -> None:
-    """Checks the system, and once per process clears up after apps that were killed."""
-    global _swept
-    if sys.platform != "linux":
-        raise SandboxError(f"the sandbox needs Linux, this is {sys.platform}", "Use a Linux machine, container or VM.")
-    with _sweep_lock:
-        if not _swept:
-            _swept = True
-            scratch.sweep()
+def _layers(chosen: frozenset[str] | None) -> frozenset[str]:
+    keeper.check_system()
+    return LAYERS[probe.decide().level] if chosen is None else chosen
 
 
 def _checked(source: str, limits: Limits) -> bytes:
@@ -185,7 +183,7 @@ def _checked(source: str, limits: Limits) -> bytes:
     try:
         payload = source.encode()
     except UnicodeEncodeError as error:
-        raise Refused("the program is not valid text (it holds half of a surrogate pair)") from error
+        raise Refused("the program is not valid text (not UTF-8, or half of a surrogate pair)") from error
     if len(payload) > limits.source_bytes:
         raise Refused(f"the program is {len(payload):,} bytes long, the limit is {limits.source_bytes:,}")
     if b"\0" in payload:
@@ -195,42 +193,42 @@ def _checked(source: str, limits: Limits) -> bytes:
 
 def _fairly(attempt: Callable[[], tuple[Ended, T]], limits: Limits) -> tuple[Ended, T]:
     """Tries again once after a failure of ours, and once when an overloaded machine may have eaten the time."""
-    ended, found = _insistently(attempt)
-    slow = ended.breach is not None and ended.breach.verdict is Verdict.WALL_LIMIT
+    ended, found = insist(attempt)
+    slow = ended.breach is not None and ended.breach.verdict == Verdict.WALL_LIMIT
     if slow and ended.cpu_seconds < _FAIR_CPU_SHARE * limits.cpu_seconds and _overloaded():
-        ended, found = _insistently(attempt)
+        ended, found = insist(attempt)
     return ended, found
-
-
-def _insistently(attempt: Callable[[], T]) -> T:
-    try:
-        return attempt()
-    except MachineryError:
-        pass
-    try:
-        return attempt()
-    except MachineryError as error:
-        remedy = "Is the machine out of memory or disk? (free -m, df -h)"
-        raise SandboxError(f"the sandbox failed twice: {error}", remedy) from error
 
 
 def _overloaded() -> bool:
     return os.getloadavg()[0] > _OVERLOAD * (os.cpu_count() or 1)
 
 
-def _take_output(directory: Path, limits: Limits) -> bytes | intake.BadOutput:
+def _take_output(directory: Path, limits: Limits, layers: frozenset[str]) -> bytes | intake.BadOutput:
     try:
         data = intake.read_output(directory, OUTPUT_NAME, limits)
         intake.walk_gif(data)
     except intake.BadOutput as error:
+        if WRITE_FILTER in layers and _is_empty(directory / OUTPUT_NAME):
+            return intake.BadOutput(f"the program wrote no {OUTPUT_NAME}", Verdict.OUTPUT_MISSING)
         return error
     return data
 
 
-def _cpu_breach(ended: Ended, limits: Limits) -> watch.Breach | None:
+def _is_empty(file: Path) -> bool:
+    """With the write filter an empty file is there from the beginning."""
+    try:
+        return file.lstat().st_size == 0
+    except OSError:
+        return False
+
+
+def _cpu_breach(ended: Ended, limits: Limits) -> Breach | None:
     """Whether the kernel ended the process for its CPU time: SIGXCPU, or SIGKILL a second later."""
     used_up = ended.status == -signal.SIGKILL and ended.cpu_seconds >= limits.cpu_seconds
-    return watch.cpu_breach(ended.cpu_seconds, limits) if used_up or ended.status == -signal.SIGXCPU else None
+    # The kernel's alarm counts whole ticks, its report does not: it may ring before the report says so.
+    used = max(ended.cpu_seconds, limits.cpu_seconds)
+    return watch.cpu_breach(used, limits) if used_up or ended.status == -signal.SIGXCPU else None
 
 
 def _signal_name(number: int) -> str:

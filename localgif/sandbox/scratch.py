@@ -16,12 +16,18 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localgif.errors import SandboxError
-from localgif.records import Limits, Verdict
-from localgif.sandbox.watch import Breach, kill_marked, megabytes
+from localgif.sandbox.job import Breach
+from localgif.sandbox.watch import kill_marked, megabytes
+
+if TYPE_CHECKING:  # the keeper loads this, and stays small
+    from localgif.records import Limits
 
 PREFIX = "localgif-"
+#: Names, in the environment of a keeper and so of every program's process, whose keeper it is: KEEPER=<owner>-<random>.
+KEEPER = "LOCALGIF_KEEPER"
 #: A directory of another boot or of another pid namespace (a container that shares /tmp) is left alone this long, s.
 FOREIGN_AGE = 24 * 3600.0
 
@@ -36,7 +42,7 @@ def job_directory() -> Iterator[Path]:
         SandboxError: It cannot be made or removed (disk full, read-only).
     """
     try:
-        directory = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-{_home()}-{_start(os.getpid())}-"))
+        directory = Path(tempfile.mkdtemp(prefix=f"{owner()}-"))
     except OSError as error:
         raise SandboxError(
             f"no temporary directory can be made: {error}", "Free some space, or set TMPDIR to a writable directory."
@@ -47,23 +53,40 @@ def job_directory() -> Iterator[Path]:
         remove(directory)
 
 
+def owner() -> str:
+    """What names this app among all that ever ran: the first part of its directories' names."""
+    return f"{PREFIX}{os.getpid()}-{_home()}-{_start(os.getpid())}"
+
+
 def breach(directory: Path, limits: Limits) -> Breach | None:
     """Whether the directory holds more than it may. Stops counting there, so that it costs the same for any number."""
     entries = size = 0
     queue = [directory]
     while queue:
-        with contextlib.suppress(OSError), os.scandir(queue.pop()) as found:
-            for entry in found:
-                info = entry.stat(follow_symlinks=False)
+        folder = queue.pop()
+        try:
+            for path, info in _entries(folder):
                 entries += 1
                 size += info.st_size if stat.S_ISREG(info.st_mode) else 0
                 if entries > limits.scratch_entries:
-                    return Breach(Verdict.DISK_LIMIT, f"made more than {limits.scratch_entries} files and folders")
+                    return Breach("disk_limit", f"made more than {limits.scratch_entries} files and folders")
                 if size > limits.scratch_bytes:
-                    return Breach(Verdict.DISK_LIMIT, f"wrote more than {megabytes(limits.scratch_bytes)} of files")
+                    return Breach("disk_limit", f"wrote more than {megabytes(limits.scratch_bytes)} of files")
                 if stat.S_ISDIR(info.st_mode):
-                    queue.append(Path(entry.path))
+                    queue.append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # it changes under our eyes; the next look will tell
+        except OSError:  # its mode, or a path longer than the kernel takes: what is in it cannot be counted
+            return Breach("disk_limit", "made a folder that cannot be looked into")
     return None
+
+
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """What is in a folder, without following links; what is gone before it is looked at is left out."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
 def remove(directory: Path) -> None:
@@ -131,7 +154,7 @@ def sweep() -> list[Path]:
     for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with contextlib.suppress(OSError, SandboxError):
             if _is_stale(directory):
-                kill_marked(f"TMPDIR={directory}")
+                kill_marked(f"{KEEPER}={directory.name.rpartition('-')[0]}-")
                 remove(directory)
                 removed.append(directory)
     return removed

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 
-# Whole escape sequences first (CSI, OSC with its end, two-character ones), so that no "[31m" is left behind.
+# Whole escape sequences first (CSI, OSC with its end, two-character ones), so that no "[31m" is left behind. What may
+# be inside a sequence begins none, and nothing is tried twice (*+): 64 KB of beginnings must not cost their square.
 _SEQUENCES = re.compile(
-    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"
-    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c]*(?:\x07|\x1b\\|\x9c)"
+    r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"
+    r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*+(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[@-Z\\^_]"
 )
 # Then every control character but tab and newline, and the ones that reorder text on screen.

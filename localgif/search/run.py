@@ -21,7 +21,7 @@ from localgif.errors import EndpointError, LocalGifError, PreflightError
 from localgif.gif.score import VERSIONS
 from localgif.records import Attempt, PromptResult, Proposal, RunRecord, Sample, Verdict
 from localgif.runs.store import RunStore, content_hash, now
-from localgif.sandbox import policy
+from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
 from localgif.search.candidate import SEED, prompt_of
 from localgif.search.evaluate import Evaluator
@@ -64,7 +64,7 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
             settings=settings.model_dump(mode="json"),
             models=roles.identities,
             versions=_versions(),
-            sandbox=policy.describe(settings.limits),
+            sandbox=probe.describe(settings.limits),
             scorer=VERSIONS[settings.scorer],
         )
         with RunStore.create(runs_dir, record) as store:
@@ -87,11 +87,12 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
 
 
 def _check_sandbox(settings: Settings) -> None:
-    """The sandbox starts, runs a program and reads its output: a file that is no GIF must be told from one."""
-    probe = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
-    if probe.verdict is not Verdict.OUTPUT_BAD:
+    """The sandbox holds, runs a program and reads its output: a file that is no GIF must be told from one."""
+    probe.decide(settings.sandbox_level)
+    tried = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
+    if tried.verdict is not Verdict.OUTPUT_BAD:
         raise PreflightError(
-            f'the sandbox does not work here: a harmless program ended as "{probe.verdict}" ({probe.reason})',
+            f'the sandbox does not work here: a harmless program ended as "{tried.verdict}" ({tried.reason})',
             "Is the machine out of memory or processes? (free -m, ulimit -a)",
         )
 
@@ -210,7 +211,7 @@ def _about(settings: Settings, roles: Roles) -> tuple[str, ...]:
             f"{identity.role:<10}{identity.model} on {identity.endpoint} ({identity.server}){digest}, "
             f"window {identity.num_ctx}, temperature {identity.temperature:g}"
         )
-    sandbox = policy.describe(settings.limits)
+    sandbox = probe.describe(settings.limits)
     lines.append(f"{'sandbox':<10}level {sandbox['level']}: {sandbox['notes'][0]}")
     facts = "" if settings.facts or not settings.moves else ", no background facts"
     early = f", ends early when a re-test holds {settings.target:g}" if settings.target is not None else ""

@@ -14,9 +14,9 @@ import psutil
 import pytest
 
 from localgif.records import Limits, ProgramResult
+from localgif.sandbox import keeper
 from localgif.sandbox.runner import run_program
-
-PROGRAMS = Path(__file__).parent.parent / "corpus" / "programs"
+from tests.sandbox import corpus
 
 #: Small, so that a program that hits one does so soon.
 SMALL = Limits(cpu_seconds=1.0, wall_seconds=8.0, address_space=400 * 2**20, rss=300 * 2**20)
@@ -35,7 +35,7 @@ AS_ROOT = os.geteuid() == 0
 
 def source_of(name: str, canary: Path | None = None) -> str:
     """A program of the corpus."""
-    return (PROGRAMS / name).read_text().replace("@CANARY@", str(canary))
+    return corpus.programs()[name.split(".")[0]].source({"CANARY": str(canary)})
 
 
 class Ground:
@@ -53,11 +53,11 @@ class Ground:
         info = self.canary.stat()
         return self.canary.read_bytes(), info.st_mode, info.st_mtime_ns, info.st_size, info.st_nlink
 
-    def run(self, source: str, limits: Limits = SMALL) -> ProgramResult:
+    def run(self, source: str, limits: Limits = SMALL, layers: frozenset[str] | None = None) -> ProgramResult:
         """Runs a program and checks everything that must hold whatever the program does."""
         rss_before = psutil.Process().memory_info().rss
         started = time.monotonic()
-        result = run_program(source, limits)
+        result = run_program(source, limits, layers=layers)
         assert time.monotonic() - started < limits.wall_seconds + SLACK_SECONDS
         assert psutil.Process().memory_info().rss - rss_before < _OWN_GROWTH
         self.check()
@@ -68,19 +68,15 @@ class Ground:
 
     def check(self) -> None:
         """Nothing is left of any program, and nothing was touched."""
-        assert left_running(self.jobs) == []
+        assert left_running() == []
         assert list(self.jobs.iterdir()) == []
         assert self._canary_state() == self._before
 
 
-def left_running(jobs: Path) -> list[int]:
-    """Living processes that were started for a job in `jobs`, wherever they are in the tree."""
-    found = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error):
-            if process.environ().get("TMPDIR", "").startswith(str(jobs)) and process.pid != os.getpid():
-                found.append(process.pid)
-    return found
+def left_running() -> list[int]:
+    """Processes that came from a program, dead ones that nobody waited for included: all end up below the keeper."""
+    pid = keeper.pid()
+    return [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 
 @contextlib.contextmanager

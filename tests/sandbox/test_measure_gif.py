@@ -12,7 +12,7 @@ from PIL import Image
 import localgif
 from localgif.errors import SandboxError
 from localgif.records import Measurements
-from localgif.sandbox import spawn
+from localgif.sandbox import keeper
 from localgif.sandbox.runner import measure_gif
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 from tests.sandbox.raw_gif import gif
@@ -34,12 +34,14 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 
 
 @pytest.fixture
-def measurer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def measurer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module file that the confined process finds under the name "stand_in"."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "localgif").symlink_to(Path(localgif.__file__).parent)
-    monkeypatch.setattr(spawn, "_HERE", str(tmp_path / "path"))
-    return tmp_path / "path" / "stand_in.py"
+    monkeypatch.setattr(keeper, "_HERE", str(tmp_path / "path"))
+    keeper.stop()
+    yield tmp_path / "path" / "stand_in.py"
+    keeper.stop()
 
 
 def outcome(measurer: Path, body: str) -> Measurements | str:
@@ -107,13 +109,19 @@ def test_a_stalled_decoder_is_the_gifs_fault(ground: Ground, measurer: Path) -> 
         ("return {}", "the measurer's answer is wrong"),
         ("os._exit(0)", "the measurer's answer is wrong"),
         ("return {'frames': 'x' * 100_000}", "answer is too long"),
-        ("os.write(os.open('file', os.O_CREAT | os.O_WRONLY), b'x')", "OSError: [Errno 27]"),
+        ("os.write(os.open('file', os.O_CREAT | os.O_WRONLY), b'x')", "PermissionError: [Errno 1]"),
     ],
 )
 def test_what_a_measurer_does_wrong_is_our_failure(body: str, said: str, ground: Ground, measurer: Path) -> None:
     with pytest.raises(SandboxError) as raised:
         outcome(measurer, body)
     assert said in raised.value.message
+
+
+def test_a_start_that_takes_too_long_is_our_failure(ground: Ground, measurer: Path) -> None:
+    measurer.write_text("import time\ntime.sleep(60)\n")
+    with pytest.raises(SandboxError, match="before its job began: ran for 0"):
+        measure_gif(GOOD, "stand_in", SMALL.model_copy(update={"wall_seconds": 0.2}))
 
 
 def test_a_measurer_that_is_not_there_is_our_failure(ground: Ground) -> None:

@@ -1,4 +1,4 @@
-"""Whatever ends the app, its programs end too, and what they leave is swept."""
+"""Whatever ends the app or the keeper, the programs end too, and what they leave is swept."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,18 +17,32 @@ import psutil
 import pytest
 
 import localgif
-from localgif.sandbox import scratch
-from tests.sandbox.guest_kit import AS_ROOT, left_running
+from localgif.errors import SandboxError
+from localgif.records import Limits, Verdict
+from localgif.sandbox import keeper, scratch
+from localgif.sandbox.layers import FULL, LAYERS, LIMITS_ONLY
+from localgif.sandbox.runner import run_program
+from tests.sandbox.guest_kit import AS_ROOT, SMALL, Ground, grounds, left_running, source_of
 
 HERE = str(Path(localgif.__file__).parent.parent)
 
 _APP = """
 import sys
 from localgif.records import Limits
+from localgif.sandbox.layers import LAYERS
 from localgif.sandbox.runner import run_program
-run_program(sys.argv[1], Limits(cpu_seconds=1, wall_seconds=float(sys.argv[2]), processes=3))
+limits = Limits(cpu_seconds=1, wall_seconds=60, processes=3)
+run_program(sys.argv[1], limits, layers=LAYERS[sys.argv[2]])
 """
-_SLEEPER = "import os, time\ndef make_gif(path):\n    {before}\n    open('started', 'w').close()\n    time.sleep(60)\n"
+_SLEEPER = """
+import ctypes, os, signal, time
+def make_gif(path):
+    {before}
+    open('started', 'w').close()
+    time.sleep(60)
+"""
+#: Gives up the signal at the parent's death; only a level without seccomp lets it.
+_OUTLIVES = "ctypes.CDLL(None).prctl(1, 0)"
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> None:
@@ -37,60 +52,154 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.01)
 
 
+class App:
+    """Another app, whose program has started and sleeps."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self.process = process
+        self.keeper, *self.guests = psutil.Process(process.pid).children(recursive=True)
+        assert self.guests
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def alive(self) -> list[int]:
+        return [each.pid for each in (self.keeper, *self.guests) if each.is_running() and each.status() != "zombie"]
+
+
 @contextlib.contextmanager
-def app_with_sleeper(jobs: Path, before: str = "pass", wall: float = 60.0) -> Iterator[subprocess.Popen[bytes]]:
-    """An app whose program has started and sleeps; ended afterwards."""
-    app = subprocess.Popen(
-        [sys.executable, "-c", _APP, _SLEEPER.format(before=before), str(wall)],
+def app_with_sleeper(jobs: Path, before: str = "pass", level: str = FULL) -> Iterator[App]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", _APP, _SLEEPER.format(before=before), level],
         env={"PYTHONPATH": HERE, "TMPDIR": str(jobs)},
         stderr=subprocess.DEVNULL,
     )
     try:
         wait_until(lambda: any(jobs.glob("localgif-*/started")), 20)
+        app = App(process)
         yield app
     finally:
-        app.kill()
-        app.wait()
-        for pid in left_running(jobs):
-            os.kill(pid, signal.SIGKILL)
+        process.kill()
+        process.wait()
+    for pid in app.alive():
+        os.kill(pid, signal.SIGKILL)
 
 
-def test_the_program_dies_at_once_when_the_app_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (LIMITS_ONLY, _OUTLIVES)])
+def test_the_program_and_the_keeper_die_at_once_when_the_app_is_killed(
+    level: str, before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with app_with_sleeper(tmp_path) as app:
-        guests = psutil.Process(app.pid).children(recursive=True)
-        assert guests
+    with app_with_sleeper(tmp_path, before, level) as app:
         assert scratch.sweep() == []  # its app is alive
         app.kill()
-        app.wait()
-        wait_until(lambda: not left_running(tmp_path), 2)
+        wait_until(lambda: not app.alive(), 2)
         assert len(scratch.sweep()) == 1
         assert list(tmp_path.iterdir()) == []
 
 
-def test_the_alarm_ends_a_program_that_closed_its_lifeline(tmp_path: Path) -> None:
-    with app_with_sleeper(tmp_path, before="os.closerange(3, 4096)", wall=3.0) as app:
+def test_the_program_dies_with_a_keeper_that_was_killed(tmp_path: Path) -> None:
+    with app_with_sleeper(tmp_path) as app:
+        os.kill(app.process.pid, signal.SIGSTOP)  # it must not be the app that clears up
+        app.keeper.kill()
+        wait_until(lambda: not app.alive(), 2)
+
+
+def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with app_with_sleeper(tmp_path, _OUTLIVES, LIMITS_ONLY) as app:
+        os.kill(app.process.pid, signal.SIGSTOP)
+        app.keeper.kill()
         app.kill()
-        app.wait()
-        assert left_running(tmp_path)
-        wait_until(lambda: not left_running(tmp_path), 3.0 + 1.0 + 2.0)
+        wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie", 2)
+        assert app.alive() == [app.guests[0].pid]
+        assert len(scratch.sweep()) == 1
+        wait_until(lambda: not app.alive(), 2)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user's program cannot fork at all with one process allowed")
-def test_the_next_start_sweeps_a_daemon_of_a_killed_app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with app_with_sleeper(tmp_path, before="os.fork() or (os.setsid(), time.sleep(60))") as app:
+def test_a_daemon_dies_with_the_app(tmp_path: Path) -> None:
+    with app_with_sleeper(tmp_path, "os.fork() or (os.setsid(), time.sleep(60))", LIMITS_ONLY) as app:
+        assert len(app.guests) == 2
         app.kill()
-        app.wait()
-        wait_until(lambda: len(left_running(tmp_path)) == 1, 2)
-        assert len(scratch.sweep()) == 1
-        wait_until(lambda: not left_running(tmp_path), 2)
+        wait_until(lambda: not app.alive(), 2)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT])
-def test_an_interrupt_ends_the_program_and_removes_its_directory(number: signal.Signals, tmp_path: Path) -> None:
+def test_an_interrupt_ends_the_program_and_removes_its_directory(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path) as app:
-        app.send_signal(number)
-        assert app.wait(5) == -number
-        assert left_running(tmp_path) == []
+        app.process.send_signal(signal.SIGINT)
+        assert app.process.wait(5) == -signal.SIGINT
+        assert app.alive() == []
         assert list(tmp_path.iterdir()) == []
+
+
+# --- the keeper of this process ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
+    with grounds(tmp_path, monkeypatch) as ground:
+        yield ground
+
+
+def test_a_keeper_that_died_idle_is_replaced_without_a_word(ground: Ground) -> None:
+    assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
+    before = keeper.pid()
+    assert before is not None
+    os.kill(before, signal.SIGKILL)
+    assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
+    assert keeper.pid() not in (None, before)
+
+
+def kill_keepers_while(source: str, times: int, jobs: Path) -> None:
+    """Kills the keeper as soon as the program has written the file "started", as often as asked."""
+    for _ in range(times):
+        wait_until(lambda: any(jobs.glob("*/started")), 20)
+        victim = keeper.pid()
+        assert victim is not None
+        os.kill(victim, signal.SIGKILL)
+        wait_until(lambda: not any(jobs.glob("*/started")), 20)
+
+
+@pytest.mark.parametrize("layers", [LAYERS[FULL], LAYERS[LIMITS_ONLY]], ids=[FULL, LIMITS_ONLY])
+def test_a_keeper_that_dies_twice_under_a_job_is_our_failure_and_leaves_nothing(
+    layers: frozenset[str], ground: Ground
+) -> None:
+    source = _SLEEPER.format(before="pass" if layers == LAYERS[FULL] else _OUTLIVES)
+    killer = threading.Thread(target=kill_keepers_while, args=(source, 2, ground.jobs))
+    killer.start()
+    try:
+        with pytest.raises(SandboxError, match=r"failed twice: the keeper died\."):
+            run_program(source, Limits(wall_seconds=30), layers=layers)
+    finally:
+        killer.join()
+    ground.check()
+    assert [p for p in psutil.process_iter() if is_ours(p)] == []
+
+
+def is_ours(process: psutil.Process) -> bool:
+    with contextlib.suppress(psutil.Error):
+        return process.environ().get(scratch.KEEPER, "").startswith(scratch.owner())
+    return False
+
+
+def test_a_keeper_that_hangs_is_ended_and_reported(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localgif.sandbox.process.ANSWER_PATIENCE", 0.2)
+    monkeypatch.setattr("localgif.sandbox.watch.KILL_PATIENCE", -0.5)  # half a second for a keeper to stop
+    ground.run(source_of("b1_plain.py"), layers=LAYERS[FULL])
+    stopped = keeper.pid()
+    assert stopped is not None
+    os.kill(stopped, signal.SIGSTOP)
+    result = ground.run(source_of("b1_plain.py"), SMALL.model_copy(update={"wall_seconds": 1.0}), LAYERS[FULL])
+    assert result.verdict is Verdict.OK  # the second try, with a new keeper
+    assert keeper.pid() != stopped
+    assert not psutil.pid_exists(stopped)
+
+
+def test_stopping_the_keeper_leaves_no_process(ground: Ground) -> None:
+    ground.run(source_of("b1_plain.py"))
+    before = keeper.pid()
+    assert before is not None and left_running() == []
+    keeper.stop()
+    assert keeper.pid() is None and not psutil.pid_exists(before)

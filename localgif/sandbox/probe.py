@@ -1,0 +1,247 @@
+"""Finds out how far this machine confines programs, by what harmless attacks on ourselves achieve.
+
+Return codes of the kernel do not decide: a container may swallow a call, a table of system calls may be wrong on a new
+machine. So a few small programs try what must not be possible, in confined processes like any other, and we look from
+outside whether they did it. The level is the strongest at which every attack that it promises to refuse is refused, and
+at which a harmless program still works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from localgif.errors import SandboxError, SandboxTooWeak
+from localgif.records import Limits
+from localgif.sandbox import keeper, scratch
+from localgif.sandbox.job import OUTPUT_NAME, Job, LayerMissing
+from localgif.sandbox.layers import (
+    LANDLOCK,
+    LAYERS,
+    LEVELS,
+    NO_READ_CONFINEMENT,
+    SECCOMP,
+    WRITE_FILTER,
+    is_weaker,
+)
+from localgif.sandbox.policy import DEFAULT_LIMITS, PROMISES
+from localgif.sandbox.process import insist, run_confined
+
+#: Probes are done in milliseconds; a machine that needs longer is still a machine.
+_LIMITS = Limits(cpu_seconds=2, wall_seconds=10)
+_CANARY = b"this file must not be touched"
+
+
+class Attack(NamedTuple):
+    """Something that must be refused."""
+
+    name: str
+    layers: tuple[str, ...]
+    """Each of these alone refuses it."""
+    code: str
+    """Raises when it is refused. {canary} is a file outside of its directory, {port} a server on loopback."""
+
+
+ATTACKS = (
+    Attack("write a file outside", (LANDLOCK, WRITE_FILTER), "open({canary!r}, 'ab').write(b'!')"),
+    Attack("delete a file outside", (LANDLOCK, WRITE_FILTER), "os.unlink({canary!r})"),
+    Attack("read a file outside", (LANDLOCK,), "open({canary!r}, 'rb').read()"),
+    Attack("change a file's mode", (SECCOMP,), "os.chmod({canary!r}, 0o777)"),
+    Attack("connect over TCP", (SECCOMP,), "socket.create_connection(('127.0.0.1', {port}), 1)"),
+    Attack("send over UDP", (SECCOMP,), "socket.socket(type=socket.SOCK_DGRAM).sendto(b'!', ('127.0.0.1', {port}))"),
+    Attack("open a local socket", (SECCOMP,), "socket.socket(socket.AF_UNIX)"),
+    Attack("start a process", (SECCOMP,), "os.fork() or os._exit(0)"),
+    Attack("signal the parent", (SECCOMP,), "os.kill(os.getppid(), 0)"),
+    Attack("signal the parent by a file", (SECCOMP,), "fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())"),
+)
+
+_ATTACK_PROGRAM = """
+import fcntl, os, socket
+def make_gif(path):
+    try:
+        {code}
+    except OSError as error:
+        print("refused")
+    else:
+        print("done")
+"""
+#: Loads a module that is not in memory yet, draws text, writes, moves nothing.
+_HARMLESS_PROGRAM = """
+import decimal
+from PIL import Image, ImageDraw
+def make_gif(path):
+    frame = Image.new("P", (16, 16), int(decimal.Decimal(1)))
+    ImageDraw.Draw(frame).text((1, 1), "a", fill=2)
+    frame.save(path)
+"""
+
+
+class Probe(NamedTuple):
+    """What became of one attack."""
+
+    name: str
+    refused: bool
+    layer: str
+    """The layer that is to refuse it at the level found; one that would, if none there does."""
+
+
+class Check(NamedTuple):
+    """What this machine offers."""
+
+    level: str
+    probes: tuple[Probe, ...]
+    missing: tuple[str, ...]
+    """Why each stronger level is not to be had."""
+
+
+def check() -> Check:
+    """Tries the levels from the strongest to the first that holds; takes about 0.1 s, a keeper's start apart.
+
+    Raises:
+        SandboxError: Not even a harmless program runs, or our machinery failed.
+    """
+    keeper.check_system()
+    missing: list[str] = []
+    with _target() as target:
+        for level in LEVELS:
+            try:
+                words = _harmless(level)
+                probes = tuple(_probe(attack, level, target) for attack in ATTACKS)
+            except LayerMissing as error:
+                missing.append(f"{level}: {error.message}")
+                continue
+            broken = [found.name for found, attack in zip(probes, ATTACKS, strict=True) if _fails(found, attack, level)]
+            if not words and not broken:
+                return Check(level, probes, tuple(missing))
+            missing.append(f"{level}: " + (words or f"these were not refused: {', '.join(broken)}"))
+    raise SandboxError(f"a harmless program does not run here: {missing[-1]}", "`localgif sandbox check` tries again.")
+
+
+def _fails(found: Probe, attack: Attack, level: str) -> bool:
+    return not found.refused and bool(LAYERS[level].intersection(attack.layers))
+
+
+class _Target:
+    """What the attacks aim at, all of it ours."""
+
+    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
+        self.canary = directory / "canary"
+        self.tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        self.udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+        self.port: int = self.tcp.getsockname()[1]
+        self.udp.bind(("127.0.0.1", self.port))
+        self.tcp.setblocking(False)
+        self.udp.setblocking(False)
+        self.reset()
+
+    def reset(self) -> None:
+        self.canary.unlink(missing_ok=True)
+        self.canary.write_bytes(_CANARY)
+        self.canary.chmod(0o600)
+
+    def is_untouched(self) -> bool:
+        """Whether nothing was changed and nothing was received."""
+        try:
+            intact = self.canary.read_bytes() == _CANARY and self.canary.stat().st_mode & 0o777 == 0o600
+        except OSError:
+            return False
+        for receive in (self.tcp.accept, lambda: self.udp.recv(1)):
+            with contextlib.suppress(BlockingIOError):
+                got: Any = receive()
+                if isinstance(got, tuple):
+                    got[0].close()
+                intact = False
+        return intact
+
+
+@contextlib.contextmanager
+def _target() -> Iterator[_Target]:
+    with scratch.job_directory() as directory, contextlib.ExitStack() as stack:
+        try:
+            target = _Target(directory, stack)
+        except OSError as error:
+            raise SandboxError(
+                f"the probes have nothing to aim at: {error}", "Is loopback up, and is there disk space?"
+            ) from error
+        yield target
+
+
+def _run(source: str, level: str) -> tuple[int, str, bool]:
+    """Exit status, what was printed, and whether there is an output."""
+
+    def attempt() -> tuple[int, str, bool]:
+        with scratch.job_directory() as directory:
+            ended = run_confined(Job("program", source.encode(), LAYERS[level]), _LIMITS, directory)
+            wrote = (directory / OUTPUT_NAME).is_file() and (directory / OUTPUT_NAME).stat().st_size > 0
+        return ended.status, ended.output.decode(errors="replace").strip(), wrote
+
+    return insist(attempt)
+
+
+def _harmless(level: str) -> str:
+    """Why a harmless program does not work; empty when it does."""
+    status, said, wrote = _run(_HARMLESS_PROGRAM, level)
+    return "" if status == 0 and wrote else f"a harmless program ended with status {status}: {said[-500:] or '-'}"
+
+
+def _probe(attack: Attack, level: str, target: _Target) -> Probe:
+    code = attack.code.format(canary=str(target.canary), port=target.port)
+    status, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
+    untouched = target.is_untouched()  # whatever was said: what arrived must not be taken for the next attack's
+    refused = (status, said) == (0, "refused") and untouched
+    if not refused:
+        target.reset()
+    layer = next((name for name in attack.layers if name in LAYERS[level]), attack.layers[0])
+    return Probe(attack.name, refused, layer)
+
+
+# --- the decision of this process --------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_found: Check | None = None
+_accepted = NO_READ_CONFINEMENT
+
+
+def decide(accept: str | None = None) -> Check:
+    """The level at which this process runs programs; found out at the first call, the same from then on.
+
+    Args:
+        accept: From now on, the weakest level that this process may run programs at; at first no-read-confinement.
+
+    Raises:
+        SandboxTooWeak: This machine offers less.
+        SandboxError: Our machinery failed.
+    """
+    global _found, _accepted
+    with _lock:
+        _accepted = accept or _accepted
+        _found = _found or check()
+        if is_weaker(_found.level, _accepted):
+            raise SandboxTooWeak(
+                f"this machine confines programs at level {_found.level} only, which is weaker than {_accepted}:\n"
+                f"{PROMISES[_found.level]}\n" + "\n".join(_found.missing),
+                "Use a kernel and a container that offer seccomp and Landlock (see docs/security.md),\n"
+                f"or accept the risk: --sandbox-level {_found.level}",
+            )
+        return _found
+
+
+def describe(limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """What run.json stores about the sandbox: the level, its layers, every limit, whether root, notes for people.
+
+    Raises:
+        SandboxTooWeak, SandboxError: As decide().
+    """
+    found = decide()
+    return {
+        "level": found.level,
+        "layers": sorted(LAYERS[found.level]),
+        **limits.model_dump(mode="json"),
+        "root": os.geteuid() == 0,
+        "notes": [PROMISES[found.level], *found.missing],
+    }

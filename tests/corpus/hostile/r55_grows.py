@@ -1,0 +1,11 @@
+# 55 grows bytearrays
+# verdict: memory_limit
+# says: the limit is 
+# limits: roomy
+"""Takes memory step by step."""
+
+
+def make_gif(path):
+    kept = []
+    while True:
+        kept.append(bytearray(b"x") * (4 * 2**20))

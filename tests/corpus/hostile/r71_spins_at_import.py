@@ -1,0 +1,6 @@
+# 71 infinite loop at import time
+# verdict: cpu_limit
+"""Never gets to define anything."""
+
+while True:
+    pass

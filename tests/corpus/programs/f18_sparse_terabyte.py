@@ -1,7 +1,0 @@
-"""Seeks far beyond the limit, then writes."""
-
-
-def make_gif(path):
-    with open(path, "wb") as file:
-        file.seek(10**12)
-        file.write(b"x")

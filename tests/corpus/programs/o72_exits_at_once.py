@@ -1,5 +1,0 @@
-"""Claims success by exit status."""
-
-import os
-
-os._exit(0)

@@ -1,3 +1,0 @@
-"""Claims success by SystemExit."""
-
-raise SystemExit(0)

@@ -1,6 +1,0 @@
-"""Junk that starts like a GIF."""
-
-
-def make_gif(path):
-    with open(path, "wb") as file:
-        file.write(b"GIF89a" + bytes(range(256)) * 4)

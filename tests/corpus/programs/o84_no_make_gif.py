@@ -1,5 +1,0 @@
-"""The one function has another name."""
-
-
-def draw_gif(path):
-    pass

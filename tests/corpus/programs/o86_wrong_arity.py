@@ -1,5 +1,0 @@
-"""Takes no path."""
-
-
-def make_gif():
-    pass

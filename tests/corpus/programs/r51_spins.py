@@ -1,6 +1,0 @@
-"""Never ends, computing."""
-
-
-def make_gif(path):
-    while True:
-        pass

@@ -1,7 +1,0 @@
-"""Takes memory step by step."""
-
-
-def make_gif(path):
-    kept = []
-    while True:
-        kept.append(bytearray(b"x") * (4 * 2**20))

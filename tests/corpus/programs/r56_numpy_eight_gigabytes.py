@@ -1,7 +1,0 @@
-"""Asks for 8 GB at once."""
-
-import numpy as np
-
-
-def make_gif(path):
-    np.ones(10**9)

@@ -1,7 +1,0 @@
-"""A crash of the interpreter itself."""
-
-import ctypes
-
-
-def make_gif(path):
-    ctypes.string_at(0)

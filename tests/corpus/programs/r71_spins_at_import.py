@@ -1,4 +1,0 @@
-"""Never gets to define anything."""
-
-while True:
-    pass

@@ -1,0 +1,134 @@
+"""The rules of the file system: what may be read is chosen narrowly, and every right of the kernel is handled."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import localgif
+from localgif.sandbox import landlock
+
+HERE = Path(localgif.__file__).parent.parent
+
+try:
+    HANDLED = landlock.handled_rights()
+except OSError as error:
+    pytest.skip(f"no Landlock here: {error}", allow_module_level=True)
+
+#: Confines itself to one folder, then does what it is told and prints the error number, 0 for none.
+_PROBE = """
+import os, sys
+from pathlib import Path
+from localgif.sandbox import landlock, native
+readable, scratch, action = sys.argv[1:]
+native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+landlock.restrict(landlock.handled_rights(), [Path(readable)], Path(scratch) if scratch else None)
+try:
+    exec(action)
+except OSError as error:
+    print(error.errno)
+else:
+    print(0)
+"""
+DENIED, CROSS_DEVICE = "13", "18"
+
+
+def tried(action: str, readable: Path, scratch: Path | str = "") -> str:
+    run = subprocess.run(
+        [sys.executable, "-c", _PROBE, str(readable), str(scratch), action],
+        env={"PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.strip()
+
+
+def test_all_rights_of_the_kernel_are_handled() -> None:
+    # Version 1 has 13 rights; each of them is one bit, from the lowest on, without a gap.
+    assert all(bits and bits & (bits + 1) == 0 for bits in HANDLED.fields)
+    assert HANDLED.fields[0] >= 2**13 - 1
+
+
+def test_neither_home_nor_project_nor_temporary_files_are_readable() -> None:
+    closed = [Path.home(), HERE, Path(tempfile.gettempdir()), Path("/etc"), Path("/proc"), Path("/dev"), Path("/")]
+    for place in landlock.readable_places():
+        for folder in closed:
+            assert not folder.is_relative_to(place), f"{place} opens {folder}"
+
+
+def test_a_file_outside_is_closed_and_one_inside_open(tmp_path: Path) -> None:
+    inside, outside = tmp_path / "inside", tmp_path / "outside"
+    inside.mkdir()
+    for path in (inside / "file", outside):
+        path.write_text("x")
+    assert tried(f"open({str(outside)!r})", inside) == DENIED
+    assert tried(f"open({str(outside)!r}, 'a')", inside) == DENIED
+    assert tried(f"os.truncate({str(outside)!r}, 0)", inside) == DENIED
+    assert tried(f"os.unlink({str(outside)!r})", inside) == DENIED
+    assert tried(f"os.listdir({str(tmp_path)!r})", inside) == DENIED
+    assert tried(f"open({str(inside / 'file')!r})", inside) == "0"
+    assert tried(f"open({str(inside / 'file')!r}, 'a')", inside) == DENIED
+    assert outside.read_text() == "x"
+
+
+@pytest.mark.parametrize(
+    ("action", "found"),
+    [
+        ("open('{0}/new', 'w').write('x'); os.mkdir('{0}/d'); os.replace('{0}/new', '{0}/d/moved')", "0"),
+        ("open('{0}/new', 'w'); os.unlink('{0}/new')", "0"),
+        ("os.symlink('/', '{0}/link')", DENIED),
+        ("os.mkfifo('{0}/fifo')", DENIED),
+        ("os.link('{1}', '{0}/hard')", CROSS_DEVICE),
+        ("os.rename('{1}', '{0}/mine')", DENIED),
+        ("open('/dev/null', 'r+b').write(b'x')", "0"),
+    ],
+)
+def test_the_scratch_directory_takes_files_and_folders_and_nothing_else(
+    action: str, found: str, tmp_path: Path
+) -> None:
+    scratch, other = tmp_path / "scratch", tmp_path / "other"
+    scratch.mkdir()
+    other.write_text("x")
+    assert tried(action.format(scratch, other), Path("/usr/lib"), scratch) == found
+
+
+def test_what_does_not_exist_is_left_out(tmp_path: Path) -> None:
+    assert tried("None", tmp_path / "gone") == "0"
+
+
+#: As on Linux 5.13 to 6.1, whose Landlock knows nothing of truncation, with our filter on top.
+_OLD = """
+import os, sys
+from pathlib import Path
+from localgif.sandbox import confine, landlock, native
+native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+old = landlock.Handled((landlock.handled_rights().fields[0] & (1 << 14) - 1,))
+landlock.restrict(old, [Path(sys.argv[1])], None)
+if sys.argv[2] == "filtered":
+    confine.install_filter(write_filter=False)
+try:
+    os.close(os.open(sys.argv[1] + "/file", os.O_RDONLY | os.O_TRUNC))
+except PermissionError:
+    print("refused")
+"""
+
+
+@pytest.mark.parametrize(("filtered", "left"), [("filtered", "text"), ("bare", "")])
+def test_what_may_be_read_cannot_be_emptied_on_an_old_kernel(filtered: str, left: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("text")
+    run = subprocess.run(
+        [sys.executable, "-c", _OLD, str(tmp_path), filtered],
+        env={"PYTHONPATH": str(HERE)},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert (tmp_path / "file").read_text() == left
+    assert run.stdout == ("refused\n" if left else "")
