@@ -7,8 +7,10 @@ list on import, and retries a refused request three times within a second.
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -132,11 +134,7 @@ class Animator:
         except Exception as error:
             raise self._failure(error) from error
         if metadata.get("done") is not True:
-            raise EndpointError(
-                f"{self.url}: the answer of {self.model.model} ended without its last line "
-                f"(after {chunks} tokens): the server stopped in the middle",
-                "Look at the server's log; what was measured so far is kept.",
-            )
+            raise _unfinished(self.url, self.model.model, chunks)
         return Reply(
             text,
             str(metadata.get("done_reason") or "stop"),
@@ -147,6 +145,14 @@ class Animator:
 
     def _failure(self, error: Exception) -> EndpointError:
         return _endpoint_error(self.url, self.model.model, error)
+
+
+def _unfinished(url: str, model: str, tokens: int) -> EndpointError:
+    return EndpointError(
+        f"{url}: the answer of {model} ended without its last line (after {tokens} tokens): the server stopped in the "
+        "middle",
+        "Look at the server's log; what was measured so far is kept.",
+    )
 
 
 def _worth_asking(piece: str) -> bool:
@@ -193,54 +199,86 @@ class Reflector:
         Raises:
             EndpointError: the server refused, failed, went away, or ended the stream without saying that it is done.
         """
-        import litellm
-
         started = time.monotonic()
         most = min(longest, self.model.num_predict)
-        text, chunks, finish, usage = "", 0, "", None
+        text, chunks, usage = "", 0, None
         try:
-            stream: Any = litellm.completion(
-                messages=[{"role": "user", "content": prompt}],
-                stream=True,
-                stream_options={"include_usage": True},
-                seed=seed,
-                drop_params=True,
-                **{**self._arguments, "max_tokens": most},
-            )
-            for part in stream:
-                usage = getattr(part, "usage", None) or usage
-                choice = part.choices[0] if part.choices else None
-                finish = (choice.finish_reason if choice else None) or finish
-                piece = (choice.delta.content if choice else None) or ""
-                if not piece:
-                    continue
-                text += piece
-                chunks += 1
-                word = finished(text) if _worth_asking(piece) else ""
-                if word:
-                    _hang_up(stream)
-                    return Reply(text, word, None, chunks, time.monotonic() - started)
+            with _quiet():
+                stream, watched = self._stream(prompt, seed, most)
+                for part in stream:
+                    usage = getattr(part, "usage", None) or usage
+                    piece = (part.choices[0].delta.content if part.choices else None) or ""
+                    if not piece:
+                        continue
+                    text += piece
+                    chunks += 1
+                    word = finished(text) if _worth_asking(piece) else ""
+                    if word:
+                        _hang_up(watched.inner)
+                        return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
             raise _endpoint_error(self.url, self.model.model, error) from error
+        if not watched.done:
+            raise _unfinished(self.url, self.model.model, chunks)
         written = usage.completion_tokens if usage else chunks
-        # litellm's `ollama/` says "stop" whatever happened, so the count decides.
-        cut = written >= most or finish == "length"
         return Reply(
             text,
-            "length" if cut else "stop",
+            # litellm's `ollama/` says "stop" whatever happened, so the count decides.
+            "length" if written >= most else "stop",
             usage.prompt_tokens if usage else None,
             written,
             time.monotonic() - started,
         )
 
+    def _stream(self, prompt: str, seed: int, longest: int) -> tuple[Any, _Watched]:
+        import litellm
+
+        stream: Any = litellm.completion(
+            messages=[{"role": "user", "content": prompt}],
+            stream=True,
+            stream_options={"include_usage": True},
+            seed=seed,
+            drop_params=True,
+            **{**self._arguments, "max_tokens": longest},
+        )
+        watched = _Watched(stream.completion_stream)
+        stream.completion_stream = watched
+        return stream, watched
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteLLM's stream types make pydantic warn about their own declarations, which is no news to a user of ours."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
+        yield
+
+
+class _Watched:
+    """The chunks under a LiteLLM stream, and whether the server said that it is done: LiteLLM says "stop" anyway."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+        self.done = False
+
+    def __iter__(self) -> _Watched:
+        return self
+
+    def __next__(self) -> Any:
+        part = next(self.inner)
+        if isinstance(part, dict):
+            self.done = self.done or bool(part.get("is_finished"))
+        else:
+            self.done = self.done or any(choice.finish_reason for choice in part.choices)
+        return part
+
 
 def _hang_up(stream: Any) -> None:
-    """Close the connection under a LiteLLM stream: the server stops writing when its reader is gone."""
-    inner = stream.completion_stream
-    response = getattr(inner, "http_response", None)
+    """Close the connection under the chunks of a LiteLLM stream: the server stops writing when its reader is gone."""
+    response = getattr(stream, "http_response", None)
     if response is not None:
         response.close()
-    close = getattr(getattr(inner, "streaming_response", None), "close", None)
+    close = getattr(getattr(stream, "streaming_response", None), "close", None)
     if close is not None:
         close()
 

@@ -15,7 +15,7 @@ from localgif.search.programs import Trial
 from localgif.tasks.load import Targets
 
 #: Programs run for one search at most.
-BUDGET = 40
+BUDGET = 100
 #: What a change must gain to be kept.
 GAIN = 0.002
 

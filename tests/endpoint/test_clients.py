@@ -100,16 +100,18 @@ def test_a_refused_reflection_is_asked_once() -> None:
     assert len(server.history) == 1
 
 
-def reflect(server: Scripted, finished: Callable[[str], str] = never, longest: int = 64, **changes: object) -> Reply:
-    return Reflector(model("reflector", server.url, **changes), server.url).write("hi", 5, finished, longest)
+def reflect(
+    server: Scripted, finished: Callable[[str], str] = never, longest: int = 64, provider: str = "ollama"
+) -> Reply:
+    chosen = model("reflector", server.url, litellm=f"{provider}/scripted:1b")
+    return Reflector(chosen, server.url).write("hi", 5, finished, longest)
 
 
 @pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
 def test_a_streamed_reflection_sends_the_same_and_is_closed_when_it_is_complete(provider: str) -> None:
     with serving(Scripted(animator=[LONG], reflector=[LONG])) as server:
-        changes = {"litellm": f"{provider}/scripted:1b"}
-        whole = reflect(server, **changes)
-        closed = reflect(server, lambda text: "closed" if text.count("```") == 2 else "", **changes)
+        whole = reflect(server, provider=provider)
+        closed = reflect(server, lambda text: "closed" if text.count("```") == 2 else "", provider=provider)
     assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
     assert closed.text == LONG.split("and")[0]
     assert (closed.done_reason, closed.prompt_tokens, closed.output_tokens) == ("closed", None, 4)
