@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,9 @@ from localgif.models.fetch import Weights, places_for, pull
 # CI machines are slow and shared: a deadline per example would measure the neighbours.
 settings.register_profile("localgif", deadline=None)
 settings.load_profile("localgif")
+
+# Processes that tests start inherit what we ignore, and a script that runs us in the background makes us ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: Taken before any test scrubs the environment: the weights are fetched once per machine, not once per test run.
 WEIGHTS = places_for(*weights_environment())
