@@ -107,11 +107,12 @@ _OLD = """
 import os, sys
 from pathlib import Path
 from localgif.sandbox import confine, landlock, native
+prepared = confine.prepare()
 native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
 old = landlock.Handled((landlock.handled_rights().fields[0] & (1 << 14) - 1,))
 landlock.restrict(old, [Path(sys.argv[1])], None)
 if sys.argv[2] == "filtered":
-    confine.install_filter(write_filter=False)
+    confine.install_filter(prepared.filters, write_filter=False)
 try:
     os.close(os.open(sys.argv[1] + "/file", os.O_RDONLY | os.O_TRUNC))
 except PermissionError:
