@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import importlib.util
 import os
 import stat
 import struct
 import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,6 +30,9 @@ READ = _READ_FILE | _READ_DIR
 #: Files and folders, moved about within; no link, FIFO, socket or device, and nothing is executed.
 SCRATCH = READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _MAKE_DIR | _REMOVE_FILE | _REMOVE_DIR | _REFER
 _FILE_RIGHTS = _WRITE_FILE | _READ_FILE | _TRUNCATE
+
+#: What programs draw with, and beside it the folder of its shared libraries.
+_PACKAGES = {"PIL": "pillow.libs", "numpy": "numpy.libs"}
 
 #: Fields of the kernel's structure: file system, network (from version 4), scope of signals and sockets (from 6).
 _FIELDS_SINCE = (1, 4, 6)
@@ -81,7 +85,8 @@ def _create(handled: Handled) -> int:
 def readable_places() -> list[Path]:
     """What every program may read: Python, its packages, shared libraries, fonts, time zones. Only what exists.
 
-    Not the prefix itself: an environment can be made in somebody's home.
+    Not the prefix itself: an environment can be made in somebody's home. Of a home that `pip install --user` put
+    packages into, those that programs draw with.
     """
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     bases = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
@@ -89,10 +94,18 @@ def readable_places() -> list[Path]:
     places |= {f"{prefix}/{lib}" for prefix in (sys.base_prefix, "/usr", "/usr/local", "") for lib in ("lib", "lib64")}
     shared = ("fonts", "zoneinfo")
     places |= {f"{prefix}/share/{name}" for prefix in ("/usr", "/usr/local") for name in shared}
-    places |= {"/etc/localtime", "/dev/urandom"}
+    places |= {"/etc/localtime", "/dev/urandom"} | {place for name in _PACKAGES for place in _folders_of(name)}
     real = {Path(place).resolve() for place in places if Path(place).exists()}
     # A rule covers what is beneath: each one less makes every start a little faster.
     return sorted(path for path in real if real.isdisjoint(path.parents))
+
+
+def _folders_of(package: str) -> Iterator[str]:
+    """Where a package lies, with the shared libraries that its wheel brought."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec and spec.submodule_search_locations) or ():
+        yield folder
+        yield str(Path(folder).parent / _PACKAGES[package])
 
 
 def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -> None:

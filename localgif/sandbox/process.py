@@ -38,6 +38,8 @@ ANSWER_CAP = 64 * 2**10
 #: A keeper that does not answer this long after the wall limit is broken, seconds: start, kill loop, a busy machine.
 ANSWER_PATIENCE = 15.0
 
+#: How long Ctrl-C may be overlooked, seconds.
+_LONGEST_WAIT = 0.1
 _CHUNK = 64 * 2**10
 #: Reads after the end; a pipe holds 1 MB at most.
 _LAST_CHUNKS = 64
@@ -144,7 +146,8 @@ class _Conversation(contextlib.ExitStack):
             for descriptor in (*self._drains, self._ours.fileno()):
                 selector.register(descriptor, selectors.EVENT_READ)
             while self._heard is None:
-                ready = selector.select(max(0.0, give_up - time.monotonic()))
+                # In pieces: a signal that comes right before we wait is noticed only when the wait ends.
+                ready = selector.select(_LONGEST_WAIT)
                 if not ready and time.monotonic() > give_up:
                     raise MachineryError(f"the keeper has not answered for {patience:g} s.")
                 for key, _ in ready:

@@ -62,6 +62,24 @@ def test_neither_home_nor_project_nor_temporary_files_are_readable() -> None:
             assert not folder.is_relative_to(place), f"{place} opens {folder}"
 
 
+def test_of_a_home_with_packages_only_those_to_draw_with_are_readable(tmp_path: Path) -> None:
+    for folder in ("PIL", "pillow.libs", "numpy", "secrets"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "PIL" / "__init__.py").touch()
+    (tmp_path / "numpy" / "__init__.py").touch()
+    code = "from localgif.sandbox import landlock; print(*landlock.readable_places(), sep='\\n')"
+    found = subprocess.run(
+        [sys.executable, "-c", code],
+        env={"PYTHONPATH": f"{tmp_path}:{HERE}"},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    ).stdout.splitlines()
+    mine = {place for place in found if Path(place).is_relative_to(tmp_path)}
+    assert mine == {str(tmp_path / folder) for folder in ("PIL", "pillow.libs", "numpy")}
+
+
 def test_a_file_outside_is_closed_and_one_inside_open(tmp_path: Path) -> None:
     inside, outside = tmp_path / "inside", tmp_path / "outside"
     inside.mkdir()

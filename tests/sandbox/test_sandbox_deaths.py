@@ -129,7 +129,7 @@ def test_a_daemon_dies_with_the_app(tmp_path: Path) -> None:
 def test_an_interrupt_ends_the_program_and_removes_its_directory(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path) as app:
         app.process.send_signal(signal.SIGINT)
-        assert app.process.wait(5) == -signal.SIGINT
+        assert app.process.wait(20) == -signal.SIGINT
         assert app.alive() == []
         assert list(tmp_path.iterdir()) == []
 
