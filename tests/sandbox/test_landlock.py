@@ -125,6 +125,7 @@ _OLD = """
 import os, sys
 from pathlib import Path
 from localgif.sandbox import confine, landlock, native
+prepared = confine.prepare()
 native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
 prepared = confine.prepare()
 old = landlock.Handled((prepared.handled.fields[0] & (1 << 14) - 1,))
