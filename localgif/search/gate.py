@@ -114,6 +114,8 @@ def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: T
         return Rejected("too_long", "The last rule was too long. At most 25 words.")
     if len(text.split()) < RULE_WORDS or not re.search(r"[a-z]{3}", text):
         return Rejected("no_rule", "The last answer held no rule. Write one sentence that tells what to do.")
+    if re.search(r"\brules?\b", text, re.IGNORECASE):
+        return Rejected("no_rule", "The last answer talked about rules. Write what the program must do.")
     against = contradiction(text, targets)
     if against:
         return Rejected("contradiction", f"The last rule contradicted the task ({against}).")

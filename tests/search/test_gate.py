@@ -36,10 +36,10 @@ def test_there_are_twenty_captured_replies_of_three_models() -> None:
 @pytest.mark.parametrize("path", REPLIES, ids=lambda p: p.stem)
 def test_no_captured_bad_reply_becomes_part_of_a_candidate(path: Path) -> None:
     said = json.loads(path.read_text())
-    if said["asked"] == "rule":
-        result: object = read_rule(said["reply"], said["finish"])
-    else:
-        result = program(said["reply"], said["finish"])
+    if said["asked"] == "program":
+        result: object = program(said["reply"], said["finish"])
+    else:  # a rule, or the whole prompt that GEPA's stock reflection asks for
+        result = read_rule(said["reply"], said["finish"])
     assert code_of(result) == said["reason"]
 
 
@@ -62,6 +62,7 @@ def test_a_rule_is_taken_from_its_line() -> None:
         ("Rule: def make_gif(path): pass", "stop", "function_for_rule"),
         ("Rule: " + "very " * 60 + "long", "stop", "too_long"),
         ("Rule: Move it.", "stop", "no_rule"),
+        ("Rule: The rule should avoid the worst problem.", "stop", "no_rule"),
         ("Okay, the problem is that nothing moves in it.", "stop", "monologue"),
         ("The ball stands still.\nIt must move.\nSo move it.", "stop", "monologue"),
         ("Rule: Draw exactly 30 frames and move the shape.", "stop", "contradiction"),
