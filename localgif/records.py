@@ -112,7 +112,7 @@ class Measurements(Record):
     steps: tuple[float, ...] = ()
     """Summed absolute difference of each frame and the next one, 8-bit grey levels; frames - 1 numbers."""
     ink: tuple[float, ...] = ()
-    """Share of each frame's pixels that differ from the commonest colour of the first frame, 0 to 1."""
+    """Share of each frame's pixels whose grey level differs from the commonest one of the first frame, 0 to 1."""
 
 
 class ScorePart(Record):

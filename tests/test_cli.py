@@ -149,7 +149,7 @@ class Holding(Improving):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_path: Path, number: int) -> None:
-    with serving(Holding(animator=[POOR], reflector=["x"])) as server:
+    with serving(Holding(animator=["no program"], reflector=["x"])) as server:
         assert isinstance(server, Holding)
         write_models(tmp_path, server.url)
         process = subprocess.Popen(

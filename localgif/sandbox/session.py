@@ -89,11 +89,13 @@ class Session:
             os.kill(self.pid, signal.SIGKILL)
         if failure:
             return self._answer(0, 0.0, 0, failure)
+        written = self.tree.written()  # a program that was done before the first look is counted too
         _, status, used = os.wait4(self.pid, 0)
         if not self._began:
             self._began = os.read(self.ready, 1) == READY  # every writing end is closed by now, or holds the byte
         if WATCH in self._layers:
-            self._breach = self._breach or scratch.breach(self._directory, self._limits)
+            late = watch.write_breach(written, self._limits) or scratch.breach(self._directory, self._limits)
+            self._breach = self._breach or late
         cpu = max(used.ru_utime + used.ru_stime, self.tree.peak_cpu)
         rss = max(used.ru_maxrss * 1024, self.tree.peak_rss)
         return self._answer(os.waitstatus_to_exitcode(status), cpu, rss, "")

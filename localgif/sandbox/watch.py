@@ -76,6 +76,12 @@ class Tree:
         self.peak_cpu = max(self.peak_cpu, cpu)
         return Usage(processes, threads, rss, cpu, written)
 
+    def written(self) -> int:
+        """Bytes that the root gave to write() in its whole life; it tells until it is waited for, dead or alive."""
+        with contextlib.suppress(psutil.Error, KeyError):
+            return int(self._seen[self._root].io_counters().write_chars)
+        return 0
+
     def adopt(self, pids: list[int]) -> None:
         """Counts processes, and what comes from them, among this tree."""
         for pid in pids:
@@ -150,10 +156,15 @@ def breach(usage: Usage, limits: Limits) -> Breach | None:
         return Breach("memory_limit", f"used {megabytes(usage.rss)} of memory, the limit is {megabytes(limits.rss)}")
     if usage.cpu_seconds > limits.cpu_seconds:
         return cpu_breach(usage.cpu_seconds, limits)
-    if usage.written > WRITE_FACTOR * limits.scratch_bytes:
-        most = megabytes(WRITE_FACTOR * limits.scratch_bytes)
-        return Breach("disk_limit", f"wrote more than {most} to files and standard output")
-    return None
+    return write_breach(usage.written, limits)
+
+
+def write_breach(written: int, limits: Limits) -> Breach | None:
+    """Whether more bytes were given to write() than may be."""
+    if written <= WRITE_FACTOR * limits.scratch_bytes:
+        return None
+    most = megabytes(WRITE_FACTOR * limits.scratch_bytes)
+    return Breach("disk_limit", f"wrote more than {most} to files and standard output")
 
 
 def cpu_breach(used: float, limits: Limits) -> Breach:

@@ -10,7 +10,7 @@ from localgif.search.candidate import EXAMPLE, INSTRUCTIONS, SEED, prompt_of, ru
 from localgif.tasks.load import Targets, load_task
 
 BALL = load_task("bouncing-ball")
-LINES = st.lists(st.text(min_size=1).filter(lambda t: len(t.splitlines()) == 1 and t.strip()), max_size=5)
+LINES = st.lists(st.text(min_size=1).filter(lambda t: t.strip() and t.splitlines() == [t]), max_size=5)
 
 
 def test_the_contract_has_the_targets_in_words() -> None:

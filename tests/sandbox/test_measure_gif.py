@@ -22,7 +22,7 @@ GOOD = gif(8, 8)
 
 _FIELDS = (
     "{'frames': 1, 'width': 8, 'height': 8, 'size': len(data), 'delays_ms': [40], 'loop': None, 'motion': 0.0,"
-    " 'gap': 0.0, 'colours': 1, 'distinct_frames': 1}"
+    " 'gap': 0.0, 'colours': 1, 'distinct_frames': 1, 'steps': [], 'ink': [0.0]}"
 )
 
 
