@@ -107,7 +107,19 @@ def test_the_finished_run_can_be_shown_listed_and_reported(finished: Finished) -
 
 def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scripted, tmp_path: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "localgif", "optimize", "--metric-calls", "50", "--name", "cut"],
+        [
+            sys.executable,
+            "-m",
+            "localgif",
+            "optimize",
+            *SMALL[:2],
+            "--target",
+            "none",
+            "--metric-calls",
+            "50",
+            "--name",
+            "cut",
+        ],
         cwd=tmp_path,
         env={**os.environ, "HOME": str(tmp_path)},
         stdout=subprocess.PIPE,
@@ -133,7 +145,7 @@ def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scrip
     assert len((tmp_path / "runs" / "cut" / "samples.jsonl").read_text().splitlines()) >= 2
 
 
-class Holding(Improving):
+class Holding(Scripted):
     """Never answers a reflection."""
 
     def __init__(self, **values: Any) -> None:

@@ -131,7 +131,8 @@ def test_a_measurer_that_is_not_there_is_our_failure(ground: Ground) -> None:
 
 def test_a_measurer_gets_the_whole_gif(ground: Ground, measurer: Path) -> None:
     large = gif(8, 8, frames=200, padding=20_000)
-    measurer.write_text(f"def main(data):\n    return {{**{_FIELDS}, 'frames': 200, 'delays_ms': [0] * 200}}\n")
+    many = "'frames': 200, 'delays_ms': [0] * 200, 'steps': [0.0] * 199, 'ink': [0.0] * 200"
+    measurer.write_text(f"def main(data):\n    return {{**{_FIELDS}, {many}}}\n")
     assert 3_900_000 < len(large) < SMALL.file_size
     found = measure_gif(large, "stand_in", SMALL)
     assert isinstance(found, Measurements) and found.size == len(large)
