@@ -55,7 +55,7 @@ def optimize(
     ] = "grounded",
     facts: Annotated[bool, typer.Option(help="Tell the reflector background facts about Pillow and GIFs.")] = True,
     target: Annotated[
-        str, typer.Option(help='End when a re-test of the best holds this score; "none" spends the whole budget.')
+        str, typer.Option(help='End when a re-test of the best holds this score; "none" never ends early.')
     ] = "0.985",
     scorer: Annotated[str, typer.Option(help="The score to optimise: article.")] = "article",
     metric_calls: Annotated[int, typer.Option(help="Budget: evaluations of a candidate.")] = 12,
