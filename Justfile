@@ -53,6 +53,21 @@ test *args:
 bench-sandbox *args:
     @scripts/env python scripts/bench_sandbox.py "$@"
 
+# How long measuring and scoring a GIF takes, by its size (arguments go to the script)
+[no-exit-message]
+bench-score *args:
+    @scripts/env python scripts/bench_score.py "$@"
+
+# Write the table of docs/scoring.md from tests/corpus/gifs
+[no-exit-message]
+scoring-table:
+    @scripts/env python scripts/scoring_table.py
+
+# Score a run's stored GIFs again: `just rescore RUN --scorer strict`
+[no-exit-message]
+rescore *args:
+    @scripts/env localgif rescore "$@"
+
 # Reformat, and fix what ruff can fix
 [no-exit-message]
 fix:

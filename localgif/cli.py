@@ -15,6 +15,7 @@ import typer
 
 from localgif.cli_models import models_app
 from localgif.cli_sandbox import sandbox_app
+from localgif.cli_score import rescore, score
 from localgif.command import (
     DEFAULT_LEVEL,
     DEFAULT_MODELS,
@@ -41,12 +42,14 @@ app = typer.Typer(
 )
 app.add_typer(models_app, name="models")
 app.add_typer(sandbox_app, name="sandbox")
+app.command()(score)
+app.command()(rescore)
 
 
 @app.command()
 @command
 def optimize(
-    task: Annotated[str, typer.Option(help="What is to be drawn.")] = "bouncing-ball",
+    task: Annotated[str, typer.Option(help="Name of a shipped task, or a TOML file of your own.")] = "bouncing-ball",
     mode: Annotated[str, typer.Option(help="Mode of optimize_anything: single.")] = "single",
     animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
     reflector: Annotated[str | None, typer.Option(help="Model of models.toml that rewrites the prompt.")] = None,
@@ -57,7 +60,7 @@ def optimize(
     target: Annotated[
         str, typer.Option(help='End when a re-test of the best holds this score; "none" never ends early.')
     ] = "0.985",
-    scorer: Annotated[str, typer.Option(help="The score to optimise: article.")] = "article",
+    scorer: Annotated[str, typer.Option(help="The score to optimise: strict, article.")] = "strict",
     metric_calls: Annotated[int, typer.Option(help="Budget: evaluations of a candidate.")] = 12,
     samples: Annotated[int, typer.Option(help="Samples per metric call.")] = 2,
     fresh: Annotated[int, typer.Option(help="New samples of seed and best prompt at the end.")] = 4,
@@ -71,8 +74,9 @@ def optimize(
 ) -> None:
     """Evolve the animator's system prompt (the main job)."""
     from localgif.config import make_settings
-    from localgif.display import make_progress, result_table
+    from localgif.display import make_progress
     from localgif.search.run import optimize as run
+    from localgif.tables import result_table
 
     chosen = make_settings(
         load_models(models),
@@ -141,9 +145,9 @@ def _write_report(folder: Path) -> Path:
 @command
 def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
     """List the runs, newest first."""
-    from localgif.display import runs_table
     from localgif.errors import RunCorrupt
     from localgif.runs.store import list_runs, load_record, status_of
+    from localgif.tables import runs_table
 
     rows: list[tuple[str, ...]] = []
     objects: list[dict[str, Any]] = []
@@ -175,8 +179,8 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a run's table, verdict and evolved prompt."""
-    from localgif.display import result_table
     from localgif.runs.store import find_run, load_record, status_of
+    from localgif.tables import result_table
 
     folder = find_run(runs_dir, run)
     record = load_record(folder)
@@ -199,52 +203,6 @@ def report(
     from localgif.runs.store import find_run
 
     print(_write_report(find_run(runs_dir, run)))
-
-
-@app.command()
-@command
-def score(
-    file: Annotated[Path, typer.Argument(help="A GIF that anyone made.", metavar="FILE.gif")],
-    scorer: Annotated[str, typer.Option(help="The rule: article.")] = "article",
-    sandbox_level: LevelOption = DEFAULT_LEVEL,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure and score a GIF, in the sandbox."""
-    from localgif.config import nearest
-    from localgif.gif import measure
-    from localgif.gif.score import SCORERS
-    from localgif.records import Limits
-    from localgif.sandbox import probe
-    from localgif.sandbox.runner import measure_gif
-
-    if scorer not in SCORERS:
-        raise ConfigError(f'there is no scorer "{scorer}"', nearest(scorer, SCORERS))
-    # A GIF from elsewhere may be larger and slower to read than one of a small program.
-    limits = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(limits.file_size + 1)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file") from None
-    if len(data) > limits.file_size:
-        raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF")
-    probe.decide(known_level(sandbox_level))
-    measured = measure_gif(data, measure.__name__, limits)
-    if isinstance(measured, str):
-        raise ConfigError(f"{file} cannot be measured: {measured}", "name a whole GIF of at most 1024 x 1024 pixels")
-    given = SCORERS[scorer](measured)
-    if as_json:
-        print_json(
-            {
-                "file": str(file),
-                "score": given.model_dump(mode="json"),
-                "measurements": measured.model_dump(mode="json"),
-            }
-        )
-        return
-    print(f"{given.total:.3f}  {file}  ({given.scorer})")
-    for part in given.parts:
-        print(f"  {part.value:5.3f} x {part.weight:.2f}  {part.name:<8} {part.explanation}")
 
 
 @app.command()

@@ -16,9 +16,9 @@ models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_
 @command
 def models_list(models: ModelsOption = DEFAULT_MODELS) -> None:
     """The models of models.toml, and the weights that localgif knows or finds on this machine."""
-    from localgif.display import weights_word
     from localgif.models.fetch import known_here
     from localgif.search.roles import places
+    from localgif.tables import weights_word
 
     file = load_models(models)
     roles = {role: file.role(role).alias for role in ("animator", "reflector")}

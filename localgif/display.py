@@ -1,4 +1,4 @@
-"""The terminal's side of a run: live progress on stderr, the result on stdout.
+"""The terminal's side of a run: live progress on stderr.
 
 With a terminal: a status block that renews itself below lines that stay. Without one (a pipe, CI, a dumb terminal):
 the lines alone. All model text is stripped of control characters before it is shown.
@@ -7,7 +7,6 @@ the lines alone. All model text is stripped of control characters before it is s
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from localgif.records import Proposal, Sample
@@ -16,8 +15,6 @@ from localgif.sandbox.text import printable
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
-
-    from localgif.models.inventory import Listed
 
 
 def clock(seconds: float) -> str:
@@ -214,113 +211,3 @@ class LiveLines(Lines):
 def make_progress(console: Console) -> Lines:
     """The display that fits the terminal."""
     return LiveLines(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
-
-
-def result_table(console: Console, result: dict[str, Any]) -> None:
-    """The article's table for this run, the verdict, the evolved prompt, and where it all lies."""
-    from rich import box
-    from rich.table import Table
-
-    fresh = len(result["seed"]["scores"])
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fresh} fresh samples of each prompt", title_justify="left"
-    )
-    for name in ("prompt", "mean", "samples", "frames", "loop (gap / step)", "in the search", "re-test"):
-        table.add_column(name, justify="right" if name == "mean" else "left", no_wrap=name != "prompt")
-    rows = [("seed", result["seed"])]
-    if not result["best"]["is_seed"]:
-        rows.append(("evolved", result["best"]))
-    for label, prompt in rows:
-        table.add_row(
-            label,
-            f"{prompt['mean']:.3f}",
-            " ".join(f"{s:.3f}" for s in prompt["scores"]),
-            " ".join(_cell(f, "{}") for f in prompt["frames"]),
-            " ".join(_cell(r, "{:.1f}") for r in prompt["loop_ratios"]),
-            _mean(prompt.get("search_scores")),
-            _mean(prompt.get("retest_scores")),
-        )
-    console.print(table)
-    console.print(verdict_sentence(result), markup=False, highlight=False, soft_wrap=True)
-    if not result["best"]["is_seed"]:
-        console.print("\nThe evolved prompt:\n", markup=False)
-        console.print(printable(result["best"]["prompt"]), markup=False, highlight=False, soft_wrap=True)
-    console.print(footer(result), markup=False, highlight=False, soft_wrap=True)
-
-
-def _mean(scores: Sequence[float] | None) -> str:
-    """Mean and number of the samples of one purpose; runs of older versions did not store them."""
-    return f"{sum(scores) / len(scores):.3f} ({len(scores)})" if scores else "-"
-
-
-def _cell(value: Any, form: str) -> str:
-    return "-" if value is None else form.format(value)
-
-
-def verdict_sentence(result: dict[str, Any]) -> str:
-    """What may be said of the run, in one or two sentences."""
-    if result["best"]["is_seed"]:
-        return "Verdict: no proposal beat the seed prompt; the seed is kept."
-    verdict, n = result["verdict"], len(result["seed"]["scores"])
-    word = {
-        "better": "the evolved prompt is better",
-        "worse": "the evolved prompt is worse",
-        "not shown": "a difference is not shown",
-    }[verdict["word"]]
-    text = (
-        f"Verdict: {word} ({verdict['difference']:+.3f} on average, p = {verdict['p_value']:.3f}, "
-        f"permutation test, {n} fresh samples each)."
-    )
-    if verdict["smallest_possible_p_value"] > 0.05:
-        text += f" With {n} samples each no difference can be shown; use --fresh 4 or more."
-    return text
-
-
-def footer(result: dict[str, Any]) -> str:
-    """Cost and places, a line each."""
-    seconds, tokens = result["seconds"], result["output_tokens"]
-    rest = seconds["total"] - seconds["weights"] - seconds["load"] - seconds["llm"] - seconds["sandbox"]
-    return "\n".join(
-        [
-            "",
-            f"time      {clock(seconds['total'])} = weights {clock(seconds['weights'])} "
-            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])}{_by_role(seconds)} "
-            f"+ sandbox {clock(seconds['sandbox'])} + rest {clock(rest)}",
-            f"models    {result['llm_calls']} calls, {tokens['animator']} tokens written by the animator, "
-            f"{tokens['reflector']} by the reflector",
-            f"run       {result['folder']}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
-        ]
-    )
-
-
-def _by_role(seconds: dict[str, float]) -> str:
-    """Time of each role; runs of older versions did not store it."""
-    if "animator" not in seconds:
-        return ""
-    return f" (animator {clock(seconds['animator'])}, reflector {clock(seconds['reflector'])})"
-
-
-def weights_word(known: Listed) -> str:
-    """One line about weights for `localgif models list`."""
-    size = f"{known.size / 1e6:,.0f} MB" if known.size else "size unknown"
-    if known.path is not None:
-        where = f"{known.source}: {known.path}" + ("" if known.checked else " (not verified yet)")
-    elif known.partial:
-        where = f"{known.partial / 1e6:,.0f} MB of it downloaded; go on with: localgif models pull {known.name}"
-    else:
-        where = f"not here; fetch with: localgif models pull {known.name}"
-    title = ", ".join(word for word in (known.title, known.licence, size) if word)
-    return f"{title}\n  {'':<24} {where}" + (f"\n  {'':<24} {known.note}" if known.note else "")
-
-
-def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
-    """`localgif runs`."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("run", "status", "task", "seed", "best", "verdict"):
-        table.add_column(name, no_wrap=name == "run")
-    for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
-    console.print(table)

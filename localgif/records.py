@@ -6,7 +6,7 @@ Field order is the order in the files. A field that does not apply is None, neve
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -88,6 +88,42 @@ class ProgramResult(Record):
 # --- GIFs ----------------------------------------------------------------------------------------------------------
 
 
+class Piece(NamedTuple):
+    """Touching pixels of one colour in one frame. Places are shares of width and height, from the top left corner."""
+
+    colour: str
+    """A name of task.COLOURS, or "transparent"."""
+    area: float
+    """Share of the picture's pixels."""
+    x: float
+    y: float
+    """Centre."""
+    left: float
+    top: float
+    right: float
+    bottom: float
+    """Edges; 0 and 1 are the picture's own."""
+    spread: float
+    """Area of the circle around it, by its own area: a disc 1, a square 1.6, an equilateral triangle 2.4."""
+    elongation: float
+    """Longest to shortest axis of the ellipse with its second moments: a disc and a square 1."""
+    fold: int
+    """Its rotational symmetry: a bar 2, a triangle 3, a square 4; 0 when nothing shows which way it points."""
+    angle: float
+    """Which way it points, degrees, up to a multiple of 360 / fold."""
+
+
+class Looks(Record):
+    """What is seen, frame by frame; each tuple has one entry a frame."""
+
+    background: tuple[str, ...]
+    """Commonest colour name of the picture's border."""
+    cover: tuple[float, ...]
+    """Share of the picture that has that colour."""
+    pieces: tuple[tuple[Piece, ...], ...]
+    """What stands out from it, the 12 largest pieces, largest first."""
+
+
 class Measurements(Record):
     """Numbers about one GIF, taken in a confined process."""
 
@@ -113,6 +149,11 @@ class Measurements(Record):
     """Summed absolute difference of each frame and the next one, 8-bit grey levels; frames - 1 numbers."""
     ink: tuple[float, ...] = ()
     """Share of each frame's pixels whose grey level differs from the commonest one of the first frame, 0 to 1."""
+    colour_steps: tuple[float, ...] = ()
+    """Mean absolute difference of each frame and the next one over pixels and RGB channels, 0 to 1; the last entry is
+    the step from the last frame back to the first, so there are as many as frames."""
+    looks: Looks | None = None
+    """What is seen; None in samples of versions that did not look."""
 
 
 class ScorePart(Record):
@@ -176,6 +217,8 @@ class Sample(Record):
     gif: str | None
     measurements: Measurements | None
     score: Score
+    also: tuple[Score, ...] = ()
+    """What the other rules say of the same GIF."""
     started: str
     """UTC, ISO 8601."""
 
@@ -220,6 +263,8 @@ class PromptResult(Record):
     prompt: str
     scores: tuple[float, ...]
     mean: float
+    also: dict[str, tuple[float, ...]] = {}
+    """Name and version of the other rules -> their scores of the same samples."""
     frames: tuple[int | None, ...]
     """Stored frames per sample; None where there was no GIF."""
     loop_ratios: tuple[float | None, ...]
@@ -263,6 +308,8 @@ class RunRecord(Record):
     """Python, localgif, and the packages that decide results."""
     sandbox: dict[str, Any]
     scorer: str
+    task: dict[str, Any] | None = None
+    """The whole task, so that a file that is changed or lost later does not matter; None in runs of older versions."""
     error: str | None = None
     result: dict[str, Any] | None = None
     """The object that `--json` prints."""

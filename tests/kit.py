@@ -25,9 +25,9 @@ def model(role: Role, url: str, **changes: Any) -> ModelSettings:
 
 
 def settings(url: str, **changes: Any) -> Settings:
-    """Settings of a plain run that spends its whole budget; `changes` are other fields."""
+    """Settings of a plain run with the article's score that spends its whole budget; `changes` are other fields."""
     roles = {"animator": model("animator", url), "reflector": model("reflector", url)}
-    return Settings(**{**roles, "reflection": "plain", "target": None, **changes})
+    return Settings(**{**roles, "reflection": "plain", "target": None, "scorer": "article", **changes})
 
 
 def program(frames: int, duration: int = 40) -> str:

@@ -74,7 +74,10 @@ Finished = tuple[Path, subprocess.CompletedProcess[str]]
 def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(finished: Finished) -> None:
     root, run = finished
     assert run.returncode == 0, run.stderr
-    assert re.search(r"^ *seed +0\.\d{3} +0\.\d{3} 0\.\d{3} 0\.\d{3} 0\.\d{3} +12 12 12 12", run.stdout, re.MULTILINE)
+    score = r"0\.\d{3}"
+    assert re.search(
+        rf"^ *seed +{score} +{score} +{score} {score} {score} {score} +12 12 12 12", run.stdout, re.MULTILINE
+    )
     assert re.search(r"^ *evolved +0\.9\d\d .* 24 24 24 24", run.stdout, re.MULTILINE)
     assert "Verdict: the evolved prompt is better" in run.stdout
     assert BETTER in run.stdout
@@ -198,7 +201,8 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("optimize", "--target", "2"), 2, "--target 2"),
         (("optimize", "--no-such-flag"), 2, "--no-such-flag"),
         (("score", "missing.gif"), 2, "missing.gif cannot be read"),
-        (("score", "models.toml"), 2, "cannot be measured"),
+        (("score", "x.gif", "--task", "spining-star"), 2, 'did you mean "spinning-star"?'),
+        (("score", "x.gif", "--task", "./own.toml"), 2, "own.toml cannot be read"),
         (("score", "models.toml", "--scorer", "artcle"), 2, 'did you mean "article"?'),
         (("show",), 2, "there is no run under runs"),
         (("show", "nothing"), 2, "there is no run nothing"),
@@ -241,9 +245,23 @@ def test_a_gif_is_scored(tmp_path: Path) -> None:
     given = json.loads(run.stdout)
     assert given["score"]["total"] > 0.98
     assert given["measurements"]["frames"] == 24
-    text = localgif(tmp_path, "score", "x.gif").stdout
-    assert text.startswith(f"{given['score']['total']:.3f}  x.gif")
-    assert "24" in text
+    text = localgif(tmp_path, "score", "x.gif", "--scorer", "article").stdout
+    assert text.startswith(f"{given['score']['total']:.3f}  x.gif  (article-1, task bouncing-ball)")
+    assert "24 frames, target 24" in text
+    strict = json.loads(localgif(tmp_path, "score", "x.gif", "--json").stdout)["score"]
+    assert strict["total"] < 0.2, "a black square that goes round is no red ball that bounces"
+    assert "no red thing" in next(p["explanation"] for p in strict["parts"] if p["name"] == "subject")
+
+
+def test_a_file_that_is_no_gif_scores_0_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.gif").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
+    run = localgif(tmp_path, "score", "x.gif", "--json")
+    given = json.loads(run.stdout)
+    assert (run.returncode, given["score"]["total"], given["measurements"]) == (0, 0.0, None)
+    text = localgif(tmp_path, "score", "x.gif")
+    assert text.returncode == 0
+    assert text.stdout.startswith("0.000  x.gif")
+    assert "cannot be measured" in text.stdout
 
 
 def test_a_reader_that_leaves_early_is_no_error(finished: Finished) -> None:

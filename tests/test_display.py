@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from localgif.display import Lines, LiveLines, clock, make_progress, verdict_sentence
+from localgif.display import Lines, LiveLines, clock, make_progress
 from localgif.sandbox.text import printable
+from localgif.tables import verdict_sentence
 
 
 @given(st.text())

@@ -41,7 +41,7 @@ def stored(folder: Path, text: str) -> Path:
             sandbox_seconds=1,
         )
         good = {"verdict": Verdict.OK, "code": code, "gif": gif, "measurements": numbers, "score": article(numbers)}
-        bad = {"verdict": Verdict.ERROR, "code": code, "gif": None, "measurements": None, "score": no_gif("article-1")}
+        bad = {"verdict": Verdict.ERROR, "code": code, "gif": None, "measurements": None, "score": no_gif("article")}
         store.append_sample(Sample(index=0, purpose="search", attempts=(attempt,), **common, **good))
         store.append_sample(Sample(index=1, purpose="search", attempts=(attempt,), **common, **bad))
         store.append_proposal(

@@ -15,17 +15,19 @@ PACKAGE = ROOT / "localgif"
 
 #: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
 LAYERS = [
-    {"cli", "cli_models", "cli_sandbox", "command", "__main__", "display"},
+    {"cli", "cli_models", "cli_sandbox", "cli_score", "command", "__main__", "display", "tables"},
     {"report", "search"},
     {"agent"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
-    {"config"},
+    {"config", "task"},
     {"records", "errors"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-NEIGHBOURS = {("__main__", "cli"), ("cli", "cli_models"), ("cli", "cli_sandbox")} | {
-    (user, used) for user in ("cli", "cli_models", "cli_sandbox") for used in ("command", "display")
+PARTS = ("cli_models", "cli_sandbox", "cli_score")
+NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
+    (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "tables")
 }
+NEIGHBOURS.add(("tables", "display"))
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
@@ -35,9 +37,10 @@ FENCES = {
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/engine.py"},
     "psutil": {"sandbox/"},
-    "typer": {"cli.py", "cli_models.py", "cli_sandbox.py", "command.py"},
-    "rich": {"command.py", "display.py"},
+    "typer": {"cli.py", "cli_models.py", "cli_sandbox.py", "cli_score.py", "command.py"},
+    "rich": {"command.py", "display.py", "tables.py"},
     "jinja2": {"report/html.py"},
+    "scipy": {"gif/looks.py"},
     "tomllib": {"config.py", "tasks/load.py"},
 }
 

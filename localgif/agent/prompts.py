@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from localgif.tasks.load import Targets
+from localgif.task import Targets
 
 #: The article's seed prompt: what `--reflection plain` starts from.
 SEED_PROMPT = (

@@ -1,7 +1,7 @@
 """From the bytes of a GIF to numbers. Runs only in a confined process: decoding a stranger's file is a risk.
 
-Frames are decoded one by one, and at most three are held at a time. Differences are taken on Pillow's 8-bit grey
-frames, as the article's script does.
+Frames are decoded one by one, and at most three are held at a time. The article's differences are taken on Pillow's
+8-bit grey frames, as its script does; those in colour, and what is seen (looks.py), on at most 256 x 256 of the pixels.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import GifImagePlugin, Image, ImageFile
 
+from localgif.gif import looks
+from localgif.gif.colours import codes
+
 #: Largest frame that is decoded, pixels.
 MAX_PIXELS = 1024 * 1024
 #: Colours of the first frame are counted up to here.
@@ -25,13 +28,17 @@ MAX_COLOURS = 4096
 class _Frame(NamedTuple):
     """One decoded frame."""
 
-    grey: npt.NDArray[np.int16]
+    grey: npt.NDArray[np.uint8]
     """(height, width), 0-255."""
     digest: bytes
-    """Hash of the RGB pixels."""
+    """Hash of the grey pixels and of the colours that are looked at."""
     colours: int | None
     """Different RGB colours, counted in the first frame only."""
     delay_ms: int
+    small: npt.NDArray[np.uint8]
+    """RGB of the pixels that are looked at, (height, width, 3), 0-255."""
+    seen: tuple[str, float, list[looks.Piece]]
+    """Background, its cover, and pieces."""
 
 
 def main(data: bytes) -> dict[str, object]:
@@ -87,13 +94,29 @@ def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
     if number == 0:
         counted = rgb.getcolors(maxcolors=MAX_COLOURS)
         colours = MAX_COLOURS if counted is None else len(counted)
+    small = np.asarray(_reduced(rgb))
+    grey = np.asarray(image.convert("L"))
+    alpha = None
+    if image.mode == "RGBA" or (image.mode == "P" and "transparency" in image.info):
+        alpha = np.asarray(_reduced(image.convert("RGBA").getchannel("A")))
     return _Frame(
-        grey=np.asarray(image.convert("L"), dtype=np.int16),
+        grey=grey,
         # Only compared with those of the same file; sha1 is twice as fast as what else is uniformly there.
-        digest=hashlib.sha1(rgb.tobytes(), usedforsecurity=False).digest(),
+        digest=hashlib.sha1(grey.tobytes() + small.tobytes(), usedforsecurity=False).digest(),
         colours=colours,
         delay_ms=round(image.info.get("duration", 0)),
+        small=small,
+        seen=looks.look(codes(small, alpha)),
     )
+
+
+def _reduced(image: Image.Image) -> Image.Image:
+    """Every second, third ... pixel of a large picture, a small one whole: mixing neighbours would invent colours."""
+    every = looks.reduced(max(image.size))
+    if every == 1:
+        return image
+    width, height = (max(1, side // every) for side in image.size)
+    return image.resize((width, height), Image.Resampling.NEAREST)
 
 
 def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
@@ -101,7 +124,10 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
     first = previous = next(frames)
     background = int(np.bincount(first.grey.ravel()).argmax())
     delays, digests, steps, ink = [first.delay_ms], {first.digest}, [], [_ink(first, background)]
+    colour_steps, seen = [], [first.seen]
     for frame in frames:
+        colour_steps.append(_colour_difference(previous, frame))
+        seen.append(frame.seen)
         ink.append(_ink(frame, background))
         steps.append(_difference(previous, frame))
         delays.append(frame.delay_ms)
@@ -116,6 +142,12 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
         "distinct_frames": len(digests),
         "steps": [float(step) for step in steps],
         "ink": ink,
+        "colour_steps": [*colour_steps, _colour_difference(previous, first)],
+        "looks": {
+            "background": [name for name, _, _ in seen],
+            "cover": [cover for _, cover, _ in seen],
+            "pieces": [pieces for _, _, pieces in seen],
+        },
     }
 
 
@@ -126,4 +158,14 @@ def _ink(frame: _Frame, background: int) -> float:
 
 def _difference(one: _Frame, other: _Frame) -> int:
     """Summed absolute difference of two frames, grey levels."""
-    return int(np.abs(one.grey - other.grey).sum(dtype=np.int64))
+    return _summed_difference(one.grey, other.grey)
+
+
+def _colour_difference(one: _Frame, other: _Frame) -> float:
+    """Mean absolute difference of two frames over the pixels that are looked at and their channels, 0 to 1."""
+    return round(_summed_difference(one.small, other.small) / (255 * one.small.size), 7)
+
+
+def _summed_difference(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
+    # In bytes: four times as fast as through wider signed numbers, with the same result.
+    return int((np.maximum(one, other) - np.minimum(one, other)).sum(dtype=np.int64))

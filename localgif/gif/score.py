@@ -1,14 +1,17 @@
 """From measurements to a score. Pure; what counts and how much is read here and nowhere else.
 
-"article-1" is the rule of the article's script, kept exactly, with its weaknesses: it multiplies the last frame's delay
-by the number of frames where it means the sum of all delays, and a GIF with 40 ms frames can reach 0.992 at most.
+"strict" asks whether a GIF is what its task asks for (strict.py, brief.py). "article-1" is the rule of the article's
+script, kept exactly, with its weaknesses: it multiplies the last frame's delay by the number of frames where it means
+the sum of all delays, a GIF with 40 ms frames can reach 0.992 at most, and what is drawn does not matter.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from localgif.gif import strict
 from localgif.records import Measurements, Score, ScorePart
+from localgif.task import Task
 
 TARGET_FRAMES = 24
 TARGET_PLAY_MS = 1000
@@ -23,8 +26,8 @@ LOOP_RANGE = 3
 WEIGHTS = {"moving": 0.20, "frames": 0.30, "loop": 0.20, "play": 0.20, "size": 0.10}
 
 
-def article(m: Measurements) -> Score:
-    """The article's score, 0 to 1, three decimals."""
+def article(m: Measurements, task: Task | None = None) -> Score:
+    """The article's score, 0 to 1, three decimals. It asks nothing of the task: its targets are the article's."""
     moving = float(m.motion > MOVING)
     delay = m.delays_ms[-1]
     play = m.frames * delay
@@ -48,9 +51,27 @@ def article(m: Measurements) -> Score:
     return _score(VERSIONS["article"], values, texts)
 
 
-def no_gif(scorer: str) -> Score:
-    """The score 0 of a sample without a GIF, under the name of the scorer that would have scored it."""
-    return _score(scorer, dict.fromkeys(WEIGHTS, 0.0), dict.fromkeys(WEIGHTS, "no GIF"))
+def no_gif(scorer: str, reason: str = "no GIF") -> Score:
+    """The score 0 of a sample without a GIF, under the name of the scorer that would have scored it.
+
+    Args:
+        scorer: Name on the command line.
+        reason: Why there is none.
+    """
+    weights = {"gate": strict.WEIGHTS["gate"]} if scorer == "strict" else WEIGHTS
+    parts = tuple(ScorePart(name=n, value=0.0, weight=w, explanation=reason) for n, w in weights.items())
+    return Score(scorer=VERSIONS[scorer], total=0.0, parts=parts)
+
+
+def of(scorer: str, measurements: Measurements | None, task: Task) -> Score:
+    """The score of a GIF, or of none.
+
+    Args:
+        scorer: Name on the command line.
+        measurements: Of the GIF; None when there is none.
+        task: What was asked for.
+    """
+    return no_gif(scorer) if measurements is None else SCORERS[scorer](measurements, task)
 
 
 def _score(scorer: str, values: dict[str, float], texts: dict[str, str]) -> Score:
@@ -62,6 +83,6 @@ def _score(scorer: str, values: dict[str, float], texts: dict[str, str]) -> Scor
 
 
 #: Name on the command line -> name and version that is stored: raised when the same GIF would score otherwise.
-VERSIONS = {"article": "article-1"}
+VERSIONS = {"strict": strict.VERSION, "article": "article-1"}
 #: Name on the command line -> rule.
-SCORERS: dict[str, Callable[[Measurements], Score]] = {"article": article}
+SCORERS: dict[str, Callable[[Measurements, Task], Score]] = {"strict": strict.strict, "article": article}

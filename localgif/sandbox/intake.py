@@ -20,12 +20,10 @@ from localgif.records import Limits, Verdict
 
 #: Largest screen side, pixels.
 MAX_SIDE = 1024
-#: Most frames.
+#: Most frames. Each costs the decoder a full screen, however small its own part is: about 10 ms at most.
 MAX_FRAMES = 200
 #: Most extensions; a frame has one, rarely two.
 MAX_EXTENSIONS = 10 * MAX_FRAMES
-#: Most pixels in all frames together; decoding costs about 10 ns each.
-MAX_PIXELS = 50_000_000
 
 _SCREEN = struct.Struct("<HHBBB")
 _FRAME = struct.Struct("<HHHHB")
@@ -124,7 +122,7 @@ def walk_gif(data: bytes) -> GifHeader:
     always writes one). What follows the trailer is ignored, as everywhere.
 
     Raises:
-        BadGif: Not a GIF, malformed, or more than MAX_SIDE, MAX_FRAMES, MAX_PIXELS or MAX_EXTENSIONS.
+        BadGif: Not a GIF, malformed, or more than MAX_SIDE, MAX_FRAMES or MAX_EXTENSIONS.
     """
     walk = _Walk(data)
     width, height = walk.screen()
@@ -146,7 +144,6 @@ class _Walk:
 
     data: bytes
     position: int = 0
-    pixels: int = 0
     extensions: int = 0
     delay_ms: int = 0
     """Of the frame to come."""
@@ -221,10 +218,6 @@ class _Walk:
             raise BadGif(f"frame {number} is empty ({wide}x{high})")
         if left + wide > width or top + high > height:
             raise BadGif(f"frame {number} ({wide}x{high} at {left},{top}) reaches outside the {width}x{height} screen")
-        # Every frame costs the decoder a full screen, however small its own part is.
-        self.pixels += width * height
-        if self.pixels > MAX_PIXELS:
-            raise BadGif(f"more than {MAX_PIXELS:,} pixels in all frames together")
         self.colour_table(flags)
         if not 1 <= self.byte() <= 8:
             raise BadGif(f"frame {number} has an impossible code size")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from localgif.agent import prompts
 from localgif.agent.prompts import Parts
-from localgif.tasks.load import Task
+from localgif.task import Task
 
 INSTRUCTIONS = "instructions"
 EXAMPLE = "example"

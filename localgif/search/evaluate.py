@@ -17,7 +17,7 @@ from localgif.runs.store import RunStore, content_hash, now
 from localgif.search.programs import Programs
 from localgif.search.progress import Progress
 from localgif.search.race import goes_on
-from localgif.tasks.load import Task
+from localgif.task import Task
 
 #: Fresh samples are numbered from here, so that no seed of theirs was ever used by the search.
 FRESH_FROM = 1_000_000
@@ -211,7 +211,8 @@ class Evaluator:
             code=self._store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
             gif=self._store.put_gif(last.gif) if last.gif is not None else None,
             measurements=last.measurements,
-            score=self._programs.score(last),
+            score=self._programs.score(last, self.task),
+            also=self._programs.others(last, self.task),
             started=started,
         )
         self._store.append_sample(sample)

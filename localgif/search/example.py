@@ -22,8 +22,8 @@ ATTEMPTS = 6
 PROGRAM_TOKENS = 640
 #: Programs that are given other numbers between two requests.
 TUNED = 1
-#: A program below this score is not worth other numbers or a repair: it hardly moves.
-WORTH_TUNING = 0.3
+#: A program below this score is not worth other numbers or a repair: nearly nothing of it is right.
+WORTH_TUNING = 0.05
 #: What a program must score above the present example, and above the samples, to replace it.
 BEATS = 0.005
 
@@ -106,7 +106,7 @@ class ExampleMove:
         return "", trial
 
     def _trial(self, code: str) -> Trial:
-        trial = self._programs.trial(code)
+        trial = self._programs.trial(code, self._task)
         self._pool[code] = trial
         return trial
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from localgif.agent import extract
 from localgif.search.programs import foreign_imports
-from localgif.tasks.load import Targets
+from localgif.task import Targets
 
 #: Longest rule, characters: about 50 tokens.
 RULE_CAP = 220

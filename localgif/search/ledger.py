@@ -15,7 +15,7 @@ from localgif.search.evaluate import sample_seed
 from localgif.search.programs import Trial
 from localgif.search.progress import Progress
 from localgif.search.reflect import ReflectorDown
-from localgif.tasks.load import Task
+from localgif.task import Task
 
 
 class Ledger:

@@ -18,7 +18,7 @@ from localgif.search.evaluate import Evaluator, SideInfo
 from localgif.search.grounded import GroundedReflector
 from localgif.search.race import beats
 from localgif.search.reflect import PlainReflector, ReflectorDown
-from localgif.tasks.load import Task
+from localgif.task import Task
 
 #: Reflections in a row that lead to no new measurement before the search gives up.
 MAX_IDLE_REFLECTIONS = 5

@@ -16,6 +16,7 @@ from localgif.config import Settings
 from localgif.gif import measure, score
 from localgif.records import Limits, Score, Verdict
 from localgif.sandbox.runner import measure_gif, run_program
+from localgif.task import Task
 
 #: What a worked example may import beside the standard library: the contract names no more.
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"PIL"}
@@ -90,10 +91,13 @@ class Trial:
         return measured is not None and 3 * measured.distinct_frames < measured.frames
 
     @property
-    def rank(self) -> tuple[float, int]:
-        """Order among programs: by score, of equal ones the shorter. A flicker counts as 0.1 less, since the article's
-        score is blind to it: two pictures in turns are 24 frames that move and close their loop."""
-        return (self.score.total - (FLICKER if self.flickers else 0.0), -len(self.code))
+    def rank(self) -> tuple[float, float, int]:
+        """Order among programs: by score; of equal ones (a total of 0 says little) by what the parts are worth on
+        average, then the shorter. A flicker counts as 0.1 less, since the article's score is blind to it: two pictures
+        in turns are 24 frames that move and close their loop."""
+        weights = sum(part.weight for part in self.score.parts) or 1.0
+        parts = sum(part.weight * part.value for part in self.score.parts) / weights
+        return (self.score.total - (FLICKER if self.flickers else 0.0), parts, -len(self.code))
 
 
 class Programs:
@@ -124,13 +128,17 @@ class Programs:
             self._known[code] = rendered
         return rendered
 
-    def score(self, rendered: Rendered) -> Score:
-        """The score of what a program left."""
-        if rendered.measurements is None:
-            return score.no_gif(score.VERSIONS[self._scorer])
-        return score.SCORERS[self._scorer](rendered.measurements)
+    def score(self, rendered: Rendered, task: Task) -> Score:
+        """The score of what a program left, by the run's rule."""
+        return score.of(self._scorer, rendered.measurements, task)
 
-    def trial(self, code: str) -> Trial:
+    def others(self, rendered: Rendered, task: Task) -> tuple[Score, ...]:
+        """What the other rules say of it; nothing when there is no GIF."""
+        if rendered.measurements is None:
+            return ()
+        return tuple(score.of(name, rendered.measurements, task) for name in score.SCORERS if name != self._scorer)
+
+    def trial(self, code: str, task: Task) -> Trial:
         """Run, measure and score a program."""
         rendered = self.render(code)
-        return Trial(code, rendered, self.score(rendered))
+        return Trial(code, rendered, self.score(rendered, task))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 
-from localgif.tasks.load import Task
+from localgif.task import Task
 
 
 def facts(task: Task) -> str:

@@ -32,6 +32,7 @@ from localgif.search.progress import Progress
 from localgif.search.reflect import PlainReflector
 from localgif.search.roles import Roles, open_roles
 from localgif.search.verdict import compare, smallest_p_value
+from localgif.task import Task
 from localgif.tasks.load import load_task
 
 #: Packages whose version can change what a run gives.
@@ -66,10 +67,11 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
             versions=_versions(),
             sandbox=probe.describe(settings.limits),
             scorer=VERSIONS[settings.scorer],
+            task=task.model_dump(mode="json"),
         )
         with RunStore.create(runs_dir, record) as store:
             try:
-                result = _search_and_compare(settings, roles, store, progress, clock)
+                result = _search_and_compare(settings, task, roles, store, progress, clock)
             except KeyboardInterrupt:
                 store.finish("interrupted", error="stopped by Ctrl-C")
                 raise
@@ -98,9 +100,8 @@ def _check_sandbox(settings: Settings) -> None:
 
 
 def _search_and_compare(
-    settings: Settings, roles: Roles, store: RunStore, progress: Progress, clock: float
+    settings: Settings, task: Task, roles: Roles, store: RunStore, progress: Progress, clock: float
 ) -> dict[str, Any]:
-    task = load_task(settings.task)
     programs = Programs(settings)
     progress.started(
         store.record.name, _about(settings, roles), settings.metric_calls * settings.samples, settings.fresh
@@ -238,10 +239,20 @@ def prompt_result(prompt: str, samples: Sequence[Sample]) -> PromptResult:
         prompt=prompt,
         scores=scores,
         mean=round(math.fsum(scores) / len(scores), 4),
+        also=_also(samples),
         frames=tuple(m.frames if m else None for m in measured),
         loop_ratios=tuple(round(m.gap / m.motion, 3) if m and m.motion > 0 else None for m in measured),
         verdicts=tuple(s.verdict for s in samples),
     )
+
+
+def _also(samples: Sequence[Sample]) -> dict[str, tuple[float, ...]]:
+    """The other rules' scores; a sample without a GIF has 0 by every rule."""
+    rules = sorted({score.scorer for sample in samples for score in sample.also})
+    return {
+        rule: tuple(next((s.total for s in sample.also if s.scorer == rule), 0.0) for sample in samples)
+        for rule in rules
+    }
 
 
 def _summary(result: PromptResult, evaluator: Evaluator) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from localgif.search.programs import Trial
-from localgif.tasks.load import Targets
+from localgif.task import Targets
 
 #: Programs run for one search at most.
 BUDGET = 100

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 
 from localgif.agent.prompts import SEED_PROMPT, Parts, contract, render
 from localgif.search.candidate import EXAMPLE, INSTRUCTIONS, SEED, prompt_of, rules_of, with_rules
-from localgif.tasks.load import Targets, load_task
+from localgif.task import Targets
+from localgif.tasks.load import load_task
 
 BALL = load_task("bouncing-ball")
 LINES = st.lists(st.text(min_size=1).filter(lambda t: t.strip() and t.splitlines() == [t]), max_size=5)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from localgif.gif.score import SCORERS, WEIGHTS, article, no_gif
 from localgif.records import Measurements
+from localgif.tasks.load import load_task
 
 
 def numbers(**changes: object) -> Measurements:
@@ -125,11 +126,11 @@ def test_the_parts_say_what_they_count() -> None:
 
 
 def test_without_a_gif_the_score_is_0_with_the_same_parts() -> None:
-    score = no_gif("article-1")
+    score = no_gif("article")
     assert (score.scorer, score.total) == ("article-1", 0.0)
     assert [p.name for p in score.parts] == [p.name for p in article(numbers()).parts]
 
 
 def test_the_weights_add_up_and_the_name_is_known() -> None:
     assert sum(WEIGHTS.values()) == pytest.approx(1)
-    assert SCORERS["article"](numbers()).scorer == "article-1"
+    assert SCORERS["article"](numbers(), load_task("bouncing-ball")).scorer == "article-1"

@@ -87,11 +87,15 @@ def test_the_search_climbs_and_stops_at_its_goal() -> None:
 @pytest.mark.parametrize(("frames", "delay"), [(20, 40), (24, 100), (36, 60)])
 def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(frames: int, delay: int) -> None:
     programs = Programs(settings("http://127.0.0.1:1"))
-    start = programs.trial(canonical(program(frames, delay)) or "")
-    found = tune(start, programs.trial, BALL.targets, 0.985)
+
+    def measure(code: str) -> Trial:
+        return programs.trial(code, BALL)
+
+    start = measure(canonical(program(frames, delay)) or "")
+    found = tune(start, measure, BALL.targets, 0.985)
     assert start.score.total < 0.98 <= found.score.total
     again = programs.run
-    assert programs.trial(found.code) == found and programs.run == again, "what was run is remembered"
+    assert measure(found.code) == found and programs.run == again, "what was run is remembered"
 
 
 def test_changes_of_nothing_are_the_program_itself() -> None:

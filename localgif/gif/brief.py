@@ -1,0 +1,199 @@
+"""Whether a GIF shows what its task asks for: named parts, each 0 to 1 with a reason. Pure.
+
+Each part is as good as its worst subject: two things that are asked for must both be there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from localgif.gif.motions import PATHS, SHAPES, SIZES, Judged, ramp, shape_seen, spin
+from localgif.gif.tracks import Seen, Track, follow, pairs
+from localgif.records import Looks
+from localgif.task import Task
+
+#: Part -> what the total loses, of 1, when it is 0.
+WEIGHTS = {
+    "background": 0.5,
+    "subject": 0.8,
+    "shape": 0.4,
+    "path": 0.6,
+    "scale": 0.5,
+    "turn": 0.6,
+    "blink": 0.6,
+    "cycle": 0.6,
+    "inside": 0.5,
+}
+
+#: The background and the subjects together must cover this share of the picture: from the first on full, at the
+#: second none.
+COVERED = (0.9, 0.6)
+#: A thing at the picture's edge with less than this share of its largest area is cut by it.
+WHOLE = 0.93
+#: A thing that touches the edge in more than this share of the frames is cut by it all the time.
+STAYS = 0.8
+
+
+def judge(looks: Looks, task: Task) -> dict[str, Judged]:
+    """The parts that the task asks for, in the order of WEIGHTS."""
+    seen = follow(looks, task)
+    found: dict[str, Judged] = {}
+    if task.background is not None:
+        found["background"] = _background(looks, task)
+    for name, part in _PARTS.items():
+        judged = [answer for s in seen for answer in part(s)]
+        if judged:
+            found[name] = min(judged, key=lambda answer: answer[0])
+    return found
+
+
+def _background(looks: Looks, task: Task) -> Judged:
+    hues = {hue for subject in task.subjects for hue in subject.hues}
+    values = []
+    for name, cover, pieces in zip(looks.background, looks.cover, looks.pieces, strict=True):
+        subjects = sum(p.area for p in pieces if p.colour in hues)
+        values.append(ramp(cover + subjects, *COVERED[::-1]) if name == task.background else 0.0)
+    value = ramp(sum(values) / len(values), 0.5, 1.0)
+    if value == 1:
+        return 1.0, f"{task.background} background"
+    others = [name for name in looks.background if name != task.background]
+    if others:
+        usual = max(set(others), key=others.count)
+        return value, f"the background is {usual} in {len(others)} of {len(values)} frames, asked is {task.background}"
+    return value, f"the {task.background} background is covered by things that nobody asked for"
+
+
+def _subject(seen: Seen) -> Iterator[Judged]:
+    """Whether the thing is there: its colour, how many, and no others of its size."""
+    wanted = seen.subject.count
+    frames = [
+        (count, others)
+        for count, others in zip(seen.counts, seen.others, strict=True)
+        if count or seen.subject.shown == "always"
+    ]
+    if not frames:
+        yield 0.0, f"no {seen.subject.name} in any frame"
+        return
+    values = [
+        max(0.0, 1 - abs(count - wanted) / wanted) * (0.5 if others else 1.0) if count else 0.0
+        for count, others in frames
+    ]
+    value = sum(values) / len(values)
+    usual = max(set(seen.counts), key=seen.counts.count)
+    if value == 1:
+        yield 1.0, f"{seen.subject.name} in every frame"
+    elif seen.stand_in:
+        yield value, f"no {seen.subject.name}: what is there is {seen.stand_in}"
+    elif any(count != wanted for count, _ in frames):
+        right = sum(count == wanted for count, _ in frames)
+        yield value, f"{seen.subject.name} in {right} of {len(frames)} frames, mostly {usual} of that colour"
+    else:
+        yield value, f"{seen.subject.name}, but next to it things of its size that nobody asked for"
+
+
+def _each(
+    seen: Seen, word: str, least: int, judged: Callable[[Track], Judged], missing: str = "nothing is seen"
+) -> Iterator[Judged]:
+    """The answers for each thing; 0 when there are too few to judge."""
+    if len(seen.tracks) < seen.subject.count:
+        yield 0.0, f"{seen.subject.name}: {missing if not seen.tracks else 'not all are seen'}, so no {word}"
+        return
+    for track in seen.tracks:
+        if len(track.pieces) < least:
+            yield 0.0, f"{seen.subject.name}: seen in {len(track.pieces)} frames only, too few for a {word}"
+        else:
+            value, text = judged(track)
+            yield value, f"{seen.subject.name}: {text}"
+
+
+def _shape(seen: Seen) -> Iterator[Judged]:
+    wanted = seen.subject.shape
+    if wanted == "any":
+        return
+
+    def judged(track: Track) -> Judged:
+        value = SHAPES[wanted](track)
+        return value, f"{wanted}" if value == 1 else f"it looks like {shape_seen(track)}, asked is {wanted}"
+
+    yield from _each(seen, "shape", 1, judged)
+
+
+def _path(seen: Seen) -> Iterator[Judged]:
+    if seen.subject.path != "any":
+        yield from _each(seen, "path", 3, PATHS[seen.subject.path])
+
+
+def _scale(seen: Seen) -> Iterator[Judged]:
+    if seen.subject.size != "any":
+        yield from _each(seen, "size", 2, SIZES[seen.subject.size])
+
+
+def _turn(seen: Seen) -> Iterator[Judged]:
+    if seen.subject.turn == "spin":
+        yield from _each(seen, "turn", 3, spin)
+
+
+def _blink(seen: Seen) -> Iterator[Judged]:
+    if seen.subject.shown != "blink":
+        return
+    there = [count > 0 for count in seen.counts]
+    share = sum(there) / len(there)
+    switches = sum(a != b for a, b in pairs(there))
+    value = ramp(share, 0.05, 0.25) * ramp(share, 0.95, 0.75) * (1.0 if switches >= 2 else 0.0)
+    yield value * ramp(switches, 16, 10), f"{seen.subject.name}: seen in {sum(there)} of {len(there)} frames"
+
+
+def _cycle(seen: Seen) -> Iterator[Judged]:
+    wanted = seen.subject.colours
+    if not wanted:
+        return
+    least = max(1, 0.05 * seen.total)
+    shown = [hue for hue in wanted if seen.hues.count(hue) >= least]
+    # One colour alone is no change.
+    value = (len(shown) - 1) / (len(wanted) - 1) if shown else 0.0
+    missing = [hue for hue in wanted if hue not in shown]
+    words = f"{', '.join(shown) or 'none'} seen in turns" + (f", {', '.join(missing)} missing" if missing else "")
+    yield value, f"{seen.subject.name}: {words}"
+
+
+def _inside(seen: Seen) -> Iterator[Judged]:
+    if not seen.subject.inside:
+        return
+    if not seen.tracks:
+        yield 0.0, f"{seen.subject.name}: nothing is seen"
+        return
+    wanted = seen.subject.count
+    for track in seen.tracks:
+        cut, gone = _cut(track, seen.subject.size == "constant"), 0
+        if seen.subject.shown == "always":
+            gone = seen.total - len(track.pieces) if seen.stand_in else sum(count < wanted for count in seen.counts)
+        text = f"{seen.subject.name}: inside the picture"
+        if cut or gone:
+            text = f"{seen.subject.name}: cut by the edge in {cut} frames, missing in {gone} of {seen.total}"
+        yield ramp((cut + gone) / seen.total, 0.34, 0.0), text
+
+
+def _cut(track: Track, constant: bool) -> int:
+    """In how many frames the picture's edge cuts a thing.
+
+    One that rests on the floor touches the edge too: it is cut when it is smaller there than elsewhere, or when it
+    never leaves the edge. Of one that changes its size, touching must do.
+    """
+    largest = max(p.area for p in track.pieces)
+    touching = [p for p in track.pieces if min(p.left, p.top) <= 0.001 or max(p.right, p.bottom) >= 0.999]
+    if not constant or len(touching) > STAYS * len(track.pieces):
+        return len(touching)
+    return sum(p.area < WHOLE * largest for p in touching)
+
+
+#: The parts about subjects, each with how to judge one subject.
+_PARTS: dict[str, Callable[[Seen], Iterator[Judged]]] = {
+    "subject": _subject,
+    "shape": _shape,
+    "path": _path,
+    "scale": _scale,
+    "turn": _turn,
+    "blink": _blink,
+    "cycle": _cycle,
+    "inside": _inside,
+}

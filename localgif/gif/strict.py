@@ -1,0 +1,142 @@
+"""The score "strict": is this the GIF that was asked for? Pure.
+
+    total = gate x product over the other parts of (1 - weight x (1 - value))
+
+A part that is 0 takes its weight's share of what the others left, so that one clear defect costs at least a tenth and
+a GIF that fails in the whole of one thing cannot score 0.6; being better in one part never makes the total smaller.
+The gate is 1 or 0: what cannot be read, has one picture, does not move or has no delays is no animation.
+"""
+
+from __future__ import annotations
+
+import statistics
+
+from localgif.gif.brief import WEIGHTS as BRIEF_WEIGHTS
+from localgif.gif.brief import judge
+from localgif.gif.motions import Judged, ramp
+from localgif.records import Measurements, Score, ScorePart
+from localgif.task import Targets, Task
+
+VERSION = "strict-1"
+
+#: Part -> what the total loses, of 1, when it is 0.
+WEIGHTS = {"gate": 1.0, "frames": 0.5, "loop": 0.5, "play": 0.5, "size": 0.5, **BRIEF_WEIGHTS}
+
+#: Smallest width and height, pixels.
+MIN_SIDE = 16
+#: A GIF moves when some step changes at least this share of the picture (mean over pixels and channels), and at least
+#: what so many pixels can change.
+MOVES_SHARE, MOVES_PIXELS = 1e-4, 4
+#: A wrong number of frames has at most this value.
+NEARLY = 0.75
+#: The seam by the largest step inside the GIF: up to the first seamless, from the second on no loop.
+SEAM = (1.3, 2.6)
+#: Playback time: full marks within this share of the target; what it may be off beyond that until it counts nothing.
+PLAY_FULL, PLAY_RANGE = 0.05, 0.5
+#: A frame that is shown so many times longer than the usual one is a stop.
+STOP = 3
+#: Share of the playback time in stops: at the first full marks, from the second on none.
+STANDS = (0.0, 0.5)
+
+
+def strict(m: Measurements, task: Task) -> Score:
+    """How much a GIF is what the task asks for, 0 to 1, three decimals.
+
+    Args:
+        m: The measurements, with looks.
+        task: Its targets, background and subjects say what is wanted.
+
+    Raises:
+        ValueError: The measurements are of a version that did not look.
+    """
+    if m.looks is None:
+        raise ValueError("these measurements hold no looks: measure the GIF again")
+    judged = {
+        "gate": gate(m),
+        "frames": _frames(m, task.targets),
+        "loop": _loop(m),
+        "play": _play(m, task.targets),
+        "size": _size(m, task.targets),
+        **judge(m.looks, task),
+    }
+    parts = tuple(
+        ScorePart(name=name, value=round(value, 4), weight=WEIGHTS[name], explanation=text)
+        for name, (value, text) in judged.items()
+    )
+    return Score(scorer=VERSION, total=total(parts), parts=parts)
+
+
+def total(parts: tuple[ScorePart, ...]) -> float:
+    """The formula of this module's docstring, three decimals."""
+    product = 1.0
+    for part in parts:
+        product *= 1 - part.weight * (1 - part.value)
+    return round(product, 3)
+
+
+def largest_step(m: Measurements) -> float:
+    """The largest step inside the GIF, the seam left out.
+
+    A loop may begin anywhere, so its seam may be any of its steps: a ball that bounces is fast at the floor, a light
+    that blinks changes twice and stands still in between. A jump inside the loop is the affair of the path.
+    """
+    return max(m.colour_steps[:-1], default=0.0)
+
+
+def gate(m: Measurements) -> Judged:
+    """1 for an animation, 0 for what is none."""
+    least = max(MOVES_SHARE, MOVES_PIXELS / (m.width * m.height))
+    if min(m.width, m.height) < MIN_SIDE:
+        return 0.0, f"{m.width} x {m.height} pixels are too few to see anything, at least {MIN_SIDE} x {MIN_SIDE}"
+    if m.distinct_frames < 2:
+        return 0.0, "one picture, no animation" if m.frames == 1 else f"all {m.frames} frames are equal"
+    if sum(m.delays_ms) == 0:
+        return 0.0, "no frame has a delay, so nothing says how fast it plays"
+    if max(m.colour_steps) < least:
+        return 0.0, f"nothing that can be seen moves ({100 * max(m.colour_steps):.4f} % of the picture changes)"
+    return 1.0, "it moves"
+
+
+def _frames(m: Measurements, targets: Targets) -> Judged:
+    off = abs(m.frames - targets.frames)
+    value = 1.0 if off == 0 else NEARLY * max(0.0, 1 - off / targets.frames)
+    return value, f"{m.frames} frames, target {targets.frames}"
+
+
+def _loop(m: Measurements) -> Judged:
+    largest = largest_step(m)
+    if largest == 0:
+        return 0.0, "nothing moves from frame to frame, so nothing loops"
+    ratio = m.colour_steps[-1] / largest
+    return (
+        ramp(ratio, *SEAM[::-1]),
+        f"the step from the last frame to the first is {ratio:.1f} times the largest step inside, up to {SEAM[0]:g} "
+        "it is seamless",
+    )
+
+
+def _play(m: Measurements, targets: Targets) -> Judged:
+    played, usual = sum(m.delays_ms), statistics.median(m.delays_ms)
+    off = abs(played - targets.loop_ms) / targets.loop_ms
+    value = ramp(off, PLAY_FULL + PLAY_RANGE, PLAY_FULL)
+    text = f"one loop plays {played:,} ms, target {targets.loop_ms:,} ms"
+    stops = [delay for delay in m.delays_ms if delay > STOP * usual]
+    if stops:
+        value *= ramp(sum(stops) / played, *STANDS[::-1])
+        text += f", of which {sum(stops):,} ms are {len(stops)} frames that stand still"
+    if m.loop != 0:
+        value = 0.0
+        text += ", but it does not repeat for ever: " + (
+            "the loop flag is missing" if m.loop is None else f"the loop count is {m.loop}"
+        )
+    return value, text
+
+
+def _size(m: Measurements, targets: Targets) -> Judged:
+    value = 1.0 if m.size < targets.max_bytes else ramp(m.size / targets.max_bytes, 2.0, 1.0) * NEARLY
+    text = f"{m.size:,} bytes, must be under {targets.max_bytes:,}"
+    side = max(m.width, m.height)
+    if side > targets.max_side:
+        value *= NEARLY * ramp(side / targets.max_side, 2.0, 1.0)
+        text += f"; {m.width} x {m.height} pixels, at most {targets.max_side} a side"
+    return value, text

@@ -1,0 +1,65 @@
+"""`localgif rescore`: a finished run's GIFs under another rule, without a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from localgif.errors import ConfigError, RunCorrupt
+from localgif.runs.store import load_run
+from localgif.search.rescore import rescore
+from localgif.search.run import optimize
+from localgif.tasks.load import load_task
+from tests.kit import Notes, fenced, program, settings
+from tests.scripted import Scripted, serving
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    with serving(Scripted(animator=[fenced(program(24, 40)), "no program"] * 9, reflector=[""])) as server:
+        optimize(settings(server.url, metric_calls=1, fresh=2), tmp_path, "r", Notes())
+    return tmp_path / "r"
+
+
+def test_every_sample_is_scored_again_and_the_run_stays_as_it_is(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    result = rescore(folder, "strict", None)
+    run = load_run(folder)
+    lines = [json.loads(line) for line in Path(result["file"]).read_text().splitlines()]
+    assert len(lines) == len(run.samples)
+    for line, sample in zip(lines, run.samples, strict=True):
+        assert (line["index"], line["gif"], line["score"]["scorer"]) == (sample.index, sample.gif, "strict-1")
+        assert line["score"]["total"] == next((s.total for s in sample.also), 0.0), "stored beside the run's own"
+    assert (result["old_scorer"], result["scorer"]) == ("article-1", "strict-1")
+    assert sum(row["samples"] for row in result["rows"]) == len(run.samples)
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_the_runs_own_rule_gives_the_stored_scores(folder: Path) -> None:
+    assert all(row["mean"] == row["old_mean"] for row in rescore(folder, "article", None)["rows"])
+
+
+def test_another_task_may_be_asked_for(folder: Path) -> None:
+    own = rescore(folder, "strict", None)["rows"][0]["mean"]
+    other = rescore(folder, "strict", load_task("orbiting-ball"))
+    assert other["task"] == "orbiting-ball"
+    assert other["rows"][0]["mean"] > own, "the program draws something that goes round"
+
+
+def test_the_task_is_in_the_run_folder(folder: Path) -> None:
+    assert load_run(folder).record.task == load_task("bouncing-ball").model_dump(mode="json")
+
+
+def test_a_gif_that_was_changed_is_named(folder: Path) -> None:
+    path = next((folder / "gifs").glob("*.gif"))
+    path.write_bytes(b"GIF89a")
+    with pytest.raises(RunCorrupt, match=path.name):
+        rescore(folder, "strict", None)
+
+
+def test_a_run_without_samples_is_refused(folder: Path) -> None:
+    (folder / "samples.jsonl").unlink()
+    with pytest.raises(ConfigError, match="has no samples"):
+        rescore(folder, "strict", None)

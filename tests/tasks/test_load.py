@@ -1,0 +1,116 @@
+"""Task files: what ships, a user's own by path, and what is said about a mistake in one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.errors import ConfigError
+from localgif.gif.colours import NAMES
+from localgif.gif.motions import PATHS, SHAPES, SIZES
+from localgif.task import COLOURS, Subject
+from localgif.tasks.load import families, load_task, parse_task, task_names
+
+OWN = """
+brief = "a green box that spins"
+family = "boxes"
+background = "white"
+
+[targets]
+frames = 12
+loop_ms = 600
+max_bytes = 50000
+
+[[subjects]]
+colour = "green"
+shape = "square"
+turn = "spin"
+"""
+
+
+def test_what_ships_covers_six_families_of_at_least_three() -> None:
+    found = families()
+    assert set(found) == {"bounce", "spin", "pulse", "travel", "colour", "compose"}
+    assert all(len(names) >= 3 for names in found.values())
+    assert len(task_names()) == sum(len(names) for names in found.values()) >= 18
+    briefs = [load_task(name).brief for name in task_names()]
+    assert len(set(briefs)) == len(briefs)
+    assert all(load_task(name).subjects and load_task(name).background for name in task_names())
+
+
+def test_the_shipped_tasks_share_their_targets_so_that_one_prompt_can_serve_them() -> None:
+    assert len({load_task(name).targets for name in task_names()}) == 1
+
+
+def test_a_file_of_ones_own_is_named_by_its_path(tmp_path: Path) -> None:
+    (tmp_path / "box.toml").write_text(OWN)
+    task = load_task(str(tmp_path / "box.toml"))
+    assert (task.name, task.family, task.targets.frames, task.targets.delay_ms) == ("box", "boxes", 12, 50)
+    assert task.subjects == (Subject(colour="green", shape="square", turn="spin"),)
+
+
+def test_every_word_of_the_vocabulary_is_measured() -> None:
+    def words(field: str) -> set[str]:
+        return set(Subject.model_json_schema()["properties"][field]["enum"]) - {"any"}
+
+    assert words("path") == set(PATHS)
+    assert words("size") == set(SIZES)
+    assert words("shape") == set(SHAPES)
+    assert COLOURS == NAMES
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said", "remedy"),
+    [
+        ('colour = "green"', 'color = "green"', "own.toml: unknown key subjects[1].color", 'did you mean "colour"?'),
+        (
+            'background = "white"',
+            'backgroud = "white"',
+            "own.toml: unknown key backgroud",
+            'did you mean "background"?',
+        ),
+        ("frames = 12", "frame = 12", "own.toml: ", "frame"),
+        ("frames = 12", "frames = 1", "own.toml: targets.frames = 1", "correct the value"),
+        ("frames = 12", 'frames = "many"', "targets.frames = 'many'", "correct the value"),
+        ('turn = "spin"', 'turn = "spins"', "subjects[1].turn = 'spins'", 'did you mean "spin"?'),
+        ('turn = "spin"', 'path = "up-and-down"', "subjects[1].path = 'up-and-down'", 'did you mean "up-down"?'),
+        ('colour = "green"', 'colour = "gren"', "subjects[1].colour = 'gren'", 'did you mean "green"?'),
+        ('colour = "green"', "", "subjects[1] needs colour", "docs/tasks.md"),
+        ('colour = "green"', 'colours = ["red"]', "needs colour", "docs/tasks.md"),
+        ('colour = "green"', 'colour = "white"', 'two things are "white"', "docs/tasks.md"),
+        ('shape = "square"', 'shape = "round"', "nobody can see a round thing turn", "docs/tasks.md"),
+        ('turn = "spin"', 'path = "across"', "add inside = false", "docs/tasks.md"),
+        ('brief = "a green box that spins"', "", "brief is missing", "add it"),
+        ("[targets]", "[targets", "own.toml is not valid TOML", "correct that line"),
+        ('family = "boxes"', 'name = "boxes"', "unknown key name", "called as its file is"),
+    ],
+)
+def test_a_mistake_names_file_key_and_remedy(old: str, new: str, said: str, remedy: str) -> None:
+    assert old in OWN
+    with pytest.raises(ConfigError) as caught:
+        parse_task(OWN.replace(old, new), "own", "own.toml")
+    assert said in caught.value.message
+    assert remedy in caught.value.remedy + caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [(b"\xff\xfe", "is not UTF-8"), (b" " * 70_000, "is larger than 64 KiB"), (None, "cannot be read")],
+)
+def test_a_file_that_is_no_task_is_refused(tmp_path: Path, data: bytes | None, said: str) -> None:
+    path = tmp_path / "x.toml"
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ConfigError, match=said):
+        load_task(str(path))
+
+
+@given(st.text(max_size=200))
+def test_any_text_is_a_task_or_a_clear_error(text: str) -> None:
+    try:
+        parse_task(text, "x", "x.toml")
+    except ConfigError as error:
+        assert "x.toml" in error.message and error.remedy
