@@ -176,12 +176,14 @@ def _towards(sites: list[Site], targets: Targets) -> Iterator[Change]:
 
 
 def _near(value: Number) -> Iterator[Number]:
+    """Somewhat more, somewhat less, and none: an amplitude of 0 turns a circle into a line."""
     seen = {value}
     for other in (value + 1, value - 1, value * 2, value / 2, value * 1.25, value * 0.8):
         number = _as(value, other)
         if number > 0 and number not in seen and number <= 10_000:
             seen.add(number)
             yield number
+    yield type(value)(0)
 
 
 def _as(like: Number, value: float) -> Number:

@@ -98,6 +98,18 @@ def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(frames: i
     assert measure(found.code) == found and programs.run == again, "what was run is remembered"
 
 
+def test_an_amplitude_of_0_turns_a_circle_into_a_line() -> None:
+    circle = program(24, 40).replace("rectangle", "ellipse").replace('"black"', '"red"')
+    programs = Programs(settings("http://127.0.0.1:1", scorer="strict"))
+
+    def measure(code: str) -> Trial:
+        return programs.trial(code, BALL)
+
+    start = measure(canonical(circle) or "")
+    assert start.score.total == 0.4
+    assert tune(start, measure, BALL.targets, 0.985).score.total == 1.0
+
+
 def test_changes_of_nothing_are_the_program_itself() -> None:
     nothing: Change = {}
     assert changed(CODE, nothing) == canonical(CODE)
