@@ -15,7 +15,7 @@ from localgif.search.programs import Trial
 from localgif.task import Targets
 
 #: Programs run for one search at most.
-BUDGET = 100
+BUDGET = 150
 #: What a change must gain to be kept.
 GAIN = 0.002
 
@@ -64,6 +64,9 @@ def proposals(code: str, targets: Targets) -> Iterator[Change]:
     """Changes worth a try, the likely ones first."""
     sites = numbers(code)
     yield from _towards(sites, targets)
+    for site in sites:
+        if not site.role:  # an amplitude of 0 turns a circle into a line
+            yield {site.position: type(site.value)(0)}
     for site in sites:
         for value in _near(site.value):
             yield {site.position: value}
@@ -176,14 +179,12 @@ def _towards(sites: list[Site], targets: Targets) -> Iterator[Change]:
 
 
 def _near(value: Number) -> Iterator[Number]:
-    """Somewhat more, somewhat less, and none: an amplitude of 0 turns a circle into a line."""
     seen = {value}
     for other in (value + 1, value - 1, value * 2, value / 2, value * 1.25, value * 0.8):
         number = _as(value, other)
         if number > 0 and number not in seen and number <= 10_000:
             seen.add(number)
             yield number
-    yield type(value)(0)
 
 
 def _as(like: Number, value: float) -> Number:
