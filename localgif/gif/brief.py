@@ -28,6 +28,9 @@ WEIGHTS = {
 #: The background and the subjects together must cover this share of the picture: from the first on full, at the
 #: second none.
 COVERED = (0.9, 0.6)
+#: A thing must have this share of the picture where it is largest (a ball of 5 % of the width has 0.2 %); at the second
+#: share it counts as not there.
+VISIBLE = (0.0018, 0.0004)
 #: A thing at the picture's edge with less than this share of its largest area is cut by it.
 WHOLE = 0.93
 #: A thing that touches the edge in more than this share of the frames is cut by it all the time.
@@ -80,6 +83,13 @@ def _subject(seen: Seen) -> Iterator[Judged]:
     ]
     value = sum(values) / len(values)
     usual = max(set(seen.counts), key=seen.counts.count)
+    area = max((p.area for track in seen.tracks for p in track.pieces), default=0.0)
+    if value == 1 and area < VISIBLE[0]:
+        yield (
+            ramp(area, *VISIBLE[::-1]),
+            f"{seen.subject.name}, but hardly to be seen: {100 * area:.2f} % of the picture",
+        )
+        return
     if value == 1:
         yield 1.0, f"{seen.subject.name} in every frame"
     elif seen.stand_in:

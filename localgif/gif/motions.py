@@ -20,6 +20,10 @@ REACH = (0.04, 0.15)
 STRAIGHT = (0.2, 0.6)
 #: Largest single step by the reach: up to the first it is smooth, from the second on it is a jump.
 JUMP = (0.4, 0.75)
+#: Largest step by the third largest: a fast motion has several large ones, a jump is alone (a single one, or one there
+#: and one back). Up to the first it is smooth, from the second on it jumps; with fewer frames steps say little.
+LEAP = (1.8, 2.6)
+LEAP_FRAMES = 12
 #: Changes of direction in one loop: up to the first a motion, from the second on a jitter.
 JITTER = (8, 14)
 #: Movement of a thing that must stay where it is, share of the side.
@@ -58,8 +62,13 @@ def smooth(values: Sequence[float]) -> float:
         return 0.0
     # With few frames each step is larger.
     allowed = 4 / len(values)
-    largest = max(abs(b - a) for a, b in pairs(values)) / reach
-    return ramp(largest, max(JUMP[1], 1.6 * allowed), max(JUMP[0], allowed)) * ramp(reversals(values), *JITTER[::-1])
+    steps = sorted((abs(b - a) for a, b in pairs(values)), reverse=True)
+    largest = steps[0] / reach
+    # A step below a hundredth of the reach is none: what stands still but for one leap jumps.
+    alone = steps[0] / max(steps[2], 0.01 * reach)
+    even = ramp(alone, *LEAP[::-1]) if len(values) >= LEAP_FRAMES else 1.0
+    short = ramp(largest, max(JUMP[1], 1.6 * allowed), max(JUMP[0], allowed))
+    return even * short * ramp(reversals(values), *JITTER[::-1])
 
 
 def _there_and_back(along: Sequence[float], across: Sequence[float], words: tuple[str, str]) -> Judged:

@@ -9,11 +9,13 @@ The gate is 1 or 0: what cannot be read, has one picture, does not move or has n
 
 from __future__ import annotations
 
+import math
 import statistics
 
 from localgif.gif.brief import WEIGHTS as BRIEF_WEIGHTS
 from localgif.gif.brief import judge
 from localgif.gif.motions import Judged, ramp
+from localgif.gif.tracks import follow, pairs
 from localgif.records import Measurements, Score, ScorePart
 from localgif.task import Targets, Task
 
@@ -31,6 +33,8 @@ MOVES_SHARE, MOVES_PIXELS = 1e-4, 4
 NEARLY = 0.75
 #: The seam by the largest step inside the GIF: up to the first seamless, from the second on no loop.
 SEAM = (1.3, 2.6)
+#: A thing whose centre goes so far in one step, share of the picture, is one whose seam is looked at.
+FAR = 0.04
 #: Playback time: full marks within this share of the target; what it may be off beyond that until it counts nothing.
 PLAY_FULL, PLAY_RANGE = 0.05, 0.5
 #: A frame that is shown so many times longer than the usual one is a stop.
@@ -54,7 +58,7 @@ def strict(m: Measurements, task: Task) -> Score:
     judged = {
         "gate": gate(m),
         "frames": _frames(m, task.targets),
-        "loop": _loop(m),
+        "loop": _loop(m, task),
         "play": _play(m, task.targets),
         "size": _size(m, task.targets),
         **judge(m.looks, task),
@@ -103,11 +107,28 @@ def _frames(m: Measurements, targets: Targets) -> Judged:
     return value, f"{m.frames} frames, target {targets.frames}"
 
 
-def _loop(m: Measurements) -> Judged:
+def _seams(m: Measurements, task: Task) -> list[float]:
+    """For each thing that moves: how far it goes from the last frame to the first, by its largest step inside.
+
+    The pixels of a small thing all change at every step, so that they do not show how far it jumps.
+    """
+    assert m.looks is not None
+    found = []
+    for seen in follow(m.looks, task):
+        for track in seen.tracks:
+            if len(track.pieces) != m.frames or seen.subject.path == "across":
+                continue
+            steps = [math.hypot(b.x - a.x, b.y - a.y) for a, b in pairs(track.pieces)]
+            if max(steps) >= FAR:
+                found.append(steps[-1] / max(*steps[:-1], FAR / 10))
+    return found
+
+
+def _loop(m: Measurements, task: Task) -> Judged:
     largest = largest_step(m)
     if largest == 0:
         return 0.0, "nothing moves from frame to frame, so nothing loops"
-    ratio = m.colour_steps[-1] / largest
+    ratio = max(m.colour_steps[-1] / largest, *_seams(m, task), 0.0)
     return (
         ramp(ratio, *SEAM[::-1]),
         f"the step from the last frame to the first is {ratio:.1f} times the largest step inside, up to {SEAM[0]:g} "

@@ -9,9 +9,12 @@ import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from localgif.records import Looks, Piece
 from localgif.task import Subject, Task
+
+V = TypeVar("V")
 
 #: A piece of the subject's colour with less than this share of the largest one's area is a splinter of it.
 SPLINTER = 0.2
@@ -80,7 +83,7 @@ class Seen:
     """Frames of the GIF."""
 
 
-def pairs(values: Sequence[float]) -> list[tuple[float, float]]:
+def pairs(values: Sequence[V]) -> list[tuple[V, V]]:
     """Each value with the next one, the last with the first."""
     return list(zip(values, [*values[1:], *values[:1]], strict=True))
 

@@ -186,6 +186,12 @@ CHEATS: dict[str, Callable[[], bytes]] = {
     "transparent-background": _transparent,
     "ball-in-every-second-frame": _empty_frames,
     "red-glow": _gradient,
+    "loop-that-does-not-close": lambda: scene_gif(
+        replace(BALL.with_thing(y=wave(0.1, 0.9, 0.25), radius=fixed(0.02)), stretch=1.2)
+    ),
+    "speck-that-jumps": lambda: scene_gif(
+        replace(BALL.with_thing(y=wave(0.1, 0.9, 0.25), radius=fixed(0.015)), stretch=1.2, smooth=False)
+    ),
     "speck": lambda: scene_gif(BALL.with_thing(radius=fixed(0.012))),
 }
 
