@@ -84,11 +84,9 @@ def _subject(seen: Seen) -> Iterator[Judged]:
     value = sum(values) / len(values)
     usual = max(set(seen.counts), key=seen.counts.count)
     area = max((p.area for track in seen.tracks for p in track.pieces), default=0.0)
-    if value == 1 and area < VISIBLE[0]:
-        yield (
-            ramp(area, *VISIBLE[::-1]),
-            f"{seen.subject.name}, but hardly to be seen: {100 * area:.2f} % of the picture",
-        )
+    if area < VISIBLE[0] and not seen.stand_in:
+        value *= ramp(area, *VISIBLE[::-1])
+        yield value, f"{seen.subject.name}, but hardly to be seen: at most {100 * area:.2f} % of the picture"
         return
     if value == 1:
         yield 1.0, f"{seen.subject.name} in every frame"
