@@ -1,7 +1,10 @@
 # 57 recursion 10^9, a heap bomb
-# verdict: memory_limit cpu_limit
+# verdict: memory_limit cpu_limit error
 # limits: roomy
-"""Recursion without end and without Python's own limit: a memory bomb since frames live on the heap."""
+"""Recursion without end and without Python's own limit: a memory bomb since frames live on the heap.
+
+CPython 3.11.2 ends it with a SystemError: it forgets to set MemoryError when no frame can be had.
+"""
 
 import sys
 
