@@ -104,14 +104,14 @@ def _each(
 ) -> Iterator[Judged]:
     """The answers for each thing; 0 when there are too few to judge."""
     if len(seen.tracks) < seen.subject.count:
-        yield 0.0, f"{seen.subject.name}: {missing if not seen.tracks else 'not all are seen'}, so no {word}"
+        yield 0.0, f"{seen.label}: {missing if not seen.tracks else 'not all are seen'}, so no {word}"
         return
     for track in seen.tracks:
         if len(track.pieces) < least:
-            yield 0.0, f"{seen.subject.name}: seen in {len(track.pieces)} frames only, too few for a {word}"
+            yield 0.0, f"{seen.label}: seen in {len(track.pieces)} frames only, too few for a {word}"
         else:
             value, text = judged(track)
-            yield value, f"{seen.subject.name}: {text}"
+            yield value, f"{seen.label}: {text}"
 
 
 def _shape(seen: Seen) -> Iterator[Judged]:
@@ -121,7 +121,7 @@ def _shape(seen: Seen) -> Iterator[Judged]:
 
     def judged(track: Track) -> Judged:
         value = SHAPES[wanted](track)
-        return value, f"{wanted}" if value == 1 else f"it looks like {shape_seen(track)}, asked is {wanted}"
+        return value, wanted if value == 1 else f"it looks like {shape_seen(track)}, asked is {wanted}"
 
     yield from _each(seen, "shape", 1, judged)
 
@@ -168,16 +168,16 @@ def _inside(seen: Seen) -> Iterator[Judged]:
     if not seen.subject.inside:
         return
     if not seen.tracks:
-        yield 0.0, f"{seen.subject.name}: nothing is seen"
+        yield 0.0, f"{seen.label}: nothing is seen"
         return
     wanted = seen.subject.count
     for track in seen.tracks:
         cut, gone = _cut(track, seen.subject.size == "constant"), 0
         if seen.subject.shown == "always":
             gone = seen.total - len(track.pieces) if seen.stand_in else sum(count < wanted for count in seen.counts)
-        text = f"{seen.subject.name}: inside the picture"
+        text = f"{seen.label}: inside the picture"
         if cut or gone:
-            text = f"{seen.subject.name}: cut by the edge in {cut} frames, missing in {gone} of {seen.total}"
+            text = f"{seen.label}: cut by the edge in {cut} frames, missing in {gone} of {seen.total}"
         yield ramp((cut + gone) / seen.total, 0.34, 0.0), text
 
 

@@ -82,6 +82,11 @@ class Seen:
     total: int
     """Frames of the GIF."""
 
+    @property
+    def label(self) -> str:
+        """What the tracks are of, in a sentence: the subject, or what is there instead."""
+        return f"{self.stand_in} thing in place of the {self.subject.name}" if self.stand_in else self.subject.name
+
 
 def pairs(values: Sequence[V]) -> list[tuple[V, V]]:
     """Each value with the next one, the last with the first."""

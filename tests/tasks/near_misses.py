@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from localgif.task import Subject, Task
-from tests.tasks.scenes import RGB, Scene, Thing, fixed, ring, wave
+from tests.tasks.scenes import Scene, Thing, fixed, ring, wave
 
 #: Another path for each path, which keeps the thing in the picture.
 OTHER_PATH = {
@@ -84,6 +84,3 @@ def _jumping(curve: object) -> object:
     """The same places in a wild order: every seventh step of 24."""
     assert callable(curve)
     return lambda t: curve(round(t * 24) * 7 % 24 / 24)
-
-
-assert set(OTHER_PATH) and RGB  # names that a task file may use are drawn by scenes
