@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import statistics
+from collections.abc import Sequence
 
 from localgif.gif.brief import WEIGHTS as BRIEF_WEIGHTS
 from localgif.gif.brief import judge
@@ -19,7 +20,7 @@ from localgif.gif.tracks import follow, pairs
 from localgif.records import Measurements, Score, ScorePart
 from localgif.task import Targets, Task
 
-VERSION = "strict-1"
+VERSION = "strict-2"
 
 #: Part -> what the total loses, of 1, when it is 0.
 WEIGHTS = {"gate": 1.0, "frames": 0.5, "loop": 0.5, "play": 0.5, "size": 0.5, **BRIEF_WEIGHTS}
@@ -35,6 +36,8 @@ NEARLY = 0.75
 SEAM = (1.3, 2.6)
 #: A thing whose centre goes so far in one step, share of the picture, is one whose seam is looked at.
 FAR = 0.04
+#: How sharply it turns back at the seam, away from where it turns otherwise, by its largest step or turn inside.
+TURN = (1.1, 1.5)
 #: Playback time: full marks within this share of the target; what it may be off beyond that until it counts nothing.
 PLAY_FULL, PLAY_RANGE = 0.05, 0.5
 #: A frame that is shown so many times longer than the usual one is a stop.
@@ -124,16 +127,46 @@ def _seams(m: Measurements, task: Task) -> list[float]:
     return found
 
 
+def turned_back(values: Sequence[float]) -> float:
+    """How sharply a place or a size turns back at the seam, by the largest step or turn inside; 0 for no such turn.
+
+    Two and two thirds of a swing come back near to where they began, with steps like any other, but half-way and the
+    other way round. A swing may well begin at one of its ends: there it turns anyway.
+    """
+    steps = [b - a for a, b in pairs(values)]
+    turns = [abs(b - a) for a, b in pairs(steps)]  # turns[k] is at the value after step k
+    largest = max(abs(step) for step in steps)
+    low, high = min(values) + largest / 2, max(values) - largest / 2
+    seam = [turns[k] for k in (-2, -1) if low < values[(k + 1) % len(values)] < high]
+    return max(seam, default=0.0) / max(*turns[:-2], largest)
+
+
+def _turns(m: Measurements, task: Task) -> float:
+    """The sharpest turn back at the seam of anything that moves or changes its size."""
+    assert m.looks is not None
+    found = [0.0]
+    for seen in follow(m.looks, task):
+        for track in seen.tracks:
+            if 4 <= len(track.pieces) == m.frames and seen.subject.path != "across":
+                series = (track.x, track.y, track.side)
+                found += [turned_back(values) for values in series if max(values) - min(values) >= FAR]
+    return max(found)
+
+
 def _loop(m: Measurements, task: Task) -> Judged:
     largest = largest_step(m)
     if largest == 0:
         return 0.0, "nothing moves from frame to frame, so nothing loops"
     ratio = max(m.colour_steps[-1] / largest, *_seams(m, task), 0.0)
-    return (
+    value, text = (
         ramp(ratio, *SEAM[::-1]),
         f"the step from the last frame to the first is {ratio:.1f} times the largest step inside, up to {SEAM[0]:g} "
         "it is seamless",
     )
+    turn = ramp(_turns(m, task), *TURN[::-1])
+    if turn < 1:
+        text += ", but there the motion turns back half-way: the frames are no whole number of swings"
+    return value * turn, text
 
 
 def _play(m: Measurements, targets: Targets) -> Judged:

@@ -202,7 +202,7 @@ def test_what_is_no_animation_scores_0_and_says_why(changes: dict[str, object], 
 
 def test_without_a_gif_the_score_is_0_by_the_gate() -> None:
     score = no_gif("strict", "the file is empty")
-    assert (score.scorer, score.total, [p.name for p in score.parts]) == ("strict-1", 0.0, ["gate"])
+    assert (score.scorer, score.total, [p.name for p in score.parts]) == (strict.VERSION, 0.0, ["gate"])
     assert score.parts[0].explanation == "the file is empty"
 
 
