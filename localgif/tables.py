@@ -65,19 +65,41 @@ def verdict_sentence(result: dict[str, Any]) -> str:
     """What may be said of the run, in one or two sentences."""
     if result["best"]["is_seed"]:
         return "Verdict: no proposal beat the seed prompt; the seed is kept."
-    verdict, n = result["verdict"], len(result["seed"]["scores"])
+    verdict = result["verdict"]
     word = {
         "better": "the evolved prompt is better",
         "worse": "the evolved prompt is worse",
         "not shown": "a difference is not shown",
     }[verdict["word"]]
-    text = (
-        f"Verdict: {word} ({verdict['difference']:+.3f} on average, p = {verdict['p_value']:.3f}, "
-        f"permutation test, {n} fresh samples each)."
-    )
+    text = f"Verdict: {word} ({verdict_numbers(result)})."
     if verdict["smallest_possible_p_value"] > 0.05:
-        text += f" With {n} samples each no difference can be shown; use --fresh 4 or more."
+        if verdict.get("unit") == "task":
+            text += f" With {verdict['tasks']} tasks no difference can be shown; 6 or more are needed."
+        else:
+            text += (
+                f" With {len(result['seed']['scores'])} samples each no difference can be shown; use --fresh 4 or more."
+            )
     return text
+
+
+def verdict_numbers(result: dict[str, Any]) -> str:
+    """Difference, interval, p and what was resampled; runs of older versions did not store an interval."""
+    verdict, n = result["verdict"], len(result["seed"]["scores"])
+    parts = [f"{verdict['difference']:+.3f} on average"]
+    interval = verdict.get("interval")
+    if interval is not None and interval[0] < interval[1]:
+        parts.append(f"95 % interval {interval[0]:+.3f} to {interval[1]:+.3f}")
+    elif interval is not None:
+        parts.append("the same in each pair" if verdict["unit"] == "sample" else "the same in each task")
+    parts.append(f"p = {verdict['p_value']:.3f}")
+    if "pairs" not in verdict:
+        parts.append(f"{n} fresh samples each")
+    elif verdict["tasks"] == 1:
+        parts.append(f"{verdict['pairs']} pairs of fresh samples")
+    else:
+        by = "tasks" if verdict["unit"] == "task" else "pairs inside each task"
+        parts.append(f"{verdict['pairs']} pairs of fresh samples of {verdict['tasks']} tasks, {by} resampled")
+    return ", ".join(parts)
 
 
 def footer(result: dict[str, Any]) -> str:

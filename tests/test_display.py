@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,11 +54,11 @@ def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
     assert "animator x" in output.getvalue()
 
 
-def result(word: str, fresh: int = 4, smallest: float = 0.03) -> dict[str, object]:
+def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> dict[str, object]:
     return {
         "best": {"is_seed": False},
         "seed": {"scores": [0.0] * fresh},
-        "verdict": {"word": word, "difference": 0.1, "p_value": 0.4, "smallest_possible_p_value": smallest},
+        "verdict": {"word": word, "difference": 0.1, "p_value": 0.4, "smallest_possible_p_value": smallest, **more},
     }
 
 
@@ -66,3 +67,15 @@ def test_the_verdict_is_a_sentence_that_claims_what_was_shown() -> None:
     assert "a difference is not shown" in verdict_sentence(result("not shown"))
     assert "no difference can be shown" in verdict_sentence(result("not shown", 1, 1.0))
     assert "the seed is kept" in verdict_sentence({"best": {"is_seed": True}})
+
+
+def test_the_verdict_says_the_interval_and_what_was_resampled() -> None:
+    one: dict[str, Any] = {"unit": "sample", "pairs": 4, "tasks": 1}
+    assert "95 % interval -0.020 to +0.300, p = 0.400, 4 pairs" in verdict_sentence(
+        result("not shown", interval=[-0.02, 0.3], **one)
+    )
+    assert "the same in each pair" in verdict_sentence(result("better", interval=[0.1, 0.1], **one))
+    assert "interval" not in verdict_sentence(result("not shown", 1, 1.0, interval=None, **one))
+    several = verdict_sentence(result("not shown", 2, 0.25, interval=[0, 1], unit="task", pairs=6, tasks=3))
+    assert "6 pairs of fresh samples of 3 tasks, tasks resampled" in several
+    assert "With 3 tasks no difference can be shown; 6 or more are needed." in several

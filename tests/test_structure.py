@@ -40,7 +40,7 @@ FENCES = {
     "typer": {"cli.py", "cli_models.py", "cli_sandbox.py", "cli_score.py", "command.py"},
     "rich": {"command.py", "display.py", "tables.py"},
     "jinja2": {"report/html.py"},
-    "scipy": {"gif/looks.py"},
+    "scipy": {"gif/looks.py", "search/verdict.py"},
     "tomllib": {"config.py", "tasks/load.py"},
 }
 

@@ -31,7 +31,7 @@ from localgif.search.programs import Programs
 from localgif.search.progress import Progress
 from localgif.search.reflect import PlainReflector
 from localgif.search.roles import Roles, open_roles
-from localgif.search.verdict import compare, smallest_p_value
+from localgif.search.verdict import Pairs, compare
 from localgif.task import Task
 from localgif.tasks.load import load_task
 
@@ -127,7 +127,7 @@ def _search_and_compare(
         seed_fresh = evaluator.fresh(seed, "seed prompt")
         best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
     results = prompt_result(seed, seed_fresh), prompt_result(best, best_fresh)
-    comparison = compare(results[0].scores, results[1].scores)
+    comparison = compare({task.name: Pairs(results[0].scores, results[1].scores)})
     return {
         "run": store.record.name,
         "folder": str(store.folder),
@@ -137,12 +137,7 @@ def _search_and_compare(
         "reflection": settings.reflection,
         "seed": _summary(results[0], evaluator),
         "best": {**_summary(results[1], evaluator), "is_seed": best == seed},
-        "verdict": {
-            "word": comparison.word,
-            "difference": round(comparison.difference, 4),
-            "p_value": round(comparison.p_value, 4),
-            "smallest_possible_p_value": round(smallest_p_value(settings.fresh), 4),
-        },
+        "verdict": comparison.as_json(),
         "ended_by": ended,
         "metric_calls": evaluator.spent,
         **_costs(evaluator.samples, reflector.proposals),

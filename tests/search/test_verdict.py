@@ -3,41 +3,107 @@
 from __future__ import annotations
 
 import itertools
+import statistics
+from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.search.verdict import compare, permutation_p_value, smallest_p_value
+from localgif.search.verdict import Comparison, Pairs, Unit, bootstrap, compare, swapped_samples, swapped_tasks
 
-SCORES = st.lists(st.floats(0, 1), min_size=1, max_size=5)
+SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
+#: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.
+REAL = (0.0, 0.112, 0.5, 0.97, 1.0)
+
+
+def one(seed: list[float], best: list[float]) -> Comparison:
+    return compare({"task": Pairs(seed, best)})
 
 
 def test_four_against_four_without_overlap_is_shown() -> None:
-    result = compare([0.1, 0.2, 0.3, 0.1], [0.9, 0.9, 0.9, 0.9])
+    result = one([0.1, 0.2, 0.3, 0.1], [0.9, 0.8, 0.9, 0.9])
     assert result.word == "better"
     assert result.p_value == pytest.approx(2 / 70)
+    assert result.interval == pytest.approx((0.6, 0.8)), "with four pairs the interval is their range"
+    assert (result.unit, result.pairs, result.tasks) == ("sample", 4, 1)
 
 
 def test_the_other_way_round_is_worse() -> None:
-    assert compare([0.9, 0.9, 0.9, 0.9], [0.1, 0.2, 0.3, 0.1]).word == "worse"
+    assert one([0.9, 0.9, 0.9, 0.9], [0.1, 0.2, 0.3, 0.1]).word == "worse"
 
 
 def test_the_same_scores_show_nothing() -> None:
-    result = compare([0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5])
-    assert (result.word, result.p_value) == ("not shown", 1.0)
+    for scores in ([0.5, 0.5, 0.5, 0.5], [0.0, 0.2, 0.9, 1.0], [1.0]):
+        result = one(scores, scores)
+        assert (result.word, result.p_value, result.difference) == ("not shown", 1.0, 0.0)
 
 
-def test_three_against_three_can_show_nothing() -> None:
-    assert smallest_p_value(3) > 0.05 > smallest_p_value(4)
-    assert compare([0, 0, 0], [1, 1, 1]).word == "not shown"
+def test_pairs_that_all_differ_by_the_same_have_an_interval_without_width() -> None:
+    result = one([0.1, 0.1, 0.1, 0.1], [0.9, 0.9, 0.9, 0.9])
+    assert result.word == "better"
+    assert result.interval == pytest.approx((0.8, 0.8))
 
 
-@given(SCORES, SCORES)
-def test_the_p_value_is_a_symmetric_probability(a: list[float], b: list[float]) -> None:
-    p = permutation_p_value(a, b)
-    assert 0 < p <= 1
-    assert p == pytest.approx(permutation_p_value(b, a))
+def test_one_pair_and_three_pairs_can_show_nothing() -> None:
+    assert one([0], [1]).interval is None
+    for n in (1, 2, 3):
+        result = one([0.0] * n, [1.0] * n)
+        assert result.smallest_p_value > 0.05
+        assert result.word == "not shown"
+    assert one([0.0] * 4, [1.0] * 4).smallest_p_value < 0.05
+
+
+def test_a_verdict_needs_both_the_test_and_the_interval() -> None:
+    # The good samples of the seed sit beside the bad ones of the other: the pairs disagree, the whole does not.
+    crossed = one([0.0, 0.0, 0.112, 0.5, 0.5, 0.97], [1.0, 1.0, 0.97, 0.97, 0.97, 0.5])
+    assert crossed.interval is not None
+    assert (crossed.p_value <= 0.05, crossed.interval[0] > 0, crossed.word) == (True, False, "not shown")
+
+
+def test_many_samples_of_few_tasks_show_nothing_about_tasks() -> None:
+    far = Pairs([0.0] * 8, [1.0] * 8)
+    five = compare({str(task): far for task in range(5)})
+    assert (five.word, five.unit, five.pairs, five.tasks) == ("not shown", "task", 40, 5)
+    assert five.smallest_p_value == pytest.approx(2 / 32)
+    six = compare({str(task): far for task in range(6)})
+    assert six.word == "better"
+    assert six.p_value == pytest.approx(2 / 64)
+
+
+def test_a_task_that_got_worse_counts_as_much_as_one_that_got_better() -> None:
+    up, down = Pairs([0.0] * 4, [1.0] * 4), Pairs([1.0], [0.0])
+    result = compare({"a": up, "b": down})
+    assert result.difference == 0.0
+    assert result.interval == pytest.approx((-1.0, 1.0))
+
+
+def test_the_claim_about_these_very_tasks_resamples_inside_each() -> None:
+    scores = {"easy": Pairs([0.9, 0.9], [1.0, 0.95]), "hard": Pairs([0.1, 0.0], [0.3, 0.4])}
+    result = compare(scores, unit="sample")
+    assert (result.unit, result.tasks, result.pairs) == ("sample", 2, 4)
+    assert result.smallest_p_value == pytest.approx(2 / 36)
+    # 36 ways to hand the scores out; the observed one and its mirror image are the extremes, with no other as far.
+    assert result.p_value == pytest.approx(2 / 36, abs=0.01)
+
+
+def test_scores_that_do_not_pair_up_are_refused() -> None:
+    for scores in ({}, {"t": Pairs([], [])}, {"t": Pairs([1.0], [1.0, 0.5])}):
+        with pytest.raises(ValueError):
+            compare(scores)
+
+
+@given(SCORES)
+def test_turning_the_labels_round_turns_the_verdict_round(pairs: list[tuple[float, float]]) -> None:
+    a, b = [list(each) for each in zip(*pairs, strict=True)]
+    there, back = one(a, b), one(b, a)
+    assert 0 < there.p_value <= 1
+    assert there.p_value == pytest.approx(back.p_value)
+    assert there.difference == pytest.approx(-back.difference)
+    assert {there.word, back.word} in ({"not shown"}, {"better", "worse"})
+    if there.interval is not None:
+        assert there.interval[0] - 1e-9 <= there.difference <= there.interval[1] + 1e-9
 
 
 @given(st.lists(st.integers(0, 3), min_size=4, max_size=4), st.lists(st.integers(0, 3), min_size=4, max_size=4))
@@ -49,12 +115,69 @@ def test_the_exact_test_agrees_with_counting_by_hand(a: list[int], b: list[int])
         part = sum(pooled[i] for i in chosen)
         total += 1
         hits += abs(part - (sum(pooled) - part)) >= observed
-    assert permutation_p_value([float(x) for x in a], [float(x) for x in b]) == pytest.approx(hits / total)
+    assert swapped_samples([Pairs(a, b)]) == pytest.approx(hits / total)
 
 
-def test_large_groups_are_drawn_and_agree_with_the_exact_test() -> None:
+@given(st.lists(st.integers(-3, 3), min_size=1, max_size=7))
+def test_swapping_tasks_agrees_with_counting_by_hand(means: list[int]) -> None:
+    signs = list(itertools.product((-1, 1), repeat=len(means)))
+    hits = sum(abs(sum(s * m for s, m in zip(sign, means, strict=True))) >= abs(sum(means)) for sign in signs)
+    assert swapped_tasks(means) == pytest.approx(hits / len(signs))
+
+
+def test_many_samples_and_many_tasks_are_drawn_and_agree_with_the_exact_test() -> None:
     low = [i / 100 for i in range(12)]
-    high = [x + 0.02 for x in low]
-    drawn = permutation_p_value(low, high)
-    assert 0.1 < drawn < 0.4  # a shift of half a standard deviation on 12 + 12
-    assert permutation_p_value(low, high) == drawn, "the same numbers give the same verdict"
+    drawn = one(low, [x + 0.02 for x in low])
+    assert 0.1 < drawn.p_value < 0.4  # a shift of half a standard deviation on 12 + 12
+    assert one(low, [x + 0.02 for x in low]) == drawn, "the same numbers give the same verdict"
+    means = [0.1, -0.05, 0.2, 0.02, -0.1, 0.15, 0.0] * 2
+    exact = swapped_tasks(means)
+    assert swapped_tasks([*means, 0.0]) == pytest.approx(exact, abs=0.01), "a task without difference adds nothing"
+
+
+def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
+    draw = np.random.default_rng(5)
+    for n, least in ((6, 0.88), (12, 0.91)):
+        hits = 0
+        for _ in range(300):
+            seed, best = (
+                draw.choice(REAL, n, p=(0.3, 0.4, 0.2, 0.1, 0)),
+                draw.choice(REAL, n, p=(0.1, 0.2, 0.2, 0.4, 0.1)),
+            )
+            low, high = bootstrap([list(best - seed)]) or (0.0, 0.0)
+            hits += low <= (0.1 * 1 + 0.3 * 0.97 - 0.2 * 0.112) <= high
+        assert hits / 300 >= least
+
+
+@pytest.mark.parametrize(
+    ("pairs", "tasks", "unit"), [(4, 1, None), (6, 1, None), (9, 1, None), (2, 8, None), (4, 2, "sample")]
+)
+def test_a_prompt_against_itself_is_seldom_called_better(pairs: int, tasks: int, unit: Unit | None) -> None:
+    """1,000 runs whose two prompts score alike, each task in a way of its own: at most 5 % may say "better"."""
+    draw = np.random.default_rng(20)
+    words: Counter[str] = Counter()
+    for _ in range(1000):
+        scores = {}
+        for task in range(tasks):
+            chances = draw.dirichlet([0.6] * len(REAL))
+            scores[str(task)] = Pairs(*(list(draw.choice(REAL, pairs, p=chances)) for _ in range(2)))
+        words[compare(scores, unit).word] += 1
+    assert words["better"] <= 50
+    assert words["better"] + words["worse"] <= 60, "nor is a difference seen either way"
+
+
+def test_a_real_gain_is_found_as_soon_as_there_are_enough_samples() -> None:
+    draw = np.random.default_rng(3)
+    found = {
+        n: statistics.mean(
+            one(
+                list(draw.choice(REAL, n, p=(0.3, 0.5, 0.2, 0, 0))),
+                list(draw.choice(REAL, n, p=(0.1, 0.1, 0.1, 0.6, 0.1))),
+            ).word
+            == "better"
+            for _ in range(200)
+        )
+        for n in (4, 8)
+    }
+    assert found[4] > 0.2
+    assert found[8] > 0.8
