@@ -7,20 +7,17 @@ Frames are decoded one by one, and at most three are held at a time. The article
 from __future__ import annotations
 
 import hashlib
-import io
-import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import GifImagePlugin, Image, ImageFile
+from PIL import GifImagePlugin, Image
 
 from localgif.gif import looks
 from localgif.gif.colours import codes
+from localgif.gif.decode import bad, opened, positions
 
-#: Largest frame that is decoded, pixels.
-MAX_PIXELS = 1024 * 1024
 #: Colours of the first frame are counted up to here.
 MAX_COLOURS = 4096
 
@@ -47,45 +44,18 @@ def main(data: bytes) -> dict[str, object]:
     Raises:
         ValueError: Pillow cannot decode it; the message says why.
     """
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        image = _opened(data)
+    with opened(data) as image:
         found = _numbers(_frames(image))
     return {"width": image.width, "height": image.height, "size": len(data), "loop": image.info.get("loop"), **found}
 
 
-def _opened(data: bytes) -> GifImagePlugin.GifImageFile:
-    try:
-        image = Image.open(io.BytesIO(data), formats=["GIF"])
-    except Exception as error:
-        raise _bad(error) from error
-    assert isinstance(image, GifImagePlugin.GifImageFile)
-    return image
-
-
-def _bad(error: Exception) -> ValueError:
-    """Whatever type Pillow raised: on a file that is broken or made to break it, any can come."""
-    return ValueError(f"{type(error).__name__}: {error}")
-
-
 def _frames(image: GifImagePlugin.GifImageFile) -> Iterator[_Frame]:
-    number, size = 0, image.size
-    while True:
+    for number in positions(image):
         try:
-            image.seek(number)
-        except EOFError:
-            return
+            frame = _decoded(image, number)
         except Exception as error:
-            raise _bad(error) from error
-        if image.size != size:  # Pillow enlarges the picture when it finds a frame that reaches outside
-            raise ValueError(f"frame {number + 1} changes the size of the picture to {image.width}x{image.height}")
-        try:
-            yield _decoded(image, number)
-        except Exception as error:
-            raise _bad(error) from error
-        number += 1
+            raise bad(error) from error
+        yield frame
 
 
 def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:

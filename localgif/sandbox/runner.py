@@ -35,6 +35,7 @@ from localgif.records import Limits, Measurements, ProgramResult, Verdict
 from localgif.sandbox import crash, intake, keeper, probe, scratch, watch
 from localgif.sandbox.job import EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME, Breach, Ended, Job, MachineryError
 from localgif.sandbox.layers import LAYERS, WRITE_FILTER
+from localgif.sandbox.png import take_png
 from localgif.sandbox.policy import DEFAULT_LIMITS
 from localgif.sandbox.process import ANSWER_CAP, insist, run_confined
 from localgif.sandbox.text import capped, clean
@@ -119,20 +120,28 @@ def measure_gif(
     Raises:
         SandboxTooWeak, SandboxError: As run_program.
     """
-    layers = _layers(layers)
-    if len(data) > limits.file_size:
-        return f"the GIF is larger than {limits.file_size:,} bytes"
-    try:
-        header = intake.walk_gif(data)
-    except intake.BadGif as error:
-        return str(error)
+    return _decode(data, measurer, limits, layers, _measurements)
 
-    def attempt() -> tuple[Ended, Measurements | str]:
-        with scratch.job_directory() as directory:
-            ended = run_confined(Job("measure", data, layers, measurer), limits, directory)
-        return ended, _measured(ended, header, len(data), limits)
 
-    return _fairly(attempt, limits)[1]
+def picture_gif(
+    data: bytes, painter: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None
+) -> bytes | str:
+    """Makes a PNG from a GIF, in a process like that of measure_gif.
+
+    Args:
+        data: The GIF, of any origin.
+        painter: A module of ours whose `main(data)` returns {"png": text in base64}, and raises ValueError for data
+            that cannot be decoded.
+        limits, layers: As for measure_gif.
+
+    Returns:
+        The PNG, of which only size and structure were checked (see png.py): its pixels are a stranger's. Or why the
+        GIF cannot be decoded.
+
+    Raises:
+        SandboxTooWeak, SandboxError: As run_program.
+    """
+    return _decode(data, painter, limits, layers, _picture)
 
 
 def judge(
@@ -164,6 +173,31 @@ def judge(
     if isinstance(output, intake.BadOutput):
         return output.verdict, str(output)
     return Verdict.OK, f"wrote a GIF of {len(output):,} bytes"
+
+
+def _decode(
+    data: bytes,
+    module: str,
+    limits: Limits,
+    layers: frozenset[str] | None,
+    read: Callable[[bytes, intake.GifHeader, int], T | str],
+) -> T | str:
+    """What a module of ours makes of a GIF in a confined process; `read` checks its answer. Or the GIF's fault."""
+    layers = _layers(layers)
+    if len(data) > limits.file_size:
+        return f"the GIF is larger than {limits.file_size:,} bytes"
+    try:
+        header = intake.walk_gif(data)
+    except intake.BadGif as error:
+        return str(error)
+
+    def attempt() -> tuple[Ended, T | str]:
+        with scratch.job_directory() as directory:
+            ended = run_confined(Job("measure", data, layers, module), limits, directory)
+        fault = _decoding_fault(ended, limits)
+        return ended, fault or read(ended.answer, header, len(data))
+
+    return _fairly(attempt, limits)[1]
 
 
 # --- pieces ------------------------------------------------------------------------------------------------------
@@ -238,8 +272,8 @@ def _signal_name(number: int) -> str:
         return f"signal {number}"
 
 
-def _measured(ended: Ended, header: intake.GifHeader, size: int, limits: Limits) -> Measurements | str:
-    """The answer of a measurer, checked.
+def _decoding_fault(ended: Ended, limits: Limits) -> str:
+    """Why the GIF cannot be decoded, from how the measurer ended; empty when it gave an answer.
 
     Raises:
         MachineryError: The measurer failed, as opposed to the GIF.
@@ -258,13 +292,34 @@ def _measured(ended: Ended, header: intake.GifHeader, size: int, limits: Limits)
         return f"the GIF cannot be decoded: {said}"
     if len(ended.answer) > ANSWER_CAP:
         raise MachineryError("the measurer's answer is too long")
+    return ""
+
+
+def _measurements(answer: bytes, header: intake.GifHeader, size: int) -> Measurements | str:
+    """The answer of a measurer, checked.
+
+    Raises:
+        MachineryError: It is none.
+    """
     try:
-        found_numbers = Measurements.model_validate_json(ended.answer, strict=True)
+        found_numbers = Measurements.model_validate_json(answer, strict=True)
     except ValidationError as error:
         raise MachineryError(f"the measurer's answer is wrong: {error}") from error
     if not plausible(found_numbers, header, size):
         return "the GIF cannot be decoded: its structure and its frames disagree"
     return found_numbers
+
+
+def _picture(answer: bytes, header: intake.GifHeader, size: int) -> bytes:
+    """The answer of a painter, checked.
+
+    Raises:
+        MachineryError: It is none.
+    """
+    try:
+        return take_png(answer)
+    except ValueError as error:
+        raise MachineryError(f"the painter's answer is wrong: {error}") from error
 
 
 def plausible(found: Measurements, header: intake.GifHeader, size: int) -> bool:

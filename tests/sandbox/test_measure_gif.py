@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,11 +14,13 @@ import localgif
 from localgif.errors import SandboxError
 from localgif.records import Measurements
 from localgif.sandbox import keeper
-from localgif.sandbox.runner import measure_gif
+from localgif.sandbox.png import check_png
+from localgif.sandbox.runner import measure_gif, picture_gif
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 from tests.sandbox.raw_gif import gif
 
 REAL = "localgif.gif.measure"
+SHEET = "localgif.gif.sheet"
 GOOD = gif(8, 8)
 
 _FIELDS = (
@@ -136,3 +139,60 @@ def test_a_measurer_gets_the_whole_gif(ground: Ground, measurer: Path) -> None:
     assert 3_900_000 < len(large) < SMALL.file_size
     found = measure_gif(large, "stand_in", SMALL)
     assert isinstance(found, Measurements) and found.size == len(large)
+
+
+# --- a picture instead of numbers --------------------------------------------------------------------------------
+
+
+def test_a_produced_gif_is_pictured_the_same_each_time(ground: Ground) -> None:
+    produced = ground.run(source_of("b1_plain.py")).gif
+    assert produced is not None
+    png = picture_gif(produced, SHEET)
+    assert isinstance(png, bytes)
+    check_png(png)
+    with Image.open(io.BytesIO(png), formats=["PNG"]) as sheet:
+        assert sheet.width > 4 * 64
+    assert picture_gif(produced, SHEET) == png
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"<html>", "not a GIF"),
+        (gif(8, 8, code=b"\x01\x44"), "the GIF cannot be decoded: "),
+        (bytes(5 * 2**20), "the GIF is larger than"),
+    ],
+)
+def test_what_cannot_be_decoded_gives_a_reason_instead(data: bytes, said: str, ground: Ground) -> None:
+    found = picture_gif(data, SHEET)
+    assert isinstance(found, str) and found.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("raise ValueError('broken')", "the GIF cannot be decoded: broken"),
+        ("ctypes.string_at(0)", "the GIF cannot be decoded: the decoder was ended by SIGSEGV"),
+    ],
+)
+def test_what_a_gif_does_to_the_painter_is_the_gifs_fault(body: str, said: str, ground: Ground, measurer: Path) -> None:
+    measurer.write_text(f"import ctypes\ndef main(data):\n    {body}\n")
+    found = picture_gif(GOOD, "stand_in", SMALL)
+    assert isinstance(found, str) and said in found
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ("return {}", "the painter's answer is wrong"),
+        ("return {'png': 'R0lGODlh'}", "no PNG: it starts with b'GIF89a'"),
+        (f"return {{'png': '{base64.b64encode(GOOD).decode()}'}}", "no PNG"),
+        ("return {'png': 'x' * 100_000}", "answer is too long"),
+        ("os._exit(0)", "the painter's answer is wrong"),
+    ],
+)
+def test_what_a_painter_does_wrong_is_our_failure(body: str, said: str, ground: Ground, measurer: Path) -> None:
+    measurer.write_text(f"import os\ndef main(data):\n    {body}\n")
+    with pytest.raises(SandboxError) as raised:
+        picture_gif(GOOD, "stand_in", SMALL)
+    assert said in raised.value.message
