@@ -7,6 +7,7 @@ list on import, and retries a refused request three times within a second.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import time
 import warnings
@@ -187,7 +188,7 @@ class Reflector:
         self.url = url
         self._arguments = reflector_arguments(model, url)
 
-    def write(self, prompt: str, seed: int, finished: Finished, longest: int) -> Reply:
+    def write(self, prompt: str, seed: int, finished: Finished, longest: int, images: Sequence[bytes] = ()) -> Reply:
         """Ask for an answer and stream it until it ends or `finished(text so far)` gives a word for why it is enough.
 
         Args:
@@ -195,6 +196,7 @@ class Reflector:
             seed: The model's seed.
             finished: Asked at every line.
             longest: Most tokens of the answer; the model's own num_predict bounds it too.
+            images: PNGs that the model is shown with the request, for a model that can see.
 
         Raises:
             EndpointError: the server refused, failed, went away, or ended the stream without saying that it is done.
@@ -204,7 +206,7 @@ class Reflector:
         text, chunks, usage = "", 0, None
         try:
             with _quiet():
-                stream, watched = self._stream(prompt, seed, most)
+                stream, watched = self._stream(_content(prompt, images), seed, most)
                 for part in stream:
                     usage = getattr(part, "usage", None) or usage
                     piece = (part.choices[0].delta.content if part.choices else None) or ""
@@ -230,11 +232,11 @@ class Reflector:
             time.monotonic() - started,
         )
 
-    def _stream(self, prompt: str, seed: int, longest: int) -> tuple[Any, _Watched]:
+    def _stream(self, content: str | list[dict[str, Any]], seed: int, longest: int) -> tuple[Any, _Watched]:
         import litellm
 
         stream: Any = litellm.completion(
-            messages=[{"role": "user", "content": prompt}],
+            messages=[{"role": "user", "content": content}],
             stream=True,
             stream_options={"include_usage": True},
             seed=seed,
@@ -244,6 +246,17 @@ class Reflector:
         watched = _Watched(stream.completion_stream)
         stream.completion_stream = watched
         return stream, watched
+
+
+def _content(prompt: str, images: Sequence[bytes]) -> str | list[dict[str, Any]]:
+    """The content of a message: LiteLLM makes of each PNG an entry of `images`, byte for byte (others become JPEGs)."""
+    if not images:
+        return prompt
+    parts = [
+        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"}}
+        for image in images
+    ]
+    return [{"type": "text", "text": prompt}, *parts]
 
 
 @contextlib.contextmanager

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import hashlib
+import io
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from localgif.endpoint.clients import Animator, Reflector, Reply, reflector_arguments
 from localgif.errors import EndpointError
@@ -101,10 +106,14 @@ def test_a_refused_reflection_is_asked_once() -> None:
 
 
 def reflect(
-    server: Scripted, finished: Callable[[str], str] = never, longest: int = 64, provider: str = "ollama"
+    server: Scripted,
+    finished: Callable[[str], str] = never,
+    longest: int = 64,
+    provider: str = "ollama",
+    images: Sequence[bytes] = (),
 ) -> Reply:
     chosen = model("reflector", server.url, litellm=f"{provider}/scripted:1b")
-    return Reflector(chosen, server.url).write("hi", 5, finished, longest)
+    return Reflector(chosen, server.url).write("hi", 5, finished, longest, images)
 
 
 @pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
@@ -120,6 +129,62 @@ def test_a_streamed_reflection_sends_the_same_and_is_closed_when_it_is_complete(
         assert body["options"]["num_ctx"] == 4096 and body["options"]["num_predict"] == 64
         assert body["options"]["seed"] == 5
         assert body["keep_alive"] == "30m" and body["truncate"] is False
+
+
+def picture(colour: int) -> bytes:
+    """A palette PNG like a contact sheet."""
+    image = Image.new("P", (300, 200), colour)
+    image.putpalette(hashlib.sha512(bytes([colour])).digest()[:48])
+    file = io.BytesIO()
+    image.save(file, format="PNG", bits=4)
+    return file.getvalue()
+
+
+def sent_images(path: str, body: dict[str, Any]) -> list[bytes]:
+    """The pictures in a request: /api/generate has them beside the prompt, /api/chat in the message."""
+    holder = body if path == "/api/generate" else body["messages"][0]
+    return [base64.b64decode(image, validate=True) for image in holder["images"]]
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_pictures_arrive_byte_for_byte_and_the_answer_still_streams(provider: str) -> None:
+    pictures = [picture(1), picture(2)]
+    with serving(Scripted(animator=[LONG], reflector=[LONG])) as server:
+        whole = reflect(server, provider=provider, images=pictures)
+        closed = reflect(
+            server, lambda text: "closed" if text.count("```") == 2 else "", provider=provider, images=pictures[:1]
+        )
+    assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
+    assert (closed.text, closed.done_reason) == (LONG.split("and")[0], "closed")
+    first, second = server.history
+    assert [sent_images(*request) for request in (first, second)] == [pictures, pictures[:1]]
+    for path, body in server.history:
+        assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
+        text = body["prompt"] if provider == "ollama" else body["messages"][0]["content"]
+        assert "hi" in text and "base64" not in text and len(text) < 50
+        assert body["stream"] is True and body["keep_alive"] == "30m" and body["truncate"] is False
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_a_request_without_pictures_is_the_one_it_was(provider: str) -> None:
+    with serving(Scripted(animator=["hello\n"], reflector=["hello\n"])) as server:
+        reflect(server, provider=provider)
+    ((path, body),) = server.history
+    assert not (body if path == "/api/generate" else body["messages"][0]).get("images")
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_gepas_lm_sends_the_same_pictures(provider: str) -> None:
+    from gepa.image import Image as Shown
+    from gepa.lm import LM
+
+    shown = Shown(base64_data=base64.b64encode(picture(3)).decode(), media_type="image/png")
+    content = [{"type": "text", "text": "hi"}, shown.to_openai_content_part()]
+    with serving(Scripted(animator=["hello"], reflector=["hello"])) as server:
+        arguments = reflector_arguments(model("reflector", server.url, litellm=f"{provider}/scripted:1b"), server.url)
+        assert LM(**arguments)([{"role": "user", "content": content}]) == "hello"
+    (request,) = server.history
+    assert sent_images(*request) == [picture(3)]
 
 
 def test_a_streamed_reflection_that_used_up_its_tokens_says_so() -> None:
