@@ -59,6 +59,7 @@ class _Model(_Table):
     temperature: float | None = Field(None, ge=0, le=2)
     path: str | None = None
     litellm: str | None = None
+    vision: bool = False
 
     @field_validator("litellm")
     @classmethod
@@ -96,6 +97,8 @@ class ModelSettings(Record):
     path: str | None
     litellm: str
     """The LiteLLM model string, e.g. "ollama/qwen2.5-coder:1.5b"."""
+    vision: bool = False
+    """Whether the reflector is shown contact sheets; nothing for the animator."""
 
 
 #: The article's score cannot exceed 0.992 with 24 frames in about a second, the strict one is 1 at best: nothing that
@@ -188,6 +191,12 @@ class ModelsFile:
                 f"{self.path}: endpoints.{model.endpoint} has no url",
                 'add a line such as url = "http://127.0.0.1:11434"',
             )
+        if model.vision and endpoint.kind == "embedded":
+            raise ConfigError(
+                f'{self.path}: models.{_quoted(alias)}.vision = true, but the endpoint "{model.endpoint}" is embedded, '
+                "and the embedded engine cannot look at pictures",
+                'remove the line, or give the model an endpoint of kind "ollama" that has it with vision',
+            )
         if model.num_predict >= model.num_ctx:
             raise ConfigError(
                 f"{self.path}: models.{_quoted(alias)}: num_predict ({model.num_predict}) leaves no room for a prompt "
@@ -204,6 +213,7 @@ class ModelsFile:
             temperature=ROLE_TEMPERATURE[role] if model.temperature is None else model.temperature,
             path=model.path,
             litellm=model.litellm or f"ollama/{model.model}",
+            vision=model.vision,
         )
 
 

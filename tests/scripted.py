@@ -40,6 +40,8 @@ class Scripted:
     fail_at: int | None = None
     """Number (from 1) of the model call, of either role, at which `fault` strikes once."""
     fault: Fault = field(default_factory=lambda: Fault("status"))
+    capabilities: Sequence[str] | None = ()
+    """What the server says that its model can do; None: it doesn't say."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
@@ -91,7 +93,9 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
                 if (body.get("model") or body.get("name")) != MODEL:
                     self._json({"error": f"model '{body.get('model')}' not found"}, 404)
                 else:
-                    self._json({"details": {}, "model_info": {"x.context_length": 4096}, "capabilities": []})
+                    shown = {"details": {}, "model_info": {"x.context_length": 4096}}
+                    able = {} if script.capabilities is None else {"capabilities": list(script.capabilities)}
+                    self._json(shown | able)
                 return
             entry = script.next(self.path, body)
             if isinstance(entry, Fault) and entry.kind == "status":

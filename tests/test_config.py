@@ -49,6 +49,14 @@ def test_a_good_file_gives_both_roles(tmp_path: Path) -> None:
     assert file.role("reflector", "small").temperature == 0.7
 
 
+def test_vision_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
+    assert not load_models_file(write(tmp_path, GOOD)).role("reflector").vision
+    seeing = load_models_file(write(tmp_path, GOOD + "vision = true\n"))
+    assert seeing.role("reflector").vision
+    assert seeing.role("animator", "big").vision, "one table may serve both roles"
+    assert not seeing.role("animator").vision
+
+
 def test_the_shipped_file_is_good() -> None:
     file = load_models_file(Path(__file__).parent.parent / "models.toml")
     for alias in file.aliases:
@@ -76,6 +84,12 @@ def test_the_shipped_file_is_good() -> None:
         (("[models.big]", "[models.big"), "is not valid TOML", "correct that line"),
         (('model = "smollm2:135m"', 'model = ""'), "models.small.model = ''", "correct"),
         (("temperature = 0.9", 'litellm = "openai/gpt"'), 'must begin with "ollama/"', "correct"),
+        (("temperature = 0.9", 'vision = "yes"'), "models.big.vision = 'yes'", "correct"),
+        (
+            ('model = "smollm2:135m"', 'model = "smollm2:135m"\nvision = true'),
+            "models.small.vision = true",
+            'kind "ollama"',
+        ),
     ],
 )
 def test_a_mistake_is_named_with_file_key_and_remedy(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from localgif.endpoint.translate import same_model
-from localgif.errors import EndpointUnreachable, ModelMissing
+from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 
 #: These three answers need no model: a server that takes longer than this is not well.
 TIMEOUT_SECONDS = 5.0
@@ -26,7 +26,7 @@ class ServerInfo:
         model: The model's name as the server lists it.
         digest: sha256 of the model; None when the server does not say.
         details: Family, size, quantisation, as the server words them.
-        capabilities: E.g. ("completion", "thinking").
+        capabilities: E.g. ("completion", "thinking"); None when the server does not say (an Ollama before 0.6.4).
         context_length: The window that the model was trained for, tokens; not the one that will be allocated.
     """
 
@@ -34,7 +34,7 @@ class ServerInfo:
     model: str
     digest: str | None
     details: dict[str, Any] = field(default_factory=dict)
-    capabilities: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] | None = None
     context_length: int | None = None
 
 
@@ -59,16 +59,44 @@ def check_ollama(url: str, model: str) -> ServerInfo:
     shown = _get(url, "/api/show", {"model": name})
     info = shown.get("model_info") or {}
     digest = found.get("digest")
+    able = shown.get("capabilities")
     return ServerInfo(
         version=version,
         model=name,
         digest=digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None,
         details=shown.get("details") or found.get("details") or {},
-        capabilities=tuple(shown.get("capabilities") or ()),
+        capabilities=tuple(map(str, able)) if isinstance(able, list) else None,
         context_length=next(
             (value for key, value in info.items() if key.endswith(".context_length") and isinstance(value, int)), None
         ),
     )
+
+
+def check_vision(url: str, server: ServerInfo) -> str:
+    """Whether the model of check_ollama can look at pictures.
+
+    A server that says nothing is believed to have what the user says it has: other servers of this API, and an Ollama
+    before 0.6.4, have models that see and no word for it.
+
+    Returns:
+        "" when the server says that it can, else a note for the user.
+
+    Raises:
+        PreflightError: The server says what the model can do, and seeing is not among it.
+    """
+    if server.capabilities is None:
+        return (
+            f"{url} does not say whether {server.model} can look at pictures; it is sent them because of vision = true "
+            "(an Ollama says so from version 0.6.4 on; a model that cannot see may just ignore them)"
+        )
+    if "vision" not in server.capabilities:
+        raise PreflightError(
+            f"{server.model} at {url} cannot look at pictures, and models.toml says vision = true: the server lists "
+            f"its capabilities as {', '.join(server.capabilities) or 'none'}",
+            f"name a model with the capability vision (ollama show {server.model} lists them), "
+            "or remove the line vision = true",
+        )
+    return ""
 
 
 def _get(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

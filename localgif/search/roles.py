@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from localgif.config import ModelSettings, Settings, weights_environment
-from localgif.endpoint.preflight import check_ollama
+from localgif.endpoint.preflight import ServerInfo, check_ollama, check_vision
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
 from localgif.errors import ModelMissing
 from localgif.models.fetch import Places, Weights, locate, places_for, pull
@@ -76,7 +76,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     """Make both roles ready; stop at the end what was started here.
 
     Raises:
-        PreflightError: weights missing, or no endpoint.
+        PreflightError: weights missing, no endpoint, or a reflector with vision = true that cannot see.
     """
     both = (settings.animator, settings.reflector)
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
@@ -97,12 +97,20 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             url = running.url if model.endpoint.kind == "embedded" and running is not None else model.endpoint.url
             assert url is not None  # config refuses an ollama endpoint without one
             urls.append(url)
-            identities.append(_identity(model, url))
+            server = check_ollama(url, model.model)
+            note = _sight(model, url, server)
+            if note:
+                progress.note(note)
+            identities.append(_identity(model, server))
         yield Roles(urls[0], urls[1], tuple(identities), running, fetched - started, loaded - fetched)
 
 
-def _identity(model: ModelSettings, url: str) -> ModelIdentity:
-    server = check_ollama(url, model.model)
+def _sight(model: ModelSettings, url: str, server: ServerInfo) -> str:
+    """What is to be said about a model that is shown pictures; "" for one that is not, and when all is well."""
+    return check_vision(url, server) if model.role == "reflector" and model.vision else ""
+
+
+def _identity(model: ModelSettings, server: ServerInfo) -> ModelIdentity:
     embedded = model.endpoint.kind == "embedded"
     return ModelIdentity(
         role=model.role,
@@ -119,7 +127,7 @@ def _identity(model: ModelSettings, url: str) -> ModelIdentity:
 
 
 def check_role(model: ModelSettings) -> str:
-    """One line that says that a role's model is there and where.
+    """A line that says that a role's model is there and where, with a note below it where one is needed.
 
     Raises:
         PreflightError: it is not; the message carries the remedy.
@@ -135,4 +143,6 @@ def check_role(model: ModelSettings) -> str:
         return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
     assert model.endpoint.url is not None
     server = check_ollama(model.endpoint.url, model.model)
-    return f"{model.role:<10} {model.model}: {model.endpoint.url} answers ({server.version})"
+    note = _sight(model, model.endpoint.url, server)
+    line = f"{model.role:<10} {model.model}: {model.endpoint.url} answers ({server.version})"
+    return f"{line}\n{'':<10} note: {note}" if note else line
