@@ -31,7 +31,7 @@ NEIGHBOURS.add(("tables", "display"))
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
-    "gepa": {"search/optimize.py", "search/reflect.py", "search/grounded.py"},
+    "gepa": {"search/optimize.py", "search/reflect.py", "search/grounded.py", "search/sight.py"},
     "litellm": {"endpoint/clients.py"},
     "langchain_ollama": {"endpoint/clients.py"},
     "langgraph": {"agent/graph.py"},

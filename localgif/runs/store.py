@@ -1,11 +1,12 @@
 """The run folder: the only truth about a run.
 
     runs/<name>/  run.json  samples.jsonl  proposals.jsonl  best_prompt.md  report.html  .lock
-                  candidates/<hash>.md  code/<hash>.py  gifs/<hash>.gif
+                  candidates/<hash>.md  code/<hash>.py  gifs/<hash>.gif  sheets/<hash>.png
 
 run.json is written first with status "started" and replaced whole at the end, so a run that says "started" and whose
 lock nobody holds has died. Samples and proposals are appended, one JSON object a line, and forced to disk before the
-search goes on. Code, GIFs and candidates are stored once under the sha256 of their bytes.
+search goes on. Code, GIFs and candidates are stored once under the sha256 of their bytes; so are the contact sheets
+that a reflector was shown, if it was shown any.
 """
 
 from __future__ import annotations
@@ -151,6 +152,20 @@ class RunStore:
         """Store a GIF; returns its hash."""
         return self._put("gifs", "gif", gif)
 
+    def gif(self, name: str) -> bytes:
+        """A GIF that was stored by this run."""
+        return (self.folder / "gifs" / f"{name}.gif").read_bytes()
+
+    def put_sheet(self, png: bytes) -> str:
+        """Store a contact sheet that a reflector is shown; returns its hash. The first one makes the folder."""
+        try:
+            (self.folder / "sheets").mkdir(exist_ok=True)
+        except OSError as error:
+            raise RunError(
+                f"{self.folder / 'sheets'} cannot be made: {error.strerror}", "Free some space; older files are intact."
+            ) from None
+        return self._put("sheets", "png", png)
+
     def _put(self, kind: str, suffix: str, data: bytes) -> str:
         name = content_hash(data)
         path = self.folder / kind / f"{name}.{suffix}"
@@ -208,7 +223,7 @@ class StoredRun(NamedTuple):
 
     def data(self, kind: str, name: str) -> bytes:
         """The stored bytes, checked against their name."""
-        suffix = {"candidates": "md", "code": "py", "gifs": "gif"}[kind]
+        suffix = {"candidates": "md", "code": "py", "gifs": "gif", "sheets": "png"}[kind]
         path = self.folder / kind / f"{name}.{suffix}"
         try:
             data = path.read_bytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from localgif.config import Settings
@@ -15,6 +15,7 @@ from localgif.search.evaluate import sample_seed
 from localgif.search.programs import Trial
 from localgif.search.progress import Progress
 from localgif.search.reflect import ReflectorDown
+from localgif.search.sight import CAPTION, written_down
 from localgif.task import Task
 
 
@@ -40,23 +41,26 @@ class Ledger:
         self._run_seed = settings.seed
         self._reflector = reflector
         self._task = task
+        self._shown: tuple[bytes, ...] = ()
+        """The pictures of the last request."""
 
     @property
     def tokens(self) -> int:
         """Tokens that the reflector has written."""
         return sum(proposal.output_tokens for proposal in self.proposals)
 
-    def ask(self, request: str, finished: Callable[[str], str], longest: int) -> Reply:
-        """One request.
+    def ask(self, request: str, finished: Callable[[str], str], longest: int, images: Sequence[bytes] = ()) -> Reply:
+        """One request, with the contact sheets that belong to it.
 
         Raises:
             ReflectorDown: the endpoint failed.
         """
         self.asked += 1
+        self._shown = tuple(images)
         # Other seeds than the samples', and a new one each time: the same request must not give the same answer.
         seed = sample_seed(self._run_seed, -self.asked)
         try:
-            return self._reflector.write(request, seed, finished, longest)
+            return self._reflector.write(self._captioned(request), seed, finished, longest, self._shown)
         except EndpointError as error:
             raise ReflectorDown(error) from error
 
@@ -72,7 +76,7 @@ class Ledger:
         trial: Trial | None = None,
         child: Candidate | None = None,
     ) -> None:
-        """Write down an answer and what was made of it."""
+        """Write down the answer to the last request and what was made of it."""
         self._append(
             move,
             parent,
@@ -80,13 +84,16 @@ class Ledger:
             trial,
             outcome=outcome,
             reason=reason,
-            prompt=request,
+            prompt=written_down(self._captioned(request), self._shown, self.store),
             reply=reply.text,
             finish_reason=reply.done_reason,
             prompt_tokens=reply.prompt_tokens or 0,
             output_tokens=reply.output_tokens,
             llm_seconds=round(reply.seconds, 3),
         )
+
+    def _captioned(self, request: str) -> str:
+        return CAPTION + request if self._shown else request
 
     def record_tuning(self, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
         """Write down a program that a search over numbers found."""

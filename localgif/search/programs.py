@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from localgif.agent.graph import Rendered
 from localgif.config import Settings
-from localgif.gif import measure, score
+from localgif.gif import measure, score, sheet
 from localgif.records import Limits, Score, Verdict
-from localgif.sandbox.runner import measure_gif, run_program
+from localgif.sandbox.runner import measure_gif, picture_gif, run_program
 from localgif.task import Task
 
 #: What a worked example may import beside the standard library: the contract names no more.
@@ -111,6 +111,7 @@ class Programs:
         self._limits = settings.limits
         self._scorer = settings.scorer
         self._known: dict[str, Rendered] = {}
+        self._sheets: dict[bytes, bytes | None] = {}
 
     def render(self, code: str) -> Rendered:
         """What becomes of a program.
@@ -127,6 +128,19 @@ class Programs:
         if rendered.verdict is not Verdict.WALL_LIMIT:
             self._known[code] = rendered
         return rendered
+
+    def sheet(self, gif: bytes) -> bytes | None:
+        """The contact sheet of a GIF, a PNG; None when it cannot be decoded.
+
+        Raises:
+            SandboxError: our machinery failed.
+        """
+        if gif not in self._sheets:
+            started = time.monotonic()
+            drawn = picture_gif(gif, sheet.__name__, self._limits)
+            self.seconds += time.monotonic() - started
+            self._sheets[gif] = drawn if isinstance(drawn, bytes) else None
+        return self._sheets[gif]
 
     def score(self, rendered: Rendered, task: Task) -> Score:
         """The score of what a program left, by the run's rule."""

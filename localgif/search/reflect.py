@@ -18,6 +18,7 @@ from localgif.records import Proposal
 from localgif.runs.store import RunStore, content_hash, now
 from localgif.search.evaluate import sample_seed
 from localgif.search.progress import Progress
+from localgif.search.sight import split, written_down
 
 
 class ReflectorDown(BaseException):
@@ -92,7 +93,7 @@ class PlainReflector:
             parent=content_hash(parent),
             child=self._store.put_candidate(child) if child else None,
             outcome="empty" if not child else "unchanged" if child == parent else "evaluated",
-            prompt=prompt if isinstance(prompt, str) else str(prompt),
+            prompt=written_down(*split(prompt), self._store),
             reply=reply,
             # `ollama/` reports "stop" whatever happened, so the count decides.
             finish_reason="length" if written >= self._model.num_predict else "stop",

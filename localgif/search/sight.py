@@ -1,0 +1,91 @@
+"""What a reflector that can see is shown, contact sheets of GIFs, and how a request with pictures is written down."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from localgif.config import Settings
+from localgif.records import Sample
+from localgif.runs.store import RunStore
+from localgif.search.programs import Programs
+
+if TYPE_CHECKING:
+    from gepa.image import Image
+
+#: What the side info calls a sheet, behind the number of its sample.
+KEY = "frames (numbered; a cell named seam shows where the last and the first differ)"
+#: Stands above a request of grounded reflection that a sheet goes with.
+CAPTION = (
+    "The picture shows frames, with their numbers, of what the program spoken of below drew, the worst one if there "
+    "are two. A cell named seam, if there is one, shows where the last and the first frame differ.\n\n"
+)
+
+
+class Sight:
+    """Contact sheets for a reflector with vision = true; nothing for any other.
+
+    Args:
+        settings: Of the run.
+        programs: Draws sheets, each once.
+        store: Holds the GIFs of samples.
+    """
+
+    def __init__(self, settings: Settings, programs: Programs, store: RunStore) -> None:
+        self._on = settings.reflector.vision
+        self._programs = programs
+        self._store = store
+
+    def of_gif(self, gif: bytes | None) -> tuple[bytes, ...]:
+        """The sheet of a GIF, a PNG; none when there is no GIF, or it cannot be decoded.
+
+        Raises:
+            SandboxError: our machinery failed.
+        """
+        sheet = self._programs.sheet(gif) if self._on and gif is not None else None
+        return () if sheet is None else (sheet,)
+
+    def of_sample(self, sample: Sample | None) -> tuple[bytes, ...]:
+        """The sheet of a sample's GIF; as of_gif."""
+        if not self._on or sample is None or sample.gif is None:
+            return ()
+        return self.of_gif(self._store.gif(sample.gif))
+
+    def side_info(self, position: int, sample: Sample) -> dict[str, Image]:
+        """The entry of GEPA's side info for the sample at `position`, from 1: GEPA sends it on as a picture."""
+        from gepa.image import Image
+
+        return {
+            f"Sample {position}, {KEY}": Image(
+                base64_data=base64.b64encode(png).decode("ascii"), media_type="image/png"
+            )
+            for png in self.of_sample(sample)
+        }
+
+
+def split(prompt: str | list[dict[str, Any]]) -> tuple[str, list[bytes]]:
+    """Text and pictures of a request as GEPA makes it: a text, or messages with content parts."""
+    if isinstance(prompt, str):
+        return prompt, []
+    texts: list[str] = []
+    images: list[bytes] = []
+    for message in prompt:
+        content = message["content"]
+        parts: list[dict[str, Any]] = [{"type": "text", "text": content}] if isinstance(content, str) else content
+        for part in parts:
+            if part["type"] == "text":
+                texts.append(part["text"])
+            else:
+                images.append(base64.b64decode(part["image_url"]["url"].partition(",")[2]))
+    return "\n\n".join(texts), images
+
+
+def written_down(text: str, images: Sequence[bytes], store: RunStore) -> str:
+    """A request as proposals.jsonl keeps it: a line for each picture, which lies in the folder sheets."""
+    lines = [
+        f"[picture sheets/{store.put_sheet(png)}.png, {len(png):,} bytes, sha256 {hashlib.sha256(png).hexdigest()}]"
+        for png in images
+    ]
+    return "\n".join([text, *lines])
