@@ -22,8 +22,12 @@ from localgif.command import (
     DEFAULT_RUNS,
     JsonOption,
     LevelOption,
+    MetricCallsOption,
     ModelsOption,
+    ModeOption,
     RunsOption,
+    SamplesOption,
+    TaskOption,
     command,
     known_level,
     load_models,
@@ -49,8 +53,8 @@ app.command()(rescore)
 @app.command()
 @command
 def optimize(
-    task: Annotated[str, typer.Option(help="Name of a shipped task, or a TOML file of your own.")] = "bouncing-ball",
-    mode: Annotated[str, typer.Option(help="Mode of optimize_anything: single.")] = "single",
+    task: TaskOption = None,
+    mode: ModeOption = "single",
     animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
     reflector: Annotated[str | None, typer.Option(help="Model of models.toml that rewrites the prompt.")] = None,
     reflection: Annotated[
@@ -61,9 +65,9 @@ def optimize(
         str, typer.Option(help='End when a re-test of the best holds this score; "none" never ends early.')
     ] = "0.985",
     scorer: Annotated[str, typer.Option(help="The score to optimise: strict, article.")] = "strict",
-    metric_calls: Annotated[int, typer.Option(help="Budget: evaluations of a candidate.")] = 12,
-    samples: Annotated[int, typer.Option(help="Samples per metric call.")] = 2,
-    fresh: Annotated[int, typer.Option(help="New samples of seed and best prompt at the end.")] = 4,
+    metric_calls: MetricCallsOption = None,
+    samples: SamplesOption = None,
+    fresh: Annotated[int, typer.Option(help="New samples of seed and best prompt at the end, of each task.")] = 4,
     seed: Annotated[int, typer.Option(help="Seed of the search and of the models.")] = 0,
     minutes: Annotated[float | None, typer.Option(help="Start no new proposal after so many minutes.")] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: date, time, task).")] = None,

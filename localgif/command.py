@@ -29,6 +29,24 @@ LevelOption = Annotated[
         "--sandbox-level", help="Weakest sandbox level to accept: full, no-read-confinement, weak, limits-only."
     ),
 ]
+TaskOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Name of a shipped task, or a TOML file of your own (default: bouncing-ball); several with commas "
+        "between them for multi."
+    ),
+]
+ModeOption = Annotated[
+    str,
+    typer.Option(
+        help="single: one task. multi: one prompt for several tasks. general: learn from some, be tested on others."
+    ),
+]
+MetricCallsOption = Annotated[
+    int | None,
+    typer.Option(help="Budget: evaluations of a candidate on a task (default: 12, multi 40, general 60)."),
+]
+SamplesOption = Annotated[int | None, typer.Option(help="Samples per metric call (default: 2, multi and general 1).")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 DEFAULT_MODELS = Path("models.toml")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from localgif.errors import ConfigError
+from localgif.modes import DEFAULTS, Mode
 from localgif.records import Limits, Record
 
 MODELS_FILE = Path("models.toml")
@@ -112,7 +113,8 @@ class Settings(Record):
     animator: ModelSettings
     reflector: ModelSettings
     task: str = "bouncing-ball"
-    mode: Literal["single"] = "single"
+    """What tasks/suite.py reads: one task, several with commas between them, or the name of the split."""
+    mode: Mode = "single"
     reflection: Literal["grounded", "example-only", "instruction-only", "plain"] = "grounded"
     facts: bool = True
     """Whether grounded reflection is told background facts about Pillow and GIFs."""
@@ -245,7 +247,7 @@ def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
 
 #: What this version offers where the command line names a choice.
 _CHOICES = {
-    "mode": ("single",),
+    "mode": tuple(DEFAULTS),
     "reflection": ("grounded", "example-only", "instruction-only", "plain"),
     "scorer": ("strict", "article"),
 }
@@ -256,6 +258,8 @@ def make_settings(
 ) -> Settings:
     """Settings of a run from models.toml and flags; `values` are the other fields of Settings.
 
+    A value of None for task, metric_calls and samples is the mode's own (modes.py).
+
     Raises:
         ConfigError: an unknown model or choice (with the nearest known one), or a number out of range.
     """
@@ -263,6 +267,9 @@ def make_settings(
         value = values.get(name, known[0])
         if value not in known:
             raise ConfigError(f'--{name} {value}: there is no {name} "{value}"', nearest(str(value), known))
+    for name, default in DEFAULTS[values.get("mode", "single")].items():
+        if values.get(name) is None:
+            values[name] = default
     try:
         return Settings(
             animator=models.role("animator", animator), reflector=models.role("reflector", reflector), **values

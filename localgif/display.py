@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
+    from localgif.search.progress import Standing
+
 
 def clock(seconds: float) -> str:
     """Minutes and seconds, "12:05"; hours in front when there are any."""
@@ -70,10 +72,10 @@ class Tally:
             self.done += 1
             self.call_samples.append(sample)
 
-    def metric_call(self, mean: float) -> list[Sample]:
+    def metric_call(self, standing: Standing | None) -> list[Sample]:
         """Count a metric call; returns its samples."""
-        self.seed = mean if self.seed is None else self.seed
-        self.best = mean if self.best is None else max(self.best, mean)
+        if standing is not None:
+            self.seed, self.best = standing
         samples, self.call_samples = self.call_samples, []
         return samples
 
@@ -145,9 +147,10 @@ class Lines:
             f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {clock(seconds)}"
         )
 
-    def metric_call(self, number: int, mean: float, what: str) -> None:
-        words = "  ".join(sample_word(s) for s in self.tally.metric_call(mean))
-        self.say(f"call {number:>2}  mean {mean:.3f}  {what:<11} {words}")
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
+        words = "  ".join(sample_word(s) for s in self.tally.metric_call(standing))
+        of = f"{task:<20} " if task else ""
+        self.say(f"call {number:>2}  mean {mean:.3f}  {what:<11} {of}{words}")
         self.standing()
 
     def standing(self) -> None:

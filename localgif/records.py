@@ -240,6 +240,8 @@ class Proposal(Record):
     """Evaluated: it became a candidate (plain reflection, a rule). Measured: a program that was run and scored; `child`
     is there when it beat the example that the parent has. Rejected: `reason` says why; it cost no metric call."""
     move: Move = "prompt"
+    task: str = ""
+    """What the program or the worst sample is of; "" where that is not said."""
     reason: str = ""
     """Code of a rejection: empty, cut_off, loop, thinking, unchanged, duplicate, no_program, no_rule, ..."""
     code: str | None = None
@@ -309,7 +311,9 @@ class RunRecord(Record):
     sandbox: dict[str, Any]
     scorer: str
     task: dict[str, Any] | None = None
-    """The whole task, so that a file that is changed or lost later does not matter; None in runs of older versions."""
+    """The whole task, whatever becomes of its file; None in runs of older versions, and where there are `tasks`."""
+    tasks: tuple[dict[str, Any], ...] = ()
+    split: dict[str, tuple[str, ...]] | None = None
     error: str | None = None
     result: dict[str, Any] | None = None
     """The object that `--json` prints."""

@@ -19,6 +19,10 @@ def result_table(console: Console, result: dict[str, Any]) -> None:
     from rich import box
     from rich.table import Table
 
+    if result.get("mode", "single") != "single":
+        _task_table(console, result)
+        _closing(console, result)
+        return
     fresh = len(result["seed"]["scores"])
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fresh} fresh samples of each prompt", title_justify="left"
@@ -41,6 +45,44 @@ def result_table(console: Console, result: dict[str, Any]) -> None:
             _mean(prompt.get("retest_scores")),
         )
     console.print(table)
+    _closing(console, result)
+
+
+def _task_table(console: Console, result: dict[str, Any]) -> None:
+    """One row for each task that the two prompts were tested on, and their mean."""
+    from rich import box
+    from rich.table import Table
+
+    seen = "held-out tasks, which the search never saw" if result["mode"] == "general" else "tasks"
+    fresh = len(result["tasks"][0]["seed_scores"])
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        title=f"{len(result['tasks'])} {seen}: {fresh} fresh samples of each, by {result['scorer']}",
+        title_justify="left",
+    )
+    for name in ("task", "seed", "evolved", "difference", "seed's samples", "evolved one's samples"):
+        table.add_column(name, justify="right" if name in ("seed", "evolved", "difference") else "left")
+    for row in result["tasks"]:
+        table.add_row(
+            row["task"],
+            f"{row['seed_mean']:.3f}",
+            f"{row['best_mean']:.3f}",
+            f"{row['difference']:+.3f}",
+            *(" ".join(f"{s:.3f}" for s in row[key]) for key in ("seed_scores", "best_scores")),
+        )
+    table.add_section()
+    table.add_row(
+        "mean",
+        f"{result['seed']['mean']:.3f}",
+        f"{result['best']['mean']:.3f}",
+        f"{result['verdict']['difference']:+.3f}",
+    )
+    console.print(table)
+
+
+def _closing(console: Console, result: dict[str, Any]) -> None:
+    """The verdict, the evolved prompt, and where it all lies."""
     console.print(verdict_sentence(result), markup=False, highlight=False, soft_wrap=True)
     if not result["best"]["is_seed"]:
         console.print("\nThe evolved prompt:\n", markup=False)

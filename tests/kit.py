@@ -6,6 +6,7 @@ from typing import Any
 
 from localgif.config import EndpointSettings, ModelSettings, Role, Settings
 from localgif.records import Proposal, Sample
+from localgif.search.progress import Standing
 from tests.scripted import MODEL
 
 
@@ -73,7 +74,7 @@ class Notes:
     def sample(self, sample: Sample) -> None:
         self.samples.append(sample)
 
-    def metric_call(self, number: int, mean: float, what: str) -> None:
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
         self.calls.append((number, mean, what))
 
     def proposal(self, proposal: Proposal) -> None:

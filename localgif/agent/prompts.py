@@ -7,6 +7,7 @@ contract is put in front of every candidate here, so that no proposal can drop o
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from localgif.task import Targets
 
@@ -17,16 +18,24 @@ SEED_PROMPT = (
 )
 
 
+class Example(NamedTuple):
+    """A worked example."""
+
+    brief: str
+    """What the program draws."""
+    code: str
+    """A whole program that was measured."""
+
+
 @dataclass(frozen=True)
 class Parts:
     """What the search may change in a prompt."""
 
     rules: tuple[str, ...] = ()
     """Short orders, one line each."""
-    example: str = ""
-    """A whole program that was measured; empty when there is none yet."""
-    example_brief: str = ""
-    """What that program draws."""
+    examples: tuple[Example, ...] = ()
+    others: bool = False
+    """Whether animations will be asked for that no example shows; known before the search, no candidate's choice."""
 
 
 def contract(targets: Targets) -> str:
@@ -48,12 +57,17 @@ def render(targets: Targets, parts: Parts) -> str:
     pieces = [contract(targets)]
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
-    if parts.example:
-        # As a request and its answer: a 0.5B model that is only shown a program begins to talk about it instead.
-        pieces.append(
-            f"Example request: {request(parts.example_brief)}\n"
-            f"Example answer:\n```python\n{parts.example.strip()}\n```\n"
-            "Answer in this form: one ```python block and nothing else. To the same request give the same answer."
+    # As a request and its answer: a 0.5B model that is only shown a program begins to talk about it instead.
+    pieces += [
+        f"Example request: {request(each.brief)}\nExample answer:\n```python\n{each.code.strip()}\n```"
+        for each in parts.examples
+    ]
+    if parts.examples:
+        pieces[-1] += "\nAnswer in this form: one ```python block and nothing else. " + (
+            "To a request that is answered above give the same answer; for another animation keep the form of the "
+            "program and change what is drawn and how it moves."
+            if parts.others
+            else "To the same request give the same answer."
         )
     return "\n\n".join(pieces)
 

@@ -1,22 +1,31 @@
 """A candidate as GEPA holds it (named texts) and as the animator reads it (one system prompt).
 
-With grounded reflection a candidate has two components: `instructions`, one rule a line, and `example`, a whole
-program. The contract is no component, so no proposal can touch it. With plain reflection a candidate is one bare text.
+With grounded reflection a candidate has the component `instructions`, one rule a line, and for each task that is
+reflected on a component for a worked example of it, a whole program, empty at first. So GEPA's merge can put together
+what two candidates found for different tasks. The contract is no component, so no proposal can touch it. With plain
+reflection a candidate is one bare text.
 """
 
 from __future__ import annotations
 
 from localgif.agent import prompts
-from localgif.agent.prompts import Parts
+from localgif.agent.prompts import Example, Parts
 from localgif.task import Task
+from localgif.tasks.suite import Suite
 
 INSTRUCTIONS = "instructions"
-EXAMPLE = "example"
 
 Candidate = dict[str, str]
 
-#: What a grounded search starts from: the contract alone.
-SEED: Candidate = {INSTRUCTIONS: "", EXAMPLE: ""}
+
+def slot(task: Task) -> str:
+    """The component that holds the worked example of a task."""
+    return f"example {task.name}"
+
+
+def seed_of(suite: Suite) -> Candidate:
+    """What a grounded search starts from: the contract alone."""
+    return {INSTRUCTIONS: "", **{slot(task): "" for task in suite.train}}
 
 
 def rules_of(candidate: Candidate) -> tuple[str, ...]:
@@ -29,8 +38,9 @@ def with_rules(rules: tuple[str, ...]) -> str:
     return "\n".join(rules)
 
 
-def prompt_of(candidate: Candidate | str, task: Task) -> str:
+def prompt_of(candidate: Candidate | str, suite: Suite) -> str:
     """The whole system prompt of a candidate."""
     if isinstance(candidate, str):
         return candidate
-    return prompts.render(task.targets, Parts(rules_of(candidate), candidate[EXAMPLE], task.brief))
+    examples = tuple(Example(task.brief, candidate[slot(task)]) for task in suite.train if candidate[slot(task)])
+    return prompts.render(suite.targets, Parts(rules_of(candidate), examples, others=suite.mode != "single"))

@@ -1,4 +1,4 @@
-"""The evaluator: candidate -> samples -> score and side info. The one place where agent, sandbox and score meet.
+"""The evaluator: candidate x task -> samples -> score and side info. The one place where agent, sandbox and score meet.
 
 Every sample is in the run folder before the search hears of it. A failure of the endpoint or of the sandbox passes
 through as an exception: an outage is never a score.
@@ -7,6 +7,9 @@ through as an exception: an outage is never a score.
 from __future__ import annotations
 
 import hashlib
+import statistics
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from localgif.agent.graph import Rendered, Try, Write, compile_animator
@@ -15,9 +18,11 @@ from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Sample
 from localgif.runs.store import RunStore, content_hash, now
 from localgif.search.programs import Programs
-from localgif.search.progress import Progress
+from localgif.search.progress import Progress, Standing
 from localgif.search.race import goes_on
+from localgif.search.sight import Sight
 from localgif.task import Task
+from localgif.tasks.suite import Suite
 
 #: Fresh samples are numbered from here, so that no seed of theirs was ever used by the search.
 FRESH_FROM = 1_000_000
@@ -30,6 +35,9 @@ MAX_REUSES = 3
 
 SideInfo = dict[str, Any]
 
+#: Key of the side info that holds the task's name; there when a run has several tasks.
+TASK = "Task"
+
 
 def sample_seed(run_seed: int, index: int) -> int:
     """The model's seed for a sample: the same index gives every candidate the same seed, 0 <= seed < 2**31 - 3."""
@@ -41,28 +49,30 @@ class Evaluator:
     """Makes samples and metric calls, and keeps count of both.
 
     Args:
-        task: What is to be drawn.
+        suite: What is to be drawn.
         settings: Of the run.
         write: Asks the animator's model.
         programs: Runs and scores programs.
         store: Where every sample goes first.
         progress: Who is told.
+        sight: Draws contact sheets for a reflector that can see.
         racing: With grounded reflection a candidate that fails its first sample badly gets no second, and the best one
             gets more; the total number of samples stays the same. Without it every metric call makes `samples` samples.
     """
 
     def __init__(
         self,
-        task: Task,
+        suite: Suite,
         settings: Settings,
         write: Write,
         programs: Programs,
         store: RunStore,
         progress: Progress,
+        sight: Sight,
         *,
         racing: bool,
     ) -> None:
-        self.task = task
+        self.suite = suite
         self.settings = settings
         self.samples: list[Sample] = []
         self.spent = 0
@@ -73,9 +83,16 @@ class Evaluator:
         self._programs = programs
         self._store = store
         self._progress = progress
+        self._sight = sight
         self._racing = racing
-        self._measured: dict[str, tuple[float, SideInfo]] = {}
+        self._measured: dict[tuple[str, str], tuple[float, SideInfo]] = {}
+        """(prompt, task) -> what the last metric call gave."""
         self._reuses = 0
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._store.folder
 
     @property
     def samples_left(self) -> int:
@@ -88,100 +105,139 @@ class Evaluator:
         """Metric calls left in the budget (racing: samples left)."""
         return self.samples_left if self._racing else self.settings.metric_calls - self.spent
 
-    def samples_of(self, prompt: str) -> list[Sample]:
-        """The search samples of a candidate, in order of their index."""
+    def samples_of(self, prompt: str, task: Task | None = None) -> list[Sample]:
+        """The search samples of a candidate, of one task or of all, in order of their index."""
         name = content_hash(prompt)
-        return [s for s in self.samples if s.candidate == name and s.purpose == "search"]
+        return [
+            s
+            for s in self.samples
+            if s.candidate == name and s.purpose == "search" and (task is None or s.task == task.name)
+        ]
 
-    def mean_of(self, prompt: str) -> float:
-        """Mean score of a candidate's search samples; 0 when there is none."""
-        scores = [s.score.total for s in self.samples_of(prompt)]
-        return sum(scores) / len(scores) if scores else 0.0
-
-    def best_mean(self) -> float:
-        """The best mean of any candidate so far."""
-        return max((self.mean_of(prompt) for prompt in self._measured), default=0.0)
-
-    def ranking(self) -> list[str]:
-        """The measured candidates, best mean first; of equal ones the earlier first."""
-        return sorted(self._measured, key=lambda prompt: -self.mean_of(prompt))
-
-    def metric_call(self, prompt: str, parent: str | None = None) -> tuple[float, SideInfo]:
-        """What GEPA calls: the mean score of a candidate's new samples, and the side info.
+    def mean_of(self, prompt: str, tasks: Sequence[Task] | None = None) -> float:
+        """Mean score of a candidate's search samples, over the tasks that it has samples of; 0 when there is none.
 
         Args:
             prompt: The candidate.
+            tasks: Which to count; by default those that decide (suite.val).
+        """
+        return mean_by_task(
+            s for task in (self.suite.val if tasks is None else tasks) for s in self.samples_of(prompt, task)
+        )
+
+    def best_mean(self) -> float:
+        """The best mean of any candidate so far."""
+        return max((self.mean_of(prompt) for prompt in self.ranking()), default=0.0)
+
+    def ranking(self) -> list[str]:
+        """The candidates that were measured on all tasks that decide, best mean first; of equal ones the earlier."""
+        prompts = dict.fromkeys(prompt for prompt, _ in self._measured)
+        whole = [p for p in prompts if all((p, task.name) in self._measured for task in self.suite.val)]
+        return sorted(whole, key=lambda prompt: -self.mean_of(prompt))
+
+    def metric_call(self, prompt: str, task: Task, parent: str | None = None) -> tuple[float, SideInfo]:
+        """What GEPA calls: the mean score of a candidate's new samples of a task, and the side info.
+
+        Args:
+            prompt: The candidate.
+            task: What is drawn.
             parent: What it was made from, when racing; None for the seed and when unknown.
 
         GEPA checks its budget only between iterations and would overrun it: an iteration measures the parent again,
         then the child, then an accepted child once more. So without racing the last metric call of the budget is kept
         for a candidate that was never measured; until it is spent, and after, a measured candidate's last measurement
         stands. With racing a measured candidate gets one more sample when it is the best of several and has fewer
-        than twice `samples`, and its mean is over all of its samples.
+        than twice `samples`, and its mean is over all of its samples; of several tasks each is a witness of its own,
+        so that no more is asked for there.
         """
         self.last_prompt = prompt
-        return self._race(prompt, parent) if self._racing else self._call(prompt)
+        return self._race(prompt, task, parent) if self._racing else self._call(prompt, task)
 
-    def _call(self, prompt: str) -> tuple[float, SideInfo]:
-        known = self._measured.get(prompt)
+    def _call(self, prompt: str, task: Task) -> tuple[float, SideInfo]:
+        known = self._measured.get((prompt, task.name))
         if known is not None and (self.remaining <= 0 or (self.remaining == 1 and self._reuses < MAX_REUSES)):
             self._reuses += 1
             return known
         count = self.settings.samples
-        first = len(self.samples_of(prompt))
-        made = [self._search_sample(prompt, first + i, f"sample {i + 1} of {count}") for i in range(count)]
-        return self._done(prompt, made, made)
+        first = len(self.samples_of(prompt, task))
+        made = [self._search_sample(prompt, task, first + i, f"sample {i + 1} of {count}") for i in range(count)]
+        return self._done(prompt, task, made, made)
 
-    def _race(self, prompt: str, parent: str | None) -> tuple[float, SideInfo]:
-        before = self.samples_of(prompt)
+    def _race(self, prompt: str, task: Task, parent: str | None) -> tuple[float, SideInfo]:
+        before = self.samples_of(prompt, task)
         if before:
-            alone = len(self._measured) == 1
-            hopeful = not alone and self.ranking()[0] == prompt and len(before) < 2 * self.settings.samples
-            if not hopeful or self.samples_left <= 0 or self.mean_of(prompt) >= (self.settings.target or 1.0):
-                return self._measured[prompt]
-            made = [self._search_sample(prompt, len(before), "one more sample of the best")]
-            return self._done(prompt, before + made, made)
-        rivals = {s.index: s.score.total for s in self.samples_of(parent)} if parent else {}
+            if not self._hopeful(prompt, before):
+                return self._measured[prompt, task.name]
+            made = [self._search_sample(prompt, task, len(before), "one more sample of the best")]
+            return self._done(prompt, task, before + made, made)
+        rivals = {s.index: s.score.total for s in self.samples_of(parent, task)} if parent else {}
         made = []
         while len(made) < self.settings.samples and self.samples_left > 0:
-            made.append(self._search_sample(prompt, len(made), f"sample {len(made) + 1}"))
+            made.append(self._search_sample(prompt, task, len(made), f"sample {len(made) + 1}"))
             if not goes_on([s.score.total for s in made], rivals):
                 break
         if not made:  # the budget ended inside an iteration of GEPA's
-            return 0.0, {"Note": "the budget was spent before this candidate was measured"}
-        return self._done(prompt, made, made)
+            return 0.0, {"Note": "the budget was spent before this candidate was measured", **self._label(task)}
+        return self._done(prompt, task, made, made)
 
-    def _search_sample(self, prompt: str, index: int, label: str) -> Sample:
+    def _hopeful(self, prompt: str, before: list[Sample]) -> bool:
+        """Whether a measured candidate deserves one more sample."""
+        ranked = self.ranking()
+        if self.suite.mode != "single" or len(ranked) < 2 or ranked[0] != prompt or self.samples_left <= 0:
+            return False
+        return len(before) < 2 * self.settings.samples and self.mean_of(prompt) < (self.settings.target or 1.0)
+
+    def _search_sample(self, prompt: str, task: Task, index: int, label: str) -> Sample:
         number = self.spent + 1
-        return self.sample(prompt, index, "search", number, f"metric call {number}, {label}")
+        of = f"{task.name}, " if self.suite.mode != "single" else ""
+        return self.sample(prompt, task, index, "search", number, f"metric call {number}, {of}{label}")
 
-    def _done(self, prompt: str, counted: list[Sample], made: list[Sample]) -> tuple[float, SideInfo]:
-        known = prompt in self._measured
+    def _done(self, prompt: str, task: Task, counted: list[Sample], made: list[Sample]) -> tuple[float, SideInfo]:
+        known = (prompt, task.name) in self._measured
         self.spent += 1
         mean = sum(s.score.total for s in counted) / len(counted)
-        self._measured[prompt] = (mean, self._side_info(mean, counted))
-        what = "re-measured" if known else "seed" if self.spent == 1 else "proposal"
-        self._progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what)
-        return self._measured[prompt]
+        self._measured[prompt, task.name] = (mean, self._side_info(task, mean, counted))
+        first = next(iter(self._measured))[0]
+        what = "re-measured" if known else "seed" if prompt == first else "proposal"
+        standing = Standing(self.mean_of(first), self.best_mean()) if self.ranking() else None
+        of = task.name if self.suite.mode != "single" else ""
+        self._progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what, of, standing)
+        return self._measured[prompt, task.name]
 
     def retest(self, prompt: str, count: int) -> list[Sample]:
-        """New samples that the search never saw, outside the budget; asked again, the ones that are there count."""
+        """New samples of each task that decides, which the search never saw, outside the budget.
+
+        Asked again, the ones that are there count.
+        """
         name = content_hash(prompt)
-        present = [s for s in self.samples if s.candidate == name and s.purpose == "retest"]
-        return present + [
-            self.sample(prompt, RETEST_FROM + i, "retest", None, f"retest sample {i + 1} of {count}")
-            for i in range(len(present), count)
-        ]
+        found = []
+        for task in self.suite.val:
+            present = [s for s in self.samples if (s.candidate, s.purpose, s.task) == (name, "retest", task.name)]
+            found += present + [
+                self.sample(prompt, task, RETEST_FROM + i, "retest", None, f"retest sample {i + 1} of {count}")
+                for i in range(len(present), count)
+            ]
+        return found
 
     def fresh(self, prompt: str, label: str) -> list[Sample]:
-        """New samples of a prompt, outside the budget, with seeds that the search never used."""
+        """New samples of a prompt, of each task that it is tested on, with seeds that the search never used."""
         count = self.settings.fresh
         return [
-            self.sample(prompt, FRESH_FROM + i, "fresh", None, f"fresh sample {i + 1} of {count} of the {label}")
+            self.sample(
+                prompt,
+                task,
+                FRESH_FROM + i,
+                "fresh",
+                None,
+                f"fresh sample {i + 1} of {count} of the {label}, {task.name}",
+            )
+            for task in self.suite.tested
             for i in range(count)
         ]
 
-    def sample(self, prompt: str, index: int, purpose: Purpose, metric_call: int | None, label: str) -> Sample:
+    def sample(
+        self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
+    ) -> Sample:
         """One sample, stored before it is returned."""
         tries = 0
 
@@ -197,11 +253,11 @@ class Evaluator:
 
         seed = sample_seed(self.settings.seed, index)
         started = now()
-        attempts = compile_animator(prompt, self.task.brief, write, run)(seed)
+        attempts = compile_animator(prompt, task.brief, write, run)(seed)
         last = attempts[-1].rendered
         sample = Sample(
             candidate=self._store.put_candidate(prompt),
-            task=self.task.name,
+            task=task.name,
             index=index,
             purpose=purpose,
             metric_call=metric_call,
@@ -211,8 +267,8 @@ class Evaluator:
             code=self._store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
             gif=self._store.put_gif(last.gif) if last.gif is not None else None,
             measurements=last.measurements,
-            score=self._programs.score(last, self.task),
-            also=self._programs.others(last, self.task),
+            score=self._programs.score(last, task),
+            also=self._programs.others(last, task),
             started=started,
         )
         self._store.append_sample(sample)
@@ -233,8 +289,15 @@ class Evaluator:
             sandbox_seconds=round(attempt.rendered.seconds, 3),
         )
 
-    def _side_info(self, mean: float, samples: list[Sample]) -> SideInfo:
-        info: SideInfo = {"Request to the model": self.task.brief, "Mean score (0 to 1)": f"{mean:.3f}"}
+    def _label(self, task: Task) -> SideInfo:
+        return {TASK: task.name} if self.suite.mode != "single" else {}
+
+    def _side_info(self, task: Task, mean: float, samples: list[Sample]) -> SideInfo:
+        info: SideInfo = {
+            **self._label(task),
+            "Request to the model": task.brief,
+            "Mean score (0 to 1)": f"{mean:.3f}",
+        }
         if self._racing:
             # GEPA keeps a Pareto front over these parts too.
             parts = [part.name for part in samples[0].score.parts]
@@ -244,6 +307,15 @@ class Evaluator:
             }
         for position, sample in enumerate(samples, 1):
             info[f"Sample {position}, score {sample.score.total:.3f}"] = feedback.sample_feedback(
-                self.task.brief, sample.measurements, sample.score, sample.verdict, sample.attempts[-1].reason
+                task.brief, sample.measurements, sample.score, sample.verdict, sample.attempts[-1].reason
             )
+            info.update(self._sight.side_info(position, sample))
         return info
+
+
+def mean_by_task(samples: Iterable[Sample]) -> float:
+    """Mean over tasks of the mean score of their samples; 0 of none."""
+    groups: dict[str, list[float]] = {}
+    for sample in samples:
+        groups.setdefault(sample.task, []).append(sample.score.total)
+    return statistics.fmean(statistics.fmean(scores) for scores in groups.values()) if groups else 0.0

@@ -1,7 +1,8 @@
 """The move *example*: a worked program for the prompt, written, repaired or put right by its numbers, always measured.
 
 Material comes from three sides: the reflector, the animator's own samples, and a search over numbers (tune.py). All
-programs of the run lie in one pool, so that what was written for one proposal helps the next.
+programs of a task lie in one pool, so that what was written for one proposal helps the next; what is good for one task
+is shown as a model when a program for another one is asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from localgif.agent.graph import enough
 from localgif.gif import feedback
 from localgif.records import Verdict
 from localgif.search import gate, requests
-from localgif.search.candidate import EXAMPLE, Candidate, prompt_of
+from localgif.search.candidate import Candidate, prompt_of, slot
 from localgif.search.evaluate import Evaluator
 from localgif.search.ledger import Ledger
 from localgif.search.programs import Programs, Trial, canonical, foreign_imports
+from localgif.search.sight import Sight
 from localgif.search.tune import tune
+from localgif.task import Task
 
 #: Programs asked for in one move at most.
 ATTEMPTS = 6
@@ -24,132 +27,164 @@ PROGRAM_TOKENS = 640
 TUNED = 1
 #: A program below this score is not worth other numbers or a repair: nearly nothing of it is right.
 WORTH_TUNING = 0.05
+#: A program for another task is shown as a model from this score on.
+WORTH_ADAPTING = 0.8
 #: What a program must score above the present example, and above the samples, to replace it.
 BEATS = 0.005
 
 
 class ExampleMove:
-    """Finds a better worked example.
+    """Finds a better worked example of a task.
 
     Args:
         evaluator: Knows every sample that was made.
         programs: Runs programs and remembers them.
         ledger: Asks and records.
+        sight: Contact sheets for a reflector that can see.
         background: Facts for the reflector; "" for none.
         goal: A program that scores this needs no more work.
     """
 
-    def __init__(self, evaluator: Evaluator, programs: Programs, ledger: Ledger, background: str, goal: float) -> None:
+    def __init__(
+        self,
+        evaluator: Evaluator,
+        programs: Programs,
+        ledger: Ledger,
+        sight: Sight,
+        background: str,
+        goal: float,
+    ) -> None:
         self._evaluator = evaluator
+        self._suite = evaluator.suite
         self._programs = programs
         self._ledger = ledger
-        self._task = evaluator.task
+        self._sight = sight
         self._background = background
         self._goal = goal
-        self._pool: dict[str, Trial] = {}
-        self._tuned: set[str] = set()
+        self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.train}
+        """Task -> text -> program, as it was measured for that task."""
+        self._tuned: set[tuple[str, str]] = set()
 
-    def score_of(self, candidate: Candidate) -> float:
-        """What the worked example of a candidate scored when it was run; 0 without one."""
-        known = self._pool.get(candidate[EXAMPLE])
+    def score_of(self, candidate: Candidate, task: Task) -> float:
+        """What a candidate's worked example of a task scored when it was run; 0 without one."""
+        known = self._pools[task.name].get(candidate[slot(task)])
         return known.score.total if known else 0.0
 
-    def propose(self, candidate: Candidate) -> dict[str, str]:
-        """The component `example` with a better program; empty when none was found."""
-        followed = self._evaluator.mean_of(prompt_of(candidate, self._task))
-        bar = max(self.score_of(candidate), followed) + BEATS
-        self._harvest()
-        best = self._improve(candidate, bar)
+    def propose(self, candidate: Candidate, task: Task) -> dict[str, str]:
+        """The component of a task's example with a better program; empty when none was found."""
+        followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task])
+        bar = max(self.score_of(candidate, task), followed) + BEATS
+        self._harvest(task)
+        best = self._improve(candidate, task, bar)
         remark, crashed = "", None
         for attempt in range(ATTEMPTS):
             if self._good(best):
                 break
             # What just crashed is put right once; what is nearly good now and then; the rest are new beginnings, which
             # leave a bad idea behind where a repair keeps it.
-            base = crashed or (self._repairable() if attempt % 3 == 2 else None)
-            self._ledger.progress.activity(
-                f"reflecting: {'repairing' if base else 'writing'} a program (try {attempt + 1})"
-            )
-            request = (
-                requests.repair_program(self._task, self._background, base.code, self._told(base))
-                if base
-                else requests.write_program(self._task, self._background, remark)
-            )
-            remark, trial = self._write_program(candidate, request, bar)
+            base = crashed or (self._repairable(task) if attempt % 3 == 2 else None)
+            request = self._request(candidate, task, base, remark, attempt)
+            images = self._sight.of_gif(base.rendered.gif) if base else ()
+            remark, trial = self._write_program(candidate, task, request, bar, images)
             crashed = trial if trial is not None and base is None and trial.rendered.gif is None else None
-            best = self._improve(candidate, bar)
-        return {EXAMPLE: best.code} if best is not None else {}
+            best = self._improve(candidate, task, bar)
+        return {slot(task): best.code} if best is not None else {}
 
-    def _write_program(self, candidate: Candidate, request: str, bar: float) -> tuple[str, Trial | None]:
+    def _request(self, candidate: Candidate, task: Task, base: Trial | None, remark: str, attempt: int) -> str:
+        """What is asked next: a repair, the form of what is good for another task, or a new beginning."""
+        model = self._model(candidate, task) if attempt % 3 == 0 and base is None and not remark else None
+        what = "repairing" if base else "adapting" if model else "writing"
+        of = f" for {task.name}" if self._suite.mode != "single" else ""
+        self._ledger.progress.activity(f"reflecting: {what} a program{of} (try {attempt + 1})")
+        if base:
+            return requests.repair_program(task, self._background, base.code, self._told(task, base))
+        if model:
+            return requests.adapt_program(task, self._background, *model)
+        return requests.write_program(task, self._background, remark)
+
+    def _model(self, candidate: Candidate, task: Task) -> tuple[Task, str] | None:
+        """A good worked example of another task, the best one."""
+        others = [other for other in self._suite.train if other is not task and candidate[slot(other)]]
+        best = max(others, key=lambda other: self.score_of(candidate, other), default=None)
+        if best is None or self.score_of(candidate, best) < WORTH_ADAPTING:
+            return None
+        return best, candidate[slot(best)]
+
+    def _write_program(
+        self, candidate: Candidate, task: Task, request: str, bar: float, images: tuple[bytes, ...]
+    ) -> tuple[str, Trial | None]:
         """Ask for a program, run it, and remember it.
 
         Returns:
             What the next request should say about a bad reply, and what became of the program.
         """
-        reply = self._ledger.ask(request, enough, PROGRAM_TOKENS)
+        reply = self._ledger.ask(request, enough, PROGRAM_TOKENS, images)
         read = gate.program(reply.text, reply.done_reason)
         if isinstance(read, gate.Rejected):
-            self._ledger.record("example", candidate, request, reply, outcome="rejected", reason=read.code)
+            self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
         code = canonical(read.code)
         assert code is not None  # the gate has parsed it
-        known = self._pool.get(code)
+        known = self._pools[task.name].get(code)
         if known is not None:
             self._ledger.record(
-                "example", candidate, request, reply, outcome="rejected", reason="duplicate", trial=known
+                "example", task, candidate, request, reply, outcome="rejected", reason="duplicate", trial=known
             )
             return "", None
-        trial = self._trial(code)
+        trial = self._trial(code, task)
         beats = trial.score.total >= bar
-        child = {**candidate, EXAMPLE: code} if beats else None
-        self._ledger.record("example", candidate, request, reply, outcome="measured", trial=trial, child=child)
+        child = {**candidate, slot(task): code} if beats else None
+        self._ledger.record("example", task, candidate, request, reply, outcome="measured", trial=trial, child=child)
         return "", trial
 
-    def _trial(self, code: str) -> Trial:
-        trial = self._programs.trial(code, self._task)
-        self._pool[code] = trial
+    def _trial(self, code: str, task: Task) -> Trial:
+        trial = self._programs.trial(code, task)
+        self._pools[task.name][code] = trial
         return trial
 
-    def _harvest(self) -> None:
+    def _harvest(self, task: Task) -> None:
         """The programs that the animator wrote during sampling are material too."""
         for sample in self._evaluator.samples:
             for attempt in sample.attempts:
-                if attempt.verdict is not Verdict.OK or attempt.code is None or sample.purpose == "fresh":
+                if attempt.verdict is not Verdict.OK or attempt.code is None:
+                    continue
+                if sample.purpose == "fresh" or sample.task != task.name:
                     continue
                 code = canonical(self._ledger.store.code(attempt.code))
-                if code is not None and code not in self._pool and not foreign_imports(code):
-                    self._trial(code)
+                if code is not None and code not in self._pools[task.name] and not foreign_imports(code):
+                    self._trial(code, task)
 
-    def _improve(self, candidate: Candidate, bar: float) -> Trial | None:
+    def _improve(self, candidate: Candidate, task: Task, bar: float) -> Trial | None:
         """Try other numbers in what is promising and new; the best program that beats the present example."""
-        new = [t for t in self._pool.values() if t.moves and t.code not in self._tuned and not self._good(t)]
+        pool = self._pools[task.name].values()
+        new = [t for t in pool if t.moves and (task.name, t.code) not in self._tuned and not self._good(t)]
         for trial in sorted(new, key=lambda t: t.rank, reverse=True)[:TUNED]:
-            if self._good(self._best()) or trial.score.total < WORTH_TUNING:
+            if self._good(self._best(task)) or trial.score.total < WORTH_TUNING:
                 break
             self._ledger.progress.activity(
                 f"reflecting: other numbers for a program that scored {trial.score.total:.3f}"
             )
-            self._tuned.add(trial.code)
-            found = tune(trial, self._trial, self._task.targets, self._goal)
-            self._tuned.add(found.code)
+            self._tuned.add((task.name, trial.code))
+            found = tune(trial, lambda code: self._trial(code, task), task.targets, self._goal)
+            self._tuned.add((task.name, found.code))
             if found is not trial:
-                child = {**candidate, EXAMPLE: found.code} if found.score.total >= bar else None
-                self._ledger.record_tuning(candidate, trial, found, child)
-        best = self._best()
+                child = {**candidate, slot(task): found.code} if found.score.total >= bar else None
+                self._ledger.record_tuning(task, candidate, trial, found, child)
+        best = self._best(task)
         return best if best is not None and best.score.total >= bar else None
 
-    def _best(self) -> Trial | None:
-        return max(self._pool.values(), key=lambda t: t.rank, default=None)
+    def _best(self, task: Task) -> Trial | None:
+        return max(self._pools[task.name].values(), key=lambda t: t.rank, default=None)
 
     def _good(self, trial: Trial | None) -> bool:
         """Whether a program needs no more work."""
         return trial is not None and trial.score.total >= self._goal and not trial.flickers
 
-    def _repairable(self) -> Trial | None:
+    def _repairable(self, task: Task) -> Trial | None:
         """The best program so far, when it is worth a repair."""
-        best = self._best()
+        best = self._best(task)
         return best if best is not None and best.score.total >= WORTH_TUNING and not self._good(best) else None
 
-    def _told(self, trial: Trial) -> str:
+    def _told(self, task: Task, trial: Trial) -> str:
         r = trial.rendered
-        return feedback.sample_feedback(self._task.brief, r.measurements, trial.score, r.verdict, r.reason, trial.code)
+        return feedback.sample_feedback(task.brief, r.measurements, trial.score, r.verdict, r.reason, trial.code)

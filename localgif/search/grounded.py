@@ -23,12 +23,14 @@ from localgif.records import Move, Proposal
 from localgif.runs.store import RunStore
 from localgif.search import requests
 from localgif.search.candidate import Candidate, prompt_of
-from localgif.search.evaluate import Evaluator
+from localgif.search.evaluate import TASK, Evaluator
 from localgif.search.example import ExampleMove
 from localgif.search.instruction import InstructionMove
 from localgif.search.ledger import Ledger
 from localgif.search.programs import Programs
 from localgif.search.progress import Progress
+from localgif.search.sight import Sight
+from localgif.task import Task
 
 #: Assumed of a move that was never tried: gain in score, tokens.
 _PRIOR = (0.2, 1500)
@@ -59,6 +61,7 @@ class GroundedReflector:
         reflector: The model.
         evaluator: Knows every sample that was made.
         programs: Runs programs and remembers them.
+        sight: Contact sheets for a reflector that can see.
         store: Where proposals are recorded.
         progress: Who is told.
     """
@@ -72,6 +75,7 @@ class GroundedReflector:
         reflector: Reflector,
         evaluator: Evaluator,
         programs: Programs,
+        sight: Sight,
         store: RunStore,
         progress: Progress,
     ) -> None:
@@ -79,12 +83,12 @@ class GroundedReflector:
         """The prompt that the last reflection started from: its samples are what a child races against."""
         self._evaluator = evaluator
         self._allowed = settings.moves
-        self._task = evaluator.task
+        self._suite = evaluator.suite
         self._goal = settings.target if settings.target is not None else TARGET
-        background = requests.facts(self._task) if settings.facts else ""
-        self._ledger = Ledger(settings, reflector, self._task, store, progress)
-        self._example = ExampleMove(evaluator, programs, self._ledger, background, self._goal)
-        self._instruction = InstructionMove(evaluator, self._ledger, background)
+        background = requests.facts(self._suite.targets) if settings.facts else ""
+        self._ledger = Ledger(settings, reflector, self._suite, store, progress)
+        self._example = ExampleMove(evaluator, programs, self._ledger, sight, background, self._goal)
+        self._instruction = InstructionMove(evaluator, self._ledger, sight, background)
         self._payoff: dict[Move, _Payoff] = {"example": _Payoff(), "instruction": _Payoff()}
         self._pending: tuple[Move, float] | None = None
 
@@ -107,20 +111,31 @@ class GroundedReflector:
         from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
 
         self._settle()
-        self.parent_prompt = prompt_of(candidate, self._task)
-        move = self._choose(candidate)
+        self.parent_prompt = prompt_of(candidate, self._suite)
+        tasks = self._tasks(reflective_dataset)
+        # Where most is to gain: of equal ones the first of GEPA's minibatch.
+        task = min(tasks, key=lambda each: self._evaluator.mean_of(prompt_of(candidate, self._suite), [each]))
+        move = self._choose(candidate, task)
         before = self._ledger.tokens
-        new = (self._example if move == "example" else self._instruction).propose(candidate)
+        new = (
+            self._example.propose(candidate, task) if move == "example" else self._instruction.propose(candidate, tasks)
+        )
         child = {**candidate, **new}
-        if new and self._evaluator.samples_of(prompt_of(child, self._task)):
+        if new and self._evaluator.samples_of(prompt_of(child, self._suite)):
             # The same child again: GEPA did not accept it, since the animator does not follow it. So say it in a rule.
-            new = {**new, **self._instruction.propose(child)} if "instruction" in self._allowed else {}
-            if self._evaluator.samples_of(prompt_of({**candidate, **new}, self._task)):
+            new = {**new, **self._instruction.propose(child, tasks)} if "instruction" in self._allowed else {}
+            if self._evaluator.samples_of(prompt_of({**candidate, **new}, self._suite)):
                 new = {}
         self._payoff[move].tokens += self._ledger.tokens - before
         if new:
             self._pending = (move, self._evaluator.best_mean())
         return ReflectionProposal(new_texts=new, metadata={"move": move}), self
+
+    def _tasks(self, reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Task]:
+        """The tasks of GEPA's minibatch; every component gets the same records."""
+        records = next(iter(reflective_dataset.values()), ())
+        names = dict.fromkeys(str(record[TASK]) for record in records if TASK in record)
+        return [self._suite.task(name) for name in names] or list(self._suite.train[:1])
 
     def _settle(self) -> None:
         """Credit the last proposal's move with what it brought."""
@@ -129,12 +144,12 @@ class GroundedReflector:
             self._payoff[move].gain += max(0.0, self._evaluator.best_mean() - before)
             self._pending = None
 
-    def _choose(self, candidate: Candidate) -> Move:
+    def _choose(self, candidate: Candidate, task: Task) -> Move:
         """The move that the diagnostics ask for, unless the other one has paid far better for its tokens."""
         if len(self._allowed) == 1:
             return self._allowed[0]
-        example = self._example.score_of(candidate)
-        followed = self._evaluator.mean_of(prompt_of(candidate, self._task)) >= example - _FOLLOWS
+        example = self._example.score_of(candidate, task)
+        followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task]) >= example - _FOLLOWS
         wanted: Move = "example" if example < self._goal or followed else "instruction"
         other: Move = "instruction" if wanted == "example" else "example"
         return other if self._payoff[other].rate > _FAR_BETTER * self._payoff[wanted].rate else wanted

@@ -8,9 +8,11 @@ from localgif.agent.repetition import loops
 from localgif.gif import feedback
 from localgif.records import Sample
 from localgif.search import gate, requests
-from localgif.search.candidate import INSTRUCTIONS, SEED, Candidate, prompt_of, rules_of, with_rules
+from localgif.search.candidate import INSTRUCTIONS, Candidate, prompt_of, rules_of, seed_of, with_rules
 from localgif.search.evaluate import Evaluator
 from localgif.search.ledger import Ledger
+from localgif.search.sight import Sight
+from localgif.task import Task
 
 #: Rules that a prompt may have; beyond, one is dropped before another is added.
 MAX_RULES = 4
@@ -24,51 +26,70 @@ class InstructionMove:
     Args:
         evaluator: Knows every sample that was made.
         ledger: Asks and records.
+        sight: Contact sheets for a reflector that can see.
         background: Facts for the reflector; "" for none.
     """
 
-    def __init__(self, evaluator: Evaluator, ledger: Ledger, background: str) -> None:
+    def __init__(self, evaluator: Evaluator, ledger: Ledger, sight: Sight, background: str) -> None:
         self._evaluator = evaluator
         self._ledger = ledger
-        self._task = evaluator.task
+        self._sight = sight
+        self._suite = evaluator.suite
         self._background = background
 
-    def propose(self, candidate: Candidate) -> dict[str, str]:
-        """The component `instructions` with one rule changed; empty when the reflector gave none, twice."""
+    def propose(self, candidate: Candidate, tasks: Sequence[Task]) -> dict[str, str]:
+        """The component `instructions` with one rule changed; empty when the reflector gave none, twice.
+
+        Args:
+            candidate: Whose samples are looked at.
+            tasks: Those that are reflected on.
+        """
         rules = rules_of(candidate)
-        samples = self._evaluator.samples_of(prompt_of(candidate, self._task))
-        worst, best = _extremes(samples)
+        prompt = prompt_of(candidate, self._suite)
+        worst, best = _extremes([s for task in tasks for s in self._evaluator.samples_of(prompt, task)])
+        task = self._suite.task(worst.task) if worst else tasks[0]
         told_worst = self._told(worst) if worst else "nothing was measured yet"
         told_best = self._told(best) if best and best is not worst else ""
         if len(rules) >= MAX_RULES:
             # Full: drop the oldest rule, so that the next reflection has room. No model is needed for that.
             fewer = {**candidate, INSTRUCTIONS: with_rules(rules[1:])}
-            self._ledger.record_dropped(candidate, rules[0], fewer)
+            self._ledger.record_dropped(task, candidate, rules[0], fewer)
             return {INSTRUCTIONS: fewer[INSTRUCTIONS]}
         sharpen = bool(rules) and self._ledger.asked % 2 == 1
+        standing = self._standing(prompt)
+        fixed = prompt_of(seed_of(self._suite), self._suite)
         remark = ""
         for _ in range(2):
             request = (
-                requests.sharpen_rule(self._task, self._background, rules[-1], told_worst, remark)
+                requests.sharpen_rule(self._suite, task, self._background, rules[-1], told_worst, standing, remark)
                 if sharpen
-                else requests.write_rule(self._task, self._background, rules, told_worst, told_best, remark)
+                else requests.write_rule(
+                    self._suite, task, self._background, rules, told_worst, told_best, standing, remark
+                )
             )
             self._ledger.progress.activity("reflecting: writing a rule")
-            reply = self._ledger.ask(request, one_line, RULE_TOKENS)
-            fixed = prompt_of(SEED, self._task)
-            read = gate.rule(reply.text, reply.done_reason, rules, fixed, self._task.targets)
+            reply = self._ledger.ask(request, one_line, RULE_TOKENS, self._sight.of_sample(worst))
+            read = gate.rule(reply.text, reply.done_reason, rules, fixed, task.targets)
             if isinstance(read, gate.Rule):
                 new = (*rules[:-1], read.text) if sharpen else (*rules, read.text)
                 child = {**candidate, INSTRUCTIONS: with_rules(new)}
-                self._ledger.record("instruction", candidate, request, reply, outcome="evaluated", child=child)
+                self._ledger.record("instruction", task, candidate, request, reply, outcome="evaluated", child=child)
                 return {INSTRUCTIONS: child[INSTRUCTIONS]}
-            self._ledger.record("instruction", candidate, request, reply, outcome="rejected", reason=read.code)
+            self._ledger.record("instruction", task, candidate, request, reply, outcome="rejected", reason=read.code)
             remark = read.remedy
         return {}
 
+    def _standing(self, prompt: str) -> dict[str, float]:
+        """Brief -> mean score of a candidate, for the tasks that may be reflected on and were measured."""
+        return {
+            task.brief: self._evaluator.mean_of(prompt, [task])
+            for task in self._suite.train
+            if self._evaluator.samples_of(prompt, task)
+        }
+
     def _told(self, sample: Sample) -> str:
         return feedback.sample_feedback(
-            self._task.brief,
+            self._suite.task(sample.task).brief,
             sample.measurements,
             sample.score,
             sample.verdict,

@@ -17,6 +17,7 @@ from localgif.search.progress import Progress
 from localgif.search.reflect import ReflectorDown
 from localgif.search.sight import CAPTION, written_down
 from localgif.task import Task
+from localgif.tasks.suite import Suite
 
 
 class Ledger:
@@ -25,13 +26,13 @@ class Ledger:
     Args:
         settings: Of the run.
         reflector: The model.
-        task: What is drawn.
+        suite: What is drawn.
         store: Where proposals are recorded.
         progress: Who is told.
     """
 
     def __init__(
-        self, settings: Settings, reflector: Reflector, task: Task, store: RunStore, progress: Progress
+        self, settings: Settings, reflector: Reflector, suite: Suite, store: RunStore, progress: Progress
     ) -> None:
         self.proposals: list[Proposal] = []
         self.asked = 0
@@ -40,7 +41,7 @@ class Ledger:
         self.progress = progress
         self._run_seed = settings.seed
         self._reflector = reflector
-        self._task = task
+        self._suite = suite
         self._shown: tuple[bytes, ...] = ()
         """The pictures of the last request."""
 
@@ -67,6 +68,7 @@ class Ledger:
     def record(
         self,
         move: Move,
+        task: Task,
         parent: Candidate,
         request: str,
         reply: Reply,
@@ -79,6 +81,7 @@ class Ledger:
         """Write down the answer to the last request and what was made of it."""
         self._append(
             move,
+            task,
             parent,
             child,
             trial,
@@ -95,17 +98,17 @@ class Ledger:
     def _captioned(self, request: str) -> str:
         return CAPTION + request if self._shown else request
 
-    def record_tuning(self, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
+    def record_tuning(self, task: Task, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
         """Write down a program that a search over numbers found."""
         words = f"other numbers for program {self.store.put_code(start.code)} (score {start.score.total})"
-        self._append("tune", parent, child, found, outcome="measured", prompt=words)
+        self._append("tune", task, parent, child, found, outcome="measured", prompt=words)
 
-    def record_dropped(self, parent: Candidate, rule: str, child: Candidate) -> None:
+    def record_dropped(self, task: Task, parent: Candidate, rule: str, child: Candidate) -> None:
         """Write down that a rule was taken out to make room."""
-        self._append("instruction", parent, child, None, outcome="evaluated", prompt=f"dropped the rule: {rule}")
+        self._append("instruction", task, parent, child, None, outcome="evaluated", prompt=f"dropped the rule: {rule}")
 
     def _append(
-        self, move: Move, parent: Candidate, child: Candidate | None, trial: Trial | None, **fields: Any
+        self, move: Move, task: Task, parent: Candidate, child: Candidate | None, trial: Trial | None, **fields: Any
     ) -> None:
         unasked = {
             "reply": "",
@@ -118,6 +121,7 @@ class Ledger:
             number=len(self.proposals) + 1,
             started=now(),
             move=move,
+            task=task.name,
             parent=self._hash(parent),
             child=self._hash(child) if child else None,
             code=self.store.put_code(trial.code) if trial else None,
@@ -129,4 +133,4 @@ class Ledger:
         self.progress.proposal(proposal)
 
     def _hash(self, candidate: Candidate) -> str:
-        return self.store.put_candidate(prompt_of(candidate, self._task))
+        return self.store.put_candidate(prompt_of(candidate, self._suite))

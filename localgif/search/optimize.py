@@ -1,4 +1,4 @@
-"""The search: GEPA's optimize_anything in single-task mode. With reflect.py the only place that knows gepa.
+"""The search: GEPA's optimize_anything in its three modes. With reflect.py the only place that knows gepa.
 
 gepa 0.1.4, the parts that matter here: a run_dir would make it write pickles and replace sys.stdout, so it gets none;
 exceptions of the evaluator end the run (raise_on_exception); exceptions of the reflector are swallowed (see
@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from localgif.config import Settings
-from localgif.search.candidate import SEED, Candidate, prompt_of
-from localgif.search.evaluate import Evaluator, SideInfo
+from localgif.search.candidate import Candidate, prompt_of, seed_of
+from localgif.search.evaluate import Evaluator, SideInfo, mean_by_task
 from localgif.search.grounded import GroundedReflector
 from localgif.search.race import beats
 from localgif.search.reflect import PlainReflector, ReflectorDown
@@ -22,6 +22,10 @@ from localgif.task import Task
 
 #: Reflections in a row that lead to no new measurement before the search gives up.
 MAX_IDLE_REFLECTIONS = 5
+#: Tasks that a reflection looks at, where a run has several.
+MINIBATCH = 2
+#: How often the strengths of two candidates are put together, at most.
+MERGES = 5
 #: So many candidates at most are tested again, those whose search mean is this close to the best one's.
 FINALISTS, CLOSE = 3, 0.05
 
@@ -68,19 +72,19 @@ class _Stop:
         target = self._settings.target
         if target is None:
             return False
-        best = self._evaluator.ranking()[0]
-        if self._evaluator.mean_of(best) < target:
+        ranked = self._evaluator.ranking()
+        if not ranked or self._evaluator.mean_of(ranked[0]) < target:
             return False
+        best = ranked[0]
         again = self._evaluator.retest(best, self._settings.samples)
-        return sum(s.score.total for s in again) / len(again) >= target
+        return mean_by_task(again) >= target
 
 
 class _Paired:
-    """GEPA's acceptance criterion: a child must beat its parent on the sample indices that both have."""
+    """GEPA's acceptance criterion: a child must beat its parent on the tasks and sample indices that both have."""
 
-    def __init__(self, evaluator: Evaluator, task: Task) -> None:
+    def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
-        self._task = task
 
     def should_accept(self, proposal: Any, state: Any) -> bool:
         parent = state.program_candidates[proposal.parent_program_ids[0]]
@@ -90,9 +94,9 @@ class _Paired:
         """For GEPA's log."""
         return "not better than its parent on the samples that both have"
 
-    def _by_index(self, candidate: Candidate) -> dict[int, float]:
-        prompt = prompt_of(candidate, self._task)
-        return {s.index: s.score.total for s in self._evaluator.samples_of(prompt)}
+    def _by_index(self, candidate: Candidate) -> dict[tuple[str, int], float]:
+        prompt = prompt_of(candidate, self._evaluator.suite)
+        return {(s.task, s.index): s.score.total for s in self._evaluator.samples_of(prompt)}
 
 
 def search_plain(
@@ -109,16 +113,16 @@ def search_plain(
     """
     from gepa.optimize_anything import ReflectionConfig
 
-    def evaluate(candidate: str) -> tuple[float, SideInfo]:
-        return evaluator.metric_call(candidate)
+    def measure(candidate: str, task: Task) -> tuple[float, SideInfo]:
+        return evaluator.metric_call(candidate, task)
 
     best, ended = _run(
         seed_prompt,
-        evaluate,
+        measure,
         evaluator,
         settings,
         log,
-        objective=evaluator.task.objective,
+        objective=evaluator.suite.objective,
         reflection=ReflectionConfig(reflection_lm=reflector),
     )
     assert isinstance(best, str)  # the seed candidate is a bare string, so GEPA gives one back
@@ -140,14 +144,14 @@ def search_grounded(
     """
     from gepa.optimize_anything import ReflectionConfig
 
-    task = evaluator.task
+    suite = evaluator.suite
 
-    def evaluate(candidate: Candidate) -> tuple[float, SideInfo]:
-        return evaluator.metric_call(prompt_of(candidate, task), reflector.parent_prompt)
+    def measure(candidate: Candidate, task: Task) -> tuple[float, SideInfo]:
+        return evaluator.metric_call(prompt_of(candidate, suite), task, reflector.parent_prompt)
 
     _, ended = _run(
-        dict(SEED),
-        evaluate,
+        seed_of(suite),
+        measure,
         evaluator,
         settings,
         log,
@@ -158,7 +162,7 @@ def search_grounded(
             reflection_strategy=reflector,
             module_selector="all",
         ),
-        acceptance=_Paired(evaluator, task),
+        acceptance=_Paired(evaluator),
     )
     # Who held the target has been tested again already.
     return (evaluator.ranking()[0] if ended == "target" else _winner(evaluator, settings)), ended
@@ -172,14 +176,13 @@ def _winner(evaluator: Evaluator, settings: Settings) -> str:
         return close[0]
     means = {}
     for prompt in close:
-        again = evaluator.retest(prompt, settings.samples)
-        means[prompt] = sum(s.score.total for s in again) / len(again)
+        means[prompt] = mean_by_task(evaluator.retest(prompt, settings.samples))
     return max(close, key=lambda prompt: means[prompt])  # of equal ones the better ranked
 
 
 def _run(
     seed: str | Candidate,
-    evaluate: Callable[[Any], tuple[float, SideInfo]],
+    measure: Callable[[Any, Task], tuple[float, SideInfo]],
     evaluator: Evaluator,
     settings: Settings,
     log: Path,
@@ -188,9 +191,19 @@ def _run(
     objective: str | None = None,
     acceptance: Any = "strict_improvement",
 ) -> tuple[Any, str]:
-    from gepa.optimize_anything import EngineConfig, GEPAConfig, TrackingConfig, optimize_anything
+    from gepa.optimize_anything import EngineConfig, GEPAConfig, MergeConfig, TrackingConfig, optimize_anything
 
+    suite = evaluator.suite
     stop = _Stop(evaluator, settings)
+    several: dict[str, Any] = {}
+    merge = None
+    if suite.mode != "single":
+        reflection.reflection_minibatch_size = min(MINIBATCH, len(suite.train))
+        several["dataset"] = [task.name for task in suite.train]
+        if suite.mode == "general":
+            several["valset"] = [task.name for task in suite.val]
+        if not isinstance(seed, str):  # a bare text has no parts that could be put together
+            merge = MergeConfig(max_merge_invocations=MERGES, merge_val_overlap_floor=min(5, len(suite.val)))
     config = GEPAConfig(
         engine=EngineConfig(
             seed=settings.seed,
@@ -201,11 +214,23 @@ def _run(
             acceptance_criterion=acceptance,
         ),
         reflection=reflection,
+        merge=merge,
         tracking=TrackingConfig(logger=_Log(log)),
         stop_callbacks=[stop],
     )
+
+    # GEPA looks at the names of the parameters: without a dataset there must be no example.
+    def evaluate_one(candidate: Any) -> tuple[float, SideInfo]:
+        return measure(candidate, suite.train[0])
+
+    def evaluate_any(candidate: Any, example: str) -> tuple[float, SideInfo]:
+        return measure(candidate, suite.task(example))
+
+    evaluate = evaluate_any if several else evaluate_one
     try:
-        result = optimize_anything(seed_candidate=seed, evaluator=evaluate, objective=objective, config=config)
+        result = optimize_anything(
+            seed_candidate=seed, evaluator=evaluate, objective=objective, config=config, **several
+        )
     except ReflectorDown as down:
         raise down.error from down
     return result.best_candidate, stop.reason

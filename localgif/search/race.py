@@ -5,7 +5,10 @@ Sample i of every candidate is asked with the same seed, so a child is compared 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 #: A child whose first sample is this far below its parent's gets no second one.
 BADLY = 0.15
@@ -29,8 +32,8 @@ def goes_on(scores: Sequence[float], rivals: Mapping[int, float]) -> bool:
     return difference > -BADLY and (scores[-1] >= HOPELESS or difference > 0)
 
 
-def beats(child: Mapping[int, float], parent: Mapping[int, float]) -> bool:
-    """Whether a child is better than its parent on the indices that both have."""
+def beats(child: Mapping[K, float], parent: Mapping[K, float]) -> bool:
+    """Whether a child is better than its parent on the samples (task and index) that both have."""
     shared = child.keys() & parent.keys()
     if not shared:
         return False

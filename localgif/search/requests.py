@@ -6,21 +6,26 @@ and GIFs; no text here or in facts.txt draws anything.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 
-from localgif.task import Task
+from localgif.task import Targets, Task
+from localgif.tasks.suite import Suite
 
 
-def facts(task: Task) -> str:
-    """The background facts with the task's numbers filled in, one a line."""
+def facts(targets: Targets) -> str:
+    """The background facts with the targets' numbers filled in, one a line."""
     text = resources.files(__package__).joinpath("facts.txt").read_text(encoding="utf-8")
-    return text.format(frames=task.targets.frames, delay_ms=task.targets.delay_ms).strip()
+    return text.format(frames=targets.frames, delay_ms=targets.delay_ms).strip()
+
+
+def _known(background: str) -> str:
+    known = "".join(f"- {line}\n" for line in background.splitlines())
+    return f"Facts about Pillow and GIFs:\n{known}\n" if known else ""
 
 
 def _opening(task: Task, background: str) -> str:
-    known = "".join(f"- {line}\n" for line in background.splitlines())
-    return (f"Facts about Pillow and GIFs:\n{known}\n" if known else "") + f"Animation: {task.brief}.\n"
+    return f"{_known(background)}Animation: {task.brief}.\n"
 
 
 def _order(task: Task) -> str:
@@ -40,6 +45,15 @@ def write_program(task: Task, background: str, remark: str = "") -> str:
     )
 
 
+def adapt_program(task: Task, background: str, other: Task, code: str) -> str:
+    """Asks for a program in the form of one that draws another animation well."""
+    return (
+        f"{_known(background)}This program draws another animation, {other.brief}, and is good:\n"
+        f"```python\n{code.strip()}\n```\n\nAnimation: {task.brief}.\nWrite a program for this animation in the same "
+        f"form: one function make_gif(path), changed in what is drawn and how it moves. {_order(task)}"
+    )
+
+
 def repair_program(task: Task, background: str, code: str, feedback: str) -> str:
     """Asks for a program again, with what was measured about it."""
     return (
@@ -49,26 +63,65 @@ def repair_program(task: Task, background: str, code: str, feedback: str) -> str
     )
 
 
-def write_rule(task: Task, background: str, rules: Sequence[str], worst: str, best: str, remark: str = "") -> str:
-    """Asks for one more rule, or a better one."""
+def write_rule(
+    suite: Suite,
+    task: Task,
+    background: str,
+    rules: Sequence[str],
+    worst: str,
+    best: str,
+    standing: Mapping[str, float],
+    remark: str = "",
+) -> str:
+    """Asks for one more rule, or a better one.
+
+    Args:
+        suite: The tasks of the run.
+        task: The one of the worst program.
+        background: Facts.
+        rules: Those that the prompt has.
+        worst: What was measured of the worst program.
+        best: The same of the best one; "" for none.
+        standing: Brief -> mean score, of the tasks that the candidate was measured on.
+        remark: What was wrong with the last answer.
+    """
     present = "".join(f"{number}. {text}\n" for number, text in enumerate(rules, 1)) or "none yet\n"
     return (
-        f"{_opening(task, background)}\nA small model writes a Pillow program for this animation. "
+        f"{_animations(suite, task, background, standing)}\nA small model writes a Pillow program for "
+        f"{'this animation' if suite.mode == 'single' else 'each of them'}. "
         f"The rules that it was given:\n{present}\n"
         f"Its worst program:\n{worst}\n\n"
         + (f"Its best program:\n{best}\n\n" if best else "")
         + "Write one new rule for the model, one sentence of at most 25 words, in English, no code, that avoids the "
-        f'worst problem. Answer with one line that begins with "Rule:".{_said(remark)}'
+        + f"worst problem{'' if suite.mode == 'single' else ' and is right for every animation'}. "
+        + f'Answer with one line that begins with "Rule:".{_said(remark)}'
     )
 
 
-def sharpen_rule(task: Task, background: str, old: str, worst: str, remark: str = "") -> str:
-    """Asks for one rule in better words."""
+def sharpen_rule(
+    suite: Suite,
+    task: Task,
+    background: str,
+    old: str,
+    worst: str,
+    standing: Mapping[str, float],
+    remark: str = "",
+) -> str:
+    """Asks for one rule in better words; arguments as for write_rule."""
     return (
-        f"{_opening(task, background)}\nA small model writes a Pillow program for this animation. It was given this "
+        f"{_animations(suite, task, background, standing)}\nA small model writes a Pillow program for "
+        f"{'this animation' if suite.mode == 'single' else 'each of them'}. It was given this "
         f"rule:\n{old}\n\nStill its worst program had this problem:\n{worst}\n\nWrite the rule again, more exact, one "
         f'sentence of at most 25 words, no code. Answer with one line that begins with "Rule:".{_said(remark)}'
     )
+
+
+def _animations(suite: Suite, task: Task, background: str, standing: Mapping[str, float]) -> str:
+    """The animation; of several the ones that were measured, with what the prompt wins and loses."""
+    if suite.mode == "single":
+        return _opening(task, background)
+    lines = "".join(f"- {brief}: {score:.2f} of 1\n" for brief, score in standing.items())
+    return f"{_known(background)}Animations, and how well the programs for them did:\n{lines}"
 
 
 def _said(remark: str) -> str:

@@ -44,19 +44,20 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
     run = load_run(folder)
     if not run.samples:
         raise ConfigError(f"the run {run.record.name} has no samples", "name another run: localgif runs")
-    wanted = task if task is not None else _own_task(run.record)
+    own = {} if task is not None else _own_tasks(run.record)
     measured: dict[str, Measurements | None] = {}
     lines = []
     for sample in run.samples:
         if sample.gif is not None and sample.gif not in measured:
             measured[sample.gif] = _measured(run, sample.gif)
         numbers = measured[sample.gif] if sample.gif is not None else None
+        wanted = task if task is not None else own[sample.task]
         lines.append(_line(sample, wanted, score.of(scorer, numbers, wanted)))
     file = folder / f"scores-{score.VERSIONS[scorer]}.jsonl"
     replace_file(file, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
     return {
         "run": run.record.name,
-        "task": wanted.name,
+        "task": task.name if task is not None else str(run.record.settings["task"]),
         "old_scorer": run.record.scorer,
         "scorer": score.VERSIONS[scorer],
         "rows": _rows(run, lines),
@@ -64,8 +65,11 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
     }
 
 
-def _own_task(record: RunRecord) -> Task:
-    return Task.model_validate(record.task) if record.task is not None else load_task(str(record.settings["task"]))
+def _own_tasks(record: RunRecord) -> dict[str, Task]:
+    """Name -> task as it was; runs of older versions did not store theirs."""
+    stored = record.tasks or ((record.task,) if record.task is not None else ())
+    tasks = [Task.model_validate(each) for each in stored] or [load_task(str(record.settings["task"]))]
+    return {task.name: task for task in tasks}
 
 
 def _measured(run: StoredRun, gif: str) -> Measurements | None:

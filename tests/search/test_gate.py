@@ -9,13 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.search.candidate import SEED, prompt_of
+from localgif.search.candidate import prompt_of, seed_of
 from localgif.search.gate import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule
 from localgif.tasks.load import load_task
+from localgif.tasks.suite import load_suite
 
 REPLIES = sorted((Path(__file__).parent.parent / "corpus" / "replies").glob("*.json"))
 BALL = load_task("bouncing-ball")
-FIXED = prompt_of(SEED, BALL)
+ALONE = load_suite("single", "bouncing-ball")
+FIXED = prompt_of(seed_of(ALONE), ALONE)
 GOOD = "Rule: Draw the shape at a new place in every frame."
 CODE = "```python\nimport math\ndef make_gif(path):\n    pass\n```"
 

@@ -11,15 +11,17 @@ import pytest
 from localgif.agent.prompts import contract
 from localgif.errors import EndpointError
 from localgif.runs.store import content_hash, load_run
-from localgif.search.candidate import SEED, prompt_of
+from localgif.search.candidate import prompt_of, seed_of
 from localgif.search.example import ATTEMPTS
 from localgif.search.run import optimize
 from localgif.tasks.load import load_task
+from localgif.tasks.suite import load_suite
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Fault, Scripted, serving
 
 BALL = load_task("bouncing-ball")
-SEED_TEXT = prompt_of(SEED, BALL)
+ALONE = load_suite("single", "bouncing-ball")
+SEED_TEXT = prompt_of(seed_of(ALONE), ALONE)
 STILL = fenced(
     "from PIL import Image\n\ndef make_gif(path):\n"
     "    frames = [Image.new('RGB', (90, 90), 'white') for _ in range(24)]\n"

@@ -10,8 +10,9 @@ import pytest
 
 from localgif.agent import extract
 from localgif.search.programs import Programs
-from localgif.search.requests import facts, write_program, write_rule
+from localgif.search.requests import adapt_program, facts, sharpen_rule, write_program, write_rule
 from localgif.tasks.load import load_task
+from localgif.tasks.suite import load_suite
 from tests.kit import program, settings
 
 PACKAGE = Path(__file__).parent.parent.parent / "localgif"
@@ -61,13 +62,18 @@ def test_nothing_that_ships_draws_an_animation() -> None:
     assert [place for code, place in found.items() if draws(code)] == []
 
 
-@pytest.mark.parametrize("asked", ["program", "rule", "facts"])
-def test_no_request_to_the_reflector_draws_an_animation(asked: str) -> None:
-    task = load_task("bouncing-ball")
-    background = facts(task)
+@pytest.mark.parametrize("asked", ["program", "adapted", "rule", "sharper", "facts"])
+@pytest.mark.parametrize("tasks", ["bouncing-ball", "bouncing-ball,spinning-square"])
+def test_no_request_to_the_reflector_draws_an_animation(asked: str, tasks: str) -> None:
+    suite = load_suite("multi" if "," in tasks else "single", tasks)
+    task, other = suite.train[0], suite.train[-1]
+    background = facts(task.targets)
+    standing = {each.brief: 0.5 for each in suite.train}
     text = {
         "program": write_program(task, background),
-        "rule": write_rule(task, background, (), "nothing moves", ""),
+        "adapted": adapt_program(task, background, other, "pass"),
+        "rule": write_rule(suite, task, background, (), "nothing moves", "", standing),
+        "sharper": sharpen_rule(suite, task, background, "Move it.", "nothing moves", standing),
         "facts": background,
     }[asked]
     assert not any(draws(code) for code in programs(text))

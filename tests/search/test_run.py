@@ -12,6 +12,7 @@ from localgif.agent.prompts import SEED_PROMPT
 from localgif.errors import EndpointError, EndpointUnreachable, ModelMissing, SandboxError
 from localgif.records import Verdict
 from localgif.runs.store import content_hash, load_run, status_of
+from localgif.search.progress import Standing
 from localgif.search.run import optimize
 from tests.kit import Notes, fenced, model, program, settings
 from tests.scripted import MODEL, Fault, Scripted, serving
@@ -181,7 +182,7 @@ def test_a_failing_sandbox_ends_the_run_and_is_never_a_score(tmp_path: Path, mon
 
 def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
     class Impatient(Notes):
-        def metric_call(self, number: int, mean: float, what: str) -> None:
+        def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
             if number == 2:
                 raise KeyboardInterrupt
 

@@ -17,16 +17,18 @@ from localgif.gif import sheet
 from localgif.records import Limits, RunRecord, Verdict
 from localgif.runs.store import RunStore, content_hash, load_run
 from localgif.sandbox.runner import picture_gif
-from localgif.search.candidate import SEED
+from localgif.search.candidate import seed_of
 from localgif.search.ledger import Ledger
 from localgif.search.programs import Programs, render
 from localgif.search.reflect import PlainReflector
 from localgif.search.sight import CAPTION, Sight, split, written_down
 from localgif.tasks.load import load_task
+from localgif.tasks.suite import load_suite
 from tests.kit import Notes, model, program, settings
 from tests.scripted import MODEL, Scripted, serving
 
 BALL = load_task("bouncing-ball")
+ALONE = load_suite("single", "bouncing-ball")
 PNG = b"\x89PNG\r\n\x1a\n and so on"
 
 
@@ -123,10 +125,12 @@ def test_gepas_stock_request_reaches_the_server_with_its_pictures(
 def test_the_ledger_sends_a_sheet_says_what_it_is_and_writes_both_down(store: RunStore) -> None:
     with serving(Scripted(reflector=["Rule: a.\n"])) as server:
         chosen = seeing(server.url)
-        ledger = Ledger(chosen, Reflector(chosen.reflector, server.url), BALL, store, Notes())
+        ledger = Ledger(chosen, Reflector(chosen.reflector, server.url), ALONE, store, Notes())
         for images in ((PNG,), ()):
             reply = ledger.ask("Write a rule.", lambda _: "", 20, images)
-            ledger.record("instruction", SEED, "Write a rule.", reply, outcome="rejected", reason="no_rule")
+            ledger.record(
+                "instruction", BALL, seed_of(ALONE), "Write a rule.", reply, outcome="rejected", reason="no_rule"
+            )
     first, second = server.history
     assert images_in(*first) == [PNG] and images_in(*second) == []
     assert CAPTION in first[1]["prompt"] and CAPTION not in second[1]["prompt"]

@@ -192,9 +192,7 @@ CHEATS: dict[str, Callable[[], bytes]] = {
     "speck-that-jumps": lambda: scene_gif(
         replace(BALL.with_thing(y=wave(0.1, 0.9, 0.25), radius=fixed(0.015)), stretch=1.2, smooth=False)
     ),
-    "two-and-two-thirds-of-a-swing": lambda: scene_gif(
-        replace(BALL.with_thing(y=wave(0.2, 0.8, 0.25)), stretch=8 / 3)
-    ),
+    "two-and-two-thirds-of-a-swing": lambda: scene_gif(replace(BALL.with_thing(y=wave(0.2, 0.8, 0.25)), stretch=8 / 3)),
     "speck": lambda: scene_gif(BALL.with_thing(radius=fixed(0.012))),
 }
 

@@ -1,0 +1,124 @@
+"""Which tasks a run works on: one, several whose prompt is shared, or some to learn from and others to be tested on."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+from localgif.errors import ConfigError
+from localgif.modes import SHIPPED_SPLIT, Mode
+from localgif.task import Targets, Task
+from localgif.tasks.load import load_task
+
+Part = Literal["train", "val", "held-out"]
+
+#: The split of mode "general". Families are disjoint, or a test task would only be another colour of a trained one:
+#: in the order of the sha256 of their names two are trained on, one chooses among candidates, two are tested on, and
+#: the last one (compose) is in none. Of a larger family the first three by name that need no scale of their own.
+SPLIT: dict[Part, tuple[str, ...]] = {
+    "train": (
+        "diagonal-ball",
+        "orbiting-ball",
+        "sliding-square",
+        "breathing-triangle",
+        "pulsing-circle",
+        "pulsing-square",
+    ),
+    "val": ("bouncing-ball", "bouncing-square", "two-balls"),
+    "held-out": (
+        "spinning-bar",
+        "spinning-square",
+        "spinning-star",
+        "fading-circle",
+        "fading-square",
+        "moving-chameleon",
+    ),
+}
+
+
+class Suite(NamedTuple):
+    """The tasks of a run by what they are for."""
+
+    mode: Mode
+    train: tuple[Task, ...]
+    """Reflected on; the worked examples are theirs."""
+    val: tuple[Task, ...]
+    """A candidate's standing is its mean over these. The trained ones, but for mode "general"."""
+    tested: tuple[Task, ...]
+    """Fresh samples at the end are of these. The trained ones, but for mode "general": those never seen before."""
+
+    @property
+    def targets(self) -> Targets:
+        """Of every task: one prompt states one set of them."""
+        return self.train[0].targets
+
+    @property
+    def all(self) -> tuple[Task, ...]:
+        """Each task once."""
+        return tuple({task.name: task for task in (*self.train, *self.val, *self.tested)}.values())
+
+    @property
+    def split(self) -> dict[Part, tuple[str, ...]] | None:
+        """Names by part, as they are stored; None when there is nothing to split."""
+        if self.mode != "general":
+            return None
+        parts: dict[Part, tuple[Task, ...]] = {"train": self.train, "val": self.val, "held-out": self.tested}
+        return {part: tuple(task.name for task in tasks) for part, tasks in parts.items()}
+
+    @property
+    def objective(self) -> str:
+        """What GEPA's stock reflection is told to aim at."""
+        if self.mode == "single":
+            return self.train[0].objective
+        drawn = "the requested animation, whichever it is"
+        if self.mode == "multi":
+            drawn += f" ({'; '.join(task.brief for task in self.train)})"
+        return self.train[0].objective.replace(self.train[0].brief, drawn)
+
+    def task(self, name: str) -> Task:
+        """A task of this run by its name."""
+        return next(task for task in self.all if task.name == name)
+
+
+def load_suite(mode: Mode, text: str) -> Suite:
+    """The tasks of a run.
+
+    Args:
+        mode: What is done with them.
+        text: One task, tasks with commas between them (multi), or the name of the split (general).
+
+    Raises:
+        ConfigError: a task cannot be read, too few or too many, two of one name, or targets that differ.
+    """
+    if mode == "general":
+        if text != SHIPPED_SPLIT:
+            raise ConfigError(
+                f"--task {text}: --mode general has a split of its own ({SHIPPED_SPLIT}), so that its held-out tasks "
+                "are nobody's choice",
+                "leave --task out, or name several tasks with --mode multi",
+            )
+        train, val, tested = (tuple(map(load_task, SPLIT[part])) for part in SPLIT)
+        return Suite(mode, train, val, tested)
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if mode == "single" and len(names) != 1:
+        raise ConfigError(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi")
+    if mode == "multi" and len(names) < 2:
+        raise ConfigError(f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C")
+    tasks = tuple(load_task(name) for name in names)
+    _check(tasks)
+    return Suite(mode, tasks, tasks, tasks)
+
+
+def _check(tasks: tuple[Task, ...]) -> None:
+    known: dict[str, Task] = {}
+    for task in tasks:
+        if task.name in known:
+            raise ConfigError(f"--task names two tasks called {task.name}", "leave one out, or rename its file")
+        known[task.name] = task
+        for key, value in task.targets.model_dump().items():
+            other = getattr(tasks[0].targets, key)
+            if value != other:
+                raise ConfigError(
+                    f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}: one prompt can ask for "
+                    "one of them only",
+                    "give the tasks of a run the same targets, or optimise them one by one",
+                )
