@@ -163,6 +163,7 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
         lines.append(
             f"{identity.role:<10}{identity.model} on {identity.endpoint} ({identity.server}){digest}, "
             f"window {identity.num_ctx}, temperature {identity.temperature:g}"
+            + (", sees the frames" if identity.role == "reflector" and settings.reflector.vision else "")
         )
     sandbox = probe.describe(settings.limits)
     lines.append(f"{'sandbox':<10}level {sandbox['level']}: {sandbox['notes'][0]}")

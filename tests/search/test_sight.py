@@ -21,10 +21,11 @@ from localgif.search.candidate import seed_of
 from localgif.search.ledger import Ledger
 from localgif.search.programs import Programs, render
 from localgif.search.reflect import PlainReflector
+from localgif.search.run import optimize
 from localgif.search.sight import CAPTION, Sight, split, written_down
 from localgif.tasks.load import load_task
 from localgif.tasks.suite import load_suite
-from tests.kit import Notes, model, program, settings
+from tests.kit import Notes, fenced, model, program, settings
 from tests.scripted import MODEL, Scripted, serving
 
 BALL = load_task("bouncing-ball")
@@ -146,3 +147,99 @@ def test_a_gif_that_only_the_sheet_chokes_on_is_no_failure(
     monkeypatch.setattr("localgif.search.programs.picture_gif", lambda *_: "the GIF cannot be decoded: slow")
     chosen = seeing("http://127.0.0.1:9")
     assert Sight(chosen, Programs(chosen), store).of_gif(drawn.gif) == ()
+
+
+# --- whole runs --------------------------------------------------------------------------------------------------
+
+
+class OneApi(Scripted):
+    """Tells the roles apart where both are asked by /api/chat: only the animator has a system prompt."""
+
+    def next(self, path: str, body: dict[str, Any]) -> Any:
+        said = super().next(path, body)
+        return self.reflector[0] if path == "/api/chat" and body["messages"][0]["role"] != "system" else said
+
+    @property
+    def reflections(self) -> list[tuple[str, dict[str, Any]]]:
+        return [(p, b) for p, b in self.history if p == "/api/generate" or b["messages"][0]["role"] != "system"]
+
+
+SEES = ("completion", "vision")
+POOR = fenced(program(12, 100))
+CRASHING = fenced("def make_gif(path):\n    image.save(path)\n")
+
+
+@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+def test_plain_reflection_is_shown_a_sheet_of_each_sample(tmp_path: Path, provider: str) -> None:
+    notes = Notes()
+    script = OneApi(animator=[POOR], reflector=["```\nDraw in blue.\n```"], capabilities=SEES)
+    with serving(script) as server:
+        chosen = seeing(server.url, provider, metric_calls=2, fresh=1)
+        optimize(chosen, tmp_path, "r", notes)
+    run = load_run(tmp_path / "r")
+    (gif,) = {sample.gif for sample in run.samples}
+    assert gif is not None
+    png = picture_gif(run.data("gifs", gif), sheet.__name__)
+    assert isinstance(png, bytes)
+    assert [images_in(*request) for request in script.reflections] == [[png, png]], "two samples, two pictures"
+    assert not any(images_in(*request) for request in script.history if request not in script.reflections)
+    assert run.data("sheets", content_hash(png)) == png
+    (proposal,) = run.proposals
+    assert proposal.prompt.count(f"[picture sheets/{content_hash(png)}.png, ") == 2
+    assert "Sample 1, frames" in proposal.prompt and "Sample 2, frames" in proposal.prompt
+    assert (run.folder / "proposals.jsonl").stat().st_size < 10_000
+    assert [line.endswith(", sees the frames") for line in notes.lines[:2]] == [False, True]
+
+
+def test_a_sample_without_a_gif_has_no_picture(tmp_path: Path) -> None:
+    script = OneApi(animator=[CRASHING], reflector=["```\nDraw in blue.\n```"], capabilities=SEES)
+    with serving(script) as server:
+        optimize(seeing(server.url, metric_calls=2, samples=1, fresh=1), tmp_path, "r", Notes())
+    assert [images_in(*request) for request in script.reflections] == [[]]
+    assert not (tmp_path / "r" / "sheets").exists()
+
+
+@pytest.mark.parametrize("reflection", ["plain", "instruction-only"])
+def test_without_vision_nothing_is_drawn_and_nothing_sent(
+    tmp_path: Path, reflection: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("localgif.search.programs.picture_gif", lambda *_: pytest.fail("drawn"))
+    script = OneApi(animator=[POOR], reflector=["Rule: Draw in blue."], capabilities=SEES)
+    with serving(script) as server:
+        optimize(settings(server.url, reflection=reflection, metric_calls=2, fresh=1), tmp_path, "r", Notes())
+    assert script.reflections
+    assert not any(images_in(*request) for request in script.reflections)
+
+
+def test_a_rule_is_asked_for_with_the_worst_samples_sheet(tmp_path: Path) -> None:
+    script = OneApi(
+        animator=[POOR, fenced(program(24, 40))], reflector=["Rule: Draw the shape in blue."], capabilities=SEES
+    )
+    with serving(script) as server:
+        chosen = seeing(server.url, reflection="instruction-only", metric_calls=2, samples=2, fresh=1)
+        optimize(chosen, tmp_path, "r", Notes())
+    run = load_run(tmp_path / "r")
+    worst = min((s for s in run.samples if s.purpose == "search"), key=lambda s: s.score.total)
+    assert worst.gif is not None
+    png = picture_gif(run.data("gifs", worst.gif), sheet.__name__)
+    assert images_in(*script.reflections[0]) == [png]
+    assert CAPTION in script.reflections[0][1]["prompt"]
+    assert "[picture sheets/" in run.proposals[0].prompt
+
+
+def test_a_program_is_repaired_with_its_sheet_and_written_anew_without(tmp_path: Path) -> None:
+    # Programs that score above nothing and below the goal, and whose numbers cannot be put right: no motion.
+    still = "from PIL import Image\n\ndef make_gif(path):\n    Image.new('RGB', ({0}, {0}), 'red').save(path)\n"
+    script = OneApi(animator=[CRASHING], reflector=[fenced(still.format(n)) for n in range(60, 90)], capabilities=SEES)
+    with serving(script) as server:
+        chosen = seeing(server.url, reflection="example-only", metric_calls=1, samples=2, fresh=1)
+        optimize(chosen, tmp_path, "r", Notes())
+    asked = [(body["prompt"], images_in(path, body)) for path, body in script.reflections]
+    repairs = [(text, images) for text, images in asked if "This program was run:" in text]
+    assert repairs and len(repairs) < len(asked)
+    for text, images in asked:
+        assert len(images) == ("This program was run:" in text)
+    text, (png,) = repairs[0]
+    code = text.split("```python\n")[1].split("```")[0]
+    gif = render(code, Limits()).gif
+    assert gif is not None and picture_gif(gif, sheet.__name__) == png
