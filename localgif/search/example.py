@@ -29,6 +29,8 @@ TUNED = 1
 WORTH_TUNING = 0.05
 #: A program for another task is shown as a model from this score on.
 WORTH_ADAPTING = 0.8
+#: A program below this score is no example: an animator that follows it does badly, and little better is no gain.
+WORTH_SHOWING = 0.3
 #: What a program must score above the present example, and above the samples, to replace it.
 BEATS = 0.005
 
@@ -73,7 +75,7 @@ class ExampleMove:
     def propose(self, candidate: Candidate, task: Task) -> dict[str, str]:
         """The component of a task's example with a better program; empty when none was found."""
         followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task])
-        bar = max(self.score_of(candidate, task), followed) + BEATS
+        bar = max(self.score_of(candidate, task) + BEATS, followed + BEATS, WORTH_SHOWING)
         self._harvest(task)
         best = self._improve(candidate, task, bar)
         remark, crashed = "", None

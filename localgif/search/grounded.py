@@ -13,6 +13,7 @@ what each has paid so far for its tokens. A move that yields nothing proposes no
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,7 @@ from localgif.search.instruction import InstructionMove
 from localgif.search.ledger import Ledger
 from localgif.search.programs import Programs
 from localgif.search.progress import Progress
+from localgif.search.reflect import escaping
 from localgif.search.sight import Sight
 from localgif.task import Task
 
@@ -91,6 +93,8 @@ class GroundedReflector:
         self._instruction = InstructionMove(evaluator, self._ledger, sight, background)
         self._payoff: dict[Move, _Payoff] = {"example": _Payoff(), "instruction": _Payoff()}
         self._pending: tuple[Move, float] | None = None
+        self._vain: Counter[str] = Counter()
+        """Task -> reflections on it that led to nothing."""
 
     @property
     def proposals(self) -> list[Proposal]:
@@ -106,15 +110,22 @@ class GroundedReflector:
         """One proposal, or none (then GEPA goes on without paying for a candidate).
 
         Raises:
-            ReflectorDown: the endpoint failed.
+            Escape: the endpoint or the sandbox failed, or the run folder cannot be written.
         """
         from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
 
+        with escaping():
+            new, move = self._reflect(candidate, self._tasks(reflective_dataset))
+        return ReflectionProposal(new_texts=new, metadata={"move": move}), self
+
+    def _reflect(self, candidate: Candidate, tasks: list[Task]) -> tuple[dict[str, str], Move]:
+        """Components with new texts, and the move that found them."""
         self._settle()
         self.parent_prompt = prompt_of(candidate, self._suite)
-        tasks = self._tasks(reflective_dataset)
-        # Where most is to gain: of equal ones the first of GEPA's minibatch.
-        task = min(tasks, key=lambda each: self._evaluator.mean_of(prompt_of(candidate, self._suite), [each]))
+        # Where most is to gain, but for what was tried in vain; of equal ones the first of GEPA's minibatch.
+        task = min(
+            tasks, key=lambda each: (self._vain[each.name], self._evaluator.mean_of(self.parent_prompt or "", [each]))
+        )
         move = self._choose(candidate, task)
         before = self._ledger.tokens
         new = (
@@ -126,10 +137,11 @@ class GroundedReflector:
             new = {**new, **self._instruction.propose(child, tasks)} if "instruction" in self._allowed else {}
             if self._evaluator.samples_of(prompt_of({**candidate, **new}, self._suite)):
                 new = {}
+        self._vain[task.name] += not new
         self._payoff[move].tokens += self._ledger.tokens - before
         if new:
             self._pending = (move, self._evaluator.best_mean())
-        return ReflectionProposal(new_texts=new, metadata={"move": move}), self
+        return new, move
 
     def _tasks(self, reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Task]:
         """The tasks of GEPA's minibatch; every component gets the same records."""

@@ -7,14 +7,12 @@ from typing import Any
 
 from localgif.config import Settings
 from localgif.endpoint.clients import Reflector, Reply
-from localgif.errors import EndpointError
 from localgif.records import Move, Proposal
 from localgif.runs.store import RunStore, now
 from localgif.search.candidate import Candidate, prompt_of
 from localgif.search.evaluate import sample_seed
 from localgif.search.programs import Trial
 from localgif.search.progress import Progress
-from localgif.search.reflect import ReflectorDown
 from localgif.search.sight import CAPTION, written_down
 from localgif.task import Task
 from localgif.tasks.suite import Suite
@@ -54,16 +52,13 @@ class Ledger:
         """One request, with the contact sheets that belong to it.
 
         Raises:
-            ReflectorDown: the endpoint failed.
+            EndpointError: the endpoint failed.
         """
         self.asked += 1
         self._shown = tuple(images)
         # Other seeds than the samples', and a new one each time: the same request must not give the same answer.
         seed = sample_seed(self._run_seed, -self.asked)
-        try:
-            return self._reflector.write(self._captioned(request), seed, finished, longest, self._shown)
-        except EndpointError as error:
-            raise ReflectorDown(error) from error
+        return self._reflector.write(self._captioned(request), seed, finished, longest, self._shown)
 
     def record(
         self,

@@ -2,7 +2,7 @@
 
 gepa 0.1.4, the parts that matter here: a run_dir would make it write pickles and replace sys.stdout, so it gets none;
 exceptions of the evaluator end the run (raise_on_exception); exceptions of the reflector are swallowed (see
-reflect.ReflectorDown); its own metric-call stopper overruns, so the evaluator keeps the budget.
+reflect.Escape); its own metric-call stopper overruns, so the evaluator keeps the budget.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from localgif.search.candidate import Candidate, prompt_of, seed_of
 from localgif.search.evaluate import Evaluator, SideInfo, mean_by_task
 from localgif.search.grounded import GroundedReflector
 from localgif.search.race import beats
-from localgif.search.reflect import PlainReflector, ReflectorDown
+from localgif.search.reflect import Escape, PlainReflector
 from localgif.task import Task
 
 #: Reflections in a row that lead to no new measurement before the search gives up.
@@ -231,6 +231,6 @@ def _run(
         result = optimize_anything(
             seed_candidate=seed, evaluator=evaluate, objective=objective, config=config, **several
         )
-    except ReflectorDown as down:
-        raise down.error from down
+    except Escape as escape:
+        raise escape.error from escape
     return result.best_candidate, stop.reason

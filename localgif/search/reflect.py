@@ -1,19 +1,19 @@
 """Reflection. `plain` is GEPA's stock reflection through LiteLLM, unchanged: the article's recipe and the control.
 
 GEPA 0.1.4 swallows whatever a reflector raises and then returns the seed as if nothing had been found. So a failure of
-the endpoint leaves here as `ReflectorDown`, which is no Exception and therefore passes through GEPA's net; the module
-that calls GEPA turns it back into the EndpointError that it carries.
+the endpoint, of the sandbox or of the disk leaves a reflection as `Escape`, which is no Exception and therefore passes
+through GEPA's net; the module that calls GEPA turns it back into the exception that it carries.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from localgif.config import ModelSettings
 from localgif.endpoint.clients import reflector_arguments, reflector_failure
-from localgif.errors import EndpointError
 from localgif.records import Proposal
 from localgif.runs.store import RunStore, content_hash, now
 from localgif.search.evaluate import sample_seed
@@ -21,16 +21,31 @@ from localgif.search.progress import Progress
 from localgif.search.sight import split, written_down
 
 
-class ReflectorDown(BaseException):
-    """Carries an EndpointError through GEPA's `except Exception`."""
+class EmptyReply(Exception):
+    """The reflector said nothing: GEPA drops the proposal and goes on."""
 
-    def __init__(self, error: EndpointError) -> None:
+
+class Escape(BaseException):
+    """Carries an exception through GEPA's `except Exception`."""
+
+    def __init__(self, error: Exception) -> None:
         super().__init__(str(error))
         self.error = error
 
 
-class EmptyReply(Exception):
-    """The reflector said nothing: GEPA drops the proposal and goes on."""
+@contextlib.contextmanager
+def escaping() -> Iterator[None]:
+    """Let what is raised inside a reflection through GEPA, but for an empty reply.
+
+    Raises:
+        Escape: with the exception.
+    """
+    try:
+        yield
+    except EmptyReply:
+        raise
+    except Exception as error:
+        raise Escape(error) from error
 
 
 class PlainReflector:
@@ -72,9 +87,13 @@ class PlainReflector:
         """One reflection.
 
         Raises:
-            ReflectorDown: the endpoint failed.
+            Escape: the endpoint failed, or the run folder cannot be written.
             EmptyReply: the model gave an empty answer.
         """
+        with escaping():
+            return self._reflect(prompt)
+
+    def _reflect(self, prompt: str | list[dict[str, Any]]) -> str:
         number = len(self.proposals) + 1
         self._progress.activity(f"reflecting (proposal {number})")
         # Other seeds than the samples', and a new one each time: the same prompt must not give the same proposal.
@@ -84,7 +103,7 @@ class PlainReflector:
         try:
             reply = self._lm(prompt) or ""
         except Exception as error:
-            raise ReflectorDown(reflector_failure(self._model, self._url, error)) from error
+            raise reflector_failure(self._model, self._url, error) from error
         written = self._lm.total_tokens_out - tokens_out
         child = _proposed(reply)
         parent = self._parent()

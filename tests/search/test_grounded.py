@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from localgif.agent.prompts import contract
-from localgif.errors import EndpointError
-from localgif.runs.store import content_hash, load_run
+from localgif.errors import EndpointError, LocalGifError, RunError, SandboxError
+from localgif.runs.store import RunStore, content_hash, load_run
 from localgif.search.candidate import prompt_of, seed_of
 from localgif.search.example import ATTEMPTS
 from localgif.search.run import optimize
@@ -221,3 +221,22 @@ def test_a_server_that_fails_at_any_call_ends_the_run_and_is_never_a_score(tmp_p
     stored = load_run(tmp_path / "r")
     assert stored.record.status == "failed"
     assert len(server.history) == at, "nothing was asked after the failure, and nothing twice"
+
+
+@pytest.mark.parametrize("failure", [SandboxError("a process survived", "reboot"), RunError("the disk is full", "")])
+@pytest.mark.parametrize("reflection", ["grounded", "plain"])
+def test_our_own_failure_inside_a_reflection_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure: LocalGifError, reflection: str
+) -> None:
+    """GEPA swallows what a reflection raises; a run that went on would say that nothing better was found."""
+
+    def failing(*_: Any) -> None:
+        raise failure
+
+    monkeypatch.setattr(RunStore, "append_proposal", failing)
+    with pytest.raises(type(failure)) as raised:
+        run(tmp_path, [GOOD], reflection=reflection)
+    assert raised.value.message == failure.message
+    stored = load_run(tmp_path / "r")
+    assert (stored.record.status, stored.record.error) == ("failed", failure.message)
+    assert stored.samples, "what was measured is kept"
