@@ -213,29 +213,35 @@ def report(
 @command
 def serve(
     model: Annotated[
-        list[str] | None, typer.Option(help="Embedded model of models.toml; may be repeated (default: the roles').")
+        list[str] | None,
+        typer.Option(
+            help="Model of models.toml, or of the --upstream; may be repeated (default: the roles', or all there)."
+        ),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenAI-compatible server whose models to serve instead, e.g. http://127.0.0.1:8000/v1.", metavar="URL"
+        ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 11435,
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
-    """Serve embedded models over the Ollama API on loopback until Ctrl-C."""
+    """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or those of another server."""
     from localgif.display import make_progress
     from localgif.endpoint.serve import serve as run
-    from localgif.search.roles import fetch_weights, serve_config
+    from localgif.search.serving import config_of_models, config_of_upstream
 
+    if upstream is not None:
+        run(config_of_upstream(upstream, model or [], port), managed=False)
+        return
     file = load_models(models)
     wanted = (
         [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
     )
-    embedded = [m for m in wanted if m.endpoint.kind == "embedded"]
-    if not embedded:
-        raise ConfigError(
-            f"no embedded model to serve: {', '.join(m.alias for m in wanted)} run on another endpoint",
-            "name one: --model ALIAS, an alias whose endpoint has kind embedded",
-        )
     with make_progress(make_console(stderr=True)) as progress:
-        weights = [(m, fetch_weights(m, progress)) for m in embedded]
-    run(serve_config(tuple(weights), port), managed=False)
+        config = config_of_models(wanted, port, progress)
+    run(config, managed=False)
 
 
 def main() -> None:

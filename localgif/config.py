@@ -1,16 +1,15 @@
-"""models.toml + environment + flags -> frozen Settings. The only reader of TOML settings and of os.environ."""
+"""models.toml + flags -> frozen Settings. The only reader of TOML settings."""
 
 from __future__ import annotations
 
 import difflib
-import os
 import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from localgif.errors import ConfigError
 from localgif.modes import DEFAULTS, Mode
@@ -19,6 +18,7 @@ from localgif.records import Limits, Record
 MODELS_FILE = Path("models.toml")
 
 Role = Literal["animator", "reflector"]
+EndpointKind = Literal["embedded", "ollama", "openai"]
 
 #: Used where models.toml sets none: the article's 0.2 makes the score reflect the prompt, not the dice; a reflector
 #: that always gives the same answer to the same prompt proposes nothing new.
@@ -29,24 +29,49 @@ class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _http_parts(url: str, example: str) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:  # a port that is none, half an IPv6 address
+        valid = False
+    if not valid:
+        raise ValueError(f"must be a URL such as {example}")
+    return parts
+
+
+def openai_url(url: str) -> str:
+    """The address of an OpenAI-compatible server, with `/v1` at its end.
+
+    Raises:
+        ValueError: No URL, or one of something else; the text completes "url must ...".
+    """
+    parts = _http_parts(url, "http://127.0.0.1:8000/v1")
+    path = parts.path.rstrip("/")
+    if parts.query or parts.fragment or (path and not path.endswith("/v1")):
+        raise ValueError("must end with /v1, such as http://127.0.0.1:8000/v1")
+    return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
+
+
 class _Roles(_Table):
     animator: str
     reflector: str
 
 
 class _Endpoint(_Table):
-    kind: Literal["embedded", "ollama"]
+    kind: EndpointKind
     url: str | None = None
+    api_key_env: str | None = Field(None, min_length=1)
 
     @field_validator("url")
     @classmethod
-    def _plain_http_url(cls, url: str | None) -> str | None:
+    def _plain_http_url(cls, url: str | None, info: ValidationInfo) -> str | None:
         # ollama-python silently falls back to its own default for a value that it cannot parse.
         if url is None:
             return None
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError("must be a URL such as http://127.0.0.1:11434")
+        if info.data.get("kind") == "openai":
+            return openai_url(url)
+        parts = _http_parts(url, "http://127.0.0.1:11434")
         if parts.path.rstrip("/"):
             raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
         return url.rstrip("/")
@@ -80,9 +105,11 @@ class EndpointSettings(Record):
     """Where a model runs."""
 
     name: str
-    kind: Literal["embedded", "ollama"]
+    kind: EndpointKind
     url: str | None
-    """None for the embedded endpoint, which picks a free port at start."""
+    """None for the embedded endpoint, which picks a free port at start; of kind "openai" with `/v1` at its end."""
+    api_key_env: str | None = None
+    """Name of the environment variable with the key; the key itself is stored nowhere."""
 
 
 class ModelSettings(Record):
@@ -188,10 +215,16 @@ class ModelsFile:
     def _settings(self, role: Role, alias: str) -> ModelSettings:
         model = self._data.models[alias]
         endpoint = self._endpoint(alias, model)
-        if endpoint.kind == "ollama" and endpoint.url is None:
+        if endpoint.kind != "embedded" and endpoint.url is None:
+            example = "http://127.0.0.1:11434" if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
             raise ConfigError(
-                f"{self.path}: endpoints.{model.endpoint} has no url",
-                'add a line such as url = "http://127.0.0.1:11434"',
+                f"{self.path}: endpoints.{model.endpoint} has no url", f'add a line such as url = "{example}"'
+            )
+        if endpoint.kind != "openai" and endpoint.api_key_env is not None:
+            raise ConfigError(
+                f"{self.path}: endpoints.{model.endpoint}.api_key_env is for an endpoint of kind openai, "
+                f'not "{endpoint.kind}"',
+                "remove the line",
             )
         if model.vision and endpoint.kind == "embedded":
             raise ConfigError(
@@ -208,7 +241,7 @@ class ModelsFile:
         return ModelSettings(
             role=role,
             alias=alias,
-            endpoint=EndpointSettings(name=model.endpoint, kind=endpoint.kind, url=endpoint.url),
+            endpoint=EndpointSettings(name=model.endpoint, **endpoint.model_dump()),
             model=model.model,
             num_ctx=model.num_ctx,
             num_predict=model.num_predict,
@@ -304,8 +337,6 @@ def _explain(path: Path, error: ValidationError) -> tuple[str, str]:
         return f"{path}: {key} is missing{more}", f"add it: {_example(location)}"
     value: Any = problem["input"]
     message = problem["msg"].removeprefix("Value error, ")
-    if problem["type"] == "literal_error" and value == "openai":
-        message += ' (kind "openai", for vLLM and llama.cpp servers, is not supported by this version)'
     return f"{path}: {key} = {value!r}: {message}{more}", "correct the value"
 
 
@@ -316,35 +347,8 @@ def _example(location: tuple[str | int, ...]) -> str:
         "models": '[models.NAME] with endpoint = "embedded" and model = "qwen2.5-coder:1.5b"',
         "animator": 'animator = "NAME" under [roles], a name of a [models.NAME] table',
         "reflector": 'reflector = "NAME" under [roles], a name of a [models.NAME] table',
-        "kind": 'kind = "embedded" or kind = "ollama"',
+        "kind": 'kind = "embedded", kind = "ollama" or kind = "openai"',
         "endpoint": 'endpoint = "embedded"',
         "model": 'model = "qwen2.5-coder:1.5b"',
     }
     return examples.get(str(location[-1]), str(location[-1]))
-
-
-def weights_environment() -> tuple[str | None, str | None]:
-    """The values of LOCALGIF_HOME (where weights are kept) and OLLAMA_MODELS (where an Ollama keeps its own)."""
-    return os.environ.get("LOCALGIF_HOME"), os.environ.get("OLLAMA_MODELS")
-
-
-def pin_environment(url: str) -> None:
-    """Set, before litellm and langchain are imported, what keeps them on this machine and at our endpoint.
-
-    Sources: measured behaviour of litellm 1.106 (side calls go to OLLAMA_API_BASE and ignore api_base; only the word
-    "True" switches the price-map download off; LITELLM_MODE=PRODUCTION stops the search for a .env file) and of
-    langsmith (either variable alone switches tracing on).
-    """
-    os.environ.update(
-        LITELLM_LOCAL_MODEL_COST_MAP="True",
-        LITELLM_MODE="PRODUCTION",
-        HF_HUB_OFFLINE="1",
-        LANGSMITH_TRACING="false",
-        LANGCHAIN_TRACING_V2="false",
-        OLLAMA_API_BASE=url,
-        OLLAMA_HOST=url,
-    )
-    for name in ("NO_PROXY", "no_proxy"):
-        present = os.environ.get(name, "")
-        hosts = [h for h in present.split(",") if h]
-        os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost", "::1"]))

@@ -317,34 +317,3 @@ class RunRecord(Record):
     error: str | None = None
     result: dict[str, Any] | None = None
     """The object that `--json` prints."""
-
-
-# --- endpoint --------------------------------------------------------------------------------------------------------
-
-
-class ServedModel(Record):
-    """One model that the embedded endpoint offers."""
-
-    name: str
-    """Ollama-style name, e.g. "qwen2.5-coder:1.5b"."""
-    path: str
-    """The GGUF file."""
-    digest: str
-    """sha256 of the file, hex."""
-    size: int
-    num_ctx: int = Field(ge=256)
-    """The window that is allocated."""
-    description: str = ""
-    """Family, size and quantisation for people, e.g. "Qwen2.5-Coder-1.5B-Instruct Q4_K_M"."""
-
-
-class ServeConfig(Record):
-    """What `localgif serve` serves."""
-
-    models: tuple[ServedModel, ...]
-    port: int = Field(0, ge=0, le=65535)
-    """0: the system picks a free one."""
-    threads: int | None = None
-    """None: the machine's physical cores."""
-    max_queue: int = Field(512, ge=1)
-    """Requests that may wait; one more is answered with 503."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from localgif.config import weights_environment
+from localgif.environment import weights_environment
 from localgif.models.fetch import Weights, places_for, pull
 
 # CI machines are slow and shared: a deadline per example would measure the neighbours.

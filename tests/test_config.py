@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from localgif.config import load_models_file, make_settings, nearest
+from localgif.environment import api_key
 from localgif.errors import ConfigError
 
 GOOD = """
@@ -68,7 +69,11 @@ def test_the_shipped_file_is_good() -> None:
     ("change", "message", "remedy"),
     [
         (('kind = "embedded"', 'kind = "embeded"'), "endpoints.embedded.kind = 'embeded'", "correct"),
-        (('kind = "embedded"', 'kind = "openai"'), "not supported by this version", "correct"),
+        (('kind = "embedded"', 'kind = "openai"'), "endpoints.embedded has no url", "http://127.0.0.1:8000/v1"),
+        (('kind = "ollama"', 'kind = "openai"\napi_key_envv = "K"'), "unknown key", 'did you mean "api_key_env"?'),
+        (('kind = "ollama"', 'kind = "ollama"\napi_key_env = "K"'), "is for an endpoint of kind openai", "remove"),
+        (('kind = "ollama"', 'kind = "ollama"\napi_key_env = ""'), "endpoints.ollama.api_key_env = ''", "correct"),
+        (("http://127.0.0.1:11434/", "http://127.0.0.1:port"), "must be a URL such as", "correct"),
         (("num_ctx = 4096", "num_ctxx = 4096"), "unknown key models.big.num_ctxx", 'did you mean "num_ctx"?'),
         (("num_ctx = 4096", 'num_ctx = "4096"'), "models.big.num_ctx = '4096'", "correct"),
         (("num_ctx = 4096", "num_ctx = 64"), "models.big.num_ctx = 64", "correct"),
@@ -149,3 +154,41 @@ def test_nearest_names_the_close_one_or_all() -> None:
     assert 'did you mean "bouncing-ball"?' in nearest("bouncing-bal", ["bouncing-ball", "clock"])
     assert nearest("zzz", ["b", "a"]) == "known: a, b"
     assert nearest("zzz", []) == "none is known"
+
+
+@pytest.mark.parametrize(
+    ("written", "used"),
+    [
+        ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000/v1/", "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000", "http://127.0.0.1:8000/v1"),
+        ("https://[::1]:8000/llm/v1", "https://[::1]:8000/llm/v1"),
+    ],
+)
+def test_an_openai_endpoint_is_at_v1(tmp_path: Path, written: str, used: str) -> None:
+    text = GOOD.replace('kind = "ollama"', 'kind = "openai"\napi_key_env = "MY_KEY"')
+    file = load_models_file(write(tmp_path, text.replace("http://127.0.0.1:11434/", written)))
+    endpoint = file.role("reflector").endpoint
+    assert (endpoint.kind, endpoint.url, endpoint.api_key_env) == ("openai", used, "MY_KEY")
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://127.0.0.1:8000/api", "http://127.0.0.1/v1?x=1", "http://127.0.0.1/v1#x", "127.0.0.1:8000", "http://"],
+)
+def test_an_openai_endpoint_elsewhere_is_refused(tmp_path: Path, url: str) -> None:
+    text = GOOD.replace('kind = "ollama"', 'kind = "openai"').replace("http://127.0.0.1:11434/", url)
+    with pytest.raises(ConfigError, match=r"endpoints\.ollama\.url"):
+        load_models_file(write(tmp_path, text))
+
+
+def test_a_key_is_in_a_variable_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    with pytest.raises(ConfigError, match=r"endpoints\.x\.api_key_env names the variable MY_KEY") as caught:
+        api_key("MY_KEY", "endpoints.x.api_key_env")
+    assert "export MY_KEY=" in caught.value.remedy
+    monkeypatch.setenv("MY_KEY", " secret\n")
+    assert (api_key("MY_KEY", "x"), api_key(None, "x")) == ("secret", "")
+    text = GOOD.replace('kind = "ollama"', 'kind = "openai"\napi_key_env = "MY_KEY"').replace(":11434/", ":8000/v1")
+    settings = make_settings(load_models_file(write(tmp_path, text)))
+    assert "secret" not in settings.model_dump_json()

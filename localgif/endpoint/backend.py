@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from localgif.endpoint.gguf import GgufFacts
-from localgif.records import ServedModel
+from localgif.served import Dialect
 
 
 @dataclass(frozen=True)
@@ -15,15 +15,44 @@ class Upstream:
 
     Attributes:
         url: Address without `/v1`.
-        key: What it wants as bearer token.
+        key: What it wants as bearer token; empty when it wants none.
         model: The model's name over there.
         window: Tokens of prompt and answer together.
+        dialect: Whose names for the fields beyond OpenAI's it knows, and how it counts tokens.
+        ours: We started it, with every default set. Somebody else's may shift its window or refuse a long answer.
     """
 
     url: str
     key: str
     model: str
     window: int
+    dialect: Dialect = "llama.cpp"
+    ours: bool = True
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the listings say about a model.
+
+    Attributes:
+        name: What clients ask for.
+        facts: From its file, or what its server tells of them.
+        num_ctx: The window that it is served with, tokens.
+        digest: sha256 of the weights, hex; empty when nobody tells.
+        size: Bytes of the weights; 0 when nobody tells.
+        modified: Seconds since 1970.
+        source: What it is made from: a file's name or a server's address.
+        description: For people.
+    """
+
+    name: str
+    facts: GgufFacts
+    num_ctx: int
+    digest: str = ""
+    size: int = 0
+    modified: float = 0.0
+    source: str = ""
+    description: str = ""
 
 
 class LoadFailed(Exception):
@@ -33,8 +62,7 @@ class LoadFailed(Exception):
 class Backend(Protocol):
     """One model behind the gateway."""
 
-    model: ServedModel
-    facts: GgufFacts
+    card: Card
 
     def loaded(self) -> Upstream | None:
         """The server, when it is up; never waits."""
@@ -63,7 +91,7 @@ class Backend(Protocol):
         """
 
     async def obituary(self) -> str:
-        """Why the server went away, e.g. "killed by SIGKILL"; empty when it is still there."""
+        """Why the server went away, e.g. "killed by SIGKILL"; empty when it is still there, or not ours."""
 
     async def close(self) -> None:
         """Stop at once, for good."""

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from localgif.config import ModelSettings, pin_environment
+from localgif.config import ModelSettings
+from localgif.endpoint.transport import whole_prompts
+from localgif.environment import pin_environment
 from localgif.errors import EndpointError
 
 if TYPE_CHECKING:
@@ -64,10 +66,8 @@ class Animator:
         pin_environment(url)
         self.model = model
         self.url = url
-        import httpx
-
         self._said: dict[tuple[Message, ...], Reply] = {}
-        self._transport = httpx.HTTPTransport()
+        self._transport = whole_prompts()
         self._chat = self._make_chat()
 
     def __enter__(self) -> Animator:

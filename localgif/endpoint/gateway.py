@@ -18,8 +18,9 @@ from aiohttp import web
 
 from localgif.endpoint import listing
 from localgif.endpoint.backend import Backend, LoadFailed, Upstream
+from localgif.endpoint.dialects import cut_silently
 from localgif.endpoint.guard import guard
-from localgif.endpoint.relay import Turns, deltas, fit_window, new_session
+from localgif.endpoint.relay import Turns, deltas, fit_window, new_session, with_thoughts
 from localgif.endpoint.replies import Answer, Clock, Delta, chunk, emptied, final, ollama_logprobs
 from localgif.endpoint.translate import Call, Kind, read_call, read_model, same_model
 from localgif.endpoint.wire import ApiError, UpstreamBroken, encode, encode_line, parse_object
@@ -105,7 +106,7 @@ class Gateway:
 
     def _find(self, name: str) -> Backend:
         for backend in self._backends:
-            if same_model(backend.model.name, name):
+            if same_model(backend.card.name, name):
                 return backend
         raise ApiError(404, f"model '{name}' not found")
 
@@ -127,8 +128,10 @@ class Gateway:
         exact = bool(call.body.get("logprobs"))
         async with self._turns.hold(), _in_use(backend, call.keep_alive, exact) as upstream:
             await fit_window(self._upstreams, upstream, call.body, call.sampling.num_ctx)
-            generation = _Generation(call, arrival, time.monotonic_ns())
+            generation = _Generation(call, arrival, time.monotonic_ns(), upstream)
             events = _with_obituary(backend, deltas(self._upstreams, upstream, call.body))
+            if backend.card.facts.can_think is not False:
+                events = with_thoughts(events)
             async with aclosing(events):
                 if call.stream:
                     return await _stream(request, generation, events)
@@ -152,7 +155,7 @@ class Gateway:
         body = parse_object(await request.read())
         backend = self._find(read_model(body))
         async with self._turns.hold(), _in_use(backend, None, bool(body.get("logprobs"))) as upstream:
-            headers = {"Authorization": f"Bearer {upstream.key}"}
+            headers = {"Authorization": f"Bearer {upstream.key}"} if upstream.key else {}
             url, body = f"{upstream.url}{request.path}", {**body, "model": upstream.model}
             response: web.StreamResponse | None = None
             try:
@@ -178,8 +181,9 @@ class Gateway:
 class _Generation:
     """One answer on its way: what came so far, and when."""
 
-    def __init__(self, call: Call, arrival: int, dispatch: int) -> None:
+    def __init__(self, call: Call, arrival: int, dispatch: int, upstream: Upstream) -> None:
         self.call = call
+        self._upstream = upstream
         self.answer = Answer()
         self._arrival = arrival
         self._dispatch = dispatch
@@ -207,10 +211,17 @@ class _Generation:
         """The line with `done`.
 
         Raises:
-            UpstreamBroken: The upstream said [DONE] without saying why it stopped: the answer may be half of one.
+            UpstreamBroken: The upstream said [DONE] without saying why it stopped: the answer may be half of one. Or
+                it cannot have read the whole prompt.
         """
         if self.answer.finish is None:
             raise UpstreamBroken("the upstream server ended the answer without a finish reason")
+        read = self.answer.usage.get("prompt_tokens")
+        if self._upstream.dialect == "other" and isinstance(read, int) and cut_silently(self.call.body, read):
+            raise UpstreamBroken(
+                f"the prompt exceeds the available context size: the upstream server read {read} tokens of it and left "
+                "out the rest without saying so; raise the context length over there"
+            )
         clock = Clock(self._arrival, self._dispatch, self._first, self._last, time.monotonic_ns())
         return final(self.call.kind, self.call.model, self.answer, clock, whole, self._silent)
 
@@ -280,12 +291,12 @@ async def _epitaph(backend: Backend, error: UpstreamBroken) -> UpstreamBroken:
 
 def _check_capabilities(call: Call, backend: Backend) -> None:
     """Refuse what the model cannot do, in Ollama's words."""
-    facts = backend.facts
-    if call.think and not facts.can_think:
+    facts = backend.card.facts
+    if call.think and facts.can_think is False:
         raise ApiError(400, f'"{call.model}" does not support thinking')
-    if not facts.can_think:
+    if facts.can_think is False:
         call.body.pop("chat_template_kwargs", None)
-    if call.tools and not facts.can_use_tools:
+    if call.tools and facts.can_use_tools is False:
         raise ApiError(400, f'"{call.model}" does not support tools')
     if call.images:
         raise ApiError(400, f'"{call.model}" does not support images')

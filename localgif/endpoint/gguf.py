@@ -32,25 +32,27 @@ class GgufFacts:
         metadata: The scalar entries, without the tokenizer.
         parameters: Number of weights.
         context_length: The window that the model was trained for, tokens.
-        template: The chat template (Jinja).
+        template: The chat template (Jinja); None when it is not known (a server that does not show it).
     """
 
     architecture: str = "unknown"
     metadata: dict[str, Any] = field(default_factory=dict)
     parameters: int = 0
     context_length: int = 0
-    template: str = ""
+    template: str | None = ""
     quantisation: str = "unknown"
 
     @property
-    def can_think(self) -> bool:
-        """Whether the template knows about thinking."""
-        return "enable_thinking" in self.template or "<think>" in self.template or "reasoning_effort" in self.template
+    def can_think(self) -> bool | None:
+        """Whether the template knows about thinking; None when there is no telling."""
+        if self.template is None:
+            return None
+        return any(word in self.template for word in ("enable_thinking", "<think>", "reasoning_effort"))
 
     @property
-    def can_use_tools(self) -> bool:
-        """Whether the template knows about tools."""
-        return "tools" in self.template
+    def can_use_tools(self) -> bool | None:
+        """Whether the template knows about tools; None when there is no telling."""
+        return None if self.template is None else "tools" in self.template
 
     @property
     def parameter_size(self) -> str:

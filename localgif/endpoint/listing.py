@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-from localgif.endpoint.backend import Backend
+from localgif.endpoint.backend import Backend, Card
 from localgif.endpoint.wire import timestamp
 
 
-def capabilities(backend: Backend) -> list[str]:
-    """Ollama's words for what the model can do."""
-    extra = {"tools": backend.facts.can_use_tools, "thinking": backend.facts.can_think}
+def capabilities(card: Card) -> list[str]:
+    """Ollama's words for what the model is known to be able to do."""
+    extra = {"tools": card.facts.can_use_tools, "thinking": card.facts.can_think}
     return ["completion", *(name for name, can in extra.items() if can)]
 
 
-def details(backend: Backend) -> dict[str, Any]:
+def details(card: Card) -> dict[str, Any]:
     """The `details` object of a model."""
-    facts = backend.facts
+    facts = card.facts
     return {
         "parent_model": "",
-        "format": "gguf",
+        "format": "gguf" if facts.quantisation != "unknown" else "unknown",
         "family": facts.architecture,
         "families": [facts.architecture],
         "parameter_size": facts.parameter_size,
@@ -29,17 +28,22 @@ def details(backend: Backend) -> dict[str, Any]:
     }
 
 
+def listed_name(card: Card) -> str:
+    """The name with its tag: ChatOllama looks for `name:latest` in the listing when it is asked for it."""
+    return card.name if ":" in card.name.rpartition("/")[2] else f"{card.name}:latest"
+
+
 def tag(backend: Backend) -> dict[str, Any]:
     """One entry of /api/tags."""
-    model = backend.model
+    card = backend.card
     return {
-        "name": model.name,
-        "model": model.name,
-        "modified_at": timestamp(_modified(model.path)),
-        "size": model.size,
-        "digest": model.digest,
-        "details": details(backend),
-        "capabilities": capabilities(backend),
+        "name": listed_name(card),
+        "model": listed_name(card),
+        "modified_at": timestamp(_modified(card)),
+        "size": card.size,
+        "digest": card.digest,
+        "details": details(card),
+        "capabilities": capabilities(card),
     }
 
 
@@ -48,13 +52,13 @@ def running(backend: Backend) -> dict[str, Any] | None:
     upstream = backend.loaded()
     if upstream is None:
         return None
-    model = backend.model
+    card = backend.card
     return {
-        "name": model.name,
-        "model": model.name,
-        "size": model.size,
-        "digest": model.digest,
-        "details": details(backend),
+        "name": listed_name(card),
+        "model": listed_name(card),
+        "size": card.size,
+        "digest": card.digest,
+        "details": details(card),
         "expires_at": timestamp(ahead=backend.expires_in()),
         "size_vram": 0,
         "context_length": upstream.window,
@@ -63,34 +67,31 @@ def running(backend: Backend) -> dict[str, Any] | None:
 
 def show(backend: Backend) -> dict[str, Any]:
     """The answer of /api/show. Exactly one key of `model_info` contains "context_length": litellm takes the first."""
-    model, facts = backend.model, backend.facts
+    card, facts = backend.card, backend.card.facts
     info = {name: value for name, value in facts.metadata.items() if "context_length" not in name}
     info |= {
         "general.architecture": facts.architecture,
         "general.parameter_count": facts.parameters,
-        f"{facts.architecture}.context_length": facts.context_length or model.num_ctx,
+        f"{facts.architecture}.context_length": facts.context_length or card.num_ctx,
     }
     return {
-        "modelfile": f"# {model.description or model.name}\nFROM {Path(model.path).name}\n",
-        "parameters": f"num_ctx {model.num_ctx}",
-        "template": facts.template,
+        "modelfile": f"# {card.description or card.name}\nFROM {card.source}\n",
+        "parameters": f"num_ctx {card.num_ctx}",
+        "template": facts.template or "",
         "system": "",
         "license": str(facts.metadata.get("general.license", "")),
-        "details": details(backend),
+        "details": details(card),
         "model_info": info,
-        "capabilities": capabilities(backend),
-        "modified_at": timestamp(_modified(model.path)),
+        "capabilities": capabilities(card),
+        "modified_at": timestamp(_modified(card)),
     }
 
 
 def openai_model(backend: Backend) -> dict[str, Any]:
     """One entry of /v1/models."""
-    created = int(_modified(backend.model.path).timestamp())
-    return {"id": backend.model.name, "object": "model", "created": created, "owned_by": "localgif"}
+    card = backend.card
+    return {"id": card.name, "object": "model", "created": int(card.modified), "owned_by": "localgif"}
 
 
-def _modified(path: str) -> datetime:
-    try:
-        return datetime.fromtimestamp(Path(path).stat().st_mtime, UTC)
-    except OSError:
-        return datetime.fromtimestamp(0, UTC)
+def _modified(card: Card) -> datetime:
+    return datetime.fromtimestamp(card.modified, UTC)

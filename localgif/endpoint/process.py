@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from localgif.errors import EndpointUnreachable, ModelMissing
-from localgif.records import ServeConfig
+from localgif.served import ServeConfig
 
 #: A model from a cold disk may take minutes; a child that died is noticed at once.
 START_SECONDS = 960.0
@@ -34,8 +34,9 @@ class RunningEndpoint:
         pid: The gateway's process; engines are its children, in a session of their own with it.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], url: str, log: IO[bytes]) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], url: str, log: IO[bytes], what: str) -> None:
         self._process = process
+        self._what = what
         self._log = log
         self._peak = 0
         self.url = url
@@ -50,7 +51,7 @@ class RunningEndpoint:
         code = self._process.poll()
         if code is None:
             return ""
-        return f"the embedded endpoint {_exit_words(code)}\n{_tail(self._log)}".rstrip()
+        return f"{self._what} {_exit_words(code)}\n{_tail(self._log)}".rstrip()
 
     def peak_memory(self) -> int:
         """Largest resident memory so far, bytes: gateway and engines, each at its own peak; 0 where there is no /proc.
@@ -64,6 +65,8 @@ class RunningEndpoint:
 @contextlib.contextmanager
 def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
     """Run the embedded endpoint for the time of the block; the first model is loaded when the block begins.
+
+    With remote models only it is a gateway without an engine.
 
     Raises:
         ModelMissing: llama.cpp refuses the weights; its reason is in the message.
@@ -83,12 +86,16 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
             event = _first_event(process, config, log)
             if event.get("event") != "ready":
                 raise _start_failure(event)
-            endpoint = RunningEndpoint(process, event["url"], log)
+            endpoint = RunningEndpoint(process, event["url"], log, _what(config))
             yield endpoint
         finally:
             if endpoint is not None:
                 endpoint.peak_memory()
             _stop(process)
+
+
+def _what(config: ServeConfig) -> str:
+    return "the embedded endpoint" if config.models else "the gateway"
 
 
 def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[bytes]) -> dict[str, Any]:
@@ -103,10 +110,10 @@ def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[
         process.stdin.flush()
     line = _read_line(process.stdout.fileno(), START_SECONDS)
     if line is None:
-        raise EndpointUnreachable(f"the embedded endpoint did not come up within {START_SECONDS:.0f} s", _tail(log))
+        raise EndpointUnreachable(f"{_what(config)} did not come up within {START_SECONDS:.0f} s", _tail(log))
     if not line.endswith(b"\n"):
         code = process.wait(STOP_SECONDS)
-        raise EndpointUnreachable(f"the embedded endpoint {_exit_words(code)} while starting", _tail(log))
+        raise EndpointUnreachable(f"{_what(config)} {_exit_words(code)} while starting", _tail(log))
     event = json.loads(line)
     assert isinstance(event, dict)
     return event

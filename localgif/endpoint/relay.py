@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 
 from localgif.endpoint.backend import Upstream
+from localgif.endpoint.dialects import adapted, counting_request
 from localgif.endpoint.replies import Delta, read_delta, upstream_failure
+from localgif.endpoint.thinking import Thoughts
 from localgif.endpoint.wire import ApiError, UpstreamBroken
+
+#: How long a server may say that it is still loading, and how often it is asked.
+LOAD_SECONDS = 900.0
+POLL_SECONDS = 0.5
+_LOADING = re.compile(r"\bloading\b", re.I)
 
 BUSY = "server busy, please try again.  maximum pending requests exceeded"
 
@@ -61,7 +70,27 @@ class Turns:
 
 
 def _headers(upstream: Upstream) -> dict[str, str]:
-    return {"Authorization": f"Bearer {upstream.key}"}
+    return {"Authorization": f"Bearer {upstream.key}"} if upstream.key else {}
+
+
+@contextlib.asynccontextmanager
+async def _posted(
+    session: aiohttp.ClientSession, upstream: Upstream, path: str, body: dict[str, Any]
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to one request; waits while the server says that it is still loading its model."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOAD_SECONDS
+    while True:
+        async with session.post(upstream.url + path, json=body, headers=_headers(upstream)) as response:
+            if response.status != 503:
+                yield response
+                return
+            text = await response.text(errors="replace")
+        if not _LOADING.search(text):
+            raise upstream_failure(503, text)
+        if loop.time() > deadline:
+            raise ApiError(500, f"the upstream server did not load {upstream.model} within {LOAD_SECONDS:.0f} s")
+        await asyncio.sleep(POLL_SECONDS)
 
 
 async def deltas(
@@ -70,13 +99,11 @@ async def deltas(
     """The events of one generation. Closing the iterator closes the connection, which stops the generation.
 
     Raises:
-        ApiError: The upstream refused the request.
+        ApiError: The upstream refused the request, or did not load its model in time.
         UpstreamBroken: It died, or the stream ended without `[DONE]`, or it sent an error event.
     """
     try:
-        async with session.post(
-            f"{upstream.url}/v1/chat/completions", json={**body, "model": upstream.model}, headers=_headers(upstream)
-        ) as response:
+        async with _posted(session, upstream, "/v1/chat/completions", adapted(body, upstream)) as response:
             if response.status != 200:
                 raise upstream_failure(response.status, await response.text(errors="replace"))
             async for data in _data_lines(response.content):
@@ -86,6 +113,18 @@ async def deltas(
     except (aiohttp.ClientError, OSError) as error:
         raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
     raise UpstreamBroken("the upstream server ended the stream without [DONE]")
+
+
+async def with_thoughts(events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
+    """The same events, with thoughts that the server left in the text taken out of it."""
+    thoughts = Thoughts()
+    async with contextlib.aclosing(events):
+        async for delta in events:
+            content, thinking = thoughts.feed(delta.content)
+            if delta.finish is not None:
+                rest = thoughts.end()
+                content, thinking = content + rest[0], thinking + rest[1]
+            yield replace(delta, content=content, thinking=delta.thinking + thinking)
 
 
 async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
@@ -101,25 +140,30 @@ async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
                 yield line[5:].strip().decode("utf-8", "replace")
 
 
-async def count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int:
+async def count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
     """Tokens of the prompt that the upstream would make of this body, its chat template applied.
+
+    Returns:
+        None when the server cannot count.
 
     Raises:
         ApiError: As in `deltas`.
     """
+    way = counting_request(body, upstream)
+    if way is None:
+        return None
+    path, asked, member = way
     try:
-        async with session.post(
-            f"{upstream.url}/v1/chat/completions/input_tokens",
-            json={**body, "model": upstream.model},
-            headers=_headers(upstream),
-        ) as response:
+        async with _posted(session, upstream, path, asked) as response:
             text = await response.text(errors="replace")
+            if response.status in (404, 405, 501) and not upstream.ours:
+                return None
             if response.status != 200:
                 raise upstream_failure(response.status, text)
             value = await response.json(content_type=None)
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
-    count = value.get("input_tokens") if isinstance(value, dict) else None
+    count = value.get(member) if isinstance(value, dict) else None
     if not isinstance(count, int):
         raise UpstreamBroken("the upstream server did not count the prompt's tokens")
     return count
@@ -130,20 +174,27 @@ async def fit_window(
 ) -> None:
     """Enforce the window that the request asked for, which may be smaller than the allocated one; shortens the answer.
 
+    A server of ours enforces its own window. Somebody else's may drop the beginning of the prompt while it writes
+    (llama.cpp's context shift), or refuse a prompt that fits because the longest answer does not (vLLM).
+
     Raises:
         ApiError: 400; the prompt does not fit, or the window is larger than what is there.
     """
-    if num_ctx is None or num_ctx == upstream.window:
-        return
-    if num_ctx > upstream.window:
+    if num_ctx is not None and num_ctx > upstream.window:
         raise ApiError(
             400,
             f"num_ctx {num_ctx} is larger than the context of {upstream.window} tokens that is allocated for "
             f"{upstream.model}; ask for at most {upstream.window}, or start the endpoint with a larger num_ctx",
         )
+    window = upstream.window if num_ctx is None else num_ctx
+    if upstream.ours and window == upstream.window:
+        return
     prompt = await count_tokens(session, upstream, body)
-    if prompt >= num_ctx:
+    if prompt is None:
+        return
+    if prompt >= window:
         raise ApiError(
-            400, f"request ({prompt} tokens) exceeds the available context size ({num_ctx} tokens), try increasing it"
+            400, f"request ({prompt} tokens) exceeds the available context size ({window} tokens), try increasing it"
         )
-    body["max_tokens"] = min(body.get("max_tokens", num_ctx), num_ctx - prompt)
+    # One token at least: vLLM refuses 0.
+    body["max_tokens"] = max(1, min(body.get("max_tokens", window), window - prompt))

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from localgif.endpoint.dialects import overflow_words
 from localgif.endpoint.translate import Kind
 from localgif.endpoint.wire import ApiError, UpstreamBroken, timestamp
 
 #: How much of an unreadable upstream answer is shown.
 SHOWN = 500
-
-_VLLM_OVERFLOW = re.compile(
-    r"maximum context length is (\d+) tokens.*?(\d+) (?:tokens )?in the (?:messages|prompt|input)", re.S
-)
 
 
 @dataclass(frozen=True)
@@ -246,9 +242,8 @@ def upstream_failure(status: int, body: str) -> ApiError:
     A refused request keeps its status; a server that fails, or refuses our key, is a broken upstream.
     """
     text = error_text(body)
-    if (match := _VLLM_OVERFLOW.search(text)) is not None:
-        window, asked = match[1], match[2]
-        text = f"request ({asked} tokens) exceeds the available context size ({window} tokens), try increasing it"
+    if status in (400, 413, 422):
+        text = overflow_words(text)
     if status == 501 or (400 <= status < 500 and status not in (401, 403)):
         return ApiError(status, text)
     return UpstreamBroken(f"the upstream server answered {status}: {text}")

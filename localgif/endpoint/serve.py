@@ -26,9 +26,10 @@ from localgif.endpoint.backend import Backend, LoadFailed
 from localgif.endpoint.cores import usable_cores
 from localgif.endpoint.gateway import Gateway
 from localgif.endpoint.options import FOREVER
+from localgif.endpoint.remote import Remote
 from localgif.endpoint.supervise import Engine
 from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
-from localgif.records import ServeConfig
+from localgif.served import ServeConfig
 
 HOST = "127.0.0.1"
 #: Ollama's default for a server that people start; in a run, rendering for minutes must not unload the model.
@@ -116,7 +117,8 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
     threads = config.threads or usable_cores()
     keep_alive = FOREVER if managed else UNMANAGED_KEEP_ALIVE
     engines = [Engine(model, threads, keep_alive) for model in config.models]
-    async with listening(engines, config.port, config.max_queue) as site:
+    remotes = [Remote(model) for model in config.remotes]
+    async with listening([*engines, *remotes], config.port, config.max_queue) as site:
         if not await _load_first(engines, stop):
             return
         if managed:
@@ -170,6 +172,8 @@ def _greet(site: Site, config: ServeConfig) -> None:
     print(f"localgif serves the Ollama API at {site.url}")
     for model in config.models:
         print(f"  {model.name}  {model.description}".rstrip() + f"  (context {model.num_ctx})")
+    for remote in config.remotes:
+        print(f"  {remote.name}  on {remote.server} at {remote.url}/v1  (context {remote.window})")
     print("Ctrl-C stops it.", flush=True)
 
 

@@ -13,11 +13,11 @@ import signal
 import sys
 from pathlib import Path
 
-from localgif.endpoint.backend import LoadFailed, Upstream
+from localgif.endpoint.backend import Card, LoadFailed, Upstream
 from localgif.endpoint.engine import EngineConfig
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.options import FOREVER
-from localgif.records import ServedModel
+from localgif.served import ServedModel
 
 #: From a cold network disk gigabytes take minutes; a load that is stuck must still end.
 LOAD_SECONDS = 900.0
@@ -42,7 +42,16 @@ class Engine:
 
     def __init__(self, model: ServedModel, threads: int, keep_alive: float = FOREVER) -> None:
         self.model = model
-        self.facts = read_facts(Path(model.path))
+        self.card = Card(
+            name=model.name,
+            facts=read_facts(Path(model.path)),
+            num_ctx=model.num_ctx,
+            digest=model.digest,
+            size=model.size,
+            modified=_modified(Path(model.path)),
+            source=Path(model.path).name,
+            description=model.description,
+        )
         self._threads = threads
         self._default = keep_alive
         self._users = 0
@@ -224,6 +233,13 @@ class Engine:
         if process.stdin is not None:
             process.stdin.close()
         await self._finish_tail()
+
+
+def _modified(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _exit_words(code: int) -> str:

@@ -9,13 +9,16 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from localgif.config import ModelSettings, Settings, weights_environment
+from localgif.config import ModelSettings, Settings
 from localgif.endpoint.preflight import ServerInfo, check_ollama, check_vision
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
+from localgif.endpoint.upstream import find_model
+from localgif.environment import api_key, weights_environment
 from localgif.errors import ModelMissing
 from localgif.models.fetch import Places, Weights, locate, places_for, pull
-from localgif.records import ModelIdentity, ServeConfig, ServedModel
+from localgif.records import ModelIdentity
 from localgif.search.progress import Progress
+from localgif.served import RemoteModel, ServeConfig, ServedModel
 
 
 @dataclass(frozen=True)
@@ -26,14 +29,17 @@ class Roles:
     reflector_url: str
     identities: tuple[ModelIdentity, ...]
     embedded: RunningEndpoint | None
+    gateways: tuple[RunningEndpoint, ...]
+    """Ours in front of other servers, one for each endpoint of kind "openai"."""
     seconds_weights: float
     """Finding, fetching and checking the weights."""
     seconds_load: float
     """Starting the embedded endpoint and loading its first model."""
 
     def explain(self) -> str:
-        """Why the embedded endpoint died, or "" when it is alive or not ours."""
-        return self.embedded.death_message() if self.embedded is not None else ""
+        """Why a process of ours died, or "" when all are alive."""
+        ours = [self.embedded, *self.gateways] if self.embedded is not None else self.gateways
+        return "\n".join(filter(None, (endpoint.death_message() for endpoint in ours)))
 
 
 def places() -> Places:
@@ -71,6 +77,19 @@ def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
     return weights
 
 
+def remote_model(model: ModelSettings) -> RemoteModel:
+    """A model on an OpenAI-compatible server, found there.
+
+    Raises:
+        ConfigError: the variable with its key is not set.
+        PreflightError: no such server, no such model, or a window smaller than num_ctx.
+    """
+    endpoint = model.endpoint
+    assert endpoint.url is not None  # config refuses such an endpoint without one
+    key = api_key(endpoint.api_key_env, f"endpoints.{endpoint.name}.api_key_env")
+    return find_model(endpoint.url, key, model.model, model.num_ctx, f"[models.{model.alias}]")
+
+
 @contextlib.contextmanager
 def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     """Make both roles ready; stop at the end what was started here.
@@ -81,6 +100,8 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     both = (settings.animator, settings.reflector)
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
+    # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
+    remotes = _remotes(both, progress)
     weights = []
     for model in embedded:
         progress.activity(f"looking for the weights of {model.model}")
@@ -91,18 +112,41 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
         if weights:
             progress.activity(f"loading {weights[0][0].model}")
             running = stack.enter_context(embedded_endpoint(serve_config(tuple(weights))))
+        gateways = {
+            name: stack.enter_context(embedded_endpoint(ServeConfig(remotes=tuple(there.values()))))
+            for name, there in remotes.items()
+        }
         loaded = time.monotonic()
         urls, identities = [], []
         for model in both:
-            url = running.url if model.endpoint.kind == "embedded" and running is not None else model.endpoint.url
+            ours = running if model.endpoint.kind == "embedded" else gateways.get(model.endpoint.name)
+            url = ours.url if ours is not None else model.endpoint.url
             assert url is not None  # config refuses an ollama endpoint without one
             urls.append(url)
+            remote = remotes.get(model.endpoint.name, {}).get(model.model)
             server = check_ollama(url, model.model)
             note = _sight(model, url, server)
             if note:
                 progress.note(note)
-            identities.append(_identity(model, server))
-        yield Roles(urls[0], urls[1], tuple(identities), running, fetched - started, loaded - fetched)
+            identities.append(_identity(model, server, remote.server if remote else ""))
+        yield Roles(
+            urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
+        )
+
+
+def _remotes(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, dict[str, RemoteModel]]:
+    """Name of an endpoint of kind "openai" -> name of a model -> what was found there; one gateway serves an endpoint.
+
+    Two windows for one model are both allowed: the gateway holds each request to its own.
+    """
+    found: dict[str, dict[str, RemoteModel]] = {}
+    for model in models:
+        if model.endpoint.kind == "openai":
+            progress.activity(f"asking {model.endpoint.url} for {model.model}")
+            remote, known = remote_model(model), found.setdefault(model.endpoint.name, {})
+            before = known.get(model.model)
+            known[model.model] = before if before is not None and before.window > remote.window else remote
+    return found
 
 
 def _sight(model: ModelSettings, url: str, server: ServerInfo) -> str:
@@ -110,7 +154,8 @@ def _sight(model: ModelSettings, url: str, server: ServerInfo) -> str:
     return check_vision(url, server) if model.role == "reflector" and model.vision else ""
 
 
-def _identity(model: ModelSettings, server: ServerInfo) -> ModelIdentity:
+def _identity(model: ModelSettings, server: ServerInfo, remote: str) -> ModelIdentity:
+    """Who answers; `remote` names the server behind our gateway."""
     embedded = model.endpoint.kind == "embedded"
     return ModelIdentity(
         role=model.role,
@@ -118,7 +163,7 @@ def _identity(model: ModelSettings, server: ServerInfo) -> ModelIdentity:
         model=model.model,
         endpoint=model.endpoint.name,
         kind=model.endpoint.kind,
-        server=f"xllamacpp {metadata.version('xllamacpp')}" if embedded else f"Ollama API {server.version}",
+        server=f"xllamacpp {metadata.version('xllamacpp')}" if embedded else remote or f"Ollama API {server.version}",
         digest=server.digest,
         num_ctx=model.num_ctx,
         num_predict=model.num_predict,
@@ -141,6 +186,9 @@ def check_role(model: ModelSettings) -> str:
                 f"localgif models pull {model.alias}",
             )
         return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
+    if model.endpoint.kind == "openai":
+        found = remote_model(model)
+        return f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
     assert model.endpoint.url is not None
     server = check_ollama(model.endpoint.url, model.model)
     note = _sight(model, model.endpoint.url, server)

@@ -8,7 +8,7 @@ import pytest
 
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
 from localgif.models.fetch import Weights
-from localgif.records import ServeConfig, ServedModel
+from localgif.served import ServeConfig, ServedModel
 
 SMOLLM2 = "smollm2:135m"
 

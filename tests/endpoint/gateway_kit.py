@@ -12,15 +12,16 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from localgif.endpoint.backend import LoadFailed, Upstream
+from localgif.endpoint.backend import Card, LoadFailed, Upstream
 from localgif.endpoint.gguf import GgufFacts
+from localgif.endpoint.remote import Remote
 from localgif.endpoint.serve import listening
-from localgif.records import ServedModel
+from localgif.served import Dialect, RemoteModel
 
 MODEL = "scripted:1b"
 KEY = "only the gateway knows"
@@ -83,7 +84,8 @@ class Script:
         self.headers: list[dict[str, str]] = []
         self.fates: list[str] = []
         self.tokens = 10
-        """What the token count says of every prompt."""
+        """What the token count says of every prompt; -1 is a server that has no such count."""
+        self.counted: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._held: list[asyncio.Event] = []
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -102,6 +104,7 @@ class Script:
         app = web.Application(client_max_size=2**26)
         app.router.add_post("/v1/chat/completions", self._generate)
         app.router.add_post("/v1/chat/completions/input_tokens", self._count)
+        app.router.add_post("/tokenize", self._count)
         return app
 
     def _note(self, change: Callable[[], None]) -> None:
@@ -110,7 +113,11 @@ class Script:
             self._changed.notify_all()
 
     async def _count(self, request: web.Request) -> web.Response:
-        return web.json_response({"input_tokens": self.tokens})
+        if self.tokens == -1:
+            raise web.HTTPNotFound
+        self.counted.append(await request.json())
+        name = "count" if request.path == "/tokenize" else "input_tokens"
+        return web.json_response({name: self.tokens})
 
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
@@ -155,13 +162,14 @@ class Script:
 class FixedBackend:
     """A backend whose server is there already; its load can be held up or made to fail."""
 
-    def __init__(self, url: str, facts: GgufFacts, name: str = MODEL) -> None:
-        self.model = ServedModel(name=name, path="nowhere.gguf", digest="ab" * 32, size=1, num_ctx=4096)
-        self.facts = facts
+    def __init__(
+        self, url: str, facts: GgufFacts, name: str = MODEL, dialect: Dialect = "llama.cpp", ours: bool = True
+    ) -> None:
+        self.card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1, source="nowhere.gguf")
         self.keep_alives: list[float | None] = []
         self.load_error = ""
         self.death = ""
-        self._upstream = Upstream(url, KEY, "upstream-name", 4096)
+        self._upstream = Upstream(url, KEY, "upstream-name", 4096, dialect, ours)
         self._up = True
 
     def loaded(self) -> Upstream | None:
@@ -199,22 +207,23 @@ class Running:
 PLAIN = GgufFacts(architecture="llama", context_length=8192)
 
 
+T = TypeVar("T")
+
+
 @contextlib.contextmanager
-def gateway(script: Script, max_queue: int = 512, facts: GgufFacts = PLAIN) -> Iterator[Running]:
-    """Both servers for the time of the block."""
-    started: list[Running] = []
+def in_thread(make: Callable[[], contextlib.AbstractAsyncContextManager[T]]) -> Iterator[T]:
+    """An async context manager, entered in an event loop on a thread of its own for the time of the block."""
+    started: list[T] = []
     failure: list[BaseException] = []
     ready, stop = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []
 
     async def run() -> None:
         loops.append(asyncio.get_running_loop())
-        async with _upstream(script) as url:
-            backend = FixedBackend(url, facts)
-            async with listening([backend], 0, max_queue) as site:
-                started.append(Running(site.url, script, backend))
-                ready.set()
-                await stop.wait()
+        async with make() as value:
+            started.append(value)
+            ready.set()
+            await stop.wait()
 
     def main() -> None:
         try:
@@ -238,9 +247,39 @@ def gateway(script: Script, max_queue: int = 512, facts: GgufFacts = PLAIN) -> I
         raise failure[0]
 
 
+@contextlib.contextmanager
+def gateway(
+    script: Script,
+    max_queue: int = 512,
+    facts: GgufFacts = PLAIN,
+    dialect: Dialect = "llama.cpp",
+    ours: bool = True,
+    name: str = MODEL,
+) -> Iterator[Running]:
+    """Both servers for the time of the block."""
+
+    @contextlib.asynccontextmanager
+    async def both() -> AsyncIterator[Running]:
+        async with serving_app(script.app()) as url:
+            backend = FixedBackend(url, facts, name, dialect, ours)
+            async with listening([backend], 0, max_queue) as site:
+                yield Running(site.url, script, backend)
+
+    with in_thread(both) as running:
+        yield running
+
+
+@contextlib.contextmanager
+def gateway_to(*models: RemoteModel) -> Iterator[str]:
+    """The address of a gateway in front of servers that run already."""
+    with in_thread(lambda: listening([Remote(model) for model in models], 0, 512)) as site:
+        yield site.url
+
+
 @contextlib.asynccontextmanager
-async def _upstream(script: Script) -> AsyncIterator[str]:
-    runner = web.AppRunner(script.app(), handler_cancellation=True, shutdown_timeout=0.1)
+async def serving_app(app: web.Application) -> AsyncIterator[str]:
+    """The address of an application on loopback."""
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
         site = web.TCPSite(runner, "127.0.0.1", 0)

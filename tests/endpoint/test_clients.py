@@ -72,6 +72,7 @@ def test_every_failure_of_the_server_is_an_endpoint_error_with_its_words(fault: 
     assert caught.value.remedy
 
 
+@pytest.mark.line(50)
 def test_a_dead_proxy_in_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
@@ -80,6 +81,13 @@ def test_a_dead_proxy_in_the_environment_changes_nothing(monkeypatch: pytest.Mon
         from gepa.lm import LM
 
         assert LM(**reflector_arguments(model("reflector", server.url), server.url))("hi") == "hello"
+
+
+def test_the_animator_asks_for_its_whole_prompt_to_be_read() -> None:
+    with serving(Scripted(animator=["é\n"])) as server:
+        assert ask(server).text == "é\n"
+    ((path, body),) = server.history
+    assert (path, body["truncate"], body["messages"][0]["content"]) == ("/api/chat", False, "hi")
 
 
 @pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])

@@ -9,7 +9,7 @@ import pytest
 from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
 from localgif.endpoint.process import RunningEndpoint
 from localgif.errors import EndpointError
-from localgif.records import ServedModel
+from localgif.served import ServedModel
 from tests.kit import model
 
 

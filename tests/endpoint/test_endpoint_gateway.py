@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from typing import Any
 
 import httpx
@@ -63,6 +64,7 @@ def text_of(line: dict[str, Any]) -> str:
 
 
 @BOTH
+@pytest.mark.line(3, 15, 16, 17, 18, 19, 20)
 def test_a_stream_is_one_line_a_token_and_a_last_one(path: str, body: dict[str, Any]) -> None:
     with gateway(Script(answer("Hel", "lo"))) as running:
         got = lines(post(running, path, body))
@@ -72,9 +74,11 @@ def test_a_stream_is_one_line_a_token_and_a_last_one(path: str, body: dict[str, 
     assert (got[-1]["prompt_eval_count"], got[-1]["eval_count"]) == (7, 2)
     assert all(type(got[-1][name]) is int and got[-1][name] >= 0 for name in METRICS)
     assert all(line["model"] == MODEL and line["created_at"].endswith("Z") for line in got)
+    assert all(datetime.fromisoformat(line["created_at"]).utcoffset() == timedelta(0) for line in got)
 
 
 @BOTH
+@pytest.mark.line(15, 17, 18, 22, 25)
 def test_unstreamed_is_one_object_and_the_upstream_streams_all_the_same(path: str, body: dict[str, Any]) -> None:
     with gateway(Script(answer("Hel", "lo", finish="length"))) as running:
         response = post(running, path, body, stream=False)
@@ -86,11 +90,13 @@ def test_unstreamed_is_one_object_and_the_upstream_streams_all_the_same(path: st
     assert (sent["model"], sent["top_p"], sent["min_p"], sent["temperature"]) == ("upstream-name", 0.9, 0.0, 0.8)
 
 
+@pytest.mark.line(13)
 def test_the_models_name_is_echoed_as_asked() -> None:
     with gateway(Script(answer("x"))) as running:
         assert post(running, "/api/chat", CHAT, model=MODEL.upper(), stream=False).json()["model"] == MODEL.upper()
 
 
+@pytest.mark.line(16, 42)
 def test_pings_comments_and_odd_blocks_are_ignored() -> None:
     whole = b": ping\n\n" + event("é🐙") + b"event: x\nid: 1\n\n: \n" + event(finish="stop") + b"\r\n" + usage()
     steps: list[Step] = [*(bytes([byte]) for byte in whole), DONE, "end"]
@@ -98,6 +104,7 @@ def test_pings_comments_and_odd_blocks_are_ignored() -> None:
         assert [text_of(line) for line in lines(post(running, "/api/chat", CHAT))] == ["é🐙", ""]
 
 
+@pytest.mark.line(17, 30)
 def test_thinking_comes_apart_from_the_content() -> None:
     steps: list[Step] = [event(None, reasoning_content="hm"), *answer("ok")]
     with gateway(Script(steps), facts=GgufFacts(template="<think>")) as running:
@@ -109,6 +116,7 @@ def test_thinking_comes_apart_from_the_content() -> None:
     }
 
 
+@pytest.mark.line(29)
 def test_tool_calls_come_whole_in_one_line() -> None:
     calls = (
         [{"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x":'}}],
@@ -130,6 +138,7 @@ def test_tool_calls_come_whole_in_one_line() -> None:
     assert (len(got), got[1]["done_reason"]) == (2, "stop")
 
 
+@pytest.mark.line(32)
 def test_probabilities_are_passed_on_without_token_ids() -> None:
     entry = {
         "id": 5,
@@ -154,6 +163,7 @@ def test_no_token_wanted_none_shown() -> None:
 # --- the window ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.line(37)
 def test_a_smaller_window_is_enforced_and_bounds_the_answer() -> None:
     with gateway(Script(answer("x"))) as running:
         running.script.tokens = 60
@@ -165,6 +175,7 @@ def test_a_smaller_window_is_enforced_and_bounds_the_answer() -> None:
     assert (refused.status_code, refused.json()) == (400, {"error": text})
 
 
+@pytest.mark.line(37)
 def test_a_larger_window_than_there_is_names_both() -> None:
     with gateway(Script(answer("x"))) as running:
         refused = post(running, "/api/chat", CHAT, options={"num_ctx": 9999})
@@ -174,6 +185,7 @@ def test_a_larger_window_than_there_is_names_both() -> None:
 
 
 @pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.line(36)
 def test_the_upstreams_refusal_is_passed_on_word_for_word(stream: bool) -> None:
     words = "request (731 tokens) exceeds the available context size (512 tokens), try increasing it"
     refusal = Status(400, json.dumps({"error": {"code": 400, "message": words, "type": "exceed_context_size_error"}}))
@@ -193,7 +205,7 @@ SILENT_FAILURES: dict[str, list[Step]] = {
     "done without a word": [DONE, "end"],
     "error status": [Status(500, "boom")],
     "refuses our key": [Status(401, '{"error": {"message": "Invalid API Key"}}')],
-    "still loading": [Status(503, '{"error": {"message": "Loading model"}}')],
+    "busy": [Status(503, '{"error": {"message": "no slot"}}')],
 }
 LATE_FAILURES: dict[str, list[Step]] = {
     "cut": ["cut"],
@@ -207,6 +219,7 @@ LATE_FAILURES: dict[str, list[Step]] = {
 
 @pytest.mark.parametrize("steps", SILENT_FAILURES.values(), ids=SILENT_FAILURES)
 @pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.line(39, 40, 41)
 def test_a_failure_before_the_first_token_is_a_502(steps: list[Step], stream: bool) -> None:
     with gateway(Script(steps, answer("fine"))) as running:
         response = post(running, "/api/chat", CHAT, stream=stream)
@@ -216,6 +229,7 @@ def test_a_failure_before_the_first_token_is_a_502(steps: list[Step], stream: bo
 
 
 @pytest.mark.parametrize("steps", LATE_FAILURES.values(), ids=LATE_FAILURES)
+@pytest.mark.line(39, 40, 41)
 def test_a_failure_after_the_first_token_is_an_error_line_and_never_done(steps: list[Step]) -> None:
     with gateway(Script([event("half"), *steps])) as running:
         got = lines(post(running, "/api/chat", CHAT))
@@ -233,6 +247,7 @@ def test_a_dead_server_is_named() -> None:
     assert got[-1] == {"error": "model runner has unexpectedly stopped: killed by SIGKILL"}
 
 
+@pytest.mark.line(48)
 def test_a_model_that_does_not_load_is_a_500_and_is_tried_again() -> None:
     with gateway(Script(answer("fine"))) as running:
         running.backend.load_error = "llama.cpp could not load it"
@@ -252,6 +267,7 @@ def read_some(connection: socket.socket) -> bytes:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("spoken", [[], [event("half")]], ids=["before the first token", "after it"])
 @pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+@pytest.mark.line(43)
 def test_a_client_that_leaves_stops_the_upstream(path: str, stream: bool, spoken: list[Step]) -> None:
     script = Script([event(None, role="assistant"), *spoken, Hold()], answer("next"))
     with gateway(script) as running:
@@ -264,6 +280,7 @@ def test_a_client_that_leaves_stops_the_upstream(path: str, stream: bool, spoken
         assert text_of(post(running, "/api/chat", CHAT, stream=False).json()) == "next"
 
 
+@pytest.mark.line(44)
 def test_a_queued_client_that_leaves_never_reaches_the_upstream() -> None:
     script = Script([event("a"), Hold(), *answer("b")], answer("next"))
     with gateway(script, max_queue=1) as running:
@@ -302,6 +319,7 @@ def settle(running: Running) -> None:
             client.get(running.url + "/api/version")
 
 
+@pytest.mark.line(45, 46)
 def test_a_full_queue_is_ollamas_503_and_the_others_are_answered_in_order() -> None:
     script = Script([event("a"), Hold(), *answer("b")], answer("c"))
     with gateway(script, max_queue=3) as running:
@@ -324,6 +342,7 @@ def asking(number: int) -> dict[str, Any]:
     return {"model": MODEL, "messages": [{"role": "user", "content": str(number)}]}
 
 
+@pytest.mark.line(46)
 def test_many_at_once_get_their_own_answers() -> None:
     script = Script(*(answer(str(number)) for number in range(12)))
     with gateway(script) as running, ThreadPoolExecutor(12) as pool:
@@ -332,6 +351,7 @@ def test_many_at_once_get_their_own_answers() -> None:
         assert said == {str(number) for number in range(12)} and len(script.bodies) == 12
 
 
+@pytest.mark.line(11)
 def test_the_rest_of_the_api_answers_during_a_generation() -> None:
     script = Script([event("a"), Hold()])
     with gateway(script) as running, httpx.Client(base_url=running.url, trust_env=False, timeout=5) as client:
@@ -350,6 +370,7 @@ def test_the_rest_of_the_api_answers_during_a_generation() -> None:
 
 
 @BOTH
+@pytest.mark.line(34)
 def test_empty_requests_load_and_unload(path: str, body: dict[str, Any]) -> None:
     empty = {"model": MODEL, "messages": [], "prompt": ""}
     with gateway(Script(answer("x"))) as running:
@@ -362,6 +383,7 @@ def test_empty_requests_load_and_unload(path: str, body: dict[str, Any]) -> None
         assert running.backend.keep_alives == [300.0, 0] and running.script.bodies == []
 
 
+@pytest.mark.line(35)
 def test_the_requests_keep_alive_reaches_the_model() -> None:
     with gateway(Script(answer("x"))) as running:
         for value in (-1, "30m", None):
@@ -369,6 +391,7 @@ def test_the_requests_keep_alive_reaches_the_model() -> None:
         assert running.backend.keep_alives == [float("inf"), 1800.0, None]
 
 
+@pytest.mark.line(10)
 def test_show_tells_one_context_length() -> None:
     metadata = {"llama.context_length": 8192, "llama.rope.scaling.original_context_length": 4096}
     facts = GgufFacts(architecture="llama", context_length=8192, metadata=metadata)
@@ -385,6 +408,7 @@ def test_show_tells_one_context_length() -> None:
         ({"messages": [{**HI[0], "images": ["aGk="]}]}, f'"{MODEL}" does not support images'),
     ],
 )
+@pytest.mark.line(31)
 def test_what_the_model_cannot_do_is_refused(extra: dict[str, Any], words: str) -> None:
     with gateway(Script(answer("x"))) as running:
         response = post(running, "/api/chat", CHAT, **extra)
@@ -416,6 +440,7 @@ def test_what_the_model_cannot_do_is_refused(extra: dict[str, Any], words: str) 
         ("POST", "/v1/chat/completions", {"model": "x"}, 404),
     ],
 )
+@pytest.mark.line(5, 7)
 def test_every_failure_is_a_string(method: str, path: str, body: Any, status: int) -> None:
     with gateway(Script(answer("x"))) as running:
         with httpx.Client(trust_env=False) as client:
@@ -441,6 +466,7 @@ def test_every_failure_is_a_string(method: str, path: str, body: Any, status: in
         ({"Origin": "http://localhost:3000"}, 200),
     ],
 )
+@pytest.mark.line(6)
 def test_only_local_callers_are_answered(headers: dict[str, str], status: int) -> None:
     with gateway(Script(answer("x"))) as running:
         response = httpx.get(running.url + "/api/version", headers=headers, trust_env=False)
@@ -448,6 +474,7 @@ def test_only_local_callers_are_answered(headers: dict[str, str], status: int) -
     assert status == 200 or isinstance(response.json()["error"], str)
 
 
+@pytest.mark.line(1, 2)
 def test_it_says_what_ollama_says() -> None:
     with gateway(Script(answer("x"))) as running, httpx.Client(base_url=running.url, trust_env=False) as client:
         assert client.get("/").text == "Ollama is running"
@@ -459,6 +486,7 @@ def test_it_says_what_ollama_says() -> None:
 # --- OpenAI's own API ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.line(51)
 def test_openai_requests_pass_through_unchanged() -> None:
     script = Script(answer("Hel", "lo"), [Status(422, '{"error": {"message": "no"}}')])
     with gateway(script) as running:
@@ -477,6 +505,7 @@ def test_half_an_openai_answer_has_no_clean_end() -> None:
         post(running, "/v1/chat/completions", CHAT)
 
 
+@pytest.mark.line(51)
 def test_openai_requests_wait_in_the_same_queue() -> None:
     script = Script([event("a"), Hold(), *answer("b")], answer("c"))
     with gateway(script, max_queue=1) as running:

@@ -20,7 +20,7 @@ from localgif.endpoint.gguf import GgufFacts, read_facts
 from localgif.endpoint.preflight import check_ollama
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint, session_members
 from localgif.errors import EndpointUnreachable, ModelMissing
-from localgif.records import ServeConfig, ServedModel
+from localgif.served import ServeConfig, ServedModel
 
 HI = [{"role": "user", "content": "Tell a very long story."}]
 
@@ -123,7 +123,7 @@ def test_nothing_outlives_a_killed_gateway(served: ServedModel) -> None:
 STARTER = """
 import sys, time
 from localgif.endpoint.process import embedded_endpoint
-from localgif.records import ServeConfig
+from localgif.served import ServeConfig
 with embedded_endpoint(ServeConfig.model_validate_json(sys.argv[1])) as endpoint:
     print(endpoint.pid, flush=True)
     time.sleep(600)
@@ -144,7 +144,7 @@ def test_nothing_outlives_a_killed_starter(served: ServedModel) -> None:
 SERVE = """
 import sys
 from localgif.endpoint.serve import serve
-from localgif.records import ServeConfig
+from localgif.served import ServeConfig
 serve(ServeConfig.model_validate_json(sys.argv[1]), managed=False)
 """
 
@@ -221,7 +221,7 @@ def test_a_header_tells_the_facts(served: ServedModel) -> None:
     facts = read_facts(Path(served.path))
     assert (facts.architecture, facts.context_length, facts.quantisation) == ("llama", 8192, "Q4_1")
     assert (facts.parameters, facts.parameter_size) == (134515008, "134.52M")
-    assert "im_start" in facts.template and not facts.can_think and not facts.can_use_tools
+    assert facts.template and "im_start" in facts.template and not facts.can_think and not facts.can_use_tools
 
 
 @pytest.mark.parametrize("count", [0, 3, 20, 1000, 10**6])
