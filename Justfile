@@ -48,6 +48,11 @@ show *args:
 test *args:
     @scripts/env scripts/test "$@"
 
+# A real vLLM on the CPU behind our gateway, in an environment of its own (4 GB; arguments go to the script)
+[no-exit-message]
+test-vllm *args:
+    @scripts/env python scripts/test_vllm.py "$@"
+
 # What the sandbox costs: cold, warm, per layer, against a plain subprocess (arguments go to the script)
 [no-exit-message]
 bench-sandbox *args:
