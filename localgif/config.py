@@ -7,10 +7,10 @@ import tomllib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from localgif.addresses import http_parts, openai_url
 from localgif.errors import ConfigError
 from localgif.modes import DEFAULTS, Mode
 from localgif.records import Limits, Record
@@ -27,30 +27,6 @@ ROLE_TEMPERATURE: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
 
 class _Table(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-def _http_parts(url: str, example: str) -> SplitResult:
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is none, half an IPv6 address
-        valid = False
-    if not valid:
-        raise ValueError(f"must be a URL such as {example}")
-    return parts
-
-
-def openai_url(url: str) -> str:
-    """The address of an OpenAI-compatible server, with `/v1` at its end.
-
-    Raises:
-        ValueError: No URL, or one of something else; the text completes "url must ...".
-    """
-    parts = _http_parts(url, "http://127.0.0.1:8000/v1")
-    path = parts.path.rstrip("/")
-    if parts.query or parts.fragment or (path and not path.endswith("/v1")):
-        raise ValueError("must end with /v1, such as http://127.0.0.1:8000/v1")
-    return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
 
 
 class _Roles(_Table):
@@ -71,7 +47,7 @@ class _Endpoint(_Table):
             return None
         if info.data.get("kind") == "openai":
             return openai_url(url)
-        parts = _http_parts(url, "http://127.0.0.1:11434")
+        parts = http_parts(url, "http://127.0.0.1:11434")
         if parts.path.rstrip("/"):
             raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
         return url.rstrip("/")

@@ -20,7 +20,7 @@ LAYERS = [
     {"agent"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
     {"config", "environment", "served", "task"},
-    {"records", "errors", "modes"},
+    {"addresses", "records", "errors", "modes"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
 PARTS = ("cli_models", "cli_sandbox", "cli_score")

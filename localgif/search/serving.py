@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localgif.config import ModelSettings, nearest, openai_url
+from localgif.addresses import openai_url
+from localgif.config import ModelSettings, nearest
 from localgif.endpoint.upstream import find_models
 from localgif.errors import ConfigError, ModelMissing, PreflightError
 from localgif.search.progress import Progress
