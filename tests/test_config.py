@@ -131,7 +131,7 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         ({"samples": 1000}, "--samples 1000"),
         ({"seed": -1}, "--seed -1"),
         ({"minutes": 0.0}, "--minutes 0.0"),
-        ({"mode": "multi"}, "--mode multi"),
+        ({"mode": "several"}, "--mode several"),
         ({"scorer": "artikel"}, "--scorer artikel"),
         ({"reflection": "ground"}, "--reflection ground"),
         ({"animator": "bigg"}, '--animator names the model "bigg"'),
