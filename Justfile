@@ -43,6 +43,11 @@ runs *args:
 show *args:
     @scripts/env localgif show "$@"
 
+# Write a run's report.html again (the newest without a name)
+[no-exit-message]
+report *args:
+    @scripts/env localgif report "$@"
+
 # Everything a commit must pass: ruff, mypy, pytest (arguments go to pytest)
 [no-exit-message]
 test *args:

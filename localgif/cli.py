@@ -35,6 +35,7 @@ from localgif.command import (
     print_json,
 )
 from localgif.errors import ConfigError, LocalGifError
+from localgif.pages import write_report
 
 app = typer.Typer(
     name="localgif",
@@ -108,7 +109,7 @@ def optimize(
             if progress.run is not None:
                 _keep(runs_dir / progress.run)
             raise
-    _write_report(Path(result["folder"]))
+    write_report(Path(result["folder"]))
     if as_json:
         print_json(result)
     else:
@@ -118,7 +119,7 @@ def optimize(
 def _keep(folder: Path) -> None:
     """A run that ended early: its report, and where it lies."""
     with contextlib.suppress(LocalGifError, OSError):
-        _write_report(folder)
+        write_report(folder)
     print(f"what was measured is kept in {folder} (samples.jsonl, report.html)", file=sys.stderr)
 
 
@@ -134,15 +135,6 @@ def _target(text: str) -> float | None:
 def _check_name(name: str | None) -> None:
     if name is not None and (not name or name.startswith((".", "-")) or "/" in name or "\0" in name or len(name) > 120):
         raise ConfigError(f"--name {name!r} cannot be the name of a folder", "use letters, digits, - and _")
-
-
-def _write_report(folder: Path) -> Path:
-    from localgif.report.html import render
-    from localgif.runs.store import load_run, replace_file
-
-    path = folder / "report.html"
-    replace_file(path, render(load_run(folder)).encode("utf-8", "replace"))
-    return path
 
 
 @app.command()
@@ -206,7 +198,7 @@ def report(
     """Write a run's report.html again."""
     from localgif.runs.store import find_run
 
-    print(_write_report(find_run(runs_dir, run)))
+    print(write_report(find_run(runs_dir, run)))
 
 
 @app.command()

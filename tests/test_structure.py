@@ -15,7 +15,7 @@ PACKAGE = ROOT / "localgif"
 
 #: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
 LAYERS = [
-    {"cli", "cli_models", "cli_sandbox", "cli_score", "command", "__main__", "display", "tables"},
+    {"cli", "cli_models", "cli_sandbox", "cli_score", "command", "__main__", "display", "pages", "tables"},
     {"report", "search"},
     {"agent"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
@@ -25,9 +25,9 @@ LAYERS = [
 #: Inside the top layer commands use what they share and show what display draws.
 PARTS = ("cli_models", "cli_sandbox", "cli_score")
 NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
-    (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "tables")
+    (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables")
 }
-NEIGHBOURS.add(("tables", "display"))
+NEIGHBOURS |= {("tables", "display"), ("pages", "tables")}
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
@@ -40,6 +40,7 @@ FENCES = {
     "typer": {"cli.py", "cli_models.py", "cli_sandbox.py", "cli_score.py", "command.py"},
     "rich": {"command.py", "display.py", "tables.py"},
     "jinja2": {"report/html.py"},
+    "matplotlib": {"report/plots.py"},
     "scipy": {"gif/looks.py", "search/verdict.py"},
     "tomllib": {"config.py", "tasks/load.py"},
 }
@@ -131,7 +132,20 @@ def loaded_by(code: str) -> set[str]:
     return set(run.stdout.split())
 
 
-HEAVY = {"numpy", "PIL", "litellm", "langchain_core", "langgraph", "gepa", "aiohttp", "httpx", "xllamacpp", "psutil"}
+HEAVY = {
+    "numpy",
+    "PIL",
+    "scipy",
+    "matplotlib",
+    "litellm",
+    "langchain_core",
+    "langgraph",
+    "gepa",
+    "aiohttp",
+    "httpx",
+    "xllamacpp",
+    "psutil",
+}
 
 
 def test_importing_the_package_loads_nothing_heavy() -> None:

@@ -1,43 +1,53 @@
 """The report: a pure function from a stored run to one self-contained HTML page.
 
-The page asks for nothing from anywhere (its Content-Security-Policy forbids it) and has no script: what a model or a
-program wrote is escaped text, a GIF is a data: URL of bytes that were measured in the sandbox.
+The page asks for nothing from anywhere (its Content-Security-Policy forbids it). What a model or a program wrote is
+escaped text without control characters; a GIF is a data: URL of bytes that were measured in the sandbox. Its one script
+is ours and allowed by its hash: it plays, pauses and filters; without it the page is whole.
 """
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass
+import hashlib
+import shlex
+from collections.abc import Iterable, Mapping
+from importlib import resources
 from typing import Any
 
-from localgif.records import Sample
+from localgif.errors import RunCorrupt
+from localgif.report import costs, plots
+from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Pictures, pairs_of, tiles_of
+from localgif.report.story import Candidate, candidates_of, mean, steps_of
 from localgif.runs.store import StoredRun
+from localgif.sandbox.text import printable
 
-#: Samples whose GIF is embedded: beyond this the page would grow past what mail and browsers like.
-MAX_GIFS = 200
-
-
-@dataclass(frozen=True)
-class _Picture:
-    """One sample as the page shows it."""
-
-    sample: Sample
-    source: str | None
-    code: str
-    loop: str
-
-
-@dataclass(frozen=True)
-class _Call:
-    number: int
-    candidate: str
-    mean: float
-    pictures: list[_Picture]
+#: Settings that `localgif optimize` takes as flags, in its order.
+_FLAGS = (
+    "task",
+    "mode",
+    "reflection",
+    "target",
+    "scorer",
+    "metric_calls",
+    "samples",
+    "fresh",
+    "seed",
+    "minutes",
+    "sandbox_level",
+)
 
 
-def render(run: StoredRun) -> str:
-    """The page of a run, finished or not."""
+def render(run: StoredRun, status: str, verdict: str | None, strips: Mapping[str, bytes] | None = None) -> str:
+    """The page of a run, finished or not.
+
+    Args:
+        run: The run.
+        status: Its status for people (runs.store.status_of).
+        verdict: What may be said of a finished run, one or two sentences; None for an unfinished one.
+        strips: Hash of a GIF -> a PNG with its frames, made in a confined process; none are fine.
+    """
     from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
 
     environment = Environment(
         loader=PackageLoader("localgif.report", "templates"),
@@ -45,49 +55,178 @@ def render(run: StoredRun) -> str:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        # All that is put into the page goes through here: no escape sequences, no text that reorders itself.
+        finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    used = {sample.candidate for sample in run.samples}
+    environment.filters.update(cut=_cut, number=_number, clock=_clock, seconds=_seconds)
+    script, style = _asset("report.js"), _asset("report.css")
     return environment.get_template("report.html").render(
-        record=run.record,
-        result=run.record.result,
-        calls=_calls(run),
-        fresh=_fresh(run),
-        proposals=run.proposals,
-        prompts={name: run.text("candidates", name) for name in used},
-        torn=run.torn,
+        **_contents(run, strips or {}, Markup),
+        status=status,
+        verdict=verdict,
+        script=Markup(script),
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=Markup(style),
+        purposes=PURPOSES,
+        svg=Markup,
     )
 
 
-def _calls(run: StoredRun) -> list[_Call]:
-    groups: dict[int, list[Sample]] = {}
-    for sample in run.samples:
-        if sample.metric_call is not None:
-            groups.setdefault(sample.metric_call, []).append(sample)
-    return [
-        _Call(
-            number,
-            samples[0].candidate,
-            sum(s.score.total for s in samples) / len(samples),
-            [_picture(run, s) for s in samples],
+def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str]) -> dict[str, Any]:
+    """What the template shows."""
+    record, task = run.record, run.record.task or {}
+    brief = str(task.get("brief") or record.settings.get("task") or record.name)
+    texts = {name: _text(run, "candidates", name) for name in _prompts(run)}
+    programs = {name: _text(run, "code", name) for name in _programs(run)}
+    candidates = candidates_of(run, texts)
+    pictures = Pictures(run, strips)
+    pairs, pair_count, pair_purpose = pairs_of(candidates, pictures, programs, brief)
+    tiles = tiles_of(list(candidates.values()), pictures, programs, brief)
+    seed = next((c for c in candidates.values() if c.name == "seed"), None)
+    phases = costs.phases_of(run)
+    names, rows = costs.parts_of(candidates.values())
+    noise, noise_text = costs.noise_of(candidates.values(), int(record.settings.get("samples", 1)), seed)
+    missing = [f"candidates/{n}.md" for n, t in texts.items() if t is None]
+    missing += [f"code/{n}.py" for n, t in programs.items() if t is None] + pictures.missing
+    return {
+        "record": record,
+        "result": record.result,
+        "brief": brief,
+        "candidates": list(candidates.values()),
+        "seed": seed,
+        "best": next((c for c in candidates.values() if c.winner), None),
+        "pairs": pairs,
+        "pair_count": pair_count,
+        "pair_purpose": pair_purpose,
+        "tiles": tiles,
+        "outcomes": sorted({tile.sample.verdict.value for tile in tiles}),
+        "steps": steps_of(run, candidates, programs),
+        "phases": phases,
+        "total": costs.total_seconds(run),
+        "part_names": names,
+        "rows": rows,
+        "noise_text": noise_text,
+        "mean": mean,
+        "plots": {key: safe(svg) for key, svg in _plots(run, noise, seed, phases, names, rows).items()},
+        "front_axes": costs.most_telling(names, rows),
+        "command": _command(record.settings),
+        "left_out": pictures.left_out,
+        "missing": missing,
+        "torn": run.torn,
+        "data": safe,
+    }
+
+
+def _plots(
+    run: StoredRun,
+    noise: plots.Band | None,
+    seed: Candidate | None,
+    phases: list[costs.Phase],
+    names: list[str],
+    rows: list[costs.Row],
+) -> dict[str, str]:
+    """The plots that have something to show."""
+    drawn = dict.fromkeys(("calls", "minutes", "time", "tokens", "front"), "")
+    calls, clock = costs.traces_of(run)
+    around = seed.mean if seed else None
+    if calls.means:
+        drawn["calls"] = plots.score_plot(calls, noise, around, "metric call", whole=True)
+    if clock.means:
+        drawn["minutes"] = plots.score_plot(clock, noise, around, "minutes since the start", whole=False)
+    if phases:
+        parts = [
+            (p.name, [(_writer(p), _colour(p), p.model / 60), ("sandbox", "sandbox", p.sandbox / 60)]) for p in phases
+        ]
+        total = costs.total_seconds(run)
+        rest = (total or 0.0) / 60 - sum(value for _, row in parts for *_, value in row)
+        if rest > 0:
+            parts.append(("other", [("loading, waiting", "rest", rest)]))
+        drawn["time"] = plots.bars_plot(parts, "minutes")
+        drawn["tokens"] = plots.bars_plot(
+            [(p.name, [(_writer(p), _colour(p), float(p.tokens))]) for p in phases], "tokens written"
         )
-        for number, samples in sorted(groups.items())
-    ]
+    axes = costs.most_telling(names, rows)
+    if axes is not None and len(rows) > 1:
+        i, j = axes
+        best = {id(row) for row in costs.front(rows, i, j)}
+        points = [
+            plots.Point(
+                r.candidate.name,
+                r.parts[i],
+                r.parts[j],
+                id(r) in best,
+                "best" if r.candidate.winner else "seed" if r.candidate.name == "seed" else "other",
+            )
+            for r in rows
+        ]
+        drawn["front"] = plots.front_plot(points, names[i], names[j])
+    return drawn
 
 
-def _fresh(run: StoredRun) -> list[tuple[str, list[_Picture]]]:
-    """Fresh samples by prompt: the seed's first, then the evolved one's."""
-    groups: dict[str, list[_Picture]] = {}
-    for sample in run.samples:
-        if sample.purpose == "fresh":
-            groups.setdefault(sample.candidate, []).append(_picture(run, sample))
-    seed = run.samples[0].candidate if run.samples else ""
-    return [("seed prompt" if name == seed else "evolved prompt", pictures) for name, pictures in groups.items()]
+def _writer(phase: costs.Phase) -> str:
+    return "reflector" if phase.name == "reflection" else "animator"
 
 
-def _picture(run: StoredRun, sample: Sample) -> _Picture:
-    source = None
-    if sample.gif is not None and run.samples.index(sample) < MAX_GIFS:
-        source = "data:image/gif;base64," + base64.b64encode(run.data("gifs", sample.gif)).decode()
-    measured: Any = sample.measurements
-    loop = f"{measured.gap / measured.motion:.1f}" if measured is not None and measured.motion > 0 else "-"
-    return _Picture(sample, source, run.text("code", sample.code) if sample.code else "", loop)
+def _colour(phase: costs.Phase) -> str:
+    return "other" if phase.name == "reflection" else "best"
+
+
+def _prompts(run: StoredRun) -> Iterable[str]:
+    named = [s.candidate for s in run.samples]
+    named += [name for p in run.proposals for name in (p.parent, p.child) if name is not None]
+    return dict.fromkeys(named)
+
+
+def _programs(run: StoredRun) -> Iterable[str]:
+    named = [name for s in run.samples for name in (s.code, *(a.code for a in s.attempts))]
+    return dict.fromkeys(name for name in [*named, *(p.code for p in run.proposals)] if name is not None)
+
+
+def _text(run: StoredRun, kind: str, name: str) -> str | None:
+    """A stored text; None when its file is missing or was changed, which a report can live with."""
+    try:
+        return run.text(kind, name)
+    except RunCorrupt:
+        return None
+
+
+def _command(settings: dict[str, Any]) -> str:
+    """The command that starts such a run again, with every flag that can decide its result."""
+    words = ["localgif", "optimize"]
+    for role in ("animator", "reflector"):
+        alias = settings.get(role, {}).get("alias") if isinstance(settings.get(role), dict) else None
+        words += [f"--{role}", str(alias)] if alias else []
+    for key in _FLAGS:
+        value = settings.get(key)
+        if key in settings and (value is not None or key == "target"):
+            words += ["--" + key.replace("_", "-"), "none" if value is None else str(value)]
+    if "facts" in settings:
+        words.append("--facts" if settings["facts"] else "--no-facts")
+    return shlex.join(words)
+
+
+def _asset(name: str) -> str:
+    return resources.files("localgif.report").joinpath("templates", name).read_text("utf-8")
+
+
+def _cut(text: str, limit: int = LONGEST_TEXT) -> str:
+    return text if len(text) <= limit else f"{text[:limit]}\n... ({len(text) - limit:,} more characters)"
+
+
+def _number(value: float | None, form: str = "%.3f") -> str:
+    return "-" if value is None else form % value
+
+
+def _seconds(value: float) -> str:
+    return f"{value:,.0f} s" if value >= 10 else f"{value:.1f} s"
+
+
+def _clock(seconds: float | None) -> str:
+    """ "4 min 05 s"."""
+    if seconds is None:
+        return "-"
+    whole = round(seconds)
+    hours, rest = divmod(whole, 3600)
+    if hours:
+        return f"{hours} h {rest // 60:02} min"
+    return f"{rest // 60} min {rest % 60:02} s" if rest >= 60 else f"{rest} s"

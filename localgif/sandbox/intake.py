@@ -138,6 +138,22 @@ def walk_gif(data: bytes) -> GifHeader:
     return GifHeader(len(walk.delays_ms), width, height, tuple(walk.delays_ms), walk.loop)
 
 
+def first_frame(data: bytes) -> bytes:
+    """The GIF cut after its first picture: a still that shows what a player shows first. Nothing is decoded.
+
+    Raises:
+        BadGif: Not a GIF, malformed up to there, or without a frame.
+    """
+    walk = _Walk(data)
+    width, height = walk.screen()
+    while (kind := walk.byte()) == _EXTENSION:
+        walk.extension()
+    if kind != _IMAGE:
+        raise BadGif("a GIF without a frame")
+    walk.frame(width, height)
+    return data[: walk.position] + bytes([_TRAILER])
+
+
 @dataclass
 class _Walk:
     """Where the walk is, and what it has seen."""

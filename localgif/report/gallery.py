@@ -1,0 +1,199 @@
+"""The pictures of the report: tiles and pairs from samples, each GIF embedded while there is room. Pure."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from localgif.errors import RunCorrupt
+from localgif.records import Sample, ScorePart
+from localgif.report.story import Candidate
+from localgif.runs.store import StoredRun
+from localgif.sandbox.intake import BadGif, first_frame
+
+#: Bytes of GIFs and stills that are embedded; in base64 they grow by a third, and the page should stay below 25 MB.
+ROOM = 15 * 2**20
+#: Longest text that is shown whole, characters: a program may have 200 KB, and a page hundreds of programs.
+LONGEST_TEXT = 20_000
+#: Pairs that are shown side by side; the gallery has all.
+MAX_PAIRS = 8
+
+PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A GIF that is embedded."""
+
+    source: str
+    """data: URL."""
+    still: str | None
+    """data: URL of its first frame; None when it has a single one."""
+    strip: str | None
+    """data: URL of a PNG with its frames; None where none was made."""
+    width: int
+    height: int
+    alt: str
+
+
+@dataclass
+class Tile:
+    """Samples that gave the same program and the same GIF for the same reason, shown once."""
+
+    candidate: Candidate
+    labels: list[str]
+    purposes: set[str]
+    sample: Sample
+    """One of them."""
+    picture: Picture | None
+    absent: str
+    """Why there is no picture; "" when there is."""
+    code: str
+    weakest: ScorePart | None
+    score: float
+    others: list[tuple[str, float]] = field(default_factory=list)
+    """What the other rules say."""
+
+    @property
+    def facts(self) -> str:
+        """Frames, time, size, seam."""
+        m = self.sample.measurements
+        if m is None:
+            return ""
+        seam = f", loop\N{NO-BREAK SPACE}{m.gap / m.motion:.1f}" if m.motion > 0 else ""
+        words = (
+            f"{m.frames} frame{'s' if m.frames != 1 else ''}",
+            f"{sum(m.delays_ms) / 1000:.2f} s",
+            f"{m.size / 1024:.1f} KB",
+        )
+        return ", ".join(word.replace(" ", "\N{NO-BREAK SPACE}") for word in words) + seam
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The same task and index, so the same seed of the model: drawn with the seed prompt and with the best one."""
+
+    label: str
+    seed: Tile
+    best: Tile | None
+
+
+class Pictures:
+    """Reads and embeds GIFs until the room is used up; remembers what could not be read."""
+
+    def __init__(self, run: StoredRun, strips: Mapping[str, bytes], room: int = ROOM) -> None:
+        self.left_out = 0
+        self.missing: list[str] = []
+        self._run = run
+        self._strips = strips
+        self._room = room
+        self._read: dict[str, tuple[bytes, bytes] | None] = {}
+
+    def of(self, sample: Sample, alt: str) -> tuple[Picture | None, str]:
+        """The picture of a sample, or why there is none."""
+        if sample.gif is None or sample.measurements is None:
+            return None, sample.verdict.value.replace("_", " ")
+        found = self._load(sample.gif)
+        if found is None:
+            return None, "its file is missing or was changed"
+        gif, first = found
+        animated = sample.measurements.frames > 1
+        strip = self._strips.get(sample.gif) if animated else None
+        size = len(gif) + (len(first) if animated else 0) + len(strip or b"")
+        if size > self._room:
+            self.left_out += 1
+            return None, "left out, the page is full"
+        self._room -= size
+        return Picture(
+            source=_url("gif", gif),
+            still=_url("gif", first) if animated else None,
+            strip=_url("png", strip) if strip else None,
+            width=sample.measurements.width,
+            height=sample.measurements.height,
+            alt=alt,
+        ), ""
+
+    def _load(self, name: str) -> tuple[bytes, bytes] | None:
+        if name not in self._read:
+            try:
+                data = self._run.data("gifs", name)
+                self._read[name] = data, first_frame(data)
+            except (RunCorrupt, BadGif):
+                self.missing.append(f"gifs/{name}.gif")
+                self._read[name] = None
+        return self._read[name]
+
+
+def _url(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64," + base64.b64encode(data).decode()
+
+
+def tiles_of(
+    candidates: Sequence[Candidate], pictures: Pictures, programs: Mapping[str, str | None], brief: str
+) -> list[Tile]:
+    """All samples, by candidate, those that are the same thing together."""
+    tiles: list[Tile] = []
+    for candidate in candidates:
+        same: dict[object, Tile] = {}
+        count: dict[str, int] = {}
+        for sample in candidate.samples:
+            count[sample.purpose] = count.get(sample.purpose, 0) + 1
+            label = f"{PURPOSES[sample.purpose]} {count[sample.purpose]}"
+            reasons = tuple(a.reason for a in sample.attempts)
+            key = (sample.task, sample.code, sample.gif, sample.verdict, sample.score, reasons)
+            if key not in same:
+                same[key] = tile_of(candidate, sample, pictures, programs, brief)
+                tiles.append(same[key])
+            same[key].labels.append(label)
+            same[key].purposes.add(sample.purpose)
+    return tiles
+
+
+def tile_of(
+    candidate: Candidate, sample: Sample, pictures: Pictures, programs: Mapping[str, str | None], brief: str
+) -> Tile:
+    """One sample."""
+    of = "the seed prompt" if candidate.name == "seed" else f"candidate {candidate.name}"
+    frames = f", {sample.measurements.frames} frames" if sample.measurements else ""
+    alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; asked was: {brief}"
+    picture, absent = pictures.of(sample, alt)
+    below = [part for part in sample.score.parts if part.value < 0.995]
+    return Tile(
+        candidate=candidate,
+        labels=[],
+        purposes=set(),
+        sample=sample,
+        picture=picture,
+        absent=absent,
+        code=(programs.get(sample.code) or "") if sample.code else "",
+        weakest=min(below, key=lambda part: part.value) if below else None,
+        score=sample.score.total,
+        others=[(score.scorer, score.total) for score in sample.also],
+    )
+
+
+def pairs_of(
+    candidates: Mapping[str, Candidate], pictures: Pictures, programs: Mapping[str, str | None], brief: str
+) -> tuple[list[Pair], int, str]:
+    """Pairs to show side by side, how many there are, and of what: fresh samples, or of the search until there are."""
+    seed = next((c for c in candidates.values() if c.name == "seed"), None)
+    best = next((c for c in candidates.values() if c.winner), None)
+    if seed is None:
+        return [], 0, "fresh"
+    purpose = "fresh" if seed.scores("fresh") else "search"
+    ours = {(s.task, s.index): s for s in seed.samples if s.purpose == purpose}
+    theirs = {(s.task, s.index): s for s in best.samples if s.purpose == purpose} if best and best is not seed else {}
+    keys = [key for key in ours if key in theirs] or list(ours)
+    several = len({task for task, _ in keys}) > 1
+    pairs = []
+    for number, key in enumerate(keys[:MAX_PAIRS], 1):
+        other = theirs.get(key)
+        pairs.append(
+            Pair(
+                f"{number}" + (f", {key[0]}" if several else ""),
+                tile_of(seed, ours[key], pictures, programs, brief),
+                tile_of(best, other, pictures, programs, brief) if best is not None and other is not None else None,
+            )
+        )
+    return pairs, len(keys), purpose

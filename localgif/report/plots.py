@@ -1,0 +1,230 @@
+"""The report's plots as inline SVG, drawn by matplotlib in colours of the page.
+
+Each colour is a stand-in while matplotlib draws and a CSS variable in the result, so one drawing serves dark and light.
+A plot is drawn about as wide as a phone: what is legible there is legible everywhere. Labels are taken literally (no
+mathtext), and the same numbers give the same bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Name of a colour on the page (a CSS variable) -> its stand-in.
+COLOURS = {
+    "ink": "#010203",
+    "muted": "#010204",
+    "line": "#010205",
+    "seed": "#010206",
+    "best": "#010207",
+    "other": "#010208",
+    "band": "#010209",
+    "paper": "#01020a",
+    "sandbox": "#01020b",
+    "rest": "#01020c",
+}
+#: Inches; a point is 1/72 of one, and a point of the drawing is about a pixel on a phone.
+WIDTH, HEIGHT = 4.9, 2.9
+
+_STYLE: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "localgif",
+    "font.size": 9.0,
+    "axes.edgecolor": COLOURS["line"],
+    "axes.labelcolor": COLOURS["muted"],
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "text.color": COLOURS["ink"],
+    "text.parse_math": False,
+    "xtick.color": COLOURS["line"],
+    "ytick.color": COLOURS["line"],
+    "xtick.labelcolor": COLOURS["muted"],
+    "ytick.labelcolor": COLOURS["muted"],
+    "grid.color": COLOURS["line"],
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "legend.handlelength": 1.4,
+}
+
+
+class Band(NamedTuple):
+    """Where the mean of one metric call of an unchanged seed prompt is expected: chance alone moves it so far."""
+
+    low: float
+    high: float
+
+
+@dataclass
+class Trace:
+    """What a score plot shows. Places are metric calls or minutes, scores 0 to 1."""
+
+    samples: list[tuple[float, float]] = field(default_factory=list)
+    """Single samples of the search."""
+    later: list[tuple[float, float]] = field(default_factory=list)
+    """Single samples of re-test and final comparison."""
+    programs: list[tuple[float, float]] = field(default_factory=list)
+    """Programs of the reflector that were measured."""
+    means: list[tuple[float, float]] = field(default_factory=list)
+    """Mean of each metric call."""
+    best: list[tuple[float, float]] = field(default_factory=list)
+    """Best candidate's mean so far, at each place where it was measured."""
+
+
+def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str, *, whole: bool) -> str:
+    """Scores over metric calls (whole=True) or minutes."""
+    from matplotlib.ticker import MaxNLocator
+
+    with _axes() as (axes, drawn):
+        if band is not None:
+            axes.axhspan(band.low, max(band.high, band.low + 0.004), color=COLOURS["band"], lw=0, label="seed's noise")
+        if seed is not None:
+            axes.axhline(seed, color=COLOURS["seed"], lw=1.2, ls=(0, (4, 3)), label="seed")
+        _dots(axes, trace.programs, "reflector's programs", marker="x", s=16, color=COLOURS["other"], lw=1.0)
+        _dots(axes, trace.samples, "sample", marker="o", s=9, color=COLOURS["muted"], alpha=0.65, lw=0)
+        _dots(axes, trace.later, "re-test, fresh", marker="D", s=14, facecolor="none", color=COLOURS["best"], lw=1.0)
+        _dots(axes, trace.means, "metric call", marker="o", s=26, color=COLOURS["best"], lw=0)
+        if trace.best:
+            right = max([x for x, _ in (*trace.later, *trace.programs, *trace.means, *trace.best)])
+            x, y = zip(*trace.best, strict=True)
+            axes.step([*x, right], [*y, y[-1]], where="post", color=COLOURS["best"], lw=1.6, label="best so far")
+        axes.set_ylim(-0.04, 1.04)
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel("score")
+        if whole:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(axis="y")
+        _legend(axes, 3)
+    return drawn[0]
+
+
+def bars_plot(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], xlabel: str) -> str:
+    """Stacked bars: rows of (label, parts), a part is (name, colour of the page, value)."""
+    with _axes(0.9 + 0.42 * len(rows)) as (axes, drawn):
+        named: set[str] = set()
+        for place, (_, parts) in enumerate(rows):
+            left = 0.0
+            for name, colour, value in parts:
+                axes.barh(
+                    place,
+                    value,
+                    left=left,
+                    height=0.62,
+                    color=COLOURS[colour],
+                    edgecolor=COLOURS["paper"],
+                    linewidth=0.8,
+                    label="_" if name in named else name,
+                )
+                named.add(name)
+                left += value
+        axes.set_yticks(range(len(rows)), [label for label, _ in rows])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", length=0)
+        axes.set_xlabel(xlabel)
+        axes.grid(axis="x")
+        _legend(axes, 3)
+    return drawn[0]
+
+
+class Point(NamedTuple):
+    """A candidate in the plot of two parts."""
+
+    name: str
+    x: float
+    y: float
+    front: bool
+    colour: str
+
+
+def front_plot(points: Sequence[Point], xlabel: str, ylabel: str) -> str:
+    """Candidates by two parts of the score; those that no other beats in both are joined."""
+    with _axes() as (axes, drawn):
+        front = sorted((p.x, p.y) for p in points if p.front)
+        if front:
+            x, y = zip(*front, strict=True)
+            axes.step(x, y, where="pre", color=COLOURS["line"], lw=1.4, zorder=1)
+        seen: set[tuple[float, float]] = set()
+        for p in points:
+            axes.scatter(
+                [p.x],
+                [p.y],
+                s=34,
+                color=COLOURS[p.colour] if p.front else COLOURS["paper"],
+                edgecolor=COLOURS[p.colour],
+                linewidth=1.2,
+                zorder=2,
+            )
+            place = (round(p.x, 2), round(p.y, 2))
+            if place not in seen:
+                seen.add(place)
+                axes.annotate(
+                    p.name, (p.x, p.y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=COLOURS["muted"]
+                )
+        axes.set_xlim(-0.06, 1.12)
+        axes.set_ylim(-0.06, 1.12)
+        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
+        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
+        axes.set_xlabel(xlabel)
+        axes.set_ylabel(ylabel)
+        axes.grid()
+    return drawn[0]
+
+
+# --- drawing -----------------------------------------------------------------------------------------------------
+
+
+def _dots(axes: Axes, points: Sequence[tuple[float, float]], label: str, **how: Any) -> None:
+    if points:
+        x, y = zip(*points, strict=True)
+        axes.scatter(x, y, label=label, zorder=2, **how)
+
+
+def _legend(axes: Axes, columns: int) -> None:
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(loc="lower left", bbox_to_anchor=(-0.02, 1.0), ncols=columns, borderpad=0, columnspacing=1.2)
+
+
+@contextmanager
+def _axes(height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
+    """Axes to draw on; when the block ends, the list holds the SVG."""
+    from matplotlib import rc_context
+    from matplotlib.figure import Figure
+
+    drawn: list[str] = []
+    with rc_context(_STYLE):
+        figure = Figure(figsize=(WIDTH, height))
+        axes = figure.add_subplot()
+        yield axes, drawn
+        file = io.StringIO()
+        figure.savefig(
+            file,
+            format="svg",
+            bbox_inches="tight",
+            pad_inches=0.03,
+            transparent=True,
+            metadata=dict.fromkeys(("Date", "Creator", "Format", "Type")),
+        )
+        drawn.append(_for_page(file.getvalue()))
+
+
+def _for_page(svg: str) -> str:
+    """The <svg> element alone, in the page's colours and fonts, without a size of its own and hidden from readers."""
+    svg = svg[svg.index("<svg") :].rstrip()
+    svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
+    head, rest = svg.split(">", 1)
+    head = re.sub(r' (?:width|height|version|xmlns(?::\w+)?)="[^"]*"', "", head)
+    svg = f'{head} aria-hidden="true" focusable="false">{rest}'
+    svg = re.sub(r'xlink:href="#', 'href="#', svg)
+    svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px", svg)
+    for name, stand_in in COLOURS.items():
+        svg = svg.replace(stand_in, f"var(--{name})")
+    return svg

@@ -1,0 +1,214 @@
+"""Stored runs for tests of the report: as large as asked, with real GIFs of many kinds, or full of hostile text."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from localgif.gif.score import article, no_gif
+from localgif.records import Attempt, Measurements, ModelIdentity, Proposal, Purpose, RunRecord, Sample, Score, Verdict
+from localgif.runs.store import RunStore
+from localgif.search.run import prompt_result
+from localgif.search.verdict import Pairs, compare
+
+START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
+BRIEF = "a red ball bouncing up and down on a white background"
+FRESH = 1_000_000
+
+
+def gif(frames: int, place: int, *, noise: int = 0) -> bytes:
+    """A dot that moves; `noise` pixels a side of random colour make the file large."""
+    draw = random.Random(place)
+    images = []
+    for i in range(frames):
+        image = Image.new("RGB", (160, 160), "white")
+        y = 24 + (place * 7) % 40 + 70 * abs((i / max(1, frames)) * 2 - 1)
+        ImageDraw.Draw(image).ellipse((60 + place % 30, y, 90 + place % 30, y + 30), fill="red")
+        if noise:
+            image.paste(Image.frombytes("RGB", (noise, noise), draw.randbytes(3 * noise * noise)), (0, 0))
+        images.append(image)
+    file = io.BytesIO()
+    images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=40, loop=0)
+    return file.getvalue()
+
+
+def measured(data: bytes, frames: int, gap: float = 1.0) -> Measurements:
+    return Measurements(
+        frames=frames,
+        width=160,
+        height=160,
+        size=len(data),
+        delays_ms=(40,) * frames,
+        loop=0,
+        motion=9e3 if frames > 1 else 0,
+        gap=9e3 * gap,
+        colours=2,
+        distinct_frames=frames,
+    )
+
+
+class Maker:
+    """Writes a run folder sample by sample, a quarter of a minute each."""
+
+    def __init__(self, store: RunStore, *, noise: int = 0, text: str = "") -> None:
+        self.store = store
+        self.noise = noise
+        self.text = text
+        self.samples: list[Sample] = []
+        self._clock = 0
+
+    def stamp(self) -> str:
+        self._clock += 1
+        return (START + timedelta(seconds=15 * self._clock)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def sample(
+        self, prompt: str, index: int, purpose: Purpose, call: int | None, frames: int, place: int, task: str = "t"
+    ) -> Sample:
+        """One sample; 0 frames is a program that failed."""
+        code = self.store.put_code(f"# {self.text}\n# {place} {frames}\nprint('no drawing here')\n")
+        numbers = name = None
+        score: Score = no_gif("article")
+        if frames:
+            data = gif(frames, place, noise=self.noise)
+            name, numbers = self.store.put_gif(data), measured(data, frames, 1 + place % 3)
+            score = article(numbers)
+        verdict = Verdict.OK if frames else Verdict.ERROR
+        attempt = Attempt(
+            reply=self.text or "a program",
+            code=code,
+            verdict=verdict,
+            reason=self.text or ("" if frames else "NameError: name 'math' is not defined (line 3)"),
+            done_reason="closed",
+            prompt_tokens=None,
+            output_tokens=160 + place,
+            llm_seconds=8.0 + place % 5,
+            sandbox_seconds=0.2,
+        )
+        made = Sample(
+            candidate=self.store.put_candidate(prompt),
+            task=task,
+            index=index,
+            purpose=purpose,
+            metric_call=call,
+            seed=index,
+            attempts=(attempt,) if frames else (attempt,) * 3,
+            verdict=verdict,
+            code=code,
+            gif=name,
+            measurements=numbers,
+            score=score,
+            started=self.stamp(),
+        )
+        self.store.append_sample(made)
+        self.samples.append(made)
+        return made
+
+    def proposal(self, number: int, parent: str, child: str | None, **changes: Any) -> None:
+        values: dict[str, Any] = {
+            "number": number,
+            "parent": self.store.put_candidate(parent),
+            "child": self.store.put_candidate(child) if child is not None else None,
+            "outcome": "evaluated" if child is not None else "rejected",
+            "move": "instruction",
+            "reason": "" if child is not None else "too_long",
+            "prompt": self.text or f"What went wrong: {number}\nWrite one rule.",
+            "reply": self.text or f"Rule: number {number} <b>is</b> bold & short",
+            "finish_reason": "stop",
+            "prompt_tokens": 400,
+            "output_tokens": 30 + number,
+            "llm_seconds": 4.5,
+            "started": self.stamp(),
+        }
+        self.store.append_proposal(Proposal(**{**values, **changes}))
+
+
+def record(name: str, text: str = "") -> RunRecord:
+    models = tuple(
+        ModelIdentity(
+            role=role,
+            alias=text or "qwen-coder-1.5b",
+            model=text or "qwen2.5-coder:1.5b",
+            endpoint="embedded",
+            kind="embedded",
+            server=text or "xllamacpp 2026.10.11549",
+            digest="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
+            num_ctx=8192,
+            num_predict=1024,
+            temperature=0.2,
+        )
+        for role in ("animator", "reflector")
+    )
+    return RunRecord(
+        name=name,
+        status="started",
+        started=START.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        settings={"task": text or "bouncing-ball", "samples": 2, "fresh": 4, "seed": 0, "target": None, "note": text},
+        models=models,
+        versions={"python": "3.11.7", "localgif": "0.1.0", "gepa": text or "0.1.4"},
+        sandbox={"level": text or "full", "notes": [text or "programs see only Python's libraries and fonts"]},
+        scorer="article-1",
+        task={"name": text or "bouncing-ball", "brief": text or BRIEF},
+    )
+
+
+def prompts(count: int, text: str = "") -> Iterator[str]:
+    """A seed prompt and children that each change a few words."""
+    base = f"You are a Python animator. Write one function that draws what is asked. {text}\nRules:\n"
+    for number in range(count):
+        rules = [f"- Rule {i} of {number}: draw {24 - i} frames and close the loop." for i in range(number % 5)]
+        yield base + "\n".join(rules)
+
+
+def make_run(
+    runs: Path, name: str = "big", *, samples: int = 40, noise: int = 0, text: str = "", finished: bool = True
+) -> Path:
+    """A run of about so many samples: metric calls of two, re-tests, and four fresh ones of each prompt at the end."""
+    with RunStore.create(runs, record(name, text)) as store:
+        maker = Maker(store, noise=noise, text=text)
+        calls = max(2, (samples - 12) // 2)
+        texts = list(prompts(calls, text))
+        place = 0
+        for call, prompt in enumerate(texts, 1):
+            if call > 1:
+                if call % 4 == 0:
+                    maker.proposal(2 * call - 1, texts[max(0, call - 3)], None)
+                maker.proposal(2 * call, texts[max(0, call - 2 - call % 3)], prompt)
+            for index in range(2):
+                place += 1
+                frames = 0 if place % 7 == 3 else (1, 8, 24, 12, 30)[(call + index) % 5]
+                maker.sample(prompt, index, "search", call, frames, place)
+        best = texts[min(2, len(texts) - 1)]
+        if not finished:
+            store.finish("interrupted", error=text or "stopped by Ctrl-C")
+            return store.folder
+        for index in range(4):
+            maker.sample(best, 500_000 + index, "retest", None, 24, index % 2)
+        fresh = [
+            [maker.sample(prompt, FRESH + i, "fresh", None, frames, 50 + i + frames) for i in range(4)]
+            for prompt, frames in ((texts[0], 1), (best, 24))
+        ]
+        store.finish("done", result=_result(store, texts[0], best, fresh))
+    return store.folder
+
+
+def _result(store: RunStore, seed: str, best: str, fresh: list[list[Sample]]) -> dict[str, Any]:
+    rows = [prompt_result(seed, fresh[0]), prompt_result(best, fresh[1])]
+    own = [row.model_dump(mode="json") for row in rows]
+    return {
+        "run": store.record.name,
+        "folder": "runs/big",
+        "status": "done",
+        "task": "bouncing-ball",
+        "seed": {**own[0], "search_scores": [0.3], "retest_scores": []},
+        "best": {**own[1], "search_scores": [0.9, 0.8], "retest_scores": [0.9], "is_seed": False},
+        "verdict": compare({"t": Pairs(rows[0].scores, rows[1].scores)}).as_json(),
+        "ended_by": "budget",
+        "programs_run": 40,
+        "seconds": {"total": 900.0, "weights": 0.0, "load": 5.0, "llm": 600.0, "sandbox": 40.0},
+    }

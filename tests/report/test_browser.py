@@ -1,0 +1,250 @@
+"""The report in a real Chromium, from disk: no request, no error, GIFs play, filters work, it fits, it prints.
+
+Chromium is Debian's (`apt install chromium`), driven by Playwright, which brings no browser of its own here. Where none
+is found the tests are skipped and say so; with CI=true Debian's is installed, and the tests fail when that fails.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.pages import write_report
+from tests.report.big import make_run
+from tests.report.hostile import ALL
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on PATH: the report was not opened in a browser (apt install chromium)"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None and os.environ.get("CI") == "true":
+        subprocess.run(["apt-get", "update", "-q"], check=True, timeout=300)
+        subprocess.run(["apt-get", "install", "-yq", "--no-install-recommends", "chromium"], check=True, timeout=900)
+        path = shutil.which("chromium")
+        assert path, "Debian's chromium was installed and is not there"
+    if path is None:
+        pytest.skip(MISSING)
+    with sync_playwright() as playwright:
+        # Root may not use Chromium's own sandbox; what is opened here is the test's own page.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] * (os.geteuid() == 0))
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A page that is open, and all that it asked for or complained about."""
+
+    def __init__(self, browser: Any, file: Path, **how: Any) -> None:
+        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+        self.page = self.context.new_page()
+        self.requests: list[str] = []
+        self.said: list[str] = []
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("dialog", lambda dialog: self.said.append(dialog.message))
+        self.page.goto(file.as_uri())
+
+    def __enter__(self) -> Visit:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.context.close()
+
+    def is_quiet(self, file: Path) -> None:
+        """Nothing was asked for but the file and what is inside it, and nothing was said."""
+        assert [url for url in self.requests if not url.startswith("data:image/")] == [file.as_uri()]
+        assert self.said == []
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_run(tmp_path_factory.mktemp("runs"), samples=40))
+
+
+def test_it_opens_from_disk_asks_for_nothing_and_complains_of_nothing(browser: Any, report: Path) -> None:
+    with Visit(browser, report) as visit:
+        page = visit.page
+        assert page.locator(".verdict").inner_text().startswith("The evolved prompt is better")
+        assert page.locator("#gallery .tile").count() == 38
+        # Pictures load when they come near; each is asked to decode now, and fails if its bytes are no picture.
+        decoded = page.evaluate(
+            "Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode(); })).then(all => all.length)"
+        )
+        assert decoded == page.locator("img").count() > 30
+        visit.is_quiet(report)
+
+
+def test_a_page_could_not_load_anything_if_it_tried(browser: Any, report: Path, tmp_path: Path) -> None:
+    """The policy is what holds: the same page with requests and a script written into it makes none."""
+    broken = tmp_path / "broken.html"
+    text = report.read_text("utf-8").replace(
+        "<h1>",
+        "<script>window.broken = 1</script><img src='http://127.0.0.1:9/x.png'>"
+        "<iframe src='http://127.0.0.1:9/'></iframe><link rel=stylesheet href='http://127.0.0.1:9/x.css'><h1>",
+        1,
+    )
+    broken.write_text(text, "utf-8")
+    with Visit(browser, broken) as visit:
+        assert visit.page.evaluate("window.broken") is None
+        assert sum("Content Security Policy" in said for said in visit.said) >= 4
+
+
+def test_hostile_text_does_nothing(browser: Any, tmp_path: Path) -> None:
+    file = write_report(make_run(tmp_path, samples=20, text=ALL))
+    with Visit(browser, file) as visit:
+        page = visit.page
+        page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+        page.mouse.move(400, 400)
+        assert page.evaluate("window.broken") is None
+        assert page.locator("footer").count() == 1
+        assert page.title() == "big - localgif"
+        assert page.locator("h1").count() == 1
+        assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+        visit.is_quiet(file)
+
+
+def shown(page: Any) -> bytes:
+    found: bytes = page.locator(".pair .gif.moves img").first.screenshot(animations="allow")
+    return found
+
+
+def changes(page: Any) -> bool:
+    """Whether the first moving GIF shows something else within two seconds."""
+    first = shown(page)
+    return any(shown(page) != first or page.wait_for_timeout(50) for _ in range(40))
+
+
+def test_gifs_play_and_pause(browser: Any, report: Path) -> None:
+    with Visit(browser, report) as visit:
+        page = visit.page
+        assert changes(page)
+        page.get_by_role("button", name="Pause all GIFs").click()
+        page.wait_for_timeout(100)
+        assert not changes(page)
+        button = page.locator(".pair .gif.moves button").first
+        assert button.get_attribute("aria-label").startswith("Play: GIF by candidate")
+        button.focus()
+        page.keyboard.press("Enter")
+        assert button.get_attribute("aria-pressed") == "true"
+        assert changes(page)
+        visit.is_quiet(report)
+
+
+def test_who_wants_no_motion_gets_stills_until_they_play(browser: Any, report: Path) -> None:
+    with Visit(browser, report, reduced_motion="reduce") as visit:
+        page = visit.page
+        assert not changes(page)
+        page.get_by_role("button", name="Play all GIFs").click()
+        assert changes(page)
+    with Visit(browser, report, reduced_motion="reduce", java_script_enabled=False) as visit:
+        assert not changes(visit.page), "without the script too"
+
+
+def test_filters_and_order_and_details(browser: Any, report: Path) -> None:
+    with Visit(browser, report) as visit:
+        page = visit.page
+        visible = page.locator("#gallery .tile:visible")
+        assert page.locator("#shown").inner_text() == "40 samples in 38 tiles"
+        page.get_by_label("purpose").select_option("fresh")
+        assert page.locator("#shown").inner_text() == "8 samples in 8 tiles"
+        assert visible.count() == 8
+        page.get_by_label("purpose").select_option("")
+        page.get_by_label("what became of it").select_option("error")
+        assert set(visible.locator(".none").all_inner_texts()) == {"no picture: error"}
+        page.get_by_label("what became of it").select_option("")
+        page.get_by_label("order").select_option("best")
+        scores = [float(text) for text in visible.locator("figcaption > b").all_inner_texts()]
+        assert scores == sorted(scores, reverse=True)
+        step = page.locator(".steps > li").first
+        step.get_by_text("what the reflector answered").click()
+        assert step.get_by_text("Rule: number").is_visible()
+        visit.is_quiet(report)
+
+
+def test_without_its_script_the_page_is_whole(browser: Any, report: Path) -> None:
+    with Visit(browser, report, java_script_enabled=False) as visit:
+        assert visit.page.locator("#gallery .tile:visible").count() == 38
+        assert not visit.page.locator("#filters").is_visible()
+
+
+def test_the_keyboard_reaches_everything_and_every_control_has_a_name(browser: Any, report: Path) -> None:
+    with Visit(browser, report) as visit:
+        page = visit.page
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.textContent") == "Skip to the verdict"
+        wanted = page.locator("button:visible, select:visible, summary:visible, a:visible").count()
+        reached = set()
+        for _ in range(wanted + 20):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+        assert len(reached) >= wanted - 1
+        nameless = (
+            "[...document.querySelectorAll('img:not([alt]), img[alt=\"\"], button:empty:not([aria-label])')].length"
+        )
+        assert page.evaluate(nameless) == 0
+        assert page.evaluate("document.documentElement.lang") == "en"
+        levels = page.evaluate("[...document.querySelectorAll('h1,h2,h3')].map(h => +h.tagName[1])")
+        assert levels[0] == 1 and all(b - a <= 1 for a, b in itertools.pairwise(levels))
+
+
+def contrast(page: Any, selector: str) -> float:
+    """Of the text of the first such element against the page's ground (WCAG 2)."""
+    script = """selector => {
+        const numbers = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
+        const light = rgb => rgb.map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
+            .reduce((sum, v, i) => sum + v * [.2126, .7152, .0722][i], 0);
+        const one = light(numbers(getComputedStyle(document.querySelector(selector)).color));
+        const other = light(numbers(getComputedStyle(document.body).backgroundColor));
+        return (Math.max(one, other) + .05) / (Math.min(one, other) + .05);
+    }"""
+    return float(page.evaluate(script, selector))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_legible_in_light_and_dark(browser: Any, report: Path, scheme: str) -> None:
+    with Visit(browser, report, color_scheme=scheme) as visit:
+        for selector in ("body", ".sub", ".seed", ".best", "figcaption", "summary", "thead th", ".plots svg text"):
+            assert contrast(visit.page, selector) >= 4.5, selector
+
+
+@pytest.mark.parametrize("width", [360, 820, 1440])
+def test_nothing_sticks_out_at_any_width(browser: Any, report: Path, width: int) -> None:
+    with Visit(browser, report, viewport={"width": width, "height": 900}) as visit:
+        visit.page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= width
+        small = (
+            "Math.min(...[...document.querySelectorAll('.plots svg text')].map(t => t.getBoundingClientRect().height))"
+        )
+        assert visit.page.evaluate(small) >= 8, "a plot's words must be legible"
+
+
+def test_it_prints(browser: Any, report: Path) -> None:
+    with Visit(browser, report) as visit:
+        printed = visit.page.pdf(format="A4")
+        assert printed.startswith(b"%PDF")
+        visit.page.emulate_media(media="print")
+        assert not visit.page.locator("#filters").is_visible()
+        assert not visit.page.locator("nav").is_visible()
+
+
+def test_three_hundred_samples_are_painted_soon(browser: Any, tmp_path: Path) -> None:
+    file = write_report(make_run(tmp_path, samples=300, noise=44))
+    assert 10e6 < file.stat().st_size < 25e6
+    with Visit(browser, file) as visit:
+        visit.page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
+        paint = visit.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
+        assert paint < 3000, f"{paint:.0f} ms"
+        visit.is_quiet(file)

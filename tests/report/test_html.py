@@ -1,0 +1,189 @@
+"""The report as text: whole for any run, nothing foreign in it is anything but text, and it does not change unseen."""
+
+from __future__ import annotations
+
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.pages import write_report
+from localgif.report.html import render
+from localgif.runs.store import RunStore, load_run
+from tests.report.big import BRIEF, make_run, record
+from tests.report.hostile import ALL, HOSTILE
+
+GOLD = Path(__file__).parent / "gold.html"
+
+
+class Tags(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in ("meta", "img", "source", "br", "path", "use", "rect", "link", "base"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in self.open:
+            assert self.open.pop() == tag, f"</{tag}> closes something else"
+
+
+def tags(page: str) -> list[tuple[str, dict[str, str | None]]]:
+    parser = Tags()
+    parser.feed(page)
+    assert not parser.open
+    return parser.tags
+
+
+def page_of(folder: Path) -> str:
+    return write_report(folder).read_text("utf-8")
+
+
+def test_text_of_models_and_programs_stays_text(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path, samples=20, text=ALL))
+    plain = page_of(make_run(tmp_path, "plain", samples=20, text="x"))
+    found = tags(page)
+    # Every element of the hostile page is one that the plain page has too; there is the one script.
+    assert {tag for tag, _ in found} <= {tag for tag, _ in tags(plain)} | {"ins", "del"}
+    assert sum(tag == "script" for tag, _ in found) == 1
+    assert not [name for _, attributes in found for name in attributes if name.startswith("on")]
+    for tag, attributes in found:
+        for name in ("src", "href", "srcset"):
+            value = attributes.get(name) or "#"
+            assert value.startswith(("#", "data:image/gif;base64,", "data:image/png;base64,")), (tag, value[:80])
+    assert "{{ 7 * 7 }}" in page, "text is no template either"
+    assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
+
+
+@pytest.mark.parametrize("first", range(0, len(HOSTILE), 6))
+def test_hostile_texts_leave_the_page_whole(tmp_path: Path, first: int) -> None:
+    for number, text in enumerate(HOSTILE[first : first + 6]):
+        page = page_of(make_run(tmp_path, str(number), samples=3, text=text, finished=False))
+        assert sum(tag == "script" for tag, _ in tags(page)) == 1
+        assert page.rstrip().endswith("</html>")
+
+
+def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path, samples=20))
+    (policy,) = [a["content"] for tag, a in tags(page) if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy is not None
+    assert re.fullmatch(
+        r"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-[\w+/]{43}='; "
+        r"base-uri 'none'; form-action 'none'",
+        policy,
+    )
+    assert not re.search(r"(?:src|href|srcset)=\"(?!data:image/|#)", page)
+    assert "@import" not in page
+    assert not re.search(r"url\((?!#)", page), "clip paths of a plot are in the page itself"
+    assert "http://" not in page and "https://" not in page
+
+
+@given(st.text(max_size=80))
+def test_any_text_makes_a_page(tmp_path_factory: Any, text: str) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    with RunStore.create(folder, record("one", text)) as store:
+        store.finish("failed", error=text)
+    assert render(load_run(folder / "one"), "failed", None).rstrip().endswith("</html>")
+    shutil.rmtree(folder)
+
+
+def test_a_run_at_any_moment_has_a_page(tmp_path: Path) -> None:
+    """Nothing measured, half the samples, half a last line."""
+    with RunStore.create(tmp_path, record("empty")) as store:
+        page = page_of(store.folder)
+        assert "nothing was measured yet" in page
+        assert "running" in page
+    assert "died" in page_of(tmp_path / "empty")
+    half = make_run(tmp_path, "half", samples=20, finished=False)
+    lines = (half / "samples.jsonl").read_bytes()
+    (half / "samples.jsonl").write_bytes(lines[: len(lines) - 40])
+    page = page_of(half)
+    assert "No verdict: this run is not finished." in page
+    assert "So far the best prompt scores" in page
+    assert "1 last line of the logs was cut off" in page
+
+
+def test_missing_and_changed_files_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, samples=20)
+    gifs = sorted((folder / "gifs").iterdir())
+    gifs[0].unlink()
+    gifs[1].write_bytes(b"GIF89a something else")
+    program = sorted((folder / "code").iterdir())[0]
+    program.unlink()
+    page = page_of(folder)
+    assert "3 files of the run are missing or changed" in page
+    assert f"code/{program.name}" in page
+    assert "its file is missing or was changed" in page
+
+
+def test_the_verdict_the_table_and_the_reasons_are_there(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path, samples=40))
+    assert re.search(
+        r"The evolved prompt is better\s+<span class=\"numbers\">\(\+0\.\d{3} on average, 95 % interval", page
+    )
+    assert BRIEF in page
+    assert "Rejected: the rule was too long. It cost no metric call." in page
+    assert "Not better than its parent in the search" in page
+    assert "<ins>- Rule 0 of" in page
+    assert "Rule: number 4 &lt;b&gt;is&lt;/b&gt; bold &amp; short" in page
+    assert "localgif optimize --task bouncing-ball --target none --samples 2 --fresh 4 --seed 0" in page
+    assert "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046" in page
+
+
+def test_a_moving_gif_has_a_still_for_who_wants_no_motion(tmp_path: Path) -> None:
+    page = page_of(make_run(tmp_path, samples=20))
+    boxes = re.findall(r"<span class=\"gif( moves)?\">(.*?)</span>", page, re.DOTALL)
+    assert {bool(moves) for moves, _ in boxes} == {True, False}
+    for moves, inside in boxes:
+        assert bool(moves) == ('media="(prefers-reduced-motion: reduce)"' in inside)
+        assert "no picture" in inside or re.search(r'alt="GIF by [^"]+; asked was: a red ball', inside)
+
+
+def scrubbed(page: str) -> str:
+    """Without what changes with versions of libraries or from one machine to the next."""
+    page = re.sub(r"data:image/(gif|png);base64,[\w+/=]+", r"data:image/\1", page)
+    page = re.sub(r"<svg.*?</svg>", "<svg/>", page, flags=re.DOTALL)
+    page = re.sub(r"<style>.*?</style>", "<style/>", page, flags=re.DOTALL)
+    page = re.sub(r"<script>.*?</script>", "<script/>", page, flags=re.DOTALL)
+    page = re.sub(r"sha256-[\w+/]{43}=", "sha256-HASH", page)
+    page = re.sub(r"ended \d{4}-[\dT:-]+Z", "ended NOW", page)
+    return re.sub(r"\d[\d.,]*\u00a0KB|\d[\d,]* bytes", "SIZE", page)
+
+
+def test_the_page_is_the_one_we_last_looked_at(tmp_path: Path) -> None:
+    """After a wanted change: delete gold.html, run twice, and read the difference."""
+    page = scrubbed(page_of(make_run(tmp_path, "gold", samples=20)))
+    if not GOLD.exists():
+        GOLD.write_text(page, "utf-8")
+        pytest.fail(f"{GOLD.name} was missing and is written now; look at it and run again")
+    assert page == GOLD.read_text("utf-8"), f"delete {GOLD.name} and run again to write it anew; read the difference"
+
+
+def test_three_hundred_samples_are_written_fast_small_and_with_little_memory(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, samples=300, noise=48)
+    assert sum(f.stat().st_size for f in (folder / "gifs").iterdir()) > 15 * 2**20, "more than a page may hold"
+    code = f"from pathlib import Path; from localgif.pages import write_report; write_report(Path({str(folder)!r}))"
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    elapsed = time.monotonic() - start
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    assert cpu < 5, f"{cpu:.1f} s of CPU, {elapsed:.1f} s elapsed"
+    assert used.ru_maxrss < 500 * 1024, f"{used.ru_maxrss / 1024:.0f} MB"
+    page = folder / "report.html"
+    assert page.stat().st_size < 25e6
+    assert "GIFs are left out here to keep the page small" in page.read_text("utf-8")
