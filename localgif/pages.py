@@ -3,6 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from localgif.runs.store import StoredRun
+
+#: So many GIFs at most get a strip of their frames, the fresh ones first: each is decoded in a process of its own.
+MOST_STRIPS = 10
 
 
 def write_report(folder: Path) -> Path:
@@ -19,7 +26,31 @@ def write_report(folder: Path) -> Path:
     run = load_run(folder)
     result = run.record.result
     verdict = verdict_sentence(result).removeprefix("Verdict: ") if result is not None else None
-    page = render(run, status_of(folder, run.record), verdict[:1].upper() + verdict[1:] if verdict else None)
+    verdict = verdict[:1].upper() + verdict[1:] if verdict else None
+    page = render(run, status_of(folder, run.record), verdict, _strips(run))
     path = folder / "report.html"
     replace_file(path, page.encode("utf-8", "replace"))
     return path
+
+
+def _strips(run: StoredRun) -> dict[str, bytes]:
+    """Hash of a GIF -> a PNG with its frames, drawn in a confined process. Where that cannot be had, the page goes
+    without: it shows stored results and must open where the sandbox does not."""
+    from localgif.errors import PreflightError, RunCorrupt, SandboxError
+    from localgif.gif import sheet
+    from localgif.sandbox.runner import picture_gif
+
+    order = {"fresh": 0, "retest": 1, "search": 2}
+    moving = [s for s in run.samples if s.gif is not None and s.measurements is not None and s.measurements.frames > 1]
+    wanted = dict.fromkeys(str(s.gif) for s in sorted(moving, key=lambda s: (order[s.purpose], -s.score.total)))
+    found: dict[str, bytes] = {}
+    for name in list(wanted)[:MOST_STRIPS]:
+        try:
+            png = picture_gif(run.data("gifs", name), sheet.__name__)
+        except RunCorrupt:
+            continue
+        except (PreflightError, SandboxError):
+            break
+        if isinstance(png, bytes):
+            found[name] = png
+    return found

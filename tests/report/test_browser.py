@@ -81,7 +81,7 @@ def test_it_opens_from_disk_asks_for_nothing_and_complains_of_nothing(browser: A
         assert page.locator("#gallery .tile").count() == 38
         # Pictures load when they come near; each is asked to decode now, and fails if its bytes are no picture.
         decoded = page.evaluate(
-            "Promise.all([...document.images].map(i => { i.loading = 'eager'; return i.decode(); })).then(all => all.length)"
+            "Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode()))).then(a => a.length)"
         )
         assert decoded == page.locator("img").count() > 30
         visit.is_quiet(report)
