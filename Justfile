@@ -43,6 +43,16 @@ runs *args:
 show *args:
     @scripts/env localgif show "$@"
 
+# One GIF of any brief with a run's best prompt: `just draw "a paper boat on waves" -o boat.gif`
+[no-exit-message]
+draw *args:
+    @scripts/env localgif draw "$@"
+
+# A run's best prompt for other tools: `just export RUN --to md|modelfile|llm|promptfoo|python`
+[no-exit-message]
+export *args:
+    @scripts/env localgif export "$@"
+
 # Write a run's report.html again (the newest without a name)
 [no-exit-message]
 report *args:

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from localgif.cli_export import draw, export
 from localgif.cli_models import models_app
 from localgif.cli_sandbox import sandbox_app
 from localgif.cli_score import rescore, score
@@ -49,6 +50,8 @@ app.add_typer(models_app, name="models")
 app.add_typer(sandbox_app, name="sandbox")
 app.command()(score)
 app.command()(rescore)
+app.command()(export)
+app.command()(draw)
 
 
 @app.command()

@@ -15,7 +15,18 @@ PACKAGE = ROOT / "localgif"
 
 #: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
 LAYERS = [
-    {"cli", "cli_models", "cli_sandbox", "cli_score", "command", "__main__", "display", "pages", "tables"},
+    {
+        "cli",
+        "cli_export",
+        "cli_models",
+        "cli_sandbox",
+        "cli_score",
+        "command",
+        "__main__",
+        "display",
+        "pages",
+        "tables",
+    },
     {"report", "search"},
     {"agent"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models"},
@@ -23,7 +34,7 @@ LAYERS = [
     {"addresses", "records", "errors", "modes"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-PARTS = ("cli_models", "cli_sandbox", "cli_score")
+PARTS = ("cli_export", "cli_models", "cli_sandbox", "cli_score")
 NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
     (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables")
 }
@@ -37,7 +48,7 @@ FENCES = {
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/engine.py"},
     "psutil": {"sandbox/"},
-    "typer": {"cli.py", "cli_models.py", "cli_sandbox.py", "cli_score.py", "command.py"},
+    "typer": {"cli.py", "cli_export.py", "cli_models.py", "cli_sandbox.py", "cli_score.py", "command.py"},
     "rich": {"command.py", "display.py", "tables.py"},
     "jinja2": {"report/html.py"},
     "matplotlib": {"report/plots.py"},

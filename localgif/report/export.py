@@ -1,0 +1,259 @@
+"""A run's best prompt in the forms that other tools read. Pure: text in, text out.
+
+Each form is written so that its reader gives the prompt back letter for letter, or refused when that cannot be.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from localgif.agent.prompts import request
+from localgif.errors import ConfigError
+
+#: Where an Ollama API is expected when the run's own endpoint was started by localgif: `localgif serve` listens there.
+SERVED = "http://127.0.0.1:11435"
+
+
+class Best(NamedTuple):
+    """What is exported."""
+
+    prompt: str
+    run: str
+    task: str
+    brief: str
+    scorer: str
+    """Name on the command line."""
+    word: str
+    """What was shown of it, for a comment."""
+    model: str
+    url: str
+    num_ctx: int
+    num_predict: int
+    temperature: float
+
+
+def export(best: Best, to: str) -> str:
+    """The text of the file.
+
+    Raises:
+        ConfigError: there is no such form, or it cannot carry this prompt.
+    """
+    if to not in FORMS:
+        raise ConfigError(f'--to {to}: there is no form "{to}"', f"known: {', '.join(FORMS)}")
+    return FORMS[to](best)
+
+
+def _md(best: Best) -> str:
+    return best.prompt.rstrip("\n") + "\n"
+
+
+def _modelfile(best: Best) -> str:
+    """Ollama's Modelfile. Its reader knows no escapes: a quoted text ends where a line ends in three quotes."""
+    text = best.prompt
+    lines = [match.start() for match in re.finditer(r"[\r\n]", text)]
+    ends = any(len(said := f'"""{text[:end]}'.strip()) >= 6 and said.endswith('"""') for end in lines)
+    odd = sorted({char for char in text if not char.isprintable() and char not in "\n\r\t"})
+    if ends or odd:
+        why = "a line of it ends in three quotes" if ends else f"it holds {', '.join(f'U+{ord(c):04X}' for c in odd)}"
+        raise ConfigError(f"a Modelfile cannot carry this prompt: {why}", "use another form: --to md, --to python")
+    return (
+        f"# {_comment(best)}\n"
+        f"FROM {_line(best.model)}\n"
+        f"PARAMETER num_ctx {best.num_ctx}\n"
+        f"PARAMETER num_predict {best.num_predict}\n"
+        f"PARAMETER temperature {best.temperature:g}\n"
+        f'SYSTEM """{text}"""\n'
+    )
+
+
+def _llm(best: Best) -> str:
+    """A template of the tool `llm` (with its plugin llm-ollama). `$` begins a variable there, `$$` is the sign."""
+    system = best.prompt.replace("$", "$$")
+    return (
+        f"# {_comment(best)}\n"
+        f"model: {_yaml(best.model)}\n"
+        f"system: {_yaml(system)}\n"
+        f"prompt: {_yaml(request('$input'))}\n"
+        "extract: true\n"
+        "options:\n"
+        f"  num_ctx: {best.num_ctx}\n"
+        f"  num_predict: {best.num_predict}\n"
+        f"  temperature: {best.temperature:g}\n"
+    )
+
+
+#: What promptfoo runs on every answer: the program in the sandbox, its GIF by `localgif score`.
+_ASSERT = """\
+import json, pathlib, re, subprocess, tempfile
+blocks = re.findall(r"```(?:python)?\\n(.*?)```", output, re.S)
+with tempfile.TemporaryDirectory() as folder:
+    program, gif = pathlib.Path(folder, "program.py"), str(pathlib.Path(folder, "out.gif"))
+    program.write_text(blocks[0] if blocks else output)
+    command = ["localgif", "sandbox", "run", str(program), "-o", gif, "--json"]
+    ran = subprocess.run(command, capture_output=True, text=True)
+    if ran.returncode:
+        reason = json.loads(ran.stdout)["reason"] if ran.stdout else ran.stderr
+        return dict([("pass", False), ("score", 0), ("reason", reason)])
+    how = ["--scorer", SCORER, "--task", TASK]
+    said = subprocess.run(["localgif", "score", gif, "--json", *how], capture_output=True, text=True, check=True)
+    score = json.loads(said.stdout)["score"]
+    lost = [part["name"] for part in score["parts"] if part["value"] < 0.9]
+    reason = "lost by: " + ", ".join(lost) if lost else "nothing lost"
+    return dict([("pass", score["total"] >= 0.9), ("score", score["total"]), ("reason", reason)])
+"""
+
+
+def _promptfoo(best: Best) -> str:
+    """A promptfoo configuration. Its texts are templates: the prompt stands between raw marks."""
+    if "endraw" in best.prompt:
+        raise ConfigError('a promptfoo prompt cannot hold the word "endraw"', "use another form: --to md, --to python")
+    # promptfoo parses a prompt that is JSON, and then renders the templates in its texts. The line breaks between its
+    # fields tell it from the name of a file.
+    system = "{% raw %}" + best.prompt + "{% endraw %}"
+    messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
+    chat = json.dumps(messages, indent=1, ensure_ascii=False)
+    check = _ASSERT.replace("SCORER", repr(best.scorer)).replace("TASK", repr(best.task))
+    return (
+        f"# {_comment(best)}\n"
+        "# Needs localgif on the PATH. The score is of the task of the run; other briefs need a --task.\n"
+        f"description: {_yaml(f'the prompt of run {best.run}')}\n"
+        f"prompts:\n  - {_yaml(chat)}\n"
+        f"providers:\n  - id: {_yaml('ollama:chat:' + best.model)}\n"
+        "    config:\n"
+        f"      num_ctx: {best.num_ctx}\n"
+        f"      num_predict: {best.num_predict}\n"
+        f"      temperature: {best.temperature:g}\n"
+        f"tests:\n  - vars:\n      brief: {_yaml(best.brief)}\n"
+        f"    assert:\n      - type: python\n        value: {_yaml(check)}\n"
+    )
+
+
+_PYTHON = '''\
+"""{comment}
+
+Asks a model behind an Ollama API for a program that draws a GIF, and prints the program. Run that in a sandbox:
+    python this_file.py "{example}" > program.py && localgif sandbox run program.py -o out.gif
+Needs langgraph and langchain-ollama.
+"""
+
+import re
+import sys
+from typing import TypedDict
+
+from langchain_ollama import ChatOllama
+from langgraph.graph import END, START, StateGraph
+
+PROMPT = (
+{prompt}
+)
+
+
+class State(TypedDict):
+    brief: str
+    program: str
+
+
+model = ChatOllama(
+    model={model},
+    base_url={url},
+    num_ctx={num_ctx},
+    num_predict={num_predict},
+    temperature={temperature},
+)
+
+
+def write(state: State) -> dict[str, str]:
+    answer = model.invoke([("system", PROMPT), ("user", {request} + state["brief"])])
+    text = str(answer.content)
+    blocks = re.findall(r"```(?:python)?\\n(.*?)```", text, re.DOTALL)
+    return {{"program": blocks[0] if blocks else text}}
+
+
+graph = StateGraph(State)
+graph.add_node("write", write)
+graph.add_edge(START, "write")
+graph.add_edge("write", END)
+agent = graph.compile()
+
+if __name__ == "__main__":
+    print(agent.invoke({{"brief": sys.argv[1], "program": ""}})["program"])
+'''
+
+
+def _python(best: Best) -> str:
+    lines = best.prompt.splitlines(keepends=True) or [""]
+    return _PYTHON.format(
+        comment=_literal(_comment(best)),
+        example=_literal(_line(best.brief)).replace('"', "'"),
+        prompt="\n".join(f"    {line!r}" for line in lines),
+        model=repr(best.model),
+        url=repr(best.url),
+        num_ctx=best.num_ctx,
+        num_predict=best.num_predict,
+        temperature=repr(best.temperature),
+        request=repr(request("")),
+    )
+
+
+FORMS: dict[str, Callable[[Best], str]] = {
+    "md": _md,
+    "modelfile": _modelfile,
+    "llm": _llm,
+    "promptfoo": _promptfoo,
+    "python": _python,
+}
+
+
+def _comment(best: Best) -> str:
+    return f"The prompt of localgif's run {_line(best.run)} for: {_line(best.brief)}. {_line(best.word)}"
+
+
+def _line(text: str) -> str:
+    """Printable, in one line."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _literal(text: str) -> str:
+    """What may stand inside a triple-quoted Python text."""
+    return text.replace("\\", "/").replace('"', "'")
+
+
+def _yaml(text: str) -> str:
+    """A YAML text: double-quoted, every character that YAML does not take as it is escaped."""
+    quoted = json.dumps(text, ensure_ascii=False)
+    return re.sub(
+        r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[\u2028\u2029]", _escaped, quoted
+    )
+
+
+def _escaped(match: re.Match[str]) -> str:
+    return f"\\u{ord(match[0]):04x}"
+
+
+def best_of(record: Any, prompt: str) -> Best:
+    """What to export, from run.json and the prompt."""
+    animator, task = record.settings["animator"], record.task or {}
+    endpoint = animator["endpoint"]
+    result = record.result
+    words = {"better": "It was better than the seed prompt", "worse": "It was worse than the seed prompt"}
+    word = "Not compared with the seed prompt yet."
+    if result is not None:
+        shown = words.get(result["verdict"]["word"], "A difference from the seed prompt was not shown")
+        scores = result["best"]["scores"]
+        word = f"{shown}; mean score {result['best']['mean']:.3f} by {record.scorer} on {len(scores)} fresh samples."
+    return Best(
+        prompt=prompt.rstrip("\n"),
+        run=record.name,
+        task=str(record.settings["task"]),
+        brief=str(task.get("brief", record.settings["task"])),
+        scorer=str(record.settings["scorer"]),
+        word=word,
+        model=animator["model"],
+        url=endpoint["url"] if endpoint["kind"] == "ollama" and endpoint["url"] else SERVED,
+        num_ctx=animator["num_ctx"],
+        num_predict=animator["num_predict"],
+        temperature=animator["temperature"],
+    )

@@ -1,0 +1,149 @@
+"""Exports give the prompt back: to the tools that read them, or by the grammar that those document."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import string
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.errors import ConfigError
+from localgif.report.export import FORMS, Best, export
+from tests.report.hostile import HOSTILE
+
+PROMPT = (
+    "You are a Python animator. Write make_gif(path).\nRules:\n- It costs $5, {{ not }} {% a %} template.\n\n"
+    "Example answer:\n```python\ndef f():\n    '''A docstring.'''\n    return \"x\" + 'y\\n'\n```\nEnd with \"quotes\""
+)
+PRINTABLE = st.text(st.characters(exclude_categories=("Cs",)), max_size=200)
+
+
+def best(prompt: str = PROMPT, **changes: Any) -> Best:
+    values: dict[str, Any] = {
+        "prompt": prompt,
+        "run": "one",
+        "task": "bouncing-ball",
+        "brief": "a red ball",
+        "scorer": "strict",
+        "word": "It was better than the seed prompt.",
+        "model": "qwen2.5-coder:1.5b",
+        "url": "http://127.0.0.1:11434",
+        "num_ctx": 8192,
+        "num_predict": 1024,
+        "temperature": 0.2,
+    }
+    return Best(**{**values, **changes})
+
+
+def modelfile(text: str) -> dict[str, str]:
+    """Ollama's documented grammar: a command, a space, a value; a value in one or three double quotes may have many
+    lines and ends where a line ends in the quotes; unprintable characters are dropped; # begins a comment."""
+    found: dict[str, str] = {}
+    lines = iter(text.split("\n"))
+    for line in lines:
+        if not line.strip() or line.startswith("#"):
+            continue
+        command, value = line.split(" ", 1)
+        if command == "PARAMETER":
+            command, value = value.split(" ", 1)
+        for quotes in ('"""', '"'):
+            if value.startswith(quotes):
+                while not (value.strip().endswith(quotes) and len(value.strip()) >= 2 * len(quotes)):
+                    value += "\n" + next(lines)
+                value = value.strip()[len(quotes) : -len(quotes)]
+                break
+        found[command] = "".join(c for c in value if c.isprintable() or c in "\n\t\r")
+    return found
+
+
+def test_a_modelfile_gives_prompt_and_parameters_back() -> None:
+    read = modelfile(export(best(), "modelfile"))
+    assert read == {
+        "FROM": "qwen2.5-coder:1.5b",
+        "num_ctx": "8192",
+        "num_predict": "1024",
+        "temperature": "0.2",
+        "SYSTEM": PROMPT,
+    }
+
+
+@given(PRINTABLE)
+def test_a_modelfile_gives_any_prompt_back_or_is_refused(prompt: str) -> None:
+    try:
+        text = export(best(prompt), "modelfile")
+    except ConfigError:
+        assert '"""' in prompt or not all(c.isprintable() or c in "\n\t\r" for c in prompt) or '"' in prompt[:1]
+        return
+    assert modelfile(text)["SYSTEM"] == prompt
+
+
+def test_a_prompt_that_a_modelfile_would_cut_is_refused() -> None:
+    with pytest.raises(ConfigError, match="a line of it ends in three quotes"):
+        export(best('def f():\n    """Draws."""\n    return 1'), "modelfile")
+
+
+@given(PRINTABLE)
+def test_a_template_of_llm_gives_any_prompt_back(prompt: str) -> None:
+    read = yaml.safe_load(export(best(prompt), "llm"))
+    # llm fills the variables of both texts by string.Template.
+    assert string.Template(read["system"]).substitute({}) == prompt
+    assert string.Template(read["prompt"]).substitute(input="a boat").endswith("Animation: a boat")
+    assert (read["model"], read["options"]["num_ctx"], read["extract"]) == ("qwen2.5-coder:1.5b", 8192, True)
+
+
+def nunjucks(text: str, brief: str) -> str:
+    """The two marks that an exported text uses."""
+    pieces = re.split(r"\{% raw %\}(.*?)\{% endraw %\}", text, flags=re.DOTALL)
+    return "".join(p if i % 2 else p.replace("{{ brief }}", brief) for i, p in enumerate(pieces))
+
+
+@given(PRINTABLE)
+def test_a_promptfoo_configuration_gives_any_prompt_back(prompt: str) -> None:
+    read = yaml.safe_load(export(best(prompt), "promptfoo"))
+    system, user = json.loads(read["prompts"][0])
+    assert "\n" in read["prompts"][0], "without a line break promptfoo may take it for a file"
+    assert nunjucks(system["content"], "a boat") == prompt
+    assert nunjucks(user["content"], "a boat").endswith("Animation: a boat")
+    assert read["providers"][0]["id"] == "ollama:chat:qwen2.5-coder:1.5b"
+
+
+def test_the_assert_of_promptfoo_is_python_that_calls_localgif_score() -> None:
+    read = yaml.safe_load(export(best(), "promptfoo"))
+    (check,) = read["tests"][0]["assert"]
+    assert check["type"] == "python"
+    tree = ast.parse("def check(output, context):\n" + "\n".join("    " + line for line in check["value"].splitlines()))
+    words = [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)]
+    assert {"localgif", "score", "--scorer", "strict", "--task", "bouncing-ball"} <= set(words)
+    assert "{{" not in check["value"] and "{%" not in check["value"], "promptfoo renders it"
+
+
+@given(PRINTABLE)
+def test_a_python_file_holds_any_prompt(prompt: str) -> None:
+    tree = ast.parse(export(best(prompt), "python"))
+    (given,) = [
+        node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PROMPT"
+    ]
+    assert ast.literal_eval(given) == prompt
+
+
+@pytest.mark.parametrize("to", FORMS)
+def test_hostile_names_and_briefs_break_no_form(to: str) -> None:
+    for text in HOSTILE:
+        said = export(best("a prompt", run=text, brief=text, word=text, task=text), to)
+        if to == "python":
+            ast.parse(said)
+        elif to in ("llm", "promptfoo"):
+            assert isinstance(yaml.safe_load(said), dict)
+        elif to == "modelfile":
+            assert modelfile(said)["SYSTEM"] == "a prompt"
+
+
+def test_an_unknown_form_is_named() -> None:
+    with pytest.raises(ConfigError, match="there is no form"):
+        export(best(), "toml")
