@@ -242,6 +242,8 @@ def best_of(record: Any, prompt: str) -> Best:
     word = "Not compared with the seed prompt yet."
     if result is not None:
         shown = words.get(result["verdict"]["word"], "A difference from the seed prompt was not shown")
+        if result["best"]["is_seed"]:
+            shown = "It is the seed prompt itself, which no proposal beat"
         scores = result["best"]["scores"]
         word = f"{shown}; mean score {result['best']['mean']:.3f} by {record.scorer} on {len(scores)} fresh samples."
     return Best(
