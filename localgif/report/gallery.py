@@ -155,7 +155,8 @@ def tile_of(
 ) -> Tile:
     """One sample."""
     of = "the seed prompt" if candidate.name == "seed" else f"candidate {candidate.name}"
-    frames = f", {sample.measurements.frames} frames" if sample.measurements else ""
+    count = sample.measurements.frames if sample.measurements else 0
+    frames = f", {count} frame{'s' if count != 1 else ''}" if count else ""
     alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; asked was: {brief}"
     picture, absent = pictures.of(sample, alt)
     below = [part for part in sample.score.parts if part.value < 0.995]
