@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from localgif.gif.score import article, no_gif
 from localgif.records import Attempt, Measurements, ModelIdentity, Proposal, Purpose, RunRecord, Sample, Score, Verdict
 from localgif.runs.store import RunStore
-from localgif.search.run import prompt_result
+from localgif.search.result import prompt_result
 from localgif.search.verdict import Pairs, compare
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)

@@ -21,7 +21,7 @@ PROMPT = (
     "You are a Python animator. Write make_gif(path).\nRules:\n- It costs $5, {{ not }} {% a %} template.\n\n"
     "Example answer:\n```python\ndef f():\n    '''A docstring.'''\n    return \"x\" + 'y\\n'\n```\nEnd with \"quotes\""
 )
-PRINTABLE = st.text(st.characters(exclude_categories=("Cs",)), max_size=200)
+PRINTABLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
 def best(prompt: str = PROMPT, **changes: Any) -> Best:
