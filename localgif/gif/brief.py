@@ -37,9 +37,15 @@ WHOLE = 0.93
 STAYS = 0.8
 
 
-def judge(looks: Looks, task: Task) -> dict[str, Judged]:
-    """The parts that the task asks for, in the order of WEIGHTS."""
-    seen = follow(looks, task)
+def judge(looks: Looks, task: Task, aspect: float) -> dict[str, Judged]:
+    """The parts that the task asks for, in the order of WEIGHTS.
+
+    Args:
+        looks: What each frame shows.
+        task: What is asked for.
+        aspect: Width of the picture by its height.
+    """
+    seen = follow(looks, task, aspect)
     found: dict[str, Judged] = {}
     if task.background is not None:
         found["background"] = _background(looks, task)

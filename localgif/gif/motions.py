@@ -71,8 +71,9 @@ def smooth(values: Sequence[float]) -> float:
     return even * short * ramp(reversals(values), *JITTER[::-1])
 
 
-def _there_and_back(along: Sequence[float], across: Sequence[float], words: tuple[str, str]) -> Judged:
-    reach, side = span(along), span(across)
+def _there_and_back(along: Sequence[float], side: float, words: tuple[str, str]) -> Judged:
+    """`side` is how far it goes the other way, in shares of the same side of the picture as `along`."""
+    reach = span(along)
     if reach < REACH[0] and side < REACH[0]:
         return 0.0, f"it hardly moves ({_percent(reach)} of the picture), asked is {words[0]}"
     straight = ramp(side / reach, STRAIGHT[1], STRAIGHT[0]) if reach else 0.0
@@ -86,11 +87,11 @@ def _there_and_back(along: Sequence[float], across: Sequence[float], words: tupl
 
 
 def _up_down(track: Track) -> Judged:
-    return _there_and_back(track.y, track.x, ("up and down", "sideways"))
+    return _there_and_back(track.y, span(track.x) * track.aspect, ("up and down", "sideways"))
 
 
 def _left_right(track: Track) -> Judged:
-    return _there_and_back(track.x, track.y, ("to the left and right", "up or down"))
+    return _there_and_back(track.x, span(track.y) / track.aspect, ("to the left and right", "up or down"))
 
 
 def _diagonal(track: Track) -> Judged:
@@ -118,7 +119,7 @@ def _orbit(track: Track) -> Judged:
     radii = [math.hypot(x, y) for x, y in points]
     turned, steady, largest = _turned([math.degrees(math.atan2(y, x)) for x, y in points])
     even = ramp(statistics.pstdev(radii), 0.35, 0.12)
-    oblong = ramp(min(width, height) / max(width, height), 0.25, 0.6)
+    oblong = ramp(min(width * track.aspect, height) / max(width * track.aspect, height), 0.25, 0.6)
     few = 360 / len(points)  # with few frames each step is larger
     value = ramp(min(width, height), *REACH) * ramp(turned, 180, 330) * ramp(steady, 0.6, 0.9) * even * oblong
     value *= ramp(largest, max(110, 1.6 * few), max(60, 1.2 * few))
@@ -138,7 +139,7 @@ def _across(track: Track) -> Judged:
     forward = [step for step in steps if step * back < 0]
     reach = span(track.x)
     largest = max((abs(step) for step in forward), default=1.0)
-    straight = ramp(span(track.y) / reach, STRAIGHT[1], STRAIGHT[0]) if reach else 0.0
+    straight = ramp(span(track.y) / track.aspect / reach, STRAIGHT[1], STRAIGHT[0]) if reach else 0.0
     value = ramp(reach, 0.3, 0.7) * ramp(len(forward) / len(steps), 0.6, 0.85) * straight
     value *= ramp(largest, 0.3, 0.15) if reach else 0.0
     return value, f"it crosses {_percent(reach)} of the width, {len(forward)} of {len(steps)} steps the same way"

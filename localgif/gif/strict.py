@@ -20,7 +20,7 @@ from localgif.gif.tracks import follow, pairs
 from localgif.records import Measurements, Score, ScorePart
 from localgif.task import Targets, Task
 
-VERSION = "strict-2"
+VERSION = "strict-3"
 
 #: Part -> what the total loses, of 1, when it is 0.
 WEIGHTS = {"gate": 1.0, "frames": 0.5, "loop": 0.5, "play": 0.5, "size": 0.5, **BRIEF_WEIGHTS}
@@ -64,7 +64,7 @@ def strict(m: Measurements, task: Task) -> Score:
         "loop": _loop(m, task),
         "play": _play(m, task.targets),
         "size": _size(m, task.targets),
-        **judge(m.looks, task),
+        **judge(m.looks, task, m.width / m.height),
     }
     parts = tuple(
         ScorePart(name=name, value=round(value, 4), weight=WEIGHTS[name], explanation=text)

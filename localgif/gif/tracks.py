@@ -27,6 +27,8 @@ class Track:
     """One thing through all frames in which it is seen, in order."""
 
     pieces: tuple[Piece, ...]
+    aspect: float = 1.0
+    """Width of the picture by its height: places are shares of each, and a wide picture makes what goes sideways small."""
 
     @property
     def x(self) -> tuple[float, ...]:
@@ -93,12 +95,12 @@ def pairs(values: Sequence[V]) -> list[tuple[V, V]]:
     return list(zip(values, [*values[1:], *values[:1]], strict=True))
 
 
-def follow(looks: Looks, task: Task) -> list[Seen]:
-    """What became of each subject of a task."""
-    return [_seen(looks, subject, task) for subject in task.subjects]
+def follow(looks: Looks, task: Task, aspect: float = 1.0) -> list[Seen]:
+    """What became of each subject of a task in a picture of that width by height."""
+    return [_seen(looks, subject, task, aspect) for subject in task.subjects]
 
 
-def _seen(looks: Looks, subject: Subject, task: Task) -> Seen:
+def _seen(looks: Looks, subject: Subject, task: Task, aspect: float) -> Seen:
     asked = {hue for other in task.subjects for hue in other.hues}
     own = [_sorted_out([p for p in pieces if p.colour in subject.hues]) for pieces in looks.pieces]
     alien = [[p for p in pieces if p.colour not in asked and not _thin(p)] for pieces in looks.pieces]
@@ -114,7 +116,7 @@ def _seen(looks: Looks, subject: Subject, task: Task) -> Seen:
         subject=subject,
         counts=tuple(len(pieces) for pieces in own),
         others=tuple(_rivals(pieces, strangers) for pieces, strangers in zip(own, alien, strict=True)),
-        tracks=_tracks(shown, subject.count),
+        tracks=tuple(Track(pieces, aspect) for pieces in _tracks(shown, subject.count)),
         stand_in=stand_in,
         hues=tuple(pieces[0].colour for pieces in own if pieces),
         total=len(own),
@@ -139,11 +141,11 @@ def _rivals(own: list[Piece], strangers: list[Piece]) -> int:
     return sum(p.area >= RIVAL * own[0].area for p in strangers if p not in own)
 
 
-def _tracks(frames: Sequence[list[Piece]], count: int) -> tuple[Track, ...]:
+def _tracks(frames: Sequence[list[Piece]], count: int) -> tuple[tuple[Piece, ...], ...]:
     """Follow the `count` largest things from frame to frame, each to what lies nearest."""
     if count == 1:
         whole = tuple(pieces[0] for pieces in frames if pieces)
-        return (Track(whole),) if whole else ()
+        return (whole,) if whole else ()
     tracks: list[list[Piece]] = []
     for pieces in frames:
         free = pieces[:count]
@@ -157,7 +159,7 @@ def _tracks(frames: Sequence[list[Piece]], count: int) -> tuple[Track, ...]:
             free.remove(piece)
         tracks += [[piece] for piece in free if len(tracks) < count]
         tracks = tracks[:count]
-    return tuple(Track(tuple(pieces)) for pieces in tracks)
+    return tuple(tuple(pieces) for pieces in tracks)
 
 
 def _distance(one: Piece, other: Piece) -> float:

@@ -193,6 +193,9 @@ CHEATS: dict[str, Callable[[], bytes]] = {
         replace(BALL.with_thing(y=wave(0.1, 0.9, 0.25), radius=fixed(0.015)), stretch=1.2, smooth=False)
     ),
     "two-and-two-thirds-of-a-swing": lambda: scene_gif(replace(BALL.with_thing(y=wave(0.2, 0.8, 0.25)), stretch=8 / 3)),
+    "circle-on-a-wide-canvas": lambda: scene_gif(
+        replace(BALL.with_thing(x=ring(0.5, 0.05), y=ring(0.5, 0.25, 0.25), radius=fixed(0.12)), size=(500, 100))
+    ),
     "speck": lambda: scene_gif(BALL.with_thing(radius=fixed(0.012))),
 }
 
