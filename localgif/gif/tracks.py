@@ -28,7 +28,7 @@ class Track:
 
     pieces: tuple[Piece, ...]
     aspect: float = 1.0
-    """Width of the picture by its height: places are shares of each, and a wide picture makes what goes sideways small."""
+    """Width of the picture by its height: places are shares of each, so a wide one makes what goes sideways small."""
 
     @property
     def x(self) -> tuple[float, ...]:
