@@ -207,7 +207,7 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("score", "models.toml", "--scorer", "artcle"), 2, 'did you mean "article"?'),
         (("show",), 2, "there is no run under runs"),
         (("show", "nothing"), 2, "there is no run nothing"),
-        (("serve",), 2, "no embedded model to serve"),
+        (("serve",), 2, "no model to serve"),
         (("models", "pull", "llama9:1b"), 3, "llama9:1b"),
     ],
 )

@@ -18,7 +18,7 @@ may      what it may or may not get at, where the kernel's settings decide
 measured why a GIF that was taken cannot be measured (part of the reason); without this it can be
 only     the levels and users at which it is run at all
 machine  the only machine (uname -m) for which it is written
-limits   "brief" for a program that does nothing but wait, "roomy" for one that needs CPU to fill memory
+limits   "brief" for a program that does nothing but wait, "roomy" for one that needs CPU to fill memory or to be decoded
 after    another program runs in the same keeper before it, one that holds the token in a comment
 """
 
@@ -43,7 +43,8 @@ MARKS = frozenset({"canary", "secret", "tcp", "udp", "unix", "victim", "files", 
 SMALL = Limits(cpu_seconds=0.5, wall_seconds=6.0, address_space=400 * 2**20, rss=300 * 2**20)
 #: For programs that do nothing but wait.
 BRIEF = SMALL.model_copy(update={"wall_seconds": 1.0})
-#: For programs that must hit a memory limit, not the one of the CPU that they need to fill it.
+#: For programs that must hit a memory limit, not the one of the CPU that they need to fill it, and for the slowest GIF:
+#: on a busy machine it takes just over half a second to decode and look at.
 ROOMY = SMALL.model_copy(update={"cpu_seconds": 3.0})
 LIMITS = {"brief": BRIEF, "roomy": ROOMY}
 

@@ -1,6 +1,7 @@
 # 119 legal, small, and the slowest to decode that the budgets allow
 # verdict: ok
 # verdict(no-read-confinement): ok error
+# limits: roomy
 """47 frames of 1024x1024 that are all there: 49 million pixels in a few kilobytes each."""
 
 import io
