@@ -18,7 +18,7 @@ may      what it may or may not get at, where the kernel's settings decide
 measured why a GIF that was taken cannot be measured (part of the reason); without this it can be
 only     the levels and users at which it is run at all
 machine  the only machine (uname -m) for which it is written
-limits   "brief" for a program that does nothing but wait, "roomy" for one that needs CPU to fill memory or to be decoded
+limits   "brief" for a program that does nothing but wait, "roomy" for one that needs CPU to fill memory or be decoded
 after    another program runs in the same keeper before it, one that holds the token in a comment
 """
 
