@@ -69,7 +69,9 @@ def draw(
     file = load_models(models)
     who = file.role("animator", animator).alias
     settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=known_level(sandbox_level))
-    targets = (record.task or {}).get("targets") or {"frames": 24, "loop_ms": 1000, "max_bytes": 100 * 1024}
+    # Runs of older versions did not store their task; all that shipped then had these targets.
+    usual = {"frames": 24, "loop_ms": 1000, "max_bytes": 100 * 1024}
+    targets = next((task["targets"] for task in record.drawn), usual)
     with make_progress(make_console(stderr=True)) as progress:
         picture = drawn(settings, prompt, brief, targets, progress)
     if picture.gif is not None:

@@ -317,3 +317,8 @@ class RunRecord(Record):
     error: str | None = None
     result: dict[str, Any] | None = None
     """The object that `--json` prints."""
+
+    @property
+    def drawn(self) -> tuple[dict[str, Any], ...]:
+        """Its task, or its tasks; none in runs of older versions, which stored a name alone."""
+        return self.tasks or ((self.task,) if self.task is not None else ())

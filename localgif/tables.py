@@ -133,7 +133,7 @@ def verdict_numbers(result: dict[str, Any]) -> str:
         parts.append(f"95 % interval {interval[0]:+.3f} to {interval[1]:+.3f}")
     elif interval is not None:
         parts.append("the same in each pair" if verdict["unit"] == "sample" else "the same in each task")
-    parts.append(f"p = {verdict['p_value']:.3f}")
+    parts.append(f"p = {verdict['p_value']:.3f}" if verdict["p_value"] >= 0.0005 else "p < 0.001")
     if "pairs" not in verdict:
         parts.append(f"{n} fresh samples each")
     elif verdict["tasks"] == 1:

@@ -54,7 +54,7 @@ def check_ollama(url: str, model: str) -> ServerInfo:
     names = [str(entry.get("model") or entry.get("name") or "") for entry in entries]
     found = next((entry for entry, name in zip(entries, names, strict=True) if same_model(name, model)), None)
     if found is None:
-        raise _missing(url, model, names)
+        raise missing(url, model, names, f"ollama pull {model}")
     name = str(found.get("model") or found.get("name"))
     shown = _get(url, "/api/show", {"model": name})
     info = shown.get("model_info") or {}
@@ -130,7 +130,8 @@ def _not_ollama(url: str, reason: str) -> EndpointUnreachable:
     )
 
 
-def _missing(url: str, model: str, names: list[str]) -> ModelMissing:
+def missing(url: str, model: str, names: list[str], remedy: str) -> ModelMissing:
+    """A server does not have a model: what it has instead, the most similar names first."""
     near = difflib.get_close_matches(model, names, n=_SHOWN_NAMES, cutoff=0.4) or names[:_SHOWN_NAMES]
     has = f"it has {', '.join(near)}" if near else "it has no models"
-    return ModelMissing(f"{url} has no model {model!r}; {has}", f"ollama pull {model}")
+    return ModelMissing(f"{url} has no model {model!r}; {has}", remedy)

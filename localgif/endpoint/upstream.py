@@ -6,7 +6,6 @@ The answers of three kinds of servers are read: llama.cpp's own (`owned_by` "lla
 
 from __future__ import annotations
 
-import difflib
 import json
 import time
 import urllib.error
@@ -14,8 +13,9 @@ import urllib.request
 from collections.abc import Sequence
 from typing import Any
 
+from localgif.endpoint.preflight import missing
 from localgif.endpoint.translate import same_model
-from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
+from localgif.errors import EndpointUnreachable, PreflightError
 from localgif.served import Dialect, RemoteModel
 
 #: These answers need no model: a server that takes longer than this is not well.
@@ -23,7 +23,6 @@ TIMEOUT_SECONDS = 5.0
 #: How long a server may say that it is still loading, and how often it is asked.
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
-_SHOWN_NAMES = 5
 
 
 def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
@@ -65,7 +64,8 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
     models = find_models(url, key)
     found = next((model for model in models if same_model(model.name, name)), None)
     if found is None:
-        raise _missing(url, name, [model.name for model in models])
+        remedy = "write the server's own name for it into models.toml"
+        raise missing(url, name, [model.name for model in models], remedy)
     if found.window and found.window < num_ctx:
         raise PreflightError(
             f"{url} serves {found.name} with a window of {found.window} tokens, but num_ctx is {num_ctx}",
@@ -168,9 +168,3 @@ def _not_openai(url: str, reason: str) -> EndpointUnreachable:
     return EndpointUnreachable(
         f"{url} is no OpenAI-compatible server: {reason}", "check the address; it ends with /v1 for most servers"
     )
-
-
-def _missing(url: str, model: str, names: list[str]) -> ModelMissing:
-    near = difflib.get_close_matches(model, names, n=_SHOWN_NAMES, cutoff=0.4) or names[:_SHOWN_NAMES]
-    has = f"it has {', '.join(near)}" if near else "it has no models"
-    return ModelMissing(f"{url} has no model {model!r}; {has}", "write the server's own name for it into models.toml")

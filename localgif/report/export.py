@@ -23,6 +23,7 @@ class Best(NamedTuple):
     prompt: str
     run: str
     task: str
+    """What --task takes for the brief."""
     brief: str
     scorer: str
     """Name on the command line."""
@@ -33,6 +34,8 @@ class Best(NamedTuple):
     num_ctx: int
     num_predict: int
     temperature: float
+    others: tuple[tuple[str, str], ...] = ()
+    """Task and brief of the other tasks of a run that has several."""
 
 
 def export(best: Best, to: str) -> str:
@@ -115,10 +118,10 @@ def _promptfoo(best: Best) -> str:
     system = "{% raw %}" + best.prompt + "{% endraw %}"
     messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
     chat = json.dumps(messages, indent=1, ensure_ascii=False)
-    check = _ASSERT.replace("SCORER", repr(best.scorer)).replace("TASK", repr(best.task))
+    tests = "".join(_promptfoo_test(best.scorer, *each) for each in ((best.task, best.brief), *best.others))
     return (
         f"# {_comment(best)}\n"
-        "# Needs localgif on the PATH. The score is of the task of the run; other briefs need a --task.\n"
+        "# Needs localgif on the PATH. The scores are of the run's tasks; other briefs need a --task of their own.\n"
         f"description: {_yaml(f'the prompt of run {best.run}')}\n"
         f"prompts:\n  - {_yaml(chat)}\n"
         f"providers:\n  - id: {_yaml('ollama:chat:' + best.model)}\n"
@@ -126,9 +129,13 @@ def _promptfoo(best: Best) -> str:
         f"      num_ctx: {best.num_ctx}\n"
         f"      num_predict: {best.num_predict}\n"
         f"      temperature: {best.temperature:g}\n"
-        f"tests:\n  - vars:\n      brief: {_yaml(best.brief)}\n"
-        f"    assert:\n      - type: python\n        value: {_yaml(check)}\n"
+        f"tests:\n{tests}"
     )
+
+
+def _promptfoo_test(scorer: str, task: str, brief: str) -> str:
+    check = _ASSERT.replace("SCORER", repr(scorer)).replace("TASK", repr(task))
+    return f"  - vars:\n      brief: {_yaml(brief)}\n    assert:\n      - type: python\n        value: {_yaml(check)}\n"
 
 
 _PYTHON = '''\
@@ -208,7 +215,8 @@ FORMS: dict[str, Callable[[Best], str]] = {
 
 
 def _comment(best: Best) -> str:
-    return f"The prompt of localgif's run {_line(best.run)} for: {_line(best.brief)}. {_line(best.word)}"
+    briefs = "; ".join([best.brief, *(brief for _, brief in best.others)])
+    return f"The prompt of localgif's run {_line(best.run)} for: {_line(briefs)}. {_line(best.word)}"
 
 
 def _line(text: str) -> str:
@@ -235,7 +243,11 @@ def _escaped(match: re.Match[str]) -> str:
 
 def best_of(record: Any, prompt: str) -> Best:
     """What to export, from run.json and the prompt."""
-    animator, task = record.settings["animator"], record.task or {}
+    animator, asked = record.settings["animator"], str(record.settings["task"])
+    # A task of one's own is named by its path; the tasks of a split by what they are called.
+    names = asked.split(",") if record.split is None else [task["name"] for task in record.drawn]
+    named = [(name.strip(), str(task["brief"])) for name, task in zip(names, record.drawn, strict=False)]
+    first, *others = named or [(asked, asked)]
     endpoint = animator["endpoint"]
     result = record.result
     words = {"better": "It was better than the seed prompt", "worse": "It was worse than the seed prompt"}
@@ -249,8 +261,9 @@ def best_of(record: Any, prompt: str) -> Best:
     return Best(
         prompt=prompt.rstrip("\n"),
         run=record.name,
-        task=str(record.settings["task"]),
-        brief=str(task.get("brief", record.settings["task"])),
+        task=first[0],
+        brief=first[1],
+        others=tuple(others),
         scorer=str(record.settings["scorer"]),
         word=word,
         model=animator["model"],

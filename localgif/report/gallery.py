@@ -130,7 +130,7 @@ def _url(kind: str, data: bytes) -> str:
 
 
 def tiles_of(
-    candidates: Sequence[Candidate], pictures: Pictures, programs: Mapping[str, str | None], brief: str
+    candidates: Sequence[Candidate], pictures: Pictures, programs: Mapping[str, str | None], briefs: Mapping[str, str]
 ) -> list[Tile]:
     """All samples, by candidate, those that are the same thing together."""
     tiles: list[Tile] = []
@@ -143,7 +143,7 @@ def tiles_of(
             reasons = tuple(a.reason for a in sample.attempts)
             key = (sample.task, sample.code, sample.gif, sample.verdict, sample.score, reasons)
             if key not in same:
-                same[key] = tile_of(candidate, sample, pictures, programs, brief)
+                same[key] = tile_of(candidate, sample, pictures, programs, briefs)
                 tiles.append(same[key])
             same[key].labels.append(label)
             same[key].purposes.add(sample.purpose)
@@ -151,13 +151,17 @@ def tiles_of(
 
 
 def tile_of(
-    candidate: Candidate, sample: Sample, pictures: Pictures, programs: Mapping[str, str | None], brief: str
+    candidate: Candidate,
+    sample: Sample,
+    pictures: Pictures,
+    programs: Mapping[str, str | None],
+    briefs: Mapping[str, str],
 ) -> Tile:
     """One sample."""
     of = "the seed prompt" if candidate.name == "seed" else f"candidate {candidate.name}"
     count = sample.measurements.frames if sample.measurements else 0
     frames = f", {count} frame{'s' if count != 1 else ''}" if count else ""
-    alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; asked was: {brief}"
+    alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; asked was: {briefs[sample.task]}"
     picture, absent = pictures.of(sample, alt)
     below = [part for part in sample.score.parts if part.value < 0.995]
     return Tile(
@@ -175,7 +179,10 @@ def tile_of(
 
 
 def pairs_of(
-    candidates: Mapping[str, Candidate], pictures: Pictures, programs: Mapping[str, str | None], brief: str
+    candidates: Mapping[str, Candidate],
+    pictures: Pictures,
+    programs: Mapping[str, str | None],
+    briefs: Mapping[str, str],
 ) -> tuple[list[Pair], int, str]:
     """Pairs to show side by side, how many there are, and of what: fresh samples, or of the search until there are."""
     seed = next((c for c in candidates.values() if c.name == "seed"), None)
@@ -193,8 +200,8 @@ def pairs_of(
         pairs.append(
             Pair(
                 f"{number}" + (f", {key[0]}" if several else ""),
-                tile_of(seed, ours[key], pictures, programs, brief),
-                tile_of(best, other, pictures, programs, brief) if best is not None and other is not None else None,
+                tile_of(seed, ours[key], pictures, programs, briefs),
+                tile_of(best, other, pictures, programs, briefs) if best is not None and other is not None else None,
             )
         )
     return pairs, len(keys), purpose

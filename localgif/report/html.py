@@ -74,14 +74,14 @@ def render(run: StoredRun, status: str, verdict: str | None, strips: Mapping[str
 
 def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str]) -> dict[str, Any]:
     """What the template shows."""
-    record, task = run.record, run.record.task or {}
-    brief = str(task.get("brief") or record.settings.get("task") or record.name)
+    record = run.record
+    brief, briefs = _briefs(run)
     texts = {name: _text(run, "candidates", name) for name in _prompts(run)}
     programs = {name: _text(run, "code", name) for name in _programs(run)}
     candidates = candidates_of(run, texts)
     pictures = Pictures(run, strips)
-    pairs, pair_count, pair_purpose = pairs_of(candidates, pictures, programs, brief)
-    tiles = tiles_of(list(candidates.values()), pictures, programs, brief)
+    pairs, pair_count, pair_purpose = pairs_of(candidates, pictures, programs, briefs)
+    tiles = tiles_of(list(candidates.values()), pictures, programs, briefs)
     seed = next((c for c in candidates.values() if c.name == "seed"), None)
     phases = costs.phases_of(run)
     names, rows = costs.parts_of(candidates.values())
@@ -115,6 +115,14 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str]) -> d
         "torn": run.torn,
         "data": safe,
     }
+
+
+def _briefs(run: StoredRun) -> tuple[str, dict[str, str]]:
+    """What was asked for: as a headline, and for the task of each sample."""
+    record = run.record
+    known = {str(task.get("name")): str(task.get("brief")) for task in record.drawn if task.get("brief")}
+    headline = next(iter(known.values())) if len(known) == 1 else str(record.settings.get("task") or record.name)
+    return headline, {sample.task: known.get(sample.task, headline) for sample in run.samples}
 
 
 def _plots(

@@ -67,8 +67,7 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
 
 def _own_tasks(record: RunRecord) -> dict[str, Task]:
     """Name -> task as it was; runs of older versions did not store theirs."""
-    stored = record.tasks or ((record.task,) if record.task is not None else ())
-    tasks = [Task.model_validate(each) for each in stored] or [load_task(str(record.settings["task"]))]
+    tasks = [Task.model_validate(each) for each in record.drawn] or [load_task(str(record.settings["task"]))]
     return {task.name: task for task in tasks}
 
 

@@ -32,7 +32,7 @@ from localgif.search.sight import Sight
 from localgif.tasks.suite import Suite, load_suite
 
 #: Packages whose version can change what a run gives.
-RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "xllamacpp")
+RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
 
 
 def default_name(suite: Suite) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import httpx
+import ollama
 import pytest
 
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
@@ -34,3 +36,15 @@ def endpoint(served: ServedModel) -> Iterator[RunningEndpoint]:
     """
     with embedded_endpoint(ServeConfig(models=(served,), port=0, threads=1, max_queue=512)) as running:
         yield running
+
+
+@pytest.fixture
+def client(endpoint: RunningEndpoint) -> Iterator[ollama.Client]:
+    with ollama.Client(endpoint.url, trust_env=False) as client:
+        yield client
+
+
+@pytest.fixture
+def http(endpoint: RunningEndpoint) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=60) as http:
+        yield http

@@ -25,6 +25,9 @@ from localgif.served import Dialect, RemoteModel
 
 MODEL = "scripted:1b"
 KEY = "only the gateway knows"
+#: A question for a real model, and options that make its answer short and the same each time.
+HI = [{"role": "user", "content": "Name three colours."}]
+GREEDY = {"temperature": 0, "seed": 1, "num_predict": 12}
 PATIENCE = 10.0
 
 

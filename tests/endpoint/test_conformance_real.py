@@ -8,7 +8,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -23,23 +22,9 @@ from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
 from localgif.endpoint.upstream import find_model
 from localgif.models.fetch import Weights
 from localgif.served import ServeConfig, ServedModel
+from tests.endpoint.gateway_kit import GREEDY, HI
 from tests.endpoint.llama_server import KEY, NAME, llama_server
 from tests.kit import model
-
-HI = [{"role": "user", "content": "Name three colours."}]
-GREEDY = {"temperature": 0, "seed": 1, "num_predict": 12}
-
-
-@pytest.fixture
-def client(endpoint: RunningEndpoint) -> Iterator[ollama.Client]:
-    with ollama.Client(endpoint.url, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-def http(endpoint: RunningEndpoint) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=60) as http:
-        yield http
 
 
 @pytest.mark.line(8, 12)

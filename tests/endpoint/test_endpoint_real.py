@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,22 +15,7 @@ from localgif.endpoint.preflight import check_ollama
 from localgif.endpoint.process import RunningEndpoint
 from localgif.errors import ModelMissing
 from localgif.served import ServedModel
-from tests.endpoint.gateway_kit import post_and_keep
-
-HI = [{"role": "user", "content": "Name three colours."}]
-GREEDY = {"temperature": 0, "seed": 1, "num_predict": 12}
-
-
-@pytest.fixture
-def client(endpoint: RunningEndpoint) -> Iterator[ollama.Client]:
-    with ollama.Client(endpoint.url, trust_env=False) as client:
-        yield client
-
-
-@pytest.fixture
-def http(endpoint: RunningEndpoint) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=60) as http:
-        yield http
+from tests.endpoint.gateway_kit import GREEDY, HI, post_and_keep
 
 
 def chat(http: httpx.Client, model: ServedModel, **extra: Any) -> httpx.Response:
