@@ -122,7 +122,7 @@ def optimize(
 def _keep(folder: Path) -> None:
     """A run that ended early: its report, and where it lies."""
     with contextlib.suppress(LocalGifError, OSError):
-        write_report(folder)
+        write_report(folder, whole=False)
     print(f"what was measured is kept in {folder} (samples.jsonl, report.html)", file=sys.stderr)
 
 

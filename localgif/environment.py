@@ -1,8 +1,9 @@
-"""The only reader of os.environ, and the only writer: what keeps litellm and langchain on this machine."""
+"""The only reader of os.environ, and the only writer: what keeps other libraries on this machine and in our folders."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from localgif.errors import ConfigError
 
@@ -10,6 +11,17 @@ from localgif.errors import ConfigError
 def weights_environment() -> tuple[str | None, str | None]:
     """The values of LOCALGIF_HOME (where weights are kept) and OLLAMA_MODELS (where an Ollama keeps its own)."""
     return os.environ.get("LOCALGIF_HOME"), os.environ.get("OLLAMA_MODELS")
+
+
+def pin_matplotlib() -> None:
+    """Set, before matplotlib is imported, where it keeps its list of fonts: with our cache, not in ~/.config.
+
+    Where the user names a place (MPLCONFIGDIR), that one is used.
+    """
+    import platformdirs
+
+    base = Path(os.environ.get("LOCALGIF_HOME") or platformdirs.user_cache_dir("localgif"))
+    os.environ.setdefault("MPLCONFIGDIR", str(base.absolute() / "matplotlib"))
 
 
 def api_key(name: str | None, where: str) -> str:

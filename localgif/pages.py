@@ -12,8 +12,12 @@ if TYPE_CHECKING:
 MOST_STRIPS = 10
 
 
-def write_report(folder: Path) -> Path:
+def write_report(folder: Path, *, whole: bool = True) -> Path:
     """The report of a run folder, finished or not; returns where it lies.
+
+    Args:
+        folder: The run.
+        whole: With plots and strips of frames, which take some seconds; without, for who pressed Ctrl-C.
 
     Raises:
         RunCorrupt: run.json or a complete line of a log cannot be read.
@@ -27,7 +31,7 @@ def write_report(folder: Path) -> Path:
     result = run.record.result
     verdict = verdict_sentence(result).removeprefix("Verdict: ") if result is not None else None
     verdict = verdict[:1].upper() + verdict[1:] if verdict else None
-    page = render(run, status_of(folder, run.record), verdict, _strips(run))
+    page = render(run, status_of(folder, run.record), verdict, _strips(run) if whole else {}, plotted=whole)
     path = folder / "report.html"
     replace_file(path, page.encode("utf-8", "replace"))
     return path

@@ -37,7 +37,14 @@ _FLAGS = (
 )
 
 
-def render(run: StoredRun, status: str, verdict: str | None, strips: Mapping[str, bytes] | None = None) -> str:
+def render(
+    run: StoredRun,
+    status: str,
+    verdict: str | None,
+    strips: Mapping[str, bytes] | None = None,
+    *,
+    plotted: bool = True,
+) -> str:
     """The page of a run, finished or not.
 
     Args:
@@ -45,6 +52,7 @@ def render(run: StoredRun, status: str, verdict: str | None, strips: Mapping[str
         status: Its status for people (runs.store.status_of).
         verdict: What may be said of a finished run, one or two sentences; None for an unfinished one.
         strips: Hash of a GIF -> a PNG with its frames, made in a confined process; none are fine.
+        plotted: Whether plots are drawn: they take a second or two.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
@@ -61,7 +69,7 @@ def render(run: StoredRun, status: str, verdict: str | None, strips: Mapping[str
     environment.filters.update(cut=_cut, number=_number, clock=_clock, seconds=_seconds)
     script, style = _asset("report.js"), _asset("report.css")
     return environment.get_template("report.html").render(
-        **_contents(run, strips or {}, Markup),
+        **_contents(run, strips or {}, Markup, plotted=plotted),
         status=status,
         verdict=verdict,
         script=Markup(script),
@@ -72,7 +80,7 @@ def render(run: StoredRun, status: str, verdict: str | None, strips: Mapping[str
     )
 
 
-def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str]) -> dict[str, Any]:
+def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, plotted: bool) -> dict[str, Any]:
     """What the template shows."""
     record = run.record
     brief, briefs = _briefs(run)
@@ -86,6 +94,9 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str]) -> d
     phases = costs.phases_of(run)
     names, rows = costs.parts_of(candidates.values())
     noise, noise_text = costs.noise_of(candidates.values(), int(record.settings.get("samples", 1)), seed)
+    drawn = dict.fromkeys(("calls", "minutes", "time", "tokens", "front"), "")
+    if plotted:
+        drawn |= _plots(run, noise, seed, phases, names, rows)
     missing = [f"candidates/{n}.md" for n, t in texts.items() if t is None]
     missing += [f"code/{n}.py" for n, t in programs.items() if t is None] + pictures.missing
     return {
@@ -107,7 +118,8 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str]) -> d
         "rows": rows,
         "noise_text": noise_text,
         "mean": mean,
-        "plots": {key: safe(svg) for key, svg in _plots(run, noise, seed, phases, names, rows).items()},
+        "plotted": plotted,
+        "plots": {key: safe(svg) for key, svg in drawn.items()},
         "front_axes": costs.most_telling(names, rows),
         "command": _command(record.settings),
         "left_out": pictures.left_out,

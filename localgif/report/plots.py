@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from localgif.environment import pin_matplotlib
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -196,6 +198,7 @@ def _legend(axes: Axes, columns: int) -> None:
 @contextmanager
 def _axes(height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; when the block ends, the list holds the SVG."""
+    pin_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

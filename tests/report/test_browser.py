@@ -240,8 +240,8 @@ def test_it_prints(browser: Any, report: Path) -> None:
         assert not visit.page.locator("nav").is_visible()
 
 
-def test_three_hundred_samples_are_painted_soon(browser: Any, tmp_path: Path) -> None:
-    file = write_report(make_run(tmp_path, samples=300, noise=44))
+def test_three_hundred_samples_are_painted_soon(browser: Any, large: Path) -> None:
+    file = write_report(large)
     assert 10e6 < file.stat().st_size < 25e6
     with Visit(browser, file) as visit:
         visit.page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
