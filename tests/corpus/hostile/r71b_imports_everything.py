@@ -1,5 +1,6 @@
 # 71b everything that may be imported, this package too
 # verdict: error memory_limit cpu_limit
+# limits: roomy
 # says(full no-read-confinement weak): no secret
 """Imports this package's other modules and looks for what they know."""
 
