@@ -30,8 +30,9 @@ def gif(frames: int, place: int, *, noise: int = 0) -> bytes:
         image = Image.new("RGB", (160, 160), "white")
         y = 24 + (place * 7) % 40 + 70 * abs((i / max(1, frames)) * 2 - 1)
         ImageDraw.Draw(image).ellipse((60 + place % 30, y, 90 + place % 30, y + 30), fill="red")
-        if noise:
-            image.paste(Image.frombytes("RGB", (noise, noise), draw.randbytes(3 * noise * noise)), (0, 0))
+        if noise:  # with a palette already: finding one for random colours takes ten times as long as writing them
+            image = image.convert("P")
+            image.paste(Image.frombytes("P", (noise, noise), draw.randbytes(noise * noise)), (0, 0))
         images.append(image)
     file = io.BytesIO()
     images[0].save(file, "GIF", save_all=True, append_images=images[1:], duration=40, loop=0)

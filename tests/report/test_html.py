@@ -197,7 +197,7 @@ def test_the_page_is_the_one_we_last_looked_at(tmp_path: Path) -> None:
 def test_three_hundred_samples_are_written_fast_small_and_with_little_memory(large: Path) -> None:
     folder = large
     assert sum(f.stat().st_size for f in (folder / "gifs").iterdir()) > 15 * 2**20, "more than a page may hold"
-    # It says itself what it used. ru_maxrss would be this process's, which the child shares until it is another program.
+    # It says itself what it used: ru_maxrss would be that of this process, with which it begins.
     code = (
         "import json, re, time; from pathlib import Path; from localgif.pages import write_report; "
         f"write_report(Path({str(folder)!r})); "
