@@ -1,5 +1,6 @@
 # 120 4 MB of two-byte blocks: a reader that keeps them all grows by 60 MB
 # verdict: ok
+# limits: roomy
 """A good GIF with a comment of 1.3 million blocks."""
 
 from PIL import Image
