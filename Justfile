@@ -13,6 +13,16 @@ default:
 optimize *args:
     @scripts/env localgif optimize "$@"
 
+# Go on with a run that was interrupted, killed or cut off (the newest unfinished without a name)
+[no-exit-message]
+resume *args:
+    @scripts/env localgif resume "$@"
+
+# Show from another terminal what a run does
+[no-exit-message]
+watch *args:
+    @scripts/env localgif watch "$@"
+
 # Serve the embedded models over the Ollama API on loopback until Ctrl-C
 [no-exit-message]
 serve *args:
@@ -62,6 +72,11 @@ report *args:
 [no-exit-message]
 test *args:
     @scripts/env scripts/test "$@"
+
+# Kill runs at random moments and have each go on to the same end: `just test-kills 200`
+[no-exit-message]
+test-kills *args:
+    @scripts/env python -m tests.search.kills "$@"
 
 # A real vLLM on the CPU behind our gateway, in an environment of its own (4 GB; arguments go to the script)
 [no-exit-message]

@@ -110,7 +110,7 @@ def _found(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
     Raises:
         ConfigError: there is no such run, or its search has not ended.
     """
-    from localgif.runs.store import find_run, load_record
+    from localgif.runs.read import find_run, load_record
 
     folder = find_run(runs_dir, run)
     record = load_record(folder)

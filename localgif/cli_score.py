@@ -103,7 +103,7 @@ def rescore(
     as_json: JsonOption = False,
 ) -> None:
     """Score a run's stored GIFs again, with another rule or version; no model is asked."""
-    from localgif.runs.store import find_run
+    from localgif.runs.read import find_run
     from localgif.sandbox import probe
     from localgif.search.rescore import rescore as again
     from localgif.tables import rescored_table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -279,10 +279,29 @@ def make_settings(
     for name, default in DEFAULTS[values.get("mode", "single")].items():
         if values.get(name) is None:
             values[name] = default
+    return _validated(
+        {"animator": models.role("animator", animator), "reflector": models.role("reflector", reflector), **values}
+    )
+
+
+def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str, Any]) -> Settings:
+    """Settings of a stored run with what models.toml says of its models today, and with other values for some fields.
+
+    For "animator" and "reflector" `changes` has the name of another model. Raises ConfigError as make_settings does.
+    """
+    return _validated(
+        {
+            **stored.model_dump(),
+            **changes,
+            "animator": models.role("animator", changes.get("animator", stored.animator.alias)),
+            "reflector": models.role("reflector", changes.get("reflector", stored.reflector.alias)),
+        }
+    )
+
+
+def _validated(values: Mapping[str, Any]) -> Settings:
     try:
-        return Settings(
-            animator=models.role("animator", animator), reflector=models.role("reflector", reflector), **values
-        )
+        return Settings(**values)
     except ValidationError as error:
         problem = error.errors()[0]
         flag = "--" + str(problem["loc"][0]).replace("_", "-")

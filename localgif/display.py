@@ -1,16 +1,20 @@
 """The terminal's side of a run: live progress on stderr.
 
 With a terminal: a status block that renews itself below lines that stay. Without one (a pipe, CI, a dumb terminal):
-the lines alone. All model text is stripped of control characters before it is shown.
+the lines alone. For programs: one JSON object an event. All model text is stripped of control characters before it is
+shown to people.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
+from localgif.tally import Tally, clock, proposal_word, sample_word
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,84 +22,7 @@ if TYPE_CHECKING:
 
     from localgif.search.progress import Standing
 
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, "12:05"; hours in front when there are any."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
-def sample_word(sample: Sample) -> str:
-    """One sample in a few characters: its score and its frames, or what went wrong."""
-    what = f"{sample.measurements.frames} fr" if sample.measurements else sample.verdict.value
-    return f"{sample.score.total:.3f} ({what})"
-
-
-def proposal_word(proposal: Proposal) -> str:
-    """One reflection in a line; "" for plain reflection, whose proposals show as metric calls."""
-    said = f"{proposal.output_tokens} tokens" + (f", {proposal.reason}" if proposal.reason else "")
-    if proposal.move == "example":
-        what = f"program {proposal.score:.3f}" if proposal.score is not None else "no program"
-        return f"reflector: {what}  ({said})"
-    if proposal.move == "tune":
-        return f"other numbers: program {proposal.score:.3f}"
-    if proposal.move == "instruction":
-        return f"reflector: {'no rule' if proposal.reason else 'a rule'}  ({said})"
-    return ""
-
-
-class Tally:
-    """What the status line is made of, kept apart from how it is drawn."""
-
-    def __init__(self) -> None:
-        self.started = time.monotonic()
-        self.total = 0
-        """Samples in the budget of the search."""
-        self.fresh_left = 0
-        self.done = 0
-        self.seed: float | None = None
-        self.best: float | None = None
-        self.call_samples: list[Sample] = []
-        self.sample_seconds: list[float] = []
-
-    def begin(self, search_samples: int, fresh_samples: int) -> None:
-        """The search begins now; what came before (download, load) is not part of the estimate."""
-        self.started, self.total, self.fresh_left = time.monotonic(), search_samples, 2 * fresh_samples
-
-    def sample(self, sample: Sample) -> None:
-        """Count a sample."""
-        self.sample_seconds.append(sum(a.llm_seconds + a.sandbox_seconds for a in sample.attempts))
-        if sample.purpose == "fresh":
-            self.fresh_left -= 1
-        elif sample.purpose == "search":
-            self.done += 1
-            self.call_samples.append(sample)
-
-    def metric_call(self, standing: Standing | None) -> list[Sample]:
-        """Count a metric call; returns its samples."""
-        if standing is not None:
-            self.seed, self.best = standing
-        samples, self.call_samples = self.call_samples, []
-        return samples
-
-    def remaining_seconds(self) -> float | None:
-        """Estimate of what is left: the budget at the pace so far (reflections included), then fresh samples."""
-        if not self.done or not self.sample_seconds:
-            return None
-        pace = (time.monotonic() - self.started) / self.done if self.done < self.total else 0.0
-        return pace * (self.total - self.done) + self.fresh_left * sum(self.sample_seconds) / len(self.sample_seconds)
-
-    def line(self) -> str:
-        """The status line."""
-        parts = [f"sample {self.done} of {self.total}"] if self.total else []
-        if self.best is not None and self.seed is not None:
-            parts.append(f"best {self.best:.3f} (seed {self.seed:.3f})")
-        parts.append(f"{clock(time.monotonic() - self.started)} elapsed")
-        left = self.remaining_seconds()
-        if left is not None:
-            parts.append(f"at most about {clock(left)} left")
-        return "   ".join(parts)
+Display = Literal["rich", "plain", "json", "none"]
 
 
 class Lines:
@@ -107,6 +34,7 @@ class Lines:
         """Name of the run, once it has a folder."""
         self._console = console
         self._percent: int | str = -1
+        self._muted = False
 
     def __enter__(self) -> Lines:
         return self
@@ -115,7 +43,14 @@ class Lines:
 
     def say(self, text: str) -> None:
         """A line that stays."""
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+        if not self._muted:
+            self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def replay(self, on: bool) -> None:
+        if self._muted and not on:
+            self._muted = False
+            self.say(f"goes on: {self.tally.line()}")
+        self._muted = on
 
     def activity(self, text: str) -> None:
         # Samples have lines of their own when they are done; what takes long beside them is said when it begins.
@@ -133,19 +68,19 @@ class Lines:
             self._percent = percent
             self.say(f"{what}: {percent} % of {total / 1e6:,.0f} MB")
 
-    def started(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
+    def started(
+        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
+    ) -> None:
         self.run = name
         self.say(f"run {name}")
         for line in lines:
             self.say(f"  {line}")
-        self.tally.begin(search_samples, fresh_samples)
+        self.tally.begin(search_samples, fresh_samples, elapsed)
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
-        seconds = self.tally.sample_seconds[-1]
-        self.say(
-            f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {clock(seconds)}"
-        )
+        seconds = clock(self.tally.last_seconds)
+        self.say(f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {seconds}")
 
     def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
         words = "  ".join(sample_word(s) for s in self.tally.metric_call(standing))
@@ -158,6 +93,7 @@ class Lines:
         self.say(f"  {self.tally.line()}")
 
     def proposal(self, proposal: Proposal) -> None:
+        self.tally.proposal(proposal)
         word = proposal_word(proposal)
         if word:
             self.say(f"  {word}")
@@ -195,7 +131,8 @@ class LiveLines(Lines):
         from rich.text import Text
 
         now = f"now: {self._activity}  {clock(time.monotonic() - self._since)}"
-        return Text(f"{self.tally.line()}\n{printable(now)}", style="dim", overflow="ellipsis", no_wrap=True)
+        lines = (self.tally.line(), self.tally.split(), printable(now))
+        return Text("\n".join(filter(None, lines)), style="dim", overflow="ellipsis", no_wrap=True)
 
     def activity(self, text: str) -> None:
         self._activity, self._since = text, time.monotonic()
@@ -211,6 +148,72 @@ class LiveLines(Lines):
         self._activity = f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({100 * done // max(1, total)} %)"
 
 
-def make_progress(console: Console) -> Lines:
-    """The display that fits the terminal."""
-    return LiveLines(console) if console.is_terminal and not console.is_dumb_terminal else Lines(console)
+class JsonLines(Lines):
+    """One JSON object a line for each event, for programs that watch; docs/json.md lists them."""
+
+    def __init__(self, console: Console, out: TextIO) -> None:
+        super().__init__(console)
+        self._out = out
+
+    def _event(self, event: str, **values: Any) -> None:
+        if not self._muted:
+            self._out.write(json.dumps({"event": event, "elapsed": round(self.tally.elapsed, 1), **values}) + "\n")
+            self._out.flush()
+
+    def replay(self, on: bool) -> None:
+        self._muted = on
+
+    def activity(self, text: str) -> None:
+        self._event("activity", text=text)
+
+    def download(self, done: int, total: int, what: str) -> None:
+        self._event("download", done=done, total=total, what=what)
+
+    def started(
+        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
+    ) -> None:
+        self.run = name
+        self.tally.begin(search_samples, fresh_samples, elapsed)
+        self._event("started", run=name, search_samples=search_samples, fresh_samples=fresh_samples)
+
+    def sample(self, sample: Sample) -> None:
+        self.tally.sample(sample)
+        kept = {"candidate", "task", "index", "purpose", "metric_call", "verdict", "gif"}
+        self._event("sample", **sample.model_dump(mode="json", include=kept), score=sample.score.total)
+
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
+        self.tally.metric_call(standing)
+        left = self.tally.remaining_seconds()
+        self._event(
+            "metric_call",
+            number=number,
+            mean=round(mean, 4),
+            what=what,
+            task=task,
+            standing=standing._asdict() if standing else None,
+            remaining_seconds=None if left is None else round(left),
+        )
+
+    def proposal(self, proposal: Proposal) -> None:
+        self.tally.proposal(proposal)
+        kept = {"number", "move", "task", "outcome", "reason", "score", "output_tokens", "llm_seconds"}
+        self._event("proposal", **proposal.model_dump(mode="json", include=kept))
+
+    def note(self, text: str) -> None:
+        self._event("note", text=text)
+
+
+class NoLines(Lines):
+    """Counts and says nothing."""
+
+    def say(self, text: str) -> None: ...
+
+
+def make_progress(console: Console, display: Display | None = None) -> Lines:
+    """The display that was asked for, by default the one that fits the terminal."""
+    if display == "json":
+        return JsonLines(console, sys.stderr)
+    if display == "none":
+        return NoLines(console)
+    able = console.is_terminal and not console.is_dumb_terminal
+    return LiveLines(console) if able and display != "plain" else Lines(console)

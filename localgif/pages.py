@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from localgif.runs.store import StoredRun
+    from localgif.runs.read import StoredRun
 
 #: So many GIFs at most get a strip of their frames, the fresh ones first: each is decoded in a process of its own.
 MOST_STRIPS = 10
@@ -24,7 +24,8 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
         OSError: the page cannot be written.
     """
     from localgif.report.html import render
-    from localgif.runs.store import load_run, replace_file, status_of
+    from localgif.runs.files import replace_file
+    from localgif.runs.read import load_run, status_of
     from localgif.tables import verdict_sentence
 
     run = load_run(folder)

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field
 
 #: Version of the run folder's files; raised when a reader of the old ones would misread the new ones.
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 class Record(BaseModel):
@@ -221,6 +221,8 @@ class Sample(Record):
     """What the other rules say of the same GIF."""
     started: str
     """UTC, ISO 8601."""
+    at: float | None = None
+    """Seconds that the run had been at work when this was stored; None in version 1."""
 
 
 Move = Literal["prompt", "example", "instruction", "tune"]
@@ -256,6 +258,17 @@ class Proposal(Record):
     output_tokens: int
     llm_seconds: float
     started: str
+    at: float | None = None
+    """As of a sample."""
+
+
+class SearchEnd(Record):
+    """Why and where the search ended: a clock cannot be asked again."""
+
+    reason: str
+    """ "target", "budget", "minutes" or "idle"."""
+    asked: int = Field(ge=1)
+    """How many times the search had asked whether it should stop, this last time included."""
 
 
 class PromptResult(Record):
@@ -314,6 +327,9 @@ class RunRecord(Record):
     """The whole task, whatever becomes of its file; None in runs of older versions, and where there are `tasks`."""
     tasks: tuple[dict[str, Any], ...] = ()
     split: dict[str, tuple[str, ...]] | None = None
+    parent: str | None = None
+    """Name of the run that this one was forked from."""
+    search_end: SearchEnd | None = None
     error: str | None = None
     result: dict[str, Any] | None = None
     """The object that `--json` prints."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from localgif.display import clock
 from localgif.sandbox.text import printable
+from localgif.tally import clock
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -58,6 +58,7 @@ class Notes:
     def __init__(self) -> None:
         self.activities: list[str] = []
         self.notes: list[str] = []
+        self.replays: list[bool] = []
         self.samples: list[Sample] = []
         self.calls: list[tuple[int, float, str]] = []
         self.lines: tuple[str, ...] = ()
@@ -68,7 +69,12 @@ class Notes:
 
     def download(self, done: int, total: int, what: str) -> None: ...
 
-    def started(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
+    def replay(self, on: bool) -> None:
+        self.replays.append(on)
+
+    def started(
+        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
+    ) -> None:
         self.lines = lines
 
     def sample(self, sample: Sample) -> None:

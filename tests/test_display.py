@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from localgif.display import Lines, LiveLines, clock, make_progress
+from localgif.display import Lines, LiveLines, make_progress
 from localgif.sandbox.text import printable
 from localgif.search.progress import Standing
 from localgif.tables import verdict_sentence
+from localgif.tally import clock
 
 
 @given(st.text())
@@ -44,7 +45,7 @@ def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     with LiveLines(console) as progress:
-        progress.started("run", ("animator x",), 12, 4)
+        progress.started("run", ("animator x",), 12, 4, 0.0)
         progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25))
         progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
         progress.activity("reflecting (proposal 2)")

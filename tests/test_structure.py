@@ -19,6 +19,7 @@ LAYERS = [
         "cli",
         "cli_export",
         "cli_models",
+        "cli_run",
         "cli_sandbox",
         "cli_score",
         "command",
@@ -26,6 +27,8 @@ LAYERS = [
         "display",
         "pages",
         "tables",
+        "tally",
+        "watch",
     },
     {"report", "search"},
     {"agent"},
@@ -34,11 +37,11 @@ LAYERS = [
     {"addresses", "records", "errors", "modes"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-PARTS = ("cli_export", "cli_models", "cli_sandbox", "cli_score")
+PARTS = ("cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score")
 NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
-    (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables")
+    (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables", "watch")
 }
-NEIGHBOURS |= {("tables", "display"), ("pages", "tables")}
+NEIGHBOURS |= {("display", "tally"), ("tables", "tally"), ("pages", "tables"), ("watch", "display")}
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
@@ -48,7 +51,7 @@ FENCES = {
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/engine.py"},
     "psutil": {"sandbox/"},
-    "typer": {"cli.py", "cli_export.py", "cli_models.py", "cli_sandbox.py", "cli_score.py", "command.py"},
+    "typer": {"cli.py", "cli_export.py", "cli_models.py", "cli_run.py", "cli_sandbox.py", "cli_score.py", "command.py"},
     "rich": {"command.py", "display.py", "tables.py"},
     "jinja2": {"report/html.py"},
     "matplotlib": {"report/plots.py"},

@@ -10,7 +10,7 @@ from datetime import datetime
 from localgif.records import Purpose, Sample
 from localgif.report.plots import Band, Trace
 from localgif.report.story import Candidate, mean
-from localgif.runs.store import StoredRun
+from localgif.runs.read import StoredRun
 
 _PHASES: tuple[tuple[str, Purpose], ...] = (("search", "search"), ("re-test", "retest"), ("final", "fresh"))
 

@@ -18,7 +18,7 @@ from localgif.errors import RunCorrupt
 from localgif.report import costs, plots
 from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Pictures, pairs_of, tiles_of
 from localgif.report.story import Candidate, candidates_of, mean, steps_of
-from localgif.runs.store import StoredRun
+from localgif.runs.read import StoredRun
 from localgif.sandbox.text import printable
 
 #: Settings that `localgif optimize` takes as flags, in its order.
@@ -125,6 +125,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, p
         "left_out": pictures.left_out,
         "missing": missing,
         "torn": run.torn,
+        "damaged": run.damaged,
         "data": safe,
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from localgif.records import Proposal, Purpose, Sample
 from localgif.report.diff import Word, word_diff
-from localgif.runs.store import StoredRun
+from localgif.runs.read import StoredRun
 
 _MOVES = {
     "prompt": "A new prompt from the reflector",

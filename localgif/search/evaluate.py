@@ -16,9 +16,10 @@ from localgif.agent.graph import Rendered, Try, Write, compile_animator
 from localgif.config import Settings
 from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Sample
-from localgif.runs.store import RunStore, content_hash, now
+from localgif.runs.files import content_hash, now
+from localgif.runs.store import RunStore
 from localgif.search.programs import Programs
-from localgif.search.progress import Progress, Standing
+from localgif.search.progress import Progress, standing_of
 from localgif.search.race import goes_on
 from localgif.search.sight import Sight
 from localgif.task import Task
@@ -199,7 +200,7 @@ class Evaluator:
         self._measured[prompt, task.name] = (mean, self._side_info(task, mean, counted))
         first = next(iter(self._measured))[0]
         what = "re-measured" if known else "seed" if prompt == first else "proposal"
-        standing = Standing(self.mean_of(first), self.best_mean()) if self.ranking() else None
+        standing = standing_of(self.samples, {each.name for each in self.suite.val})
         of = task.name if self.suite.mode != "single" else ""
         self._progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what, of, standing)
         return self._measured[prompt, task.name]
@@ -239,16 +240,26 @@ class Evaluator:
         self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
     ) -> Sample:
         """One sample, stored before it is returned."""
+        candidate = self._store.put_candidate(prompt)
+        stored = self._store.known_sample(
+            purpose, candidate, task.name, index, lambda other: self._scored(other, task, metric_call)
+        )
+        if stored is not None:
+            self.samples.append(stored)
+            self._progress.sample(stored)
+            return stored
+        self._store.journal.new_work(f"{label} ({task.name})")
+        self._progress.replay(False)
         tries = 0
 
         def write(messages: Any, seed: int, finished: Any) -> Any:
             nonlocal tries
             tries += 1
-            self._progress.activity(f"{label}: writing code" + (f" (attempt {tries} of 3)" if tries > 1 else ""))
+            self._store.doing(f"{label}: writing code" + (f" (attempt {tries} of 3)" if tries > 1 else ""))
             return self._write(messages, seed, finished)
 
         def run(code: str) -> Rendered:
-            self._progress.activity(f"{label}: running and measuring")
+            self._store.doing(f"{label}: running and measuring")
             return self._programs.render(code)
 
         seed = sample_seed(self.settings.seed, index)
@@ -256,7 +267,7 @@ class Evaluator:
         attempts = compile_animator(prompt, task.brief, write, run)(seed)
         last = attempts[-1].rendered
         sample = Sample(
-            candidate=self._store.put_candidate(prompt),
+            candidate=candidate,
             task=task.name,
             index=index,
             purpose=purpose,
@@ -270,11 +281,23 @@ class Evaluator:
             score=self._programs.score(last, task),
             also=self._programs.others(last, task),
             started=started,
+            at=self._store.elapsed(),
         )
         self._store.append_sample(sample)
         self.samples.append(sample)
         self._progress.sample(sample)
         return sample
+
+    def _scored(self, other: Sample, task: Task, metric_call: int | None) -> Sample:
+        """A sample of another run by this one's rule."""
+        last = Rendered(other.verdict, other.attempts[-1].reason, None, other.measurements, 0.0)
+        return other.model_copy(
+            update={
+                "metric_call": metric_call,
+                "score": self._programs.score(last, task),
+                "also": self._programs.others(last, task),
+            }
+        )
 
     def _attempt(self, attempt: Try) -> Attempt:
         return Attempt(

@@ -7,6 +7,8 @@ is shown as a model when a program for another one is asked for.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from localgif.agent.graph import enough
 from localgif.gif import feedback
 from localgif.records import Verdict
@@ -86,9 +88,10 @@ class ExampleMove:
             # leave a bad idea behind where a repair keeps it.
             base = crashed or (self._repairable(task) if attempt % 3 == 2 else None)
             request = self._request(candidate, task, base, remark, attempt)
-            images = self._sight.of_gif(base.rendered.gif) if base else ()
+            images = self._sight.of_program(base.code) if base else ()
             remark, trial = self._write_program(candidate, task, request, bar, images)
-            crashed = trial if trial is not None and base is None and trial.rendered.gif is None else None
+            ran = trial is None or trial.rendered.verdict is Verdict.OK
+            crashed = None if ran or base is not None else trial
             best = self._improve(candidate, task, bar)
         return {slot(task): best.code} if best is not None else {}
 
@@ -97,7 +100,7 @@ class ExampleMove:
         model = self._model(candidate, task) if attempt % 3 == 0 and base is None and not remark else None
         what = "repairing" if base else "adapting" if model else "writing"
         of = f" for {task.name}" if self._suite.mode != "single" else ""
-        self._ledger.progress.activity(f"reflecting: {what} a program{of} (try {attempt + 1})")
+        self._ledger.store.doing(f"reflecting: {what} a program{of} (try {attempt + 1})")
         if base:
             return requests.repair_program(task, self._background, base.code, self._told(task, base))
         if model:
@@ -163,17 +166,19 @@ class ExampleMove:
         for trial in sorted(new, key=lambda t: t.rank, reverse=True)[:TUNED]:
             if self._good(self._best(task)) or trial.score.total < WORTH_TUNING:
                 break
-            self._ledger.progress.activity(
-                f"reflecting: other numbers for a program that scored {trial.score.total:.3f}"
-            )
+            self._ledger.store.doing(f"reflecting: other numbers for a program that scored {trial.score.total:.3f}")
             self._tuned.add((task.name, trial.code))
-            found = tune(trial, lambda code: self._trial(code, task), task.targets, self._goal)
+            found = self._programs.search(trial, task, self._tuner(task))
             self._tuned.add((task.name, found.code))
             if found is not trial:
+                self._pools[task.name][found.code] = found
                 child = {**candidate, slot(task): found.code} if found.score.total >= bar else None
                 self._ledger.record_tuning(task, candidate, trial, found, child)
         best = self._best(task)
         return best if best is not None and best.score.total >= bar else None
+
+    def _tuner(self, task: Task) -> Callable[[Trial, Callable[[str], Trial]], Trial]:
+        return lambda start, measure: tune(start, measure, task.targets, self._goal)
 
     def _best(self, task: Task) -> Trial | None:
         return max(self._pools[task.name].values(), key=lambda t: t.rank, default=None)

@@ -67,7 +67,7 @@ class InstructionMove:
                     self._suite, task, self._background, rules, told_worst, told_best, standing, remark
                 )
             )
-            self._ledger.progress.activity("reflecting: writing a rule")
+            self._ledger.store.doing("reflecting: writing a rule")
             reply = self._ledger.ask(request, one_line, RULE_TOKENS, self._sight.of_sample(worst))
             read = gate.rule(reply.text, reply.done_reason, rules, fixed, task.targets)
             if isinstance(read, gate.Rule):

@@ -8,7 +8,9 @@ from typing import Any
 from localgif.config import Settings
 from localgif.endpoint.clients import Reflector, Reply
 from localgif.records import Move, Proposal
-from localgif.runs.store import RunStore, now
+from localgif.runs.files import now
+from localgif.runs.store import RunStore
+from localgif.search.answers import asked_once
 from localgif.search.candidate import Candidate, prompt_of
 from localgif.search.evaluate import sample_seed
 from localgif.search.programs import Trial
@@ -58,7 +60,14 @@ class Ledger:
         self._shown = tuple(images)
         # Other seeds than the samples', and a new one each time: the same request must not give the same answer.
         seed = sample_seed(self._run_seed, -self.asked)
-        return self._reflector.write(self._captioned(request), seed, finished, longest, self._shown)
+        text = self._captioned(request)
+        return asked_once(
+            self.store,
+            self.progress,
+            seed,
+            (text, *self._shown),
+            lambda: self._reflector.write(text, seed, finished, longest, self._shown),
+        )
 
     def record(
         self,
@@ -123,7 +132,7 @@ class Ledger:
             score=trial.score.total if trial else None,
             **{**unasked, **fields},
         )
-        self.store.append_proposal(proposal)
+        proposal = self.store.append_proposal(proposal)
         self.proposals.append(proposal)
         self.progress.proposal(proposal)
 

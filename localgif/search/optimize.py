@@ -7,12 +7,13 @@ reflect.Escape); its own metric-call stopper overruns, so the evaluator keeps th
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from localgif.config import Settings
+from localgif.records import SearchEnd
+from localgif.runs.store import RunStore
 from localgif.search.candidate import Candidate, prompt_of, seed_of
 from localgif.search.evaluate import Evaluator, SideInfo, mean_by_task
 from localgif.search.grounded import GroundedReflector
@@ -31,10 +32,11 @@ FINALISTS, CLOSE = 3, 0.05
 
 
 class _Log:
-    """GEPA's own log lines, kept for whoever wants to know what it did."""
+    """GEPA's own log lines, kept for whoever wants to know what it did; written anew by a run that goes on."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
+        path.unlink(missing_ok=True)
         self._path = path
 
     def log(self, message: str) -> None:
@@ -45,27 +47,39 @@ class _Log:
 class _Stop:
     """Ends the search: target held, budget spent, time over, or the reflector gives nothing new any more."""
 
-    def __init__(self, evaluator: Evaluator, settings: Settings) -> None:
+    def __init__(self, evaluator: Evaluator, settings: Settings, store: RunStore) -> None:
         self.reason = ""
         self._evaluator = evaluator
         self._settings = settings
-        self._deadline = None if settings.minutes is None else time.monotonic() + 60 * settings.minutes
+        self._store = store
+        self._asked = 0
         self._last_spent = 0
         self._idle = 0
 
     def __call__(self, gepa_state: Any) -> bool:
+        self._asked += 1
+        end = self._store.record.search_end
+        reason = self._reason(timed=end is None and not self._store.journal.left)
+        if end is not None:
+            self.reason = end.reason if self._asked >= end.asked else ""
+        elif reason:
+            self.reason = reason
+            self._store.update(search_end=SearchEnd(reason=reason, asked=self._asked))
+        return bool(self.reason)
+
+    def _reason(self, *, timed: bool) -> str:
+        """Why to stop now, "" to go on; `timed` says whether the clock counts, as it doesn't in what is repeated."""
         spent = self._evaluator.spent
         self._idle = 0 if spent > self._last_spent else self._idle + 1
         self._last_spent = spent
+        minutes = self._settings.minutes
         if self._holds_target():
-            self.reason = "target"
-        elif self._evaluator.remaining <= 0:
-            self.reason = "budget"
-        elif self._deadline is not None and time.monotonic() >= self._deadline:
-            self.reason = "minutes"
-        elif self._idle > MAX_IDLE_REFLECTIONS:
-            self.reason = "idle"
-        return bool(self.reason)
+            return "target"
+        if self._evaluator.remaining <= 0:
+            return "budget"
+        if timed and minutes is not None and self._store.elapsed() >= 60 * minutes:
+            return "minutes"
+        return "idle" if self._idle > MAX_IDLE_REFLECTIONS else ""
 
     def _holds_target(self) -> bool:
         """Whether the best candidate reaches the target, and again on samples that the search never saw."""
@@ -100,7 +114,7 @@ class _Paired:
 
 
 def search_plain(
-    seed_prompt: str, evaluator: Evaluator, reflector: PlainReflector, settings: Settings, log: Path
+    seed_prompt: str, evaluator: Evaluator, reflector: PlainReflector, settings: Settings, store: RunStore
 ) -> tuple[str, str]:
     """Evolve the seed prompt with GEPA's stock reflection; the candidate is a bare text.
 
@@ -121,7 +135,7 @@ def search_plain(
         measure,
         evaluator,
         settings,
-        log,
+        store,
         objective=evaluator.suite.objective,
         reflection=ReflectionConfig(reflection_lm=reflector),
     )
@@ -130,7 +144,7 @@ def search_plain(
 
 
 def search_grounded(
-    evaluator: Evaluator, reflector: GroundedReflector, settings: Settings, log: Path
+    evaluator: Evaluator, reflector: GroundedReflector, settings: Settings, store: RunStore
 ) -> tuple[str, str]:
     """Evolve rules and worked example below the contract; see grounded.py.
 
@@ -154,7 +168,7 @@ def search_grounded(
         measure,
         evaluator,
         settings,
-        log,
+        store,
         # The moves have requests of their own, so GEPA's stock request is never rendered.
         reflection=ReflectionConfig(
             reflection_lm=None,
@@ -185,7 +199,7 @@ def _run(
     measure: Callable[[Any, Task], tuple[float, SideInfo]],
     evaluator: Evaluator,
     settings: Settings,
-    log: Path,
+    store: RunStore,
     *,
     reflection: Any,
     objective: str | None = None,
@@ -194,7 +208,7 @@ def _run(
     from gepa.optimize_anything import EngineConfig, GEPAConfig, MergeConfig, TrackingConfig, optimize_anything
 
     suite = evaluator.suite
-    stop = _Stop(evaluator, settings)
+    stop = _Stop(evaluator, settings, store)
     several: dict[str, Any] = {}
     merge = None
     if suite.mode != "single":
@@ -215,7 +229,7 @@ def _run(
         ),
         reflection=reflection,
         merge=merge,
-        tracking=TrackingConfig(logger=_Log(log)),
+        tracking=TrackingConfig(logger=_Log(store.folder / "gepa" / "log.txt")),
         stop_callbacks=[stop],
     )
 

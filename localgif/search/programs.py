@@ -1,20 +1,26 @@
 """Programs of a run: each is run and measured once, whoever wrote it.
 
 The same text always draws the same GIF (the sandbox fixes every seed), so what became of a program is remembered. Only
-a verdict that the machine's load can cause, the wall limit, is not.
+a verdict that the machine's load can cause, the wall limit, is not. What this run found out before it was interrupted
+is in its journal.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from localgif.agent.graph import Rendered
 from localgif.config import Settings
 from localgif.gif import measure, score, sheet
 from localgif.records import Limits, Score, Verdict
+from localgif.runs.files import content_hash
+from localgif.runs.store import RunStore
+from localgif.runs.work import ProgramRun
 from localgif.sandbox.runner import measure_gif, picture_gif, run_program
 from localgif.task import Task
 
@@ -101,20 +107,26 @@ class Trial:
 
 
 class Programs:
-    """Runs programs and remembers what became of them."""
+    """Runs programs and remembers what became of them.
 
-    def __init__(self, settings: Settings) -> None:
-        self.seconds = 0.0
+    Args:
+        settings: Of the run.
+        store: Where it is written down.
+    """
+
+    def __init__(self, settings: Settings, store: RunStore) -> None:
+        self.seconds = store.journal.program_seconds
         """Time spent in the sandbox."""
-        self.run = 0
+        self.run = store.journal.programs_run
         """Programs that were really run."""
+        self._store = store
         self._limits = settings.limits
         self._scorer = settings.scorer
         self._known: dict[str, Rendered] = {}
         self._sheets: dict[bytes, bytes | None] = {}
 
-    def render(self, code: str) -> Rendered:
-        """What becomes of a program.
+    def outcome(self, code: str) -> Rendered:
+        """What becomes of a program; its GIF may be left out when it was run by an earlier process.
 
         Raises:
             SandboxError: our machinery failed.
@@ -122,12 +134,69 @@ class Programs:
         known = self._known.get(code)
         if known is not None:
             return known
-        rendered = render(code, self._limits)
-        self.run += 1
-        self.seconds += rendered.seconds
+        stored = self._store.known_program(content_hash(code))
+        if stored is not None:
+            rendered = Rendered(stored.verdict, stored.reason, None, stored.measurements, stored.seconds)
+        else:
+            rendered = self._run(code)
+            self._store.append_program(self._row(code, rendered, rendered.seconds))
         if rendered.verdict is not Verdict.WALL_LIMIT:
             self._known[code] = rendered
         return rendered
+
+    def render(self, code: str) -> Rendered:
+        """The same with its GIF, if it has one: run again where only the numbers were kept."""
+        rendered = self.outcome(code)
+        if rendered.verdict is Verdict.OK and rendered.gif is None:
+            again = render(code, self._limits)
+            # A program that now meets the wall limit has what it had: its numbers are known.
+            rendered = dataclasses.replace(rendered, gif=again.gif)
+            self._known[code] = rendered
+        return rendered
+
+    def search(self, start: Trial, task: Task, find: Callable[[Trial, Callable[[str], Trial]], Trial]) -> Trial:
+        """What a search over the numbers of a program finds; one that was made before is not made again.
+
+        Args:
+            start: The program.
+            task: What it draws.
+            find: Does the search from a program, with a function that runs and scores others.
+
+        Raises:
+            SandboxError: our machinery failed.
+        """
+        began = content_hash(start.code)
+        stored = self._store.known_search(began, task.name)
+        if stored is not None:
+            return start if stored.code == began else self.trial(self._store.code(stored.code), task)
+        run, seconds = self.run, self.seconds
+
+        def measure(code: str) -> Trial:
+            rendered = self._known.get(code) or self._run(code)
+            return Trial(code, rendered, self.score(rendered, task))
+
+        found = find(start, measure)
+        self._store.put_code(found.code)
+        row = self._row(found.code, found.rendered, self.seconds - seconds)
+        self._store.append_program(row.model_copy(update={"start": began, "task": task.name, "tried": self.run - run}))
+        self._known[found.code] = found.rendered
+        return found
+
+    def _run(self, code: str) -> Rendered:
+        rendered = render(code, self._limits)
+        self.run += 1
+        self.seconds += rendered.seconds
+        return rendered
+
+    def _row(self, code: str, rendered: Rendered, seconds: float) -> ProgramRun:
+        return ProgramRun(
+            code=content_hash(code),
+            verdict=rendered.verdict,
+            reason=rendered.reason,
+            measurements=rendered.measurements,
+            seconds=round(seconds, 3),
+            at=self._store.elapsed(),
+        )
 
     def sheet(self, gif: bytes) -> bytes | None:
         """The contact sheet of a GIF, a PNG; None when it cannot be decoded.
@@ -154,5 +223,5 @@ class Programs:
 
     def trial(self, code: str, task: Task) -> Trial:
         """Run, measure and score a program."""
-        rendered = self.render(code)
+        rendered = self.outcome(code)
         return Trial(code, rendered, self.score(rendered, task))

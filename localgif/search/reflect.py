@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from localgif.config import ModelSettings
-from localgif.endpoint.clients import reflector_arguments, reflector_failure
+from localgif.endpoint.clients import Reply, reflector_arguments, reflector_failure
 from localgif.records import Proposal
-from localgif.runs.store import RunStore, content_hash, now
+from localgif.runs.files import content_hash, now
+from localgif.runs.store import RunStore
+from localgif.search.answers import asked_once
 from localgif.search.evaluate import sample_seed
 from localgif.search.progress import Progress
 from localgif.search.sight import split, written_down
@@ -95,16 +97,13 @@ class PlainReflector:
 
     def _reflect(self, prompt: str | list[dict[str, Any]]) -> str:
         number = len(self.proposals) + 1
-        self._progress.activity(f"reflecting (proposal {number})")
+        self._store.doing(f"reflecting (proposal {number})")
         # Other seeds than the samples', and a new one each time: the same prompt must not give the same proposal.
-        self._lm.completion_kwargs["seed"] = sample_seed(self._run_seed, -number)
-        tokens_in, tokens_out = self._lm.total_tokens_in, self._lm.total_tokens_out
-        started, clock = now(), time.monotonic()
-        try:
-            reply = self._lm(prompt) or ""
-        except Exception as error:
-            raise reflector_failure(self._model, self._url, error) from error
-        written = self._lm.total_tokens_out - tokens_out
+        seed = self._lm.completion_kwargs["seed"] = sample_seed(self._run_seed, -number)
+        started = now()
+        text, pictures = split(prompt)
+        answer = asked_once(self._store, self._progress, seed, (text, *pictures), lambda: self._ask(prompt))
+        reply, written = answer.text, answer.output_tokens
         child = _proposed(reply)
         parent = self._parent()
         proposal = Proposal(
@@ -112,16 +111,15 @@ class PlainReflector:
             parent=content_hash(parent),
             child=self._store.put_candidate(child) if child else None,
             outcome="empty" if not child else "unchanged" if child == parent else "evaluated",
-            prompt=written_down(*split(prompt), self._store),
+            prompt=written_down(text, pictures, self._store),
             reply=reply,
-            # `ollama/` reports "stop" whatever happened, so the count decides.
-            finish_reason="length" if written >= self._model.num_predict else "stop",
-            prompt_tokens=self._lm.total_tokens_in - tokens_in,
+            finish_reason=answer.done_reason,
+            prompt_tokens=answer.prompt_tokens or 0,
             output_tokens=written,
-            llm_seconds=round(time.monotonic() - clock, 3),
+            llm_seconds=answer.seconds,
             started=started,
         )
-        self._store.append_proposal(proposal)
+        proposal = self._store.append_proposal(proposal)
         self.proposals.append(proposal)
         self._progress.proposal(proposal)
         if not child:
@@ -130,6 +128,18 @@ class PlainReflector:
         if proposal.finish_reason == "length":
             self._progress.note(f"proposal {number} was cut at num_predict = {self._model.num_predict} tokens")
         return reply
+
+    def _ask(self, prompt: str | list[dict[str, Any]]) -> Reply:
+        tokens_in, tokens_out = self._lm.total_tokens_in, self._lm.total_tokens_out
+        clock = time.monotonic()
+        try:
+            text = self._lm(prompt) or ""
+        except Exception as error:
+            raise reflector_failure(self._model, self._url, error) from error
+        written = self._lm.total_tokens_out - tokens_out
+        # `ollama/` reports "stop" whatever happened, so the count decides.
+        reason = "length" if written >= self._model.num_predict else "stop"
+        return Reply(text, reason, self._lm.total_tokens_in - tokens_in, written, time.monotonic() - clock)
 
 
 def _proposed(reply: str) -> str:

@@ -8,7 +8,8 @@ from typing import Any
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.gif import measure, score
 from localgif.records import Limits, Measurements, Record, RunRecord, Sample, Score
-from localgif.runs.store import StoredRun, load_run, replace_file
+from localgif.runs.files import replace_file
+from localgif.runs.read import StoredRun, load_run
 from localgif.sandbox.runner import measure_gif
 from localgif.task import Task
 from localgif.tasks.load import load_task

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from localgif.config import Settings
 from localgif.records import Attempt, PromptResult, Proposal, RunRecord, Sample
-from localgif.runs.store import content_hash
+from localgif.runs.files import content_hash
 from localgif.search.evaluate import Evaluator
 from localgif.search.programs import Programs
 from localgif.search.roles import Roles

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -13,10 +15,11 @@ from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.config import Settings
 from localgif.endpoint.clients import Animator, Reflector
-from localgif.errors import ConfigError, EndpointError, LocalGifError, PreflightError
+from localgif.errors import ConfigError, EndpointError, LocalGifError, PreflightError, RunError
 from localgif.gif.score import VERSIONS
 from localgif.records import RunRecord, Verdict
-from localgif.runs.store import RunStore, now
+from localgif.runs.files import now
+from localgif.runs.store import RunStore
 from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
 from localgif.search.candidate import prompt_of, seed_of
@@ -53,42 +56,80 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
     """
     clock = time.monotonic()
     suite = load_suite(settings.mode, settings.task)
-    _check_budget(settings, suite)
+    check_budget(settings, suite)
+    with ready(settings, progress) as roles:
+        record = record_of(settings, suite, roles, name or default_name(suite))
+        with RunStore.create(runs_dir, record) as store:
+            return work(settings, suite, roles, store, progress, clock)
+
+
+@contextlib.contextmanager
+def ready(settings: Settings, progress: Progress) -> Iterator[Roles]:
+    """Both roles, once the sandbox was seen to hold.
+
+    Raises:
+        PreflightError: something that the run needs is not there.
+    """
     _check_sandbox(settings)
     with open_roles(settings, progress) as roles:
-        record = RunRecord(
-            name=name or default_name(suite),
-            status="started",
-            started=now(),
-            settings=settings.model_dump(mode="json"),
-            models=roles.identities,
-            versions=_versions(),
-            sandbox=probe.describe(settings.limits),
-            scorer=VERSIONS[settings.scorer],
-            task=suite.train[0].model_dump(mode="json") if suite.mode == "single" else None,
-            tasks=() if suite.mode == "single" else tuple(task.model_dump(mode="json") for task in suite.all),
-            split=suite.split,
-        )
-        with RunStore.create(runs_dir, record) as store:
-            try:
-                result = _search_and_compare(settings, suite, roles, store, progress, clock)
-            except KeyboardInterrupt:
-                store.finish("interrupted", error="stopped by Ctrl-C")
-                raise
-            except LocalGifError as error:
-                reason = roles.explain()
-                if reason and isinstance(error, EndpointError):
-                    error = EndpointError(f"{error.message}\n{reason}", error.remedy)
-                store.finish("failed", error=error.message)
-                raise error from None
-            except BaseException as error:
-                store.finish("failed", error=f"{type(error).__name__}: {error}")
-                raise
-            store.finish("done", result=result)
-            return result
+        yield roles
 
 
-def _check_budget(settings: Settings, suite: Suite) -> None:
+def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunRecord:
+    """What run.json says of a run that begins."""
+    return RunRecord(
+        name=name,
+        status="started",
+        started=now(),
+        settings=settings.model_dump(mode="json"),
+        models=roles.identities,
+        versions=versions(),
+        sandbox=probe.describe(settings.limits),
+        scorer=VERSIONS[settings.scorer],
+        task=suite.train[0].model_dump(mode="json") if suite.mode == "single" else None,
+        tasks=() if suite.mode == "single" else tuple(task.model_dump(mode="json") for task in suite.all),
+        split=suite.split,
+    )
+
+
+def work(
+    settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
+) -> dict[str, Any]:
+    """Search and compare, with what is in the store as done, and say in run.json how it ended.
+
+    Args:
+        settings: Of the run.
+        suite: What is drawn.
+        roles: Who is asked.
+        store: The run folder.
+        progress: Who is told.
+        clock: time.monotonic() when the command began.
+    """
+    try:
+        result = _search_and_compare(settings, suite, roles, store, progress, clock - store.journal.at)
+    except KeyboardInterrupt:
+        store.finish("interrupted", error="stopped by Ctrl-C")
+        raise
+    except LocalGifError as error:
+        reason = roles.explain()
+        if reason and isinstance(error, EndpointError):
+            error = EndpointError(f"{error.message}\n{reason}", error.remedy)
+        _give_up(store, error.message)
+        raise error from None
+    except BaseException as error:
+        _give_up(store, f"{type(error).__name__}: {error}")
+        raise
+    store.finish("done", result=result)
+    return result
+
+
+def _give_up(store: RunStore, why: str) -> None:
+    # On a full disk run.json cannot say it either; the run then counts as died, and the first error is the one to tell.
+    with contextlib.suppress(RunError):
+        store.finish("failed", error=why)
+
+
+def check_budget(settings: Settings, suite: Suite) -> None:
     """The seed is measured on every task that decides, and something must be left to search with.
 
     Raises:
@@ -116,31 +157,35 @@ def _check_sandbox(settings: Settings) -> None:
 def _search_and_compare(
     settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
 ) -> dict[str, Any]:
-    programs = Programs(settings)
+    programs = Programs(settings, store)
     sight = Sight(settings, programs, store)
     progress.started(
         store.record.name,
         _about(settings, suite, roles),
         settings.metric_calls * settings.samples,
         settings.fresh * len(suite.tested),
+        store.journal.at,
     )
+    for repair in store.repairs:
+        progress.note(repair)
+    progress.replay(store.journal.left > 0)
+    store.told = progress.activity
     with Animator(settings.animator, roles.animator_url) as animator:
         evaluator = Evaluator(
             suite, settings, animator.write, programs, store, progress, sight, racing=settings.reflection != "plain"
         )
-        log = store.folder / "gepa" / "log.txt"
         reflector: PlainReflector | GroundedReflector
         if settings.reflection == "plain":
             seed = SEED_PROMPT
             reflector = PlainReflector(
                 settings.reflector, roles.reflector_url, settings.seed, lambda: evaluator.last_prompt, store, progress
             )
-            best, ended = search_plain(seed, evaluator, reflector, settings, log)
+            best, ended = search_plain(seed, evaluator, reflector, settings, store)
         else:
             seed = prompt_of(seed_of(suite), suite)
             model = Reflector(settings.reflector, roles.reflector_url)
             reflector = GroundedReflector(settings, model, evaluator, programs, sight, store, progress)
-            best, ended = search_grounded(evaluator, reflector, settings, log)
+            best, ended = search_grounded(evaluator, reflector, settings, store)
         store.write_best_prompt(best)
         seed_fresh = evaluator.fresh(seed, "seed prompt")
         best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
@@ -148,7 +193,8 @@ def _search_and_compare(
     return result_of(settings, suite, store.record, roles, evaluator, reflector.proposals, programs, outcome)
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """What decides results, by its version."""
     versions = {"python": platform.python_version(), "localgif": __version__, "platform": platform.platform()}
     for package in RECORDED_PACKAGES:
         versions[package] = metadata.version(package)

@@ -47,6 +47,10 @@ class Sight:
         sheet = self._programs.sheet(gif) if self._on and gif is not None else None
         return () if sheet is None else (sheet,)
 
+    def of_program(self, code: str) -> tuple[bytes, ...]:
+        """The sheet of what a program draws; as of_gif."""
+        return self.of_gif(self._programs.render(code).gif) if self._on else ()
+
     def of_sample(self, sample: Sample | None) -> tuple[bytes, ...]:
         """The sheet of a sample's GIF; as of_gif."""
         if not self._on or sample is None or sample.gif is None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
 from localgif.errors import ConfigError
 from localgif.modes import SHIPPED_SPLIT, Mode
@@ -77,6 +78,26 @@ class Suite(NamedTuple):
     def task(self, name: str) -> Task:
         """A task of this run by its name."""
         return next(task for task in self.all if task.name == name)
+
+
+def suite_of(mode: Mode, stored: Sequence[Mapping[str, Any]], split: Mapping[str, Sequence[str]] | None) -> Suite:
+    """The tasks of a run from its record.
+
+    Args:
+        mode: What is done with them.
+        stored: The tasks.
+        split: Names by part; None where there is nothing to split.
+
+    Raises:
+        ValidationError: a stored task is none.
+        KeyError: the split names one that is not there.
+    """
+    tasks = {task.name: task for task in map(Task.model_validate, stored)}
+    if split is None:
+        every = tuple(tasks.values())
+        return Suite(mode, every, every, every)
+    train, val, tested = (tuple(tasks[name] for name in split[part]) for part in SPLIT)
+    return Suite(mode, train, val, tested)
 
 
 def load_suite(mode: Mode, text: str) -> Suite:

@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 from localgif.errors import SandboxError
 from localgif.pages import write_report
 from localgif.report.html import render
-from localgif.runs.store import RunStore, load_run
+from localgif.runs.read import load_run
+from localgif.runs.store import RunStore
 from localgif.tables import verdict_sentence
 from tests.report.big import BRIEF, make_run, record
 from tests.report.hostile import ALL, HOSTILE

@@ -11,7 +11,7 @@ import yaml
 
 from localgif.report.export import best_of, export
 from localgif.report.html import render
-from localgif.runs.store import load_run
+from localgif.runs.read import load_run
 from localgif.search.run import optimize
 from localgif.tables import verdict_sentence
 from localgif.tasks.load import load_task

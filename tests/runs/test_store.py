@@ -12,17 +12,9 @@ from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunCorrupt, RunError, RunLocked
 from localgif.records import Proposal, RunRecord
-from localgif.runs.store import (
-    RunStore,
-    _take_lock,
-    content_hash,
-    find_run,
-    list_runs,
-    load_record,
-    load_run,
-    replace_file,
-    status_of,
-)
+from localgif.runs.files import content_hash, replace_file, take_lock
+from localgif.runs.read import find_run, list_runs, load_record, load_run, status_of
+from localgif.runs.store import RunStore
 
 
 def record(name: str = "one", started: str = "2026-01-01T00:00:00Z") -> RunRecord:
@@ -76,7 +68,7 @@ def test_a_name_is_given_once(tmp_path: Path) -> None:
 
 def test_a_second_writer_is_told_who_holds_the_folder(tmp_path: Path) -> None:
     with RunStore.create(tmp_path, record()) as store, pytest.raises(RunLocked, match="pid"):
-        _take_lock(store.folder)
+        take_lock(store.folder)
 
 
 def test_an_unwritable_place_is_a_run_error(tmp_path: Path) -> None:
@@ -88,10 +80,8 @@ def test_an_unwritable_place_is_a_run_error(tmp_path: Path) -> None:
 @given(st.lists(st.text(max_size=60), max_size=5))
 def test_lines_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, replies: list[str]) -> None:
     folder = tmp_path_factory.mktemp("runs")
-    written = [proposal(i, reply) for i, reply in enumerate(replies, 1)]
     with RunStore.create(folder, record()) as store:
-        for line in written:
-            store.append_proposal(line)
+        written = [store.append_proposal(proposal(i, reply)) for i, reply in enumerate(replies, 1)]
     assert list(load_run(folder / "one").proposals) == written
 
 
@@ -107,14 +97,15 @@ def test_a_torn_last_line_is_left_out_and_counted(tmp_path_factory: pytest.TempP
     assert (len(run.proposals), run.torn) == (1, 1)
 
 
-def test_a_damaged_line_in_the_middle_is_named(tmp_path: Path) -> None:
+def test_a_damaged_line_in_the_middle_is_named_and_hides_no_other(tmp_path: Path) -> None:
     with RunStore.create(tmp_path, record()) as store:
         store.append_proposal(proposal(1))
         store.append_proposal(proposal(2))
     path = tmp_path / "one" / "proposals.jsonl"
     path.write_bytes(b"{}" + path.read_bytes())
-    with pytest.raises(RunCorrupt, match="line 1"):
-        load_run(tmp_path / "one")
+    run = load_run(tmp_path / "one")
+    assert [p.number for p in run.proposals] == [2]
+    assert run.damaged[0].startswith("proposals.jsonl, line 1: ")
 
 
 def test_a_changed_program_is_not_passed_off_as_the_stored_one(tmp_path: Path) -> None:
@@ -145,7 +136,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("localgif.runs.store.os.fsync", full)
+    monkeypatch.setattr("localgif.runs.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"
@@ -155,7 +146,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(
 def _hold_and_die(folder: str) -> None:
     import os
 
-    _take_lock(Path(folder))
+    take_lock(Path(folder))
     os._exit(9)
 
 
@@ -166,7 +157,7 @@ def test_a_dead_holder_holds_nothing(tmp_path: Path) -> None:
     assert process.exitcode == 9
     import os
 
-    os.close(_take_lock(tmp_path))
+    os.close(take_lock(tmp_path))
 
 
 def test_the_newest_run_is_found_and_a_wrong_name_lists_the_known(tmp_path: Path) -> None:

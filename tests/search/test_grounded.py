@@ -10,7 +10,9 @@ import pytest
 
 from localgif.agent.prompts import contract
 from localgif.errors import EndpointError, LocalGifError, RunError, SandboxError
-from localgif.runs.store import RunStore, content_hash, load_run
+from localgif.runs.files import content_hash
+from localgif.runs.read import load_run
+from localgif.runs.store import RunStore
 from localgif.search.candidate import prompt_of, seed_of
 from localgif.search.example import ATTEMPTS
 from localgif.search.run import optimize

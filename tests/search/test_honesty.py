@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from localgif.agent import extract
-from localgif.search.programs import Programs
+from localgif.records import Limits
+from localgif.search.programs import render
 from localgif.search.requests import adapt_program, facts, sharpen_rule, write_program, write_rule
-from localgif.tasks.load import load_task
 from localgif.tasks.suite import load_suite
-from tests.kit import program, settings
+from tests.kit import program
 
 PACKAGE = Path(__file__).parent.parent.parent / "localgif"
 CALL = "\n\ndef make_gif(path):\n    {}\n"
@@ -50,7 +50,8 @@ def _parses(line: str) -> bool:
 
 def draws(code: str) -> bool:
     """Whether it makes a GIF in which something moves: a single picture is no brief of ours."""
-    return Programs(settings("http://127.0.0.1:1")).trial(code, load_task("bouncing-ball")).moves
+    measured = render(code, Limits()).measurements
+    return measured is not None and measured.distinct_frames > 1
 
 
 def test_the_check_itself_finds_a_program() -> None:

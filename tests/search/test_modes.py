@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localgif.errors import ConfigError
-from localgif.runs.store import StoredRun, load_run
+from localgif.runs.read import StoredRun, load_run
 from localgif.search.rescore import rescore
 from localgif.search.run import optimize
 from localgif.tables import verdict_sentence

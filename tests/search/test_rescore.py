@@ -9,7 +9,7 @@ import pytest
 
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.gif import strict
-from localgif.runs.store import load_run
+from localgif.runs.read import load_run
 from localgif.search.rescore import rescore
 from localgif.search.run import optimize
 from localgif.tasks.load import load_task

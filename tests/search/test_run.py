@@ -11,7 +11,8 @@ import pytest
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.errors import EndpointError, EndpointUnreachable, ModelMissing, SandboxError
 from localgif.records import Verdict
-from localgif.runs.store import content_hash, load_run, status_of
+from localgif.runs.files import content_hash
+from localgif.runs.read import load_run, status_of
 from localgif.search.progress import Standing
 from localgif.search.run import optimize
 from tests.kit import Notes, fenced, model, program, settings

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import SandboxTooWeak
-from localgif.runs.store import load_run
+from localgif.runs.read import load_run
 from localgif.sandbox import probe
 from localgif.sandbox.layers import LAYERS, LEVELS, NO_READ_CONFINEMENT, WEAK
 from localgif.search.run import optimize

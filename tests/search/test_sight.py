@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +13,10 @@ from localgif.agent.graph import Rendered
 from localgif.config import Settings
 from localgif.endpoint.clients import Reflector
 from localgif.gif import sheet
-from localgif.records import Limits, RunRecord, Verdict
-from localgif.runs.store import RunStore, content_hash, load_run
+from localgif.records import Limits, Verdict
+from localgif.runs.files import content_hash
+from localgif.runs.read import load_run
+from localgif.runs.store import RunStore
 from localgif.sandbox.runner import picture_gif
 from localgif.search.candidate import seed_of
 from localgif.search.ledger import Ledger
@@ -38,13 +39,6 @@ def seeing(url: str, provider: str = "ollama", **changes: Any) -> Settings:
     return settings(url, reflector=reflector, **changes)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[RunStore]:
-    fields = {"status": "started", "started": "x", "settings": {}, "versions": {}, "sandbox": {}, "scorer": "article-1"}
-    with RunStore.create(tmp_path, RunRecord(name="r", **fields)) as store:
-        yield store
-
-
 @pytest.fixture(scope="module")
 def drawn() -> Rendered:
     return render(program(24), Limits())
@@ -59,7 +53,7 @@ def images_in(path: str, body: dict[str, Any]) -> list[bytes]:
 def test_a_gif_has_one_sheet_and_it_is_drawn_once(
     store: RunStore, drawn: Rendered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = Programs(seeing("http://127.0.0.1:9"))
+    programs = Programs(seeing("http://127.0.0.1:9"), store)
     sight = Sight(seeing("http://127.0.0.1:9"), programs, store)
     assert drawn.gif is not None
     (png,) = sight.of_gif(drawn.gif)
@@ -73,10 +67,10 @@ def test_a_gif_has_one_sheet_and_it_is_drawn_once(
 
 def test_no_sheet_without_a_gif_without_sight_or_of_what_cannot_be_decoded(store: RunStore, drawn: Rendered) -> None:
     on, off = seeing("http://127.0.0.1:9"), settings("http://127.0.0.1:9")
-    sight = Sight(on, Programs(on), store)
+    sight = Sight(on, Programs(on, store), store)
     assert sight.of_gif(None) == sight.of_sample(None) == ()
     assert sight.of_gif(b"GIF89a and no more") == ()
-    assert Sight(off, Programs(off), store).of_gif(drawn.gif) == ()
+    assert Sight(off, Programs(off, store), store).of_gif(drawn.gif) == ()
 
 
 def test_a_request_of_gepas_is_split_into_text_and_pictures() -> None:
@@ -146,7 +140,7 @@ def test_a_gif_that_only_the_sheet_chokes_on_is_no_failure(
     assert drawn.verdict is Verdict.OK
     monkeypatch.setattr("localgif.search.programs.picture_gif", lambda *_: "the GIF cannot be decoded: slow")
     chosen = seeing("http://127.0.0.1:9")
-    assert Sight(chosen, Programs(chosen), store).of_gif(drawn.gif) == ()
+    assert Sight(chosen, Programs(chosen, store), store).of_gif(drawn.gif) == ()
 
 
 # --- whole runs --------------------------------------------------------------------------------------------------

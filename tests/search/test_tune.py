@@ -9,6 +9,7 @@ import pytest
 
 from localgif.agent.graph import Rendered
 from localgif.records import Score, Verdict
+from localgif.runs.store import RunStore
 from localgif.search.programs import Programs, Trial, canonical
 from localgif.search.tune import Change, changed, numbers, proposals, tune
 from localgif.tasks.load import load_task
@@ -85,8 +86,10 @@ def test_the_search_climbs_and_stops_at_its_goal() -> None:
 
 
 @pytest.mark.parametrize(("frames", "delay"), [(20, 40), (24, 100), (36, 60)])
-def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(frames: int, delay: int) -> None:
-    programs = Programs(settings("http://127.0.0.1:1"))
+def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(
+    store: RunStore, frames: int, delay: int
+) -> None:
+    programs = Programs(settings("http://127.0.0.1:1"), store)
 
     def measure(code: str) -> Trial:
         return programs.trial(code, BALL)
@@ -98,9 +101,9 @@ def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(frames: i
     assert measure(found.code) == found and programs.run == again, "what was run is remembered"
 
 
-def test_an_amplitude_of_0_turns_a_circle_into_a_line() -> None:
+def test_an_amplitude_of_0_turns_a_circle_into_a_line(store: RunStore) -> None:
     circle = program(24, 40).replace("rectangle", "ellipse").replace('"black"', '"red"')
-    programs = Programs(settings("http://127.0.0.1:1", scorer="strict"))
+    programs = Programs(settings("http://127.0.0.1:1", scorer="strict"), store)
 
     def measure(code: str) -> Trial:
         return programs.trial(code, BALL)

@@ -1,0 +1,149 @@
+"""Run folders, read: by commands that show them, and by whoever goes on with one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from pydantic import ValidationError
+
+from localgif.errors import ConfigError, RunCorrupt
+from localgif.records import SCHEMA_VERSION, Proposal, RunRecord, Sample
+from localgif.runs.files import content_hash, content_path, is_locked
+from localgif.runs.lines import first_problem, read_log
+
+SAMPLES, PROPOSALS = "samples.jsonl", "proposals.jsonl"
+
+
+class StoredRun(NamedTuple):
+    """A run folder, read."""
+
+    folder: Path
+    record: RunRecord
+    samples: tuple[Sample, ...]
+    proposals: tuple[Proposal, ...]
+    torn: int
+    """Last lines that a crash left incomplete and that were left out."""
+    damaged: tuple[str, ...] = ()
+    """What is wrong with each other line that was left out."""
+
+    def text(self, kind: str, name: str) -> str:
+        """The stored text of a candidate or a program.
+
+        Raises:
+            RunCorrupt: the file is missing or its bytes are not the ones that its name promises.
+        """
+        return self.data(kind, name).decode("utf-8", "replace")
+
+    def data(self, kind: str, name: str) -> bytes:
+        """The stored bytes, checked against their name; raises as `text`."""
+        return read_content(self.folder, kind, name)
+
+
+def read_content(folder: Path, kind: str, name: str) -> bytes:
+    """Stored bytes, checked against their name.
+
+    Raises:
+        RunCorrupt: the file is missing or its bytes are not the ones that its name promises.
+    """
+    path = content_path(folder, kind, name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunCorrupt(f"{path} cannot be read: {error.strerror}") from None
+    if content_hash(data) != name:
+        raise RunCorrupt(f"{path} was changed: its bytes are not the ones that its name promises")
+    return data
+
+
+def load_record(folder: Path) -> RunRecord:
+    """Read run.json alone.
+
+    Raises:
+        RunCorrupt: it cannot be read, or a newer version wrote it.
+    """
+    path = folder / "run.json"
+    try:
+        raw = path.read_bytes()
+        version = json.loads(raw).get("schema_version", 1)
+    except OSError as error:
+        raise RunCorrupt(f"{path} cannot be read: {error.strerror}", "Is this a run folder?") from None
+    except (ValueError, AttributeError):
+        raise RunCorrupt(f"{path} is no JSON object", "its samples are still readable in samples.jsonl") from None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise RunCorrupt(
+            f"{path} was written by a newer localgif (schema_version {version}, this one knows up to {SCHEMA_VERSION})",
+            "use that version",
+        )
+    try:
+        return RunRecord.model_validate_json(raw)
+    except ValidationError as error:
+        raise RunCorrupt(f"{path} is not the run.json of this version: {first_problem(error)}") from None
+
+
+def status_of(folder: Path, record: RunRecord) -> str:
+    """The status for people: a run that says "started" and that nobody holds has died."""
+    if record.status != "started":
+        return record.status
+    return "running" if is_locked(folder) else "died"
+
+
+def load_run(folder: Path) -> StoredRun:
+    """Read a run folder.
+
+    Raises:
+        RunCorrupt: run.json or a log cannot be read.
+    """
+    record = load_record(folder)
+    samples, proposals = read_log(folder / SAMPLES, Sample), read_log(folder / PROPOSALS, Proposal)
+    damaged = [
+        f"{name}, {problem}" for name, log in ((SAMPLES, samples), (PROPOSALS, proposals)) for problem in log.damaged
+    ]
+    return StoredRun(folder, record, samples.records, proposals.records, samples.torn + proposals.torn, tuple(damaged))
+
+
+def list_runs(runs_dir: Path) -> list[Path]:
+    """Folders of runs, newest first (by the start time in run.json, then by name)."""
+    found = []
+    for path in runs_dir.glob("*/run.json"):
+        try:
+            started = str(json.loads(path.read_bytes()).get("started", ""))
+        except (OSError, ValueError, AttributeError):
+            started = ""
+        found.append((started, path.parent.name, path.parent))
+    return [folder for _, _, folder in sorted(found, reverse=True)]
+
+
+def find_run(runs_dir: Path, name: str | None) -> Path:
+    """The folder of a run by name or path; the newest without a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name is None:
+        runs = list_runs(runs_dir)
+        if not runs:
+            raise ConfigError(f"there is no run under {runs_dir}", "make one: localgif optimize")
+        return runs[0]
+    for folder in (runs_dir / name, Path(name)):
+        if (folder / "run.json").is_file():
+            return folder
+    known = ", ".join(folder.name for folder in list_runs(runs_dir)[:10]) or "none"
+    raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest are: {known}")
+
+
+def find_unfinished(runs_dir: Path) -> Path:
+    """The newest run that can go on: begun, not done, and held by nobody.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for folder in list_runs(runs_dir):
+        try:
+            status = status_of(folder, load_record(folder))
+        except RunCorrupt:
+            continue
+        if status not in ("done", "running"):
+            return folder
+    raise ConfigError(f"there is no unfinished run under {runs_dir}", "name one: localgif resume RUN (localgif runs)")

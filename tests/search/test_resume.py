@@ -1,0 +1,349 @@
+"""Going on with a run: it ends as it would have, nothing that was finished is done again, what differs is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.config import Settings
+from localgif.errors import ConfigError, EndpointError, RunCorrupt, RunError, RunLocked, RunMismatch
+from localgif.records import ModelIdentity, RunRecord
+from localgif.runs.read import find_unfinished, load_record, load_run, status_of
+from localgif.runs.repair import read_work
+from localgif.runs.store import RunStore
+from localgif.search.resume import differences, resume, shareable
+from localgif.search.run import optimize
+from tests.kit import Notes
+from tests.scripted import DIGEST, Fault, serving
+from tests.search.kills import Deterministic, End, Killer, chosen, end_of, models_file, server_process
+
+V1 = Path(__file__).parent.parent / "runs" / "v1"
+
+
+@pytest.fixture(scope="module")
+def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
+    with server_process() as url:
+        yield Killer(tmp_path_factory.mktemp("runs"), url)
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_a_killed_run_ends_as_an_undisturbed_one(killer: Killer, number: int) -> None:
+    killer.round(number)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Deterministic]:
+    server = Deterministic()
+    with serving(server):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def whole(server: Deterministic, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, End, int]:
+    """The folder of a run that nothing disturbed, what it came to, and how many requests it made."""
+    folder = tmp_path_factory.mktemp("whole")
+    before = len(server.history)
+    optimize(chosen(server.url), folder, "r", Notes())
+    return folder / "r", end_of(folder / "r"), len(server.history) - before
+
+
+def copied(whole: tuple[Path, End, int], tmp_path: Path, **changes: Any) -> Path:
+    """A copy of that run's folder, with other values in its run.json."""
+    folder = tmp_path / "r"
+    shutil.copytree(whole[0], folder)
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"status": "interrupted", "result": None} | changes))
+    return folder
+
+
+def cut(folder: Path, name: str, lines: int) -> None:
+    """Leave a log's first lines."""
+    path = folder / name
+    path.write_bytes(b"".join(line + b"\n" for line in path.read_bytes().splitlines()[:lines]))
+
+
+def requests(server: Deterministic, since: int) -> Counter[str]:
+    return Counter(json.dumps([path, body], sort_keys=True) for path, body in server.history[since:])
+
+
+@pytest.mark.parametrize("at", [4, 9, 18])
+def test_after_a_server_failed_nothing_finished_is_asked_again(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path, at: int
+) -> None:
+    since = len(server.history)
+    server.fail_at, server.fault = since + at, Fault("status")
+    try:
+        with pytest.raises(EndpointError):
+            optimize(chosen(server.url), tmp_path, "r", Notes())
+    finally:
+        server.fail_at = None
+    assert load_record(tmp_path / "r").status == "failed"
+    failed = load_run(tmp_path / "r")
+    notes = Notes()
+    resume(tmp_path / "r", models_file(tmp_path, server.url), notes, {})
+    assert end_of(tmp_path / "r") == whole[1]
+    asked = requests(server, since)
+    again = asked - Counter(asked.keys())
+    # The failed request, and the earlier attempts of the sample that it belonged to.
+    assert sum(again.values()) <= 3
+    stored = {answer["seed"] for answer in whole[1].answers}
+    assert len(stored) == len(whole[1].answers)
+    assert notes.samples[: len(failed.samples)] == list(failed.samples), "what was stored is told again"
+    assert notes.replays[-1] is False
+
+
+def test_a_run_that_is_done_gives_its_result_and_asks_nothing(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    since = len(server.history)
+    result = resume(whole[0], models_file(tmp_path, server.url), Notes(), {})
+    assert result["best"]["mean"] == load_record(whole[0]).result["best"]["mean"]  # type: ignore[index]
+    assert len(server.history) == since
+
+
+def test_only_the_comparison_is_left(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = copied(whole, tmp_path)
+    samples = load_run(folder).samples
+    cut(folder, "samples.jsonl", sum(s.purpose != "fresh" for s in samples))
+    since = len(server.history)
+    resume(folder, models_file(tmp_path, server.url), Notes(), {})
+    assert end_of(folder) == whole[1]
+    assert {path for path, _ in server.history[since:]} == {"/api/chat"}
+
+
+def test_a_run_that_its_clock_ended_ends_there_again(server: Deterministic, tmp_path: Path) -> None:
+    settings = chosen(server.url, minutes=1e-6)
+    optimize(settings, tmp_path, "r", Notes())
+    wanted = end_of(tmp_path / "r")
+    assert wanted.result["ended_by"] == "minutes"
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    (tmp_path / "r" / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
+    cut(tmp_path / "r", "samples.jsonl", len(wanted.samples) - 1)
+    resume(tmp_path / "r", models_file(tmp_path, server.url), Notes(), {})
+    assert end_of(tmp_path / "r") == wanted
+
+
+def test_what_differs_is_listed_and_refused(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    path = models_file(tmp_path, server.url).path
+    path.write_text(path.read_text().replace("num_ctx = 4096", "num_ctx = 2048"))
+    from localgif.config import load_models_file
+
+    with pytest.raises(RunMismatch) as caught:
+        resume(folder, load_models_file(path), Notes(), {"metric_calls": 9})
+    assert caught.value.exit_code == 5
+    assert "animator.num_ctx: 4096, now 2048" in caught.value.message
+    assert "metric_calls: 6, now 9" in caught.value.message
+    assert "--fork" in caught.value.remedy
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_another_version_is_refused(server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path) -> None:
+    versions = load_record(whole[0]).versions | {"gepa": "0.0.1"}
+    with pytest.raises(RunMismatch, match=r"gepa: 0\.0\.1, now"):
+        resume(copied(whole, tmp_path, versions=versions), models_file(tmp_path, server.url), Notes(), {})
+
+
+def test_other_weights_are_refused(server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path) -> None:
+    models = [m.model_dump(mode="json") | {"digest": "cd" * 32} for m in load_record(whole[0]).models]
+    with pytest.raises(RunMismatch, match=f"animator: digest: {'cd' * 32}, now {DIGEST}"):
+        resume(copied(whole, tmp_path, models=models), models_file(tmp_path, server.url), Notes(), {})
+
+
+def test_a_log_that_another_search_wrote_is_noticed(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path, settings=load_record(whole[0]).settings | {"seed": 5})
+    cut(folder, "samples.jsonl", 6)
+    with pytest.raises(RunMismatch, match="did something else"):
+        resume(folder, models_file(tmp_path, server.url), Notes(), {})
+
+
+def test_a_fork_with_a_larger_budget_shares_the_work(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path)
+    since = len(server.history)
+    file = models_file(tmp_path, server.url)
+    result = resume(folder, file, Notes(), {"metric_calls": 7}, fork=True, name="larger")
+    child = load_run(tmp_path / "larger")
+    assert child.record.parent == "r" and result["run"] == "larger"
+    assert result["metric_calls"] >= 7 or result["ended_by"] != "budget"
+    shared = {(s.purpose, s.candidate, s.task, s.index) for s in load_run(folder).samples}
+    mine = [(s.purpose, s.candidate, s.task, s.index) for s in child.samples]
+    assert len(mine) == len(set(mine))
+    assert len(set(mine) & shared) > 8
+    attempts = sum(len(s.attempts) for s in child.samples if (s.purpose, s.candidate, s.task, s.index) not in shared)
+    assert sum(path == "/api/chat" for path, _ in server.history[since:]) == attempts
+    for sample in child.samples:
+        if sample.gif is not None:
+            child.data("gifs", sample.gif)
+        if sample.code is not None:
+            child.data("code", sample.code)
+    # The same run without a parent comes to the same end.
+    optimize(chosen(server.url, metric_calls=7), tmp_path, "alone", Notes())
+    alone, forked = end_of(tmp_path / "alone"), end_of(tmp_path / "larger")
+    assert (alone.samples, alone.answers, alone.proposals) == (forked.samples, forked.answers, forked.proposals)
+
+
+def test_a_fork_by_another_rule_scores_the_shared_samples_anew(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path)
+    resume(
+        folder,
+        models_file(tmp_path, server.url),
+        Notes(),
+        {"scorer": "strict", "metric_calls": 2, "target": 0.01},
+        fork=True,
+    )
+    child = load_run(tmp_path / "r-fork")
+    assert {s.score.scorer for s in child.samples} == {child.record.scorer}
+    assert child.record.scorer.startswith("strict-")
+    first, before = child.samples[0], load_run(folder).samples[0]
+    assert first.attempts == before.attempts and first.score != before.score
+
+
+def test_damaged_lines_are_set_aside_and_done_again(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path)
+    for name in ("samples.jsonl", "answers.jsonl"):
+        path = folder / name
+        path.write_bytes(path.read_bytes().replace(b'"seed":', b'"seeb":', 1) + b'{"torn')
+    notes = Notes()
+    resume(folder, models_file(tmp_path, server.url), notes, {})
+    end = end_of(folder)
+    assert sorted(map(str, end.samples)) == sorted(map(str, whole[1].samples))
+    assert sorted(map(str, end.answers)) == sorted(map(str, whole[1].answers))
+    assert (end.proposals, end.result) == (whole[1].proposals, whole[1].result)
+    told = "\n".join(notes.notes)
+    assert "samples.jsonl: 1 line lost (line 1: its checksum does not match)" in told
+    assert "samples.jsonl: the last line was torn" in told
+    assert (folder / "samples.jsonl.damaged-1").exists() and (folder / "answers.jsonl.damaged-1").exists()
+
+
+def test_a_sample_whose_gif_is_gone_is_made_again(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path)
+    gif = next(s.gif for s in load_run(folder).samples if s.gif)
+    (folder / "gifs" / f"{gif}.gif").write_bytes(b"GIF89a of somebody else")
+    resume(folder, models_file(tmp_path, server.url), Notes(), {})
+    assert sorted(map(str, end_of(folder).samples)) == sorted(map(str, whole[1].samples))
+    assert load_run(folder).data("gifs", gif).startswith(b"GIF8")
+
+
+def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            # The log of samples outgrows this first.
+            limit = 2 * max(len(line) for line in (whole[0] / "samples.jsonl").read_bytes().splitlines())
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+            optimize(chosen(server.url), tmp_path, "r", Notes())
+        except RunError as error:
+            status = 7 if "Free some space" in error.remedy and "localgif resume r" in error.remedy else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    run = load_run(tmp_path / "r")
+    assert run.samples and not run.torn and not run.damaged
+    resume(tmp_path / "r", models_file(tmp_path, server.url), Notes(), {})
+    assert end_of(tmp_path / "r") == whole[1]
+
+
+def test_a_run_that_is_being_written_is_left_alone(
+    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+) -> None:
+    folder = copied(whole, tmp_path)
+    with RunStore.reopen(folder), pytest.raises(RunLocked, match="pid"):
+        resume(folder, models_file(tmp_path, server.url), Notes(), {})
+
+
+def test_the_newest_unfinished_run_is_found(whole: tuple[Path, End, int], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no unfinished run"):
+        find_unfinished(tmp_path)
+    copied(whole, tmp_path)
+    shutil.copytree(tmp_path / "r", tmp_path / "done")
+    record = json.loads((tmp_path / "r" / "run.json").read_text())
+    newer = {"status": "done", "started": "2999-01-01T00:00:00Z"}
+    (tmp_path / "done" / "run.json").write_text(json.dumps(record | newer))
+    assert find_unfinished(tmp_path) == tmp_path / "r"
+
+
+def test_a_run_folder_of_version_1_can_be_read_but_not_gone_on_with(server: Deterministic, tmp_path: Path) -> None:
+    folder = tmp_path / "old"
+    shutil.copytree(V1, folder)
+    run = load_run(folder)
+    assert run.record.schema_version == 1 and run.samples and run.proposals and not run.damaged
+    assert run.samples[0].at is None
+    record = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
+    with pytest.raises(RunMismatch, match="version 1, which kept too little"):
+        resume(folder, models_file(tmp_path, server.url), Notes(), {})
+
+
+def test_a_run_folder_of_a_newer_version_says_so(whole: tuple[Path, End, int], tmp_path: Path) -> None:
+    folder = copied(whole, tmp_path, schema_version=99)
+    with pytest.raises(RunCorrupt, match="newer localgif"):
+        load_run(folder)
+    assert status_of(whole[0], load_record(whole[0])) == "done"
+
+
+def test_differences_name_the_place() -> None:
+    assert list(differences({"a": {"b": 1, "c": 2}, "d": [1]}, {"a": {"b": 1, "c": 3}, "e": None})) == [
+        "a.c: 2, now 3",
+        "d: [1], now None",
+    ]
+
+
+def _record(whole: tuple[Path, End, int], **changes: Any) -> RunRecord:
+    record = load_record(whole[0])
+    settings = {**record.settings, **changes.pop("settings", {})}
+    return record.model_copy(update={"settings": settings, **changes})
+
+
+def test_only_what_is_as_good_is_shared(whole: tuple[Path, End, int]) -> None:
+    work, record = read_work(whole[0]), load_record(whole[0])
+
+    def counts(child: RunRecord) -> tuple[bool, bool, bool]:
+        shared = shareable(work, record, child)
+        return bool(shared.samples), bool(shared.answers), bool(shared.programs)
+
+    def with_model(role: str, **changes: Any) -> RunRecord:
+        models: tuple[ModelIdentity, ...] = record.models
+        return _record(whole, models=tuple(m.model_copy(update=changes) if m.role == role else m for m in models))
+
+    assert counts(record) == (True, True, True)
+    assert counts(with_model("animator", digest="x")) == (False, True, True)
+    assert counts(with_model("animator", alias="other name of the same")) == (True, True, True)
+    assert counts(with_model("reflector", temperature=1.0)) == (True, False, True)
+    assert counts(_record(whole, settings={"seed": 1})) == (False, True, True)
+    assert counts(_record(whole, versions={**record.versions, "pillow": "1"})) == (False, True, False)
+    assert counts(_record(whole, settings={"limits": {}})) == (False, True, False)
+    other_brief = {**(record.task or {}), "brief": "something else"}
+    assert counts(_record(whole, task=other_brief)) == (False, True, True)
+    assert any(run.start for run in work.programs), "a search over numbers is among them"
+    by_rule = shareable(work, record, _record(whole, scorer="strict-99"))
+    assert by_rule.samples and not any(run.start for run in by_rule.programs)
+
+
+def test_the_settings_of_a_run_come_back_from_its_record(whole: tuple[Path, End, int]) -> None:
+    assert isinstance(Settings.model_validate(load_record(whole[0]).settings), Settings)

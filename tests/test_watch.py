@@ -1,0 +1,110 @@
+"""Watching a run from its folder: the same lines as the run's own terminal, whatever state the folder is in."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from localgif.display import JsonLines, Lines, NoLines, make_progress
+from localgif.runs.read import load_run
+from localgif.runs.store import RunStore
+from localgif.search.run import optimize
+from localgif.watch import Watcher, watch
+from tests.scripted import serving
+from tests.search.kills import Deterministic, chosen
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
+    """A run of several samples, and what its own display said."""
+    folder = tmp_path_factory.mktemp("runs")
+    output = io.StringIO()
+    with serving(Deterministic()) as server, Lines(Console(file=output, width=200)) as display:
+        optimize(chosen(server.url), folder, "r", display)
+    yield folder / "r", output.getvalue().splitlines()
+
+
+def timeless(lines: list[str]) -> list[str]:
+    """The lines that say what happened; not those that say how long it took, or what is being done now."""
+    return [line for line in lines if line.startswith(("call ", "  reflector:", "  other numbers:"))]
+
+
+def test_who_watches_reads_what_the_run_itself_said(told: tuple[Path, list[str]]) -> None:
+    folder, lines = told
+    output = io.StringIO()
+    assert watch(folder, Lines(Console(file=output, width=200))) == "done"
+    seen = output.getvalue().splitlines()
+    calls = [line for line in timeless(lines) if line.startswith("call ")]
+    assert len(calls) >= 6
+    assert [line for line in timeless(seen) if line.startswith("call ")] == calls
+    assert sorted(timeless(seen)) == sorted(timeless(lines))
+    assert sum(" sample  " in line for line in seen) == len(load_run(folder).samples)
+
+
+class Growing:
+    """Adds what a run wrote to another folder, a bit at each pause of the watcher."""
+
+    def __init__(self, source: Path, store: RunStore) -> None:
+        self.left = (source / "samples.jsonl").read_bytes()
+        self.store = store
+        self.pauses = 0
+
+    def __call__(self, seconds: float) -> None:
+        assert seconds > 0
+        self.pauses += 1
+        piece, self.left = self.left[:7_001], self.left[7_001:]
+        with (self.store.folder / "samples.jsonl").open("ab") as file:
+            file.write(piece)
+        self.store.doing(f"sample, step {self.pauses}")
+        if not self.left:
+            self.store.finish("failed", error="the server is gone")
+
+
+def test_lines_that_are_being_written_are_told_once_and_whole(told: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run = load_run(told[0])
+    output = io.StringIO()
+    with RunStore.create(tmp_path, run.record.model_copy(update={"status": "started", "result": None})) as store:
+        growing = Growing(told[0], store)
+        status = watch(store.folder, JsonLines(Console(file=io.StringIO()), output), growing)
+    assert status == "failed" and growing.pauses > 3
+    events = [json.loads(line) for line in output.getvalue().splitlines()]
+    samples = [e for e in events if e["event"] == "sample"]
+    assert [(e["candidate"], e["index"], e["purpose"], e["score"]) for e in samples] == [
+        (s.candidate, s.index, s.purpose, s.score.total) for s in run.samples
+    ]
+    calls = [e for e in events if e["event"] == "metric_call"]
+    assert [e["number"] for e in calls] == sorted({s.metric_call for s in run.samples if s.metric_call})
+    assert calls[-1]["standing"]["best"] >= calls[-1]["standing"]["seed"]
+    assert any(e["event"] == "activity" and e["text"].startswith("sample, step") for e in events)
+
+
+def test_a_damaged_line_and_rubbish_beside_it_are_passed_over(told: tuple[Path, list[str]], tmp_path: Path) -> None:
+    run = load_run(told[0])
+    with RunStore.create(tmp_path, run.record) as store:
+        lines = (told[0] / "samples.jsonl").read_bytes().splitlines(keepends=True)
+        (store.folder / "samples.jsonl").write_bytes(b"".join([lines[0], b"\x00\xff{\n", b"[]\n", lines[1]]))
+        (store.folder / ".now").write_bytes(b"\xff{")
+        display = NoLines(Console(file=io.StringIO()))
+        Watcher(store.folder, display).look()
+    assert display.tally.done == 2
+
+
+@pytest.mark.parametrize(
+    ("display", "kind"), [("plain", Lines), ("json", JsonLines), ("none", NoLines), (None, Lines), ("rich", Lines)]
+)
+def test_a_display_can_be_chosen(display: Any, kind: type[Lines]) -> None:
+    assert type(make_progress(Console(file=io.StringIO()), display)) is kind
+
+
+def test_no_display_says_nothing_and_counts(told: tuple[Path, list[str]]) -> None:
+    output = io.StringIO()
+    display = NoLines(Console(file=output))
+    watch(told[0], display)
+    assert output.getvalue() == "" and display.tally.done > 0
+    assert "animator" in display.tally.split()
