@@ -78,6 +78,11 @@ test *args:
 test-kills *args:
     @scripts/env python -m tests.search.kills "$@"
 
+# The exports read by the real llm and promptfoo, in folders of their own (1 GB; `just test-exports llm` for one)
+[no-exit-message]
+test-exports *args:
+    @scripts/env python -m scripts.test_exports "$@"
+
 # A real vLLM on the CPU behind our gateway, in an environment of its own (4 GB; arguments go to the script)
 [no-exit-message]
 test-vllm *args:
@@ -92,6 +97,11 @@ bench-sandbox *args:
 [no-exit-message]
 bench-score *args:
     @scripts/env python scripts/bench_score.py "$@"
+
+# What the run folder costs: storing, going on with 1,000 samples, the report (arguments go to the script)
+[no-exit-message]
+bench-store *args:
+    @scripts/env python -m scripts.bench_store "$@"
 
 # Write the table of docs/scoring.md from tests/corpus/gifs
 [no-exit-message]

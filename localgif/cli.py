@@ -95,7 +95,7 @@ def show(
         result_table(make_console(), record.result)
     else:
         print(f"run {record.name}: {status_of(folder, record)}{f', {record.error}' if record.error else ''}")
-        print(f"what was measured is in {folder}")
+        print(f"what was measured is in {folder}; go on with it: localgif resume {record.name}")
 
 
 @app.command()

@@ -207,6 +207,9 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("score", "models.toml", "--scorer", "artcle"), 2, 'did you mean "article"?'),
         (("show",), 2, "there is no run under runs"),
         (("show", "nothing"), 2, "there is no run nothing"),
+        (("resume",), 2, "there is no unfinished run under runs"),
+        (("resume", "--name", "x"), 2, "--name is for the run that --fork begins"),
+        (("optimize", "--display", "ritch"), 2, 'did you mean "rich"?'),
         (("serve",), 2, "no model to serve"),
         (("models", "pull", "llama9:1b"), 3, "llama9:1b"),
     ],
@@ -231,11 +234,37 @@ def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scri
     assert "the server is ill" in (tmp_path / "runs" / "ill" / "report.html").read_text()
     assert "Traceback" not in run.stderr
     assert json.loads((tmp_path / "runs" / "ill" / "run.json").read_text())["status"] == "failed"
+    assert "go on with it: localgif resume ill" in run.stderr
     models = tmp_path / "models.toml"
     models.write_text(models.read_text().replace(server.url, "http://127.0.0.1:9"))
     run = localgif(tmp_path, "optimize")
     assert run.returncode == 3
     assert "http://127.0.0.1:9" in run.stderr
+    before = (tmp_path / "runs" / "ill" / "run.json").read_bytes()
+    run = localgif(tmp_path, "resume")
+    assert run.returncode == 5
+    assert f"animator.endpoint.url: {server.url}, now http://127.0.0.1:9" in run.stderr
+    assert "localgif resume ill --fork" in run.stderr
+    assert (tmp_path / "runs" / "ill" / "run.json").read_bytes() == before
+
+
+def test_a_run_that_failed_goes_on_and_can_be_watched_and_forked(server: Scripted, tmp_path: Path) -> None:
+    server.fail_at = 3
+    assert localgif(tmp_path, "optimize", *SMALL, "--name", "ill").returncode == 4
+    run = localgif(tmp_path, "resume", "--display", "json", "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["verdict"]["word"] == "better"
+    events = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [e["number"] for e in events if e["event"] == "metric_call"] == [2], "call 1 was made before"
+    seen = localgif(tmp_path, "watch", "ill")
+    assert "call  1" in seen.stderr and "call  2" in seen.stderr
+    assert seen.stdout == localgif(tmp_path, "show").stdout
+    asked = len(server.history)
+    again = localgif(tmp_path, "resume", "ill", "--json")
+    assert (again.returncode, again.stdout) == (0, run.stdout)
+    fork = localgif(tmp_path, "resume", "ill", "--fork", "--name", "wider", "--fresh", "5", "--display", "none")
+    assert (fork.returncode, fork.stderr) == (0, "")
+    assert len(server.history) == asked + 2, "one new sample of each prompt"
 
 
 def test_a_gif_is_scored(tmp_path: Path) -> None:

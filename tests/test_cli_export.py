@@ -18,14 +18,15 @@ from tests.scripted import MODEL, Scripted, serving
 from tests.test_cli import BETTER, SMALL, Improving, localgif, write_models
 
 
-@pytest.fixture
-def done(tmp_path: Path) -> Iterator[tuple[Path, Scripted]]:
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Scripted]]:
     """A folder with a finished run, and its server."""
+    folder = tmp_path_factory.mktemp("done")
     with serving(Improving(animator=[fenced(program(12, 100))], reflector=[f"```\n{BETTER}\n```"])) as script:
-        write_models(tmp_path, script.url)
-        ran = localgif(tmp_path, "optimize", *SMALL, "--scorer", "article", "--name", "one")
+        write_models(folder, script.url)
+        ran = localgif(folder, "optimize", *SMALL, "--scorer", "article", "--name", "one")
         assert ran.returncode == 0, ran.stderr
-        yield tmp_path, script
+        yield folder, script
 
 
 def test_a_run_is_exported_in_every_form_and_its_prompt_works(done: tuple[Path, Scripted]) -> None:
@@ -76,7 +77,7 @@ def test_draw_uses_the_best_prompt_on_any_brief_and_says_what_it_measured(done: 
     assert "24 frames" in plain.stdout and "whether it shows the brief was not measured" in plain.stdout
 
 
-def test_draw_without_a_run_or_with_a_bad_brief_says_so(tmp_path: Path, done: tuple[Path, Scripted]) -> None:
+def test_draw_without_a_run_or_with_a_bad_brief_says_so(done: tuple[Path, Scripted]) -> None:
     folder, _ = done
     assert "there is no run" in localgif(folder, "draw", "a boat", "-o", "x.gif", "--run", "none").stderr
     wrong = localgif(folder, "draw", "x", "-o", "x.gif")

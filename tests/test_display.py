@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -54,6 +55,41 @@ def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
     assert "best 0.500 (seed 0.250)" in block
     assert "now: reflecting (proposal 2)" in block
     assert "animator x" in output.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment"),
+    [(True, {"TERM": "xterm", "NO_COLOR": "1"}), (False, {"TERM": "xterm"}), (True, {"TERM": "dumb"})],
+)
+@pytest.mark.parametrize("width", [20, 80])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_any_terminal_is_served(terminal: bool, environment: dict[str, str], width: int, encoding: str) -> None:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")  # as Python opens stderr
+    console = Console(file=file, force_terminal=terminal, width=width, _environ=environment)
+    with make_progress(console) as progress:
+        progress.started("läuft", ("animator x",), 12, 4, 0.0)
+        progress.activity("reflecting: writing a program (try 1)")
+        progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25, 0.08))
+        progress.note("größer\x1b[31m")
+    file.flush()
+    shown = raw.getvalue().decode(encoding)
+    assert "call  1  mean 0.250" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
+    output = io.StringIO()
+    progress = Lines(Console(file=output, width=120))
+    progress.started("run", (), 4, 2, 600.0)
+    progress.replay(True)
+    progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25))
+    progress.replay(False)
+    progress.replay(False)
+    progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
+    shown = output.getvalue()
+    assert "call  1" not in shown and "call  2" in shown
+    assert shown.count("goes on: sample 0 of 4   best 0.250 (seed 0.250)   10:00 elapsed") == 1
 
 
 def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> dict[str, object]:

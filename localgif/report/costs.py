@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from localgif.records import Purpose, Sample
+from localgif.records import Proposal, Purpose, Sample
 from localgif.report.plots import Band, Trace
 from localgif.report.story import Candidate, mean
 from localgif.runs.read import StoredRun
@@ -53,12 +53,20 @@ def phases_of(run: StoredRun) -> list[Phase]:
 
 
 def total_seconds(run: StoredRun) -> float | None:
-    """Of the whole run; of an unfinished one until its last record. None when nothing says."""
+    """Of work, of the whole run; of an unfinished one until its last record. None when nothing says."""
     if run.record.result is not None:
         return float(run.record.result["seconds"]["total"])
-    stamps = [run.record.ended, *(s.started for s in run.samples), *(p.started for p in run.proposals)]
-    times = [t for t in (minutes(run.record.started, stamp) for stamp in stamps if stamp) if t is not None]
+    stored: list[Sample | Proposal] = [*run.samples, *run.proposals]
+    times = [t for t in (worked(run, record) for record in stored) if t is not None]
     return 60 * max(times) if times else None
+
+
+def worked(run: StoredRun, record: Sample | Proposal) -> float | None:
+    """Minutes that the run had been at work when a record was stored; None when nothing says.
+
+    Version 1 did not store that: there it is the time since the start of the run.
+    """
+    return record.at / 60 if record.at is not None else minutes(run.record.started, record.started)
 
 
 def minutes(start: str, stamp: str) -> float | None:
@@ -98,23 +106,21 @@ def traces_of(run: StoredRun) -> tuple[Trace, Trace]:
     calls, clock = Trace(), Trace()
     grouped: dict[int, list[Sample]] = {}
     for sample in run.samples:
-        at, score = minutes(run.record.started, sample.started), sample.score.total
+        at, score = worked(run, sample), sample.score.total
         if sample.metric_call is not None:
             calls.samples.append((sample.metric_call, score))
             grouped.setdefault(sample.metric_call, []).append(sample)
         if at is not None:
             (clock.samples if sample.metric_call is not None else clock.later).append((at, score))
     clock.programs = [
-        (at, p.score)
-        for p in run.proposals
-        if p.score is not None and (at := minutes(run.record.started, p.started)) is not None
+        (at, p.score) for p in run.proposals if p.score is not None and (at := worked(run, p)) is not None
     ]
     of: dict[str, list[float]] = {}
     best = -1.0
     for number, samples in sorted(grouped.items()):
         scores = [s.score.total for s in samples]
         of.setdefault(samples[0].candidate, []).extend(scores)
-        at = minutes(run.record.started, samples[-1].started)
+        at = worked(run, samples[-1])
         places = [(calls, float(number)), *([(clock, at)] if at is not None else [])]
         best_now = max(mean(seen) or 0.0 for seen in of.values())
         for trace, place in places:

@@ -153,7 +153,7 @@ def _plots(
     if calls.means:
         drawn["calls"] = plots.score_plot(calls, noise, around, "metric call", whole=True)
     if clock.means:
-        drawn["minutes"] = plots.score_plot(clock, noise, around, "minutes since the start", whole=False)
+        drawn["minutes"] = plots.score_plot(clock, noise, around, "minutes of work", whole=False)
     if phases:
         parts = [
             (p.name, [(_writer(p), _colour(p), p.model / 60), ("sandbox", "sandbox", p.sandbox / 60)]) for p in phases

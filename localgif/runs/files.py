@@ -79,6 +79,11 @@ def take_lock(folder: Path) -> int:
     return handle
 
 
+def check_free(folder: Path) -> None:
+    """Raise RunLocked, as take_lock does, when another process writes in a run folder now."""
+    os.close(take_lock(folder))
+
+
 def is_locked(folder: Path) -> bool:
     """Whether some process writes in a run folder now."""
     try:

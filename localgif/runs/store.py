@@ -70,7 +70,10 @@ class RunStore:
         """
         folder = runs_dir / record.name
         if folder.exists():
-            raise ConfigError(f"there is a run named {record.name} already ({folder})", "choose another --name")
+            raise ConfigError(
+                f"there is a run named {record.name} already ({folder})",
+                f"choose another --name, or go on with it: localgif resume {record.name}",
+            )
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
             folder.mkdir()

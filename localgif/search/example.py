@@ -7,7 +7,7 @@ is shown as a model when a program for another one is asked for.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from localgif.agent.graph import enough
 from localgif.gif import feedback
@@ -15,6 +15,7 @@ from localgif.records import Verdict
 from localgif.search import gate, requests
 from localgif.search.candidate import Candidate, prompt_of, slot
 from localgif.search.evaluate import Evaluator
+from localgif.search.imports import with_imports
 from localgif.search.ledger import Ledger
 from localgif.search.programs import Programs, Trial, canonical, foreign_imports
 from localgif.search.sight import Sight
@@ -128,7 +129,7 @@ class ExampleMove:
         if isinstance(read, gate.Rejected):
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
-        code = canonical(read.code)
+        code = canonical(with_imports(read.code))
         assert code is not None  # the gate has parsed it
         known = self._pools[task.name].get(code)
         if known is not None:
@@ -151,13 +152,15 @@ class ExampleMove:
         """The programs that the animator wrote during sampling are material too."""
         for sample in self._evaluator.samples:
             for attempt in sample.attempts:
-                if attempt.verdict is not Verdict.OK or attempt.code is None:
-                    continue
-                if sample.purpose == "fresh" or sample.task != task.name:
+                if attempt.code is None or sample.purpose == "fresh" or sample.task != task.name:
                     continue
                 code = canonical(self._ledger.store.code(attempt.code))
-                if code is not None and code not in self._pools[task.name] and not foreign_imports(code):
-                    self._trial(code, task)
+                whole = canonical(with_imports(code)) if code is not None else None
+                # What crashed is of use only when it did so for want of an import.
+                if whole is None or (attempt.verdict is not Verdict.OK and whole == code):
+                    continue
+                if whole not in self._pools[task.name] and not foreign_imports(whole):
+                    self._trial(whole, task)
 
     def _improve(self, candidate: Candidate, task: Task, bar: float) -> Trial | None:
         """Try other numbers in what is promising and new; the best program that beats the present example."""
@@ -177,7 +180,7 @@ class ExampleMove:
         best = self._best(task)
         return best if best is not None and best.score.total >= bar else None
 
-    def _tuner(self, task: Task) -> Callable[[Trial, Callable[[str], Trial]], Trial]:
+    def _tuner(self, task: Task) -> Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]:
         return lambda start, measure: tune(start, measure, task.targets, self._goal)
 
     def _best(self, task: Task) -> Trial | None:

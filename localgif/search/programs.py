@@ -11,7 +11,8 @@ import ast
 import dataclasses
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from localgif.agent.graph import Rendered
@@ -138,7 +139,9 @@ class Programs:
         if stored is not None:
             rendered = Rendered(stored.verdict, stored.reason, None, stored.measurements, stored.seconds)
         else:
-            rendered = self._run(code)
+            rendered = render(code, self._limits)
+            self.run += 1
+            self.seconds += rendered.seconds
             self._store.append_program(self._row(code, rendered, rendered.seconds))
         if rendered.verdict is not Verdict.WALL_LIMIT:
             self._known[code] = rendered
@@ -149,18 +152,21 @@ class Programs:
         rendered = self.outcome(code)
         if rendered.verdict is Verdict.OK and rendered.gif is None:
             again = render(code, self._limits)
-            # A program that now meets the wall limit has what it had: its numbers are known.
+            if again.gif is None:  # the wall limit, which a loaded machine can cause
+                return again
             rendered = dataclasses.replace(rendered, gif=again.gif)
             self._known[code] = rendered
         return rendered
 
-    def search(self, start: Trial, task: Task, find: Callable[[Trial, Callable[[str], Trial]], Trial]) -> Trial:
+    def search(
+        self, start: Trial, task: Task, find: Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]
+    ) -> Trial:
         """What a search over the numbers of a program finds; one that was made before is not made again.
 
         Args:
             start: The program.
             task: What it draws.
-            find: Does the search from a program, with a function that runs and scores others.
+            find: Does the search from a program, with a function that runs and scores others, all at the same time.
 
         Raises:
             SandboxError: our machinery failed.
@@ -170,23 +176,21 @@ class Programs:
         if stored is not None:
             return start if stored.code == began else self.trial(self._store.code(stored.code), task)
         run, seconds = self.run, self.seconds
+        with ThreadPoolExecutor() as pool:
 
-        def measure(code: str) -> Trial:
-            rendered = self._known.get(code) or self._run(code)
-            return Trial(code, rendered, self.score(rendered, task))
+            def measure(codes: Sequence[str]) -> list[Trial]:
+                clock = time.monotonic()
+                rendered = list(pool.map(lambda code: self._known.get(code) or render(code, self._limits), codes))
+                self.run += sum(code not in self._known for code in codes)
+                self.seconds += time.monotonic() - clock
+                return [Trial(code, each, self.score(each, task)) for code, each in zip(codes, rendered, strict=True)]
 
-        found = find(start, measure)
+            found = find(start, measure)
         self._store.put_code(found.code)
         row = self._row(found.code, found.rendered, self.seconds - seconds)
         self._store.append_program(row.model_copy(update={"start": began, "task": task.name, "tried": self.run - run}))
         self._known[found.code] = found.rendered
         return found
-
-    def _run(self, code: str) -> Rendered:
-        rendered = render(code, self._limits)
-        self.run += 1
-        self.seconds += rendered.seconds
-        return rendered
 
     def _row(self, code: str, rendered: Rendered, seconds: float) -> ProgramRun:
         return ProgramRun(

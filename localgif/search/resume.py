@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from localgif.config import ModelsFile, Settings, changed_settings
 from localgif.errors import ConfigError, RunCorrupt, RunMismatch
 from localgif.records import SCHEMA_VERSION, ModelIdentity, RunRecord
+from localgif.runs.files import check_free
 from localgif.runs.read import load_record, load_run
 from localgif.runs.repair import read_work
 from localgif.runs.store import RunStore, Shared
@@ -63,6 +64,7 @@ def resume(
         differing.append(f"the run folder is of version {record.schema_version}, which kept too little to go on")
     differing += _other_versions(record)
     _refuse(record, differing)
+    check_free(folder)  # before a model is loaded for nothing
     with ready(settings, progress) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:

@@ -8,7 +8,8 @@ like any other program; only what scores higher is kept. Nothing is added: no st
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from localgif.search.programs import Trial
@@ -16,6 +17,8 @@ from localgif.task import Targets
 
 #: Programs run for one search at most.
 BUDGET = 150
+#: Programs that are run at the same time, on every machine. Of two that gain the one that was to be tried first counts.
+AT_ONCE = 2
 #: What a change must gain to be kept.
 GAIN = 0.002
 
@@ -74,7 +77,7 @@ def proposals(code: str, targets: Targets) -> Iterator[Change]:
 
 def tune(
     start: Trial,
-    measure: Callable[[str], Trial],
+    measure: Callable[[Sequence[str]], Sequence[Trial]],
     targets: Targets,
     goal: float,
     budget: int = BUDGET,
@@ -83,7 +86,7 @@ def tune(
 
     Args:
         start: A program that runs.
-        measure: Runs a program and scores it.
+        measure: Runs and scores programs, at most AT_ONCE of them; gives the trials in their order.
         targets: What the task asks for.
         goal: Search no further once this score is reached.
         budget: How many programs may be run.
@@ -93,22 +96,26 @@ def tune(
     """
     best, left = start, budget
     seen = {start.code}
-    improved = True
-    while improved and left > 0 and best.score.total < goal:
-        improved = False
-        for change in proposals(best.code, targets):
-            if left <= 0:
-                break
-            code = changed(best.code, change)
-            if code in seen:
-                continue
-            seen.add(code)
-            left -= 1
-            trial = measure(code)
-            if trial.score.total >= best.score.total + GAIN:
-                best, improved = trial, True
-                break
+    untried = _untried(best.code, targets, seen)
+    while left > 0 and best.score.total < goal:
+        codes = list(islice(untried, min(AT_ONCE, left)))
+        if not codes:
+            break
+        left -= len(codes)
+        better = [t for t in measure(codes) if t.score.total >= best.score.total + GAIN]
+        if better:
+            best = better[0]
+            untried = _untried(best.code, targets, seen)
     return best
+
+
+def _untried(code: str, targets: Targets, seen: set[str]) -> Iterator[str]:
+    """The programs that changes of one lead to, each once in a search."""
+    for change in proposals(code, targets):
+        text = changed(code, change)
+        if text not in seen:
+            seen.add(text)
+            yield text
 
 
 def _constants(tree: ast.Module) -> Iterator[ast.Constant]:

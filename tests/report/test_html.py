@@ -114,7 +114,7 @@ def test_a_run_at_any_moment_has_a_page(tmp_path: Path) -> None:
     lines = (half / "samples.jsonl").read_bytes()
     (half / "samples.jsonl").write_bytes(lines[: len(lines) - 40])
     page = page_of(half)
-    assert "No verdict: this run is not finished." in page
+    assert "No verdict: this run is not finished (<code>localgif resume half</code> goes on)." in page
     assert "So far the best prompt scores" in page
     assert "1 last line of the logs was cut off" in page
 

@@ -150,20 +150,21 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> 
 
 
 @pytest.mark.parametrize(
-    ("pairs", "tasks", "unit"), [(4, 1, None), (6, 1, None), (9, 1, None), (2, 8, None), (4, 2, "sample")]
+    ("pairs", "tasks", "unit", "runs"),
+    [(4, 1, None, 1000), (6, 1, None, 1000), (9, 1, None, 300), (2, 8, None, 1000), (4, 2, "sample", 300)],
 )
-def test_a_prompt_against_itself_is_seldom_called_better(pairs: int, tasks: int, unit: Unit | None) -> None:
-    """1,000 runs whose two prompts score alike, each task in a way of its own: at most 5 % may say "better"."""
+def test_a_prompt_against_itself_is_seldom_called_better(pairs: int, tasks: int, unit: Unit | None, runs: int) -> None:
+    """Runs whose two prompts score alike, each task in a way of its own: at most 5 % may say "better"."""
     draw = np.random.default_rng(20)
     words: Counter[str] = Counter()
-    for _ in range(1000):
+    for _ in range(runs):
         scores = {}
         for task in range(tasks):
             chances = draw.dirichlet([0.6] * len(REAL))
             scores[str(task)] = Pairs(*(list(draw.choice(REAL, pairs, p=chances)) for _ in range(2)))
         words[compare(scores, unit).word] += 1
-    assert words["better"] <= 50
-    assert words["better"] + words["worse"] <= 60, "nor is a difference seen either way"
+    assert words["better"] <= 0.05 * runs
+    assert words["better"] + words["worse"] <= 0.06 * runs, "nor is a difference seen either way"
 
 
 def test_a_real_gain_is_found_as_soon_as_there_are_enough_samples() -> None:

@@ -1,0 +1,113 @@
+"""The exports for llm and promptfoo read by the real tools: `just test-exports`.
+
+Makes folders of its own in .consumers/ (llm with llm-ollama from the Python index, promptfoo from the npm one, 1 GB),
+then has each tool ask a model server that writes down what it is asked. What the server gets must be the prompt, letter
+for letter. Needs node and npm for promptfoo.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from localgif.report.export import export
+from tests.kit import fenced, program
+from tests.report.test_export import PROMPT, best
+from tests.scripted import MODEL, Scripted, serving
+
+ROOT = Path(__file__).parent.parent
+HOME = ROOT / ".consumers"
+BRIEF = "a paper boat on waves"
+TOOLS = ("llm", "promptfoo")
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Run a command; what it printed."""
+    done = subprocess.run(
+        [str(part) for part in command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def installed(name: str) -> Path:
+    """The tool's command, installed when it is not there yet."""
+    if name == "llm":
+        command = HOME / "llm" / "bin" / "llm"
+        if not command.exists():
+            run(sys.executable, "-m", "venv", HOME / "llm")
+            run(HOME / "llm" / "bin" / "pip", "install", "--quiet", "llm", "llm-ollama")
+        return command
+    command = HOME / "node_modules" / ".bin" / "promptfoo"
+    if not command.exists():
+        HOME.mkdir(exist_ok=True)
+        run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", HOME, "promptfoo")
+    return command
+
+
+def asked(server: Scripted) -> dict[str, Any]:
+    """The one request that the server got."""
+    requests = server.asked("/api/chat")
+    assert len(requests) == 1, f"{len(requests)} requests"
+    return requests[0]
+
+
+def messages(body: dict[str, Any]) -> list[tuple[str, str]]:
+    return [(message["role"], message["content"]) for message in body["messages"]]
+
+
+def try_llm(folder: Path) -> None:
+    """`llm -t gif-animator BRIEF` sends the prompt and the brief, and prints the program alone."""
+    command = installed("llm")
+    code = program(24)
+    with serving(Scripted(animator=[fenced(code)])) as server:
+        chosen = best(model=MODEL, url=server.url)
+        (folder / "templates").mkdir()
+        (folder / "templates" / "gif-animator.yaml").write_text(export(chosen, "llm"))
+        printed = run(command, "-t", "gif-animator", BRIEF, OLLAMA_HOST=server.url, LLM_USER_PATH=str(folder))
+        body = asked(server)
+    assert messages(body) == [("system", PROMPT), ("user", f"Write the function. Animation: {BRIEF}")], body
+    wanted = {"num_ctx": 8192, "num_predict": 1024, "temperature": 0.2}
+    assert {key: body["options"].get(key) for key in wanted} == wanted, body["options"]
+    assert printed.strip() == code.strip(), printed
+    print(f"{run(command, '--version').strip()}: prompt, brief and options arrive, the program alone is printed")
+
+
+def try_promptfoo(folder: Path) -> None:
+    """`promptfoo eval` sends the prompt and scores the answer by localgif."""
+    command = installed("promptfoo")
+    with serving(Scripted(animator=[fenced(program(24))])) as server:
+        chosen = best(model=MODEL, url=server.url, scorer="article")
+        config, out = folder / "promptfooconfig.yaml", folder / "out.json"
+        config.write_text(export(chosen, "promptfoo"))
+        quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "PROMPTFOO_SELF_HOSTED": "1"}
+        run(
+            command, "eval", "-c", config, "-o", out, "--no-cache", "--no-progress-bar", "--no-write", "--no-table",
+            OLLAMA_BASE_URL=server.url, PROMPTFOO_CONFIG_DIR=str(folder), **quiet,
+        )  # fmt: skip
+        body = asked(server)
+    assert messages(body) == [("system", PROMPT), ("user", "Write the function. Animation: a red ball")], body
+    options = body["options"]
+    assert (options["num_ctx"], options["num_predict"], options["temperature"]) == (8192, 1024, 0.2), options
+    (result,) = json.loads(out.read_text())["results"]["results"]
+    assert result["success"] and result["score"] > 0.98, result
+    print(f"promptfoo {run(command, '--version').strip()}: prompt and options arrive, the score is {result['score']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tools", nargs="*", default=list(TOOLS), help=f"which to try (default: {' '.join(TOOLS)})")
+    for tool in parser.parse_args().tools:
+        with tempfile.TemporaryDirectory() as name:
+            {"llm": try_llm, "promptfoo": try_promptfoo}[tool](Path(name))
+
+
+if __name__ == "__main__":
+    main()
