@@ -73,6 +73,11 @@ report *args:
 test *args:
     @scripts/env scripts/test "$@"
 
+# Every program of the sandbox's corpus at every level (the tests run at lower ones what the level decides)
+[no-exit-message]
+test-levels *args:
+    @scripts/env python -m pytest tests/sandbox/test_corpus.py --every-level "$@"
+
 # Kill runs at random moments and have each go on to the same end: `just test-kills 200`
 [no-exit-message]
 test-kills *args:

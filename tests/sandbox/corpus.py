@@ -87,6 +87,13 @@ class Program:
     def limits(self) -> Limits:
         return next((LIMITS[rule.value] for rule in self.rules if rule.key == "limits"), SMALL)
 
+    @property
+    def differs_by_level(self) -> bool:
+        """Whether what becomes of it depends on the sandbox's level."""
+        return any(
+            (rule.words | ({*rule.value.split()} if rule.key == "only" else set())) & {*LEVELS} for rule in self.rules
+        )
+
     def runs_in(self, case: Case) -> bool:
         for rule in self.rules:
             if rule.key == "machine" and rule.value != platform.machine():

@@ -1,4 +1,5 @@
-"""Every program of the corpus, at every level that this machine offers, as root and as an ordinary user.
+"""Every program of the corpus, as root and as an ordinary user, at the best level of this machine and at each other
+level where its header says that the level decides; with --every-level (`just test-levels`) at every level.
 
 The programs are run by drivers (drive.py), one for each level and user, two at a time; each test here looks at what one
 driver saw of one program. What must hold everywhere: the right verdict, nothing touched but what the header says, no
@@ -25,15 +26,23 @@ def cases(request: pytest.FixtureRequest) -> Cases:
     return Cases(request.session.items)
 
 
-@pytest.mark.parametrize(
-    ("case", "name"),
-    [
-        pytest.param(case, name, id=f"{case.level}-{case.user}-{name}")
-        for case in CASES
-        for name, program in PROGRAMS.items()
-        if program.runs_in(case)
-    ],
-)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    if "name" not in metafunc.fixturenames or "case" not in metafunc.fixturenames:
+        return
+    every = metafunc.config.getoption("every_level")
+    metafunc.parametrize(
+        ("case", "name"),
+        [
+            pytest.param(case, name, id=f"{case.level}-{case.user}-{name}")
+            for case in CASES
+            for name, program in PROGRAMS.items()
+            # Below the first level only what the level decides, unless all is asked for: the rest is decided by limits
+            # and the watch, which are the same everywhere.
+            if program.runs_in(case) and (every or case.level == CASES[0].level or program.differs_by_level)
+        ],
+    )
+
+
 def test_a_program_gets_what_its_header_says(case: corpus.Case, name: str, cases: Cases) -> None:
     check(PROGRAMS[name], case, cases.seen(case, name))
 
