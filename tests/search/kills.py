@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.config import ModelsFile, Settings, load_models_file
+from localgif.environment import pin_environment
 from localgif.records import Proposal, Sample
 from localgif.runs import files, lines, store
 from localgif.runs.lines import read_log
@@ -175,8 +176,9 @@ def die_in_a_write(dice: random.Random) -> None:
     store.replace_file = halved  # type: ignore[attr-defined]
 
 
-def preload() -> None:
+def preload(url: str) -> None:
     """Import here what every run imports: a child then begins with its work."""
+    pin_environment(url)  # or litellm asks the internet for its prices as soon as it is imported
     for name in ("gepa.optimize_anything", "gepa.lm", "litellm", "langchain_ollama", "langgraph.graph", "scipy.stats"):
         importlib.import_module(name)
 
@@ -193,7 +195,7 @@ class Killer:
         self.folder = folder
         self.settings = chosen(url)
         self.file = models_file(folder, url)
-        preload()
+        preload(url)
         began = time.monotonic()
         assert in_child(lambda: optimize(self.settings, folder, "undisturbed", Silent()), None) == 0
         self.seconds = time.monotonic() - began
