@@ -67,7 +67,7 @@ def try_llm(folder: Path) -> None:
     """`llm -t gif-animator BRIEF` sends the prompt and the brief, and prints the program alone."""
     command = installed("llm")
     code = program(24)
-    with serving(Scripted(animator=[fenced(code)])) as server:
+    with serving(Scripted(animator=[fenced(code)], capabilities=("completion",))) as server:
         chosen = best(model=MODEL, url=server.url)
         (folder / "templates").mkdir()
         (folder / "templates" / "gif-animator.yaml").write_text(export(chosen, "llm"))

@@ -73,11 +73,12 @@ def _modelfile(best: Best) -> str:
 
 
 def _llm(best: Best) -> str:
-    """A template of the tool `llm` (with its plugin llm-ollama). `$` begins a variable there, `$$` is the sign."""
+    """A template of the tool `llm`. `$` begins a variable there, `$$` is the sign; its plugin llm-ollama (0.19) puts
+    `ollama/` in front of a model's name."""
     system = best.prompt.replace("$", "$$")
     return (
         f"# {_comment(best)}\n"
-        f"model: {_yaml(best.model)}\n"
+        f"model: {_yaml(f'ollama/{best.model}')}\n"
         f"system: {_yaml(system)}\n"
         f"prompt: {_yaml(request('$input'))}\n"
         "extract: true\n"

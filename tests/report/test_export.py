@@ -94,7 +94,7 @@ def test_a_template_of_llm_gives_any_prompt_back(prompt: str) -> None:
     # llm fills the variables of both texts by string.Template.
     assert string.Template(read["system"]).substitute({}) == prompt
     assert string.Template(read["prompt"]).substitute(input="a boat").endswith("Animation: a boat")
-    assert (read["model"], read["options"]["num_ctx"], read["extract"]) == ("qwen2.5-coder:1.5b", 8192, True)
+    assert (read["model"], read["options"]["num_ctx"], read["extract"]) == ("ollama/qwen2.5-coder:1.5b", 8192, True)
 
 
 def nunjucks(text: str, brief: str) -> str:
