@@ -28,7 +28,7 @@ watch *args:
 serve *args:
     @scripts/env localgif serve "$@"
 
-# List, fetch or check the weights: `just models list | pull NAME | check`
+# The models and the weights behind them: `just models list | set ROLE NAME | pull NAME | check`
 [no-exit-message]
 models *args:
     @scripts/env localgif models "$@"
@@ -112,6 +112,11 @@ bench-store *args:
 [no-exit-message]
 scoring-table:
     @scripts/env python scripts/scoring_table.py
+
+# Write docs/models.schema.json, which editors read, from the records of models.toml
+[no-exit-message]
+models-schema:
+    @scripts/env python scripts/models_schema.py
 
 # Score a run's stored GIFs again: `just rescore RUN --scorer strict`
 [no-exit-message]

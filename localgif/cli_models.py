@@ -7,29 +7,49 @@ from typing import Annotated
 
 import typer
 
-from localgif.command import DEFAULT_MODELS, ModelsOption, command, load_models, make_console
+from localgif.command import DEFAULT_MODELS, JsonOption, ModelsOption, command, load_models, make_console, print_json
+from localgif.errors import ConfigError
 
 models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @models_app.command("list")
 @command
-def models_list(models: ModelsOption = DEFAULT_MODELS) -> None:
-    """The models of models.toml, and the weights that localgif knows or finds on this machine."""
-    from localgif.models.fetch import known_here
-    from localgif.search.roles import places
-    from localgif.tables import weights_word
+def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = False) -> None:
+    """Everything that a role can name, and what is there of it: in models.toml, on an Ollama, on this machine."""
+    from localgif.search.roster import roster
+    from localgif.tables import models_text
 
+    rows = roster(load_models(models))
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        print(models_text(rows))
+
+
+@models_app.command("set")
+@command
+def models_set(
+    role: Annotated[str, typer.Argument(help="animator or reflector.", metavar="ROLE")],
+    name: Annotated[str, typer.Argument(help="A name of models.toml, or ollama:NAME for a model of a running Ollama.")],
+    models: ModelsOption = DEFAULT_MODELS,
+) -> None:
+    """Give a role another model: checks that it is there, changes one line of models.toml and shows it."""
+    from localgif.config import nearest
+    from localgif.rewrite import replace_file, with_role
+    from localgif.search.roster import ROLES, may_play
+
+    if role not in ROLES:
+        raise ConfigError(f'there is no role "{role}"', nearest(role, ROLES))
     file = load_models(models)
-    roles = {role: file.role(role).alias for role in ("animator", "reflector")}
-    print(f"{file.path}:")
-    for alias in file.aliases:
-        settings = file.role("animator", alias)
-        marks = ", ".join(role for role, chosen in roles.items() if chosen == alias)
-        print(f"  {alias:<24} {settings.model:<24} on {settings.endpoint.name}" + (f"   <- {marks}" if marks else ""))
-    print("weights for the embedded endpoint:")
-    for known in known_here(places()):
-        print(f"  {known.name:<24} {weights_word(known)}")
+    line = may_play(file.role(role, name, said=f"models set {role}"))
+    change = with_role(file, role, name)
+    if change.line == 0:
+        print(f"{file.path}: {role} is {name} already")
+    else:
+        replace_file(file.path, change.text)
+        print(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
+    print(line)
 
 
 @models_app.command("pull")

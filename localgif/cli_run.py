@@ -32,8 +32,10 @@ from localgif.command import (
 from localgif.errors import ConfigError, LocalGifError
 from localgif.pages import write_report
 
-AnimatorOption = Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")]
-ReflectorOption = Annotated[str | None, typer.Option(help="Model of models.toml that rewrites the prompt.")]
+AnimatorOption = Annotated[str | None, typer.Option(help="Model of models.toml that writes the code, or ollama:NAME.")]
+ReflectorOption = Annotated[
+    str | None, typer.Option(help="Model of models.toml that rewrites the prompt, or ollama:NAME.")
+]
 MinutesOption = Annotated[float | None, typer.Option(help="Start no new proposal after so many minutes of work.")]
 DisplayOption = Annotated[
     str | None,

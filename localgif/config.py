@@ -2,79 +2,35 @@
 
 from __future__ import annotations
 
-import difflib
+import contextlib
+import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, ValidationError
 
-from localgif.addresses import http_parts, openai_url
 from localgif.errors import ConfigError
+from localgif.mistakes import explain, quoted
+from localgif.mistakes import nearest as nearest  # for whoever names a choice of the user's
+from localgif.models_toml import EndpointKind as EndpointKind
+from localgif.models_toml import EndpointTable, ModelsToml, ModelTable, RolesTable
+from localgif.models_toml import Role as Role
 from localgif.modes import DEFAULTS, Mode
 from localgif.records import Limits, Record
+from localgif.toml_lines import Location, key_lines, line_of
 
 MODELS_FILE = Path("models.toml")
 
-Role = Literal["animator", "reflector"]
-EndpointKind = Literal["embedded", "ollama", "openai"]
+#: Before the name of any model that a running Ollama has: a model that needs no table.
+OLLAMA_PREFIX = "ollama:"
+#: Where it is asked for when the file has no [endpoints.ollama].
+OLLAMA_URL = "http://127.0.0.1:11434"
 
 #: Used where models.toml sets none: the article's 0.2 makes the score reflect the prompt, not the dice; a reflector
 #: that always gives the same answer to the same prompt proposes nothing new.
 ROLE_TEMPERATURE: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
-
-
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class _Roles(_Table):
-    animator: str
-    reflector: str
-
-
-class _Endpoint(_Table):
-    kind: EndpointKind
-    url: str | None = None
-    api_key_env: str | None = Field(None, min_length=1)
-
-    @field_validator("url")
-    @classmethod
-    def _plain_http_url(cls, url: str | None, info: ValidationInfo) -> str | None:
-        # ollama-python silently falls back to its own default for a value that it cannot parse.
-        if url is None:
-            return None
-        if info.data.get("kind") == "openai":
-            return openai_url(url)
-        parts = http_parts(url, "http://127.0.0.1:11434")
-        if parts.path.rstrip("/"):
-            raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
-        return url.rstrip("/")
-
-
-class _Model(_Table):
-    endpoint: str
-    model: str = Field(min_length=1)
-    num_ctx: int = Field(8192, ge=512, le=1_048_576)
-    num_predict: int = Field(1024, ge=16, le=65_536)
-    temperature: float | None = Field(None, ge=0, le=2)
-    path: str | None = None
-    litellm: str | None = None
-    vision: bool = False
-
-    @field_validator("litellm")
-    @classmethod
-    def _ollama_string(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("ollama/", "ollama_chat/")):
-            raise ValueError('must begin with "ollama/" or "ollama_chat/"')
-        return value
-
-
-class _File(_Table):
-    roles: _Roles
-    endpoints: dict[str, _Endpoint]
-    models: dict[str, _Model]
 
 
 class EndpointSettings(Record):
@@ -143,75 +99,122 @@ class Settings(Record):
         return ("example", "instruction") if self.reflection == "grounded" else ()
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped name: the nearest known one, or all of them when none is near."""
-    names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
-        return f'did you mean "{close[0]}"? (known: {", ".join(names)})'
-    return f"known: {', '.join(names)}" if names else "none is known"
-
-
 class ModelsFile:
     """A checked models.toml."""
 
-    def __init__(self, path: Path, data: _File) -> None:
+    def __init__(self, path: Path, text: str, data: ModelsToml, lines: Mapping[Location, int]) -> None:
         self.path = path
+        self.text = text
         self._data = data
+        self._lines = lines
 
     @property
     def aliases(self) -> tuple[str, ...]:
         """Names under [models], in the file's order."""
         return tuple(self._data.models)
 
-    def role(self, role: Role, alias: str | None = None) -> ModelSettings:
+    def named(self, role: Role) -> str:
+        """What [roles] says."""
+        return str(getattr(self._data.roles, role))
+
+    def endpoints(self, kind: EndpointKind) -> tuple[EndpointSettings, ...]:
+        """The endpoints of a kind that have all that they need, in the file's order."""
+        return tuple(
+            EndpointSettings(name=name, **endpoint.model_dump())
+            for name, endpoint in self._data.endpoints.items()
+            if endpoint.kind == kind and (kind == "embedded" or endpoint.url is not None)
+        )
+
+    def role(self, role: Role, alias: str | None = None, said: str = "") -> ModelSettings:
         """The settings of a role, optionally with another model than [roles] names.
+
+        Args:
+            role: Which.
+            alias: A name under [models], or "ollama:" and the name of a model that a running Ollama has.
+            said: How the user named the alias, for messages; by default the flag --animator or --reflector.
 
         Raises:
             ConfigError: the alias, or the endpoint that it names, is not in the file.
         """
-        chosen = alias or getattr(self._data.roles, role)
-        place = f"--{role}" if alias else f"{self.path}: roles.{role}"
-        if chosen not in self._data.models:
+        chosen = alias or self.named(role)
+        place = (said or f"--{role}") if alias else f"{self._place(('roles', role))}: roles.{role}"
+        model = self._data.models.get(chosen)
+        if model is None and chosen.startswith(OLLAMA_PREFIX):
+            model = self._of_ollama(place, chosen)
+        if model is None:
             raise ConfigError(
-                f'{place} names the model "{chosen}", which {self.path} does not have',
-                f"{nearest(chosen, self._data.models)}; or add a table [models.{_quoted(chosen)}]",
+                f'{place} names the model "{chosen}", which {self.path} does not have', self._instead(chosen)
             )
-        return self._settings(role, chosen)
+        return self._settings(role, chosen, model)
 
-    def _endpoint(self, alias: str, model: _Model) -> _Endpoint:
-        if model.endpoint not in self._data.endpoints:
+    def _place(self, location: Location) -> str:
+        return _place(self.path, self._lines, location)
+
+    def _wrong(self, location: Location, what: str, remedy: str) -> ConfigError:
+        """A key, named with its place, and what is wrong with it."""
+        key = ".".join(quoted(str(part)) for part in location)
+        return ConfigError(f"{self._place(location)}: {key}{what}", remedy)
+
+    def _of_ollama(self, place: str, alias: str) -> ModelTable:
+        """The table that a model without one would have."""
+        name = alias.removeprefix(OLLAMA_PREFIX)
+        endpoint = self._data.endpoints.get("ollama")
+        if endpoint is not None and endpoint.kind != "ollama":
             raise ConfigError(
-                f'{self.path}: models.{_quoted(alias)}.endpoint names "{model.endpoint}", '
-                "which is not under [endpoints]",
-                nearest(model.endpoint, self._data.endpoints),
+                f'{place}: "{alias}" is for the endpoint "ollama", which {self._place(("endpoints", "ollama"))} gives '
+                f'the kind "{endpoint.kind}"',
+                f"give the model a table of its own: [models.{quoted(name or 'NAME')}]",
             )
-        return self._data.endpoints[model.endpoint]
+        if not name:
+            raise ConfigError(f'{place}: "{alias}" names no model', "write its name, such as ollama:llama3.2:3b")
+        return ModelTable(endpoint="ollama", model=name)
 
-    def _settings(self, role: Role, alias: str) -> ModelSettings:
-        model = self._data.models[alias]
+    def _instead(self, chosen: str) -> str:
+        """What a name that is none may have been meant for."""
+        same = [alias for alias, model in self._data.models.items() if model.model == chosen]
+        if same:
+            return f'that model is called "{same[0]}" here'
+        hint = f"add a table [models.{quoted(chosen)}], or, if an Ollama has it, name it {OLLAMA_PREFIX}{chosen}"
+        return f"{nearest(chosen, self._data.models)}; or {hint}" if self._data.models else hint
+
+    def _endpoint(self, alias: str, model: ModelTable) -> EndpointTable:
+        if model.endpoint in self._data.endpoints:
+            return self._data.endpoints[model.endpoint]
+        if alias not in self._data.models:
+            return EndpointTable(kind="ollama", url=OLLAMA_URL)
+        raise self._wrong(
+            ("models", alias, "endpoint"),
+            f' names "{model.endpoint}", which is not under [endpoints]',
+            nearest(model.endpoint, self._data.endpoints),
+        )
+
+    def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
         endpoint = self._endpoint(alias, model)
+        where = ("endpoints", model.endpoint)
         if endpoint.kind != "embedded" and endpoint.url is None:
-            example = "http://127.0.0.1:11434" if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
-            raise ConfigError(
-                f"{self.path}: endpoints.{model.endpoint} has no url", f'add a line such as url = "{example}"'
-            )
+            example = OLLAMA_URL if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
+            raise self._wrong(where, " has no url", f'add a line such as url = "{example}"')
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
-            raise ConfigError(
-                f"{self.path}: endpoints.{model.endpoint}.api_key_env is for an endpoint of kind openai, "
-                f'not "{endpoint.kind}"',
-                "remove the line",
-            )
+            what = f' is for an endpoint of kind openai, not "{endpoint.kind}"'
+            raise self._wrong((*where, "api_key_env"), what, "remove the line")
         if model.vision and endpoint.kind == "embedded":
-            raise ConfigError(
-                f'{self.path}: models.{_quoted(alias)}.vision = true, but the endpoint "{model.endpoint}" is embedded, '
-                "and the embedded engine cannot look at pictures",
+            raise self._wrong(
+                ("models", alias, "vision"),
+                f' = true, but the endpoint "{model.endpoint}" is embedded, and the embedded engine cannot look at '
+                "pictures",
                 'remove the line, or give the model an endpoint of kind "ollama" that has it with vision',
             )
+        if model.gguf is not None and endpoint.kind != "embedded":
+            raise self._wrong(
+                ("models", alias, "gguf"),
+                f' is a file, but the endpoint "{model.endpoint}" is of kind "{endpoint.kind}" and has models of its '
+                "own",
+                "remove the line, or give the model an endpoint of kind embedded",
+            )
         if model.num_predict >= model.num_ctx:
-            raise ConfigError(
-                f"{self.path}: models.{_quoted(alias)}: num_predict ({model.num_predict}) leaves no room for a prompt "
-                f"in num_ctx ({model.num_ctx})",
+            raise self._wrong(
+                ("models", alias),
+                f": num_predict ({model.num_predict}) leaves no room for a prompt in num_ctx ({model.num_ctx})",
                 "lower num_predict or raise num_ctx",
             )
         return ModelSettings(
@@ -222,10 +225,17 @@ class ModelsFile:
             num_ctx=model.num_ctx,
             num_predict=model.num_predict,
             temperature=ROLE_TEMPERATURE[role] if model.temperature is None else model.temperature,
-            path=model.path,
+            path=self._file(model.gguf) if model.gguf is not None else None,
             litellm=model.litellm or f"ollama/{model.model}",
             vision=model.vision,
         )
+
+    def _file(self, name: str) -> str:
+        """A path as it is written in the file: relative ones begin at its folder."""
+        written = Path(name)
+        with contextlib.suppress(RuntimeError):  # "~" of a user without a home folder
+            written = written.expanduser()
+        return str(self.path.parent / written)
 
 
 def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
@@ -243,15 +253,40 @@ def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror or error}", "check the file's permissions") from None
     try:
-        data = tomllib.loads(raw.decode("utf-8"))
+        return read_models(path, raw.decode("utf-8"))
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}", "correct that line") from None
+
+
+def read_models(path: Path, text: str) -> ModelsFile:
+    """Check the text of models.toml.
+
+    Raises:
+        ConfigError: as load_models_file.
+    """
     try:
-        return ModelsFile(path, _File.model_validate(data))
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        line = re.search(r"at line (\d+)", str(error))
+        place = line[1] if line else str(1 + text.rstrip().count("\n"))
+        raise ConfigError(f"{path}:{place}: this is not valid TOML: {error}", "correct that line") from None
+    lines = key_lines(text)
+    try:
+        return ModelsFile(path, text, ModelsToml.model_validate(data), lines)
     except ValidationError as error:
-        raise ConfigError(*_explain(path, error)) from None
+        keys = {
+            "": ModelsToml.model_fields,
+            "roles": RolesTable.model_fields,
+            "endpoints": EndpointTable.model_fields,
+            "models": ModelTable.model_fields,
+        }
+        raise ConfigError(*explain(error, lambda location: _place(path, lines, location), keys)) from None
+
+
+def _place(path: Path, lines: Mapping[Location, int], location: Location) -> str:
+    """File and line of a key, as an editor can open it."""
+    line = line_of(lines, location)
+    return f"{path}:{line}" if line else str(path)
 
 
 #: What this version offers where the command line names a choice.
@@ -306,44 +341,3 @@ def _validated(values: Mapping[str, Any]) -> Settings:
         problem = error.errors()[0]
         flag = "--" + str(problem["loc"][0]).replace("_", "-")
         raise ConfigError(f"{flag} {problem['input']}: {problem['msg']}", "see: localgif optimize --help") from None
-
-
-def _quoted(key: str) -> str:
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else f'"{key}"'
-
-
-def _keys_at(location: tuple[str | int, ...]) -> list[str]:
-    """The keys that are known in the table that `location` lies in."""
-    tables: dict[str, type[_Table]] = {"roles": _Roles, "endpoints": _Endpoint, "models": _Model}
-    if len(location) == 1:
-        return list(_File.model_fields)
-    return list(tables[str(location[0])].model_fields)
-
-
-def _explain(path: Path, error: ValidationError) -> tuple[str, str]:
-    """(message, remedy) of the first problem, with the key's full name and the nearest known key."""
-    problem = error.errors()[0]
-    location = problem["loc"]
-    key = ".".join(_quoted(str(part)) for part in location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key {key}{more}", nearest(str(location[-1]), _keys_at(location))
-    if problem["type"] == "missing":
-        return f"{path}: {key} is missing{more}", f"add it: {_example(location)}"
-    value: Any = problem["input"]
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{path}: {key} = {value!r}: {message}{more}", "correct the value"
-
-
-def _example(location: tuple[str | int, ...]) -> str:
-    examples = {
-        "roles": '[roles] with animator = "..." and reflector = "..."',
-        "endpoints": '[endpoints.embedded] with kind = "embedded"',
-        "models": '[models.NAME] with endpoint = "embedded" and model = "qwen2.5-coder:1.5b"',
-        "animator": 'animator = "NAME" under [roles], a name of a [models.NAME] table',
-        "reflector": 'reflector = "NAME" under [roles], a name of a [models.NAME] table',
-        "kind": 'kind = "embedded", kind = "ollama" or kind = "openai"',
-        "endpoint": 'endpoint = "embedded"',
-        "model": 'model = "qwen2.5-coder:1.5b"',
-    }
-    return examples.get(str(location[-1]), str(location[-1]))

@@ -11,7 +11,7 @@ from localgif.tally import clock
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from localgif.models.inventory import Listed
+    from localgif.search.roster import Row
 
 
 def result_table(console: Console, result: dict[str, Any]) -> None:
@@ -168,17 +168,34 @@ def _by_role(seconds: dict[str, float]) -> str:
     return f" (animator {clock(seconds['animator'])}, reflector {clock(seconds['reflector'])})"
 
 
-def weights_word(known: Listed) -> str:
-    """One line about weights for `localgif models list`."""
-    size = f"{known.size / 1e6:,.0f} MB" if known.size else "size unknown"
-    if known.path is not None:
-        where = f"{known.source}: {known.path}" + ("" if known.checked else " (not verified yet)")
-    elif known.partial:
-        where = f"{known.partial / 1e6:,.0f} MB of it downloaded; go on with: localgif models pull {known.name}"
-    else:
-        where = f"not here; fetch with: localgif models pull {known.name}"
-    title = ", ".join(word for word in (known.title, known.licence, size) if word)
-    return f"{title}\n  {'':<24} {where}" + (f"\n  {'':<24} {known.note}" if known.note else "")
+def models_text(rows: Sequence[Row]) -> str:
+    """`localgif models list`: what has a table, what an Ollama has besides, weights without a table."""
+    titles = {
+        "file": "in models.toml:",
+        "ollama": "on Ollama, to be named as they are here:",
+        "weights": "weights for the embedded endpoint that no table is about:",
+    }
+    lines: list[str] = []
+    for found, title in titles.items():
+        some = [line for row in rows if row.found == found for line in _model_lines(row)]
+        lines += [title, *some] if some else []
+    return "\n".join(lines)
+
+
+def _model_lines(row: Row) -> list[str]:
+    word = {True: "here", False: "NOT HERE", None: "unknown"}[row.present]
+    facts = [
+        f"{row.size / 1e6:,.0f} MB" if row.size else "",
+        row.licence or "",
+        f"sha256 {row.digest[:12]}" if row.digest else "",
+    ]
+    marks = f"   <- {', '.join(row.roles)}" if row.roles else ""
+    lines = [
+        f"  {row.name:<24} {row.model} on {row.endpoint}{marks}",
+        f"  {'':<24} {word}: {row.where}",
+    ]
+    told = ", ".join(filter(None, facts))
+    return [printable(line) for line in [*lines, *([f"  {'':<24} {told}"] if told else [])]]
 
 
 def rescored_table(console: Console, result: dict[str, Any]) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from localgif.config import load_models_file, make_settings, nearest
+from localgif.config import load_models_file, make_settings, nearest, read_models
 from localgif.environment import api_key
 from localgif.errors import ConfigError
+from localgif.models_toml import json_schema
+from scripts import models_schema
+
+ROOT = Path(__file__).parent.parent
 
 GOOD = """
 [roles]
@@ -59,10 +64,52 @@ def test_vision_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
 
 
 def test_the_shipped_file_is_good() -> None:
-    file = load_models_file(Path(__file__).parent.parent / "models.toml")
+    file = load_models_file(ROOT / "models.toml")
     for alias in file.aliases:
         file.role("animator", alias)
     assert file.role("animator").model == file.role("reflector").model == "qwen2.5-coder:1.5b"
+
+
+def test_every_commented_entry_of_the_shipped_file_is_ready_to_be_used() -> None:
+    shipped = (ROOT / "models.toml").read_text()
+    whole = re.sub(r"^#(?=[\[\w])", "", shipped, flags=re.MULTILINE)
+    file = read_models(ROOT / "models.toml", whole)
+    models = {file.role("reflector", alias).model for alias in file.aliases}
+    assert {"qwen2.5-coder:7b", "llama3.2:3b", "qwen3:8b", "qwen2.5vl:3b", "my-coder:7b"} <= models
+    assert {file.role("reflector", alias).endpoint.kind for alias in file.aliases} == {"embedded", "ollama", "openai"}
+    assert len({file.role("reflector", alias).endpoint.url for alias in file.aliases}) == 4
+    assert file.role("reflector", "seeing").vision
+
+
+def test_every_example_of_the_page_about_models_loads() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    examples = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    shipped = (ROOT / "models.toml").read_text()
+    assert len(examples) >= 5
+    for example in examples:
+        # An example shows tables that stand beside, or instead of, those of the shipped file.
+        headers = set(re.findall(r"^\[.*\]$", example, re.MULTILINE))
+        others = [table for table in re.split(r"(?=^\[)", shipped, flags=re.MULTILINE) if table[:1] == "["]
+        rest = [table for table in others if table.splitlines()[0] not in headers]
+        file = read_models(ROOT / "models.toml", example + "\n" + "".join(rest))
+        for name in [None, *re.findall(r"^\[models\.(.*)\]$", example, re.MULTILINE)]:
+            file.role("animator", name), file.role("reflector", name)
+
+
+def test_the_page_about_models_has_a_row_for_each_key_and_each_is_described() -> None:
+    page = (ROOT / "docs" / "models.md").read_text()
+    schema = json_schema()
+    assert all("description" in key for key in schema["properties"].values() if "$ref" not in key)
+    for table in schema["$defs"].values():
+        for name, key in table["properties"].items():
+            assert f"`{name}`" in page
+            assert key["description"]
+
+
+def test_the_schema_for_editors_is_current() -> None:
+    assert (ROOT / "docs" / "models.schema.json").read_text() == models_schema.text(), "run: just models-schema"
+    first = (ROOT / "models.toml").read_text().splitlines()[0]
+    assert (ROOT / first.removeprefix("#:schema ")).is_file()
 
 
 @pytest.mark.parametrize(
@@ -80,7 +127,13 @@ def test_the_shipped_file_is_good() -> None:
         (("num_ctx = 4096", "num_ctx = 1024"), "num_predict (1024) leaves no room", "raise num_ctx"),
         (("temperature = 0.9", "temperature = 3.0"), "models.big.temperature = 3.0", "correct"),
         (('reflector = "big"', ""), "roles.reflector is missing", 'reflector = "NAME" under [roles]'),
-        (("[roles]", "[rolls]"), "roles is missing", "[roles] with animator"),
+        (("[roles]", "[rolls]"), "unknown key rolls (and 1 more)", 'did you mean "roles"?'),
+        (("num_ctx = 4096", 'path = "x.gguf"'), "models.big.path is called gguf now", "write gguf = "),
+        (("num_ctx = 4096", 'gguf = "x.gguf"'), "models.big.gguf is a file, but the endpoint", "kind embedded"),
+        (('animator = "small"', 'animator = "ollama:"'), '"ollama:" names no model', "ollama:llama3.2:3b"),
+        (('reflector = "big"', 'reflector = "llama3.2:3b"'), 'names the model "llama3.2:3b"', 'is called "big" here'),
+        (('reflector = "big"', 'reflector = "qwen3:8b"'), 'names the model "qwen3:8b"', "ollama:qwen3:8b"),
+        (("[models.small]", "[models]\nsmall = 3\n[models.other]"), "models.small = 3: must be a table", "correct"),
         (('animator = "small"', 'animator = "smal"'), 'roles.animator names the model "smal"', 'mean "small"?'),
         (('endpoint = "ollama"', 'endpoint = "olama"'), 'endpoint names "olama"', 'did you mean "ollama"?'),
         (('url = "http://127.0.0.1:11434/"', ""), "endpoints.ollama has no url", "url = "),
@@ -110,6 +163,75 @@ def test_a_mistake_is_named_with_file_key_and_remedy(
     assert message in caught.value.message
     assert remedy in caught.value.remedy
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (("num_ctx = 4096", "num_ctxx = 4096"), 17),
+        (("temperature = 0.9", "temperature = 3.0"), 16),
+        (('reflector = "big"', ""), 2),
+        (('model = "llama3.2:3b"', ""), 13),
+        (('animator = "small"', 'animator = "smal"'), 3),
+        (('endpoint = "ollama"', 'endpoint = "olama"'), 14),
+        (('url = "http://127.0.0.1:11434/"', ""), 7),
+        (('model = "llama3.2:3b"', 'model = "llama3.2:3b'), 15),
+        (("num_ctx = 4096", "num_ctx = [1,\n2,\n"), 18),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(tmp_path: Path, change: tuple[str, str], line: int) -> None:
+    path = write(tmp_path, GOOD.replace(*change))
+    with pytest.raises(ConfigError) as caught:
+        file = load_models_file(path)
+        file.role("animator"), file.role("reflector")
+    assert caught.value.message.startswith(f"{path}:{line}: ")
+
+
+def test_a_file_without_roles_has_no_line_to_name(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    with pytest.raises(ConfigError) as caught:
+        load_models_file(path)
+    assert caught.value.message == f"{path}: roles is missing"
+    assert "[roles] with animator" in caught.value.remedy
+
+
+ROLES = '[roles]\nanimator = "ollama:qwen2.5-coder:7b"\nreflector = "ollama:llama3.2:3b"\n'
+
+
+def test_any_model_of_an_ollama_needs_no_table(tmp_path: Path) -> None:
+    file = load_models_file(write(tmp_path, ROLES))
+    animator, reflector = file.role("animator"), file.role("reflector")
+    assert (animator.model, reflector.model) == ("qwen2.5-coder:7b", "llama3.2:3b")
+    assert (animator.endpoint.kind, animator.endpoint.url) == ("ollama", "http://127.0.0.1:11434")
+    assert (animator.num_ctx, animator.temperature, reflector.temperature) == (8192, 0.2, 0.7)
+    assert file.role("animator", "ollama:smollm2").model == "smollm2"
+    there = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\n'
+    assert load_models_file(write(tmp_path, ROLES + there)).role("animator").endpoint.url == "http://10.0.0.2:11434"
+
+
+def test_a_table_of_that_name_goes_first(tmp_path: Path) -> None:
+    own = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\n[models."ollama:llama3.2:3b"]\n'
+    own += 'endpoint = "ollama"\nmodel = "llama3.2:3b"\nnum_ctx = 2048\n'
+    file = load_models_file(write(tmp_path, ROLES + own))
+    assert file.role("reflector").num_ctx == 2048
+
+
+def test_an_endpoint_called_ollama_that_is_none_is_refused_for_such_a_name(tmp_path: Path) -> None:
+    other = '[endpoints.ollama]\nkind = "openai"\nurl = "http://127.0.0.1:8000/v1"\n'
+    file = load_models_file(write(tmp_path, ROLES + other))
+    with pytest.raises(ConfigError, match=r'models\.toml:4 gives the kind "openai"') as caught:
+        file.role("animator")
+    assert '[models."qwen2.5-coder:7b"]' in caught.value.remedy
+
+
+def test_a_gguf_lies_beside_the_file_unless_its_path_is_absolute(tmp_path: Path) -> None:
+    def path_of(gguf: str) -> str | None:
+        text = GOOD.replace('model = "smollm2:135m"', f'model = "own:1b"\ngguf = "{gguf}"')
+        return load_models_file(write(tmp_path, text)).role("animator").path
+
+    assert path_of("weights/own.gguf") == str(tmp_path / "weights" / "own.gguf")
+    assert path_of("/data/own.gguf") == "/data/own.gguf"
+    assert path_of("~/own.gguf") == str(Path.home() / "own.gguf")
 
 
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:

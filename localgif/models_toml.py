@@ -1,0 +1,93 @@
+"""What may stand in models.toml: its tables as records, and the JSON Schema that follows from them."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from localgif.addresses import http_parts, openai_url
+
+Role = Literal["animator", "reflector"]
+EndpointKind = Literal["embedded", "ollama", "openai"]
+
+
+class _Table(BaseModel):
+    # The docstrings are what an editor shows: they become the descriptions of docs/models.schema.json.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class RolesTable(_Table):
+    """Which model plays which role."""
+
+    animator: str
+    """Writes the programs: a name of a [models.NAME] table, or "ollama:NAME" for any model of a running Ollama."""
+    reflector: str
+    """Rewrites the animator's prompt: a name of a [models.NAME] table, or "ollama:NAME"."""
+
+
+class EndpointTable(_Table):
+    """Where models run."""
+
+    kind: EndpointKind
+    """What it is: llama.cpp inside localgif, a running Ollama, or (openai) vLLM, llama.cpp's own server, LM Studio."""
+    url: str | None = None
+    """Address: of an Ollama without a path, of an OpenAI-compatible server with /v1; not for "embedded"."""
+    api_key_env: str | None = Field(None, min_length=1)
+    """Name of the environment variable that holds the key of a server of kind "openai"."""
+
+    @field_validator("url")
+    @classmethod
+    def _plain_http_url(cls, url: str | None, info: ValidationInfo) -> str | None:
+        # ollama-python silently falls back to its own default for a value that it cannot parse.
+        if url is None:
+            return None
+        if info.data.get("kind") == "openai":
+            return openai_url(url)
+        parts = http_parts(url, "http://127.0.0.1:11434")
+        if parts.path.rstrip("/"):
+            raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
+        return url.rstrip("/")
+
+
+class ModelTable(_Table):
+    """A model that a role can name."""
+
+    endpoint: str
+    """A name of an [endpoints.NAME] table."""
+    model: str = Field(min_length=1)
+    """The name that the endpoint knows, e.g. "qwen2.5-coder:1.5b"."""
+    num_ctx: int = Field(8192, ge=512, le=1_048_576)
+    """Window in tokens, prompt and answer together."""
+    num_predict: int = Field(1024, ge=16, le=65_536)
+    """Longest answer in tokens."""
+    temperature: float | None = Field(None, ge=0, le=2)
+    """Else 0.2 for the animator and 0.7 for the reflector."""
+    gguf: str | None = Field(None, min_length=1)
+    """A GGUF file of yours, for an embedded endpoint; a relative path begins at the folder of this file."""
+    litellm: str | None = None
+    """The reflector's LiteLLM string, else "ollama/" and the model's name."""
+    vision: bool = False
+    """Whether this model, as the reflector, is shown what was drawn."""
+
+    @field_validator("litellm")
+    @classmethod
+    def _ollama_string(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("ollama/", "ollama_chat/")):
+            raise ValueError('must begin with "ollama/" or "ollama_chat/"')
+        return value
+
+
+class ModelsToml(_Table):
+    """models.toml: which local model plays which role, and where it runs."""
+
+    roles: RolesTable
+    endpoints: dict[str, EndpointTable] = {}
+    """Where models run, by name."""
+    models: dict[str, ModelTable] = {}
+    """Models that a role can name."""
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of models.toml, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ModelsToml.model_json_schema()}

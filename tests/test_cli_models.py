@@ -1,0 +1,196 @@
+"""localgif models: what is listed, and a role's model changed in one line of the file."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from localgif.cli import app
+from localgif.config import load_models_file, read_models
+from localgif.errors import ConfigError
+from localgif.rewrite import replace_file, with_role
+from tests.scripted import DIGEST, MODEL, Scripted, serving
+
+ROOT = Path(__file__).parent.parent
+
+
+def models(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "HOME": str(folder), "LOCALGIF_HOME": str(folder / "home")}
+    return subprocess.run(
+        [sys.executable, "-m", "localgif", "models", *arguments],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def write(folder: Path, url: str) -> Path:
+    path = folder / "models.toml"
+    path.write_text(
+        f'# mine\n[roles]\nanimator  = "s"      # draws\nreflector = "s"\n\n[endpoints.ollama]\nkind = "ollama"\n'
+        f'url = "{url}"\n[endpoints.embedded]\nkind = "embedded"\n[endpoints.gone]\nkind = "ollama"\n'
+        f'url = "http://127.0.0.1:9"\n[models.s]\nendpoint = "ollama"\nmodel = "{MODEL}"\n'
+        '[models.other]\nendpoint = "ollama"\nmodel = "other:1b"\n[models.far]\nendpoint = "gone"\nmodel = "far:1b"\n'
+        '[models.small]\nendpoint = "embedded"\nmodel = "smollm2:135m"\n'
+        '[models.own]\nendpoint = "embedded"\nmodel = "own:1b"\ngguf = "own.gguf"\n'
+        '[models.broken]\nendpoint = "nowhere"\nmodel = "x"\n'
+    )
+    return path
+
+
+def rows(folder: Path) -> dict[str, dict[str, Any]]:
+    listed = models(folder, "list", "--json")
+    assert listed.returncode == 0, listed.stderr
+    return {row["name"]: row for row in json.loads(listed.stdout)}
+
+
+def test_the_list_tells_role_place_size_and_digest_of_each(tmp_path: Path) -> None:
+    (tmp_path / "own.gguf").write_bytes(b"GGUF" + bytes(96))
+    with serving(Scripted()) as server:
+        write(tmp_path, server.url)
+        found = rows(tmp_path)
+        text = models(tmp_path, "list").stdout
+    s = found["s"]
+    assert (s["roles"], s["endpoint"], s["present"]) == (["animator", "reflector"], "ollama", True)
+    assert (s["size"], s["digest"], s["where"]) == (1, DIGEST, server.url)
+    assert (found["other"]["present"], found["far"]["present"]) == (False, None)
+    assert "ollama pull other:1b" in found["other"]["where"]
+    assert "no answer from http://127.0.0.1:9" in found["far"]["where"]
+    small = found["small"]
+    assert (small["present"], small["size"], small["licence"]) == (False, 98_362_432, "Apache-2.0")
+    assert small["digest"].startswith("b179c952")
+    assert (found["own"]["present"], found["own"]["size"]) == (True, 100)
+    assert "nowhere" in found["broken"]["where"]
+    assert found["qwen2.5-coder:1.5b"]["found"] == "weights"
+    assert "ollama:" + MODEL not in found, "it has a table"
+    assert f"  s                        {MODEL} on ollama   <- animator, reflector" in text
+    assert "NOT HERE" in text and "weights for the embedded endpoint that no table is about:" in text
+
+
+def test_what_an_ollama_has_is_listed_by_the_name_that_it_can_be_named_by(tmp_path: Path) -> None:
+    with serving(Scripted()) as server:
+        (tmp_path / "models.toml").write_text(
+            '[roles]\nanimator = "small"\nreflector = "small"\n[endpoints.embedded]\nkind = "embedded"\n'
+            f'[endpoints.ollama]\nkind = "ollama"\nurl = "{server.url}"\n'
+            '[models.small]\nendpoint = "embedded"\nmodel = "smollm2:135m"\n'
+        )
+        name = f"ollama:{MODEL}"
+        assert rows(tmp_path)[name]["found"] == "ollama"
+        done = models(tmp_path, "set", "reflector", name)
+        assert done.returncode == 0, done.stderr
+        assert rows(tmp_path)[name]["roles"] == ["reflector"]
+    assert load_models_file(tmp_path / "models.toml").role("reflector").model == MODEL
+
+
+def test_set_changes_one_line_and_shows_it(tmp_path: Path) -> None:
+    with serving(Scripted()) as server:
+        path = write(tmp_path, server.url)
+        before = path.read_text()
+        path.chmod(0o640)
+        done = models(tmp_path, "set", "animator", f"ollama:{MODEL}")
+    assert done.returncode == 0, done.stderr
+    assert path.read_text() == before.replace('animator  = "s"', f'animator  = "ollama:{MODEL}"')
+    assert f'models.toml:3\n- animator  = "s"      # draws\n+ animator  = "ollama:{MODEL}"' in done.stdout
+    assert f"{server.url} answers" in done.stdout
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".models")] == []
+
+
+def test_weights_that_the_next_run_fetches_are_no_reason_to_refuse(tmp_path: Path) -> None:
+    path = write(tmp_path, "http://127.0.0.1:9")
+    done = models(tmp_path, "set", "animator", "small")
+    assert done.returncode == 0, done.stderr
+    assert "the next run fetches 98 MB" in done.stdout
+    assert load_models_file(path).named("animator") == "small"
+
+
+@pytest.mark.parametrize(
+    ("role", "name", "code", "said"),
+    [
+        ("animator", "other", 3, "ollama pull other:1b"),
+        ("reflector", "far", 3, "no answer from http://127.0.0.1:9"),
+        ("animator", "own", 3, "own.gguf"),
+        ("animator", "ollama:nothing:1b", 3, "ollama pull nothing:1b"),
+        ("animator", "smal", 2, 'did you mean "small"?'),
+        ("animator", "broken", 2, "nowhere"),
+        ("animater", "s", 2, 'did you mean "animator"?'),
+    ],
+)
+def test_a_model_that_is_not_there_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, name: str, code: int, said: str
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LOCALGIF_HOME", str(tmp_path / "home"))
+    with serving(Scripted()) as server:
+        path = write(tmp_path, server.url)
+        before = path.read_bytes()
+        done = CliRunner().invoke(app, ["models", "set", role, name, "--models", str(path)])
+    assert done.exit_code == code, done.output
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert path.read_bytes() == before
+
+
+def test_the_same_model_again_is_said_and_nothing_written(tmp_path: Path) -> None:
+    with serving(Scripted()) as server:
+        path = write(tmp_path, server.url)
+        inode = path.stat().st_ino
+        done = models(tmp_path, "set", "reflector", "s")
+    assert "reflector is s already" in done.stdout
+    assert path.stat().st_ino == inode
+
+
+SHAPES = [
+    '[roles]\n  animator = "a" # one\n  reflector = "b"\n',
+    "[roles]\r\nreflector = 'b'\r\n# animator = \"z\"\r\nanimator='a'\t#one\r\n",
+    'roles.animator = "a"\nroles.reflector = "b" # two\n',
+    'roles = {animator = "a", reflector = "b"} # both\n',
+    '"roles"."animator" = "a"\n"roles".reflector = """b"""\n',
+    '[ roles ]\n"animator" = "a"\nreflector = "b"',
+]
+NAMES = st.text(st.characters(codec="utf-8"), min_size=1, max_size=12)
+
+
+@given(st.sampled_from(SHAPES), st.sampled_from(["", "# top\n\n", "[models.x] # x\nendpoint='e'\nmodel='m'\n"]), NAMES)
+def test_whatever_the_file_looks_like_only_that_value_changes(shape: str, above: str, name: str) -> None:
+    if above.startswith("[") and shape.startswith(("roles", '"roles"')):
+        return  # it would be models.x.roles
+    text = above + shape
+    change = with_role(read_models(Path("models.toml"), text), "animator", name)
+    wanted = tomllib.loads(text)
+    wanted["roles"]["animator"] = name
+    assert tomllib.loads(change.text) == wanted
+    old, new = text.split("\n"), change.text.split("\n")
+    assert len(old) == len(new)
+    assert sum(before != after for before, after in zip(old, new, strict=True)) == (name != "a")
+
+
+def test_the_shipped_file_keeps_its_comments(tmp_path: Path) -> None:
+    file = load_models_file(ROOT / "models.toml")
+    change = with_role(file, "reflector", "qwen-coder-0.5b")
+    assert change.text == file.text.replace('reflector = "qwen-coder-1.5b"', 'reflector = "qwen-coder-0.5b"')
+    assert change.before.startswith('reflector = "qwen-coder-1.5b"   # reads why')
+
+
+def test_a_link_stays_a_link_and_a_folder_without_permission_is_named(tmp_path: Path) -> None:
+    real = tmp_path / "real.toml"
+    real.write_text("old")
+    link = tmp_path / "models.toml"
+    link.symlink_to(real)
+    replace_file(link, "new\r\n")
+    assert link.is_symlink() and real.read_bytes() == b"new\r\n"
+    with pytest.raises(ConfigError, match="cannot be changed"):
+        replace_file(tmp_path / "no folder" / "models.toml", "x")
