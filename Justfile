@@ -23,6 +23,11 @@ resume *args:
 watch *args:
     @scripts/env localgif watch "$@"
 
+# Try everything that a run needs: models, window, speed, sandbox, memory; says what to do about the rest
+[no-exit-message]
+doctor *args:
+    @scripts/env localgif doctor "$@"
+
 # Serve the embedded models over the Ollama API on loopback until Ctrl-C
 [no-exit-message]
 serve *args:

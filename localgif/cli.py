@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from localgif.cli_doctor import doctor
 from localgif.cli_export import draw, export
 from localgif.cli_models import models_app
 from localgif.cli_run import optimize, resume, watch
@@ -40,6 +41,7 @@ app.add_typer(sandbox_app, name="sandbox")
 app.command()(optimize)
 app.command()(resume)
 app.command()(watch)
+app.command()(doctor)
 app.command()(score)
 app.command()(rescore)
 app.command()(export)

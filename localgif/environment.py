@@ -64,3 +64,8 @@ def pin_environment(url: str) -> None:
         present = os.environ.get(name, "")
         hosts = [h for h in present.split(",") if h]
         os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost", "::1"]))
+
+
+def variable_names() -> frozenset[str]:
+    """The names of all variables that are set, without their values."""
+    return frozenset(os.environ)

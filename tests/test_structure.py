@@ -17,6 +17,7 @@ PACKAGE = ROOT / "localgif"
 LAYERS = [
     {
         "cli",
+        "cli_doctor",
         "cli_export",
         "cli_models",
         "cli_run",
@@ -30,15 +31,16 @@ LAYERS = [
         "tally",
         "watch",
     },
+    {"doctor"},
     {"report", "search"},
-    {"agent"},
+    {"agent", "checks"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models", "rewrite"},
     {"config", "environment", "served", "task"},
     {"mistakes", "models_toml"},
     {"addresses", "records", "errors", "modes", "toml_lines"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-PARTS = ("cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score")
+PARTS = ("cli_doctor", "cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score")
 NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
     (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables", "watch")
 }

@@ -1,0 +1,1 @@
+"""What can be checked within a second or two: Python, packages, variables, disk, memory, models, sandbox."""

@@ -1,0 +1,178 @@
+"""The models of both roles: weights on this machine, servers that answer. Nothing is fetched, loaded or read whole."""
+
+from __future__ import annotations
+
+import ipaddress
+from importlib import metadata
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from localgif.checks.machine import Load, window_bytes
+from localgif.checks.result import Check
+from localgif.config import ModelSettings
+from localgif.endpoint.gguf import read_facts
+from localgif.endpoint.preflight import check_ollama, check_vision
+from localgif.endpoint.upstream import find_model
+from localgif.environment import api_key
+from localgif.errors import LocalGifError
+from localgif.models.catalog import CATALOG, canonical
+from localgif.models.fetch import Listed, Places, known_here, locate
+from localgif.models.verify import GGUF_MAGIC, file_size
+
+
+def is_loopback(url: str) -> bool:
+    """Whether an address is this machine's own and no other's."""
+    host = urlsplit(url).hostname or ""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def weights_file(model: ModelSettings, places: Places) -> Path | None:
+    """The file of an embedded model, by name and size only; None when it is not here."""
+    if model.path is not None:
+        return Path(model.path) if file_size(Path(model.path)) is not None else None
+    return next((each.path for each in known_here(places) if each.name == canonical(model.model)), None)
+
+
+def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
+    """Whether the weights of an embedded model are here. Their sha256 is looked up, not computed.
+
+    Args:
+        model: Whose endpoint is embedded.
+        places: Where to look.
+        offline: Nothing can be fetched: weights that are not here are a failure.
+    """
+    name = f"weights {model.model}"
+    if model.path is not None:
+        return _own_file(name, model, Path(model.path))
+    listed = next((each for each in known_here(places) if each.name == canonical(model.model)), None)
+    if listed is not None and listed.path is not None:
+        return Check(name=name, status="PASS", evidence=_there(listed))
+    known = CATALOG.get(canonical(model.model))
+    if known is None:
+        return Check(
+            name=name,
+            status="FAIL",
+            evidence=f"not on this machine, and localgif does not know where to get them ({_note(listed)})",
+            remedy='give the file as gguf = "/where/it/is.gguf" in its table of models.toml, or pull it with an Ollama '
+            "on this machine",
+        )
+    words = f"not on this machine ({_note(listed)})"
+    if offline:
+        return Check(
+            name=name,
+            status="FAIL",
+            evidence=words,
+            remedy=f"on a machine with network: localgif models pull {model.alias}; bring the file, and give it as "
+            f'gguf = "/where/it/is.gguf" in [models."{model.alias}"]',
+        )
+    return Check(
+        name=name,
+        status="WARN",
+        evidence=f"{words}; the next run fetches {known.size / 1e6:,.0f} MB",
+        remedy=f"fetch them now: localgif models pull {model.alias}",
+    )
+
+
+def digest(model: ModelSettings, places: Places) -> Check:
+    """Whether the weights of an embedded model hold the right bytes; reads them once, a stamp remembers the result."""
+    name = f"sha256 {model.model}"
+    try:
+        found = locate(model.model, places, Path(model.path) if model.path is not None else None)
+    except LocalGifError as error:
+        return Check(name=name, status="FAIL", evidence=error.message, remedy=error.remedy)
+    if found is None:
+        return Check(
+            name=name,
+            status="FAIL",
+            evidence="the file that is here holds other bytes",
+            remedy=f"fetch it again: localgif models pull {model.alias}",
+        )
+    return Check(name=name, status="PASS", evidence=f"{found.digest} ({found.title})")
+
+
+def _own_file(name: str, model: ModelSettings, path: Path) -> Check:
+    remedy = "correct gguf in its table of models.toml"
+    size = file_size(path)
+    if size is None:
+        return Check(name=name, status="FAIL", evidence=f"{path} is no file that can be read", remedy=remedy)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(len(GGUF_MAGIC))
+    except OSError as error:
+        return Check(name=name, status="FAIL", evidence=f"{path}: {error.strerror}", remedy=remedy)
+    if begins != GGUF_MAGIC:
+        return Check(name=name, status="FAIL", evidence=f"{path} is no GGUF file", remedy=remedy)
+    known = CATALOG.get(canonical(model.model))
+    if known is not None and known.size != size:
+        return Check(
+            name=name,
+            status="FAIL",
+            evidence=f"{path} has {size:,} bytes, but {known.name} has {known.size:,}: it is another file",
+            remedy=f"give the model of that table another name than {known.name}",
+        )
+    return Check(name=name, status="PASS", evidence=f"{path}, {size / 1e6:,.0f} MB")
+
+
+def _there(listed: Listed) -> str:
+    size = f"{listed.size / 1e6:,.0f} MB" if listed.size else "size unknown"
+    word = "verified" if listed.checked else "not checked yet: a run does"
+    return f"{listed.path}, {size}, sha256 {(listed.digest or '?')[:12]} {word}"
+
+
+def _note(listed: Listed | None) -> str:
+    if listed is None:
+        return "no store has that name"
+    return listed.note or (f"{listed.partial / 1e6:,.0f} MB of it downloaded" if listed.partial else "no store has it")
+
+
+def server(model: ModelSettings, offline: bool) -> Check:
+    """Whether the endpoint of a model answers and has it.
+
+    Args:
+        model: Its endpoint is of any kind.
+        offline: Only loopback may be asked.
+    """
+    endpoint = model.endpoint
+    name = f"server {endpoint.name}, {model.model}"
+    if endpoint.url is None:
+        engine = f"llama.cpp through xllamacpp {metadata.version('xllamacpp')}"
+        return Check(name=f"server {endpoint.name}", status="PASS", evidence=f"{engine}, started with each run")
+    if offline and not is_loopback(endpoint.url):
+        return Check(name=name, status="SKIP", evidence=f"{endpoint.url} is not this machine: not asked (--offline)")
+    try:
+        if endpoint.kind == "openai":
+            key = api_key(endpoint.api_key_env, f"endpoints.{endpoint.name}.api_key_env")
+            found = find_model(endpoint.url, key, model.model, model.num_ctx, f"[models.{model.alias}]")
+            words = f"{endpoint.url}: {found.server}, {found.name}, window {found.window}"
+            return Check(name=name, status="PASS", evidence=words)
+        return _ollama(name, model, endpoint.url)
+    except LocalGifError as error:
+        return Check(name=name, status="FAIL", evidence=error.message, remedy=error.remedy)
+
+
+def _ollama(name: str, model: ModelSettings, url: str) -> Check:
+    found = check_ollama(url, model.model)
+    note = check_vision(url, found) if model.role == "reflector" and model.vision else ""
+    digest = f", digest {found.digest[:12]}" if found.digest else ""
+    words = f"{url}: Ollama API {found.version}, {found.model}{digest}" + (f"\n{note}" if note else "")
+    if found.context_length is not None and model.num_ctx > found.context_length:
+        trained = f"num_ctx is {model.num_ctx}, but the model was trained for {found.context_length} tokens"
+        return Check(
+            name=name,
+            status="WARN",
+            evidence=f"{words}\n{trained}",
+            remedy=f"num_ctx = {found.context_length} in its table of models.toml",
+        )
+    return Check(name=name, status="WARN" if note else "PASS", evidence=words)
+
+
+def load_of(model: ModelSettings, places: Places) -> Load | None:
+    """What an embedded model takes in memory; None when its weights are not here."""
+    path = weights_file(model, places)
+    size = file_size(path) if path is not None else None
+    if path is None or size is None:
+        return None
+    return Load(model.model, size, window_bytes(read_facts(path), model.num_ctx))

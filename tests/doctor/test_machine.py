@@ -1,0 +1,174 @@
+"""The checks of Python, packages, variables, memory and disk: what counts as wrong, and what is said about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.checks.machine import (
+    GIB,
+    OURS,
+    WORK,
+    Load,
+    Memory,
+    disk,
+    fit,
+    memory,
+    memory_of,
+    variables,
+    window_bytes,
+)
+from localgif.checks.packages import compare, normalised, python, read_lock, these_packages
+from localgif.checks.result import Check
+from localgif.endpoint.gguf import GgufFacts
+
+ROOT = Path(__file__).parents[2]
+
+
+def locked(check: Check) -> tuple[str, bool]:
+    """Status, and whether a remedy is given."""
+    return check.status, bool(check.remedy)
+
+
+@pytest.mark.parametrize(
+    ("version", "implementation", "system", "status"),
+    [
+        ((3, 11, 2), "cpython", "Linux", "PASS"),
+        ((3, 13, 0), "cpython", "Linux", "PASS"),
+        ((3, 14, 1), "cpython", "Linux", "WARN"),
+        ((3, 10, 9), "cpython", "Linux", "FAIL"),
+        ((3, 12, 1), "pypy", "Linux", "FAIL"),
+        ((3, 12, 1), "cpython", "Darwin", "FAIL"),
+    ],
+)
+def test_the_pythons_that_were_tried(
+    version: tuple[int, int, int], implementation: str, system: str, status: str
+) -> None:
+    found = python(version, implementation, system)
+    assert locked(found) == (status, status != "PASS")
+    assert ".".join(map(str, version)) in found.evidence
+
+
+LOCK = """\
+# made by scripts/lock
+a==1.0 \\
+    --hash=sha256:00
+b-c==2.1.post1 ; sys_platform == 'win32' \\
+    --hash=sha256:11
+numpy==2.4 ; python_full_version < '3.12' \\
+    --hash=sha256:22
+numpy==2.5 ; python_full_version >= '3.12' \\
+    --hash=sha256:33
+"""
+
+
+def test_the_lock_is_read() -> None:
+    assert read_lock(LOCK) == {"a": {"1.0": True}, "b-c": {"2.1.post1": False}, "numpy": {"2.4": False, "2.5": False}}
+    real = read_lock((ROOT / "requirements.lock").read_text())
+    assert len(real) > 100 and "tomlkit" in real and normalised("Rust_Just") in real
+
+
+@pytest.mark.parametrize(
+    ("installed", "needed", "status", "said"),
+    [
+        ({"a": "1.0", "numpy": "2.4"}, {"a"}, "PASS", "2 packages as requirements.lock has them"),
+        ({"a": "1.0", "numpy": "2.5"}, {"a"}, "PASS", "2 packages"),
+        ({"numpy": "2.5"}, set(), "PASS", "1 that developers need are not installed: a"),
+        ({"a": "1.1", "numpy": "2.4"}, {"a"}, "WARN", "a 1.1 (locked: 1.0)"),
+        ({"a": "1.0", "numpy": "2.6"}, {"a"}, "WARN", "numpy 2.6 (locked: 2.4 or 2.5)"),
+        ({"numpy": "2.4"}, {"a"}, "FAIL", "not installed: a"),
+    ],
+)
+def test_installed_against_locked(installed: dict[str, str], needed: set[str], status: str, said: str) -> None:
+    found = compare(read_lock(LOCK), installed, needed)
+    assert found.status == status
+    assert said in found.evidence
+    assert bool(found.remedy) == (status != "PASS")
+
+
+def test_this_environment_is_looked_at_and_a_folder_without_lock_skipped(tmp_path: Path) -> None:
+    assert these_packages().status in ("PASS", "WARN")
+    assert these_packages(tmp_path).status == "SKIP"
+    (tmp_path / "requirements.lock").write_text("pytest==0.1 \\\n    --hash=sha256:00\n")
+    found = these_packages(tmp_path)
+    assert (found.status, "locked: 0.1" in found.evidence) == ("WARN", True)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "LANGSMITH_TRACING",
+        "LANGCHAIN_TRACING_V2",
+        "OPENAI_API_KEY",
+        "WANDB_API_KEY",
+        "https_proxy",
+        "HTTP_PROXY",
+        "HF_TOKEN",
+    ],
+)
+def test_a_variable_that_leaks_is_named_and_its_value_is_not_known(name: str) -> None:
+    found = variables(["PATH", name, "LANG"])
+    assert (found.status, found.remedy) == ("WARN", f"unset {name}")
+    assert name in found.evidence
+
+
+def test_usual_variables_are_no_news() -> None:
+    usual = ["PATH", "HOME", "LANG", "NO_PROXY", "LITELLM_MODE", "LITELLM_LOCAL_MODEL_COST_MAP", "HF_HUB_OFFLINE"]
+    assert variables([*usual, "LANGUAGE", "LOCALGIF_HOME", "OLLAMA_HOST"]).status == "PASS"
+
+
+MEMINFO = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:    8000000 kB\n"
+
+
+def test_memory_is_the_machines_or_the_containers() -> None:
+    assert memory_of(MEMINFO) == Memory(16_384_000_000, 8_192_000_000)
+    assert memory_of(MEMINFO, "max\n", "5\n") == memory_of(MEMINFO), "no limit"
+    assert memory_of(MEMINFO, "3000\n", "2500\n", "anon 1\ninactive_file 400\n") == Memory(3000, 900)
+    assert memory_of(MEMINFO, "3000", "3500") == Memory(3000, 0)
+    assert memory_of("") is None
+
+
+@given(st.integers(0, 2**44), st.integers(0, 2**44), st.lists(st.integers(0, 2**38), min_size=1, max_size=2))
+def test_memory_fails_only_when_it_cannot_fit_and_warns_only_when_it_does_not_now(
+    total: int, available: int, sizes: list[int]
+) -> None:
+    here = Memory(total, min(available, total))
+    models = [Load(f"m{i}", size, 0) for i, size in enumerate(sizes)]
+    everything, largest = sum(sizes) + len(sizes) * WORK + OURS, max(sizes) + WORK + OURS
+    expected = "PASS" if everything <= here.available else "FAIL" if largest > total else "WARN"
+    found = memory(here, models)
+    assert locked(found) == (expected, expected != "PASS")
+    assert fit(here, models) == (expected == "PASS")
+    assert ("both models are held at once" in found.evidence) == (expected == "PASS" and len(models) == 2)
+    in_turns = expected == "WARN" and len(models) == 2 and largest <= here.available
+    assert ("loaded in turns" in found.evidence) == in_turns
+
+
+def test_memory_without_models_or_without_an_answer_is_skipped() -> None:
+    assert memory(None, [Load("m", GIB, 0)]).status == "SKIP"
+    assert memory(Memory(GIB, GIB), []).status == "SKIP"
+
+
+def test_a_window_takes_what_its_keys_and_values_take() -> None:
+    facts = GgufFacts(
+        architecture="qwen2",
+        metadata={
+            "qwen2.block_count": 28,
+            "qwen2.attention.head_count": 12,
+            "qwen2.attention.head_count_kv": 2,
+            "qwen2.embedding_length": 1536,
+        },
+        context_length=32768,
+    )
+    assert window_bytes(facts, 8192) == 2 * 2 * 28 * 2 * 128 * 8192
+    assert window_bytes(facts, 10**6) == window_bytes(facts, 32768), "no more than it was trained for"
+    assert window_bytes(GgufFacts(), 8192) == 0
+
+
+def test_disk_is_that_of_the_folder_to_come(tmp_path: Path) -> None:
+    found = disk(tmp_path / "runs" / "deeper")
+    assert found.status in ("PASS", "WARN")
+    assert str(tmp_path) in found.evidence and "deeper" not in found.evidence

@@ -1,0 +1,139 @@
+"""Whether weights are here and servers answer: asked without loading or fetching anything."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.checks.cheap import cheap_checks, different, quick_checks
+from localgif.checks.models import digest, is_loopback, load_of, server, weights
+from localgif.config import EndpointSettings, ModelSettings, Settings
+from localgif.models.fetch import Places, Weights
+from tests.conftest import WEIGHTS
+from tests.kit import model, settings
+from tests.scripted import MODEL, Scripted, serving
+
+EMBEDDED = EndpointSettings(name="embedded", kind="embedded", url=None)
+
+
+def embedded(name: str, **changes: Any) -> ModelSettings:
+    return model("animator", "", endpoint=EMBEDDED, model=name, alias="own", **changes)
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> Places:
+    return Places(tmp_path / "cache", (tmp_path / "ollama",))
+
+
+@pytest.mark.parametrize(
+    ("url", "ours"),
+    [
+        ("http://127.0.0.1:11434", True),
+        ("http://127.8.9.1:1", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:8000", True),
+        ("http://10.0.0.2:11434", False),
+        ("http://0.0.0.0:11434", False),
+        ("http://localhost.evil.example:1", False),
+        ("http://127.0.0.1.example:1", False),
+    ],
+)
+def test_loopback_is_told_from_other_machines(url: str, ours: bool) -> None:
+    assert is_loopback(url) == ours
+
+
+def test_known_weights_that_are_not_here_are_fetched_by_a_run_unless_offline(nowhere: Places) -> None:
+    found = weights(embedded("smollm2:135m"), nowhere, offline=False)
+    assert (found.status, found.name) == ("WARN", "weights smollm2:135m")
+    assert "fetches 98 MB" in found.evidence and "localgif models pull own" in found.remedy
+    found = weights(embedded("smollm2:135m"), nowhere, offline=True)
+    assert found.status == "FAIL" and "gguf = " in found.remedy
+    assert weights(embedded("nobody:1b"), nowhere, offline=False).status == "FAIL"
+    assert load_of(embedded("smollm2:135m"), nowhere) is None
+
+
+def test_weights_that_are_here_are_told_with_their_digest(smollm2: Weights) -> None:
+    found = weights(embedded("smollm2:135m"), WEIGHTS, offline=True)
+    assert (found.status, found.remedy) == ("PASS", "")
+    assert str(smollm2.path) in found.evidence and "sha256 b179c9523d0e verified" in found.evidence
+    assert digest(embedded("smollm2:135m"), WEIGHTS).evidence.startswith("b179c9523d0e")
+    load = load_of(embedded("smollm2:135m", num_ctx=8192), WEIGHTS)
+    # 30 layers, 3 heads of 64 for keys and values.
+    assert load == ("smollm2:135m", 98_362_432, 2 * 2 * 30 * 3 * 64 * 8192)
+
+
+def test_other_bytes_under_a_known_name_are_refused(nowhere: Places, tmp_path: Path) -> None:
+    file = tmp_path / "w.gguf"
+    file.write_bytes(b"GGUF" + bytes(96))
+    path = str(file)
+    assert weights(embedded("my:1b", path=path), nowhere, offline=True).status == "PASS"
+    other = weights(embedded("smollm2:135m", path=path), nowhere, offline=True)
+    assert other.status == "FAIL" and "it is another file" in other.evidence
+    assert digest(embedded("my:1b", path=path), nowhere).status == "PASS"
+    assert digest(embedded("smollm2:135m", path=path), nowhere).status == "FAIL"
+    file.write_bytes(b"text")
+    assert "no GGUF file" in weights(embedded("my:1b", path=path), nowhere, offline=True).evidence
+    file.unlink()
+    gone = weights(embedded("my:1b", path=path), nowhere, offline=True)
+    assert gone.status == "FAIL" and "correct gguf" in gone.remedy
+
+
+def test_a_server_is_asked_for_its_version_and_the_model() -> None:
+    with serving(Scripted()) as script:
+        found = server(model("animator", script.url), offline=True)
+        assert (found.status, found.name) == ("PASS", f"server ollama, {MODEL}")
+        assert "Ollama API 0.99.0" in found.evidence and "digest abababababab" in found.evidence
+        wide = server(model("animator", script.url, num_ctx=8192), offline=False)
+        assert wide.status == "WARN" and "num_ctx = 4096" in wide.remedy
+        missing = server(model("animator", script.url, model="other:1b"), offline=False)
+        assert missing.status == "FAIL" and missing.remedy == "ollama pull other:1b"
+        blind = server(model("reflector", script.url, vision=True), offline=False)
+        assert blind.status == "FAIL" and "cannot look at pictures" in blind.evidence
+    gone = server(model("animator", script.url), offline=False)
+    assert gone.status == "FAIL" and "ollama serve" in gone.remedy
+
+
+def test_offline_no_other_machine_is_asked() -> None:
+    # An address of a network that exists for examples: asking it would take the whole timeout.
+    found = server(model("animator", "http://192.0.2.1:11434"), offline=True)
+    assert found.status == "SKIP" and "192.0.2.1" in found.evidence
+
+
+def test_a_key_that_is_not_set_is_a_failure_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("VLLM_API_KEY", raising=False)
+    endpoint = EndpointSettings(name="vllm", kind="openai", url="http://127.0.0.1:9/v1", api_key_env="VLLM_API_KEY")
+    found = server(model("animator", "", endpoint=endpoint), offline=False)
+    assert found.status == "FAIL" and "export VLLM_API_KEY=" in found.remedy
+
+
+def test_each_model_once_with_its_larger_window() -> None:
+    both = settings("http://127.0.0.1:9")
+    assert [m.role for m in different(both)] == ["animator"]
+    wide = both.model_copy(update={"reflector": both.reflector.model_copy(update={"num_ctx": 8192, "vision": True})})
+    assert [(m.role, m.num_ctx) for m in different(wide)] == [("reflector", 8192)]
+    other = both.model_copy(update={"reflector": both.reflector.model_copy(update={"model": "other:1b"})})
+    assert [m.model for m in different(other)] == [MODEL, "other:1b"]
+
+
+def names(found: list[Any]) -> list[str]:
+    return [check.name for check in found]
+
+
+def test_a_run_is_told_only_what_would_keep_it_from_starting(tmp_path: Path) -> None:
+    with serving(Scripted()) as script:
+        ready: Settings = settings(script.url)
+        every = list(cheap_checks(ready, tmp_path))
+        assert names(every) == [
+            "python",
+            "packages",
+            "variables",
+            "disk",
+            "sandbox",
+            f"server ollama, {MODEL}",
+            "memory",
+        ]
+        assert not [check for check in every if check.status == "FAIL"]
+        assert quick_checks(ready, tmp_path) == []
+    assert names(quick_checks(ready, tmp_path)) == [f"server ollama, {MODEL}"]
