@@ -63,5 +63,7 @@ class ServeConfig(Record):
     """0: the system picks a free one."""
     threads: int | None = None
     """None: the machine's physical cores."""
+    swap: bool = False
+    """Whether a model is unloaded before another is loaded, because there is no memory for all at once."""
     max_queue: int = Field(512, ge=1)
     """Requests that may wait; one more is answered with 503."""

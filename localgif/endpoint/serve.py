@@ -117,6 +117,9 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
     threads = config.threads or usable_cores()
     keep_alive = FOREVER if managed else UNMANAGED_KEEP_ALIVE
     engines = [Engine(model, threads, keep_alive) for model in config.models]
+    if config.swap:
+        for engine in engines:
+            engine.rivals = tuple(other for other in engines if other is not engine)
     remotes = [Remote(model) for model in config.remotes]
     async with listening([*engines, *remotes], config.port, config.max_queue) as site:
         if not await _load_first(engines, stop):

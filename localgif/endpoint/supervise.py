@@ -42,6 +42,8 @@ class Engine:
 
     def __init__(self, model: ServedModel, threads: int, keep_alive: float = FOREVER) -> None:
         self.model = model
+        self.rivals: tuple[Engine, ...] = ()
+        """Engines whose models cannot be in memory beside this one's."""
         self.card = Card(
             name=model.name,
             facts=read_facts(Path(model.path)),
@@ -124,6 +126,13 @@ class Engine:
         if self._unloading:
             await asyncio.wait(self._unloading)
 
+    async def make_room(self) -> None:
+        """Unload the model for another engine's, unless it is in use."""
+        if not self._users and self._loading is None:
+            self._stop_timer()
+            self._speculation = True
+            await self._stop()
+
     # --- keep_alive ------------------------------------------------------------------------------------------------
 
     def _start_timer(self, seconds: float) -> None:
@@ -154,6 +163,8 @@ class Engine:
 
     async def _load(self) -> Upstream:
         await self._stop()
+        for rival in self.rivals:
+            await rival.make_room()
         config = EngineConfig(
             gguf=self.model.path,
             name=self.model.name,

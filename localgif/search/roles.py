@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from localgif.checks.machine import Load, fit, this_memory, window_bytes
 from localgif.config import ModelSettings, Settings
+from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.preflight import ServerInfo, check_ollama, check_vision
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
 from localgif.endpoint.upstream import find_model
@@ -61,7 +63,12 @@ def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 
             num_ctx=max(model.num_ctx, before.num_ctx if before else 0),
             description=weights.title,
         )
-    return ServeConfig(models=tuple(served.values()), port=port)
+    loads = [
+        Load(model.name, model.size, window_bytes(read_facts(Path(model.path)), model.num_ctx))
+        for model in served.values()
+    ]
+    swap = len(loads) > 1 and not fit(this_memory(), loads)
+    return ServeConfig(models=tuple(served.values()), port=port, swap=swap)
 
 
 def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
@@ -111,7 +118,10 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
         running = None
         if weights:
             progress.activity(f"loading {weights[0][0].model}")
-            running = stack.enter_context(embedded_endpoint(serve_config(tuple(weights))))
+            config = serve_config(tuple(weights))
+            if config.swap:
+                progress.note("no memory for both models at once: they are loaded in turns")
+            running = stack.enter_context(embedded_endpoint(config))
         gateways = {
             name: stack.enter_context(embedded_endpoint(ServeConfig(remotes=tuple(there.values()))))
             for name, there in remotes.items()
