@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from localgif.endpoint import retry
 from localgif.environment import weights_environment
 from localgif.models.fetch import Weights, places_for, pull
 
@@ -37,6 +38,27 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(_LEAKS):
             monkeypatch.delenv(name)
+
+
+class Jumping(retry.SystemClock):
+    """A clock on which waiting for a server takes no time, but for what it is asked for."""
+
+    def __init__(self) -> None:
+        self.slept: list[float] = []
+
+    def now(self) -> float:
+        return super().now() + sum(self.slept)
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Jumping:
+    """No test waits for a server that is not to come back."""
+    jumping = Jumping()
+    monkeypatch.setattr(retry, "CLOCK", jumping)
+    return jumping
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,8 @@ class Fault:
     """A server that misbehaves: refuses with a status, drops the line, cuts a stream short, or ends it unfinished."""
 
     kind: Literal["status", "drop", "cut", "no-done", "error-line", "empty", "length"]
-    status: int = 500
+    status: int = 501
+    """By default one that lasts: after a 500 the clients ask again."""
     text: str = "the server is ill"
 
 
@@ -97,6 +98,9 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
                     able = {} if script.capabilities is None else {"capabilities": list(script.capabilities)}
                     self._json(shown | able)
                 return
+            # A server that read less of a long prompt would be taken for one that cut it.
+            said = body.get("prompt") or "".join(m.get("content", "") for m in body.get("messages", ()))
+            self._read = max(7, len(said) // 4)
             entry = script.next(self.path, body)
             if isinstance(entry, Fault) and entry.kind == "status":
                 self._json({"error": entry.text}, entry.status)
@@ -114,7 +118,7 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
             )
 
         def _final(self, tokens: int, reason: str = "stop") -> dict[str, Any]:
-            counts = {"prompt_eval_count": 7, "eval_count": tokens, "total_duration": 9, "load_duration": 1}
+            counts = {"prompt_eval_count": self._read, "eval_count": tokens, "total_duration": 9, "load_duration": 1}
             return self._part("") | {"done": True, "done_reason": reason, "eval_duration": 1} | counts
 
         def _whole(self, entry: Entry) -> None:

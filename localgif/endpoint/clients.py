@@ -1,8 +1,8 @@
 """The two clients of an endpoint: ChatOllama for the animator, LiteLLM for the reflector.
 
-The only module that imports them, because each has habits that must be met in one place: ChatOllama takes a stream
-that ends without `done` for a success; litellm asks /api/show at another address than it was given, fetches a price
-list on import, and retries a refused request three times within a second.
+The only module that imports them, because each has habits that must be met in one place: litellm asks /api/show at
+another address than it was given, fetches a price list on import, and retries a refused request three times within a
+second. What came over the wire is judged in transport.py, what is tried again in retry.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localgif.config import ModelSettings
-from localgif.endpoint.transport import whole_prompts
+from localgif.endpoint.preflight import listed_weights
+from localgif.endpoint.process import death_at
+from localgif.endpoint.retry import POLICY, Failure, Patience, Policy, explain
+from localgif.endpoint.thinking import Thoughts
 from localgif.environment import pin_environment
 from localgif.errors import EndpointError
 
@@ -24,18 +27,24 @@ if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
     from langchain_ollama import ChatOllama
 
+    from localgif.endpoint.transport import Wire
+
 #: A message: ("system" | "user" | "assistant", text).
 Message = tuple[str, str]
 
 #: Asked while an answer streams: "" to go on, else the word for why it is enough, "closed" or "loop".
 Finished = Callable[[str], str]
 
-CONNECT_SECONDS = 5.0
-#: Between two bytes of an answer. A small model on a slow CPU may read a long prompt for minutes before the first one.
+#: Between two parts of an answer that has begun.
+BETWEEN_SECONDS = 180.0
+#: Before the first byte of an answer. A small model on a slow CPU may read a long prompt for minutes.
 IDLE_SECONDS = 900.0
-#: Whole reflection: LiteLLM does not stream, so this is the time of a complete answer, queueing included.
+#: Whole reflection: gepa's LM does not stream, so this is the time of a complete answer, queueing included.
 REFLECTION_SECONDS = 3600.0
 KEEP_ALIVE = "30m"
+
+
+def _unheard(_: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -58,26 +67,38 @@ class Animator:
     Args:
         model: The role's settings.
         url: Address of the endpoint, e.g. "http://127.0.0.1:11434".
+        notice: Told when the server failed and is asked again.
+        policy: How much patience there is with a server that fails.
+        idle: Seconds before the first byte of an answer that are too long.
 
     A context manager: leaving it closes the connections.
     """
 
-    def __init__(self, model: ModelSettings, url: str) -> None:
+    def __init__(
+        self,
+        model: ModelSettings,
+        url: str,
+        notice: Callable[[str], None] = _unheard,
+        policy: Policy = POLICY,
+        idle: float = IDLE_SECONDS,
+    ) -> None:
+        from localgif.endpoint.transport import Wire
+
         pin_environment(url)
         self.model = model
         self.url = url
         self._said: dict[tuple[Message, ...], Reply] = {}
-        self._transport = whole_prompts()
-        self._chat = self._make_chat()
+        self._patience = _patience(model, url, notice, policy)
+        self._wire = Wire(between=min(idle, BETWEEN_SECONDS))
+        self._chat = self._make_chat(idle)
 
     def __enter__(self) -> Animator:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._transport.close()
+        self._wire.close()
 
-    def _make_chat(self) -> ChatOllama:
-        import httpx
+    def _make_chat(self, idle: float) -> ChatOllama:
         from langchain_ollama import ChatOllama
 
         return ChatOllama(
@@ -89,9 +110,9 @@ class Animator:
             keep_alive=KEEP_ALIVE,
             reasoning=False,
             # A proxy in the environment must not see (or break) calls to this machine.
-            client_kwargs={"trust_env": False, "timeout": httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS)},
+            client_kwargs={"trust_env": False, "timeout": idle},
             # Ours to close: ChatOllama has no close of its own.
-            sync_client_kwargs={"transport": self._transport},
+            sync_client_kwargs={"transport": self._wire},
         )
 
     def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
@@ -100,21 +121,26 @@ class Animator:
         At temperature 0 a question that was asked before is not sent again: its answer is given back, at no cost.
 
         Raises:
-            EndpointError: the server refused, failed, went away, or ended the stream without saying that it is done.
+            EndpointError: the server refused, or failed and did not come back in time.
         """
         known = self._said.get(tuple(messages)) if self.model.temperature == 0 else None
         if known is not None:
             # At temperature 0 the same question has the same answer, whatever the seed.
             return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0)
-        reply = self._stream(messages, seed, finished)
+        reply = self._patience.ask(lambda: self._stream(messages, seed, finished))
         self._said[tuple(messages)] = reply
         return reply
 
     def _stream(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
+        """One attempt.
+
+        Raises:
+            Failed: there is no answer, or none that may be used.
+        """
         # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
         chat = self._chat.model_copy(update={"seed": seed})
         started = time.monotonic()
-        text, chunks = "", 0
+        text, chunks, thoughts = "", 0, Thoughts()
         metadata: dict[str, Any] = {}
         usage: UsageMetadata | None = None
         try:
@@ -123,37 +149,30 @@ class Animator:
                 # langchain appends an empty chunk of its own after the server's last one.
                 metadata.update(chunk.response_metadata)
                 usage = getattr(chunk, "usage_metadata", None) or usage
-                piece = chunk.text
-                if not piece:
+                if not chunk.text:
                     continue
-                text += piece
                 chunks += 1
+                piece = thoughts.feed(chunk.text)[0]
+                text += piece
                 word = finished(text) if _worth_asking(piece) else ""
                 if word:
                     stream.close()  # type: ignore[attr-defined]  # a generator, typed as Iterator
                     return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
-            raise self._failure(error) from error
-        if metadata.get("done") is not True:
-            raise _unfinished(self.url, self.model.model, chunks)
-        return Reply(
-            text,
+            raise self._wire.failed(error) from error
+        reply = Reply(
+            text + thoughts.end()[0],
             str(metadata.get("done_reason") or "stop"),
             usage["input_tokens"] if usage else None,
             usage["output_tokens"] if usage else chunks,
             time.monotonic() - started,
         )
+        self._wire.check(reply, "\n".join(said for _, said in messages))
+        return reply
 
-    def _failure(self, error: Exception) -> EndpointError:
-        return _endpoint_error(self.url, self.model.model, error)
 
-
-def _unfinished(url: str, model: str, tokens: int) -> EndpointError:
-    return EndpointError(
-        f"{url}: the answer of {model} ended without its last line (after {tokens} tokens): the server stopped in the "
-        "middle",
-        "Look at the server's log; what was measured so far is kept.",
-    )
+def _patience(model: ModelSettings, url: str, notice: Callable[[str], None], policy: Policy) -> Patience:
+    return Patience(url, model.model, lambda: listed_weights(url, model.model), notice, lambda: death_at(url), policy)
 
 
 def _worth_asking(piece: str) -> bool:
@@ -161,32 +180,27 @@ def _worth_asking(piece: str) -> bool:
     return "\n" in piece or "`" in piece
 
 
-def _endpoint_error(url: str, model: str, error: Exception) -> EndpointError:
-    """What went wrong with the server, in one line, from any exception of httpx, ollama or litellm."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    if "exceeds the available context size" in text or "input length exceeds the context length" in text:
-        return EndpointError(
-            f"{url}: the prompt does not fit into the window of {model}: {text[:400]}",
-            "Raise num_ctx of this model in models.toml.",
-        )
-    return EndpointError(
-        f"{url}: {model} gave no answer ({type(error).__name__}: {text[:400]})",
-        "Look at the server's log; what was measured so far is kept.",
-    )
-
-
 class Reflector:
     """The reflector's model through LiteLLM, streamed, so that an answer can be ended when it is complete.
 
-    Args:
-        model: The role's settings.
-        url: Address of the endpoint.
+    Args: As of `Animator`.
     """
 
-    def __init__(self, model: ModelSettings, url: str) -> None:
+    def __init__(
+        self,
+        model: ModelSettings,
+        url: str,
+        notice: Callable[[str], None] = _unheard,
+        policy: Policy = POLICY,
+        idle: float = IDLE_SECONDS,
+    ) -> None:
+        from localgif.endpoint.transport import Wire
+
         self.model = model
         self.url = url
-        self._arguments = reflector_arguments(model, url)
+        self._patience = _patience(model, url, notice, policy)
+        self._wire = Wire(between=min(idle, BETWEEN_SECONDS))
+        self._arguments = {**reflector_arguments(model, url), "client": _litellm_client(self._wire), "timeout": idle}
 
     def write(self, prompt: str, seed: int, finished: Finished, longest: int, images: Sequence[bytes] = ()) -> Reply:
         """Ask for an answer and stream it until it ends or `finished(text so far)` gives a word for why it is enough.
@@ -199,15 +213,22 @@ class Reflector:
             images: PNGs that the model is shown with the request, for a model that can see.
 
         Raises:
-            EndpointError: the server refused, failed, went away, or ended the stream without saying that it is done.
+            EndpointError: the server refused, or failed and did not come back in time.
+        """
+        most = min(longest, self.model.num_predict)
+        return self._patience.ask(lambda: self._write(prompt, seed, finished, most, images))
+
+    def _write(self, prompt: str, seed: int, finished: Finished, most: int, images: Sequence[bytes]) -> Reply:
+        """One attempt.
+
+        Raises:
+            Failed: there is no answer, or none that may be used.
         """
         started = time.monotonic()
-        most = min(longest, self.model.num_predict)
         text, chunks, usage = "", 0, None
         try:
             with _quiet():
-                stream, watched = self._stream(_content(prompt, images), seed, most)
-                for part in stream:
+                for part in self._stream(_content(prompt, images), seed, most):
                     usage = getattr(part, "usage", None) or usage
                     piece = (part.choices[0].delta.content if part.choices else None) or ""
                     if not piece:
@@ -216,26 +237,26 @@ class Reflector:
                     chunks += 1
                     word = finished(text) if _worth_asking(piece) else ""
                     if word:
-                        _hang_up(watched.inner)
+                        self._wire.hang_up()
                         return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
-            raise _endpoint_error(self.url, self.model.model, error) from error
-        if not watched.done:
-            raise _unfinished(self.url, self.model.model, chunks)
-        written = usage.completion_tokens if usage else chunks
-        return Reply(
+            raise self._wire.failed(error) from error
+        written = _number(usage.completion_tokens if usage else None, chunks)
+        reply = Reply(
             text,
             # litellm's `ollama/` says "stop" whatever happened, so the count decides.
             "length" if written >= most else "stop",
-            usage.prompt_tokens if usage else None,
+            _number(usage.prompt_tokens, 0) if usage else None,
             written,
             time.monotonic() - started,
         )
+        self._wire.check(reply, prompt)
+        return reply
 
-    def _stream(self, content: str | list[dict[str, Any]], seed: int, longest: int) -> tuple[Any, _Watched]:
+    def _stream(self, content: str | list[dict[str, Any]], seed: int, longest: int) -> Any:
         import litellm
 
-        stream: Any = litellm.completion(
+        return litellm.completion(
             messages=[{"role": "user", "content": content}],
             stream=True,
             stream_options={"include_usage": True},
@@ -243,9 +264,19 @@ class Reflector:
             drop_params=True,
             **{**self._arguments, "max_tokens": longest},
         )
-        watched = _Watched(stream.completion_stream)
-        stream.completion_stream = watched
-        return stream, watched
+
+
+def _number(value: object, otherwise: int) -> int:
+    """A count, where the server gave one."""
+    return value if isinstance(value, int) and value >= 0 else otherwise
+
+
+def _litellm_client(wire: Wire) -> Any:
+    """LiteLLM's own client with our transport in it."""
+    import httpx
+    from litellm.llms.custom_httpx.http_handler import HTTPHandler
+
+    return HTTPHandler(client=httpx.Client(transport=wire, trust_env=False, follow_redirects=True))
 
 
 def _content(prompt: str, images: Sequence[bytes]) -> str | list[dict[str, Any]]:
@@ -267,41 +298,16 @@ def _quiet() -> Iterator[None]:
         yield
 
 
-class _Watched:
-    """The chunks under a LiteLLM stream, and whether the server said that it is done: LiteLLM says "stop" anyway."""
-
-    def __init__(self, inner: Any) -> None:
-        self.inner = inner
-        self.done = False
-
-    def __iter__(self) -> _Watched:
-        return self
-
-    def __next__(self) -> Any:
-        part = next(self.inner)
-        if isinstance(part, dict):
-            self.done = self.done or bool(part.get("is_finished"))
-        else:
-            self.done = self.done or any(choice.finish_reason for choice in part.choices)
-        return part
-
-
-def _hang_up(stream: Any) -> None:
-    """Close the connection under the chunks of a LiteLLM stream: the server stops writing when its reader is gone."""
-    response = getattr(stream, "http_response", None)
-    if response is not None:
-        response.close()
-    close = getattr(getattr(stream, "streaming_response", None), "close", None)
-    if close is not None:
-        close()
-
-
-def reflector_arguments(model: ModelSettings, url: str) -> dict[str, Any]:
+def reflector_arguments(
+    model: ModelSettings, url: str, notice: Callable[[str], None] = _unheard, policy: Policy = POLICY
+) -> dict[str, Any]:
     """Keyword arguments for gepa's LM (they go on to litellm.completion): the same window and life time as ChatOllama.
 
     `keep_alive` and `truncate` go through extra_body because `ollama/` would put them among the options; retries are
-    off because litellm repeats a refused request at once, four times.
+    off because litellm repeats a refused request at once, four times. Ours are in its client's transport.
     """
+    from localgif.endpoint.transport import Wire
+
     pin_environment(url)
     _prepare_litellm(model)
     return {
@@ -314,12 +320,18 @@ def reflector_arguments(model: ModelSettings, url: str) -> dict[str, Any]:
         "timeout": REFLECTION_SECONDS,
         "think": False,
         "extra_body": {"keep_alive": KEEP_ALIVE, "truncate": False},
+        "client": _litellm_client(Wire(_patience(model, url, notice, policy))),
     }
 
 
 def reflector_failure(model: ModelSettings, url: str, error: Exception) -> EndpointError:
-    """Translate what litellm raised."""
-    return _endpoint_error(url, model.model, error)
+    """Translate what gepa's LM raised: our own error, which litellm wraps, or one of litellm's about the answer."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, EndpointError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
 
 
 def _prepare_litellm(model: ModelSettings) -> None:
@@ -327,6 +339,8 @@ def _prepare_litellm(model: ModelSettings) -> None:
 
     litellm.suppress_debug_info = True
     litellm.telemetry = False
+    # A model that repeats itself has written a bad answer, which is ours to end: no failure of the server.
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31  # type: ignore[attr-defined]
     # Without an entry litellm asks /api/show twice per completion.
     entry = {"max_tokens": model.num_ctx, "input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
     names = [f"{provider}/{model.model}" for provider in ("ollama", "ollama_chat")]

@@ -49,27 +49,46 @@ def check_ollama(url: str, model: str) -> ServerInfo:
     version = _get(url, "/api/version").get("version")
     if not isinstance(version, str):
         raise _not_ollama(url, "/api/version names no version")
-    listed = _get(url, "/api/tags").get("models")
-    entries = [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-    names = [str(entry.get("model") or entry.get("name") or "") for entry in entries]
-    found = next((entry for entry, name in zip(entries, names, strict=True) if same_model(name, model)), None)
+    entries = _listed(url)
+    found = next((entry for entry in entries if same_model(_name(entry), model)), None)
     if found is None:
-        raise missing(url, model, names, f"ollama pull {model}")
-    name = str(found.get("model") or found.get("name"))
+        raise missing(url, model, [_name(entry) for entry in entries], f"ollama pull {model}")
+    name = _name(found)
     shown = _get(url, "/api/show", {"model": name})
     info = shown.get("model_info") or {}
-    digest = found.get("digest")
     able = shown.get("capabilities")
     return ServerInfo(
         version=version,
         model=name,
-        digest=digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None,
+        digest=_digest(found),
         details=shown.get("details") or found.get("details") or {},
         capabilities=tuple(map(str, able)) if isinstance(able, list) else None,
         context_length=next(
             (value for key, value in info.items() if key.endswith(".context_length") and isinstance(value, int)), None
         ),
     )
+
+
+def listed_weights(url: str, model: str) -> str | None:
+    """The sha256 that the server lists for `model` now; None when it does not answer, does not say, or has none."""
+    try:
+        return next((_digest(entry) for entry in _listed(url.rstrip("/")) if same_model(_name(entry), model)), None)
+    except PreflightError:
+        return None
+
+
+def _listed(url: str) -> list[dict[str, Any]]:
+    listed = _get(url, "/api/tags").get("models")
+    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
+
+
+def _name(entry: dict[str, Any]) -> str:
+    return str(entry.get("model") or entry.get("name") or "")
+
+
+def _digest(entry: dict[str, Any]) -> str | None:
+    digest = entry.get("digest")
+    return digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
 
 
 def check_vision(url: str, server: ServerInfo) -> str:

@@ -24,6 +24,8 @@ START_SECONDS = 960.0
 STOP_SECONDS = 2.0
 _TAIL = 4096
 _PROC = Path("/proc")
+#: Address -> the endpoint of ours that runs there.
+_RUNNING: dict[str, RunningEndpoint] = {}
 
 
 class RunningEndpoint:
@@ -86,12 +88,19 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
             event = _first_event(process, config, log)
             if event.get("event") != "ready":
                 raise _start_failure(event)
-            endpoint = RunningEndpoint(process, event["url"], log, _what(config))
+            endpoint = _RUNNING[event["url"]] = RunningEndpoint(process, event["url"], log, _what(config))
             yield endpoint
         finally:
             if endpoint is not None:
+                del _RUNNING[endpoint.url]
                 endpoint.peak_memory()
             _stop(process)
+
+
+def death_at(url: str) -> str:
+    """How the endpoint of ours at this address ended: nobody will start it again. "" when it runs or is not ours."""
+    endpoint = _RUNNING.get(url)
+    return endpoint.death_message() if endpoint is not None else ""
 
 
 def _what(config: ServeConfig) -> str:

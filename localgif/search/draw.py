@@ -56,7 +56,10 @@ def draw(settings: Settings, prompt: str, brief: str, targets: dict[str, Any], p
         progress.activity("running and measuring")
         return render(code, settings.limits)
 
-    with open_roles(settings, progress) as roles, Animator(settings.animator, roles.animator_url) as animator:
+    with (
+        open_roles(settings, progress) as roles,
+        Animator(settings.animator, roles.animator_url, progress.note) as animator,
+    ):
 
         def write(messages: Any, seed: int, finished: Any) -> Any:
             progress.activity("writing code")

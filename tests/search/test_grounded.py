@@ -217,7 +217,7 @@ def test_a_target_that_is_not_held_again_does_not_end_the_run(tmp_path: Path) ->
 
 @pytest.mark.parametrize("at", range(1, 8))
 def test_a_server_that_fails_at_any_call_ends_the_run_and_is_never_a_score(tmp_path: Path, at: int) -> None:
-    server = Copying(animator=[STILL], reflector=[CRASHING, GOOD], fail_at=at, fault=Fault("status", 500, "it is ill"))
+    server = Copying(animator=[STILL], reflector=[CRASHING, GOOD], fail_at=at, fault=Fault("status", 501, "it is ill"))
     with serving(server), pytest.raises(EndpointError, match="it is ill"):
         optimize(settings(server.url, reflection="grounded", target=0.98, fresh=1), tmp_path, "r", Notes())
     stored = load_run(tmp_path / "r")

@@ -134,14 +134,12 @@ def test_a_cut_reflection_is_marked(tmp_path: Path) -> None:
 CALLS = {"metric_calls": 4, "samples": 1, "fresh": 2}
 
 
-ILL = Fault("status", 500, "model runner has unexpectedly stopped")
+ILL = Fault("status", 501, "model runner has unexpectedly stopped")
 FULL = Fault("status", 400, "request (9000 tokens) exceeds the available context size (4096 tokens)")
 
 
 # Every call for one fault; for the others one call of the animator (1) and the reflection (3).
-@pytest.mark.parametrize(
-    ("at", "fault"), [*((at, ILL) for at in range(1, 10)), (1, FULL), (3, FULL), (1, Fault("drop")), (3, Fault("drop"))]
-)
+@pytest.mark.parametrize(("at", "fault"), [*((at, ILL) for at in range(1, 10)), (1, FULL), (3, FULL)])
 def test_a_server_that_fails_at_any_call_ends_the_run_and_is_never_a_score(
     tmp_path: Path, at: int, fault: Fault
 ) -> None:
