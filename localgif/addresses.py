@@ -32,3 +32,30 @@ def openai_url(url: str) -> str:
     if parts.query or parts.fragment or (path and not path.endswith("/v1")):
         raise ValueError("must end with /v1, such as http://127.0.0.1:8000/v1")
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
+
+
+def ollama_url(url: str) -> str:
+    """The address of a server of the Ollama API, without a slash at its end.
+
+    Raises:
+        ValueError: No URL, or one with a path; the text completes "url must ...".
+    """
+    # ollama-python silently falls back to its own default for a value that it cannot parse.
+    if http_parts(url, "http://127.0.0.1:11434").path.rstrip("/"):
+        raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
+    return url.rstrip("/")
+
+
+def server_urls(value: object, openai: bool) -> tuple[str, ...]:
+    """The addresses in a `url` of models.toml, which names one server or lists several.
+
+    Raises:
+        ValueError: As in `ollama_url` or `openai_url`; no list of addresses; none in it, or one twice.
+    """
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(isinstance(each, str) for each in values):
+        raise ValueError("must be an address, or a list of addresses")
+    urls = tuple((openai_url if openai else ollama_url)(each) for each in values)
+    if len(set(urls)) < len(urls):
+        raise ValueError("must not name the same server twice")
+    return urls

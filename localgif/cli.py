@@ -128,6 +128,9 @@ def serve(
         ),
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 11435,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Any other than this one lets everybody who reaches it in.")
+    ] = "127.0.0.1",
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
     """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or those of another server."""
@@ -136,7 +139,7 @@ def serve(
     from localgif.search.serving import config_of_models, config_of_upstream
 
     if upstream is not None:
-        run(config_of_upstream(upstream, model or [], port), managed=False)
+        run(config_of_upstream(upstream, model or [], port).model_copy(update={"host": host}), managed=False)
         return
     file = load_models(models)
     wanted = (
@@ -144,7 +147,7 @@ def serve(
     )
     with make_progress(make_console(stderr=True)) as progress:
         config = config_of_models(wanted, port, progress)
-    run(config, managed=False)
+    run(config.model_copy(update={"host": host}), managed=False)
 
 
 def main() -> None:

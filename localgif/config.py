@@ -40,8 +40,17 @@ class EndpointSettings(Record):
     kind: EndpointKind
     url: str | None
     """None for the embedded endpoint, which picks a free port at start; of kind "openai" with `/v1` at its end."""
+    urls: tuple[str, ...] = ()
+    """When several servers have the model all of them, `url` first."""
+    slots: int | None = None
+    """Requests that each server is sent at once; None: what it says that it can do, else one."""
     api_key_env: str | None = None
     """Name of the environment variable with the key; the key itself is stored nowhere."""
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where its servers are; empty for the embedded endpoint."""
+        return self.urls or ((self.url,) if self.url else ())
 
 
 class ModelSettings(Record):
@@ -181,7 +190,7 @@ class ModelsFile:
         if model.endpoint in self._data.endpoints:
             return self._data.endpoints[model.endpoint]
         if alias not in self._data.models:
-            return EndpointTable(kind="ollama", url=OLLAMA_URL)
+            return EndpointTable(kind="ollama", url=(OLLAMA_URL,))
         raise self._wrong(
             ("models", alias, "endpoint"),
             f' names "{model.endpoint}", which is not under [endpoints]',
@@ -191,7 +200,9 @@ class ModelsFile:
     def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
         endpoint = self._endpoint(alias, model)
         where = ("endpoints", model.endpoint)
-        if endpoint.kind != "embedded" and endpoint.url is None:
+        if endpoint.kind == "embedded" and endpoint.slots is not None:
+            raise self._wrong((*where, "slots"), " is for an endpoint with a url", "remove the line")
+        if endpoint.kind != "embedded" and not endpoint.url:
             example = OLLAMA_URL if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
             raise self._wrong(where, " has no url", f'add a line such as url = "{example}"')
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
@@ -220,7 +231,11 @@ class ModelsFile:
         return ModelSettings(
             role=role,
             alias=alias,
-            endpoint=EndpointSettings(name=model.endpoint, **endpoint.model_dump()),
+            endpoint=EndpointSettings(
+                name=model.endpoint,
+                urls=endpoint.url if len(endpoint.url) > 1 else (),
+                **{**endpoint.model_dump(), "url": endpoint.url[0] if endpoint.url else None},
+            ),
             model=model.model,
             num_ctx=model.num_ctx,
             num_predict=model.num_predict,

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
 
-from localgif.addresses import http_parts, openai_url
+from localgif.addresses import server_urls
 
 Role = Literal["animator", "reflector"]
 EndpointKind = Literal["embedded", "ollama", "openai"]
+
+_ONE_OR_SEVERAL = {
+    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}]
+}
 
 
 class _Table(BaseModel):
@@ -31,23 +35,18 @@ class EndpointTable(_Table):
 
     kind: EndpointKind
     """What it is: llama.cpp inside localgif, a running Ollama, or (openai) vLLM, llama.cpp's own server, LM Studio."""
-    url: str | None = None
-    """Address: of an Ollama without a path, of an OpenAI-compatible server with /v1; not for "embedded"."""
+    url: Annotated[tuple[str, ...], WithJsonSchema(_ONE_OR_SEVERAL)] = ()
+    """Address: of an Ollama without a path, of an OpenAI-compatible server with /v1; not for "embedded". A list of
+    addresses where several servers have the same models."""
+    slots: int | None = Field(None, ge=1, le=256)
+    """Requests that each server is sent at once; else what it says that it can do, or one."""
     api_key_env: str | None = Field(None, min_length=1)
     """Name of the environment variable that holds the key of a server of kind "openai"."""
 
-    @field_validator("url")
+    @field_validator("url", mode="before")
     @classmethod
-    def _plain_http_url(cls, url: str | None, info: ValidationInfo) -> str | None:
-        # ollama-python silently falls back to its own default for a value that it cannot parse.
-        if url is None:
-            return None
-        if info.data.get("kind") == "openai":
-            return openai_url(url)
-        parts = http_parts(url, "http://127.0.0.1:11434")
-        if parts.path.rstrip("/"):
-            raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
-        return url.rstrip("/")
+    def _one_or_several(cls, url: object, info: ValidationInfo) -> tuple[str, ...]:
+        return server_urls(url, openai=info.data.get("kind") == "openai")
 
 
 class ModelTable(_Table):

@@ -43,6 +43,8 @@ class RemoteModel(Record):
     """For people and for the run's record, e.g. "vLLM 0.32.0"."""
     window: int
     """Tokens of prompt and answer together; 0 when the server does not say."""
+    slots: int = 0
+    """Requests that the server works on at once; 0 when it does not say."""
     context_length: int = 0
     """The window that the model was trained for; 0 when the server does not say, like the next three."""
     parameters: int = 0
@@ -54,11 +56,30 @@ class RemoteModel(Record):
     """The chat template; None when the server does not show it."""
 
 
+class PooledServer(Record):
+    """One of several servers that have the same models."""
+
+    url: str
+    """Its address, without a path."""
+    slots: int = Field(1, ge=1)
+    """Requests that it is sent at once."""
+    weights: tuple[tuple[str, str], ...] = ()
+    """Of a server of the Ollama API: each model, and the sha256 that it must list for it; "" where it lists none."""
+    remotes: tuple[RemoteModel, ...] = ()
+    """Of an OpenAI-compatible server: its models. A gateway of its own is put in front of it."""
+
+
 class ServeConfig(Record):
     """What `localgif serve` serves."""
 
     models: tuple[ServedModel, ...] = ()
     remotes: tuple[RemoteModel, ...] = ()
+    slots: int = Field(1, ge=1)
+    """Requests at once to the server of `remotes`. The embedded engines get one at a time, all together."""
+    servers: tuple[PooledServer, ...] = ()
+    """Several servers behind one address; then there are no `models` and no `remotes`."""
+    host: str = "127.0.0.1"
+    """Address to listen at."""
     port: int = Field(0, ge=0, le=65535)
     """0: the system picks a free one."""
     threads: int | None = None

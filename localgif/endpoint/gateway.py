@@ -19,7 +19,7 @@ from aiohttp import web
 from localgif.endpoint import listing
 from localgif.endpoint.backend import Backend, LoadFailed, Upstream
 from localgif.endpoint.dialects import cut_silently
-from localgif.endpoint.guard import guard
+from localgif.endpoint.guard import MAX_BODY, ClientGone, guarded, read_body, send
 from localgif.endpoint.relay import Turns, deltas, fit_window, new_session, with_thoughts
 from localgif.endpoint.replies import Answer, Clock, Delta, chunk, emptied, final, ollama_logprobs
 from localgif.endpoint.translate import Call, Kind, read_call, read_model, same_model
@@ -29,8 +29,6 @@ _LOG = logging.getLogger("localgif.endpoint")
 
 #: The Ollama version whose behaviour this follows; clients look here whether `think` and `truncate` are known.
 OLLAMA_VERSION = "0.33.0"
-#: Prompts with sources in them are long, but not this long.
-MAX_BODY = 64 * 2**20
 
 
 class Gateway:
@@ -39,16 +37,21 @@ class Gateway:
     Args:
         backends: The models, in the order of listing.
         max_queue: Requests for text that may wait.
+        slots: Requests for text that are worked on at once.
     """
 
-    def __init__(self, backends: Sequence[Backend], max_queue: int) -> None:
+    def __init__(self, backends: Sequence[Backend], max_queue: int, slots: int = 1) -> None:
         self._backends = list(backends)
-        self._turns = Turns(max_queue)
+        self._turns = Turns(max_queue, slots)
         self._session: aiohttp.ClientSession | None = None
 
-    def app(self) -> web.Application:
-        """The aiohttp application; run it with `handler_cancellation=True`."""
-        app = web.Application(middlewares=[guard], client_max_size=MAX_BODY)
+    def app(self, everybody: bool = False) -> web.Application:
+        """The aiohttp application; run it with `handler_cancellation=True`.
+
+        Args:
+            everybody: Callers from other machines are wanted.
+        """
+        app = web.Application(middlewares=[guarded(everybody)], client_max_size=MAX_BODY)
         app.cleanup_ctx.append(self._hold_session)
         routes: list[tuple[str, str, Any]] = [
             ("GET", "/", self._root),
@@ -96,7 +99,7 @@ class Gateway:
         return _json({"models": [entry for backend in longest_first if (entry := listing.running(backend))]})
 
     async def _show(self, request: web.Request) -> web.Response:
-        return _json(listing.show(self._find(read_model(parse_object(await request.read())))))
+        return _json(listing.show(self._find(read_model(parse_object(await read_body(request))))))
 
     async def _openai_models(self, request: web.Request) -> web.Response:
         return _json({"object": "list", "data": [listing.openai_model(backend) for backend in self._backends]})
@@ -120,7 +123,7 @@ class Gateway:
 
     async def _answer(self, kind: Kind, request: web.Request) -> web.StreamResponse:
         arrival = time.monotonic_ns()
-        call = read_call(kind, parse_object(await request.read()))
+        call = read_call(kind, parse_object(await read_body(request)))
         backend = self._find(call.model)
         _check_capabilities(call, backend)
         if call.empty:
@@ -152,7 +155,7 @@ class Gateway:
 
     async def _pass_through(self, request: web.Request) -> web.StreamResponse:
         """OpenAI's own requests, unchanged but for the model's name, in the same queue."""
-        body = parse_object(await request.read())
+        body = parse_object(await read_body(request))
         backend = self._find(read_model(body))
         async with self._turns.hold(), _in_use(backend, None, bool(body.get("logprobs"))) as upstream:
             headers = {"Authorization": f"Bearer {upstream.key}"} if upstream.key else {}
@@ -163,15 +166,11 @@ class Gateway:
                     response = web.StreamResponse(status=answer.status)
                     response.content_type = answer.content_type
                     async for block in answer.content.iter_any():
-                        if not response.prepared:
-                            await response.prepare(request)
-                        await response.write(block)
-                    if not response.prepared:
-                        await response.prepare(request)
-                    await response.write_eof()
+                        await send(request, response, block)
+                    await send(request, response, last=True)
                     return response
-            except aiohttp.ClientConnectionResetError:
-                raise  # our client left
+            except ClientGone:
+                raise
             except (aiohttp.ClientError, OSError) as error:
                 if response is not None and response.prepared:
                     raise ConnectionResetError("the upstream server died") from error  # no clean end for half an answer
@@ -232,27 +231,25 @@ async def _stream(
     """NDJSON: the headers go out with the first line, so that a failure before it still has a status."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
 
-    async def send(line: dict[str, Any] | None) -> None:
+    async def tell(line: dict[str, Any] | None) -> None:
         if line is not None:
-            if not response.prepared:
-                await response.prepare(request)
-            await response.write(encode_line(line))
+            await send(request, response, encode_line(line))
 
     try:
         async for delta in events:
-            await send(generation.take(delta))
+            await tell(generation.take(delta))
         last = generation.final(whole=False)
-        await send(generation.tools())
-        await send(last)
-    except ConnectionError:
-        raise  # our client left
+        await tell(generation.tools())
+        await tell(last)
+    except ClientGone:
+        raise
     except Exception as error:
         if not response.prepared:
             raise
         if not isinstance(error, ApiError):
             _LOG.exception("in the middle of a stream")
-        await send({"error": str(error)})
-    await response.write_eof()
+        await tell({"error": str(error)})
+    await send(request, response, last=True)
     return response
 
 

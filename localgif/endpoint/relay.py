@@ -38,14 +38,16 @@ def new_session() -> aiohttp.ClientSession:
 
 
 class Turns:
-    """First come, first served; one at a time, because two busy llama.cpp on the same cores stop each other.
+    """First come, first served. One at a time by default: two busy llama.cpp on the same cores stop each other.
 
     Args:
         max_queue: How many may wait.
+        slots: How many have their turn at once.
     """
 
-    def __init__(self, max_queue: int) -> None:
-        self._lock = asyncio.Lock()
+    def __init__(self, max_queue: int, slots: int = 1) -> None:
+        # asyncio's semaphore hands its places on in order, and does not let newcomers overtake.
+        self._free = asyncio.Semaphore(slots)
         self._max_queue = max_queue
         self._waiting = 0
 
@@ -56,17 +58,17 @@ class Turns:
         Raises:
             ApiError: 503; the queue is full.
         """
-        if self._lock.locked() and self._waiting >= self._max_queue:
+        if self._free.locked() and self._waiting >= self._max_queue:
             raise ApiError(503, BUSY)
         self._waiting += 1
         try:
-            await self._lock.acquire()
+            await self._free.acquire()
         finally:
             self._waiting -= 1
         try:
             yield
         finally:
-            self._lock.release()
+            self._free.release()
 
 
 def _headers(upstream: Upstream) -> dict[str, str]:

@@ -25,17 +25,22 @@ from aiohttp import web
 from localgif.endpoint.backend import Backend, LoadFailed
 from localgif.endpoint.cores import usable_cores
 from localgif.endpoint.gateway import Gateway
+from localgif.endpoint.guard import is_local
 from localgif.endpoint.options import FOREVER
 from localgif.endpoint.remote import Remote
+from localgif.endpoint.spread import Spread
 from localgif.endpoint.supervise import Engine
 from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
-from localgif.served import ServeConfig
+from localgif.served import PooledServer, ServeConfig
 
 HOST = "127.0.0.1"
 #: Ollama's default for a server that people start; in a run, rendering for minutes must not unload the model.
 UNMANAGED_KEEP_ALIVE = 300.0
+#: A connection that does not bring a request for so long, seconds, is closed.
+IDLE_SECONDS = 75.0
 #: What running requests get at the end before they are cut.
 _GRACE = 0.2
+_OTHER_ADDRESS = "name one of this machine's with --host, or 0.0.0.0 for all of them"
 
 
 @dataclass(frozen=True)
@@ -47,42 +52,79 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def listening(backends: Sequence[Backend], port: int, max_queue: int) -> AsyncIterator[Site]:
+async def listening(
+    backends: Sequence[Backend], port: int, max_queue: int, slots: int = 1, host: str = HOST
+) -> AsyncIterator[Site]:
     """A gateway in front of the backends, in this event loop; at the end requests are cut and backends closed.
 
     Raises:
         EndpointUnreachable: The port is in use.
     """
-    # A client that reads and writes in turns may hold its connection for a while; 75 s is longer than httpx keeps it.
-    runner = web.AppRunner(
-        Gateway(backends, max_queue).app(),
-        handler_cancellation=True,
-        access_log=None,
-        keepalive_timeout=75.0,
-        shutdown_timeout=_GRACE,
-    )
-    await runner.setup()
+    app = Gateway(backends, max_queue, slots).app(everybody=not is_local(_authority(host)))
     try:
-        listener = _bound_socket(port)
-        actual = int(listener.getsockname()[1])
-        await web.SockSite(runner, listener).start()  # closes it at the end
-        yield Site(f"http://{HOST}:{actual}", actual)
+        async with _listening_app(app, port, host) as site:
+            yield site
     finally:
-        await runner.cleanup()
         await asyncio.gather(*(backend.close() for backend in backends))
 
 
-def _bound_socket(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+@contextlib.asynccontextmanager
+async def spreading(
+    servers: Sequence[PooledServer], port: int, max_queue: int, host: str = HOST
+) -> AsyncIterator[Site]:
+    """One address in front of several servers, in this event loop, with a gateway before each that needs one.
+
+    Raises:
+        EndpointUnreachable: The port is in use.
+    """
+    async with contextlib.AsyncExitStack() as stack:
+        reached = []
+        for server in servers:
+            url = server.url
+            if server.remotes:
+                remotes = [Remote(model) for model in server.remotes]
+                url = (await stack.enter_async_context(listening(remotes, 0, max_queue, server.slots))).url
+            reached.append((server, url))
+        app = Spread(reached, max_queue).app(everybody=not is_local(_authority(host)))
+        yield await stack.enter_async_context(_listening_app(app, port, host))
+
+
+@contextlib.asynccontextmanager
+async def _listening_app(app: web.Application, port: int, host: str) -> AsyncIterator[Site]:
+    # A client that reads and writes in turns may hold its connection for a while; 75 s is longer than httpx keeps it.
+    runner = web.AppRunner(
+        app, handler_cancellation=True, access_log=None, keepalive_timeout=IDLE_SECONDS, shutdown_timeout=_GRACE
+    )
+    await runner.setup()
+    try:
+        listener = _bound_socket(host, port)
+        actual = int(listener.getsockname()[1])
+        await web.SockSite(runner, listener).start()  # closes it at the end
+        yield Site(f"http://{_authority(host)}:{actual}", actual)
+    finally:
+        await runner.cleanup()
+
+
+def _authority(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _bound_socket(host: str, port: int) -> socket.socket:
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:
+        raise EndpointUnreachable(f"{host} is no address of this machine ({error})", _OTHER_ADDRESS) from error
     try:
         # Lets a server come back while connections of its predecessor linger; two at once are still refused.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((HOST, port))
+        listener.bind(address)
     except OSError as error:
         listener.close()
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
+        remedy = "choose another one with --port, or --port 0 for any free port"
         raise EndpointUnreachable(
-            f"port {port} on {HOST} {reason}", "choose another one with --port, or --port 0 for any free port"
+            f"port {port} on {host} {reason}", _OTHER_ADDRESS if error.errno == errno.EADDRNOTAVAIL else remedy
         ) from error
     return listener
 
@@ -121,7 +163,11 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
         for engine in engines:
             engine.rivals = tuple(other for other in engines if other is not engine)
     remotes = [Remote(model) for model in config.remotes]
-    async with listening([*engines, *remotes], config.port, config.max_queue) as site:
+    async with (
+        spreading(config.servers, config.port, config.max_queue, config.host)
+        if config.servers
+        else listening([*engines, *remotes], config.port, config.max_queue, _slots(config), config.host)
+    ) as site:
         if not await _load_first(engines, stop):
             return
         if managed:
@@ -129,6 +175,11 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
         else:
             _greet(site, config)
         await stop.wait()
+
+
+def _slots(config: ServeConfig) -> int:
+    """Engines share the cores: beside one of them nothing else runs."""
+    return 1 if config.models else config.slots
 
 
 async def _load_first(engines: Sequence[Engine], stop: asyncio.Event) -> bool:
@@ -177,6 +228,10 @@ def _greet(site: Site, config: ServeConfig) -> None:
         print(f"  {model.name}  {model.description}".rstrip() + f"  (context {model.num_ctx})")
     for remote in config.remotes:
         print(f"  {remote.name}  on {remote.server} at {remote.url}/v1  (context {remote.window})")
+    for server in config.servers:
+        print(f"  {server.url}  ({server.slots} at once)")
+    if not is_local(_authority(config.host)):
+        print(f"warning: all who reach {config.host} can use these models; no password, no encryption", file=sys.stderr)
     print("Ctrl-C stops it.", flush=True)
 
 

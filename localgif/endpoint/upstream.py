@@ -25,17 +25,18 @@ LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
 
 
-def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
+def find_models(url: str, key: str = "", patience: float | None = None) -> tuple[RemoteModel, ...]:
     """The models of the server at `url`, waiting while it says that it is loading. No proxy: an endpoint is local.
 
     Args:
         url: With `/v1` at its end, e.g. "http://127.0.0.1:8000/v1".
         key: Bearer token; empty when the server wants none.
+        patience: Seconds for which it may say that it is loading; None is `LOAD_SECONDS`.
 
     Raises:
         EndpointUnreachable: Nobody answers, somebody who is no OpenAI-compatible server, or one that wants another key.
     """
-    listed = _get(url, "/models", key)
+    listed = _get(url, "/models", key, patience)
     entries = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(entries, list):
         raise _not_openai(url, "/models lists no models")
@@ -106,6 +107,7 @@ def _model(
         dialect=dialect,
         server=server,
         window=_number(entry.get("max_model_len")) or _number(meta.get("n_ctx")) or _number(slot),
+        slots=_number(props.get("total_slots")),
         context_length=_number(meta.get("n_ctx_train")),
         parameters=_number(meta.get("n_params")),
         size=_number(meta.get("size")),
@@ -128,9 +130,9 @@ def _extra(root: str, path: str, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _get(url: str, path: str, key: str) -> Any:
+def _get(url: str, path: str, key: str, patience: float | None = None) -> Any:
     """JSON from the server."""
-    deadline = time.monotonic() + LOAD_SECONDS
+    deadline = time.monotonic() + (LOAD_SECONDS if patience is None else patience)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     while True:
@@ -167,4 +169,16 @@ def _refusal(url: str, path: str, error: urllib.error.HTTPError, key: str) -> En
 def _not_openai(url: str, reason: str) -> EndpointUnreachable:
     return EndpointUnreachable(
         f"{url} is no OpenAI-compatible server: {reason}", "check the address; it ends with /v1 for most servers"
+    )
+
+
+def differences(one: RemoteModel, other: RemoteModel) -> str:
+    """What tells two models of the same name apart, where both servers say it; "" when nothing does."""
+    told = (
+        (name, getattr(one, name), getattr(other, name))
+        for name in ("size", "parameters", "context_length", "quantisation", "template")
+    )
+    known = [(name, mine, its) for name, mine, its in told if mine and its and "unknown" not in (mine, its)]
+    return "; ".join(
+        name if name == "template" else f"{name} {mine} and {its}" for name, mine, its in known if mine != its
     )

@@ -14,13 +14,13 @@ from localgif.config import ModelSettings, Settings
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.preflight import ServerInfo, check_ollama, check_vision
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
-from localgif.endpoint.upstream import find_model
-from localgif.environment import api_key, weights_environment
+from localgif.environment import weights_environment
 from localgif.errors import ModelMissing
 from localgif.models.fetch import Places, Weights, locate, places_for, pull
 from localgif.records import ModelIdentity
+from localgif.search.gateways import behind, gateway_config, needs_gateway, ollama_servers, remote_models
 from localgif.search.progress import Progress
-from localgif.served import RemoteModel, ServeConfig, ServedModel
+from localgif.served import ServeConfig, ServedModel
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Roles:
     identities: tuple[ModelIdentity, ...]
     embedded: RunningEndpoint | None
     gateways: tuple[RunningEndpoint, ...]
-    """Ours in front of other servers, one for each endpoint of kind "openai"."""
+    """Ours in front of other servers, one for each endpoint of kind "openai" or with several servers."""
     seconds_weights: float
     """Finding, fetching and checking the weights."""
     seconds_load: float
@@ -84,19 +84,6 @@ def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
     return weights
 
 
-def remote_model(model: ModelSettings) -> RemoteModel:
-    """A model on an OpenAI-compatible server, found there.
-
-    Raises:
-        ConfigError: the variable with its key is not set.
-        PreflightError: no such server, no such model, or a window smaller than num_ctx.
-    """
-    endpoint = model.endpoint
-    assert endpoint.url is not None  # config refuses such an endpoint without one
-    key = api_key(endpoint.api_key_env, f"endpoints.{endpoint.name}.api_key_env")
-    return find_model(endpoint.url, key, model.model, model.num_ctx, f"[models.{model.alias}]")
-
-
 @contextlib.contextmanager
 def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     """Make both roles ready; stop at the end what was started here.
@@ -108,7 +95,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
     # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
-    remotes = _remotes(both, progress)
+    fronts = _fronts(both, progress)
     weights = []
     for model in embedded:
         progress.activity(f"looking for the weights of {model.model}")
@@ -122,10 +109,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             if config.swap:
                 progress.note("no memory for both models at once: they are loaded in turns")
             running = stack.enter_context(embedded_endpoint(config))
-        gateways = {
-            name: stack.enter_context(embedded_endpoint(ServeConfig(remotes=tuple(there.values()))))
-            for name, there in remotes.items()
-        }
+        gateways = {name: stack.enter_context(embedded_endpoint(config)) for name, config in fronts.items()}
         loaded = time.monotonic()
         urls, identities = [], []
         for model in both:
@@ -133,30 +117,25 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             url = ours.url if ours is not None else model.endpoint.url
             assert url is not None  # config refuses an ollama endpoint without one
             urls.append(url)
-            remote = remotes.get(model.endpoint.name, {}).get(model.model)
+            front = fronts.get(model.endpoint.name)
             server = check_ollama(url, model.model)
             note = _sight(model, url, server)
             if note:
                 progress.note(note)
-            identities.append(_identity(model, server, remote.server if remote else ""))
+            identities.append(_identity(model, server, behind(front, model.model) if front else ""))
         yield Roles(
             urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
         )
 
 
-def _remotes(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, dict[str, RemoteModel]]:
-    """Name of an endpoint of kind "openai" -> name of a model -> what was found there; one gateway serves an endpoint.
-
-    Two windows for one model are both allowed: the gateway holds each request to its own.
-    """
-    found: dict[str, dict[str, RemoteModel]] = {}
+def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
+    """Name of an endpoint that needs a gateway -> what the gateway serves; one serves all roles of an endpoint."""
+    groups: dict[str, list[ModelSettings]] = {}
     for model in models:
-        if model.endpoint.kind == "openai":
+        if needs_gateway(model.endpoint):
             progress.activity(f"asking {model.endpoint.url} for {model.model}")
-            remote, known = remote_model(model), found.setdefault(model.endpoint.name, {})
-            before = known.get(model.model)
-            known[model.model] = before if before is not None and before.window > remote.window else remote
-    return found
+            groups.setdefault(model.endpoint.name, []).append(model)
+    return {name: gateway_config(group) for name, group in groups.items()}
 
 
 def _sight(model: ModelSettings, url: str, server: ServerInfo) -> str:
@@ -165,15 +144,20 @@ def _sight(model: ModelSettings, url: str, server: ServerInfo) -> str:
 
 
 def _identity(model: ModelSettings, server: ServerInfo, remote: str) -> ModelIdentity:
-    """Who answers; `remote` names the server behind our gateway."""
-    embedded = model.endpoint.kind == "embedded"
+    """Who answers; `remote` names what is behind our gateway."""
+    spoken = f"Ollama API {server.version}"
+    kinds = {
+        "embedded": f"xllamacpp {metadata.version('xllamacpp')}",
+        "ollama": f"{spoken}, {remote}" if remote else spoken,
+        "openai": remote,
+    }
     return ModelIdentity(
         role=model.role,
         alias=model.alias,
         model=model.model,
         endpoint=model.endpoint.name,
         kind=model.endpoint.kind,
-        server=f"xllamacpp {metadata.version('xllamacpp')}" if embedded else remote or f"Ollama API {server.version}",
+        server=kinds[model.endpoint.kind],
         digest=server.digest,
         num_ctx=model.num_ctx,
         num_predict=model.num_predict,
@@ -197,10 +181,13 @@ def check_role(model: ModelSettings) -> str:
             )
         return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
     if model.endpoint.kind == "openai":
-        found = remote_model(model)
-        return f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
-    assert model.endpoint.url is not None
-    server = check_ollama(model.endpoint.url, model.model)
-    note = _sight(model, model.endpoint.url, server)
-    line = f"{model.role:<10} {model.model}: {model.endpoint.url} answers ({server.version})"
-    return f"{line}\n{'':<10} note: {note}" if note else line
+        return "\n".join(
+            f"{model.role:<10} {found.name}: {url} answers ({found.server}, window {found.window})"
+            for url, found in zip(model.endpoint.addresses, remote_models(model), strict=True)
+        )
+    lines = []
+    for url, server in zip(model.endpoint.addresses, ollama_servers(model), strict=True):
+        note = _sight(model, url, server)
+        lines.append(f"{model.role:<10} {model.model}: {url} answers ({server.version})")
+        lines += [f"{'':<10} note: {note}"] if note else []
+    return "\n".join(lines)

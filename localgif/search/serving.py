@@ -8,18 +8,27 @@ from localgif.addresses import openai_url
 from localgif.config import ModelSettings, nearest
 from localgif.endpoint.upstream import find_models
 from localgif.errors import ConfigError, ModelMissing, PreflightError
+from localgif.search.gateways import gateway_config, remote_models, slots_of
 from localgif.search.progress import Progress
-from localgif.search.roles import fetch_weights, remote_model, serve_config
+from localgif.search.roles import fetch_weights, serve_config
 from localgif.served import RemoteModel, ServeConfig
 
 
 def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
-    """The embedded models and those behind OpenAI-compatible servers; an Ollama serves its own.
+    """The embedded models and those behind OpenAI-compatible servers, or several servers under one name.
 
     Raises:
-        ConfigError: none is left, or two servers have a model of the same name.
+        ConfigError: none is left, two servers have a model of the same name, or several servers are not alone.
         PreflightError: weights, servers or models are missing.
     """
+    several = [model.endpoint.name for model in models if len(model.endpoint.urls) > 1]
+    if several:
+        if {model.endpoint.name for model in models} != {several[0]}:
+            raise ConfigError(
+                f'the endpoint "{several[0]}" has several servers, and these are served alone',
+                "name models of this endpoint only: --model ALIAS",
+            )
+        return gateway_config(models).model_copy(update={"port": port})
     ours = [model for model in models if model.endpoint.kind != "ollama"]
     if not ours:
         raise ConfigError(
@@ -37,9 +46,15 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
     remotes: dict[str, RemoteModel] = {}
     for model in ours:
         if model.endpoint.kind == "openai":
-            remotes[model.model] = remote_model(model)
+            (remotes[model.model],) = remote_models(model)
     weights = tuple((model, fetch_weights(model, progress)) for model in ours if model.endpoint.kind == "embedded")
-    return serve_config(weights, port).model_copy(update={"remotes": tuple(remotes.values())})
+    slots = {model.endpoint.slots or 0 for model in ours if model.endpoint.kind == "openai"}
+    return serve_config(weights, port).model_copy(
+        update={
+            "remotes": tuple(remotes.values()),
+            "slots": slots_of(tuple(remotes.values()), min(slots)) if remotes else 1,
+        }
+    )
 
 
 def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig:
@@ -67,4 +82,4 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
                 "write the model into models.toml, with its num_ctx and an endpoint of kind openai, and serve that: "
                 "localgif serve --model ALIAS",
             )
-    return ServeConfig(remotes=tuple(chosen), port=port)
+    return ServeConfig(remotes=tuple(chosen), slots=slots_of(chosen), port=port)

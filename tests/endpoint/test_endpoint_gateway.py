@@ -396,6 +396,7 @@ def test_the_requests_keep_alive_reaches_the_model() -> None:
     with gateway(Script(answer("x"))) as running:
         for value in (-1, "30m", None):
             post(running, "/api/chat", CHAT, keep_alive=value)
+        settle(running)  # the model is given back after the answer's last byte
         assert running.backend.keep_alives == [float("inf"), 1800.0, None]
 
 
