@@ -113,6 +113,16 @@ bench-score *args:
 bench-store *args:
     @scripts/env python -m scripts.bench_store "$@"
 
+# What the embedded endpoint costs and gains against llama.cpp's bare server (arguments go to the script)
+[no-exit-message]
+bench-endpoint *args:
+    @scripts/env python scripts/bench_endpoint.py "$@"
+
+# 64 requests at once, and 500 of which most leave at a random moment (arguments go to the script)
+[no-exit-message]
+storm-endpoint *args:
+    @scripts/env python scripts/storm_endpoint.py "$@"
+
 # Write the table of docs/scoring.md from tests/corpus/gifs
 [no-exit-message]
 scoring-table:

@@ -53,7 +53,7 @@ def server_urls(value: object, openai: bool) -> tuple[str, ...]:
         ValueError: As in `ollama_url` or `openai_url`; no list of addresses; none in it, or one twice.
     """
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not values or not all(isinstance(each, str) for each in values):
+    if not isinstance(values, list | tuple) or not values or not all(isinstance(each, str) for each in values):
         raise ValueError("must be an address, or a list of addresses")
     urls = tuple((openai_url if openai else ollama_url)(each) for each in values)
     if len(set(urls)) < len(urls):

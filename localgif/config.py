@@ -131,7 +131,7 @@ class ModelsFile:
         return tuple(
             EndpointSettings(name=name, **endpoint.model_dump())
             for name, endpoint in self._data.endpoints.items()
-            if endpoint.kind == kind and (kind == "embedded" or endpoint.url is not None)
+            if endpoint.kind == kind and (kind == "embedded" or endpoint.url)
         )
 
     def role(self, role: Role, alias: str | None = None, said: str = "") -> ModelSettings:
