@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from urllib.parse import SplitResult, urlsplit
 
 
@@ -59,3 +60,29 @@ def server_urls(value: object, openai: bool) -> tuple[str, ...]:
     if len(set(urls)) < len(urls):
         raise ValueError("must not name the same server twice")
     return urls
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine for certain: "localhost", or an address of loopback as it is usually written.
+
+    An IPv4 address inside an IPv6 one counts as what it is. Other spellings (0x7f000001, 127.1, 0177.0.0.1), 0.0.0.0
+    and other names may be this machine too; they count as elsewhere.
+    """
+    if host.lower() == "localhost":
+        return True
+    address = plain_address(host)
+    return address is not None and address.is_loopback
+
+
+def plain_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """The address that a host is, IPv4 taken out of IPv6; None for a name and for unusual spellings of numbers."""
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_here(url: str) -> bool:
+    """Whether an http or https address is on this machine, by the rule of `is_loopback`."""
+    return is_loopback(urlsplit(url).hostname or "")

@@ -20,6 +20,7 @@ from localgif.command import (
     DEFAULT_RUNS,
     JsonOption,
     ModelsOption,
+    OfflineOption,
     RunsOption,
     command,
     load_models,
@@ -132,6 +133,7 @@ def serve(
         str, typer.Option(help="Address to listen at. Any other than this one lets everybody who reaches it in.")
     ] = "127.0.0.1",
     models: ModelsOption = DEFAULT_MODELS,
+    offline: OfflineOption = False,
 ) -> None:
     """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or those of another server."""
     from localgif.display import make_progress
@@ -141,7 +143,7 @@ def serve(
     if upstream is not None:
         run(config_of_upstream(upstream, model or [], port).model_copy(update={"host": host}), managed=False)
         return
-    file = load_models(models)
+    file = load_models(models, offline or None)
     wanted = (
         [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
     )

@@ -15,6 +15,7 @@ from localgif.command import (
     JsonOption,
     LevelOption,
     ModelsOption,
+    OfflineOption,
     RunsOption,
     command,
     known_level,
@@ -57,6 +58,7 @@ def draw(
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     runs_dir: RunsOption = DEFAULT_RUNS,
     models: ModelsOption = DEFAULT_MODELS,
+    offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw one GIF of any brief with a run's best prompt, and say what was measured."""
@@ -66,7 +68,7 @@ def draw(
 
     record, prompt = _found(runs_dir, run)
     # One model is asked: the reflector's role is given to the animator's, so that no second one is loaded.
-    file = load_models(models)
+    file = load_models(models, offline or None)
     who = file.role("animator", animator).alias
     settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=known_level(sandbox_level))
     # Runs of older versions did not store their task; all that shipped then had these targets.

@@ -63,7 +63,7 @@ def models_pull(
     from localgif.models.fetch import pull
     from localgif.search.roles import fetch_weights, places
 
-    file = load_models(models)
+    file = load_models(models, offline=False)
     with make_progress(make_console(stderr=True)) as progress:
         if name in file.aliases:
             weights = fetch_weights(file.role("animator", name), progress)

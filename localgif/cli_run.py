@@ -20,6 +20,7 @@ from localgif.command import (
     MetricCallsOption,
     ModelsOption,
     ModeOption,
+    OfflineOption,
     RunsOption,
     SamplesOption,
     TaskOption,
@@ -67,6 +68,7 @@ def optimize(
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     runs_dir: RunsOption = DEFAULT_RUNS,
     models: ModelsOption = DEFAULT_MODELS,
+    offline: OfflineOption = False,
     display: DisplayOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -75,7 +77,7 @@ def optimize(
     from localgif.search.run import optimize as run
 
     chosen = make_settings(
-        load_models(models),
+        load_models(models, offline or None),
         animator=animator,
         reflector=reflector,
         task=task,
@@ -111,6 +113,7 @@ def resume(
     minutes: MinutesOption = None,
     runs_dir: RunsOption = DEFAULT_RUNS,
     models: ModelsOption = DEFAULT_MODELS,
+    offline: OfflineOption = False,
     display: DisplayOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -133,7 +136,7 @@ def resume(
     if name is not None and not fork:
         raise ConfigError("--name is for the run that --fork begins", "add --fork, or leave --name out")
     folder = find_run(runs_dir, run) if run is not None or fork else find_unfinished(runs_dir)
-    file = load_models(models)
+    file = load_models(models, offline or None)
     _carry_out(
         lambda progress: go_on(folder, file, progress, changes, fork=fork, name=name),
         folder.parent,

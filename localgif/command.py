@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
+from localgif import outbound
+from localgif.environment import pin_libraries
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 
 if TYPE_CHECKING:
@@ -47,6 +49,9 @@ MetricCallsOption = Annotated[
     typer.Option(help="Budget: evaluations of a candidate on a task (default: 12, multi 40, general 60)."),
 ]
 SamplesOption = Annotated[int | None, typer.Option(help="Samples per metric call (default: 2, multi and general 1).")]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Fetch nothing, not even weights that are missing.", show_default=False)
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 DEFAULT_MODELS = Path("models.toml")
@@ -59,6 +64,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        pin_libraries()
+        outbound.guard()  # load_models widens it to what models.toml names
         try:
             function(*args, **kwargs)
         except LocalGifError as error:
@@ -71,8 +78,16 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             # `localgif show | head`: the reader has what it wanted.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        finally:
+            _tell_refusals()
 
     return wrapped
+
+
+def _tell_refusals() -> None:
+    """Libraries take a refused connection for a missing network and go on; the user gets to know of it all the same."""
+    for refusal in outbound.refusals():
+        print(f"note: nothing left this machine; {refusal}", file=sys.stderr)
 
 
 def complain(error: LocalGifError) -> None:
@@ -91,10 +106,25 @@ def make_console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
 
 
-def load_models(path: Path) -> ModelsFile:
+def load_models(path: Path, offline: bool | None = None) -> ModelsFile:
+    """Read models.toml; from here on this process reaches what the file names, and nothing else.
+
+    Args:
+        offline: In place of what the file says. True: weights are not fetched either. False: no guard, for commands
+            that the user gives in order to fetch.
+
+    Raises:
+        ConfigError: see config.load_models_file.
+    """
     from localgif.config import load_models_file
 
-    return load_models_file(path)
+    file = load_models_file(path)
+    chosen = file.offline if offline is None else offline
+    if chosen is False:
+        outbound.release()
+    else:
+        outbound.guard(file.elsewhere, fetch=chosen is None)
+    return file
 
 
 def known_level(name: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
+from localgif.addresses import is_here
 from localgif.errors import ConfigError
 from localgif.mistakes import explain, quoted
 from localgif.mistakes import nearest as nearest  # for whoever names a choice of the user's
@@ -46,6 +47,10 @@ class EndpointSettings(Record):
     """Requests that each server is sent at once; None: what it says that it can do, else one."""
     api_key_env: str | None = None
     """Name of the environment variable with the key; the key itself is stored nowhere."""
+    allow_remote: bool = False
+    """Whether the address may be another machine's."""
+    cloud: bool = False
+    """Whether a model may be used that its server has computed by somebody else; only with offline = false."""
 
     @property
     def addresses(self) -> tuple[str, ...]:
@@ -116,6 +121,13 @@ class ModelsFile:
         self.text = text
         self._data = data
         self._lines = lines
+        #: True: nothing is fetched either. None (not written): weights that are missing may be. False: no guard.
+        self.offline = data.offline
+
+    @property
+    def elsewhere(self) -> tuple[str, ...]:
+        """The addresses that are not on this machine and may be reached."""
+        return tuple(url for end in self._data.endpoints.values() if end.allow_remote for url in end.url)
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -205,6 +217,13 @@ class ModelsFile:
         if endpoint.kind != "embedded" and not endpoint.url:
             example = OLLAMA_URL if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
             raise self._wrong(where, " has no url", f'add a line such as url = "{example}"')
+        far = [] if endpoint.allow_remote else [url for url in endpoint.url if not is_here(url)]
+        if far:
+            raise self._wrong(
+                (*where, "url"),
+                f" = {far[0]} is not on this machine",
+                "write 127.0.0.1 if it is; else, when prompts and programs may go there: allow_remote = true",
+            )
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
             what = f' is for an endpoint of kind openai, not "{endpoint.kind}"'
             raise self._wrong((*where, "api_key_env"), what, "remove the line")
@@ -233,6 +252,7 @@ class ModelsFile:
             alias=alias,
             endpoint=EndpointSettings(
                 name=model.endpoint,
+                cloud=self.offline is False,
                 urls=endpoint.url if len(endpoint.url) > 1 else (),
                 **{**endpoint.model_dump(), "url": endpoint.url[0] if endpoint.url else None},
             ),

@@ -44,26 +44,52 @@ def api_key(name: str | None, where: str) -> str:
     return key
 
 
+#: What keeps libraries quiet, whatever the environment says. Each was measured, or read in the library's source:
+#: litellm 1.106 downloads a price list on import unless the first says the word "True" (others like it are asked for by
+#: parts that we do not use); LITELLM_MODE stops its search for a .env file; USE_LITELLM_PROXY would send every request
+#: of the reflector to another server. langsmith traces when any one of its four variables says so, and
+#: LANGSMITH_GATEWAY redirects chat models. gepa can report to Weights & Biases.
+_QUIET = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
+    "LITELLM_LOCAL_BLOG_POSTS": "True",
+    "LITELLM_MODE": "PRODUCTION",
+    "USE_LITELLM_PROXY": "False",
+    "LANGSMITH_TRACING": "false",
+    "LANGSMITH_TRACING_V2": "false",
+    "LANGCHAIN_TRACING_V2": "false",
+    "LANGSMITH_GATEWAY": "false",
+    "OTEL_SDK_DISABLED": "true",
+    "WANDB_MODE": "disabled",
+    "HF_HUB_OFFLINE": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+}
+#: Must not be there at all: langchain stops with an error at the first two, whatever they say, and litellm looks for
+#: tiktoken's files at the third instead of among its own.
+_UNWANTED = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER", "CUSTOM_TIKTOKEN_CACHE_DIR")
+_PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def pin_libraries() -> None:
+    """Set, before any library is imported, what keeps it from calling home; child processes inherit it."""
+    os.environ.update(_QUIET)
+    for name in _UNWANTED:
+        os.environ.pop(name, None)
+
+
 def pin_environment(url: str) -> None:
     """Set, before litellm and langchain are imported, what keeps them on this machine and at our endpoint.
 
-    Sources: measured behaviour of litellm 1.106 (side calls go to OLLAMA_API_BASE and ignore api_base; only the word
-    "True" switches the price-map download off; LITELLM_MODE=PRODUCTION stops the search for a .env file) and of
-    langsmith (either variable alone switches tracing on).
+    litellm's side calls go to OLLAMA_API_BASE whatever address it is given, ollama's client reads OLLAMA_HOST. Proxies
+    go: no model is asked through one, and httpx without socksio does not even start where ALL_PROXY names a SOCKS one.
+    What has to be fetched was fetched before.
     """
-    os.environ.update(
-        LITELLM_LOCAL_MODEL_COST_MAP="True",
-        LITELLM_MODE="PRODUCTION",
-        HF_HUB_OFFLINE="1",
-        LANGSMITH_TRACING="false",
-        LANGCHAIN_TRACING_V2="false",
-        OLLAMA_API_BASE=url,
-        OLLAMA_HOST=url,
-    )
-    for name in ("NO_PROXY", "no_proxy"):
-        present = os.environ.get(name, "")
-        hosts = [h for h in present.split(",") if h]
-        os.environ[name] = ",".join(dict.fromkeys([*hosts, "127.0.0.1", "localhost", "::1"]))
+    pin_libraries()
+    os.environ.update(OLLAMA_API_BASE=url, OLLAMA_HOST=url)
+    for name in [name for name in os.environ if name.lower() in _PROXIES]:
+        del os.environ[name]
 
 
 def variable_names() -> frozenset[str]:

@@ -7,6 +7,7 @@
     │   ├─ ModelMissing
     │   └─ SandboxTooWeak
     ├─ EndpointError             exit 4    the server failed mid-run; what was measured is kept
+    │   └─ OutboundRefused                 something wanted to leave this machine (outbound.py); an OSError too
     ├─ SandboxError              exit 4    OUR machinery failed; never a score
     └─ RunError                  exit 5    the run folder
         ├─ RunLocked
@@ -15,6 +16,8 @@
 
 What generated code does wrong is a verdict (data), never one of these.
 """
+
+import errno
 
 
 class LocalGifError(Exception):
@@ -64,6 +67,18 @@ class EndpointError(LocalGifError):
     """The endpoint failed in the middle of a run."""
 
     exit_code = 4
+
+
+class OutboundRefused(EndpointError, PermissionError):
+    """Something in this process wanted to reach a host that it may not.
+
+    An OSError too, because it comes out of connect() and getaddrinfo(): libraries take it for a network that is not
+    there, as they should.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
+        self.errno, self.strerror = errno.EACCES, message
 
 
 class SandboxError(LocalGifError):

@@ -42,6 +42,8 @@ class EndpointTable(_Table):
     """Requests that each server is sent at once; else what it says that it can do, or one."""
     api_key_env: str | None = Field(None, min_length=1)
     """Name of the environment variable that holds the key of a server of kind "openai"."""
+    allow_remote: bool = False
+    """Whether the address may be another machine's: it gets to read prompts and programs."""
 
     @field_validator("url", mode="before")
     @classmethod
@@ -80,6 +82,9 @@ class ModelTable(_Table):
 class ModelsToml(_Table):
     """models.toml: which local model plays which role, and where it runs."""
 
+    offline: bool | None = None
+    """True: nothing is fetched, not even weights. False: nothing is refused. Not written: weights that are missing may
+    be fetched, and nothing but loopback and the endpoints of this file is reached."""
     roles: RolesTable
     endpoints: dict[str, EndpointTable] = {}
     """Where models run, by name."""

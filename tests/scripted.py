@@ -43,6 +43,8 @@ class Scripted:
     fault: Fault = field(default_factory=lambda: Fault("status"))
     capabilities: Sequence[str] | None = ()
     """What the server says that its model can do; None: it doesn't say."""
+    shown: dict[str, Any] = field(default_factory=dict)
+    """More that /api/show says of the model."""
     lock: threading.Lock = field(default_factory=threading.Lock)
     url: str = ""
 
@@ -96,7 +98,7 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
                 else:
                     shown = {"details": {}, "model_info": {"x.context_length": 4096}}
                     able = {} if script.capabilities is None else {"capabilities": list(script.capabilities)}
-                    self._json(shown | able)
+                    self._json(shown | able | script.shown)
                 return
             # A server that read less of a long prompt would be taken for one that cut it.
             said = body.get("prompt") or "".join(m.get("content", "") for m in body.get("messages", ()))

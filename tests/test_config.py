@@ -55,6 +55,34 @@ def test_a_good_file_gives_both_roles(tmp_path: Path) -> None:
     assert file.role("reflector", "small").temperature == 0.7
 
 
+FAR = GOOD.replace("http://127.0.0.1:11434/", "http://gpu-box:11434")
+
+
+def test_another_machine_is_asked_only_where_the_file_allows_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_models_file(write(tmp_path, FAR)).role("reflector")
+    assert "endpoints.ollama.url = http://gpu-box:11434 is not on this machine" in caught.value.message
+    assert "allow_remote = true" in caught.value.remedy and "127.0.0.1" in caught.value.remedy
+    assert load_models_file(write(tmp_path, FAR)).role("animator", "small").endpoint.kind == "embedded"
+    allowed = load_models_file(write(tmp_path, FAR.replace("11434", '11434"\nallow_remote = true # "')))
+    assert allowed.role("reflector").endpoint.allow_remote
+    assert allowed.elsewhere == ("http://gpu-box:11434",)
+    assert load_models_file(write(tmp_path, FAR)).elsewhere == (), "what is not allowed is not reached either"
+
+
+@pytest.mark.parametrize(("line", "offline"), [("", None), ("offline = true", True), ("offline = false", False)])
+def test_offline_has_three_states(tmp_path: Path, line: str, offline: bool | None) -> None:
+    file = load_models_file(write(tmp_path, f"{line}\n{GOOD}"))
+    assert file.offline is offline
+    assert file.role("reflector").endpoint.cloud is (offline is False)
+
+
+@pytest.mark.parametrize("value", ['"yes"', "1", "[]"])
+def test_offline_is_true_or_false(tmp_path: Path, value: str) -> None:
+    with pytest.raises(ConfigError, match="offline = "):
+        load_models_file(write(tmp_path, f"offline = {value}\n{GOOD}"))
+
+
 def test_vision_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
     assert not load_models_file(write(tmp_path, GOOD)).role("reflector").vision
     seeing = load_models_file(write(tmp_path, GOOD + "vision = true\n"))

@@ -35,7 +35,7 @@ LAYERS = [
     {"report", "search"},
     {"agent", "checks"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models", "rewrite"},
-    {"config", "environment", "served", "task"},
+    {"config", "environment", "outbound", "served", "task"},
     {"mistakes", "models_toml"},
     {"addresses", "records", "errors", "modes", "toml_lines"},
 ]

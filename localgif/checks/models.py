@@ -154,7 +154,7 @@ def server(model: ModelSettings, offline: bool) -> Check:
 
 
 def _ollama(name: str, model: ModelSettings, url: str) -> Check:
-    found = check_ollama(url, model.model)
+    found = check_ollama(url, model.model, model.endpoint.cloud)
     note = check_vision(url, found) if model.role == "reflector" and model.vision else ""
     digest = f", digest {found.digest[:12]}" if found.digest else ""
     words = f"{url}: Ollama API {found.version}, {found.model}{digest}" + (f"\n{note}" if note else "")

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from localgif import outbound
 from localgif.config import ModelSettings
 from localgif.endpoint.preflight import listed_weights
 from localgif.endpoint.process import death_at
@@ -159,7 +160,7 @@ class Animator:
                     stream.close()  # type: ignore[attr-defined]  # a generator, typed as Iterator
                     return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
-            raise self._wire.failed(error) from error
+            raise outbound.cause(error) or self._wire.failed(error) from error
         reply = Reply(
             text + thoughts.end()[0],
             str(metadata.get("done_reason") or "stop"),
@@ -240,7 +241,7 @@ class Reflector:
                         self._wire.hang_up()
                         return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
-            raise self._wire.failed(error) from error
+            raise outbound.cause(error) or self._wire.failed(error) from error
         written = _number(usage.completion_tokens if usage else None, chunks)
         reply = Reply(
             text,

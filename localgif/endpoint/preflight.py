@@ -38,14 +38,20 @@ class ServerInfo:
     context_length: int | None = None
 
 
-def check_ollama(url: str, model: str) -> ServerInfo:
+def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
     """Ask the server at `url` for its version and for `model`. No proxy: an endpoint is local.
 
+    Args:
+        cloud: Whether a model will do that the server has computed by somebody else.
+
     Raises:
+        PreflightError: The model is such a one, and it will not.
         EndpointUnreachable: Nobody answers, or something that is no Ollama server.
         ModelMissing: The server lists no such model; the message names the nearest that it has.
     """
     url = url.rstrip("/")
+    if not cloud:
+        _refuse_cloud(url, model, {})
     version = _get(url, "/api/version").get("version")
     if not isinstance(version, str):
         raise _not_ollama(url, "/api/version names no version")
@@ -55,6 +61,8 @@ def check_ollama(url: str, model: str) -> ServerInfo:
         raise missing(url, model, [_name(entry) for entry in entries], f"ollama pull {model}")
     name = _name(found)
     shown = _get(url, "/api/show", {"model": name})
+    if not cloud:
+        _refuse_cloud(url, name, found | shown)
     info = shown.get("model_info") or {}
     able = shown.get("capabilities")
     return ServerInfo(
@@ -89,6 +97,22 @@ def _name(entry: dict[str, Any]) -> str:
 def _digest(entry: dict[str, Any]) -> str | None:
     digest = entry.get("digest")
     return digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
+
+
+def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
+    """Ollama's own servers compute models whose tag is or ends in "cloud"; any name can stand for one of them.
+
+    Raises:
+        PreflightError: It is one of these.
+    """
+    where = said.get("remote_host")
+    tag = model.lower().rpartition(":")[2]
+    if where or said.get("remote_model") or tag == "cloud" or tag.endswith("-cloud"):
+        raise PreflightError(
+            f"{model} at {url} does not run there: the server sends what it is asked to {where or 'the cloud'}",
+            "name a model whose weights are on the machine (ollama list shows their size; OLLAMA_NO_CLOUD=1 keeps a "
+            "server from offering others), or write offline = false at the top of models.toml",
+        )
 
 
 def check_vision(url: str, server: ServerInfo) -> str:

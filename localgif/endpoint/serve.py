@@ -22,6 +22,7 @@ from typing import Any
 
 from aiohttp import web
 
+from localgif import outbound
 from localgif.endpoint.backend import Backend, LoadFailed
 from localgif.endpoint.cores import usable_cores
 from localgif.endpoint.gateway import Gateway
@@ -142,6 +143,8 @@ def serve(config: ServeConfig, *, managed: bool) -> None:
     if not managed:
         asyncio.run(_serve(config, managed=False))
         return
+    # Engines are on loopback; a gateway has no other business than with the servers that it stands in front of.
+    outbound.guard(remote.url for remote in config.remotes)
     try:
         asyncio.run(_serve(config, managed=True))
     except PreflightError as error:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from functools import partial as bind
 from pathlib import Path
 
+from localgif import outbound
 from localgif.errors import ModelMissing
 from localgif.models import catalog, ollama_store
 from localgif.models.catalog import KnownModel, canonical, lookup
@@ -87,6 +88,8 @@ def pull(name: str, places: Places, path: Path | None = None, progress: Progress
 
 def _bring(search: Search, known: KnownModel) -> Weights:
     """Sources 4 and 5, one process at a time."""
+    if not outbound.may_fetch():
+        raise _offline(search, known)
     target = cache_file(search.places.cache, known)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -111,7 +114,8 @@ def _download(search: Search, known: KnownModel, target: Path) -> Weights:
         fillers.append(("url", known.url, bind(fetch_url, known.url, say=search.say)))
     for source, label, fill in fillers:
         try:
-            found = _fill(search, known, target, fill)
+            with outbound.lifted():
+                found = _fill(search, known, target, fill)
         except Refused as why:
             search.refuse(label, why)
         except OSError as error:
@@ -155,6 +159,15 @@ def _check_space(known: KnownModel, target: Path) -> None:
             f"in {target.parent}",
             "Free some space, or set LOCALGIF_HOME to a folder on a larger disk.",
         )
+
+
+def _offline(search: Search, known: KnownModel) -> ModelMissing:
+    lines = "\n".join(f"  {line}" for line in search.tried)
+    return ModelMissing(
+        f"{known.name} ({known.title}, {known.size // _MIB} MiB) is not on this machine, and offline nothing is "
+        f"fetched; looked at\n{lines}",
+        f"Fetch it once, with a network: localgif models pull {known.name}\n{_path_remedy(search)}",
+    )
 
 
 def _missing(search: Search, known: KnownModel) -> ModelMissing:

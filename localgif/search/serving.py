@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localgif.addresses import openai_url
+from localgif.addresses import is_here, openai_url
 from localgif.config import ModelSettings, nearest
 from localgif.endpoint.upstream import find_models
 from localgif.errors import ConfigError, ModelMissing, PreflightError
@@ -61,13 +61,19 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
     """The models of one server: those in `names`, or all.
 
     Raises:
-        ConfigError: `url` is none.
+        ConfigError: `url` is none, or one of another machine.
         PreflightError: no such server or model, or one whose window it does not tell.
     """
     try:
         address = openai_url(url)
     except ValueError as error:
         raise ConfigError(f"--upstream {url}: {error}", "vLLM listens on port 8000, llama.cpp on 8080") from None
+    if not is_here(address):
+        raise ConfigError(
+            f"--upstream {address} is not on this machine",
+            "write it into models.toml, as an endpoint of kind openai with allow_remote = true and a model on it, and "
+            "serve that: localgif serve --model ALIAS",
+        )
     there = {model.name: model for model in find_models(address)}
     if not there:
         raise ModelMissing(f"{address} has no models", "load one there first")

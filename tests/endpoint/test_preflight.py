@@ -1,4 +1,4 @@
-"""Whether a model can see, as far as its server says."""
+"""Whether a model runs where its server is, and whether it can see, as far as its server says."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from localgif import outbound
+from localgif.config import EndpointSettings
 from localgif.endpoint.preflight import check_ollama, check_vision
-from localgif.errors import PreflightError
+from localgif.errors import EndpointUnreachable, PreflightError
 from localgif.search.roles import check_role, open_roles
 from tests.kit import Notes, model, settings
 from tests.scripted import MODEL, Scripted, serving
@@ -58,3 +60,47 @@ def test_for_the_animator_vision_means_nothing() -> None:
             pass
         check_role(blind.animator)
     assert not notes.notes
+
+
+@pytest.mark.parametrize("name", ["gpt-oss:120b-cloud", "kimi-k2:cloud", "Kimi-K2:CLOUD"])
+def test_a_name_of_ollamas_cloud_is_refused_before_anybody_is_asked(name: str) -> None:
+    with serving(Scripted()) as server:
+        with pytest.raises(PreflightError) as caught:
+            check_ollama(server.url, name)
+        assert not server.history
+    assert name in caught.value.message and "the cloud" in caught.value.message
+    assert "OLLAMA_NO_CLOUD=1" in caught.value.remedy and "offline = false" in caught.value.remedy
+    assert caught.value.exit_code == 3
+
+
+@pytest.mark.parametrize(
+    "said", [{"remote_host": "https://ollama.com:443", "remote_model": "gpt-oss:120b"}, {"remote_model": "kimi-k2"}]
+)
+def test_a_local_name_that_stands_for_a_model_elsewhere_is_refused(said: dict[str, str], tmp_path: Path) -> None:
+    with serving(Scripted(shown=said)) as server:
+        with pytest.raises(PreflightError) as caught, open_roles(settings(server.url), Notes()):
+            pass
+        with pytest.raises(PreflightError):
+            check_role(model("animator", server.url))
+        there = EndpointSettings(name="ollama", kind="ollama", url=server.url, cloud=True)
+        assert MODEL in check_role(model("animator", server.url, endpoint=there))
+    assert MODEL in caught.value.message and said.get("remote_host", "the cloud") in caught.value.message
+
+
+@pytest.mark.parametrize("name", ["cloudy:7b", "cloud:latest", "my-cloud:3b", "stratus:cloudless"])
+def test_a_model_that_is_only_called_after_clouds_is_not_refused_for_it(name: str) -> None:
+    with serving(Scripted()) as server, pytest.raises(PreflightError, match="has no model"):
+        check_ollama(server.url, name)
+
+
+def test_an_endpoint_on_another_machine_is_named_before_it_is_asked() -> None:
+    url, notes = "http://192.0.2.1:9", Notes()
+    far = EndpointSettings(name="gpu", kind="ollama", url=url, allow_remote=True)
+    both = settings(url, animator=model("animator", url, endpoint=far), reflector=model("reflector", url, endpoint=far))
+    outbound.guard()  # so that no test sends a packet to another machine
+    try:
+        with pytest.raises(EndpointUnreachable, match="nothing leaves this machine"), open_roles(both, notes):
+            pass
+    finally:
+        outbound.release()
+    assert notes.notes == [f"{url} is not this machine; it gets to read prompts and programs (allow_remote = true)"]

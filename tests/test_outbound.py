@@ -1,0 +1,387 @@
+"""Nothing leaves: what the guard refuses, what it lets pass, and what becomes of a refusal in other people's hands.
+
+`sys.audit` tells every hook of the interpreter about a connection without making one: most tests here ask that way, and
+no test sends a packet to another machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from localgif import outbound
+from localgif.addresses import is_here, is_loopback
+from localgif.endpoint.clients import Animator, reflector_arguments
+from localgif.errors import EndpointError, ModelMissing, OutboundRefused
+from localgif.models.fetch import Places, pull
+from localgif.records import Limits, Verdict
+from localgif.sandbox import keeper
+from localgif.sandbox.runner import run_program
+from tests.kit import model
+
+#: Addresses for documentation: they belong to nobody.
+ELSEWHERE = "192.0.2.1"
+
+V4 = st.ip_addresses(v=4)
+FAR_V4 = V4.filter(lambda address: not address.is_loopback)
+FAR_V6: st.SearchStrategy[ipaddress.IPv6Address] = st.builds(ipaddress.IPv6Address, st.integers(0, 2**128 - 1)).filter(
+    lambda address: not address.is_loopback and not address.ipv4_mapped
+)
+PORTS = st.integers(1, 65535)
+LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
+NAMES = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name: not is_loopback(name))
+
+
+@pytest.fixture(autouse=True)
+def _guard() -> Iterator[None]:
+    outbound.guard()
+    yield
+    outbound.release()
+
+
+class Sock:
+    """As much of a socket as the hook looks at."""
+
+    def __init__(self, family: int) -> None:
+        self.family = family
+
+
+def refused(host: Any, port: int = 80, family: int = socket.AF_INET) -> bool:
+    """Whether connections are refused; all three ways to send something must agree."""
+    rest = (0, 0) if family == socket.AF_INET6 else ()
+    answers = set()
+    for event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
+        try:
+            sys.audit(event, Sock(family), (host, port, *rest))
+            answers.add(False)
+        except OutboundRefused:
+            answers.add(True)
+    assert len(answers) == 1
+    return answers.pop()
+
+
+def look_up_refused(host: Any) -> bool:
+    answers = set()
+    for event, arguments in (
+        ("socket.getaddrinfo", (host, 80, 0, 0, 0)),
+        ("socket.gethostbyname", (host,)),
+        ("socket.gethostbyaddr", (host,)),
+        ("socket.getnameinfo", ((host, 80),)),
+    ):
+        try:
+            sys.audit(event, *arguments)
+            answers.add(False)
+        except OutboundRefused:
+            answers.add(True)
+    assert len(answers) == 1
+    return answers.pop()
+
+
+def spellings(address: ipaddress.IPv4Address) -> list[str]:
+    """Ways in which C libraries take an IPv4 address beside the usual one."""
+    a, b, c, d = address.packed
+    number = int(address)
+    return [
+        str(number),
+        hex(number),
+        oct(number).replace("0o", "0"),
+        f"{a}.{int.from_bytes([b, c, d], 'big')}",
+        f"{a}.{b}.{int.from_bytes([c, d], 'big')}",
+        f"0{a:o}.0{b:o}.0{c:o}.0{d:o}",
+        f"{a:#x}.{b:#x}.{c:#x}.{d:#x}",
+        f" {address}",
+        f"{address}.",
+    ]
+
+
+@given(FAR_V4, PORTS)
+@example(ipaddress.IPv4Address("0.0.0.0"), 80)
+@example(ipaddress.IPv4Address("255.255.255.255"), 80)
+@example(ipaddress.IPv4Address("169.254.169.254"), 80)
+def test_no_ipv4_address_elsewhere_is_reached_however_it_is_written(address: ipaddress.IPv4Address, port: int) -> None:
+    assert refused(str(address), port)
+    assert look_up_refused(str(address)) and look_up_refused(str(address).encode())
+    mapped = ipaddress.IPv6Address(f"::ffff:{address}")
+    for text in (f"::ffff:{address}", str(mapped), mapped.exploded):
+        assert refused(text, port, socket.AF_INET6) and look_up_refused(text)
+    for text in spellings(address):
+        assert refused(text, port) and look_up_refused(text), text
+
+
+@given(FAR_V6, PORTS)
+@example(ipaddress.IPv6Address("::"), 80)
+@example(ipaddress.IPv6Address("::7f00:1"), 80)
+@example(ipaddress.IPv6Address("64:ff9b::7f00:1"), 80)
+@example(ipaddress.IPv6Address("fe80::1"), 80)
+def test_no_ipv6_address_elsewhere_is_reached(address: ipaddress.IPv6Address, port: int) -> None:
+    assert refused(str(address), port, socket.AF_INET6) and look_up_refused(str(address))
+    assert refused(address.exploded, port, socket.AF_INET6)
+    assert refused(f"{address}%eth0", port, socket.AF_INET6)
+
+
+@given(NAMES)
+@example("localhost.example.org")
+@example("127.0.0.1.example.org")
+@example("localhost4")
+@example("metadata")
+def test_no_name_is_looked_up(name: str) -> None:
+    assert look_up_refused(name) and look_up_refused(name.encode()) and refused(name)
+
+
+@given(st.integers(1, 2**24 - 1), PORTS)
+def test_loopback_is_reached_at_every_address_and_port(host: int, port: int) -> None:
+    address = ipaddress.IPv4Address((127 << 24) + host)
+    assert not refused(str(address), port) and not look_up_refused(str(address))
+    assert not refused(f"::ffff:{address}", port, socket.AF_INET6)
+    # This machine too, but not certainly so for everybody who reads a number: refused, like every unusual spelling.
+    for text in spellings(address):
+        assert refused(text, port), text
+
+
+@pytest.mark.parametrize("host", [None, "", b"", "localhost", "LOCALHOST", b"localhost", "::1", "0:0:0:0:0:0:0:1"])
+def test_what_servers_and_clients_of_this_machine_ask_for_is_answered(host: Any) -> None:
+    assert not look_up_refused(host)
+
+
+@given(V4, PORTS, PORTS)
+def test_a_listed_address_is_reached_at_its_port_alone(address: ipaddress.IPv4Address, port: int, other: int) -> None:
+    outbound.guard([f"http://{address}:{port}"])
+    assert not refused(str(address), port) and not look_up_refused(str(address))
+    assert not refused(f"::ffff:{address}", port, socket.AF_INET6)
+    if other != port and not address.is_loopback:
+        assert refused(str(address), other)
+    assert refused(str(ipaddress.IPv4Address(int(address) ^ 0x40000000)), port) or address.packed[0] in (127, 63)
+
+
+def test_a_listed_name_is_looked_up_and_reached_where_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
+    outbound.guard(["http://Gpu-Box:11434", "https://[2001:db8::1]/v1"])
+    where = "192.0.2.7"
+
+    def known(host: str, port: int, **_: Any) -> list[Any]:
+        assert host == "gpu-box", "nothing else is looked up"
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (where, port))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", known)
+    assert not look_up_refused("gpu-box") and not look_up_refused("GPU-BOX")
+    assert not refused("192.0.2.7", 11434) and refused("192.0.2.7", 80) and refused("192.0.2.8", 11434)
+    where = "192.0.2.8"
+    assert not refused("192.0.2.8", 11434) and refused("192.0.2.7", 11434)
+    assert not refused("2001:db8::1", 443, socket.AF_INET6) and refused("2001:db8::1", 80, socket.AF_INET6)
+
+
+def test_a_name_that_cannot_be_looked_up_lets_nobody_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    outbound.guard(["http://gpu-box:11434"])
+
+    def unknown(*_: Any, **__: Any) -> list[Any]:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert refused("192.0.2.7", 11434)
+
+
+def test_other_families_are_refused_and_pipes_are_not() -> None:
+    left, right = socket.socketpair()
+    with left, right:
+        left.sendmsg([b"x"])
+        assert right.recv(1) == b"x"
+    with pytest.raises(FileNotFoundError), socket.socket(socket.AF_UNIX) as sock:
+        sock.connect("/nowhere/at/all")
+    with pytest.raises(OutboundRefused, match="address family 40"):
+        sys.audit("socket.connect", Sock(40), (2, 1024))  # AF_VSOCK: to the host of a virtual machine
+
+
+def test_a_real_connection_is_refused_before_it_is_made_and_says_who_wanted_it() -> None:
+    with socket.socket() as sock, pytest.raises(OutboundRefused) as caught:
+        sock.settimeout(5)
+        sock.connect((ELSEWHERE, 9))
+    assert f"{__name__}, line" in caught.value.message and f"{ELSEWHERE} port 9" in caught.value.message
+    assert "allow_remote" in caught.value.remedy
+    assert caught.value.exit_code == 4 and isinstance(caught.value, OSError)
+    assert any(f"{ELSEWHERE} port 9" in line for line in outbound.refusals())
+    with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
+        sock.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        port = sock.getsockname()[1]
+        with socket.socket() as other:
+            other.connect(("127.0.0.1", port))
+
+
+def test_released_it_refuses_nothing() -> None:
+    outbound.release()
+    assert not refused(ELSEWHERE) and not look_up_refused("example.org") and outbound.may_fetch()
+
+
+def test_a_download_passes_in_its_own_thread_and_nobody_else_does() -> None:
+    inside, done, answers = threading.Event(), threading.Event(), []
+
+    def elsewhere() -> None:
+        inside.wait(10)
+        answers.append(refused(ELSEWHERE))
+        done.set()
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    with outbound.lifted():
+        with outbound.lifted():
+            assert not refused(ELSEWHERE)
+        inside.set()
+        assert done.wait(10)
+        assert not refused(ELSEWHERE) and not look_up_refused("example.org")
+    thread.join()
+    assert answers == [True] and refused(ELSEWHERE)
+
+
+def test_offline_weights_that_are_missing_are_not_fetched(tmp_path: Path) -> None:
+    outbound.guard(fetch=False)
+    with pytest.raises(ModelMissing) as caught:
+        pull("smollm2:135m", Places(tmp_path / "models", (tmp_path / "no-ollama",)))
+    assert "offline nothing is fetched" in caught.value.message and str(tmp_path) in caught.value.message
+    assert "localgif models pull smollm2:135m" in caught.value.remedy
+    assert not list(tmp_path.rglob("*.gguf*"))
+
+
+# --- in other people's hands -----------------------------------------------------------------------------------------
+
+
+class Redirecting(BaseHTTPRequestHandler):
+    """A server on this machine that sends everybody elsewhere."""
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.send_response(307)
+        self.send_header("Location", f"http://{ELSEWHERE}:9{self.path}")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def redirecting() -> Iterator[str]:
+    server = HTTPServer(("127.0.0.1", 0), Redirecting)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def with_urllib(url: str) -> None:
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5)
+
+
+def with_httpx(url: str) -> None:
+    import httpx
+
+    httpx.get(url, follow_redirects=True, trust_env=False, timeout=5)
+
+
+def with_aiohttp(url: str) -> None:
+    import aiohttp
+
+    async def get() -> None:
+        async with aiohttp.ClientSession() as session, session.get(url):
+            pass
+
+    asyncio.run(get())
+
+
+@pytest.mark.parametrize("ask", [with_urllib, with_httpx, with_aiohttp])
+def test_a_redirect_to_elsewhere_is_refused_in_every_library(ask: Any, redirecting: str) -> None:
+    found = None
+    try:
+        ask(redirecting)
+    except Exception as error:  # each library has its own
+        found = outbound.cause(error)
+    assert found is not None and f"{ELSEWHERE} port 9" in found.message
+    assert __name__ in found.message or "localgif" in found.message or ask is with_aiohttp
+
+
+def test_no_model_is_asked_at_an_address_that_its_server_names(redirecting: str) -> None:
+    with pytest.raises(OutboundRefused) as caught, Animator(model("animator", redirecting), redirecting) as animator:
+        animator.write([("user", "hi")], 1, lambda _: "")
+    assert f"{ELSEWHERE} port 9" in caught.value.message
+    from localgif.endpoint.clients import Reflector
+
+    reflector = Reflector(model("reflector", redirecting), redirecting)
+    with pytest.raises(EndpointError) as wrong:
+        reflector.write("hi", 1, lambda _: "", 16)
+    assert ELSEWHERE in wrong.value.message or "307" in wrong.value.message
+    assert reflector_arguments(reflector.model, redirecting)["api_base"] == redirecting
+
+
+def test_a_cause_is_found_in_any_chain_and_not_invented() -> None:
+    first = OutboundRefused("no")
+    try:
+        try:
+            raise urllib.error.URLError(first)
+        except urllib.error.URLError as error:
+            raise RuntimeError("wrapped") from error
+    except RuntimeError as error:
+        assert outbound.cause(error) is first
+    assert outbound.cause(RuntimeError("alone")) is None
+    circle = RuntimeError("one")
+    circle.__cause__ = circle
+    assert outbound.cause(circle) is None and outbound.cause(None) is None
+
+
+def test_programs_run_while_the_guard_stands() -> None:
+    keeper.stop()  # a new one is started under the guard
+    ran = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", Limits())
+    assert ran.verdict is Verdict.OUTPUT_BAD
+
+
+# --- as users meet it ------------------------------------------------------------------------------------------------
+
+
+def test_a_library_that_calls_home_is_told_to_the_user_and_the_command_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    code = (
+        "import localgif.runs.store as store, urllib.request, sys\n"
+        "def home(*a):\n"
+        "    try: urllib.request.urlopen('http://192.0.2.1:9/ping', timeout=5)\n"
+        "    except OSError: pass\n"
+        "    return []\n"
+        "store.list_runs = home\n"
+        "sys.argv = ['localgif', 'runs']\n"
+        "from localgif.cli import main; main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout == "no runs under runs\n"
+    assert done.stderr.startswith("note: nothing left this machine; __main__, line 3, wanted to reach 192.0.2.1 port 9")
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:11434", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:80", True),
+        ("http://127.9.9.9", True),
+        ("http://0.0.0.0:11434", False),
+        ("http://gpu-box:11434", False),
+        ("http://192.168.1.5:11434", False),
+        ("http://2130706433", False),
+        ("http://localhost.example.org", False),
+        ("http://127.0.0.1@192.0.2.1/", False),
+    ],
+)
+def test_where_an_address_is(url: str, here: bool) -> None:
+    assert is_here(url) is here
