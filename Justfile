@@ -98,6 +98,11 @@ test-exports *args:
 test-vllm *args:
     @scripts/env python scripts/test_vllm.py "$@"
 
+# Every command without a network, in a clean and in a hostile environment, with a list of every connect
+[no-exit-message]
+test-offline *args:
+    @scripts/env python scripts/test_offline.py "$@"
+
 # What the sandbox costs: cold, warm, per layer, against a plain subprocess (arguments go to the script)
 [no-exit-message]
 bench-sandbox *args:

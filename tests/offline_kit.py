@@ -1,0 +1,209 @@
+"""Commands without a network, and a list of everything that they tried to reach: a namespace, and strace over it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.netns import REFUSED
+
+ROOT = Path(__file__).parent.parent
+_NETNS = Path(__file__).parent / "netns.py"
+
+MODELS = """
+[roles]
+animator  = "tiny"
+reflector = "tiny"
+[endpoints.embedded]
+kind = "embedded"
+[models.tiny]
+endpoint    = "embedded"
+model       = "smollm2:135m"
+num_ctx     = 4096
+num_predict = 96
+"""
+
+_CALL = re.compile(r"^(?:\d+\s+)?(connect|sendto|sendmsg|sendmmsg)\(")
+_FAMILY = re.compile(
+    r"\{sa_family=(AF_\w+|0x[0-9a-f]+|\d+)"
+    r"(?:, sin_port=htons\((\d+)\), sin_addr=inet_addr\(\"([^\"]+)\"\)"
+    r"|, sin6_port=htons\((\d+)\), sin6_flowinfo=[^,]*, inet_pton\(AF_INET6, \"([^\"]+)\""
+    r"|, sun_path=(@?\"[^\"]*\"))?"
+)
+
+
+@dataclass(frozen=True)
+class Reached:
+    """One place that a process connected or sent to, or tried to."""
+
+    family: str
+    address: str
+    """An IP address, the path of a pipe, or ""."""
+    port: int | None
+    answered: bool = True
+    """Whether somebody was there; False only where the trace says that nobody was."""
+
+    @property
+    def here(self) -> bool:
+        """Whether it is this machine."""
+        if self.family in ("AF_INET", "AF_INET6"):
+            address = ipaddress.ip_address(self.address)
+            return (getattr(address, "ipv4_mapped", None) or address).is_loopback
+        # AF_UNSPEC takes a connection back; AF_NETLINK asks the kernel.
+        return self.family in ("AF_UNIX", "AF_NETLINK", "AF_UNSPEC")
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether it is somebody who looks up names: a DNS server, or a service that asks one.
+
+        The C library knocks at nscd's door for names of users too; where nobody opens, it asks a DNS server by itself,
+        and that is seen.
+        """
+        if self.family == "AF_UNIX":
+            return self.answered and any(word in self.address for word in ("nscd", "resolve", "avahi"))
+        return self.port in (53, 853, 5353)
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.address}" + (f" port {self.port}" if self.port is not None else "")
+
+
+def read_trace(text: str) -> list[Reached]:
+    """What a trace of strace says that was reached, in its order."""
+    found = []
+    for line in text.splitlines():
+        if not _CALL.match(line):
+            continue
+        answered = not re.search(r" = -1 E\w+", line)
+        for family, port4, address4, port6, address6, path in _FAMILY.findall(line):
+            port = port4 or port6
+            place = address4 or address6 or path.strip('@"')
+            found.append(Reached(family, place, int(port) if port else None, answered))
+    return found
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A command that ended."""
+
+    command: str
+    status: int
+    stdout: str
+    stderr: str
+    seconds: float
+    reached: tuple[Reached, ...]
+
+    @property
+    def elsewhere(self) -> tuple[Reached, ...]:
+        return tuple(place for place in self.reached if not place.here)
+
+    @property
+    def look_ups(self) -> tuple[Reached, ...]:
+        return tuple(place for place in self.reached if place.looks_up)
+
+    def line(self) -> str:
+        """One line about it; ports of loopback differ from run to run and are counted together."""
+        return (
+            f"{self.command:<46} exit {self.status}  {self.seconds:5.1f} s  "
+            f"{sum(place.here for place in self.reached):4} here  {len(self.elsewhere)} elsewhere  "
+            f"{len(self.look_ups)} look-ups"
+        )
+
+
+def summary(places: Iterable[Reached]) -> list[str]:
+    """Places with how often each was reached."""
+    words = Counter(
+        f"{p.family} {p.address} (any port)" if p.here and p.port is not None and not p.looks_up else str(p)
+        for p in places
+    )
+    return [f"{count:6} x {word}" for word, count in sorted(words.items())]
+
+
+def in_namespace(*command: str) -> list[str]:
+    """The command, in a namespace where only loopback exists."""
+    return [sys.executable, str(_NETNS), *command]
+
+
+def why_not() -> str:
+    """Why commands cannot be watched without a network here; "" when they can."""
+    if shutil.which("strace") is None:
+        return "strace is not installed (apt-get install strace)"
+    tried = subprocess.run(
+        in_namespace("strace", "-f", "-qq", "--seccomp-bpf", "-e", "trace=connect", "true"),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    if tried.returncode == REFUSED:
+        return tried.stderr.strip()
+    return "" if tried.returncode == 0 else f"strace does not work here: {tried.stderr.strip()}"
+
+
+def need_namespace() -> None:
+    """Skip the test where it cannot be made; on CI that is a failure."""
+    why = why_not()
+    if why and os.environ.get("CI") == "true":
+        pytest.fail(f"on CI this must be tested: {why}")
+    if why:
+        pytest.skip(why)
+
+
+def traced(folder: Path, environment: dict[str, str], name: str, *command: str) -> Traced:
+    """Run a command without a network and write down whom it and its children tried to reach."""
+    trace = folder / ".trace"
+    watch = ["strace", "-f", "-qq", "-s", "0", "-e", "signal=none", "--seccomp-bpf", "-o", str(trace)]
+    watch += ["-e", "trace=connect,sendto,sendmsg,sendmmsg"]
+    started = time.monotonic()
+    done = subprocess.run(
+        in_namespace(*watch, *command),
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=600,
+        stdin=subprocess.DEVNULL,
+    )
+    reached = tuple(read_trace(trace.read_text(errors="replace")))
+    trace.unlink()
+    return Traced(name, done.returncode, done.stdout, done.stderr, time.monotonic() - started, reached)
+
+
+def localgif(folder: Path, environment: dict[str, str], *arguments: str) -> Traced:
+    """One command of localgif, likewise."""
+    return traced(
+        folder, environment, " ".join(arguments)[:46], sys.executable, "-W", "ignore", "-m", "localgif", *arguments
+    )
+
+
+def home(folder: Path, weights: Path, extra: dict[str, str]) -> dict[str, str]:
+    """An environment with an empty home; the weights are found where they are."""
+    (folder / "models.toml").write_text(MODELS)
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "TMPDIR": str(folder),
+        "PYTHONPATH": str(ROOT),
+        "LOCALGIF_HOME": str(weights),
+        **extra,
+    }
+
+
+def hostile(folder: Path, settings: dict[str, str]) -> dict[str, str]:
+    """What people have in their shells, and in a file that some libraries read."""
+    (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
+    return settings
+
+
+def leaks(runs: Sequence[Traced]) -> list[str]:
+    """What left the machine or looked up a name, in words."""
+    return [f"{run.command}: {place}" for run in runs for place in (*run.elsewhere, *run.look_ups)]
