@@ -73,6 +73,11 @@ export *args:
 report *args:
     @scripts/env localgif report "$@"
 
+# Everything that a machine without a network needs: `just bundle --out DIR`, there `sh DIR/install.sh TARGET`
+[no-exit-message]
+bundle *args:
+    @scripts/env localgif bundle "$@"
+
 # Everything a commit must pass: ruff, mypy, pytest (arguments go to pytest)
 [no-exit-message]
 test *args:
@@ -102,6 +107,11 @@ test-vllm *args:
 [no-exit-message]
 test-offline *args:
     @scripts/env python scripts/test_offline.py "$@"
+
+# A real bundle with SmolLM2: made, tampered with, installed and run without a network (3 GB, some minutes)
+[no-exit-message]
+test-bundle *args:
+    @scripts/env python scripts/test_bundle.py "$@"
 
 # What the sandbox costs: cold, warm, per layer, against a plain subprocess (arguments go to the script)
 [no-exit-message]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from localgif.cli_bundle import bundle
 from localgif.cli_doctor import doctor
 from localgif.cli_export import draw, export
 from localgif.cli_models import models_app
@@ -47,6 +48,7 @@ app.command()(score)
 app.command()(rescore)
 app.command()(export)
 app.command()(draw)
+app.command()(bundle)
 
 
 @app.command()

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "localgif"
 LAYERS = [
     {
         "cli",
+        "cli_bundle",
         "cli_doctor",
         "cli_export",
         "cli_models",
@@ -32,7 +33,7 @@ LAYERS = [
         "watch",
     },
     {"doctor"},
-    {"report", "search"},
+    {"bundle", "report", "search"},
     {"agent", "checks"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models", "rewrite"},
     {"config", "environment", "outbound", "served", "task"},
@@ -40,7 +41,7 @@ LAYERS = [
     {"addresses", "records", "errors", "modes", "toml_lines"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-PARTS = ("cli_doctor", "cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score")
+PARTS = ("cli_bundle", "cli_doctor", "cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score")
 NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
     (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables", "watch")
 }
@@ -55,6 +56,7 @@ FENCES = {
     "xllamacpp": {"endpoint/engine.py"},
     "psutil": {"sandbox/"},
     "typer": {"command.py", "cli.py", *(f"{part}.py" for part in PARTS)},
+    "packaging": {"bundle/lock.py"},
     "rich": {"command.py", "display.py", "tables.py"},
     "jinja2": {"report/html.py"},
     "matplotlib": {"report/plots.py"},

@@ -1,0 +1,126 @@
+"""A real bundle: made with SmolLM2, tampered with, installed from an empty home without a network, and run there.
+
+    ./scripts/just test-bundle
+
+Takes 3 GB in the folder for temporary files, and needs a package index for the first step only.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests import offline_kit
+from tests.offline_kit import MODELS, ROOT, in_namespace
+
+LONGEST_INSTALL = 180.0
+"""What docs/offline.md promises, seconds."""
+
+
+class Failed(Exception):
+    """Something is not as it should be."""
+
+
+def check(fact: bool, what: str) -> None:
+    if not fact:
+        raise Failed(what)
+
+
+def run(
+    command: list[str], folder: Path, environment: dict[str, str]
+) -> tuple[subprocess.CompletedProcess[str], float]:
+    started = time.monotonic()
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
+    return done, time.monotonic() - started
+
+
+def make(work: Path) -> Path:
+    """The bundle, made on this machine."""
+    (work / "given.toml").write_text(MODELS)
+    command = [sys.executable, "-m", "localgif", "bundle", "--out", "bundle", "--models", "given.toml"]
+    done, seconds = run(command, work, {**os.environ, "PYTHONPATH": str(ROOT)})
+    check(done.returncode == 0, f"localgif bundle: {done.stderr}")
+    print(f"made in {seconds:.0f} s\n{done.stdout}")
+    again, _ = run(command, work, {**os.environ, "PYTHONPATH": str(ROOT)})
+    check(again.returncode == 2 and "whole bundle already" in again.stderr, "a second time it is refused")
+    return work / "bundle"
+
+
+def tamper(bundle: Path, target: Path, environment: dict[str, str]) -> None:
+    """One bit of one wheel, a wheel that is not there: both are refused by name, and nothing is installed."""
+    wheel = max((bundle / "wheels").glob("*.whl"), key=lambda path: path.stat().st_size)
+    with wheel.open("r+b") as file:
+        file.seek(wheel.stat().st_size // 2)
+        byte = file.read(1)
+        file.seek(-1, 1)
+        file.write(bytes([byte[0] ^ 1]))
+    install = ["sh", str(bundle / "install.sh"), str(target)]
+    done, seconds = run(install, bundle.parent, environment)
+    check(done.returncode == 3 and f"wheels/{wheel.name} is not the file" in done.stderr, f"a bit: {done.stderr}")
+    with wheel.open("r+b") as file:
+        file.seek(wheel.stat().st_size // 2)
+        file.write(byte)
+    print(f"one bit of {wheel.name} changed: refused by name after {seconds:.1f} s")
+    hidden = wheel.rename(bundle.parent / "hidden.whl")
+    done, seconds = run(install, bundle.parent, environment)
+    check(done.returncode == 3 and f"wheels/{wheel.name} is missing" in done.stderr, f"a wheel: {done.stderr}")
+    hidden.rename(wheel)
+    print(f"{wheel.name} removed: refused by name after {seconds:.1f} s")
+    check(not target.exists(), "nothing was installed")
+
+
+def install_and_run(bundle: Path, target: Path, home: Path, environment: dict[str, str]) -> None:
+    """In a namespace in which only loopback exists."""
+    done, seconds = run(in_namespace("sh", str(bundle / "install.sh"), str(target)), bundle.parent, environment)
+    check(done.returncode == 0, f"install.sh: {done.stderr}")
+    print(f"installed without a network in {seconds:.0f} s: {done.stdout.strip()}")
+    check(seconds < LONGEST_INSTALL, f"the install took {seconds:.0f} s")
+    shutil.rmtree(bundle)  # nothing may be needed of it any more
+    size = sum(path.stat().st_size for path in target.rglob("*") if path.is_file() and not path.is_symlink())
+    print(f"the installed folder: {size / 1e6:,.0f} MB")
+    budget = ("--metric-calls", "2", "--samples", "1", "--fresh", "1", "--minutes", "1", "--name", "first")
+    just = str(target / "scripts" / "just")
+    done, seconds = run(in_namespace(just, "optimize", *budget), home, environment)
+    check(done.returncode == 0, f"just optimize: {done.stderr}")
+    print(f"just optimize without a network: {seconds:.0f} s, exit 0\n{done.stdout}")
+    check((target / "runs" / "first" / "report.html").exists(), "a report is written")
+    done, _ = run(in_namespace(just, "models", "check"), home, environment)
+    check(str(target / ".localgif" / "models") in done.stdout, f"weights from the bundle: {done.stdout}{done.stderr}")
+    left = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
+    check(not left, f"nothing is left in the home folder: {left}")
+    print("the home folder is as empty as before")
+    watched = offline_kit.traced(home, environment, "just report", just, "report")
+    check(watched.status == 0 and not offline_kit.leaks([watched]), f"just report: {watched.stderr}")
+
+
+def main() -> int:
+    why = offline_kit.why_not()
+    if why:
+        print(f"error: {why}", file=sys.stderr)
+        return 3
+    with tempfile.TemporaryDirectory(prefix="localgif-bundle-") as made:
+        work = Path(made)
+        home = work / "home"
+        home.mkdir()
+        python = Path(sys.base_prefix) / "bin" / f"python{sys.version_info.major}.{sys.version_info.minor}"
+        environment = {"PATH": "/usr/bin:/bin", "HOME": str(home), "LOCALGIF_PYTHON": str(python)}
+        try:
+            bundle = make(work)
+            tamper(bundle, work / "target", environment)
+            install_and_run(bundle, work / "target", home, environment)
+        except Failed as failed:
+            print(f"FAILED: {failed}", file=sys.stderr)
+            return 1
+    print("all well")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
