@@ -88,14 +88,16 @@ def _read(file: Path) -> str:
         with file.open("rb") as stream:
             return stream.read(_MOST_READ).decode(errors="surrogateescape")
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a Python file") from None
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a Python file", code="E-FILE") from None
 
 
 def _write(file: Path, data: bytes) -> None:
     try:
         file.write_bytes(data)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}", "name another file with -o") from None
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror}", "name another file with -o", code="E-FILE"
+        ) from None
 
 
 @sandbox_app.command("check")

@@ -72,9 +72,9 @@ def _read(file: Path, limits: Limits) -> bytes:
         with file.open("rb") as stream:
             data = stream.read(limits.file_size + 1)
     except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file") from None
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file", code="E-FILE") from None
     if len(data) > limits.file_size:
-        raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF")
+        raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF", code="E-FILE")
     return data
 
 

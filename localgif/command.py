@@ -93,7 +93,7 @@ def _tell_refusals() -> None:
 def complain(error: LocalGifError) -> None:
     from localgif.sandbox.text import printable
 
-    print(f"error: {printable(error.message)}", file=sys.stderr)
+    print(f"error [{error.code}]: {printable(error.message)}", file=sys.stderr)
     for line in printable(error.remedy).splitlines():
         print(f"  {line}", file=sys.stderr)
 

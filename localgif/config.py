@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from localgif.addresses import is_here
-from localgif.errors import ConfigError
+from localgif.errors import ConfigError, ModelsFileUnreadable, ModelsFileWrong
 from localgif.mistakes import explain, quoted
 from localgif.mistakes import nearest as nearest  # for whoever names a choice of the user's
 from localgif.models_toml import EndpointKind as EndpointKind
@@ -164,17 +164,19 @@ class ModelsFile:
             model = self._of_ollama(place, chosen)
         if model is None:
             raise ConfigError(
-                f'{place} names the model "{chosen}", which {self.path} does not have', self._instead(chosen)
+                f'{place} names the model "{chosen}", which {self.path} does not have',
+                self._instead(chosen),
+                code="E-CONFIG-NAME",
             )
         return self._settings(role, chosen, model)
 
     def _place(self, location: Location) -> str:
         return _place(self.path, self._lines, location)
 
-    def _wrong(self, location: Location, what: str, remedy: str) -> ConfigError:
+    def _wrong(self, location: Location, what: str, remedy: str, code: str | None = None) -> ConfigError:
         """A key, named with its place, and what is wrong with it."""
         key = ".".join(quoted(str(part)) for part in location)
-        return ConfigError(f"{self._place(location)}: {key}{what}", remedy)
+        return ModelsFileWrong(f"{self._place(location)}: {key}{what}", remedy, code=code)
 
     def _of_ollama(self, place: str, alias: str) -> ModelTable:
         """The table that a model without one would have."""
@@ -207,6 +209,7 @@ class ModelsFile:
             ("models", alias, "endpoint"),
             f' names "{model.endpoint}", which is not under [endpoints]',
             nearest(model.endpoint, self._data.endpoints),
+            code="E-CONFIG-NAME",
         )
 
     def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
@@ -223,6 +226,7 @@ class ModelsFile:
                 (*where, "url"),
                 f" = {far[0]} is not on this machine",
                 "write 127.0.0.1 if it is; else, when prompts and programs may go there: allow_remote = true",
+                code="E-CONFIG-REMOTE",
             )
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
             what = f' is for an endpoint of kind openai, not "{endpoint.kind}"'
@@ -282,15 +286,17 @@ def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
-        raise ConfigError(
+        raise ModelsFileUnreadable(
             f"{path} is not here ({Path.cwd()})", "run localgif where models.toml lies, or name the file: --models FILE"
         ) from None
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", "check the file's permissions") from None
+        raise ModelsFileUnreadable(
+            f"{path} cannot be read: {error.strerror or error}", "check the file's permissions"
+        ) from None
     try:
         return read_models(path, raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+        raise ModelsFileUnreadable(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
 
 
 def read_models(path: Path, text: str) -> ModelsFile:
@@ -304,7 +310,7 @@ def read_models(path: Path, text: str) -> ModelsFile:
     except tomllib.TOMLDecodeError as error:
         line = re.search(r"at line (\d+)", str(error))
         place = line[1] if line else str(1 + text.rstrip().count("\n"))
-        raise ConfigError(f"{path}:{place}: this is not valid TOML: {error}", "correct that line") from None
+        raise ModelsFileUnreadable(f"{path}:{place}: this is not valid TOML: {error}", "correct that line") from None
     lines = key_lines(text)
     try:
         return ModelsFile(path, text, ModelsToml.model_validate(data), lines)
@@ -315,7 +321,7 @@ def read_models(path: Path, text: str) -> ModelsFile:
             "endpoints": EndpointTable.model_fields,
             "models": ModelTable.model_fields,
         }
-        raise ConfigError(*explain(error, lambda location: _place(path, lines, location), keys)) from None
+        raise ModelsFileWrong(*explain(error, lambda location: _place(path, lines, location), keys)) from None
 
 
 def _place(path: Path, lines: Mapping[Location, int], location: Location) -> str:

@@ -40,6 +40,7 @@ def api_key(name: str | None, where: str) -> str:
         raise ConfigError(
             f"{where} names the variable {name}, which is not set",
             f"export {name}=... with the key that the server was started with, or remove the line",
+            code="E-API-KEY",
         )
     return key
 

@@ -1,7 +1,8 @@
-"""Every failure that localgif reports, and the exit code of each.
+"""Every failure that localgif reports, its exit code, and the code that docs/errors.md explains it under.
 
     LocalGifError                exit 1    a bug, when it is none of the below
     ├─ ConfigError               exit 2    the command line or models.toml is wrong
+    │   ├─ ModelsFileUnreadable  └─ ModelsFileWrong
     ├─ PreflightError            exit 3    nothing was started; the message carries the remedy
     │   ├─ EndpointUnreachable
     │   ├─ ModelMissing
@@ -14,7 +15,8 @@
         ├─ RunMismatch
         └─ RunCorrupt
 
-What generated code does wrong is a verdict (data), never one of these.
+Each class has a code of its own; an error that needs a remedy of its own names a sharper one where it is raised. What
+generated code does wrong is a verdict (data), never one of these.
 """
 
 import errno
@@ -26,14 +28,18 @@ class LocalGifError(Exception):
     Args:
         message: What happened, with the value and the place.
         remedy: What the user can do about it; one or several lines.
+        code: A heading of docs/errors.md, when the class's own says too little.
     """
 
     exit_code = 1
+    code: str
 
-    def __init__(self, message: str, remedy: str = "") -> None:
+    def __init__(self, message: str, remedy: str = "", *, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message
         self.remedy = remedy
+        if code is not None:
+            self.code = code
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.remedy}" if self.remedy else self.message
@@ -43,30 +49,51 @@ class ConfigError(LocalGifError):
     """A flag, an environment variable or a line of models.toml cannot be used."""
 
     exit_code = 2
+    code = "E-USAGE"
+
+
+class ModelsFileUnreadable(ConfigError):
+    """models.toml is not there, or is no TOML."""
+
+    code = "E-CONFIG-FILE"
+
+
+class ModelsFileWrong(ConfigError):
+    """A key of models.toml cannot be as it is."""
+
+    code = "E-CONFIG-KEY"
 
 
 class PreflightError(LocalGifError):
     """A precondition of the run does not hold; nothing was started."""
 
     exit_code = 3
+    code = "E-PREFLIGHT"
 
 
 class EndpointUnreachable(PreflightError):
     """No server answers at the endpoint's address, or it could not be started."""
 
+    code = "E-CONN"
+
 
 class ModelMissing(PreflightError):
     """The weights or the model name are not there."""
 
+    code = "E-MODEL-MISSING"
+
 
 class SandboxTooWeak(PreflightError):
     """This machine cannot confine programs as far as was asked."""
+
+    code = "E-SANDBOX-LEVEL"
 
 
 class EndpointError(LocalGifError):
     """The endpoint failed in the middle of a run."""
 
     exit_code = 4
+    code = "E-ENDPOINT"
 
 
 class OutboundRefused(EndpointError, PermissionError):
@@ -76,8 +103,10 @@ class OutboundRefused(EndpointError, PermissionError):
     there, as they should.
     """
 
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
+    code = "E-OFFLINE"
+
+    def __init__(self, message: str, remedy: str = "", *, code: str | None = None) -> None:
+        super().__init__(message, remedy, code=code)
         self.errno, self.strerror = errno.EACCES, message
 
 
@@ -85,24 +114,32 @@ class SandboxError(LocalGifError):
     """Our own sandbox machinery failed: says nothing about the program it was running."""
 
     exit_code = 4
+    code = "E-SANDBOX"
 
 
 class RunError(LocalGifError):
     """Something is wrong with a run folder."""
 
     exit_code = 5
+    code = "E-RUN"
 
 
 class RunLocked(RunError):
     """Another process is writing this run."""
 
+    code = "E-RUN-LOCKED"
+
 
 class RunMismatch(RunError):
     """The stored settings differ from the ones asked for."""
 
+    code = "E-RUN-MISMATCH"
+
 
 class RunCorrupt(RunError):
     """A stored file does not hold what it says it holds."""
+
+    code = "E-RUN-CORRUPT"
 
 
 #: Exit code of Ctrl-C, as shells expect it (128 + SIGINT).

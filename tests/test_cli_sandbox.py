@@ -104,5 +104,5 @@ def test_every_command_that_runs_programs_knows_the_levels(tmp_path: Path) -> No
             timeout=60,
         )
         assert run.returncode == 2
-        assert run.stderr.startswith('error: --sandbox-level weaker: there is no sandbox level "weaker"')
+        assert run.stderr.startswith('error [E-USAGE]: --sandbox-level weaker: there is no sandbox level "weaker"')
         assert 'did you mean "weak"?' in run.stderr

@@ -61,12 +61,14 @@ def models_to_carry(file: ModelsFile, aliases: Sequence[str]) -> tuple[ModelSett
             raise ConfigError(
                 f"--model {model.alias} runs on {model.endpoint.name}, a server of its own: it has no weights here",
                 "name a model of the embedded endpoint, or carry the server's models by its own means",
+                code="E-BUNDLE-MODEL",
             )
         known = lookup(model.model)
         if known is None:
             raise ConfigError(
                 f"--model {model.alias}: {model.model} is none of the known weights, whose sha256 can be checked",
                 "leave it out (--model NAME of another one) and carry its GGUF file and path yourself",
+                code="E-BUNDLE-MODEL",
             )
         carried.setdefault(known.name, model)
     return tuple(carried.values())
@@ -102,6 +104,7 @@ def collect(
         raise PreflightError(
             f"{error.filename or out} cannot be written: {error.strerror or error}",
             "free some space, or choose another --out; the same command goes on where it stopped",
+            code="E-DISK",
         ) from error
 
 
@@ -132,14 +135,22 @@ def _begin(out: Path, manifest: str) -> None:
     out.mkdir(parents=True, exist_ok=True)
     begun = out / "bundle.txt"
     if (out / SUMS).exists():
-        raise ConfigError(f"{out} holds a whole bundle already", "choose another --out, or remove it")
+        raise ConfigError(
+            f"{out} holds a whole bundle already", "choose another --out, or remove it", code="E-BUNDLE-DIR"
+        )
     if begun.exists():
         before = begun.read_text("utf-8", "replace")
         if before != manifest:
             words = ", ".join(before.split("\n")[:3])
-            raise ConfigError(f"{out} was begun as another bundle ({words})", "choose another --out, or remove it")
+            raise ConfigError(
+                f"{out} was begun as another bundle ({words})",
+                "choose another --out, or remove it",
+                code="E-BUNDLE-DIR",
+            )
     elif any(out.iterdir()):
-        raise ConfigError(f"{out} is not empty, and what is in it is no bundle", "choose another --out")
+        raise ConfigError(
+            f"{out} is not empty, and what is in it is no bundle", "choose another --out", code="E-BUNDLE-DIR"
+        )
     begun.write_text(manifest, "utf-8")
 
 
@@ -167,7 +178,9 @@ def _carry(weights: Weights, folder: Path) -> Path:
         part = target.with_suffix(".part")
         shutil.copyfile(weights.path, part)
         if sha256_of(part) != known.sha256:
-            raise PreflightError(f"the copy of {weights.path} is not what was read", "is the disk well? another --out")
+            raise PreflightError(
+                f"the copy of {weights.path} is not what was read", "is the disk well? another --out", code="E-DISK"
+            )
         part.replace(target)
     return target
 

@@ -38,7 +38,7 @@ def fetch_wheels(pins: Sequence[Pin], target: Target, glibc: int, folder: Path) 
     there = {_package(path) for path in wheels}
     lacking = [f"{pin.name}=={pin.version}" for pin in pins if (pin.name, pin.version) not in there]
     if lacking:
-        raise PreflightError(f"pip did not bring {', '.join(lacking)}", "run the command again")
+        raise PreflightError(f"pip did not bring {', '.join(lacking)}", "run the command again", code="E-BUNDLE-FETCH")
     return wheels
 
 
@@ -63,6 +63,7 @@ def _download(requirements: Path, target: Target, glibc: int, folder: Path) -> N
             f"{last_words(done.stderr) or f'pip ended with status {done.returncode}'}",
             "A bundle is made on a machine that reaches a package index (pip config list, PIP_INDEX_URL). What was "
             "fetched is kept: the same command goes on there.",
+            code="E-BUNDLE-FETCH",
         )
 
 

@@ -71,6 +71,7 @@ def read_lock(text: str) -> tuple[Pin, ...]:
         raise ConfigError(
             f"requirements.lock holds {begun} packages, of which {len(pins)} have a version and hashes",
             "make it again: ./scripts/just lock",
+            code="E-BUNDLE-LOCK",
         )
     return pins
 
@@ -97,13 +98,17 @@ def needed(pins: Sequence[Pin], target: Target) -> tuple[Pin, ...]:
         try:
             wanted = not pin.marker or Marker(pin.marker).evaluate(environment)
         except InvalidMarker as error:
-            raise ConfigError(f"requirements.lock: {pin.name}: {error}", "make it again: ./scripts/just lock") from None
+            raise ConfigError(
+                f"requirements.lock: {pin.name}: {error}", "make it again: ./scripts/just lock", code="E-BUNDLE-LOCK"
+            ) from None
         if not wanted:
             continue
         if pin.name in chosen:
             where = f"CPython {target.python} on {target.machine}"
             raise ConfigError(
-                f"requirements.lock holds {pin.name} twice for {where}", "make it again: scripts/just lock"
+                f"requirements.lock holds {pin.name} twice for {where}",
+                "make it again: scripts/just lock",
+                code="E-BUNDLE-LOCK",
             )
         chosen[pin.name] = pin
     return tuple(chosen.values())

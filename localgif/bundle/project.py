@@ -40,6 +40,7 @@ def project_root() -> Path:
         raise ConfigError(
             f"localgif is installed in {root} without {', '.join(lacking)}: it cannot bundle itself",
             "run the command in a checkout of the project: ./scripts/just bundle --out DIR",
+            code="E-BUNDLE-DIR",
         )
     return root
 

@@ -112,6 +112,7 @@ def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
             f"{model} at {url} does not run there: the server sends what it is asked to {where or 'the cloud'}",
             "name a model whose weights are on the machine (ollama list shows their size; OLLAMA_NO_CLOUD=1 keeps a "
             "server from offering others), or write offline = false at the top of models.toml",
+            code="E-MODEL-CLOUD",
         )
 
 
@@ -138,6 +139,7 @@ def check_vision(url: str, server: ServerInfo) -> str:
             f"its capabilities as {', '.join(server.capabilities) or 'none'}",
             f"name a model with the capability vision (ollama show {server.model} lists them), "
             "or remove the line vision = true",
+            code="E-MODEL-VISION",
         )
     return ""
 
@@ -169,7 +171,9 @@ def _get(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, A
 
 def _not_ollama(url: str, reason: str) -> EndpointUnreachable:
     return EndpointUnreachable(
-        f"{url} does not speak the Ollama API: {reason}", "check the url of this endpoint in models.toml"
+        f"{url} does not speak the Ollama API: {reason}",
+        "check the url of this endpoint in models.toml",
+        code="E-NOT-OLLAMA",
     )
 
 

@@ -119,10 +119,12 @@ def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[
         process.stdin.flush()
     line = _read_line(process.stdout.fileno(), START_SECONDS)
     if line is None:
-        raise EndpointUnreachable(f"{_what(config)} did not come up within {START_SECONDS:.0f} s", _tail(log))
+        raise EndpointUnreachable(
+            f"{_what(config)} did not come up within {START_SECONDS:.0f} s", _tail(log), code="E-ENGINE"
+        )
     if not line.endswith(b"\n"):
         code = process.wait(STOP_SECONDS)
-        raise EndpointUnreachable(f"{_what(config)} {_exit_words(code)} while starting", _tail(log))
+        raise EndpointUnreachable(f"{_what(config)} {_exit_words(code)} while starting", _tail(log), code="E-ENGINE")
     event = json.loads(line)
     assert isinstance(event, dict)
     return event
@@ -145,7 +147,8 @@ def _read_line(descriptor: int, seconds: float) -> bytes | None:
 
 def _start_failure(event: dict[str, Any]) -> EndpointUnreachable | ModelMissing:
     kind = ModelMissing if event.get("kind") == "ModelMissing" else EndpointUnreachable
-    return kind(event.get("message") or "the embedded endpoint failed to start", event.get("remedy") or "")
+    message = event.get("message") or "the embedded endpoint failed to start"
+    return kind(message, event.get("remedy") or "", code=event.get("code"))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -233,9 +233,13 @@ def explain(url: str, model: str, failures: Sequence[Failure], seconds: float) -
         return EndpointError(
             f"{url}: the prompt does not fit into the window of {model}: {text}",
             "Raise num_ctx of this model in models.toml.",
+            code="E-CTX",
         )
     often = f"; asked {len(failures)} times in {seconds:.0f} s" if len(failures) > 1 else ""
-    return EndpointError(f"{url}: {model} gave no answer ({reason(last)}){often}", _REMEDIES[last.kind])
+    what = f"{url}: {model} gave no answer ({reason(last)}){often}"
+    if last.kind == "unfinished":
+        return EndpointError(what, _REMEDIES[last.kind], code="E-STREAM")
+    return EndpointError(what, _REMEDIES[last.kind])
 
 
 _KEPT = "what was measured so far is kept."

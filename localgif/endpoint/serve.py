@@ -125,7 +125,9 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
         remedy = "choose another one with --port, or --port 0 for any free port"
         raise EndpointUnreachable(
-            f"port {port} on {host} {reason}", _OTHER_ADDRESS if error.errno == errno.EADDRNOTAVAIL else remedy
+            f"port {port} on {host} {reason}",
+            _OTHER_ADDRESS if error.errno == errno.EADDRNOTAVAIL else remedy,
+            code="E-PORT",
         ) from error
     return listener
 
@@ -148,7 +150,8 @@ def serve(config: ServeConfig, *, managed: bool) -> None:
     try:
         asyncio.run(_serve(config, managed=True))
     except PreflightError as error:
-        _say({"event": "failed", "kind": type(error).__name__, "message": error.message, "remedy": error.remedy})
+        said = {"message": error.message, "remedy": error.remedy, "code": error.code}
+        _say({"event": "failed", "kind": type(error).__name__, **said})
         raise SystemExit(error.exit_code) from None
 
 
@@ -211,9 +214,11 @@ async def _load(engine: Engine) -> None:
         await engine.acquire()
     except LoadFailed as error:
         name = engine.model.name
-        raise ModelMissing(str(error), f"fetch the weights again: localgif models pull {name}") from error
+        raise ModelMissing(
+            str(error), f"fetch the weights again: localgif models pull {name}", code="E-WEIGHTS-REFUSED"
+        ) from error
     except OSError as error:
-        raise EndpointUnreachable(f"the engine process cannot be started: {error}") from error
+        raise EndpointUnreachable(f"the engine process cannot be started: {error}", code="E-ENGINE") from error
     await engine.release(None)
 
 

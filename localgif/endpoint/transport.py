@@ -16,6 +16,7 @@ from typing import Any, Protocol
 
 import httpx
 
+from localgif import outbound
 from localgif.endpoint.dialects import cut_silently
 from localgif.endpoint.retry import Failed, Failure, Patience, read_retry_after
 
@@ -114,7 +115,7 @@ class Wire(httpx.HTTPTransport):
             finally:
                 response.stream.close()
         except httpx.TransportError as error:
-            raise Failed(self.failure or broken(error)) from error
+            raise outbound.cause(error) or Failed(self.failure or broken(error)) from error
         text = content.decode("utf-8", "replace")
         if self.failure is not None:
             raise Failed(judged(replace(self.failure, text=self.failure.text or text)))

@@ -72,6 +72,7 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
             f"{url} serves {found.name} with a window of {found.window} tokens, but num_ctx is {num_ctx}",
             f"write num_ctx = {found.window} into {where} of models.toml, or start the server with a larger window "
             "(vLLM: --max-model-len; llama.cpp: -c, which is shared by its -np slots)",
+            code="E-WINDOW",
         )
     return found if found.window else found.model_copy(update={"window": num_ctx})
 
@@ -162,13 +163,16 @@ def _refusal(url: str, path: str, error: urllib.error.HTTPError, key: str) -> En
         return EndpointUnreachable(
             f"{url} {given} ({error.code} {error.reason})",
             'name the variable that holds the key in its table of models.toml, e.g. api_key_env = "VLLM_API_KEY"',
+            code="E-API-KEY-REFUSED",
         )
     return _not_openai(url, f"{path} answers {error.code} {error.reason}")
 
 
 def _not_openai(url: str, reason: str) -> EndpointUnreachable:
     return EndpointUnreachable(
-        f"{url} is no OpenAI-compatible server: {reason}", "check the address; it ends with /v1 for most servers"
+        f"{url} is no OpenAI-compatible server: {reason}",
+        "check the address; it ends with /v1 for most servers",
+        code="E-NOT-OPENAI",
     )
 
 

@@ -63,7 +63,7 @@ def locate(name: str, places: Places, path: Path | None = None) -> Weights | Non
     found = look_at_path(search, path)
     if found is None:
         reason = f"the path given for {search.name} cannot be used\n  {search.tried[-1]}"
-        raise ModelMissing(reason, _path_remedy(search))
+        raise ModelMissing(reason, _path_remedy(search), code="E-WEIGHTS-PATH")
     return found
 
 
@@ -158,6 +158,7 @@ def _check_space(known: KnownModel, target: Path) -> None:
             f"not enough space for {known.name}: {-(-needed // _MIB)} MiB needed, {free // _MIB} MiB free "
             f"in {target.parent}",
             "Free some space, or set LOCALGIF_HOME to a folder on a larger disk.",
+            code="E-DISK",
         )
 
 
@@ -167,6 +168,7 @@ def _offline(search: Search, known: KnownModel) -> ModelMissing:
         f"{known.name} ({known.title}, {known.size // _MIB} MiB) is not on this machine, and offline nothing is "
         f"fetched; looked at\n{lines}",
         f"Fetch it once, with a network: localgif models pull {known.name}\n{_path_remedy(search)}",
+        code="E-WEIGHTS-OFFLINE",
     )
 
 
@@ -179,7 +181,11 @@ def _missing(search: Search, known: KnownModel) -> ModelMissing:
     remedy += ".\nOr set LOCALGIF_HOME to a folder whose models/ holds "
     remedy += f"{cache_file(search.places.cache, known).name}, for example one from a machine that has it."
     lines = "\n".join(f"  {line}" for line in search.tried)
-    return ModelMissing(f"{known.name} ({known.title}, {known.size // _MIB} MiB) was not found; tried\n{lines}", remedy)
+    return ModelMissing(
+        f"{known.name} ({known.title}, {known.size // _MIB} MiB) was not found; tried\n{lines}",
+        remedy,
+        code="E-WEIGHTS-MISSING",
+    )
 
 
 def _unknown(search: Search) -> ModelMissing:

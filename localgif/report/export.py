@@ -61,7 +61,9 @@ def _modelfile(best: Best) -> str:
     odd = sorted({char for char in text if not char.isprintable() and char not in "\n\r\t"})
     if ends or odd:
         why = "a line of it ends in three quotes" if ends else f"it holds {', '.join(f'U+{ord(c):04X}' for c in odd)}"
-        raise ConfigError(f"a Modelfile cannot carry this prompt: {why}", "use another form: --to md, --to python")
+        raise ConfigError(
+            f"a Modelfile cannot carry this prompt: {why}", "use another form: --to md, --to python", code="E-EXPORT"
+        )
     return (
         f"# {_comment(best)}\n"
         f"FROM {_line(best.model)}\n"
@@ -113,7 +115,11 @@ with tempfile.TemporaryDirectory() as folder:
 def _promptfoo(best: Best) -> str:
     """A promptfoo configuration. Its texts are templates: the prompt stands between raw marks."""
     if "endraw" in best.prompt:
-        raise ConfigError('a promptfoo prompt cannot hold the word "endraw"', "use another form: --to md, --to python")
+        raise ConfigError(
+            'a promptfoo prompt cannot hold the word "endraw"',
+            "use another form: --to md, --to python",
+            code="E-EXPORT",
+        )
     # promptfoo parses a prompt that is JSON, and then renders the templates in its texts. The line breaks between its
     # fields tell it from the name of a file.
     system = "{% raw %}" + best.prompt + "{% endraw %}"

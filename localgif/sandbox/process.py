@@ -200,7 +200,7 @@ def _ended(answer: Answer, conversation: _Conversation) -> Ended:
     """
     if answer["survivor"]:
         remedy = "Look at them with `ps`; one that waits for a broken disk ends only with the machine."
-        raise SandboxError(answer["failure"], remedy)
+        raise SandboxError(answer["failure"], remedy, code="E-SANDBOX-STUCK")
     if answer["failure"]:
         raise MachineryError(answer["failure"])
     breach = Breach(*answer["breach"]) if answer["breach"] else None

@@ -118,7 +118,10 @@ class Tree:
             empty_sweeps = 0 if living else empty_sweeps + 1
             if living and time.monotonic() > give_up:
                 pids = ", ".join(str(process.pid) for process in living)
-                raise SandboxError(f"processes of a program are alive {KILL_PATIENCE:g} s after SIGKILL: {pids}")
+                raise SandboxError(
+                    f"processes of a program are alive {KILL_PATIENCE:g} s after SIGKILL: {pids}",
+                    code="E-SANDBOX-STUCK",
+                )
             if living:
                 time.sleep(_SWEEP_PAUSE)
 

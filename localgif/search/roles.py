@@ -184,6 +184,7 @@ def check_role(model: ModelSettings) -> str:
             raise ModelMissing(
                 f"the weights of {model.model} ({model.role}) are not on this machine",
                 f"localgif models pull {model.alias}",
+                code="E-WEIGHTS-MISSING",
             )
         return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
     if model.endpoint.kind == "openai":

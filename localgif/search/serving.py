@@ -34,6 +34,7 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
         raise ConfigError(
             f"no model to serve: {', '.join(m.alias for m in models)} run on an Ollama, which serves them itself",
             "name one: --model ALIAS, an alias whose endpoint has kind embedded or openai",
+            code="E-SERVE",
         )
     places: dict[str, str] = {}
     for model in ours:
@@ -42,6 +43,7 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
                 f'two models are called "{model.model}", on {places[model.model]} and on {model.endpoint.name}; '
                 "one server cannot offer both",
                 "serve one of them: --model ALIAS",
+                code="E-SERVE",
             )
     remotes: dict[str, RemoteModel] = {}
     for model in ours:
@@ -73,6 +75,7 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
             f"--upstream {address} is not on this machine",
             "write it into models.toml, as an endpoint of kind openai with allow_remote = true and a model on it, and "
             "serve that: localgif serve --model ALIAS",
+            code="E-CONFIG-REMOTE",
         )
     there = {model.name: model for model in find_models(address)}
     if not there:
@@ -87,5 +90,6 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
                 f"{address} does not tell the context window of {model.name}",
                 "write the model into models.toml, with its num_ctx and an endpoint of kind openai, and serve that: "
                 "localgif serve --model ALIAS",
+                code="E-WINDOW",
             )
     return ServeConfig(remotes=tuple(chosen), slots=slots_of(chosen), port=port)

@@ -42,7 +42,9 @@ def load_task(name: str) -> Task:
         return parse_task(_read(Path(name)), Path(name).stem, name)
     if name not in task_names():
         raise ConfigError(
-            f'there is no task "{name}"', f"{nearest(name, task_names())}; a file of your own: --task ./NAME.toml"
+            f'there is no task "{name}"',
+            f"{nearest(name, task_names())}; a file of your own: --task ./NAME.toml",
+            code="E-TASK",
         )
     text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return parse_task(text, name, f"{name}.toml")
@@ -53,13 +55,15 @@ def _read(path: Path) -> str:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", "name a task file") from None
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror or error}", "name a task file", code="E-TASK"
+        ) from None
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB", "name a task file")
+        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB", "name a task file", code="E-TASK")
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code="E-TASK") from None
 
 
 def parse_task(text: str, name: str, place: str) -> Task:
@@ -76,13 +80,15 @@ def parse_task(text: str, name: str, place: str) -> Task:
     try:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line") from None
+        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code="E-TASK") from None
     if "name" in data:
-        raise ConfigError(f"{place}: unknown key name", "a task is called as its file is; leave the key out")
+        raise ConfigError(
+            f"{place}: unknown key name", "a task is called as its file is; leave the key out", code="E-TASK"
+        )
     try:
         return Task.model_validate({**data, "name": name})
     except ValidationError as error:
-        raise ConfigError(*_explain(place, error)) from None
+        raise ConfigError(*_explain(place, error), code="E-TASK") from None
 
 
 def _explain(place: str, error: ValidationError) -> tuple[str, str]:

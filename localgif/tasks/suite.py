@@ -116,14 +116,17 @@ def load_suite(mode: Mode, text: str) -> Suite:
                 f"--task {text}: --mode general has a split of its own ({SHIPPED_SPLIT}), so that its held-out tasks "
                 "are nobody's choice",
                 "leave --task out, or name several tasks with --mode multi",
+                code="E-TASK",
             )
         train, val, tested = (tuple(map(load_task, SPLIT[part])) for part in SPLIT)
         return Suite(mode, train, val, tested)
     names = [name.strip() for name in text.split(",") if name.strip()]
     if mode == "single" and len(names) != 1:
-        raise ConfigError(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi")
+        raise ConfigError(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi", code="E-TASK")
     if mode == "multi" and len(names) < 2:
-        raise ConfigError(f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C")
+        raise ConfigError(
+            f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C", code="E-TASK"
+        )
     tasks = tuple(load_task(name) for name in names)
     _check(tasks)
     return Suite(mode, tasks, tasks, tasks)
@@ -133,7 +136,9 @@ def _check(tasks: tuple[Task, ...]) -> None:
     known: dict[str, Task] = {}
     for task in tasks:
         if task.name in known:
-            raise ConfigError(f"--task names two tasks called {task.name}", "leave one out, or rename its file")
+            raise ConfigError(
+                f"--task names two tasks called {task.name}", "leave one out, or rename its file", code="E-TASK"
+            )
         known[task.name] = task
         for key, value in task.targets.model_dump().items():
             other = getattr(tasks[0].targets, key)
@@ -142,4 +147,5 @@ def _check(tasks: tuple[Task, ...]) -> None:
                     f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}: one prompt can ask for "
                     "one of them only",
                     "give the tasks of a run the same targets, or optimise them one by one",
+                    code="E-TASK",
                 )
