@@ -12,7 +12,7 @@ import hashlib
 import shlex
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from localgif.errors import RunCorrupt
 from localgif.report import costs, plots
@@ -20,6 +20,9 @@ from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Pictures, pairs_of, 
 from localgif.report.story import Candidate, candidates_of, mean, steps_of
 from localgif.runs.read import StoredRun
 from localgif.sandbox.text import printable
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 #: Settings that `localgif optimize` takes as flags, in its order.
 _FLAGS = (
@@ -54,30 +57,40 @@ def render(
         strips: Hash of a GIF -> a PNG with its frames, made in a confined process; none are fine.
         plotted: Whether plots are drawn: they take a second or two.
     """
-    from jinja2 import Environment, PackageLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(
+    script, style = asset("report.js"), asset("report.css")
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            **_contents(run, strips or {}, Markup, plotted=plotted),
+            status=status,
+            verdict=verdict,
+            script=Markup(script),
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            style=Markup(style),
+            purposes=PURPOSES,
+            svg=Markup,
+        )
+    )
+
+
+def environment() -> Environment:
+    """Templates of pages, and what all of them say in one way."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
         loader=PackageLoader("localgif.report", "templates"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # All that is put into the page goes through here: no escape sequences, no text that reorders itself.
+        # All that is put into a page goes through here: no escape sequences, no text that reorders itself.
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    environment.filters.update(cut=_cut, number=_number, clock=_clock, seconds=_seconds)
-    script, style = _asset("report.js"), _asset("report.css")
-    return environment.get_template("report.html").render(
-        **_contents(run, strips or {}, Markup, plotted=plotted),
-        status=status,
-        verdict=verdict,
-        script=Markup(script),
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-        style=Markup(style),
-        purposes=PURPOSES,
-        svg=Markup,
-    )
+    made.filters.update(cut=_cut, number=_number, clock=_clock, seconds=_seconds)
+    return made
 
 
 def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, plotted: bool) -> dict[str, Any]:
@@ -226,7 +239,8 @@ def _command(settings: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _asset(name: str) -> str:
+def asset(name: str) -> str:
+    """The text of a style sheet or script that goes into a page."""
     return resources.files("localgif.report").joinpath("templates", name).read_text("utf-8")
 
 

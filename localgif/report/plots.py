@@ -181,6 +181,48 @@ def front_plot(points: Sequence[Point], xlabel: str, ylabel: str) -> str:
     return drawn[0]
 
 
+class Strip(NamedTuple):
+    """A group of runs in a strip plot; scores, 0 to 1."""
+
+    name: str
+    fresh: Sequence[float]
+    """Single fresh samples of the evolved prompts."""
+    runs: Sequence[float]
+    """Mean of each run."""
+    seed: float
+    """Mean of the seed prompt."""
+
+
+def strip_plot(strips: Sequence[Strip]) -> str:
+    """A strip for each group: every sample, every run, the seed prompt's mean and the group's."""
+    with _axes(0.7 + 0.62 * len(strips)) as (axes, drawn):
+        for row, strip in enumerate(strips):
+            said = row == 0
+            for scores, place, label, colour, size in (
+                (strip.fresh, row + 0.27, "fresh sample", "muted", 5),
+                (strip.runs, row, "run", "best", 24),
+            ):
+                _dots(
+                    axes, _piled(scores, place), label if said else "_", s=size, color=COLOURS[colour], alpha=0.75, lw=0
+                )
+            mean = sum(strip.runs) / len(strip.runs)
+            low, high = row - 0.22, row + 0.4
+            axes.vlines(mean, low, high, COLOURS["best"], label="mean of the runs" if said else "_", lw=1.6)
+            seed = "seed prompt" if said else "_"
+            axes.vlines(strip.seed, low, high, COLOURS["seed"], (0, (2, 1.5)), label=seed, lw=1.6)
+            axes.text(-0.02, row - 0.3, strip.name, fontsize=8.5)
+            if row:
+                axes.axhline(row - 0.53, color=COLOURS["line"], lw=0.6)
+        axes.set_xlim(-0.04, 1.04)
+        axes.set_ylim(len(strips) - 0.45, -0.6)
+        axes.set_yticks([])
+        axes.spines["left"].set_visible(False)
+        axes.set_xlabel("score")
+        axes.grid(axis="x")
+        _legend(axes, 4)
+    return drawn[0]
+
+
 # --- drawing -----------------------------------------------------------------------------------------------------
 
 
@@ -188,6 +230,16 @@ def _dots(axes: Axes, points: Sequence[tuple[float, float]], label: str, **how: 
     if points:
         x, y = zip(*points, strict=True)
         axes.scatter(x, y, label=label, zorder=2, **how)
+
+
+def _piled(scores: Sequence[float], place: float) -> list[tuple[float, float]]:
+    """Equal scores beside each other, so that each is seen: up to five high, then one over another."""
+    seen: dict[float, int] = {}
+    points = []
+    for score in sorted(scores):
+        count = seen[round(score, 2)] = seen.get(round(score, 2), -1) + 1
+        points.append((score, place + 0.045 * ((count % 5 + 1) // 2) * (-1) ** count))
+    return points
 
 
 def _legend(axes: Axes, columns: int) -> None:
