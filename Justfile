@@ -18,6 +18,16 @@ optimize *args:
 resume *args:
     @scripts/env localgif resume "$@"
 
+# Many runs, every combination of some settings; the same command again goes on: `just sweep FILE.toml --plan`
+[no-exit-message]
+sweep *args:
+    @scripts/env localgif sweep "$@"
+
+# What may be concluded from several runs or from a sweep, on the terminal and as compare.html
+[no-exit-message]
+compare *args:
+    @scripts/env localgif compare "$@"
+
 # Show from another terminal what a run does
 [no-exit-message]
 watch *args:

@@ -16,6 +16,7 @@ from localgif.cli_models import models_app
 from localgif.cli_run import optimize, resume, watch
 from localgif.cli_sandbox import sandbox_app
 from localgif.cli_score import rescore, score
+from localgif.cli_sweep import compare, sweep
 from localgif.command import (
     DEFAULT_MODELS,
     DEFAULT_RUNS,
@@ -49,6 +50,8 @@ app.command()(rescore)
 app.command()(export)
 app.command()(draw)
 app.command()(bundle)
+app.command()(sweep)
+app.command()(compare)
 
 
 @app.command()

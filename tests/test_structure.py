@@ -24,15 +24,17 @@ LAYERS = [
         "cli_run",
         "cli_sandbox",
         "cli_score",
+        "cli_sweep",
         "command",
         "__main__",
         "display",
         "pages",
         "tables",
+        "tables_sweep",
         "tally",
         "watch",
     },
-    {"doctor"},
+    {"doctor", "sweep"},
     {"bundle", "report", "search"},
     {"agent", "checks"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models", "rewrite"},
@@ -41,11 +43,19 @@ LAYERS = [
     {"addresses", "records", "errors", "modes", "toml_lines"},
 ]
 #: Inside the top layer commands use what they share and show what display draws.
-PARTS = ("cli_bundle", "cli_doctor", "cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score")
+PARTS = ("cli_bundle", "cli_doctor", "cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score", "cli_sweep")
 NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
-    (user, used) for user in ("cli", *PARTS) for used in ("command", "display", "pages", "tables", "watch")
+    (user, used)
+    for user in ("cli", *PARTS)
+    for used in ("command", "display", "pages", "tables", "tables_sweep", "watch")
 }
-NEIGHBOURS |= {("display", "tally"), ("tables", "tally"), ("pages", "tables"), ("watch", "display")}
+NEIGHBOURS |= {
+    ("display", "tally"),
+    ("tables", "tally"),
+    ("pages", "tables"),
+    ("watch", "display"),
+    ("tables_sweep", "tally"),
+}
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
@@ -57,11 +67,11 @@ FENCES = {
     "psutil": {"sandbox/"},
     "typer": {"command.py", "cli.py", *(f"{part}.py" for part in PARTS)},
     "packaging": {"bundle/lock.py"},
-    "rich": {"command.py", "display.py", "tables.py"},
+    "rich": {"command.py", "display.py", "tables.py", "tables_sweep.py"},
     "jinja2": {"report/html.py"},
     "matplotlib": {"report/plots.py"},
-    "scipy": {"gif/looks.py", "search/verdict.py"},
-    "tomllib": {"config.py", "rewrite.py", "tasks/load.py", "toml_lines.py"},
+    "scipy": {"gif/looks.py", "search/verdict.py", "sweep/stats.py"},
+    "tomllib": {"config.py", "rewrite.py", "sweep/plan.py", "tasks/load.py", "toml_lines.py"},
     "tomlkit": {"rewrite.py"},
 }
 

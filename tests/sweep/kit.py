@@ -1,0 +1,74 @@
+"""Finished runs for tests of a comparison: as `localgif.sweep.runs` gives them, or as folders that it reads."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from localgif.config import Settings
+from localgif.records import ModelIdentity, RunRecord
+from localgif.runs.store import RunStore
+from localgif.search.verdict import Pairs, compare
+from localgif.sweep.runs import Finished
+from tests.kit import settings
+from tests.scripted import MODEL
+
+
+def finished(score: float, start: float = 0.1, **facets: Any) -> Finished:
+    """A run with one task, whose four fresh samples all have that score."""
+    name = "-".join(str(value) for value in facets.values())
+    return Finished(
+        name=name,
+        folder=Path(name),
+        facets=facets,
+        rule="strict-3",
+        seed=((start,) * 4,),
+        best=((score,) * 4,),
+        is_seed=score == start,
+        word="better" if score > start else "not shown",
+        tokens=1_000,
+        minutes=2.0,
+        samples=32,
+        version="0.1.0",
+    )
+
+
+def stored(
+    runs_dir: Path, name: str, before: list[float], after: list[float], *, scorer: str = "strict-3", **changes: Any
+) -> Path:
+    """A run folder that is done, with these fresh scores of one task. `changes` are settings."""
+    made: Settings = settings("http://127.0.0.1:1", **changes)
+    identity = ModelIdentity(
+        role="animator", alias="scripted", model=MODEL, endpoint="ollama", kind="ollama", server="s", digest="ab" * 32,
+        num_ctx=4096, num_predict=1024, temperature=0.2,
+    )  # fmt: skip
+    record = RunRecord(
+        name=name,
+        status="started",
+        started="2026-11-25T10:00:00Z",
+        settings=made.model_dump(mode="json"),
+        models=(identity, identity.model_copy(update={"role": "reflector"})),
+        versions={"localgif": "0.1.0"},
+        sandbox={},
+        scorer=scorer,
+    )
+    with RunStore.create(runs_dir, record) as store:
+        other = "article-1" if scorer != "article-1" else "strict-3"
+        sides = {
+            key: {"scores": scores, "mean": sum(scores) / len(scores), "also": {other: [s / 2 for s in scores]}}
+            for key, scores in (("seed", before), ("best", after))
+        }
+        result = {
+            "run": name,
+            "folder": str(store.folder),
+            "seed": sides["seed"],
+            "best": {**sides["best"], "is_seed": before == after},
+            "tasks": [{"task": "t"}],
+            "verdict": compare({"t": Pairs(before, after)}).as_json(),
+            "metric_calls": 12,
+            "output_tokens": {"animator": 700, "reflector": 300},
+            "seconds": {"total": 120.0},
+        }
+        store.finish("done", result=json.loads(json.dumps(result)))
+    return runs_dir / name

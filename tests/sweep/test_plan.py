@@ -1,0 +1,156 @@
+"""A sweep file is read strictly: what it says is done, and what it cannot mean is told with file, key and remedy."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.config import ModelsFile, load_models_file
+from localgif.errors import ConfigError
+from localgif.sweep.plan import KEYS, LONGEST_NAME, Plan, cell_name, parse_plan, read_plan
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def models() -> ModelsFile:
+    return load_models_file(ROOT / "models.toml")
+
+
+def plan_of(text: str, models: ModelsFile) -> Plan:
+    return parse_plan(text, "s", "s.toml", models)
+
+
+def test_the_file_of_the_docs_is_a_sweep(models: ModelsFile) -> None:
+    found = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "sweeps.md").read_text(), re.DOTALL)
+    assert len(found) == 1
+    plan = plan_of(found[0], models)
+    assert len(plan.cells) == 24
+    assert {cell.settings.target for cell in plan.cells} == {None}
+    assert {cell.settings.metric_calls for cell in plan.cells} == {12}
+    assert plan.groups == {(r,): 6 for r in ("grounded", "plain", "example-only", "instruction-only")}
+
+
+def test_the_docs_name_every_key() -> None:
+    text = (ROOT / "docs" / "sweeps.md").read_text().split("The keys are")[1].split(";")[0]
+    assert set(re.findall(r"`(\w+)`", text)) == set(KEYS)
+
+
+def test_every_flag_that_decides_a_run_can_be_set() -> None:
+    import inspect
+
+    from localgif.cli_run import optimize
+
+    flags = set(inspect.signature(optimize).parameters) - {"name", "runs_dir", "models", "display", "as_json"}
+    assert flags == set(KEYS)
+
+
+def test_a_cell_is_a_combination_with_the_defaults_of_its_mode(models: ModelsFile) -> None:
+    plan = plan_of('[axes]\nmode = ["single", "multi"]\nfacts = [true, false]', models)
+    assert [cell.name for cell in plan.cells] == [
+        f"mode={mode}_facts={facts}" for mode in ("single", "multi") for facts in ("true", "false")
+    ]
+    single, *_, multi = plan.cells
+    assert (single.settings.metric_calls, multi.settings.metric_calls) == (12, 40)
+    assert (single.tested, multi.tested) == (1, 4)
+    assert (single.samples, multi.samples) == (12 * 2 + 2 * 4, 40 + 2 * 4 * 4)
+    assert not multi.settings.facts
+
+
+def test_models_are_swapped_as_seldom_as_can_be_and_seeds_come_in_turn(models: ModelsFile) -> None:
+    plan = plan_of(
+        '[axes]\nseed = [3, 1]\nreflection = ["plain", "grounded"]\nanimator = ["smollm2-135m", "qwen-coder-0.5b"]',
+        models,
+    )
+    animators = [cell.settings.animator.alias for cell in plan.cells]
+    assert [name for name, _ in itertools.groupby(animators)] == ["smollm2-135m", "qwen-coder-0.5b"]
+    assert [cell.settings.seed for cell in plan.cells] == [3, 3, 1, 1, 3, 3, 1, 1]
+    assert len({cell.name for cell in plan.cells}) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("[axes", "s.toml is not valid TOML", "correct that line"),
+        ("", "s.toml has no axis", "seed = [0, 1, 2, 3]"),
+        ("[settings]\nseed = 1", "s.toml has no axis", "add [axes]"),
+        ("[axis]\nseed = [1]", "s.toml: unknown key axis", 'did you mean "axes"?'),
+        ("seed = [1]", "s.toml: seed stands outside of a table", "[axes]"),
+        ("axes = 3", "axes = 3 is no table", "write [axes]"),
+        ("[axes]\nsed = [1]", "unknown key axes.sed", 'did you mean "seed"?'),
+        ("[axes]\nseed = [1]\n[settings]\nsample = 2", "unknown key settings.sample", 'did you mean "samples"?'),
+        ("[axes]\nseed = 3", "axes.seed = 3 is no list of values", "under [settings]"),
+        ("[axes]\nseed = []", "axes.seed = [] is no list of values", "seed = [...]"),
+        ("[axes]\nseed = [1, 1]", "axes.seed has 1 twice", "remove one"),
+        ("[axes]\nseed = [1]\n[settings]\nseed = 1", "seed is under [settings] and under [axes]", "remove one"),
+        ('[axes]\nseed = ["1"]', 'axes.seed = "1" is not a whole number', "correct the value"),
+        ("[axes]\nseed = [true]", "axes.seed = true is not a whole number", "correct"),
+        ("[axes]\nseed = [1.5]", "axes.seed = 1.5 is not a whole number", "correct"),
+        ("[axes]\nminutes = [nan]", "axes.minutes = NaN is not a number", "correct"),
+        ("[axes]\nfacts = [1]", "axes.facts = 1 is not true or false", "correct"),
+        ('[axes]\ntarget = ["non"]', 'axes.target = "non" is not a number, or "none"', "correct"),
+        ("[axes]\nseed = [1]\n[settings]\nfresh = [1, 2]", "settings.fresh = [1, 2] is not a whole number", "[axes]"),
+        ("[axes]\nseed = [-1]", "s.toml: axes.seed -1: ", "--help"),
+        ("[axes]\nseed = [1]\n[settings]\ntarget = 2", "s.toml: settings.target 2: ", "--help"),
+        (
+            '[axes]\nreflection = ["grounds"]',
+            'axes.reflection grounds: there is no reflection "grounds"',
+            '"grounded"?',
+        ),
+        ('[axes]\nanimator = ["qwen-coder"]', 'axes.animator names the model "qwen-coder"', "did you mean"),
+        ('[axes]\ntask = ["bouncing-bal"]', 'there is no task "bouncing-bal"', 'did you mean "bouncing-ball"?'),
+        (
+            '[axes]\nmetric_calls = [3]\n[settings]\nmode = "multi"',
+            "axes.metric_calls 3 is too few for 4 tasks",
+            "at least 5",
+        ),
+        (
+            "[axes]\nseed = [{}]\nfresh = [{}]".format(*2 * [", ".join(map(str, range(1, 102)))]),
+            "10,201 cells",
+            "drop an axis",
+        ),
+    ],
+)
+def test_what_cannot_be_meant_is_told(models: ModelsFile, text: str, message: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        plan_of(text, models)
+    assert message in caught.value.message
+    assert "s.toml" in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_a_file_that_is_none(models: ModelsFile, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        read_plan(tmp_path / "no.toml", models)
+    (tmp_path / "big.toml").write_bytes(b"#" * 300_000)
+    with pytest.raises(ConfigError, match="larger than 256 KiB"):
+        read_plan(tmp_path / "big.toml", models)
+    (tmp_path / "latin.toml").write_bytes("[axes] # é".encode("latin-1"))
+    with pytest.raises(ConfigError, match="not UTF-8"):
+        read_plan(tmp_path / "latin.toml", models)
+    (tmp_path / "a b.toml").write_text("[axes]\nseed = [1]")
+    with pytest.raises(ConfigError, match="cannot be the name of a folder"):
+        read_plan(tmp_path / "a b.toml", models)
+
+
+VALUES = st.text(max_size=150) | st.integers() | st.booleans() | st.floats(allow_nan=False)
+
+
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(KEYS)), VALUES, min_size=1), min_size=1, max_size=4))
+def test_a_name_is_a_folder_and_no_two_cells_share_one(cells: list[dict[str, Any]]) -> None:
+    names: dict[str, tuple[tuple[str, str], ...]] = {}
+    for values in cells:
+        name = cell_name(values)
+        assert re.fullmatch(r"[a-z][A-Za-z0-9_.=+-]*", name)
+        assert len(name) <= LONGEST_NAME
+        # A file holds one kind of value under a key, so 1, "1" and 1.0 don't meet.
+        key = tuple(
+            (axis, str(value).lower() if isinstance(value, bool) else str(value)) for axis, value in values.items()
+        )
+        assert names.setdefault(name, key) == key
