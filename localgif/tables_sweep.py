@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from localgif.errors import LocalGifError
 from localgif.sandbox.text import printable
@@ -119,30 +119,30 @@ def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -
             made.add_column(name, justify="left" if left else "right", overflow="fold")
         return made
 
-    groups = table(
+    scores = table(
         f"fresh scores by {compared.rule}, a number a run",
         *("group", "runs", "seed prompt", "mean", "median", "lowest", "highest", "sd", "gain", "p", "own verdicts"),
-        *("tokens", "minutes", "tokens per 0.1"),
     )
+    costs = table("costs, of a run and of a tenth of gain", "group", "tokens", "minutes", "tokens, 0.1", "minutes, 0.1")
     for row in compared.rows:
-        per = row.per_gain(row.tokens)
-        groups.add_row(
-            printable(row.group.name),
+        name = printable(row.group.name)
+        numbers = (row.start, row.mean, row.quartiles[1], min(row.scores), max(row.scores), row.spread.total)
+        scores.add_row(
+            name,
             str(len(row.scores)),
-            f"{row.start:.3f}",
-            f"{row.mean:.3f}",
-            f"{row.quartiles[1]:.3f}",
-            f"{min(row.scores):.3f}",
-            f"{max(row.scores):.3f}",
-            _cell(row.spread.total),
+            *(_cell(number) for number in numbers),
             f"{row.gain.difference:+.3f}",
             f"{row.gain.adjusted:.3f}",
             ", ".join(f"{n} {word}" for word, n in row.verdicts.items()),
+        )
+        costs.add_row(
+            name,
             f"{row.tokens:,.0f}",
             f"{row.minutes:.1f}",
-            "-" if per is None else f"{per:,.0f}",
+            _cell(row.per_gain(row.tokens), "{:,.0f}"),
+            _cell(row.per_gain(row.minutes), "{:.1f}"),
         )
-    console.print(groups)
+    console.print(scores)
     if compared.versus:
         pairs = table(
             "differences between groups",
@@ -167,6 +167,7 @@ def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -
                 {"better": "higher", "worse": "lower"}.get(v.tested.word, v.tested.word),
             )
         console.print(pairs)
+    console.print(costs)
     for sentence in said:
         console.print(f"- {printable(sentence)}", markup=False, highlight=False, soft_wrap=True)
 
@@ -175,5 +176,5 @@ def _interval(tested: Tested) -> str:
     return "-" if tested.interval is None else f"{tested.interval[0]:+.3f} to {tested.interval[1]:+.3f}"
 
 
-def _cell(value: Any) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def _cell(value: float | None, form: str = "{:.3f}") -> str:
+    return "-" if value is None else form.format(value)

@@ -232,8 +232,17 @@ def as_json(compared: Compared) -> dict[str, Any]:
                 "group": row.group.name,
                 "values": row.group.values,
                 "runs": [
-                    {"run": run.name, "seed": run.facets.get(SEED), "seed_score": run.start, "score": run.score}
-                    | {"fresh": [list(scores) for scores in run.best], "tokens": run.tokens, "minutes": run.minutes}
+                    {
+                        "run": run.name,
+                        "seed": run.facets.get(SEED),
+                        "seed_score": _round(run.start),
+                        "score": _round(run.score),
+                    }
+                    | {
+                        "fresh": [list(scores) for scores in run.best],
+                        "tokens": run.tokens,
+                        "minutes": _round(run.minutes),
+                    }
                     for run in row.group.runs
                 ],
                 "mean": _round(row.mean),

@@ -181,7 +181,7 @@ def test_true_and_one_are_two_values() -> None:
     assert len(group([finished(0.1, facts=True, seed=0), finished(0.1, facts=1, seed=1)]).groups) == 2
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3), st.floats(0, 1)),

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from localgif.cli import app
 from localgif.config import ModelsFile, load_models_file
 from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
 from localgif.runs.files import take_lock
@@ -283,24 +285,38 @@ def localgif(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def invoked(*arguments: str) -> Result:
+    """The command in this process, which keeps its own way with SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        return CliRunner().invoke(app, list(arguments))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_killed_sweep_goes_on_to_the_same_end(
-    server: Killing, undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile, tmp_path: Path
+    server: Killing,
+    undisturbed: tuple[Path, dict[str, Any], int],
+    models: ModelsFile,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The command, killed in the middle of its second cell, then called again; then what may be concluded from it."""
+    """The command, killed in the middle of its second cell, then called again."""
     folder, _, requests = undisturbed
     (tmp_path / "s.toml").write_text(TWO)
     server.at = len(server.history) + requests - 1
     server.victim = localgif(tmp_path, "sweep", "s.toml")
-    out, err = server.victim.communicate(timeout=60)
+    out, err = server.victim.communicate(timeout=120)
     assert server.victim.returncode == -signal.SIGKILL
     server.victim = None
     assert "2 cells to run" in err and "[1/2] seed=0  done" in err
     assert out == ""
     assert load_record(tmp_path / "runs" / "s" / "seed=1").status == "started"
     before = len(server.history)
-    again = localgif(tmp_path, "sweep", "s.toml", "--json")
-    out, err = again.communicate(timeout=60)
-    assert again.returncode == 0, err
+    monkeypatch.chdir(tmp_path)
+    again = invoked("sweep", "s.toml", "--json")
+    assert again.exit_code == 0, again.output
+    out, err = again.stdout, again.stderr
     assert len(server.history) - before < requests / 2
     summary = json.loads(out)
     assert [row["status"] for row in summary["cells"]] == ["done", "done"]
@@ -308,33 +324,54 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
     for name in ("seed=0", "seed=1"):
         assert end_of(tmp_path / "runs" / "s" / name) == end_of(folder / "s" / name)
         assert (tmp_path / "runs" / "s" / name / "report.html").exists()
-    compared = localgif(tmp_path, "compare", "s", "--json")
-    out, err = compared.communicate(timeout=60)
-    assert (compared.returncode, err) == (0, "")
-    found = json.loads(out)
-    assert [len(group["runs"]) for group in found["groups"]] == [2]
-    assert found["sentences"]
-    assert "What may be concluded" in (tmp_path / found["page"]).read_text()
 
 
-def test_the_plan_alone_runs_nothing(server: Killing, models: ModelsFile, tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text(TWO)
+def test_what_is_concluded_is_told_to_people_and_programs(
+    undisturbed: tuple[Path, dict[str, Any], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(undisturbed[0])
+    told = CliRunner().invoke(app, ["compare", "s", "--runs-dir", "."])
+    assert told.exit_code == 0, told.output
+    page = undisturbed[0] / "s" / "compare.html"
+    assert told.stdout.rstrip().endswith("page      s/compare.html")
+    assert "What may be concluded" in page.read_text()
+    said = CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", "--json", "--to", "other.html"])
+    found = json.loads(said.stdout)
+    assert len(found["groups"]) == 1 and len(found["groups"][0]["runs"]) >= 2
+    assert all(f"- {sentence}\n" in told.stdout for sentence in found["sentences"])
+    assert (undisturbed[0] / "other.html").read_text() == page.read_text()
+    for wrong, message in (("--by=task", "do not differ in it"), ("--scorer=strickt", 'did you mean "strict"?')):
+        refused = CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", wrong])
+        assert (refused.exit_code, message in refused.stderr) == (2, True)
+    nowhere = CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", "--to", "no/where.html"])
+    assert (nowhere.exit_code, "name another file: --to FILE" in nowhere.stderr) == (2, True)
+
+
+def test_the_plan_alone_runs_nothing(
+    server: Killing, models: ModelsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text(TWO)
     before = len(server.history)
-    process = localgif(tmp_path, "sweep", "s.toml", "--plan")
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, err) == (0, "")
-    assert "seed=0" in out and "seed=1" in out and "at most about 4 minutes" in out
-    assert not (tmp_path / "runs").exists()
+    told = CliRunner().invoke(app, ["sweep", "s.toml", "--plan"])
+    assert told.exit_code == 0, told.output
+    assert "seed=0" in told.stdout and "seed=1" in told.stdout and "at most about 4 minutes" in told.stdout
+    found = json.loads(CliRunner().invoke(app, ["sweep", "s.toml", "--plan", "--json", "--cells", "*=1"]).stdout)
+    assert [row["cell"] for row in found["cells"]] == ["seed=1"]
+    assert found["estimate"]["samples"] == 4
+    assert not Path("runs").exists()
     assert len(server.history) == before
 
 
-def test_a_sweep_with_a_failed_cell_ends_with_4(models: ModelsFile, tmp_path: Path) -> None:
-    (tmp_path / "s.toml").write_text(TINY + '[axes]\nanimator = ["missing"]')
-    process = localgif(tmp_path, "sweep", "s.toml")
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 4
-    assert "0 done, 1 failed" in out and "animator=missing failed: " in out
-    assert err.count("[1/1] animator=missing  failed") == 2
+def test_a_sweep_with_a_failed_cell_ends_with_4(
+    models: ModelsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.toml").write_text(TINY + '[axes]\nanimator = ["missing"]')
+    told = invoked("sweep", "s.toml")
+    assert told.exit_code == 4
+    assert "0 done, 1 failed" in told.stdout and "animator=missing failed: " in told.stdout
+    assert told.stderr.count("[1/1] animator=missing  failed") == 2
 
 
 def test_the_plan_reads_the_file_that_is_named(models: ModelsFile, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localgif.config import ModelsFile, load_models_file
@@ -142,6 +142,7 @@ def test_a_file_that_is_none(models: ModelsFile, tmp_path: Path) -> None:
 VALUES = st.text(max_size=150) | st.integers() | st.booleans() | st.floats(allow_nan=False)
 
 
+@settings(max_examples=40)
 @given(st.lists(st.dictionaries(st.sampled_from(sorted(KEYS)), VALUES, min_size=1), min_size=1, max_size=4))
 def test_a_name_is_a_folder_and_no_two_cells_share_one(cells: list[dict[str, Any]]) -> None:
     names: dict[str, tuple[tuple[str, str], ...]] = {}
