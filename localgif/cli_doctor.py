@@ -28,7 +28,7 @@ def doctor(
     as_json: JsonOption = False,
 ) -> None:
     """Try everything that a run needs and say what to do about the rest; exit 3 when anything fails."""
-    from localgif.config import make_settings
+    from localgif.choices import make_settings
     from localgif.display import make_progress
     from localgif.doctor.examine import examine
     from localgif.doctor.table import as_object, table

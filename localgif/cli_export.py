@@ -62,7 +62,7 @@ def draw(
     as_json: JsonOption = False,
 ) -> None:
     """Draw one GIF of any brief with a run's best prompt, and say what was measured."""
-    from localgif.config import make_settings
+    from localgif.choices import make_settings
     from localgif.display import make_progress
     from localgif.search.draw import draw as drawn
 

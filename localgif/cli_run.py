@@ -73,7 +73,7 @@ def optimize(
     as_json: JsonOption = False,
 ) -> None:
     """Evolve the animator's system prompt (the main job)."""
-    from localgif.config import make_settings
+    from localgif.choices import make_settings
     from localgif.search.run import optimize as run
 
     chosen = make_settings(

@@ -7,7 +7,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field, ValidationError
 
@@ -18,7 +18,7 @@ from localgif.mistakes import nearest as nearest  # for whoever names a choice o
 from localgif.models_toml import EndpointKind as EndpointKind
 from localgif.models_toml import EndpointTable, ModelsToml, ModelTable, RolesTable
 from localgif.models_toml import Role as Role
-from localgif.modes import DEFAULTS, Mode
+from localgif.modes import Mode
 from localgif.records import Limits, Record
 from localgif.toml_lines import Location, key_lines, line_of
 
@@ -328,57 +328,3 @@ def _place(path: Path, lines: Mapping[Location, int], location: Location) -> str
     """File and line of a key, as an editor can open it."""
     line = line_of(lines, location)
     return f"{path}:{line}" if line else str(path)
-
-
-#: What this version offers where the command line names a choice.
-_CHOICES = {
-    "mode": tuple(DEFAULTS),
-    "reflection": ("grounded", "example-only", "instruction-only", "plain"),
-    "scorer": ("strict", "article"),
-}
-
-
-def make_settings(
-    models: ModelsFile, *, animator: str | None = None, reflector: str | None = None, **values: Any
-) -> Settings:
-    """Settings of a run from models.toml and flags; `values` are the other fields of Settings.
-
-    A value of None for task, metric_calls and samples is the mode's own (modes.py).
-
-    Raises:
-        ConfigError: an unknown model or choice (with the nearest known one), or a number out of range.
-    """
-    for name, known in _CHOICES.items():
-        value = values.get(name, known[0])
-        if value not in known:
-            raise ConfigError(f'--{name} {value}: there is no {name} "{value}"', nearest(str(value), known))
-    for name, default in DEFAULTS[values.get("mode", "single")].items():
-        if values.get(name) is None:
-            values[name] = default
-    return _validated(
-        {"animator": models.role("animator", animator), "reflector": models.role("reflector", reflector), **values}
-    )
-
-
-def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str, Any]) -> Settings:
-    """Settings of a stored run with what models.toml says of its models today, and with other values for some fields.
-
-    For "animator" and "reflector" `changes` has the name of another model. Raises ConfigError as make_settings does.
-    """
-    return _validated(
-        {
-            **stored.model_dump(),
-            **changes,
-            "animator": models.role("animator", changes.get("animator", stored.animator.alias)),
-            "reflector": models.role("reflector", changes.get("reflector", stored.reflector.alias)),
-        }
-    )
-
-
-def _validated(values: Mapping[str, Any]) -> Settings:
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        flag = "--" + str(problem["loc"][0]).replace("_", "-")
-        raise ConfigError(f"{flag} {problem['input']}: {problem['msg']}", "see: localgif optimize --help") from None

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from localgif.config import load_models_file, make_settings, nearest, read_models
+from localgif.choices import make_settings
+from localgif.config import load_models_file, nearest, read_models
 from localgif.environment import api_key
 from localgif.errors import ConfigError
 from localgif.models_toml import json_schema

@@ -38,6 +38,7 @@ LAYERS = [
     {"bundle", "report", "search"},
     {"agent", "checks"},
     {"sandbox", "endpoint", "gif", "tasks", "runs", "models", "rewrite"},
+    {"choices"},
     {"config", "environment", "outbound", "served", "task"},
     {"mistakes", "models_toml"},
     {"addresses", "records", "errors", "modes", "toml_lines"},

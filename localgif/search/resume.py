@@ -9,7 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from localgif.config import ModelsFile, Settings, changed_settings
+from localgif.choices import changed_settings
+from localgif.config import ModelsFile, Settings
 from localgif.errors import ConfigError, RunCorrupt, RunMismatch
 from localgif.records import SCHEMA_VERSION, ModelIdentity, RunRecord
 from localgif.runs.files import check_free

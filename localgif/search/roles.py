@@ -98,9 +98,9 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
     # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
-    for url in dict.fromkeys(url for model in both for url in model.endpoint.addresses):
-        if not is_here(url):
-            progress.note(f"{url} is not this machine; it gets to read prompts and programs (allow_remote = true)")
+    for address in dict.fromkeys(address for model in both for address in model.endpoint.addresses):
+        if not is_here(address):
+            progress.note(f"{address} is not this machine; it gets to read prompts and programs (allow_remote = true)")
     fronts = _fronts(both, progress)
     weights = []
     for model in embedded:

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif.config import ModelsFile, Settings, make_settings, nearest
+from localgif.choices import make_settings
+from localgif.config import ModelsFile, Settings, nearest
 from localgif.errors import ConfigError
 from localgif.runs.files import content_hash
 from localgif.search.run import check_budget

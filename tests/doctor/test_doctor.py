@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from localgif.config import load_models_file, make_settings
+from localgif.choices import make_settings
+from localgif.config import load_models_file
 from localgif.doctor.examine import examine
 from localgif.doctor.table import table
 from localgif.search.progress import Silent
