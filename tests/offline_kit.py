@@ -31,7 +31,7 @@ kind = "embedded"
 endpoint    = "embedded"
 model       = "smollm2:135m"
 num_ctx     = 4096
-num_predict = 96
+num_predict = 32
 """
 
 _CALL = re.compile(r"^(?:\d+\s+)?(connect|sendto|sendmsg|sendmmsg)\(")
