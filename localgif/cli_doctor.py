@@ -34,7 +34,7 @@ def doctor(
     from localgif.doctor.table import as_object, table
     from localgif.sandbox.text import printable
 
-    settings = make_settings(load_models(models))
+    settings = make_settings(load_models(models, offline or None))
     with make_progress(make_console(stderr=True)) as progress:
         found = examine(settings, DEFAULT_RUNS, progress, offline)
     if as_json:

@@ -73,6 +73,10 @@ _UNWANTED = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER", "CUSTOM_TIKTOKEN_CACHE_DI
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
+#: The names of the variables that were set when this process began: what the user's shell leaks.
+_AT_START = frozenset(os.environ)
+
+
 def pin_libraries() -> None:
     """Set, before any library is imported, what keeps it from calling home; child processes inherit it."""
     os.environ.update(_QUIET)
@@ -94,5 +98,5 @@ def pin_environment(url: str) -> None:
 
 
 def variable_names() -> frozenset[str]:
-    """The names of all variables that are set, without their values."""
-    return frozenset(os.environ)
+    """The names of the variables that the user's shell had set, without their values."""
+    return _AT_START

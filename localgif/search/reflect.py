@@ -83,7 +83,7 @@ class PlainReflector:
         self._parent = parent
         self._store = store
         self._progress = progress
-        self._lm = LM(**reflector_arguments(model, url))
+        self._lm = LM(**reflector_arguments(model, url, progress.note))
 
     def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
         """One reflection.

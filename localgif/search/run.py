@@ -15,7 +15,7 @@ from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.config import Settings
 from localgif.endpoint.clients import Animator, Reflector
-from localgif.errors import ConfigError, EndpointError, LocalGifError, PreflightError, RunError
+from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
 from localgif.gif.score import VERSIONS
 from localgif.records import RunRecord, Verdict
 from localgif.runs.files import now
@@ -112,8 +112,8 @@ def work(
         raise
     except LocalGifError as error:
         reason = roles.explain()
-        if reason and isinstance(error, EndpointError):
-            error = EndpointError(f"{error.message}\n{reason}", error.remedy)
+        if reason and isinstance(error, EndpointError) and not isinstance(error, OutboundRefused):
+            error = EndpointError(f"{error.message}\n{reason}", error.remedy, code=error.code)
         _give_up(store, error.message)
         raise error from None
     except BaseException as error:
@@ -170,7 +170,7 @@ def _search_and_compare(
         progress.note(repair)
     progress.replay(store.journal.left > 0)
     store.told = progress.activity
-    with Animator(settings.animator, roles.animator_url) as animator:
+    with Animator(settings.animator, roles.animator_url, progress.note) as animator:
         evaluator = Evaluator(
             suite, settings, animator.write, programs, store, progress, sight, racing=settings.reflection != "plain"
         )
@@ -183,7 +183,7 @@ def _search_and_compare(
             best, ended = search_plain(seed, evaluator, reflector, settings, store)
         else:
             seed = prompt_of(seed_of(suite), suite)
-            model = Reflector(settings.reflector, roles.reflector_url)
+            model = Reflector(settings.reflector, roles.reflector_url, progress.note)
             reflector = GroundedReflector(settings, model, evaluator, programs, sight, store, progress)
             best, ended = search_grounded(evaluator, reflector, settings, store)
         store.write_best_prompt(best)
