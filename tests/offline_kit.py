@@ -136,6 +136,9 @@ def in_namespace(*command: str) -> list[str]:
 
 def why_not() -> str:
     """Why commands cannot be watched without a network here; "" when they can."""
+    if shutil.which("strace") is None and os.environ.get("CI") == "true":
+        subprocess.run(["apt-get", "update", "-q"], check=True, timeout=300)
+        subprocess.run(["apt-get", "install", "-yq", "--no-install-recommends", "strace"], check=True, timeout=300)
     if shutil.which("strace") is None:
         return "strace is not installed (apt-get install strace)"
     tried = subprocess.run(
