@@ -141,7 +141,7 @@ class ModelsFile:
     def endpoints(self, kind: EndpointKind) -> tuple[EndpointSettings, ...]:
         """The endpoints of a kind that have all that they need, in the file's order."""
         return tuple(
-            EndpointSettings(name=name, **endpoint.model_dump())
+            self._endpoint_settings(name, endpoint)
             for name, endpoint in self._data.endpoints.items()
             if endpoint.kind == kind and (kind == "embedded" or endpoint.url)
         )
@@ -212,6 +212,14 @@ class ModelsFile:
             code="E-CONFIG-NAME",
         )
 
+    def _endpoint_settings(self, name: str, endpoint: EndpointTable) -> EndpointSettings:
+        return EndpointSettings(
+            name=name,
+            cloud=self.offline is False,
+            urls=endpoint.url if len(endpoint.url) > 1 else (),
+            **{**endpoint.model_dump(), "url": endpoint.url[0] if endpoint.url else None},
+        )
+
     def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
         endpoint = self._endpoint(alias, model)
         where = ("endpoints", model.endpoint)
@@ -254,12 +262,7 @@ class ModelsFile:
         return ModelSettings(
             role=role,
             alias=alias,
-            endpoint=EndpointSettings(
-                name=model.endpoint,
-                cloud=self.offline is False,
-                urls=endpoint.url if len(endpoint.url) > 1 else (),
-                **{**endpoint.model_dump(), "url": endpoint.url[0] if endpoint.url else None},
-            ),
+            endpoint=self._endpoint_settings(model.endpoint, endpoint),
             model=model.model,
             num_ctx=model.num_ctx,
             num_predict=model.num_predict,

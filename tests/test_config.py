@@ -234,12 +234,13 @@ def test_any_model_of_an_ollama_needs_no_table(tmp_path: Path) -> None:
     assert (animator.endpoint.kind, animator.endpoint.url) == ("ollama", "http://127.0.0.1:11434")
     assert (animator.num_ctx, animator.temperature, reflector.temperature) == (8192, 0.2, 0.7)
     assert file.role("animator", "ollama:smollm2").model == "smollm2"
-    there = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\n'
+    there = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\nallow_remote = true\n'
     assert load_models_file(write(tmp_path, ROLES + there)).role("animator").endpoint.url == "http://10.0.0.2:11434"
 
 
 def test_a_table_of_that_name_goes_first(tmp_path: Path) -> None:
-    own = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\n[models."ollama:llama3.2:3b"]\n'
+    own = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\nallow_remote = true\n'
+    own += '[models."ollama:llama3.2:3b"]\n'
     own += 'endpoint = "ollama"\nmodel = "llama3.2:3b"\nnum_ctx = 2048\n'
     file = load_models_file(write(tmp_path, ROLES + own))
     assert file.role("reflector").num_ctx == 2048

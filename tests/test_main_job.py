@@ -95,7 +95,7 @@ def test_ctrl_c_ends_the_job_in_two_seconds_and_leaves_no_process(folder: Path) 
 def test_a_file_that_is_no_model_is_refused_by_name_before_anything_starts(folder: Path) -> None:
     (folder / "mine.gguf").write_bytes(b"GGUF" + b"\0" * 5000)
     models = (folder / "models.toml").read_text()
-    (folder / "models.toml").write_text(models.replace('"smollm2:135m"', '"mine:1b"\npath = "mine.gguf"'))
+    (folder / "models.toml").write_text(models.replace('"smollm2:135m"', '"mine:1b"\ngguf = "mine.gguf"'))
     run = subprocess.run(command(), cwd=folder, env=environment(folder), capture_output=True, text=True, timeout=120)
     assert run.returncode == 3
     assert "mine.gguf" in run.stderr

@@ -15,6 +15,7 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -300,7 +301,9 @@ def with_aiohttp(url: str) -> None:
         async with aiohttp.ClientSession() as session, session.get(url):
             pass
 
-    asyncio.run(get())
+    # In a thread of its own: a browser that other tests drive keeps a loop running in this one.
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(lambda: asyncio.run(get())).result()
 
 
 @pytest.mark.parametrize("ask", [with_urllib, with_httpx, with_aiohttp])
@@ -354,12 +357,12 @@ def test_programs_run_while_the_guard_stands() -> None:
 def test_a_library_that_calls_home_is_told_to_the_user_and_the_command_goes_on(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     code = (
-        "import localgif.runs.store as store, urllib.request, sys\n"
+        "import localgif.runs.read as read, urllib.request, sys\n"
         "def home(*a):\n"
         "    try: urllib.request.urlopen('http://192.0.2.1:9/ping', timeout=5)\n"
         "    except OSError: pass\n"
         "    return []\n"
-        "store.list_runs = home\n"
+        "read.list_runs = home\n"
         "sys.argv = ['localgif', 'runs']\n"
         "from localgif.cli import main; main()\n"
     )

@@ -38,7 +38,7 @@ model = "SmolLM2:135m"
 [models.mine]
 endpoint = "embedded"
 model = "mine:1b"
-path = "mine.gguf"
+gguf = "mine.gguf"
 [models.served]
 endpoint = "ollama"
 model = "llama3.2:3b"

@@ -433,10 +433,10 @@ def endpoint_of(folder: Path, line: str) -> EndpointSettings:
 
 
 def test_models_toml_lists_servers(tmp_path: Path) -> None:
-    found = endpoint_of(tmp_path, 'url = ["http://a:11434/", "http://b:11434"]\nslots = 2')
+    found = endpoint_of(tmp_path, 'url = ["http://a:11434/", "http://b:11434"]\nslots = 2\nallow_remote = true')
     assert (found.url, found.urls, found.slots) == ("http://a:11434", ("http://a:11434", "http://b:11434"), 2)
     assert found.addresses == found.urls
-    single = endpoint_of(tmp_path, 'url = "http://a:11434"')
+    single = endpoint_of(tmp_path, 'url = "http://a:11434"\nallow_remote = true')
     assert (single.url, single.urls, single.slots) == ("http://a:11434", (), None)
     assert single.addresses == ("http://a:11434",)
 

@@ -47,7 +47,14 @@ def test_every_flag_that_decides_a_run_can_be_set() -> None:
 
     from localgif.cli_run import optimize
 
-    flags = set(inspect.signature(optimize).parameters) - {"name", "runs_dir", "models", "display", "as_json"}
+    flags = set(inspect.signature(optimize).parameters) - {
+        "name",
+        "runs_dir",
+        "models",
+        "offline",
+        "display",
+        "as_json",
+    }
     assert flags == set(KEYS)
 
 

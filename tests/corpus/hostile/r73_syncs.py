@@ -1,6 +1,6 @@
 # 102 fsync as often as it can
-# verdict: cpu_limit wall_limit
-# verdict(no-read-confinement): cpu_limit wall_limit error
+# verdict: cpu_limit wall_limit disk_limit
+# verdict(no-read-confinement): cpu_limit wall_limit disk_limit error
 # limits: brief
 """Keeps the disk busy."""
 
