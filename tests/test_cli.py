@@ -106,6 +106,7 @@ def test_the_finished_run_can_be_shown_listed_and_reported(finished: Finished) -
     assert "first" in localgif(root, "runs").stdout
     assert json.loads(localgif(root, "runs", "--json").stdout)[0]["status"] == "done"
     page = root / localgif(root, "report", "first").stdout.strip()
+    assert not (root / ".config").exists(), "matplotlib's folder is in our cache"
     assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
 
 

@@ -84,9 +84,10 @@ class Trace:
 
 def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str, *, whole: bool) -> str:
     """Scores over metric calls (whole=True) or minutes."""
-    from matplotlib.ticker import MaxNLocator
 
     with _axes() as (axes, drawn):
+        from matplotlib.ticker import MaxNLocator  # not before _axes has said where matplotlib may write
+
         if band is not None:
             axes.axhspan(band.low, max(band.high, band.low + 0.004), color=COLOURS["band"], lw=0, label="seed's noise")
         if seed is not None:
