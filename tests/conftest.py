@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from localgif import outbound
 from localgif.endpoint import retry
 from localgif.environment import weights_environment
 from localgif.models.fetch import Weights, places_for, pull
@@ -59,6 +60,13 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Jumping:
     jumping = Jumping()
     monkeypatch.setattr(retry, "CLOCK", jumping)
     return jumping
+
+
+@pytest.fixture(autouse=True)
+def _no_guard() -> Iterator[None]:
+    """A command that a test calls in this process guards what it reaches; the next test begins without that."""
+    yield
+    outbound.release()
 
 
 @pytest.fixture(scope="session")

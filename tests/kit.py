@@ -88,3 +88,19 @@ class Notes:
 
     def note(self, text: str) -> None:
         self.notes.append(text)
+
+
+def tiny_models(num_predict: int) -> str:
+    """A models.toml with the real SmolLM2-135M in both roles, on the embedded endpoint."""
+    return f"""
+[roles]
+animator  = "tiny"
+reflector = "tiny"
+[endpoints.embedded]
+kind = "embedded"
+[models.tiny]
+endpoint    = "embedded"
+model       = "smollm2:135m"
+num_ctx     = 4096
+num_predict = {num_predict}
+"""

@@ -16,23 +16,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.kit import tiny_models
 from tests.netns import REFUSED
 
 ROOT = Path(__file__).parent.parent
 _NETNS = Path(__file__).parent / "netns.py"
 
-MODELS = """
-[roles]
-animator  = "tiny"
-reflector = "tiny"
-[endpoints.embedded]
-kind = "embedded"
-[models.tiny]
-endpoint    = "embedded"
-model       = "smollm2:135m"
-num_ctx     = 4096
-num_predict = 32
-"""
+MODELS = tiny_models(32)
 
 _CALL = re.compile(r"^(?:\d+\s+)?(connect|sendto|sendmsg|sendmmsg)\(")
 _FAMILY = re.compile(

@@ -172,13 +172,19 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def serving(script: Scripted) -> Iterator[Scripted]:
     """Serve the script on loopback."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(script))
+    with listening(_handler(script)) as script.url:
+        yield script
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on loopback that answers so."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
-    script.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()
     try:
-        yield script
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()

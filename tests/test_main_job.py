@@ -16,19 +16,9 @@ import pytest
 
 from localgif.models.fetch import Weights
 from tests.conftest import WEIGHTS
+from tests.kit import tiny_models
 
-MODELS = """
-[roles]
-animator  = "tiny"
-reflector = "tiny"
-[endpoints.embedded]
-kind = "embedded"
-[models.tiny]
-endpoint    = "embedded"
-model       = "smollm2:135m"
-num_ctx     = 4096
-num_predict = 96
-"""
+MODELS = tiny_models(96)
 
 
 def environment(folder: Path) -> dict[str, str]:

@@ -7,8 +7,9 @@ SHA256SUMS is written last, so a folder without it is a bundle that was interrup
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -98,36 +99,31 @@ def collect(
         ConfigError: the folder holds something else, or a bundle already.
         PreflightError: no package index, no weights, or the disk.
     """
+    with _writing(out):
+        root = project_root()
+        pins = needed(read_lock((root / "requirements.lock").read_text("utf-8")), target)
+        _begin(out, f"localgif {__version__}\npython {target.python}\nmachine {target.machine}\n")
+        (out / "install.sh").write_bytes(resources.files("localgif.bundle").joinpath("install.sh").read_bytes())
+        write_project(root, models.path.read_text("utf-8"), out / "project.tar")
+        say(f"{len(pins)} wheels for CPython {target.python} on {target.machine}")
+        fetch_wheels(pins, target, glibc_here(), out / "wheels")
+        _carry_weights(carried, places, out / "weights", say, download)
+        say("checksums of everything")
+        digest = seal(out)
+        return Bundle(out, {part: _size(out, part) for part in ("wheels", "weights", "project.tar", "")}, digest)
+
+
+@contextlib.contextmanager
+def _writing(out: Path) -> Iterator[None]:
+    """What goes wrong with files in here is told as what went wrong with the bundle."""
     try:
-        return _collect(out, models, carried, target, places, say, download)
+        yield
     except OSError as error:
         raise PreflightError(
             f"{error.filename or out} cannot be written: {error.strerror or error}",
             "free some space, or choose another --out; the same command goes on where it stopped",
             code="E-DISK",
         ) from error
-
-
-def _collect(
-    out: Path,
-    models: ModelsFile,
-    carried: Sequence[ModelSettings],
-    target: Target,
-    places: Places,
-    say: Say,
-    download: Download,
-) -> Bundle:
-    root = project_root()
-    pins = needed(read_lock((root / "requirements.lock").read_text("utf-8")), target)
-    _begin(out, f"localgif {__version__}\npython {target.python}\nmachine {target.machine}\n")
-    (out / "install.sh").write_bytes(resources.files("localgif.bundle").joinpath("install.sh").read_bytes())
-    write_project(root, models.path.read_text("utf-8"), out / "project.tar")
-    say(f"{len(pins)} wheels for CPython {target.python} on {target.machine}")
-    fetch_wheels(pins, target, glibc_here(), out / "wheels")
-    _carry_weights(carried, places, out / "weights", say, download)
-    say("checksums of everything")
-    digest = seal(out)
-    return Bundle(out, {part: _size(out, part) for part in ("wheels", "weights", "project.tar", "")}, digest)
 
 
 def _begin(out: Path, manifest: str) -> None:

@@ -1,4 +1,4 @@
-"""All checks that cost no token: what `localgif doctor` begins with, and what every run makes sure of silently."""
+"""All checks that cost no token: what `localgif doctor` begins with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localgif.checks.machine import disk, memory, this_memory, variables
-from localgif.checks.models import load_of, server, weights
+from localgif.checks.models import load_of, servers, weights
 from localgif.checks.packages import these_packages, this_python
 from localgif.checks.result import Check
 from localgif.config import ModelSettings, Settings
@@ -36,23 +36,15 @@ def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> I
         yield weights(model, places, offline)
     asked: set[Check] = set()
     for model in different(settings):
-        found = server(model, offline)
-        if found not in asked:  # the embedded server is one, whatever it serves
-            yield found
-        asked.add(found)
+        for found in servers(model, offline):
+            if found not in asked:  # the embedded server is one, whatever it serves
+                yield found
+            asked.add(found)
     loads = [load for load in (load_of(model, places) for model in embedded) if load is not None]
     if embedded and not loads:
         yield Check(name="memory", status="SKIP", evidence="the weights are not here")
     else:
         yield memory(this_memory(), loads)
-
-
-def quick_checks(settings: Settings, runs_dir: Path = Path("runs")) -> list[Check]:
-    """What would keep a run from starting, or from being of use; empty when nothing does.
-
-    Weights that are not here but can be fetched are no failure: the run fetches them.
-    """
-    return [check for check in cheap_checks(settings, runs_dir) if check.status == "FAIL"]
 
 
 def different(settings: Settings) -> tuple[ModelSettings, ...]:

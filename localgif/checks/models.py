@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from urllib.parse import urlsplit
 
+from localgif.addresses import is_here
 from localgif.checks.machine import Load, window_bytes
 from localgif.checks.result import Check
 from localgif.config import ModelSettings
@@ -18,15 +18,6 @@ from localgif.errors import LocalGifError
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.fetch import Listed, Places, known_here, locate
 from localgif.models.verify import GGUF_MAGIC, file_size
-
-
-def is_loopback(url: str) -> bool:
-    """Whether an address is this machine's own and no other's."""
-    host = urlsplit(url).hostname or ""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def weights_file(model: ModelSettings, places: Places) -> Path | None:
@@ -128,6 +119,13 @@ def _note(listed: Listed | None) -> str:
     return listed.note or (f"{listed.partial / 1e6:,.0f} MB of it downloaded" if listed.partial else "no store has it")
 
 
+def servers(model: ModelSettings, offline: bool) -> Iterator[Check]:
+    """`server` for each of the addresses of a model's endpoint."""
+    for url in model.endpoint.addresses or (None,):
+        alone = model.endpoint.model_copy(update={"url": url, "urls": ()})
+        yield server(model.model_copy(update={"endpoint": alone}), offline)
+
+
 def server(model: ModelSettings, offline: bool) -> Check:
     """Whether the endpoint of a model answers and has it.
 
@@ -140,7 +138,7 @@ def server(model: ModelSettings, offline: bool) -> Check:
     if endpoint.url is None:
         engine = f"llama.cpp through xllamacpp {metadata.version('xllamacpp')}"
         return Check(name=f"server {endpoint.name}", status="PASS", evidence=f"{engine}, started with each run")
-    if offline and not is_loopback(endpoint.url):
+    if offline and not is_here(endpoint.url):
         return Check(name=name, status="SKIP", evidence=f"{endpoint.url} is not this machine: not asked (--offline)")
     try:
         if endpoint.kind == "openai":

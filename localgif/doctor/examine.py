@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from localgif.addresses import is_here
 from localgif.checks.cheap import cheap_checks, different
-from localgif.checks.models import digest, is_loopback
+from localgif.checks.models import digest
 from localgif.checks.result import Check
 from localgif.config import ModelSettings, Settings
 from localgif.doctor.estimate import Minutes, estimate
@@ -81,7 +82,7 @@ def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
     absent = [check.name for check in checks if check.status == "WARN" and check.name.startswith("weights ")]
     if absent:
         return f"not tried, because these are not here: {', '.join(absent)}"
-    far = [m.endpoint.name for m in different(settings) if m.endpoint.url and not is_loopback(m.endpoint.url)]
+    far = [m.endpoint.name for m in different(settings) if not all(map(is_here, m.endpoint.addresses))]
     return f"not tried, because --offline asks no other machine: {', '.join(far)}" if far and offline else ""
 
 

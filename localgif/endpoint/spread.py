@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 
 import aiohttp
 from aiohttp import web
@@ -89,27 +89,31 @@ class Spread:
 
     async def _text(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(request)
-        tried: set[Member] = set()
-        refusal: ApiError | None = None
-        while True:
-            try:
-                async with self._pool.lend(tried) as member:
-                    tried.add(member)
-                    return await self._forward(request, body, member)
-            except _Elsewhere as error:
-                refusal = error
-            except Exhausted as error:
-                raise refusal or error from None
+
+        async def once(tried: set[Member]) -> web.StreamResponse:
+            async with self._pool.lend(tried) as member:
+                tried.add(member)
+                return await self._forward(request, body, member)
+
+        return await self._until_answered(once)
 
     async def _question(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(request)
+
+        async def once(tried: set[Member]) -> web.StreamResponse:
+            member = self._pool.anyone(tried)
+            tried.add(member)
+            return await self._forward(request, body, member)
+
+        return await self._until_answered(once)
+
+    async def _until_answered(self, once: Callable[[set[Member]], Awaitable[web.StreamResponse]]) -> web.StreamResponse:
+        """Ask one server after another; `once` asks one that was not tried, and adds it to those that were."""
         tried: set[Member] = set()
         refusal: ApiError | None = None
         while True:
             try:
-                member = self._pool.anyone(tried)
-                tried.add(member)
-                return await self._forward(request, body, member)
+                return await once(tried)
             except _Elsewhere as error:
                 refusal = error
             except Exhausted as error:

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import httpx
 
@@ -20,22 +20,12 @@ from localgif import outbound
 from localgif.endpoint.dialects import cut_silently
 from localgif.endpoint.retry import Failed, Failure, Patience, read_retry_after
 
+if TYPE_CHECKING:
+    from localgif.endpoint.clients import Reply
+
 CONNECT_SECONDS = 5.0
 #: What a line of a stream may weigh, bytes a token, and the last one, which repeats the prompt's tokens as numbers.
 _LINE_BYTES, _CONTEXT_BYTES, _FIXED_BYTES = 4096, 16, 2**20
-
-
-class Answer(Protocol):
-    """What `Wire.check` looks at (see clients.Reply)."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def done_reason(self) -> str: ...
-    @property
-    def prompt_tokens(self) -> int | None: ...
-    @property
-    def output_tokens(self) -> int: ...
 
 
 class Wire(httpx.HTTPTransport):
@@ -136,7 +126,7 @@ class Wire(httpx.HTTPTransport):
         seen = self.failure or (self._garbled(text) if self.first else Failure("unfinished"))
         return Failed(judged(replace(seen, text=seen.text or text)))
 
-    def check(self, answer: Answer, prompt: str) -> None:
+    def check(self, answer: Reply, prompt: str) -> None:
         """Whether that is a whole answer to the whole prompt.
 
         Raises:

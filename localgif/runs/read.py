@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from localgif.errors import ConfigError, RunCorrupt
-from localgif.records import SCHEMA_VERSION, Proposal, RunRecord, Sample
+from localgif.records import SCHEMA_VERSION, Proposal, Record, RunRecord, Sample
 from localgif.runs.files import content_hash, content_path, is_locked
 from localgif.runs.lines import first_problem, read_log
 
 SAMPLES, PROPOSALS = "samples.jsonl", "proposals.jsonl"
+
+R = TypeVar("R", bound=Record)
 
 
 class StoredRun(NamedTuple):
@@ -57,29 +59,49 @@ def read_content(folder: Path, kind: str, name: str) -> bytes:
     return data
 
 
+def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, damaged: str) -> R:
+    """A JSON file that is one record with a `schema_version`.
+
+    Args:
+        path: Of the file.
+        kind: What it holds.
+        newest: The last version that is known here.
+        unreadable, damaged: What to do when it cannot be read at all, and when it holds something else.
+
+    Raises:
+        RunCorrupt: either, or a newer version wrote it.
+    """
+    try:
+        raw = path.read_bytes()
+        version = json.loads(raw).get("schema_version", 1)
+    except OSError as error:
+        raise RunCorrupt(f"{path} cannot be read: {error.strerror}", unreadable) from None
+    except (ValueError, AttributeError):
+        raise RunCorrupt(f"{path} is no JSON object", damaged) from None
+    if isinstance(version, int) and version > newest:
+        raise RunCorrupt(
+            f"{path} was written by a newer localgif (schema_version {version}, this one knows up to {newest})",
+            "use that version",
+        )
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise RunCorrupt(f"{path} is not the {path.name} of this version: {first_problem(error)}", damaged) from None
+
+
 def load_record(folder: Path) -> RunRecord:
     """Read run.json alone.
 
     Raises:
         RunCorrupt: it cannot be read, or a newer version wrote it.
     """
-    path = folder / "run.json"
-    try:
-        raw = path.read_bytes()
-        version = json.loads(raw).get("schema_version", 1)
-    except OSError as error:
-        raise RunCorrupt(f"{path} cannot be read: {error.strerror}", "Is this a run folder?") from None
-    except (ValueError, AttributeError):
-        raise RunCorrupt(f"{path} is no JSON object", "its samples are still readable in samples.jsonl") from None
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise RunCorrupt(
-            f"{path} was written by a newer localgif (schema_version {version}, this one knows up to {SCHEMA_VERSION})",
-            "use that version",
-        )
-    try:
-        return RunRecord.model_validate_json(raw)
-    except ValidationError as error:
-        raise RunCorrupt(f"{path} is not the run.json of this version: {first_problem(error)}") from None
+    return read_versioned(
+        folder / "run.json",
+        RunRecord,
+        SCHEMA_VERSION,
+        unreadable="Is this a run folder?",
+        damaged="its samples are still readable in samples.jsonl",
+    )
 
 
 def status_of(folder: Path, record: RunRecord) -> str:

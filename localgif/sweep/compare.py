@@ -186,8 +186,10 @@ def _paired(first: Sequence[Finished], second: Sequence[Finished]) -> list[float
 def _decided(versus: Versus, adjusted: float, comparisons: int, deviation: float | None) -> Versus:
     tested = versus.tested._replace(adjusted=adjusted, smallest=min(1.0, versus.tested.smallest * comparisons))
     needed = None
-    if tested.word == "not shown" and deviation is not None and deviation > 1e-9 and abs(tested.difference) > 1e-9:
-        needed = runs_needed(round(tested.difference, 4), round(deviation, 4), comparisons)
+    # Rounded, so that much the same question is worked out once.
+    difference, spread = round(tested.difference, 4), round(deviation or 0.0, 4)
+    if tested.word == "not shown" and spread > 0 and difference != 0:
+        needed = runs_needed(difference, spread, comparisons)
     return versus._replace(tested=tested, needed=needed)
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.records import Record
-from localgif.runs.read import find_run
+from localgif.runs.read import find_run, read_versioned
 from localgif.sweep.runs import Finished, Left, read_run
 
 SWEEP = "sweep.json"
@@ -93,20 +92,7 @@ def gather(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> Gat
 def read_sweep_record(folder: Path) -> SweepRecord:
     """Raises RunCorrupt when a sweep.json cannot be read, or a newer version wrote it."""
     path = folder / SWEEP
-    try:
-        raw = path.read_bytes()
-        version = json.loads(raw).get("schema_version", 1)
-    except OSError as error:
-        raise RunCorrupt(f"{path} cannot be read: {error.strerror}", "check its permissions") from None
-    except (ValueError, AttributeError):
-        raise RunCorrupt(f"{path} is no JSON object", _REWRITE) from None
-    if isinstance(version, int) and version > SWEEP_VERSION:
-        raise RunCorrupt(f"{path} was written by a newer localgif (schema_version {version})", "use that version")
-    try:
-        record = SweepRecord.model_validate_json(raw)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise RunCorrupt(f"{path} is not the sweep.json of this version ({place})", _REWRITE) from None
+    record = read_versioned(path, SweepRecord, SWEEP_VERSION, unreadable="check its permissions", damaged=_REWRITE)
     if any("/" in name or name.startswith(".") for name in record.cells):
         raise RunCorrupt(f"{path} names a cell that cannot be a folder of the sweep", _REWRITE)
     return record

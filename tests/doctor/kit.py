@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import json
 import re
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.scripted import DIGEST, MODEL, Scripted, _handler
+from tests.scripted import DIGEST, MODEL, Scripted, _handler, listening
 
 RULE = "Rule: Draw 24 frames so that the last one leads back to the first.\n"
 READ, WRITE = 500.0, 20.0
@@ -102,14 +101,5 @@ def _wider(server: Server) -> type[BaseHTTPRequestHandler]:
 @contextmanager
 def serving(server: Server) -> Iterator[Server]:
     """Serve on loopback."""
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), _wider(server))
-    listener.daemon_threads = True
-    server.url = f"http://127.0.0.1:{listener.server_address[1]}"
-    thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with listening(_wider(server)) as server.url:
         yield server
-    finally:
-        listener.shutdown()
-        listener.server_close()
-        thread.join()

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from localgif.checks.cheap import cheap_checks, different, quick_checks
-from localgif.checks.models import digest, is_loopback, load_of, server, weights
+from localgif.addresses import is_here
+from localgif.checks.cheap import cheap_checks, different
+from localgif.checks.models import digest, load_of, server, servers, weights
 from localgif.config import EndpointSettings, ModelSettings, Settings
 from localgif.models.fetch import Places, Weights
 from tests.conftest import WEIGHTS
@@ -41,7 +42,7 @@ def nowhere(tmp_path: Path) -> Places:
     ],
 )
 def test_loopback_is_told_from_other_machines(url: str, ours: bool) -> None:
-    assert is_loopback(url) == ours
+    assert is_here(url) == ours
 
 
 def test_known_weights_that_are_not_here_are_fetched_by_a_run_unless_offline(nowhere: Places) -> None:
@@ -135,5 +136,15 @@ def test_a_run_is_told_only_what_would_keep_it_from_starting(tmp_path: Path) -> 
             "memory",
         ]
         assert not [check for check in every if check.status == "FAIL"]
-        assert quick_checks(ready, tmp_path) == []
-    assert names(quick_checks(ready, tmp_path)) == [f"server ollama, {MODEL}"]
+    gone = [check for check in cheap_checks(ready, tmp_path) if check.status == "FAIL"]
+    assert names(gone) == [f"server ollama, {MODEL}"]
+
+
+def test_each_of_several_servers_is_asked() -> None:
+    with serving(Scripted()) as first:
+        endpoint = EndpointSettings(
+            name="both", kind="ollama", url=first.url, urls=(first.url, "http://127.0.0.1:9"), slots=1
+        )
+        found = list(servers(model("animator", first.url, endpoint=endpoint), offline=False))
+    assert [check.status for check in found] == ["PASS", "FAIL"]
+    assert first.url in found[0].evidence and "http://127.0.0.1:9" in found[1].evidence

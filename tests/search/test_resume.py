@@ -345,5 +345,5 @@ def test_only_what_is_as_good_is_shared(whole: tuple[Path, End, int]) -> None:
     assert by_rule.samples and not any(run.start for run in by_rule.programs)
 
 
-def test_the_settings_of_a_run_come_back_from_its_record(whole: tuple[Path, End, int]) -> None:
-    assert isinstance(Settings.model_validate(load_record(whole[0]).settings), Settings)
+def test_the_settings_of_a_run_come_back_from_its_record(server: Deterministic, whole: tuple[Path, End, int]) -> None:
+    assert Settings.model_validate(load_record(whole[0]).settings) == chosen(server.url)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunCorrupt
@@ -182,6 +182,7 @@ def test_true_and_one_are_two_values() -> None:
 
 
 @settings(max_examples=20)
+@example([("a", "x", 0, 0.0), ("a", "x", 0, 1.192092896e-07), ("a", "y", 0, 0.0)])
 @given(
     st.lists(
         st.tuples(st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3), st.floats(0, 1)),
