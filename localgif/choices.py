@@ -15,7 +15,7 @@ from localgif.modes import DEFAULTS
 #: What this version offers where the command line names a choice.
 _CHOICES = {
     "mode": tuple(DEFAULTS),
-    "reflection": ("grounded", "example-only", "instruction-only", "plain"),
+    "reflection": ("grounded", "example-only", "instruction-only", "plain", "none"),
     "scorer": ("strict", "article"),
 }
 

@@ -52,7 +52,10 @@ def optimize(
     animator: AnimatorOption = None,
     reflector: ReflectorOption = None,
     reflection: Annotated[
-        str, typer.Option(help="How to reflect: grounded, example-only, instruction-only, plain (GEPA's own).")
+        str,
+        typer.Option(
+            help="How to reflect: grounded, example-only, instruction-only, plain (GEPA's own), none (best of N)."
+        ),
     ] = "grounded",
     facts: Annotated[bool, typer.Option(help="Tell the reflector background facts about Pillow and GIFs.")] = True,
     target: Annotated[

@@ -73,6 +73,14 @@ class ModelSettings(Record):
     """The LiteLLM model string, e.g. "ollama/qwen2.5-coder:1.5b"."""
     vision: bool = False
     """Whether the reflector is shown contact sheets; nothing for the animator."""
+    think: bool = False
+    """Whether the model may think before it answers."""
+
+    @property
+    def abilities(self) -> tuple[str, ...]:
+        """What the model must be able to do beside writing, by the key of models.toml that says so."""
+        sees = self.vision and self.role == "reflector"
+        return (("vision",) if sees else ()) + (("think",) if self.think else ())
 
 
 #: The article's score cannot exceed 0.992 with 24 frames in about a second, the strict one is 1 at best: nothing that
@@ -88,7 +96,7 @@ class Settings(Record):
     task: str = "bouncing-ball"
     """What tasks/suite.py reads: one task, several with commas between them, or the name of the split."""
     mode: Mode = "single"
-    reflection: Literal["grounded", "example-only", "instruction-only", "plain"] = "grounded"
+    reflection: Literal["grounded", "example-only", "instruction-only", "plain", "none"] = "grounded"
     facts: bool = True
     """Whether grounded reflection is told background facts about Pillow and GIFs."""
     target: float | None = Field(TARGET, gt=0, le=1)
@@ -105,7 +113,7 @@ class Settings(Record):
 
     @property
     def moves(self) -> tuple[Literal["example", "instruction"], ...]:
-        """What grounded reflection may change; nothing for plain reflection, which has no moves."""
+        """What grounded reflection may change; nothing for plain reflection and for none, which have no moves."""
         if self.reflection == "example-only":
             return ("example",)
         if self.reflection == "instruction-only":
@@ -270,6 +278,7 @@ class ModelsFile:
             path=self._file(model.gguf) if model.gguf is not None else None,
             litellm=model.litellm or f"ollama/{model.model}",
             vision=model.vision,
+            think=model.think,
         )
 
     def _file(self, name: str) -> str:

@@ -70,6 +70,8 @@ class ModelTable(_Table):
     """The reflector's LiteLLM string, else "ollama/" and the model's name."""
     vision: bool = False
     """Whether this model, as the reflector, is shown what was drawn."""
+    think: bool = False
+    """Whether it may think before it answers: its thoughts count into num_predict and are thrown away."""
 
     @field_validator("litellm")
     @classmethod

@@ -105,6 +105,8 @@ def _cell(value: Any, form: str) -> str:
 
 def verdict_sentence(result: dict[str, Any]) -> str:
     """What may be said of the run, in one or two sentences."""
+    if result.get("best_of") is not None:
+        return best_of_sentence(result["best_of"])
     if result["best"]["is_seed"]:
         return "Verdict: no proposal beat the seed prompt; the seed is kept."
     verdict = result["verdict"]
@@ -122,6 +124,12 @@ def verdict_sentence(result: dict[str, Any]) -> str:
                 f" With {len(result['seed']['scores'])} samples each no difference can be shown; use --fresh 4 or more."
             )
     return text
+
+
+def best_of_sentence(found: dict[str, Any]) -> str:
+    """What a run without reflection came to."""
+    each = ", ".join(f"{task} {score:.3f}" for task, score in zip(found["tasks"], found["scores"], strict=True))
+    return f"No prompt was searched for. The best of {found['samples']} samples of the seed prompt: {each or 'none'}."
 
 
 def verdict_numbers(result: dict[str, Any]) -> str:

@@ -36,8 +36,9 @@ def raised() -> dict[str, set[int]]:
                 if getattr(node.func, "attr", "") == "_wrong":  # config.ModelsFile
                     found[str(ast.literal_eval(given[0].value))].add(KINDS["ModelsFileWrong"].exit_code)
                 continue
-            if node.func.id in KINDS and isinstance(given[0].value, ast.Constant):
-                found[str(given[0].value.value)].add(KINDS[node.func.id].exit_code)
+            for part in ast.walk(given[0].value) if node.func.id in KINDS else ():
+                if isinstance(part, ast.Constant) and str(part.value).startswith("E-"):
+                    found[str(part.value)].add(KINDS[node.func.id].exit_code)
     return dict(found)
 
 

@@ -1,4 +1,4 @@
-"""All checks that cost no token: what `localgif doctor` begins with."""
+"""All checks that cost no token: what `localgif doctor` begins with, and those of them that every run makes first."""
 
 from __future__ import annotations
 
@@ -11,10 +11,28 @@ from localgif.checks.packages import these_packages, this_python
 from localgif.checks.result import Check
 from localgif.config import ModelSettings, Settings
 from localgif.environment import variable_names, weights_environment
-from localgif.errors import LocalGifError
+from localgif.errors import LocalGifError, PreflightError
 from localgif.models.fetch import places_for
 from localgif.sandbox import probe
 from localgif.sandbox.layers import FULL
+
+
+def make_sure(settings: Settings, runs_dir: Path) -> None:
+    """What every run looks at before it starts anything, in silence: Python, packages, disk, memory.
+
+    Sandbox, weights and servers are not among it: a run tries these itself, each with an error of its own. What is
+    only a warning is doctor's to tell.
+
+    Raises:
+        PreflightError: one of them failed.
+    """
+    for check in (this_python(), these_packages(), disk(runs_dir), _room(settings)):
+        if check.status == "FAIL":
+            raise PreflightError(
+                f"{check.name}: {check.evidence}",
+                check.remedy,
+                code="E-DISK" if check.name == "disk" else "E-MACHINE",
+            )
 
 
 def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> Iterator[Check]:
@@ -31,20 +49,26 @@ def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> I
     yield disk(runs_dir)
     yield sandbox(settings.sandbox_level)
     places = places_for(*weights_environment())
-    embedded = [model for model in different(settings) if model.endpoint.kind == "embedded"]
-    for model in embedded:
-        yield weights(model, places, offline)
+    for model in different(settings):
+        if model.endpoint.kind == "embedded":
+            yield weights(model, places, offline)
     asked: set[Check] = set()
     for model in different(settings):
         for found in servers(model, offline):
             if found not in asked:  # the embedded server is one, whatever it serves
                 yield found
             asked.add(found)
+    yield _room(settings)
+
+
+def _room(settings: Settings) -> Check:
+    """Memory against what the embedded models take."""
+    places = places_for(*weights_environment())
+    embedded = [model for model in different(settings) if model.endpoint.kind == "embedded"]
     loads = [load for load in (load_of(model, places) for model in embedded) if load is not None]
     if embedded and not loads:
-        yield Check(name="memory", status="SKIP", evidence="the weights are not here")
-    else:
-        yield memory(this_memory(), loads)
+        return Check(name="memory", status="SKIP", evidence="the weights are not here")
+    return memory(this_memory(), loads)
 
 
 def different(settings: Settings) -> tuple[ModelSettings, ...]:

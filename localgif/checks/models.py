@@ -11,7 +11,7 @@ from localgif.checks.machine import Load, window_bytes
 from localgif.checks.result import Check
 from localgif.config import ModelSettings
 from localgif.endpoint.gguf import read_facts
-from localgif.endpoint.preflight import check_ollama, check_vision
+from localgif.endpoint.preflight import check_abilities, check_ollama
 from localgif.endpoint.upstream import find_model
 from localgif.environment import api_key
 from localgif.errors import LocalGifError
@@ -153,7 +153,7 @@ def server(model: ModelSettings, offline: bool) -> Check:
 
 def _ollama(name: str, model: ModelSettings, url: str) -> Check:
     found = check_ollama(url, model.model, model.endpoint.cloud)
-    note = check_vision(url, found) if model.role == "reflector" and model.vision else ""
+    note = check_abilities(url, found, model.abilities)
     digest = f", digest {found.digest[:12]}" if found.digest else ""
     words = f"{url}: Ollama API {found.version}, {found.model}{digest}" + (f"\n{note}" if note else "")
     if found.context_length is not None and model.num_ctx > found.context_length:

@@ -109,7 +109,7 @@ class Animator:
             num_predict=self.model.num_predict,
             temperature=self.model.temperature,
             keep_alive=KEEP_ALIVE,
-            reasoning=False,
+            reasoning=self.model.think,
             # A proxy in the environment must not see (or break) calls to this machine.
             client_kwargs={"trust_env": False, "timeout": idle},
             # Ours to close: ChatOllama has no close of its own.
@@ -168,7 +168,7 @@ class Animator:
             usage["output_tokens"] if usage else chunks,
             time.monotonic() - started,
         )
-        self._wire.check(reply, "\n".join(said for _, said in messages))
+        self._wire.check(reply, "\n".join(said for _, said in messages), self.model.think)
         return reply
 
 
@@ -226,7 +226,7 @@ class Reflector:
             Failed: there is no answer, or none that may be used.
         """
         started = time.monotonic()
-        text, chunks, usage = "", 0, None
+        text, chunks, usage, thoughts = "", 0, None, Thoughts()
         try:
             with _quiet():
                 for part in self._stream(_content(prompt, images), seed, most):
@@ -234,8 +234,8 @@ class Reflector:
                     piece = (part.choices[0].delta.content if part.choices else None) or ""
                     if not piece:
                         continue
-                    text += piece
                     chunks += 1
+                    text += (piece := thoughts.feed(piece)[0])
                     word = finished(text) if _worth_asking(piece) else ""
                     if word:
                         self._wire.hang_up()
@@ -244,14 +244,14 @@ class Reflector:
             raise outbound.cause(error) or self._wire.failed(error) from error
         written = _number(usage.completion_tokens if usage else None, chunks)
         reply = Reply(
-            text,
+            text + thoughts.end()[0],
             # litellm's `ollama/` says "stop" whatever happened, so the count decides.
             "length" if written >= most else "stop",
             _number(usage.prompt_tokens, 0) if usage else None,
             written,
             time.monotonic() - started,
         )
-        self._wire.check(reply, prompt)
+        self._wire.check(reply, prompt, self.model.think)
         return reply
 
     def _stream(self, content: str | list[dict[str, Any]], seed: int, longest: int) -> Any:
@@ -319,7 +319,7 @@ def reflector_arguments(
         "api_base": url,
         "num_retries": 0,
         "timeout": REFLECTION_SECONDS,
-        "think": False,
+        "think": model.think,
         "extra_body": {"keep_alive": KEEP_ALIVE, "truncate": False},
         "client": _litellm_client(Wire(_patience(model, url, notice, policy))),
     }

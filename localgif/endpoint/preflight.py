@@ -6,6 +6,7 @@ import difflib
 import json
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,8 @@ from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 #: These three answers need no model: a server that takes longer than this is not well.
 TIMEOUT_SECONDS = 5.0
 _SHOWN_NAMES = 5
+#: Key of models.toml -> the capability that a server lists, and what the model can do with it.
+_ABILITIES = {"vision": ("vision", "look at pictures"), "think": ("thinking", "think")}
 
 
 @dataclass(frozen=True)
@@ -116,32 +119,40 @@ def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
         )
 
 
-def check_vision(url: str, server: ServerInfo) -> str:
-    """Whether the model of check_ollama can look at pictures.
+def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
+    """Whether the model of check_ollama can do what models.toml wants of it.
 
     A server that says nothing is believed to have what the user says it has: other servers of this API, and an Ollama
-    before 0.6.4, have models that see and no word for it.
+    before 0.6.4, have models that see or think and no word for it.
+
+    Args:
+        url: The server's address.
+        server: What it said.
+        wanted: Keys of models.toml that are true, "vision" or "think".
 
     Returns:
         "" when the server says that it can, else a note for the user.
 
     Raises:
-        PreflightError: The server says what the model can do, and seeing is not among it.
+        PreflightError: The server says what the model can do, and this is not among it.
     """
-    if server.capabilities is None:
-        return (
-            f"{url} does not say whether {server.model} can look at pictures; it is sent them because of vision = true "
-            "(an Ollama says so from version 0.6.4 on; a model that cannot see may just ignore them)"
-        )
-    if "vision" not in server.capabilities:
-        raise PreflightError(
-            f"{server.model} at {url} cannot look at pictures, and models.toml says vision = true: the server lists "
-            f"its capabilities as {', '.join(server.capabilities) or 'none'}",
-            f"name a model with the capability vision (ollama show {server.model} lists them), "
-            "or remove the line vision = true",
-            code="E-MODEL-VISION",
-        )
-    return ""
+    notes = []
+    for key in wanted:
+        capability, words = _ABILITIES[key]
+        if server.capabilities is None:
+            notes.append(
+                f"{url} does not say whether {server.model} can {words}; it is asked to because of {key} = true "
+                "(an Ollama says so from version 0.6.4 on; a model that cannot may just ignore it)"
+            )
+        elif capability not in server.capabilities:
+            raise PreflightError(
+                f"{server.model} at {url} cannot {words}, and models.toml says {key} = true: the server lists "
+                f"its capabilities as {', '.join(server.capabilities) or 'none'}",
+                f"name a model with the capability {capability} (ollama show {server.model} lists them), "
+                f"or remove the line {key} = true",
+                code="E-MODEL-VISION" if key == "vision" else "E-MODEL-THINK",
+            )
+    return "\n".join(notes)
 
 
 def _get(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:

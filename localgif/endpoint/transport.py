@@ -126,8 +126,10 @@ class Wire(httpx.HTTPTransport):
         seen = self.failure or (self._garbled(text) if self.first else Failure("unfinished"))
         return Failed(judged(replace(seen, text=seen.text or text)))
 
-    def check(self, answer: Reply, prompt: str) -> None:
+    def check(self, answer: Reply, prompt: str, thinks: bool) -> None:
         """Whether that is a whole answer to the whole prompt.
+
+        One that was allowed to think and did nothing else is an answer without a text: what comes of it is measured.
 
         Raises:
             Failed: The server stopped in the middle or left out a part of the prompt, or its model only thought.
@@ -137,7 +139,7 @@ class Wire(httpx.HTTPTransport):
         read = answer.prompt_tokens
         if read and cut_silently({"messages": [{"content": prompt}]}, read):
             raise Failed(Failure("window", f"the server read {read} tokens of it and left out the rest without a word"))
-        if not answer.text and answer.done_reason == "length":
+        if not thinks and not answer.text and answer.done_reason == "length":
             raise Failed(Failure("thought", f"all {answer.output_tokens} tokens of num_predict"))
 
     def _broken_off(self, text: str) -> Failure:

@@ -159,6 +159,10 @@ class Evaluator:
         if known is not None and (self.remaining <= 0 or (self.remaining == 1 and self._reuses < MAX_REUSES)):
             self._reuses += 1
             return known
+        return self.more(prompt, task)
+
+    def more(self, prompt: str, task: Task) -> tuple[float, SideInfo]:
+        """A metric call on samples that are all new, measured before or not."""
         count = self.settings.samples
         first = len(self.samples_of(prompt, task))
         made = [self._search_sample(prompt, task, first + i, f"sample {i + 1} of {count}") for i in range(count)]

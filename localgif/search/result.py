@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from localgif.config import Settings
 from localgif.records import Attempt, PromptResult, Proposal, RunRecord, Sample
 from localgif.runs.files import content_hash
+from localgif.search.baseline import best_of
 from localgif.search.evaluate import Evaluator
 from localgif.search.programs import Programs
 from localgif.search.roles import Roles
@@ -59,6 +60,7 @@ def result_of(
         "reflection": settings.reflection,
         "seed": _summary(seed, evaluator),
         "best": {**_summary(best, evaluator), "is_seed": outcome.best.prompt == outcome.seed.prompt},
+        "best_of": best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
         "tasks": [_row(task, outcome) for task in suite.tested],
         "split": suite.split,
         "verdict": comparison(suite, outcome).as_json(),

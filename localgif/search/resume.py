@@ -66,7 +66,7 @@ def resume(
     differing += _other_versions(record)
     _refuse(record, differing)
     check_free(folder)  # before a model is loaded for nothing
-    with ready(settings, progress) as roles:
+    with ready(settings, folder.parent, progress) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
             return work(settings, suite, roles, store, progress, clock)
@@ -76,7 +76,7 @@ def _fork(
     folder: Path, record: RunRecord, settings: Settings, suite: Suite, name: str, progress: Progress, clock: float
 ) -> dict[str, Any]:
     check_budget(settings, suite)
-    with ready(settings, progress) as roles:
+    with ready(settings, folder.parent, progress) as roles:
         child = record_of(settings, suite, roles, name).model_copy(update={"parent": record.name})
         shared = Shared(folder, shareable(read_work(folder), record, child))
         with RunStore.create(folder.parent, child, shared) as store:

@@ -13,7 +13,7 @@ from localgif.addresses import is_here
 from localgif.checks.machine import Load, fit, this_memory, window_bytes
 from localgif.config import ModelSettings, Settings
 from localgif.endpoint.gguf import read_facts
-from localgif.endpoint.preflight import ServerInfo, check_ollama, check_vision
+from localgif.endpoint.preflight import ServerInfo, check_abilities, check_ollama
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
 from localgif.environment import weights_environment
 from localgif.errors import ModelMissing
@@ -92,7 +92,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     """Make both roles ready; stop at the end what was started here.
 
     Raises:
-        PreflightError: weights missing, no endpoint, or a reflector with vision = true that cannot see.
+        PreflightError: weights missing, no endpoint, or a model that cannot do what models.toml wants of it.
     """
     both = (settings.animator, settings.reflector)
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
@@ -125,7 +125,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             urls.append(url)
             front = fronts.get(model.endpoint.name)
             server = check_ollama(url, model.model, model.endpoint.cloud)
-            note = _sight(model, url, server)
+            note = check_abilities(url, server, model.abilities)
             if note:
                 progress.note(note)
             identities.append(_identity(model, server, behind(front, model.model) if front else ""))
@@ -142,11 +142,6 @@ def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, 
             progress.activity(f"asking {model.endpoint.url} for {model.model}")
             groups.setdefault(model.endpoint.name, []).append(model)
     return {name: gateway_config(group) for name, group in groups.items()}
-
-
-def _sight(model: ModelSettings, url: str, server: ServerInfo) -> str:
-    """What is to be said about a model that is shown pictures; "" for one that is not, and when all is well."""
-    return check_vision(url, server) if model.role == "reflector" and model.vision else ""
 
 
 def _identity(model: ModelSettings, server: ServerInfo, remote: str) -> ModelIdentity:
@@ -194,7 +189,7 @@ def check_role(model: ModelSettings) -> str:
         )
     lines = []
     for url, server in zip(model.endpoint.addresses, ollama_servers(model), strict=True):
-        note = _sight(model, url, server)
+        note = check_abilities(url, server, model.abilities)
         lines.append(f"{model.role:<10} {model.model}: {url} answers ({server.version})")
         lines += [f"{'':<10} note: {note}"] if note else []
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from typing import Any
 
 from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
+from localgif.checks.cheap import make_sure
 from localgif.config import Settings
 from localgif.endpoint.clients import Animator, Reflector
 from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
@@ -22,6 +23,7 @@ from localgif.runs.files import now
 from localgif.runs.store import RunStore
 from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
+from localgif.search.baseline import sample_only
 from localgif.search.candidate import prompt_of, seed_of
 from localgif.search.evaluate import Evaluator
 from localgif.search.grounded import GroundedReflector
@@ -57,19 +59,20 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
     clock = time.monotonic()
     suite = load_suite(settings.mode, settings.task)
     check_budget(settings, suite)
-    with ready(settings, progress) as roles:
+    with ready(settings, runs_dir, progress) as roles:
         record = record_of(settings, suite, roles, name or default_name(suite))
         with RunStore.create(runs_dir, record) as store:
             return work(settings, suite, roles, store, progress, clock)
 
 
 @contextlib.contextmanager
-def ready(settings: Settings, progress: Progress) -> Iterator[Roles]:
-    """Both roles, once the sandbox was seen to hold.
+def ready(settings: Settings, runs_dir: Path, progress: Progress) -> Iterator[Roles]:
+    """Both roles, once the machine was found fit and the sandbox was seen to hold.
 
     Raises:
         PreflightError: something that the run needs is not there.
     """
+    make_sure(settings, runs_dir)
     _check_sandbox(settings)
     with open_roles(settings, progress) as roles:
         yield roles
@@ -133,13 +136,19 @@ def check_budget(settings: Settings, suite: Suite) -> None:
     """The seed is measured on every task that decides, and something must be left to search with.
 
     Raises:
-        ConfigError: it is not enough.
+        ConfigError: it is not enough, or there is nothing to spend it on.
     """
     needed = len(suite.val) + 1
     if suite.mode != "single" and settings.metric_calls < needed:
         raise ConfigError(
             f"--metric-calls {settings.metric_calls} is too few for {len(suite.val)} tasks: the seed takes one each",
             f"give at least {needed}, better {4 * needed}",
+        )
+    if settings.reflection == "none" and settings.mode == "general":
+        raise ConfigError(
+            "--reflection none keeps the best GIF of each task that it draws, and the held-out tasks of --mode general "
+            "are not drawn before the end",
+            "--mode single or multi",
         )
 
 
@@ -172,17 +181,18 @@ def _search_and_compare(
     store.told = progress.activity
     with Animator(settings.animator, roles.animator_url, progress.note) as animator:
         evaluator = Evaluator(
-            suite, settings, animator.write, programs, store, progress, sight, racing=settings.reflection != "plain"
+            suite, settings, animator.write, programs, store, progress, sight, racing=bool(settings.moves)
         )
-        reflector: PlainReflector | GroundedReflector
-        if settings.reflection == "plain":
-            seed = SEED_PROMPT
+        reflector: PlainReflector | GroundedReflector | None = None
+        seed = SEED_PROMPT if settings.reflection == "plain" else prompt_of(seed_of(suite), suite)
+        if settings.reflection == "none":
+            best, ended = seed, sample_only(seed, evaluator, settings, store)
+        elif settings.reflection == "plain":
             reflector = PlainReflector(
                 settings.reflector, roles.reflector_url, settings.seed, lambda: evaluator.last_prompt, store, progress
             )
             best, ended = search_plain(seed, evaluator, reflector, settings, store)
         else:
-            seed = prompt_of(seed_of(suite), suite)
             model = Reflector(settings.reflector, roles.reflector_url, progress.note)
             reflector = GroundedReflector(settings, model, evaluator, programs, sight, store, progress)
             best, ended = search_grounded(evaluator, reflector, settings, store)
@@ -190,7 +200,8 @@ def _search_and_compare(
         seed_fresh = evaluator.fresh(seed, "seed prompt")
         best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
     outcome = Outcome(Prompted(seed, seed_fresh), Prompted(best, best_fresh), ended, time.monotonic() - clock)
-    return result_of(settings, suite, store.record, roles, evaluator, reflector.proposals, programs, outcome)
+    proposals = reflector.proposals if reflector is not None else []
+    return result_of(settings, suite, store.record, roles, evaluator, proposals, programs, outcome)
 
 
 def versions() -> dict[str, str]:
@@ -217,7 +228,8 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
         lines += _tasks(suite)
     facts = "" if settings.facts or not settings.moves else ", no background facts"
     early = f", ends early when a re-test holds {settings.target:g}" if settings.target is not None else ""
-    lines.append(f"{'search':<10}{settings.reflection} reflection{facts}{early}")
+    how = f"{settings.reflection} reflection" if settings.reflection != "none" else "the seed prompt alone, best of all"
+    lines.append(f"{'search':<10}{how}{facts}{early}")
     budget = (
         f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"
         + (f" of {len(suite.tested)} tasks" if suite.mode != "single" else "")

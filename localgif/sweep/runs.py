@@ -26,6 +26,7 @@ class Finished(NamedTuple):
     seed: Scores
     """Fresh scores of the seed prompt, for each task."""
     best: Scores
+    """The same of the evolved prompt; of a run with reflection none the best sample of each task."""
     is_seed: bool
     """Whether no proposal beat the seed prompt."""
     word: str
@@ -40,7 +41,7 @@ class Finished(NamedTuple):
 
     @property
     def score(self) -> float:
-        """Mean over tasks of the mean of the evolved prompt's fresh samples: the run's one number."""
+        """Mean over tasks of the mean of each one's scores in `best`: the run's one number."""
         return mean_of(self.best)
 
     @property
@@ -95,6 +96,8 @@ def _finished(folder: Path, record: RunRecord, result: Mapping[str, Any], rule: 
         version = known[0]
     tasks = len(result.get("tasks") or [None])
     seed, best = (_by_task(_scores(result[which], record.scorer, version), tasks) for which in ("seed", "best"))
+    if result.get("best_of") is not None:
+        best = _by_task(_scores(result["best_of"], record.scorer, version), tasks)
     fresh = sum(map(len, seed)) * (1 if result["best"]["is_seed"] else 2)
     return Finished(
         name=folder.name,

@@ -8,10 +8,14 @@ from typing import Any
 import pytest
 
 from localgif.addresses import is_here
-from localgif.checks.cheap import cheap_checks, different
+from localgif.checks.cheap import cheap_checks, different, make_sure
 from localgif.checks.models import digest, load_of, server, servers, weights
+from localgif.checks.packages import python
 from localgif.config import EndpointSettings, ModelSettings, Settings
+from localgif.errors import PreflightError
 from localgif.models.fetch import Places, Weights
+from localgif.search.progress import Silent
+from localgif.search.run import optimize
 from tests.conftest import WEIGHTS
 from tests.kit import model, settings
 from tests.scripted import MODEL, Scripted, serving
@@ -138,6 +142,31 @@ def test_a_run_is_told_only_what_would_keep_it_from_starting(tmp_path: Path) -> 
         assert not [check for check in every if check.status == "FAIL"]
     gone = [check for check in cheap_checks(ready, tmp_path) if check.status == "FAIL"]
     assert names(gone) == [f"server ollama, {MODEL}"]
+
+
+def test_a_run_makes_sure_of_the_machine_before_anybody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(Scripted()) as script:
+        wanted: Settings = settings(script.url)
+        make_sure(wanted, tmp_path)  # this machine is fit
+        for name, attribute, value, code, told in (
+            ("localgif.checks.machine", "LEAST_DISK", 2**80, "E-DISK", "disk: "),
+            (
+                "localgif.checks.cheap",
+                "this_python",
+                lambda: python((3, 10, 4), "cpython", "Linux"),
+                "E-MACHINE",
+                "3.10.4",
+            ),
+        ):
+            with monkeypatch.context() as changed:
+                changed.setattr(f"{name}.{attribute}", value)
+                with pytest.raises(PreflightError) as refused:
+                    optimize(wanted, tmp_path / "runs", None, Silent())
+            assert refused.value.code == code and refused.value.remedy
+            assert told in refused.value.message
+        assert script.history == [] and not (tmp_path / "runs").exists()
 
 
 def test_each_of_several_servers_is_asked() -> None:

@@ -33,13 +33,15 @@ def never(_: str) -> str:
 def unheard(_: str) -> None: ...
 
 
-def animate(url: str, notice: Callable[[str], None] = unheard, **changes: Any) -> Reply:
-    with Animator(model("animator", url, num_predict=64), url, notice, **changes) as animator:
+def animate(url: str, notice: Callable[[str], None] = unheard, think: bool = False, **changes: Any) -> Reply:
+    with Animator(model("animator", url, num_predict=64, think=think), url, notice, **changes) as animator:
         return animator.write([("user", "hi")], 1, never)
 
 
-def reflect(url: str, provider: str, notice: Callable[[str], None] = unheard, **changes: Any) -> Reply:
-    chosen = model("reflector", url, litellm=f"{provider}/scripted:1b", num_predict=64)
+def reflect(
+    url: str, provider: str, notice: Callable[[str], None] = unheard, think: bool = False, **changes: Any
+) -> Reply:
+    chosen = model("reflector", url, litellm=f"{provider}/scripted:1b", num_predict=64, think=think)
     return Reflector(chosen, url, notice, **changes).write("hi", 1, never, 64)
 
 
@@ -200,13 +202,21 @@ def test_counts_that_are_no_numbers_are_never_handed_on(role: str) -> None:
             assert reply.text == GOOD and isinstance(reply.output_tokens, int)
 
 
-# Not ollama_chat: there litellm takes thoughts that a server leaves in the text for text.
+# Not ollama_chat: there litellm takes the tags out of thoughts that a server leaves in the text, and leaves the thoughts.
 @pytest.mark.parametrize("role", ["animator", "ollama"])
 def test_thoughts_are_no_answer(role: str) -> None:
     with misbehaving(ACTS["only thoughts"]) as server, pytest.raises(EndpointError) as caught:
         animate(server.url) if role == "animator" else reflect(server.url, role)
     assert "nothing but thoughts" in caught.value.message
     assert "num_predict" in caught.value.remedy and len(server.asked) == 1
+
+
+@pytest.mark.parametrize("role", ["animator", "ollama"])
+def test_a_model_that_may_think_and_does_nothing_else_has_written_nothing(role: str) -> None:
+    with misbehaving(ACTS["only thoughts"]) as server:
+        reply = animate(server.url, think=True) if role == "animator" else reflect(server.url, role, think=True)
+    assert (reply.text, reply.done_reason) == ("", "length")
+    assert [asked["think"] for asked in server.asked] == [True]
 
 
 @pytest.mark.parametrize("role", ["animator", "ollama", "ollama_chat"])

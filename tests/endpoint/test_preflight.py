@@ -1,4 +1,4 @@
-"""Whether a model runs where its server is, and whether it can see, as far as its server says."""
+"""Whether a model runs where its server is, and whether it can see and think, as far as its server says."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from localgif import outbound
-from localgif.config import EndpointSettings
-from localgif.endpoint.preflight import check_ollama, check_vision
+from localgif.config import EndpointSettings, Role
+from localgif.endpoint.preflight import check_abilities, check_ollama
 from localgif.errors import EndpointUnreachable, PreflightError
 from localgif.search.roles import check_role, open_roles
 from tests.kit import Notes, model, settings
@@ -24,7 +24,7 @@ def test_the_servers_word_is_kept_or_missing() -> None:
 
 def test_a_model_that_sees_passes_without_a_word() -> None:
     with serving(Scripted(capabilities=["completion", "vision"])) as server:
-        assert check_vision(server.url, check_ollama(server.url, MODEL)) == ""
+        assert check_abilities(server.url, check_ollama(server.url, MODEL), ("vision",)) == ""
 
 
 @pytest.mark.parametrize("said", [["completion", "tools"], []])
@@ -104,3 +104,18 @@ def test_an_endpoint_on_another_machine_is_named_before_it_is_asked() -> None:
     finally:
         outbound.release()
     assert notes.notes == [f"{url} is not this machine; it gets to read prompts and programs (allow_remote = true)"]
+
+
+@pytest.mark.parametrize("role", ["animator", "reflector"])
+def test_a_model_that_cannot_think_is_refused_when_it_is_let(role: Role, tmp_path: Path) -> None:
+    with serving(Scripted(capabilities=["completion"])) as server:
+        thinking = settings(server.url, **{role: model(role, server.url, think=True)})
+        with pytest.raises(PreflightError) as caught, open_roles(thinking, Notes()):
+            pass
+    assert caught.value.code == "E-MODEL-THINK" and "think = true" in caught.value.remedy
+    with serving(Scripted(capabilities=["completion", "thinking"])) as server:
+        thinking = settings(server.url, **{role: model(role, server.url, think=True)})
+        notes = Notes()
+        with open_roles(thinking, notes):
+            pass
+    assert not notes.notes
