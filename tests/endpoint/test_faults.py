@@ -202,7 +202,7 @@ def test_counts_that_are_no_numbers_are_never_handed_on(role: str) -> None:
             assert reply.text == GOOD and isinstance(reply.output_tokens, int)
 
 
-# Not ollama_chat: there litellm takes the tags out of thoughts that a server leaves in the text, and leaves the thoughts.
+# Not ollama_chat: litellm takes the tags off thoughts that a server leaves in the text, and leaves the thoughts.
 @pytest.mark.parametrize("role", ["animator", "ollama"])
 def test_thoughts_are_no_answer(role: str) -> None:
     with misbehaving(ACTS["only thoughts"]) as server, pytest.raises(EndpointError) as caught:
