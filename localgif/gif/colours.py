@@ -79,9 +79,12 @@ def codes(rgb: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8] | None) -> np
         rgb: (height, width, 3), 0-255.
         alpha: (height, width), 0-255; below 128 a pixel is transparent. None: all are opaque.
     """
-    wide = rgb.astype(np.uint16) >> (8 - _BITS)
-    index = (wide[..., 0] << (2 * _BITS)) | (wide[..., 1] << _BITS) | wide[..., 2]
-    found: npt.NDArray[np.uint8] = table()[index]
+    steps = rgb >> (8 - _BITS)
+    index = steps[..., 0].astype(np.uint16)
+    for channel in (1, 2):
+        index <<= _BITS
+        index |= steps[..., channel]
+    found: npt.NDArray[np.uint8] = table().take(index)
     if alpha is not None:
         found[alpha < 128] = TRANSPARENT
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 from scipy import ndimage
 
 from localgif.gif import colours
@@ -45,7 +46,8 @@ def look(code: npt.NDArray[np.uint8]) -> tuple[str, float, list[Piece]]:
     """
     border = np.concatenate((code[0], code[-1], code[:, 0], code[:, -1]))
     background = int(np.bincount(border).argmax())
-    counts = np.bincount(code.ravel(), minlength=colours.TRANSPARENT + 1)
+    # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.
+    counts = np.array(Image.fromarray(code).histogram()[: colours.TRANSPARENT + 1])
     least = max(MIN_PIXELS, int(MIN_SHARE * code.size))
     pieces: list[Piece] = []
     for number in np.flatnonzero(counts >= least):
@@ -114,11 +116,11 @@ def _pointing(z: npt.NDArray[np.complex128], squared: npt.NDArray[np.float64]) -
     if total == 0:
         return 0, 0.0
     unit = z / np.maximum(np.sqrt(squared), 1e-9)
-    power = unit
+    turning = weight * unit
     moments = {}
-    for fold in FOLDS:
-        power = power * unit
-        moments[fold] = complex((weight * power).sum() / total)
+    for fold in FOLDS:  # one power more each time
+        turning *= unit
+        moments[fold] = complex(turning.sum() / total)
     strongest = max(abs(m) for m in moments.values())
     if strongest < POINTS:
         return 0, 0.0
