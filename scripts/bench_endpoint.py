@@ -234,9 +234,7 @@ def measure(gguf: str, tokens: int, repeat: int) -> dict[str, Any]:
         found["first token, theirs"] = second_call(lambda messages: openai(theirs, messages, 2, 1), repeat)
         for phase, writing in (("reading", False), ("writing", True)):
             # Not of theirs: it has several slots, and another one answers while the first goes on.
-            found[f"goes on after its client left, {phase}"] = {
-                "s": cancellation(ours, behind, writing, repeat)
-            }
+            found[f"goes on after its client left, {phase}"] = {"s": cancellation(ours, behind, writing, repeat)}
         found["four streams at once"] = ratio(
             "s",
             four_streams(lambda messages, seed: ollama(ours, messages, 64, seed), repeat),

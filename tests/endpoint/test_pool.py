@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -456,3 +458,21 @@ def test_a_list_that_cannot_be_is_named(tmp_path: Path, line: str, said: str) ->
     with pytest.raises(ConfigError, match=r"endpoints\.e") as caught:
         endpoint_of(tmp_path, line)
     assert said in caught.value.message
+
+
+def test_serve_puts_the_servers_of_one_model_under_one_address(tmp_path: Path) -> None:
+    with misbehaving(spoken("one")) as first, misbehaving(spoken("two")) as second:
+        (tmp_path / "models.toml").write_text(
+            f'[roles]\nanimator = "m"\nreflector = "m"\n[endpoints.both]\nkind = "ollama"\n'
+            f'url = ["{first.url}", "{second.url}"]\n[models.m]\nendpoint = "both"\nmodel = "{MODEL}"\nnum_ctx = 4096\n'
+        )
+        command = [sys.executable, "-m", "localgif", "serve", "--model", "m", "--port", "0"]
+        with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            url = process.stdout.readline().split()[-1]
+            second.stop()  # then everybody is answered by the one that is left
+            said = {text_of(chat(url)) for _ in range(2)}
+            process.terminate()
+            assert process.wait(10) == 0
+    assert said == {"one"}
+    assert len(first.asked) == 2
