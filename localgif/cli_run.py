@@ -77,7 +77,6 @@ def optimize(
 ) -> None:
     """Evolve the animator's system prompt (the main job)."""
     from localgif.choices import make_settings
-    from localgif.search.run import optimize as run
 
     chosen = make_settings(
         load_models(models, offline or None),
@@ -97,6 +96,9 @@ def optimize(
         sandbox_level=known_level(sandbox_level),
     )
     _check_name(name)
+    # Not before: a slip on the command line is told without loading what a run needs.
+    from localgif.search.run import optimize as run
+
     _carry_out(lambda progress: run(chosen, runs_dir, name, progress), runs_dir, display, as_json=as_json)
 
 
@@ -122,7 +124,6 @@ def resume(
 ) -> None:
     """Go on with a run that was interrupted, killed or cut off, or with --fork begin one that shares its work."""
     from localgif.runs.read import find_run, find_unfinished
-    from localgif.search.resume import resume as go_on
 
     wanted = {
         "animator": animator,
@@ -140,6 +141,8 @@ def resume(
         raise ConfigError("--name is for the run that --fork begins", "add --fork, or leave --name out")
     folder = find_run(runs_dir, run) if run is not None or fork else find_unfinished(runs_dir)
     file = load_models(models, offline or None)
+    from localgif.search.resume import resume as go_on
+
     _carry_out(
         lambda progress: go_on(folder, file, progress, changes, fork=fork, name=name),
         folder.parent,

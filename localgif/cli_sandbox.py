@@ -35,7 +35,7 @@ def sandbox_run(
     as_json: JsonOption = False,
 ) -> None:
     """Run one program, take its GIF and measure it; exit 0 for the verdict ok, 1 for any other."""
-    from localgif.gif import measure
+    from localgif.gif import MEASURE
     from localgif.records import Verdict
     from localgif.sandbox import probe
     from localgif.sandbox.runner import measure_gif, run_program
@@ -44,7 +44,7 @@ def sandbox_run(
     result = run_program(_read(file))
     verdict, reason, measured = result.verdict, result.reason, None
     if result.gif is not None:
-        found = measure_gif(result.gif, measure.__name__)
+        found = measure_gif(result.gif, MEASURE)
         if isinstance(found, str):
             verdict, reason = Verdict.OUTPUT_BAD, found
         else:

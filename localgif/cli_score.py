@@ -35,7 +35,7 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Measure and score a GIF, in the sandbox."""
-    from localgif.gif import measure
+    from localgif.gif import MEASURE
     from localgif.gif.score import no_gif, of
     from localgif.records import Limits
     from localgif.sandbox import probe
@@ -48,7 +48,7 @@ def score(
     limits = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
     data = _read(file, limits)
     probe.decide(known_level(sandbox_level))
-    measured = measure_gif(data, measure.__name__, limits)
+    measured = measure_gif(data, MEASURE, limits)
     given = no_gif(scorer, str(measured)) if isinstance(measured, str) else of(scorer, measured, wanted)
     if as_json:
         print_json(

@@ -42,7 +42,7 @@ def _strips(run: StoredRun) -> dict[str, bytes]:
     """Hash of a GIF -> a PNG with its frames, drawn in a confined process. Where that cannot be had, the page goes
     without: it shows stored results and must open where the sandbox does not."""
     from localgif.errors import PreflightError, RunCorrupt, SandboxError
-    from localgif.gif import sheet
+    from localgif.gif import SHEET
     from localgif.sandbox.runner import picture_gif
 
     order = {"fresh": 0, "retest": 1, "search": 2}
@@ -51,7 +51,7 @@ def _strips(run: StoredRun) -> dict[str, bytes]:
     found: dict[str, bytes] = {}
     for name in list(wanted)[:MOST_STRIPS]:
         try:
-            png = picture_gif(run.data("gifs", name), sheet.__name__)
+            png = picture_gif(run.data("gifs", name), SHEET)
         except RunCorrupt:
             continue
         except (PreflightError, SandboxError):

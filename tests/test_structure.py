@@ -187,6 +187,12 @@ def test_the_command_line_loads_nothing_heavy() -> None:
     assert not loaded_by("import localgif.cli") & (HEAVY | {"pydantic"})
 
 
+def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
+    """Commands that ask no model import these modules too; the libraries inside them wait until they are used."""
+    code = "import localgif.pages, localgif.search.rescore, localgif.search.resume, localgif.search.roster"
+    assert not loaded_by(code) & (HEAVY - {"psutil"})
+
+
 def test_the_sandboxed_child_loads_neither_the_models_nor_the_network() -> None:
     assert not loaded_by("import localgif.sandbox.child") & ((HEAVY - {"numpy", "PIL"}) | {"pydantic", "typer"})
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 from localgif.agent.graph import Rendered
 from localgif.config import Settings
-from localgif.gif import measure, score, sheet
+from localgif.gif import MEASURE, SHEET, score
 from localgif.records import Limits, Score, Verdict
 from localgif.runs.files import content_hash
 from localgif.runs.store import RunStore
@@ -39,7 +39,7 @@ def render(code: str, limits: Limits) -> Rendered:
     result = run_program(code, limits)
     verdict, reason, gif, measurements = result.verdict, result.reason, result.gif, None
     if gif is not None:
-        measured = measure_gif(gif, measure.__name__, limits)
+        measured = measure_gif(gif, MEASURE, limits)
         if isinstance(measured, str):
             verdict, reason, gif = Verdict.OUTPUT_BAD, measured, None
         else:
@@ -210,7 +210,7 @@ class Programs:
         """
         if gif not in self._sheets:
             started = time.monotonic()
-            drawn = picture_gif(gif, sheet.__name__, self._limits)
+            drawn = picture_gif(gif, SHEET, self._limits)
             self.seconds += time.monotonic() - started
             self._sheets[gif] = drawn if isinstance(drawn, bytes) else None
         return self._sheets[gif]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from localgif.errors import ConfigError, RunCorrupt
-from localgif.gif import measure, score
+from localgif.gif import MEASURE, score
 from localgif.records import Limits, Measurements, Record, RunRecord, Sample, Score
 from localgif.runs.files import replace_file
 from localgif.runs.read import StoredRun, load_run
@@ -73,7 +73,7 @@ def _own_tasks(record: RunRecord) -> dict[str, Task]:
 
 
 def _measured(run: StoredRun, gif: str) -> Measurements | None:
-    found = measure_gif(run.data("gifs", gif), measure.__name__, Limits())
+    found = measure_gif(run.data("gifs", gif), MEASURE, Limits())
     if isinstance(found, str):  # it was measured when it was made
         raise RunCorrupt(f"{run.folder}/gifs/{gif}.gif cannot be measured any more: {found}")
     return found
