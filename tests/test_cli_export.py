@@ -13,9 +13,20 @@ from typing import Any
 import pytest
 import yaml
 
+from localgif.choices import make_settings
+from localgif.config import load_models_file
+from localgif.search.progress import Silent
+from localgif.search.run import optimize
 from tests.kit import fenced, program
 from tests.scripted import MODEL, Scripted, serving
-from tests.test_cli import BETTER, SMALL, Improving, localgif, write_models
+from tests.test_cli import BETTER, Improving, localgif, write_models
+
+
+def make_run(folder: Path, url: str) -> None:
+    """A small run, made in this process: what comes after it is what the tests are about."""
+    write_models(folder, url)
+    small = {"reflection": "plain", "scorer": "article", "metric_calls": 2, "samples": 1, "fresh": 2}
+    optimize(make_settings(load_models_file(folder / "models.toml"), **small), folder / "runs", "one", Silent())
 
 
 @pytest.fixture(scope="module")
@@ -23,9 +34,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Scrip
     """A folder with a finished run, and its server."""
     folder = tmp_path_factory.mktemp("done")
     with serving(Improving(animator=[fenced(program(12, 100))], reflector=[f"```\n{BETTER}\n```"])) as script:
-        write_models(folder, script.url)
-        ran = localgif(folder, "optimize", *SMALL, "--scorer", "article", "--name", "one")
-        assert ran.returncode == 0, ran.stderr
+        make_run(folder, script.url)
         yield folder, script
 
 
@@ -87,9 +96,7 @@ def test_draw_without_a_run_or_with_a_bad_brief_says_so(done: tuple[Path, Script
 
 def test_draw_that_gives_no_gif_says_why_and_writes_none(tmp_path: Path) -> None:
     with serving(Scripted(animator=[fenced("def make_gif(path):\n    nonsense\n")], reflector=[""])) as script:
-        write_models(tmp_path, script.url)
-        run = localgif(tmp_path, "optimize", *SMALL, "--name", "one")
-        assert run.returncode == 0, run.stderr
+        make_run(tmp_path, script.url)
         drawn = localgif(tmp_path, "draw", "a boat", "-o", "x.gif")
     assert drawn.returncode == 1
     assert "no GIF in 3 attempts: error" in drawn.stdout and "NameError" in drawn.stdout

@@ -304,19 +304,25 @@ def samples_of(folder: Path) -> list[tuple[Any, ...]]:
     return [(s.purpose, s.metric_call, s.seed, s.verdict, s.code, s.gif) for s in load_run(folder).samples]
 
 
-@pytest.mark.parametrize("reflection", ["plain", "instruction-only"])
+@pytest.fixture(scope="module", params=["plain", "instruction-only"])
+def well(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path, int]:
+    """The reflection of a run without faults, its folder, and how many calls it made."""
+    folder = tmp_path_factory.mktemp("well")
+    with misbehaving(POOR) as server:
+        optimize(settings(server.url, reflection=request.param, **CALLS), folder, "r", Notes())
+        return request.param, folder / "r", len(server.asked)
+
+
 @pytest.mark.parametrize("fault", ["dies in the middle", "429"])
 def test_a_short_fault_at_every_second_call_changes_nothing_in_a_run(
-    tmp_path: Path, fault: str, reflection: str
+    well: tuple[str, Path, int], tmp_path: Path, fault: str
 ) -> None:
-    with misbehaving(POOR) as server:
-        optimize(settings(server.url, reflection=reflection, **CALLS), tmp_path, "well", Notes())
-        calls = len(server.asked)
+    reflection, undisturbed, calls = well
     faulty: list[Act] = [act for _ in range(calls) for act in (ACTS[fault], POOR)]
     with misbehaving(*faulty) as server:
         optimize(settings(server.url, reflection=reflection, **CALLS), tmp_path, "ill", Notes())
         assert len(server.asked) == 2 * calls
-    assert samples_of(tmp_path / "ill") == samples_of(tmp_path / "well")
+    assert samples_of(tmp_path / "ill") == samples_of(undisturbed)
 
 
 def test_an_outage_that_lasts_ends_the_run_with_what_was_measured(tmp_path: Path) -> None:

@@ -147,11 +147,14 @@ def test_both_roles_say_that_num_ctx_is_too_small(front: RunningEndpoint) -> Non
 
 def test_an_answer_ends_with_the_window_though_the_server_would_shift_it(client: ollama.Client) -> None:
     filler = [{"role": "user", "content": "colour " * 440 + "Tell a long story."}]
-    # More answers than one: a small model may come to an end by itself.
-    answers = [client.chat(NAME, filler, options={"seed": seed, "temperature": 1.5}) for seed in range(3)]
-    for said in answers:
+    # A small model may come to an end by itself: then it is asked again.
+    for seed in range(5):
+        said = client.chat(NAME, filler, options={"seed": seed, "temperature": 1.5})
         assert (said.prompt_eval_count or 0) + (said.eval_count or 0) <= WINDOW
-    assert "length" in [said.done_reason for said in answers]
+        if said.done_reason == "length":
+            break
+    else:
+        pytest.fail("no answer reached the end of the window")
 
 
 def test_the_servers_end_is_told_and_its_return_is_noticed(smollm2: Weights) -> None:
@@ -205,9 +208,10 @@ def folder(tmp_path: Path, server: LlamaServer) -> Path:
 
 
 def test_a_whole_run_on_another_server(folder: Path, smollm2: Weights) -> None:
-    budget = ("--metric-calls", "2", "--samples", "1", "--fresh", "1", "--minutes", "0.5")
+    # Plain reflection takes whatever a reflector of 135 million parameters says: the run ends by its budget.
+    budget = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "1")
     with llama_server(smollm2.path, window=4096) as larger:
-        text = MODELS.format(url=larger.url).replace("= 512", "= 4096")
+        text = MODELS.format(url=larger.url).replace("= 512", "= 4096").replace("= 96", "= 32")
         (folder / "models.toml").write_text(text)
         done = run(folder, "optimize", *budget, "--json", "--name", "there")
     assert done.returncode == 0, done.stderr

@@ -7,10 +7,10 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -42,40 +42,61 @@ class Cases:
 
     def __init__(self, items: Iterable[pytest.Item]) -> None:
         wanted: dict[Case, list[str]] = {}
-        for item in items:
-            parameters = getattr(getattr(item, "callspec", None), "params", {})
+        for parameters in _parameters(items):
             if {"case", "name"} <= set(parameters):
                 wanted.setdefault(parameters["case"], []).append(parameters["name"])
         self._pool = ThreadPoolExecutor(2)
         self._found: dict[Case, Future[dict[str, Seen]]] = {
-            case: self._pool.submit(drive, case, names) for case, names in wanted.items()
+            case: self._pool.submit(drive, Drive(case, tuple(names))) for case, names in wanted.items()
         }
 
     def seen(self, case: Case, name: str) -> Seen:
         return self._found[case].result()[name]
 
 
-def drive(
-    case: Case,
-    names: list[str],
-    *,
-    off: Collection[str] = (),
-    lacks: Mapping[str, str] | None = None,
-    landlock: int = 0,
-    leaky: bool = False,
-) -> dict[str, Seen]:
-    """Runs a driver to its end; what it saw of each program. For the options see order.py."""
+class Drive(NamedTuple):
+    """What one driver is to do; for the options see order.py."""
+
+    case: Case
+    names: tuple[str, ...]
+    off: frozenset[str] = frozenset()
+    lacks: tuple[tuple[str, str], ...] = ()
+    landlock: int = 0
+    leaky: bool = False
+
+
+class Drives:
+    """The drivers that are parameters of the selected tests, each once, two at a time: starting one takes longer than
+    most programs."""
+
+    def __init__(self, items: Iterable[pytest.Item]) -> None:
+        values = (value for parameters in _parameters(items) for value in parameters.values())
+        wanted = dict.fromkeys(value for value in values if isinstance(value, Drive))
+        self._pool = ThreadPoolExecutor(2)
+        self._found = {each: self._pool.submit(drive, each) for each in wanted}
+
+    def seen(self, wanted: Drive) -> dict[str, Seen]:
+        return self._found[wanted].result()
+
+
+def _parameters(items: Iterable[pytest.Item]) -> Iterator[dict[str, Any]]:
+    for item in items:
+        yield getattr(getattr(item, "callspec", None), "params", {})
+
+
+def drive(wanted: Drive) -> dict[str, Seen]:
+    """Runs a driver to its end; what it saw of each program."""
     order: Order = {
-        "level": case.level,
-        "user": case.user,
-        "off": sorted(off),
-        "lacks": dict(lacks or {}),
-        "landlock": landlock,
-        "leaky": leaky,
-        "programs": names,
+        "level": wanted.case.level,
+        "user": wanted.case.user,
+        "off": sorted(wanted.off),
+        "lacks": dict(wanted.lacks),
+        "landlock": wanted.landlock,
+        "leaky": wanted.leaky,
+        "programs": list(wanted.names),
     }
     arguments = ["-m", "tests.sandbox.drive"]
-    if AS_ROOT and case.user == "user":
+    if AS_ROOT and wanted.case.user == "user":
         arguments = [as_user.__file__, str(UID), *arguments]
     done = subprocess.run(
         [sys.executable, *arguments],
