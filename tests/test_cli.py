@@ -1,4 +1,6 @@
-"""What a person sees: messages, exit codes, JSON. The commands run as users run them, in a process of their own."""
+"""What a person sees: messages, exit codes, JSON. The commands run as users run them, in a process of their own; only
+some whole runs do not, since loading the clients of the models takes longer than they do.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner, Result
 
+from localgif import outbound
+from localgif.cli import app
 from tests.kit import fenced, program
 from tests.scripted import MODEL, Entry, Fault, Scripted, serving
 
@@ -46,14 +51,29 @@ def write_models(folder: Path, url: str) -> None:
 
 
 def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    # Without what pages that were written in this process have left: where matplotlib writes is the command's to say.
+    ours = {name: value for name, value in os.environ.items() if name != "MPLCONFIGDIR"}
     return subprocess.run(
         [sys.executable, "-m", "localgif", *arguments],
         cwd=folder,
-        env={**os.environ, "HOME": str(folder), **environment},
+        env={**ours, "HOME": str(folder), **environment},
         capture_output=True,
         text=True,
         timeout=120,
     )
+
+
+def invoked(folder: Path, *arguments: str) -> Result:
+    """The same in this process, which keeps its own way with SIGTERM and reaches afterwards what it reached before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.chdir(folder)
+            patch.setenv("HOME", str(folder))
+            return CliRunner().invoke(app, list(arguments))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        outbound.release()
 
 
 SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "4")
@@ -90,8 +110,7 @@ def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(finished:
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(server: Scripted, tmp_path: Path) -> None:
-    run = localgif(tmp_path, "optimize", *SMALL, "--json")
-    result = json.loads(run.stdout)
+    result = json.loads(invoked(tmp_path, "optimize", *SMALL, "--json").stdout)
     documented = set(re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs" / "json.md").read_text(), re.MULTILINE))
     keys = {key for cell in documented for key in re.findall(r"`(\w+)`", cell)}
     assert set(result) == keys
@@ -228,8 +247,8 @@ def test_a_mistake_gets_a_message_and_its_exit_code(
 
 def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scripted, tmp_path: Path) -> None:
     server.fail_at = 3
-    run = localgif(tmp_path, "optimize", *SMALL, "--name", "ill")
-    assert run.returncode == 4
+    run = invoked(tmp_path, "optimize", *SMALL, "--name", "ill")
+    assert run.exit_code == 4
     assert "the server is ill" in run.stderr
     assert "what was measured is kept in runs/ill" in run.stderr
     assert "the server is ill" in (tmp_path / "runs" / "ill" / "report.html").read_text()
@@ -238,20 +257,20 @@ def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scri
     assert "go on with it: localgif resume ill" in run.stderr
     models = tmp_path / "models.toml"
     models.write_text(models.read_text().replace(server.url, "http://127.0.0.1:9"))
-    run = localgif(tmp_path, "optimize")
-    assert run.returncode == 3
-    assert "http://127.0.0.1:9" in run.stderr
+    early = localgif(tmp_path, "optimize")
+    assert early.returncode == 3
+    assert "http://127.0.0.1:9" in early.stderr
     before = (tmp_path / "runs" / "ill" / "run.json").read_bytes()
-    run = localgif(tmp_path, "resume")
-    assert run.returncode == 5
-    assert f"animator.endpoint.url: {server.url}, now http://127.0.0.1:9" in run.stderr
-    assert "localgif resume ill --fork" in run.stderr
+    other = localgif(tmp_path, "resume")
+    assert other.returncode == 5
+    assert f"animator.endpoint.url: {server.url}, now http://127.0.0.1:9" in other.stderr
+    assert "localgif resume ill --fork" in other.stderr
     assert (tmp_path / "runs" / "ill" / "run.json").read_bytes() == before
 
 
 def test_a_run_that_failed_goes_on_and_can_be_watched_and_forked(server: Scripted, tmp_path: Path) -> None:
     server.fail_at = 3
-    assert localgif(tmp_path, "optimize", *SMALL, "--name", "ill").returncode == 4
+    assert invoked(tmp_path, "optimize", *SMALL, "--name", "ill").exit_code == 4
     run = localgif(tmp_path, "resume", "--display", "json", "--json")
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["verdict"]["word"] == "better"
@@ -263,8 +282,8 @@ def test_a_run_that_failed_goes_on_and_can_be_watched_and_forked(server: Scripte
     asked = len(server.history)
     again = localgif(tmp_path, "resume", "ill", "--json")
     assert (again.returncode, again.stdout) == (0, run.stdout)
-    fork = localgif(tmp_path, "resume", "ill", "--fork", "--name", "wider", "--fresh", "5", "--display", "none")
-    assert (fork.returncode, fork.stderr) == (0, "")
+    fork = invoked(tmp_path, "resume", "ill", "--fork", "--name", "wider", "--fresh", "5", "--display", "none")
+    assert (fork.exit_code, fork.stderr) == (0, "")
     assert len(server.history) == asked + 2, "one new sample of each prompt"
 
 

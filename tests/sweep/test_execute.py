@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
 from localgif.cli import app
 from localgif.config import ModelsFile, load_models_file
@@ -31,6 +31,7 @@ from localgif.sweep.words import plan_sentences
 from tests.scripted import MODEL, Entry, serving
 from tests.search.kills import MODELS, Deterministic, end_of
 from tests.sweep.kit import stored
+from tests.test_cli import invoked
 
 TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
 TWO = TINY + "[axes]\nseed = [0, 1]\n"
@@ -285,21 +286,11 @@ def localgif(folder: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-def invoked(*arguments: str) -> Result:
-    """The command in this process, which keeps its own way with SIGTERM."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        return CliRunner().invoke(app, list(arguments))
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
 def test_a_killed_sweep_goes_on_to_the_same_end(
     server: Killing,
     undisturbed: tuple[Path, dict[str, Any], int],
     models: ModelsFile,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The command, killed in the middle of its second cell, then called again."""
     folder, _, requests = undisturbed
@@ -313,8 +304,7 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
     assert out == ""
     assert load_record(tmp_path / "runs" / "s" / "seed=1").status == "started"
     before = len(server.history)
-    monkeypatch.chdir(tmp_path)
-    again = invoked("sweep", "s.toml", "--json")
+    again = invoked(tmp_path, "sweep", "s.toml", "--json")
     assert again.exit_code == 0, again.output
     out, err = again.stdout, again.stderr
     assert len(server.history) - before < requests / 2
@@ -363,12 +353,9 @@ def test_the_plan_alone_runs_nothing(
     assert len(server.history) == before
 
 
-def test_a_sweep_with_a_failed_cell_ends_with_4(
-    models: ModelsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("s.toml").write_text(TINY + '[axes]\nanimator = ["missing"]')
-    told = invoked("sweep", "s.toml")
+def test_a_sweep_with_a_failed_cell_ends_with_4(models: ModelsFile, tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(TINY + '[axes]\nanimator = ["missing"]')
+    told = invoked(tmp_path, "sweep", "s.toml")
     assert told.exit_code == 4
     assert "0 done, 1 failed" in told.stdout and "animator=missing failed: " in told.stdout
     assert told.stderr.count("[1/1] animator=missing  failed") == 2
