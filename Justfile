@@ -123,15 +123,20 @@ test-offline *args:
 test-bundle *args:
     @scripts/env python scripts/test_bundle.py "$@"
 
+# All benchmarks one after another, their tables written into docs/benchmarks.md: `just bench score store` for two
+[no-exit-message]
+bench *args:
+    @scripts/env python -m scripts.bench "$@"
+
 # What the sandbox costs: cold, warm, per layer, against a plain subprocess (arguments go to the script)
 [no-exit-message]
 bench-sandbox *args:
-    @scripts/env python scripts/bench_sandbox.py "$@"
+    @scripts/env python -m scripts.bench_sandbox "$@"
 
 # How long measuring and scoring a GIF takes, by its size (arguments go to the script)
 [no-exit-message]
 bench-score *args:
-    @scripts/env python scripts/bench_score.py "$@"
+    @scripts/env python -m scripts.bench_score "$@"
 
 # What the run folder costs: storing, going on with 1,000 samples, the report (arguments go to the script)
 [no-exit-message]
@@ -141,12 +146,17 @@ bench-store *args:
 # What the embedded endpoint costs and gains against llama.cpp's bare server (arguments go to the script)
 [no-exit-message]
 bench-endpoint *args:
-    @scripts/env python scripts/bench_endpoint.py "$@"
+    @scripts/env python -m scripts.bench_endpoint "$@"
+
+# localgif's way to a scored sample beside the article's, with the same weights (arguments go to the script)
+[no-exit-message]
+bench-loop *args:
+    @scripts/env python -m scripts.bench_loop "$@"
 
 # 64 requests at once, and 500 of which most leave at a random moment (arguments go to the script)
 [no-exit-message]
 storm-endpoint *args:
-    @scripts/env python scripts/storm_endpoint.py "$@"
+    @scripts/env python -m scripts.storm_endpoint "$@"
 
 # Write the table of docs/scoring.md from tests/corpus/gifs
 [no-exit-message]

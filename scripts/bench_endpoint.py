@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -23,11 +22,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import httpx
-from endpoint_servers import KEY, NAME, Server, bare, engine, front, weights
 
 from localgif.agent import prompts
 from localgif.agent.prompts import Example, Parts
 from localgif.tasks.load import load_task
+from scripts.endpoint_servers import KEY, NAME, Server, bare, engine, front, weights
+from scripts.figures import conditions, show
 
 NUM_CTX = 4096
 EXAMPLE = """
@@ -224,9 +224,10 @@ def four_streams(ask: Callable[[list[dict[str, str]], int], Timed], repeat: int)
     return median(found)
 
 
-def measure(gguf: str, tokens: int, repeat: int) -> dict[str, Any]:
+def measure(model: str, tokens: int, repeat: int) -> dict[str, Any]:
+    found = conditions(repeat, model=model)
+    gguf = str(weights(model).path)
     with bare(gguf, NUM_CTX) as theirs, engine(gguf, NUM_CTX) as behind, front(behind, NUM_CTX) as ours:
-        found: dict[str, Any] = {"load average": [round(value, 2) for value in os.getloadavg()], "repeat": repeat}
         found["with a worked example"] = speed(ours, theirs, True, tokens, repeat)
         found["with the seed prompt"] = speed(ours, theirs, False, tokens, repeat)
         found["the gateway"] = overhead(ours, behind, tokens, repeat)
@@ -254,12 +255,7 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5, help="how often each thing is timed")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    found = measure(str(weights(arguments.model).path), arguments.tokens, max(1, arguments.repeat))
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return
-    for name, value in found.items():
-        print(f"{name:<42} {'  '.join(f'{k}: {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+    show(measure(arguments.model, arguments.tokens, max(1, arguments.repeat)), as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,6 @@ on an idle machine, the load average is printed.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import statistics
 import subprocess
 import sys
@@ -38,6 +36,7 @@ from localgif.sandbox.layers import (
     WATCH,
 )
 from localgif.sandbox.runner import measure_gif, run_program
+from scripts.figures import conditions, show
 
 PROGRAM = """
 from PIL import Image, ImageDraw
@@ -212,6 +211,7 @@ def leftovers(programs: int) -> dict[str, Any]:
 
 
 def measure_all(repeat: int, programs: int) -> dict[str, Any]:
+    machine = conditions(repeat)
     level = probe.decide().level
     job()
     ways = {
@@ -226,10 +226,8 @@ def measure_all(repeat: int, programs: int) -> dict[str, Any]:
             found[name] += times(action, 1)
     medians = {name: statistics.median(values) for name, values in found.items()}
     return {
+        **machine,
         "level": level,
-        "cores": os.cpu_count(),
-        "load average": [round(value, 2) for value in os.getloadavg()],
-        "repeat": repeat,
         **{name: spread(values) for name, values in found.items()},
         **{f"{name} / warm": round(medians[name] / medians["warm"], 1) for name in ways if name != "warm"},
         "run alone, layers added": layer_costs(repeat),
@@ -251,11 +249,7 @@ def main() -> None:
         tempfile.tempdir = folder  # nobody else's files are counted
         found = measure_all(max(1, arguments.repeat), arguments.programs)
         keeper.stop()
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return
-    for name, value in found.items():
-        print(f"{name:<28} {'  '.join(f'{k} {v}' for k, v in value.items()) if isinstance(value, dict) else value}")
+    show(found, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """How long measuring and scoring a GIF takes, in this process and in the sandbox: `just bench-score`.
 
-The baseline in the same run is decoding alone, with Pillow: every frame loaded and converted to RGB, nothing measured.
+Medians. The baseline in the same run is decoding alone, with Pillow: every frame loaded and converted to RGB, nothing
+measured. What the search pays for each sample is the time in the sandbox of a GIF like the first.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import math
 import statistics
 import time
 from collections.abc import Callable
+from typing import Any
 
 from PIL import Image, ImageDraw
 
@@ -19,6 +21,7 @@ from localgif.gif.strict import strict
 from localgif.records import Limits, Measurements
 from localgif.sandbox.runner import measure_gif
 from localgif.tasks.load import load_task
+from scripts.figures import conditions, show
 
 SIZES = ((24, 200), (24, 512), (100, 512), (200, 1024))
 
@@ -57,28 +60,38 @@ def median_ms(what: Callable[[], object], times: int) -> float:
     return 1000 * statistics.median(found)
 
 
-def main() -> None:
-    """Prints one line a size."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--times", type=int, default=7, help="calls per median (default 7)")
-    times = parser.parse_args().times
+def measured(frames: int, side: int, times: int) -> dict[str, Any]:
+    """One size: medians, and each as a multiple of decoding alone."""
     task = load_task("bouncing-ball")
-    print(f"medians of {times}, milliseconds; in brackets: by the time of decoding alone")
-    print(f"{'frames':>6} {'side':>5} {'KB':>7} {'decode':>8} {'measure':>15} {'score':>7} {'in the sandbox':>16}")
+    data = moving_ball(frames, side)
+    numbers = Measurements.model_validate(measure.main(data))
+    decode = median_ms(lambda: decoded(data), times)
+    ours = median_ms(lambda: measure.main(data), times)
+    scored = median_ms(lambda: strict(numbers, task), times)
+    answer = measure_gif(data, measure.__name__, Limits())
+    confined = median_ms(lambda: measure_gif(data, measure.__name__, Limits()), times)
+    done = isinstance(answer, Measurements)  # a slow machine may run into the limits: then that is the figure
+    return {
+        "KB": round(len(data) / 1000),
+        "decoding, ms": round(decode, 1),
+        "measuring, ms": round(ours, 1),
+        "by decoding": round(ours / decode, 1),
+        "scoring, ms": round(scored, 1),
+        "in the sandbox, ms": round(confined, 1) if done else str(answer),
+        "sandbox by decoding": round(confined / decode, 1) if done else None,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeat", type=int, default=7, help="calls per median (default 7)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    repeat = max(1, arguments.repeat)
+    found = conditions(repeat)
     for frames, side in SIZES:
-        data = moving_ball(frames, side)
-        # In the first of the four `measure` is what the search pays for each sample.
-        decode = median_ms(lambda data=data: decoded(data), times)  # type: ignore[misc]
-        numbers = Measurements.model_validate(measure.main(data))
-        measured = median_ms(lambda data=data: measure.main(data), times)  # type: ignore[misc]
-        scored = median_ms(lambda numbers=numbers: strict(numbers, task), times)  # type: ignore[misc]
-        answer = measure_gif(data, measure.__name__, Limits())
-        confined = median_ms(lambda data=data: measure_gif(data, measure.__name__, Limits()), times)  # type: ignore[misc]
-        place = f"{confined:.0f} ({confined / decode:.2f})" if isinstance(answer, Measurements) else answer
-        print(
-            f"{frames:>6} {side:>5} {len(data) / 1000:>7.0f} {decode:>8.1f} "
-            f"{f'{measured:.1f} ({measured / decode:.2f})':>15} {scored:>7.1f} {place:>16}"
-        )
+        found[f"{frames} frames of {side} x {side}"] = measured(frames, side, repeat)
+    show(found, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What the run folder costs: storing, going on with a long run, its report. `just bench-store`.
+"""What the run folder costs: storing, going on with a long run, its report. `just bench-store [--samples N] [--json]`.
 
 The long run is a real one, against a model server that answers at once, with GEPA's own reflection.
 """
@@ -12,26 +12,32 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from localgif.runs.read import load_record, load_run
 from localgif.runs.store import RunStore
 from localgif.search.progress import Silent
 from localgif.search.resume import resume
 from localgif.search.run import optimize
+from scripts.figures import conditions, show
 from tests.report.big import make_run
 from tests.scripted import serving
 from tests.search.kills import Deterministic, chosen, models_file
 
+STORED = 300
+"""Samples that are stored, and samples of the run whose report is written."""
 
-def storing(run: Path, folder: Path, times: int) -> None:
+
+def storing(run: Path, folder: Path) -> dict[str, Any]:
     """Milliseconds to store a sample with its program and GIF, beside one bare write that is forced to the disk."""
     stored = load_run(run)
     sample = next(s for s in stored.samples if s.gif and s.code)
     gif, code = stored.data("gifs", str(sample.gif)), stored.text("code", str(sample.code))
     whole, bare = [], []
     with RunStore.create(folder, stored.record.model_copy(update={"name": "storing"})) as store:
-        for number in range(times):
+        for number in range(STORED):
             began = time.perf_counter()
             store.put_code(f"{code}\n# {number}")
             store.put_gif(gif + number.to_bytes(4, "big"))
@@ -43,9 +49,17 @@ def storing(run: Path, folder: Path, times: int) -> None:
                 file.flush()
                 os.fsync(file.fileno())
             bare.append(1000 * (time.perf_counter() - began))
-    print(f"storing a sample with program and GIF: median {statistics.median(whole):.2f} ms, ", end="")
-    print(f"95th percentile {statistics.quantiles(whole, n=20)[18]:.2f} ms ({times} times); ", end="")
-    print(f"one bare write with fsync: median {statistics.median(bare):.2f} ms")
+    return {
+        f"storing a sample with program and GIF, {STORED} times": _spread(whole),
+        f"one bare write with fsync, {STORED} times": _spread(bare),
+    }
+
+
+def _spread(milliseconds: Sequence[float]) -> dict[str, float]:
+    return {
+        "median, ms": round(statistics.median(milliseconds), 2),
+        "95 %, ms": round(statistics.quantiles(milliseconds, n=20)[18], 2),
+    }
 
 
 class _FirstNew(Silent):
@@ -58,8 +72,8 @@ class _FirstNew(Silent):
             self.at = time.monotonic()
 
 
-def going_on(folder: Path, samples: int) -> Path:
-    """Seconds from the call of resume to the first new sample, of a run with so many samples."""
+def going_on(folder: Path, samples: int) -> tuple[Path, dict[str, Any]]:
+    """Seconds from the call of resume to the first new sample, of a run with so many samples; and the run."""
     with serving(Deterministic()) as server:
         settings = chosen(server.url, reflection="plain", target=None, metric_calls=samples // 2, fresh=4)
         began = time.monotonic()
@@ -73,13 +87,15 @@ def going_on(folder: Path, samples: int) -> Path:
         progress = _FirstNew()
         began = time.monotonic()
         resume(run, models_file(folder, server.url), progress, {})
-        print(f"a run of {len(lines)} samples, made in {made:.0f} s: goes on after {progress.at - began:.2f} s")
-    return run
+    return run, {
+        f"a run of {len(lines)} samples was made in, s": round(made),
+        "it goes on after, s": round(progress.at - began, 2),
+    }
 
 
-def reporting(folder: Path, samples: int) -> None:
+def reporting(folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of `localgif report`."""
-    run = make_run(folder, "big", samples=samples)
+    run = make_run(folder, "big", samples=STORED)
     code = (
         "import resource, sys; sys.argv = ['localgif', 'report', sys.argv[1]]; from localgif.cli import app\n"
         "try: app()\n"
@@ -87,21 +103,24 @@ def reporting(folder: Path, samples: int) -> None:
     )
     began = time.monotonic()
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True)
-    seconds = time.monotonic() - began
-    size = (run / "report.html").stat().st_size
-    peak = int(done.stdout.split()[-1]) / 1024
-    print(f"report of {samples} samples: {seconds:.1f} s with Python's start, {peak:.0f} MB, page {size / 1e6:.1f} MB")
+    return {
+        f"the report of {STORED} samples with Python's start, s": round(time.monotonic() - began, 1),
+        "its peak memory, MB": round(int(done.stdout.split()[-1]) / 1024),
+        "its page, MB": round((run / "report.html").stat().st_size / 1e6, 1),
+    }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--samples", type=int, default=1000, help="samples of the long run (default 1000)")
-    samples = parser.parse_args().samples
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    arguments = parser.parse_args()
+    found = conditions(1)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = going_on(folder, samples)
-        storing(run, folder, 300)
-        reporting(folder, 300)
+        run, figures = going_on(folder, arguments.samples)
+        found |= figures | storing(run, folder) | reporting(folder)
+    show(found, as_json=arguments.json)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +15,9 @@ from typing import Any
 
 import httpx
 import psutil
-from endpoint_servers import KEY, NAME, Server, bare, engine, front, weights
+
+from scripts.endpoint_servers import KEY, NAME, Server, bare, engine, front, weights
+from scripts.figures import conditions, show
 
 NUM_CTX = 1024
 
@@ -121,15 +122,15 @@ def main() -> None:
     parser.add_argument("--at-once", type=int, default=64, help="requests at once on two slots")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
-    gguf = str(weights("smollm2:135m").path)
-    found = {"at once": at_once(gguf, arguments.at_once), "leaving": disconnects(gguf, arguments.requests)}
-    if arguments.json:
-        print(json.dumps(found, indent=2))
-        return
-    for part in found.values():
-        for name, value in part.items():
-            print(f"{name:<42} {value}")
-        print()
+    name = "smollm2:135m"
+    gguf = str(weights(name).path)
+    found = conditions(1, model=name)
+    for part, figures in (
+        ("at once", at_once(gguf, arguments.at_once)),
+        ("leaving", disconnects(gguf, arguments.requests)),
+    ):
+        found |= {f"{part}: {what}": value for what, value in figures.items()}
+    show(found, as_json=arguments.json)
 
 
 if __name__ == "__main__":
