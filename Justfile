@@ -158,6 +158,11 @@ bench-loop *args:
 storm-endpoint *args:
     @scripts/env python -m scripts.storm_endpoint "$@"
 
+# What bounds many runs on 1 to 1,000 endpoints, written into docs/scale.md: `just simulate-scale record RUN... | table | check`
+[no-exit-message]
+simulate-scale *args:
+    @scripts/env python -m scripts.simulate_scale "$@"
+
 # Write the table of docs/scoring.md from tests/corpus/gifs
 [no-exit-message]
 scoring-table:
