@@ -113,7 +113,6 @@ def check(delay: float) -> int:
                 alone = recorded(runs[0])
                 latencies = Latencies(
                     model=MODEL,
-                    cores=cores,
                     runs=(alone.model_copy(update={"steps": alone.steps[1:], "collect": 0.0}),),
                 )
             real = rate(runs)

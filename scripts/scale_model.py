@@ -20,8 +20,8 @@ from localgif.records import Record
 Kind = Literal["sample", "reflection"]
 #: What can be waited for, in the order in which a step takes it.
 ENDPOINTS, CORES, DISK, SCHEDULER = STATIONS = ("endpoints", "cores", "disk", "scheduler")
-#: Part of the simulated time that is not counted, while seats fall out of step.
-WARM_UP = 0.25
+#: Part of the simulated time that is not counted: queues fill, and seats fall out of step.
+WARM_UP = 1 / 3
 
 
 class Step(NamedTuple):
@@ -50,10 +50,9 @@ class RunSteps(Record):
 
 
 class Latencies(Record):
-    """Recorded runs of one machine."""
+    """Recorded runs with the same models on one machine."""
 
     model: str
-    cores: int
     runs: tuple[RunSteps, ...]
 
     def mean(self, seconds: str) -> float:
@@ -195,25 +194,19 @@ class _World:
             self.env.process(self._seat(*self.machines[number % len(self.machines)]))
 
     def _seat(self, cores: _Station, disk: _Station) -> Iterator[Any]:
-        first = True
+        # As if it had been going on for a while: seats do not begin together.
+        run = self._dice.choice(self._latencies.runs)
+        begin = self._dice.randrange(len(run.steps))
+        yield self.env.timeout(self._dice.uniform(0, run.steps[begin].model / self._place.faster))
         while True:
-            run = self._dice.choice(self._latencies.runs)
-            kinds = [step.kind for step in run.steps]
-            if first:  # as if it had been going on for a while: seats do not begin together
-                kinds = kinds[self._dice.randrange(len(kinds)) :]
-                yield self.env.timeout(
-                    self._dice.uniform(0, max(step.model for step in run.steps) / self._place.faster)
-                )
-                first = False
-            else:
-                yield from self.scheduler.use(self._place.dispatch)
-            for kind in kinds:
+            for kind in [step.kind for step in run.steps[begin:]]:
                 step = self._dice.choice(self._pools[kind])
                 yield from self.endpoints.use(step.model / self._place.faster)
                 yield from cores.use(step.sandbox + step.rest)
                 yield from disk.use(step.store)
                 self.done += 1
-            yield from self.scheduler.use(run.collect)
+            yield from self.scheduler.use(run.collect + self._place.dispatch)
+            run, begin = self._dice.choice(self._latencies.runs), 0
 
     def stations(self) -> dict[str, list[_Station]]:
         return {

@@ -15,10 +15,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from localgif.records import Sample
+from localgif.records import RunRecord, Sample
 from localgif.runs.files import content_hash
 from localgif.runs.lines import read_log
-from localgif.runs.read import StoredRun, load_run
+from localgif.runs.read import StoredRun, load_record, load_run
 from localgif.runs.repair import ANSWERS, PROGRAMS
 from localgif.runs.store import RunStore
 from localgif.runs.work import Answer, ProgramRun
@@ -39,8 +39,8 @@ LATENCIES = ROOT / "scripts" / "latencies.json"
 PAGE = ROOT / "docs" / "scale.md"
 BEGIN, END = "<!-- tables: just simulate-scale table -->", "<!-- end -->"
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
-#: Steps that are looked at: at least so many, and so many a seat.
-STEPS, STEPS_A_SEAT = 4000, 20
+#: What is looked at: at least so many steps, and so many runs a seat.
+STEPS, RUNS_A_SEAT = 4000, 2
 #: Seconds of a Dask scheduler for a task, by Dask's own word ("about 1 ms"; docs.dask.org, best practices).
 DISPATCH = 0.001
 
@@ -117,18 +117,24 @@ def _collected(folder: Path, target: Path) -> float:
 
 
 def record(folders: Sequence[Path], target: Path) -> Latencies:
-    """Write the latencies of runs with one model.
+    """Write the latencies of runs with the same models.
 
     Raises:
-        SystemExit: as `recorded`, or the runs had several models.
+        SystemExit: as `recorded`, or they have different ones.
     """
-    models = {model.model for folder in folders for model in load_run(folder).record.models}
-    if len(models) != 1:
-        raise SystemExit(f"these runs are of several models: {', '.join(sorted(models))}")
+    named = sorted({_models(load_record(folder)) for folder in folders})
+    if len(named) > 1:
+        raise SystemExit(f"these runs have different models: {' and '.join(named)}")
     runs = tuple(recorded(folder) for folder in folders)
-    found = Latencies(model=models.pop(), cores=len(os.sched_getaffinity(0)), runs=runs)
+    found = Latencies(model=named[0], runs=runs)
     target.write_text(found.model_dump_json() + "\n")
     return found
+
+
+def _models(record: RunRecord) -> str:
+    names = {model.role: model.model for model in record.models}
+    same = names["animator"] == names["reflector"]
+    return names["animator"] if same else f"{names['animator']} (reflector {names['reflector']})"
 
 
 # --- table ---------------------------------------------------------------------------------------------------------
@@ -136,7 +142,8 @@ def record(folders: Sequence[Path], target: Path) -> Latencies:
 
 def outcomes(latencies: Latencies, places: Sequence[Place]) -> list[tuple[Place, Outcome]]:
     """Each place, simulated."""
-    return [(place, simulate(latencies, place, max(STEPS, STEPS_A_SEAT * place.at_once))) for place in places]
+    a_seat = RUNS_A_SEAT * latencies.steps_a_run
+    return [(place, simulate(latencies, place, round(max(STEPS, a_seat * place.at_once)))) for place in places]
 
 
 def bound_by(outcome: Outcome) -> str:
@@ -169,8 +176,8 @@ def tables(latencies: Latencies) -> str:
     collect = sum(run.collect for run in latencies.runs) / len(latencies.runs)
     memory = max(run.memory for run in latencies.runs) / 1e6
     parts = [
-        f"Recorded: {len(latencies.runs)} runs of {latencies.model} on {latencies.cores} cores, {steps} steps, "
-        f"{latencies.steps_a_run:.0f} a run. Means in seconds: model {latencies.mean('model'):.2f}, sandbox "
+        f"Recorded: {steps} steps of {len(latencies.runs)} runs with {latencies.model}, {latencies.steps_a_run:.0f} a "
+        f"run. Means in seconds: model {latencies.mean('model'):.2f}, sandbox "
         f"{latencies.mean('sandbox'):.3f}, localgif itself {latencies.mean('rest'):.3f}, disk "
         f"{latencies.mean('store'):.4f}; a run's folder is read, checked and written elsewhere in {collect:.2f}. The "
         f"process of a run has up to {memory:,.0f} MB."

@@ -28,8 +28,9 @@ from scripts.scale_model import (
     knee,
     simulate,
 )
-from scripts.simulate_scale import outcomes, record, recorded, table
-from tests.scripted import serving
+from scripts.sections import replaced
+from scripts.simulate_scale import BEGIN, END, PAGE, outcomes, record, recorded, table
+from tests.scripted import MODEL, serving
 from tests.search.kills import Deterministic, chosen
 
 SECONDS = st.floats(0.01, 10)
@@ -37,7 +38,7 @@ STEPS = 200
 
 
 def latencies(*steps: Step, collect: float = 0.0) -> Latencies:
-    return Latencies(model="m", cores=2, runs=(RunSteps(run="r", steps=steps, collect=collect, memory=1),))
+    return Latencies(model="m", runs=(RunSteps(run="r", steps=steps, collect=collect, memory=1),))
 
 
 def sample(model: float = 0.0, sandbox: float = 0.0, rest: float = 0.0, store: float = 0.0) -> Step:
@@ -116,13 +117,24 @@ def test_the_rate_keeps_below_the_bounds(recording: Latencies, endpoints: int, c
 @given(recordings(), st.integers(1, 3))
 @settings(max_examples=10, deadline=None)
 def test_more_endpoints_never_make_it_slower(recording: Latencies, cores: int) -> None:
-    needed = demands(recording, Place(endpoints=1, cores=cores))
-    even = latencies(sample(needed[ENDPOINTS], needed[CORES], 0, needed[DISK]))
+    needed = demands(recording, Place(endpoints=1))
+    step = sample(needed[ENDPOINTS], needed[CORES], 0, needed[DISK])
+    even = latencies(step, step, step, collect=3 * needed[SCHEDULER])
     places = [Place(endpoints=count, cores=cores) for count in (1, 2, 3, 4, 8)]
     found = [simulate(even, place, STEPS) for place in places]
     for (place, less), more in zip(zip(places, found, strict=True), found[1:], strict=False):
         edge = place.endpoints / less.seconds + 2 * place.endpoints / more.seconds
         assert more.rate >= less.rate - edge
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_ten_times_the_endpoints_pass_no_less_when_a_station_is_full(station: str) -> None:
+    taken = {name: 0.2 if name == station else 0.001 for name in STATIONS}
+    step = sample(1.0 + taken[ENDPOINTS], taken[CORES], 0, taken[DISK])
+    even = latencies(*[step] * 5, collect=5 * taken[SCHEDULER])
+    places = [Place(endpoints=count, cores=1) for count in (30, 300)]
+    (_, less), (_, more) = outcomes(even, places)
+    assert more.rate >= 0.99 * less.rate
 
 
 def test_the_same_seed_gives_the_same_outcome_and_another_one_another() -> None:
@@ -179,6 +191,18 @@ def test_a_recording_holds_what_the_run_folder_says(folder: Path, tmp_path: Path
     assert [path.name for path in folder.parent.iterdir()] == ["one"], "nothing is left beside it"
     target = tmp_path / "latencies.json"
     assert record([folder], target) == Latencies.model_validate_json(target.read_text())
+
+
+def test_the_page_has_a_place_for_the_tables() -> None:
+    assert "the tables" in replaced(PAGE.read_text(), BEGIN, END, "the tables")
+
+
+def test_runs_of_other_models_are_not_mixed(folder: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(folder, tmp_path / "other"))
+    (copy / "run.json").write_text((copy / "run.json").read_text().replace(MODEL, "another:3b"))
+    with pytest.raises(SystemExit, match=f"another:3b and {MODEL}"):
+        record([folder, copy], tmp_path / "latencies.json")
+    assert not (tmp_path / "latencies.json").exists()
 
 
 def test_a_run_that_is_not_done_is_no_recording(folder: Path, tmp_path: Path) -> None:
