@@ -86,7 +86,7 @@ def compare(locked: Mapping[str, Mapping[str, bool]], installed: Mapping[str, st
     if other:
         words.append(f"{len(other)} of {len(found)} are not as locked: {_some(other)}")
     if absent:
-        words.append(f"{len(absent)} that developers need are not installed: {_some(absent)}")
+        words.append(f"{len(absent)} that developers or a cluster need are not installed: {_some(absent)}")
     if other:
         return Check(name="packages", status="WARN", evidence="\n".join(words), remedy=remedy)
     words.insert(0, f"{len(found)} packages as requirements.lock has them")
