@@ -86,3 +86,19 @@ def plain_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
 def is_here(url: str) -> bool:
     """Whether an http or https address is on this machine, by the rule of `is_loopback`."""
     return is_loopback(urlsplit(url).hostname or "")
+
+
+def scheduler_url(url: str) -> str:
+    """The address of a scheduler of Dask.
+
+    Raises:
+        ValueError: It is none; the text completes "URL ...".
+    """
+    try:
+        parts = urlsplit(url)
+        valid = parts.scheme in ("tcp", "tls") and bool(parts.hostname) and bool(parts.port)
+    except ValueError:
+        valid = False
+    if not valid or parts.path.rstrip("/") or parts.query or parts.fragment:
+        raise ValueError("must be an address such as tcp://gpu-box:8786")
+    return url.rstrip("/")

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from localgif.config import ModelsFile, Settings
+from localgif.config import ModelSettings, ModelsFile, Settings
 from localgif.errors import ConfigError
 from localgif.mistakes import nearest
 from localgif.modes import DEFAULTS
@@ -64,3 +64,20 @@ def _validated(values: Mapping[str, Any]) -> Settings:
         problem = error.errors()[0]
         flag = "--" + str(problem["loc"][0]).replace("_", "-")
         raise ConfigError(f"{flag} {problem['input']}: {problem['msg']}", "see: localgif optimize --help") from None
+
+
+def moved(settings: Settings, at: Mapping[str, str]) -> Settings:
+    """The same settings with other servers behind some endpoints.
+
+    Args:
+        settings: Of a run.
+        at: Name of an endpoint -> address of the one server that is asked in place of its own.
+    """
+
+    def there(model: ModelSettings) -> ModelSettings:
+        url = at.get(model.endpoint.name)
+        if url is None:
+            return model
+        return model.model_copy(update={"endpoint": model.endpoint.model_copy(update={"url": url, "urls": ()})})
+
+    return settings.model_copy(update={"animator": there(settings.animator), "reflector": there(settings.reflector)})

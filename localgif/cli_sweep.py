@@ -23,9 +23,13 @@ from localgif.command import (
 from localgif.pages import write_report
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from localgif.config import ModelsFile
     from localgif.sweep.compare import Compared
     from localgif.sweep.gather import Gathered
-    from localgif.sweep.plan import Cell
+    from localgif.sweep.plan import Cell, Plan
+    from localgif.tables_sweep import SweepLines
 
 
 @command
@@ -37,11 +41,19 @@ def sweep(
         typer.Option(help="Run only the cells whose names match, e.g. 'reflection=plain_*'.", metavar="PATTERN"),
     ] = None,
     minutes: Annotated[float | None, typer.Option(min=0, help="Start no new cell after so many minutes.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Run the cells on a Dask cluster: tcp://HOST:PORT of its scheduler, or local:N for N workers on this "
+            "machine (docs/scale.md).",
+            metavar="ADDRESS",
+        ),
+    ] = None,
     runs_dir: RunsOption = DEFAULT_RUNS,
     models: ModelsOption = DEFAULT_MODELS,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every combination of some settings, one run after another; the same command again goes on."""
+    """Run every combination of some settings, one run after another or on a cluster; the same command again goes on."""
     from localgif.runs.read import load_record, status_of
     from localgif.sweep.estimate import estimate
     from localgif.sweep.execute import choose, run_sweep
@@ -50,7 +62,7 @@ def sweep(
     from localgif.sweep.words import plan_sentences
     from localgif.tables_sweep import SweepLines, plan_table
 
-    known = load_models(models)
+    known = load_models(models, others=_reached(scheduler))
     plan = read_plan(file, known)
     chosen = choose(plan, cells)
 
@@ -74,7 +86,10 @@ def sweep(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     lines = SweepLines(make_console(stderr=True), write_report)
     try:
-        summary = run_sweep(plan, known, runs_dir, chosen, lines, minutes)
+        if scheduler is None:
+            summary = run_sweep(plan, known, runs_dir, chosen, lines, minutes)
+        else:
+            summary = _on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
     except KeyboardInterrupt:
         lines.stop()
         print(f"what was measured is kept in {runs_dir / plan.name}; the same command goes on", file=sys.stderr)
@@ -87,6 +102,36 @@ def sweep(
         _say(summary, runs_dir)
     if summary["failed"]:
         raise typer.Exit(4)
+
+
+def _reached(scheduler: str | None) -> tuple[str, ...]:
+    """The address that --scheduler names, if it names one.
+
+    Raises:
+        ConfigError: it names none, nor local:N.
+    """
+    if scheduler is None:
+        return ()
+    from localgif.sweep.cluster import local_workers
+
+    return (scheduler,) if local_workers(scheduler) is None else ()
+
+
+def _on_cluster(
+    plan: Plan,
+    known: ModelsFile,
+    runs_dir: Path,
+    chosen: Sequence[Cell],
+    lines: SweepLines,
+    scheduler: str,
+    minutes: float | None,
+) -> dict[str, Any]:
+    from localgif.addresses import is_here
+    from localgif.sweep.conduct import run_on_cluster
+
+    if _reached(scheduler) and not is_here(scheduler):
+        lines.note(f"{scheduler} is not this machine; it and its workers get to read prompts and programs")
+    return run_on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
 
 
 def _say(summary: dict[str, Any], runs_dir: Path) -> None:

@@ -6,7 +6,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -106,12 +106,13 @@ def make_console(*, stderr: bool = False) -> Console:
     return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
 
 
-def load_models(path: Path, offline: bool | None = None) -> ModelsFile:
+def load_models(path: Path, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
     """Read models.toml; from here on this process reaches what the file names, and nothing else.
 
     Args:
         offline: In place of what the file says. True: weights are not fetched either. False: no guard, for commands
             that the user gives in order to fetch.
+        others: Addresses that the command line names, which may be reached too.
 
     Raises:
         ConfigError: see config.load_models_file.
@@ -123,7 +124,7 @@ def load_models(path: Path, offline: bool | None = None) -> ModelsFile:
     if chosen is False:
         outbound.release()
     else:
-        outbound.guard(file.elsewhere, fetch=chosen is None)
+        outbound.guard((*file.elsewhere, *others), fetch=chosen is None)
     return file
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from localgif.search.progress import Progress, Standing
+    from localgif.sweep.cells import CellEnd
     from localgif.sweep.compare import Compared, Tested
-    from localgif.sweep.execute import CellEnd
     from localgif.sweep.plan import Cell, Plan
 
 
@@ -55,7 +54,7 @@ class CellProgress(Silent):
 
 
 class SweepLines:
-    """A line a cell on stderr, and on a terminal what the present one does.
+    """A line a cell on stderr, and on a terminal what the present ones do.
 
     Args:
         console: Of stderr.
@@ -68,28 +67,33 @@ class SweepLines:
         self._console = console
         self._finished = finished
         self._status = Status("", console=console) if console.is_terminal and not console.is_dumb_terminal else None
-        self._since = time.monotonic()
+        self._running: set[str] = set()
+        self._ended = 0
 
     def begins(self, cell: Cell, number: int, cells: int) -> Progress:
-        head = f"[{number}/{cells}] {cell.name}"
+        self._running.add(cell.name)
         if self._status is None:
             return Silent()
         self._status.start()
-        return CellProgress(head, self._show)
+        return CellProgress(f"[{number}/{cells}] {cell.name}", self._show)
 
     def _show(self, text: str) -> None:
         from rich.text import Text
 
         if self._status is not None:
-            self._status.update(Text(printable(text), overflow="ellipsis", no_wrap=True))
+            several = f"{len(self._running)} at once, {self._ended} ended  " if len(self._running) > 1 else ""
+            self._status.update(Text(printable(several + text), overflow="ellipsis", no_wrap=True))
 
     def ended(self, end: CellEnd, number: int, cells: int) -> None:
         self.stop()
+        self._running.discard(end.cell.name)
+        self._ended += 1
         head = f"[{number}/{cells}] {end.cell.name}  {end.status}"
         if end.result is not None:
             seed, best, word = end.result["seed"], end.result["best"], end.result["verdict"]["word"]
             head += f"  {seed['mean']:.3f} -> {best['mean']:.3f}  {word}"
         head += "  (was there)" if end.known else f"  {clock(end.seconds)}"
+        head += f"  on {end.where}" if end.where else ""
         self._say(head)
         for line in (end.error + ("\n" + end.trace if end.trace else "")).splitlines():
             self._say(f"    {line}")
@@ -98,6 +102,12 @@ class SweepLines:
                 self._finished(Path(end.result["folder"]))
             except (LocalGifError, OSError) as error:  # a page can be written again, a night cannot
                 self._say(f"    its report could not be written: {error}")
+        if self._running and self._status is not None:
+            self._status.start()
+
+    def note(self, text: str) -> None:
+        """Something worth a line of its own."""
+        self._say(f"note: {text}")
 
     def stop(self) -> None:
         if self._status is not None:

@@ -34,6 +34,7 @@ def resume(
     *,
     fork: bool = False,
     name: str | None = None,
+    at: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Go on with a run where it stopped: nothing that was finished is done again, and it ends as it would have.
 
@@ -44,6 +45,7 @@ def resume(
         changes: Settings that the user wants otherwise.
         fork: Begin another run, with what differs, that shares what is as good for it as its own work.
         name: Of that other run.
+        at: Name of an endpoint -> address of the server that is asked in place of the one in models.toml.
 
     Returns:
         The object that `--json` prints; of a run that is done the stored one.
@@ -66,7 +68,7 @@ def resume(
     differing += _other_versions(record)
     _refuse(record, differing)
     check_free(folder)  # before a model is loaded for nothing
-    with ready(settings, folder.parent, progress) as roles:
+    with ready(settings, folder.parent, progress, at) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
             return work(settings, suite, roles, store, progress, clock)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.checks.cheap import make_sure
+from localgif.choices import moved
 from localgif.config import Settings
 from localgif.endpoint.clients import Animator, Reflector
 from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
@@ -56,25 +57,45 @@ def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Pro
         LocalGifError: with its exit code; what was measured by then is in the run folder.
         KeyboardInterrupt: likewise, the run is marked "interrupted".
     """
-    clock = time.monotonic()
     suite = load_suite(settings.mode, settings.task)
     check_budget(settings, suite)
-    with ready(settings, runs_dir, progress) as roles:
-        record = record_of(settings, suite, roles, name or default_name(suite))
+    return begin(settings, suite, runs_dir, name or default_name(suite), progress)
+
+
+def begin(
+    settings: Settings,
+    suite: Suite,
+    runs_dir: Path,
+    name: str,
+    progress: Progress,
+    at: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Begin a run whose tasks are known. As optimize; `at` is as for ready."""
+    clock = time.monotonic()
+    with ready(settings, runs_dir, progress, at) as roles:
+        record = record_of(settings, suite, roles, name)
         with RunStore.create(runs_dir, record) as store:
             return work(settings, suite, roles, store, progress, clock)
 
 
 @contextlib.contextmanager
-def ready(settings: Settings, runs_dir: Path, progress: Progress) -> Iterator[Roles]:
+def ready(
+    settings: Settings, runs_dir: Path, progress: Progress, at: Mapping[str, str] | None = None
+) -> Iterator[Roles]:
     """Both roles, once the machine was found fit and the sandbox was seen to hold.
+
+    Args:
+        settings: Of the run.
+        runs_dir: Where its folder is or will be.
+        progress: Who is told.
+        at: Name of an endpoint -> address of the server that is asked in place of the one in the settings.
 
     Raises:
         PreflightError: something that the run needs is not there.
     """
     make_sure(settings, runs_dir)
     _check_sandbox(settings)
-    with open_roles(settings, progress) as roles:
+    with open_roles(moved(settings, at or {}), progress) as roles:
         yield roles
 
 

@@ -16,7 +16,8 @@ from localgif.config import ModelsFile, Settings, nearest
 from localgif.errors import ConfigError
 from localgif.runs.files import content_hash
 from localgif.search.run import check_budget
-from localgif.tasks.suite import load_suite
+from localgif.sweep.places import read_places
+from localgif.tasks.suite import Suite, load_suite
 
 #: Nobody plans more; a file that comes to more has an axis too many.
 MOST_CELLS = 10_000
@@ -53,13 +54,13 @@ class Cell(NamedTuple):
     values: dict[str, Any]
     """Axis -> value."""
     settings: Settings
-    tested: int
-    """Tasks that get fresh samples at the end."""
+    suite: Suite
+    """Its tasks, as their files were when the plan was read."""
 
     @property
     def samples(self) -> int:
         """The most that it can take, re-tests not counted."""
-        return self.settings.metric_calls * self.settings.samples + 2 * self.settings.fresh * self.tested
+        return self.settings.metric_calls * self.settings.samples + 2 * self.settings.fresh * len(self.suite.tested)
 
 
 class Plan(NamedTuple):
@@ -70,6 +71,8 @@ class Plan(NamedTuple):
     axes: dict[str, tuple[Any, ...]]
     cells: tuple[Cell, ...]
     """In the order in which they are run."""
+    workers: Mapping[str, Mapping[str, str]]
+    """Name of a worker of a cluster -> name of an endpoint -> address of the server that it asks there."""
 
     @property
     def groups(self) -> dict[tuple[Any, ...], int]:
@@ -121,7 +124,9 @@ def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
         _cell(dict(zip(axes, values, strict=True)), fixed, place, models)
         for values in itertools.product(*axes.values())
     ]
-    return Plan(name, axes, _ordered(made, axes))
+    ordered = _ordered(made, axes)
+    endpoints = {m.endpoint.name: m.endpoint for c in made for m in (c.settings.animator, c.settings.reflector)}
+    return Plan(name, axes, ordered, read_places(data.get("workers", {}), endpoints, place))
 
 
 def _read(path: Path) -> str:
@@ -146,8 +151,8 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
                 f"{place}: {key} stands outside of a table",
                 f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], a run for each value)",
             )
-        if key not in ("axes", "settings"):
-            raise ConfigError(f"{place}: unknown key {key}", nearest(key, ("axes", "settings")))
+        if key not in ("axes", "settings", "workers"):
+            raise ConfigError(f"{place}: unknown key {key}", nearest(key, ("axes", "settings", "workers")))
     tables = {name: data.get(name, {}) for name in ("settings", "axes")}
     for name, table in tables.items():
         if not isinstance(table, dict):
@@ -204,7 +209,7 @@ def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: 
         check_budget(settings, suite)
     except ConfigError as error:
         raise ConfigError(f"{place}: {_placed(error.message, values)} (cell {name})", error.remedy) from None
-    return Cell(name, values, settings, len(suite.tested))
+    return Cell(name, values, settings, suite)
 
 
 def _placed(message: str, values: Mapping[str, Any]) -> str:

@@ -20,10 +20,11 @@ from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
 from localgif.runs.files import take_lock
 from localgif.runs.read import load_record
 from localgif.search.progress import Progress, Silent
-from localgif.search.run import optimize
-from localgif.sweep import execute
+from localgif.search.run import begin
+from localgif.sweep import carry
+from localgif.sweep.cells import CellEnd
 from localgif.sweep.estimate import DEFAULT_DEVIATION, DEFAULT_SECONDS, estimate
-from localgif.sweep.execute import CellEnd, choose, run_sweep
+from localgif.sweep.execute import choose, run_sweep
 from localgif.sweep.gather import SWEEP, gather
 from localgif.sweep.plan import Cell, Plan, parse_plan, read_plan
 from localgif.sweep.runs import stored_runs
@@ -71,6 +72,7 @@ class Told:
     def __init__(self, stop_at: str | None = None) -> None:
         self.begun: list[str] = []
         self.ends: list[CellEnd] = []
+        self.notes: list[str] = []
         self.stop_at = stop_at
 
     def begins(self, cell: Cell, number: int, cells: int) -> Progress:
@@ -81,6 +83,9 @@ class Told:
 
     def ended(self, end: CellEnd, number: int, cells: int) -> None:
         self.ends.append(end)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
 
 
 def plan_of(text: str, models: ModelsFile) -> Plan:
@@ -164,12 +169,12 @@ def test_a_cell_that_cannot_run_is_reported_and_the_rest_is_run(models: ModelsFi
 def test_a_bug_in_one_cell_costs_that_cell_alone(
     models: ModelsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = optimize
+    real = begin
 
     def broken(settings: Any, *rest: Any) -> dict[str, Any]:
         return real(settings, *rest) if settings.seed else {}[settings.seed]
 
-    monkeypatch.setattr(execute, "optimize", broken)
+    monkeypatch.setattr(carry, "begin", broken)
     plan, told = plan_of(TWO, models), Told()
     summary = run_sweep(plan, models, tmp_path, plan.cells, told)
     assert [row["status"] for row in summary["cells"]] == ["failed", "done"]

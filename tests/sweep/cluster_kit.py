@@ -1,0 +1,118 @@
+"""A real Dask cluster for tests: a scheduler and workers, each a process of its own, and a model server for each."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.scripted import MODEL, Entry, Scripted
+from tests.search.kills import MODELS, Deterministic
+
+ROOT = Path(__file__).parents[2]
+#: A machine that says nothing is seen after eleven seconds, the least that Dask allows, and not after thirty.
+QUICK = {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
+
+
+class Acting(Deterministic):
+    """Does something when the request of a number (from 1) is there, before it is answered."""
+
+    at = 0
+    act: Callable[[], object] | None = None
+
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        said = super().next(path, body)
+        if self.act is not None and len(self.history) == self.at:
+            self.act()
+        return said
+
+
+def until(true: Callable[[], bool], seconds: float = 60) -> None:
+    """Wait for something that another process does."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.02)
+
+
+def lines_in(log: Path) -> int:
+    """Lines of a log that may not be there yet."""
+    return log.read_bytes().count(b"\n") if log.exists() else 0
+
+
+def models_text(url: str, *, remote: bool = False) -> str:
+    text = MODELS.format(url=url, model=MODEL)
+    return text.replace(f'url = "{url}"', f'url = "{url}"\nallow_remote = true') if remote else text
+
+
+def places(servers: Mapping[str, Scripted]) -> str:
+    """[workers] of a sweep file."""
+    return "".join(f'\n[workers.{name}]\nollama = "{server.url}"\n' for name, server in servers.items())
+
+
+def _environment(extra: Mapping[str, str]) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(ROOT), **QUICK, **extra}
+
+
+def _started(folder: Path, name: str, *command: str, **extra: str) -> subprocess.Popen[bytes]:
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", *command],
+            cwd=folder,
+            env=_environment(extra),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+@contextlib.contextmanager
+def process(started: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone when the block ends."""
+    try:
+        yield started
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            started.send_signal(signal.SIGTERM)
+        try:
+            started.wait(10)
+        except subprocess.TimeoutExpired:
+            started.kill()
+            started.wait()
+
+
+@contextlib.contextmanager
+def scheduler(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+    """The address of a scheduler."""
+    known = folder / "scheduler.json"
+    known.unlink(missing_ok=True)
+    command = ("distributed.cli.dask_scheduler", "--host", host, "--port", "0", "--no-dashboard")
+    with process(_started(folder, "scheduler", *command, "--scheduler-file", str(known))) as started:
+        deadline = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError, ValueError):
+                address = json.loads(known.read_text())["address"]
+                break
+            assert started.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
+            time.sleep(0.05)
+        yield str(address)
+
+
+def worker(folder: Path, address: str, name: str, *more: str, **extra: str) -> subprocess.Popen[bytes]:
+    """A worker without a nanny: who kills it kills all of it, and nobody starts it again."""
+    scratch = folder / f"scratch-{name}"
+    command = ("distributed.cli.dask_worker", address, "--name", name, "--nthreads", "1", "--no-nanny")
+    rest = ("--no-dashboard", "--local-directory", str(scratch), *more)
+    return _started(folder, name, *command, *rest, **extra)

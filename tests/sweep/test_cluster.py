@@ -1,0 +1,220 @@
+"""A sweep on a real Dask cluster of several processes comes to what a local one does, whoever dies in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.config import load_models_file
+from localgif.errors import ConfigError, PreflightError
+from localgif.runs.files import is_locked
+from localgif.runs.read import load_record
+from localgif.sweep import cluster, conduct, worker
+from localgif.sweep.conduct import run_on_cluster
+from localgif.sweep.execute import run_sweep
+from localgif.sweep.gather import gather
+from localgif.sweep.plan import Plan, parse_plan
+from tests.kit import tiny_models
+from tests.scripted import serving
+from tests.search.kills import end_of
+from tests.sweep import cluster_kit as kit
+from tests.sweep.cluster_kit import TINY, Acting
+from tests.sweep.test_execute import Told, statuses
+
+SEEDS = (0, 1, 2)
+
+
+class World:
+    """Two boxes with a model server each, a scheduler, and how the sweep ends when nobody disturbs it."""
+
+    def __init__(self, folder: Path, address: str, servers: dict[str, Acting]) -> None:
+        self.folder, self.address, self.servers = folder, address, servers
+        self.stack, self.kept = contextlib.ExitStack(), False
+        (folder / "models.toml").write_text(kit.models_text(servers["box1"].url))
+        self.models = load_models_file(folder / "models.toml")
+        self.plan = self.plan_of(f"[axes]\nseed = {list(SEEDS)}\n")
+        self.requests: list[int] = []
+        """Of each cell."""
+        for cell in self.plan.cells:
+            run_sweep(self.plan, self.models, folder / "undisturbed", [cell], Told())
+            self.requests.append(len(servers["box1"].history) - sum(self.requests))
+        self.wanted = [end_of(folder / "undisturbed" / "s" / f"seed={seed}") for seed in SEEDS]
+
+    def plan_of(self, text: str) -> Plan:
+        return parse_plan(TINY + text + kit.places(self.servers), "s", "s.toml", self.models)
+
+    def worker(self, name: str) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+        return kit.process(kit.worker(self.folder, self.address, name))
+
+    def alone(self) -> None:
+        """No worker is there."""
+        self.stack.close()
+        self.kept = False
+
+    def ready(self) -> Acting:
+        """box2 is there, and stays: what a run imports takes seconds. Gives back its server."""
+        if not self.kept:
+            self.stack.enter_context(self.worker("box2"))
+            self.kept = True
+        return self.servers["box2"]
+
+    def sweep(self, runs_dir: Path, told: Told, plan: Plan | None = None, minutes: float = 2) -> dict[str, Any]:
+        """With an end, so that a worker that never comes fails the test and does not hang it."""
+        plan = plan or self.plan
+        return run_on_cluster(plan, self.models, runs_dir, plan.cells, told, self.address, minutes)
+
+    def assert_as_undisturbed(self, runs_dir: Path) -> None:
+        for seed, wanted in zip(SEEDS, self.wanted, strict=True):
+            home = runs_dir / "s" / f"seed={seed}"
+            assert end_of(home) == wanted
+            result = load_record(home).result
+            assert result is not None and result["folder"] == str(home)
+            assert not is_locked(home)
+        assert len(gather(runs_dir, ["s"]).runs) == len(SEEDS)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("cluster")
+    servers = {name: Acting() for name in ("box1", "box2")}
+    with contextlib.ExitStack() as stack:
+        for server in servers.values():
+            stack.enter_context(serving(server))
+        world = World(folder, stack.enter_context(kit.scheduler(folder)), servers)
+        stack.callback(world.alone)
+        yield world
+
+
+def test_a_worker_killed_in_the_middle_of_a_cell_costs_nothing_that_came_back(world: World, tmp_path: Path) -> None:
+    """Killed with the last request of its cell, when all but that came back; the other one comes then."""
+    told, first, second = Told(), world.servers["box1"], world.servers["box2"]
+    before = len(first.history), len(second.history)
+    world.alone()
+    with world.worker("box1") as victim:
+        done = len(world.wanted[0].samples) - 1
+
+        def kill() -> None:
+            world.ready()
+            kit.until(lambda: kit.lines_in(tmp_path / "s" / "seed=0" / "samples.jsonl") >= done)
+            victim.kill()
+
+        first.at, first.act = before[0] + world.requests[0], kill
+        summary = world.sweep(tmp_path, told)
+        assert victim.wait(10) == -signal.SIGKILL
+    assert (summary["done"], summary["failed"], summary["left"]) == (3, 0, 0)
+    world.assert_as_undisturbed(tmp_path)
+    assert [(end.status, end.where) for end in told.ends] == [("done", "box2")] * 3
+    assert any("worker box1 at" in note and "is gone; seed=0 will go on" in note for note in told.notes)
+    # The sample that was under way was begun anew; all that was done before was not.
+    assert len(first.history) - before[0] == world.requests[0]
+    assert len(second.history) - before[1] == len(world.wanted[0].samples[-1]["attempts"]) + sum(world.requests[1:])
+
+
+def test_what_is_done_is_not_done_again_and_a_cell_goes_where_its_model_is(world: World, tmp_path: Path) -> None:
+    """Nobody has the one model: that is told, and the rest is run."""
+    missing = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
+    (tmp_path / "models.toml").write_text(kit.models_text(world.servers["box1"].url) + missing)
+    models = load_models_file(tmp_path / "models.toml")
+    text = TINY + '[axes]\nanimator = ["missing", "scripted"]\n' + kit.places(world.servers)
+    plan = parse_plan(text, "s", "s.toml", models)
+    world.ready()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conduct, "GRACE", 0.5)
+        told = Told()
+        summary = run_on_cluster(plan, models, tmp_path, plan.cells, told, world.address, 2)
+        assert statuses(told) == [("animator=scripted", "done"), ("animator=missing", "failed")]
+        assert "box2: " in told.ends[1].error and "missing:1b" in told.ends[1].error
+        assert (summary["done"], summary["failed"]) == (1, 1)
+        left = gather(tmp_path, ["s"]).left
+        assert [run.name for run in left] == ["animator=missing"]
+        again = Told()
+        with pytest.raises(PreflightError, match=r"no worker at tcp://.* can take a cell") as caught:
+            run_on_cluster(plan, models, tmp_path, plan.cells, again, world.address, 2)
+        assert caught.value.code == "E-WORKERS"
+        assert [(end.cell.name, end.known) for end in again.ends] == [("animator=scripted", True)]
+
+
+def test_a_failed_cell_is_tried_once_more_at_the_end(world: World, tmp_path: Path) -> None:
+    server, told = world.ready(), Told()
+    server.fail_at = len(server.history) + 2
+    world.sweep(tmp_path, told)
+    assert statuses(told) == [("seed=0", "failed"), ("seed=1", "done"), ("seed=2", "done"), ("seed=0", "done")]
+    assert "the server is ill" in told.ends[0].error
+    world.assert_as_undisturbed(tmp_path)
+
+
+def test_another_localgif_is_refused_before_anything_starts(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = worker.identity()
+    monkeypatch.setattr(worker, "identity", lambda: {**real, "localgif": "9.9.9"})
+    world.ready()
+    with pytest.raises(PreflightError, match=r"localgif: 0\.1\.0 there, here 9\.9\.9") as caught:
+        world.sweep(tmp_path, Told())
+    assert (caught.value.code, caught.value.exit_code) == ("E-WORKERS", 3)
+    assert [path.name for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
+
+
+def test_ctrl_c_stops_the_cells_brings_home_what_they_did_and_the_next_call_goes_on(
+    world: World, tmp_path: Path
+) -> None:
+    server, told = world.ready(), Told()
+
+    def interrupt() -> None:
+        kit.until(lambda: kit.lines_in(tmp_path / "s" / "seed=0" / "samples.jsonl") >= 1)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    server.at, server.act = len(server.history) + world.requests[0], interrupt
+    with pytest.raises(KeyboardInterrupt):
+        world.sweep(tmp_path, Told())
+    home = tmp_path / "s" / "seed=0"
+    assert load_record(home).status == "interrupted"
+    assert not is_locked(home)
+    before = len(server.history)
+    world.sweep(tmp_path, told)
+    assert len(server.history) - before <= 1 + sum(world.requests[1:])
+    assert [end.status for end in told.ends] == ["done"] * 3
+    world.assert_as_undisturbed(tmp_path)
+
+
+def test_no_minutes_no_cells(world: World, tmp_path: Path) -> None:
+    told = Told()
+    assert world.sweep(tmp_path, told, minutes=0)["left"] == 3
+    assert (told.begun, told.ends) == ([], [])
+
+
+# --- before there is a cluster ----------------------------------------------------------------------------------------
+
+
+def test_nobody_answers_and_dask_is_not_there(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "SCHEDULER_SECONDS", 1.0)
+    with pytest.raises(PreflightError, match=r"no scheduler of Dask answers at tcp://127\.0\.0\.1:9") as caught:
+        run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), "tcp://127.0.0.1:9")
+    assert caught.value.code == "E-SCHEDULER"
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(PreflightError, match="needs Dask, which is not installed here") as caught:
+        run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), world.address)
+    assert caught.value.code == "E-CLUSTER"
+    assert "localgif[cluster]" in caught.value.remedy
+
+
+@pytest.mark.parametrize("wrong", ["local", "local:0", "local:x", "gpu-box", "http://gpu-box:80", "tcp://gpu-box", ""])
+def test_what_is_no_scheduler_is_refused(wrong: str) -> None:
+    with pytest.raises(ConfigError, match=r"--scheduler .* must be an address such as tcp://"):
+        cluster.local_workers(wrong)
+
+
+def test_the_embedded_engine_is_not_started_once_for_each_worker(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(tiny_models(64))
+    models = load_models_file(tmp_path / "models.toml")
+    plan = parse_plan(TINY + "[axes]\nseed = [0, 1]\n", "s", "s.toml", models)
+    with pytest.raises(ConfigError, match="would start the embedded engine 4 times on this machine"):
+        run_on_cluster(plan, models, tmp_path, plan.cells, Told(), "local:4")
