@@ -25,7 +25,7 @@ from tests.test_cli import BETTER, Improving, localgif, write_models
 def make_run(folder: Path, url: str) -> None:
     """A small run, made in this process: what comes after it is what the tests are about."""
     write_models(folder, url)
-    small = {"reflection": "plain", "scorer": "article", "metric_calls": 2, "samples": 1, "fresh": 2}
+    small: dict[str, Any] = {"reflection": "plain", "scorer": "article", "metric_calls": 2, "samples": 1, "fresh": 2}
     optimize(make_settings(load_models_file(folder / "models.toml"), **small), folder / "runs", "one", Silent())
 
 
