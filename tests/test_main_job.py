@@ -38,7 +38,7 @@ def folder(tmp_path: Path, smollm2: Weights) -> Path:
 
 def test_the_whole_job_runs_on_real_weights_and_leaves_nothing_but_its_folder(folder: Path) -> None:
     run = subprocess.run(
-        command("--metric-calls", "2", "--fresh", "1", "--json", "--name", "real"),
+        command("--metric-calls", "2", "--fresh", "1", "--minutes", "0.5", "--json", "--name", "real"),
         cwd=folder,
         env=environment(folder),
         capture_output=True,
