@@ -103,6 +103,11 @@ test-levels *args:
 test-kills *args:
     @scripts/env python -m tests.search.kills "$@"
 
+# Kill a worker of a Dask cluster at random moments, and have each sweep end as an undisturbed one: `just test-cluster 20`
+[no-exit-message]
+test-cluster *args:
+    @scripts/env python -m tests.sweep.cluster_kills "$@"
+
 # The exports read by the real llm and promptfoo, in folders of their own (1 GB; `just test-exports llm` for one)
 [no-exit-message]
 test-exports *args:
@@ -162,6 +167,11 @@ storm-endpoint *args:
 [no-exit-message]
 simulate-scale *args:
     @scripts/env python -m scripts.simulate_scale "$@"
+
+# How a sweep on a Dask cluster scales from 1 to 4 endpoints, and what it costs a cell (arguments go to the script)
+[no-exit-message]
+bench-cluster *args:
+    @scripts/env python -m scripts.bench_cluster "$@"
 
 # Write the table of docs/scoring.md from tests/corpus/gifs
 [no-exit-message]

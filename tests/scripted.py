@@ -61,7 +61,9 @@ class Scripted:
         return [body for p, body in self.history if p == path]
 
 
-def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
+def handler_of(script: Scripted) -> type[BaseHTTPRequestHandler]:
+    """What answers as the script says."""
+
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
@@ -170,16 +172,16 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(script: Scripted) -> Iterator[Scripted]:
+def serving(script: Scripted, port: int = 0) -> Iterator[Scripted]:
     """Serve the script on loopback."""
-    with listening(_handler(script)) as script.url:
+    with listening(handler_of(script), port) as script.url:
         yield script
 
 
 @contextmanager
-def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+def listening(handler: type[BaseHTTPRequestHandler], port: int = 0) -> Iterator[str]:
     """The address of a server on loopback that answers so."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

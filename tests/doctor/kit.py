@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.scripted import DIGEST, MODEL, Scripted, _handler, listening
+from tests.scripted import DIGEST, MODEL, Scripted, handler_of, listening
 
 RULE = "Rule: Draw 24 frames so that the last one leads back to the first.\n"
 READ, WRITE = 500.0, 20.0
@@ -69,7 +69,7 @@ def _answer(server: Server, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
 
 
 def _wider(server: Server) -> type[BaseHTTPRequestHandler]:
-    scripted: Any = _handler(server)
+    scripted: Any = handler_of(server)
 
     class Handler(scripted):  # type: ignore[misc]
         rfile: Any

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,16 +62,13 @@ def places(servers: Mapping[str, Scripted]) -> str:
     return "".join(f'\n[workers.{name}]\nollama = "{server.url}"\n' for name, server in servers.items())
 
 
-def _environment(extra: Mapping[str, str]) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(ROOT), **QUICK, **extra}
-
-
-def _started(folder: Path, name: str, *command: str, **extra: str) -> subprocess.Popen[bytes]:
+def started(folder: Path, name: str, *command: str, inside: Sequence[str] = ()) -> subprocess.Popen[bytes]:
+    """A module of Python as a process, perhaps behind a command that puts it elsewhere."""
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", *command],
+            [*inside, sys.executable, "-W", "ignore", "-m", *command],
             cwd=folder,
-            env=_environment(extra),
+            env={**os.environ, "PYTHONPATH": str(ROOT), **QUICK},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -79,40 +76,40 @@ def _started(folder: Path, name: str, *command: str, **extra: str) -> subprocess
 
 
 @contextlib.contextmanager
-def process(started: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+def process(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """A process that is gone when the block ends."""
     try:
-        yield started
+        yield running
     finally:
         with contextlib.suppress(ProcessLookupError):
-            started.send_signal(signal.SIGTERM)
+            running.send_signal(signal.SIGTERM)
         try:
-            started.wait(10)
+            running.wait(10)
         except subprocess.TimeoutExpired:
-            started.kill()
-            started.wait()
+            running.kill()
+            running.wait()
 
 
 @contextlib.contextmanager
-def scheduler(folder: Path, host: str = "127.0.0.1") -> Iterator[str]:
+def scheduler(folder: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """The address of a scheduler."""
     known = folder / "scheduler.json"
     known.unlink(missing_ok=True)
-    command = ("distributed.cli.dask_scheduler", "--host", host, "--port", "0", "--no-dashboard")
-    with process(_started(folder, "scheduler", *command, "--scheduler-file", str(known))) as started:
+    command = ("distributed.cli.dask_scheduler", "--host", host, "--port", str(port), "--no-dashboard")
+    with process(started(folder, "scheduler", *command, "--scheduler-file", str(known))) as running:
         deadline = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError, ValueError):
                 address = json.loads(known.read_text())["address"]
                 break
-            assert started.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
+            assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
             time.sleep(0.05)
         yield str(address)
 
 
-def worker(folder: Path, address: str, name: str, *more: str, **extra: str) -> subprocess.Popen[bytes]:
+def worker(folder: Path, address: str, name: str, *more: str, inside: Sequence[str] = ()) -> subprocess.Popen[bytes]:
     """A worker without a nanny: who kills it kills all of it, and nobody starts it again."""
     scratch = folder / f"scratch-{name}"
     command = ("distributed.cli.dask_worker", address, "--name", name, "--nthreads", "1", "--no-nanny")
     rest = ("--no-dashboard", "--local-directory", str(scratch), *more)
-    return _started(folder, name, *command, *rest, **extra)
+    return started(folder, name, *command, *rest, inside=inside)

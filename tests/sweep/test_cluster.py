@@ -166,21 +166,21 @@ def test_another_localgif_is_refused_before_anything_starts(
 def test_ctrl_c_stops_the_cells_brings_home_what_they_did_and_the_next_call_goes_on(
     world: World, tmp_path: Path
 ) -> None:
-    server, told = world.ready(), Told()
+    server, told, home = world.ready(), Told(), tmp_path / "s" / "seed=0"
 
     def interrupt() -> None:
-        kit.until(lambda: kit.lines_in(tmp_path / "s" / "seed=0" / "samples.jsonl") >= 1)
+        kit.until(lambda: kit.lines_in(home / "samples.jsonl") >= 1)
         os.kill(os.getpid(), signal.SIGINT)
+        kit.until(lambda: load_record(home).status != "started")  # so that the cell cannot end before it is stopped
 
     server.at, server.act = len(server.history) + world.requests[0], interrupt
     with pytest.raises(KeyboardInterrupt):
         world.sweep(tmp_path, Told())
-    home = tmp_path / "s" / "seed=0"
     assert load_record(home).status == "interrupted"
     assert not is_locked(home)
     before = len(server.history)
     world.sweep(tmp_path, told)
-    assert len(server.history) - before <= 1 + sum(world.requests[1:])
+    assert len(server.history) - before == len(world.wanted[0].samples[-1]["attempts"]) + sum(world.requests[1:])
     assert [end.status for end in told.ends] == ["done"] * 3
     world.assert_as_undisturbed(tmp_path)
 
