@@ -65,12 +65,6 @@ class Latencies(Record):
         """Mean."""
         return sum(len(run.steps) for run in self.runs) / len(self.runs)
 
-    @property
-    def samples_a_step(self) -> float:
-        """Share of the steps that are samples."""
-        kinds = [step.kind for run in self.runs for step in run.steps]
-        return kinds.count("sample") / len(kinds)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Place:

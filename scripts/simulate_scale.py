@@ -154,16 +154,16 @@ def bound_by(outcome: Outcome) -> str:
 def table(latencies: Latencies, found: Sequence[tuple[Place, Outcome]]) -> str:
     """Rows of Markdown, one a number of endpoints, and a sentence with the knee."""
     busy = [f"{name} busy" for name in STATIONS]
-    columns = ("endpoints", "samples a minute", "of linear", *busy, "bound by", "endpoint-minutes a prompt")
+    columns = ("endpoints", "prompts an hour", "of linear", *busy, "bound by", "endpoint-minutes a prompt")
     lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     alone = found[0][1].rate / found[0][0].endpoints
     for place, outcome in found:
-        samples = 60 * outcome.rate * latencies.samples_a_step
-        minutes = place.endpoints * latencies.steps_a_run / outcome.rate / 60
+        prompts = 3600 * outcome.rate / latencies.steps_a_run
+        minutes = 60 * place.endpoints / prompts
         shares = " | ".join(f"{100 * outcome.busy[name]:.0f} %" for name in STATIONS)
         linear = outcome.rate / place.endpoints / alone
         lines.append(
-            f"| {place.endpoints:,} | {samples:,.1f} | {linear:.2f} | {shares} | {bound_by(outcome)} | {minutes:,.1f} |"
+            f"| {place.endpoints:,} | {prompts:,.1f} | {linear:.2f} | {shares} | {bound_by(outcome)} | {minutes:,.1f} |"
         )
     bent = knee([(place.endpoints, outcome.rate) for place, outcome in found])
     where = f"Below 0.9 of linear from {bent:,} endpoints on." if bent else "Never below 0.9 of linear."
@@ -172,12 +172,12 @@ def table(latencies: Latencies, found: Sequence[tuple[Place, Outcome]]) -> str:
 
 def tables(latencies: Latencies) -> str:
     """All of them, with what they are of."""
-    steps = sum(len(run.steps) for run in latencies.runs)
+    runs, steps = len(latencies.runs), sum(len(run.steps) for run in latencies.runs)
     collect = sum(run.collect for run in latencies.runs) / len(latencies.runs)
     memory = max(run.memory for run in latencies.runs) / 1e6
     parts = [
-        f"Recorded: {steps} steps of {len(latencies.runs)} runs with {latencies.model}, {latencies.steps_a_run:.0f} a "
-        f"run. Means in seconds: model {latencies.mean('model'):.2f}, sandbox "
+        f"Recorded: {steps} steps of {runs} run{'s' if runs > 1 else ''} with {latencies.model}, "
+        f"{latencies.steps_a_run:.0f} a run. Means in seconds: model {latencies.mean('model'):.2f}, sandbox "
         f"{latencies.mean('sandbox'):.3f}, localgif itself {latencies.mean('rest'):.3f}, disk "
         f"{latencies.mean('store'):.4f}; a run's folder is read, checked and written elsewhere in {collect:.2f}. The "
         f"process of a run has up to {memory:,.0f} MB."

@@ -154,10 +154,11 @@ def test_the_table_says_what_bounds_and_from_where() -> None:
     recording = latencies(sample(9.9, 0.1, 0, 0.001), sample(9.9, 0.1, 0, 0.001))
     text = table(recording, outcomes(recording, [Place(endpoints=n, cores=1) for n in (1, 10, 400)]))
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| ")]
-    assert rows[1][:2] == ["1", "6.0"]
+    # Two steps are a prompt.
+    assert rows[1][:2] == ["1", "180.0"]
     assert [row[7] for row in rows[1:]] == ["endpoints", "endpoints", "cores"]
-    assert rows[3][1] == "600.0"
-    # Two samples are a prompt: 20 s of one endpoint, and 400 x 2 / 10 s of all that wait.
+    assert rows[3][1] == "18,000.0"
+    # 20 s of one endpoint, and 400 x 2 / 10 s of all that wait.
     assert [row[8] for row in rows[1:]] == ["0.3", "0.3", "1.3"]
     assert text.endswith("Below 0.9 of linear from 400 endpoints on.")
 
