@@ -7,6 +7,7 @@ Dask carries what is said and tells who is there. It is not asked to decide wher
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
@@ -157,7 +158,9 @@ async def connected(scheduler: str) -> AsyncIterator[Cluster]:
                     threads_per_worker=1,
                     processes=True,
                     host="127.0.0.1",
-                    dashboard_address=None,
+                    dashboard_address="127.0.0.1:0",  # any other would be open to the network, or taken
+                    worker_dashboard_address="127.0.0.1:0",
+                    silence_logs=logging.ERROR,
                     asynchronous=True,
                 )
             )

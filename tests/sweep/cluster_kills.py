@@ -26,7 +26,7 @@ from tests.sweep import cluster_kit as kit
 from tests.sweep.test_execute import Told
 
 CELLS = (
-    "[settings]\nmetric_calls = 5\nsamples = 2\nfresh = 2\ntarget = 'none'\n"
+    "[settings]\nmetric_calls = 3\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
     "[axes]\nreflection = ['plain', 'grounded']\nseed = [0, 1]\n"
 )
 
@@ -42,6 +42,11 @@ class Workers:
 
     def start(self, name: str) -> None:
         self.running[name] = kit.worker(self._folder, self._address, name)
+
+    def end(self) -> None:
+        for running in self.running.values():
+            running.kill()
+            running.wait()
 
     def kill(self, name: str) -> None:
         self.running[name].kill()
@@ -61,7 +66,7 @@ def main(rounds: int) -> None:
         wanted = [end_of(folder / "undisturbed" / "s" / cell.name) for cell in plan.cells]
         address = stack.enter_context(kit.scheduler(folder))
         workers = Workers(folder, address)
-        stack.callback(lambda: [running.kill() for running in workers.running.values()])
+        stack.callback(workers.end)
         run_on_cluster(plan, models, folder / "warm", plan.cells, Told(), address)
         began = time.monotonic()
         run_on_cluster(plan, models, folder / "measured", plan.cells, Told(), address)
@@ -78,6 +83,7 @@ def main(rounds: int) -> None:
             for cell, end in zip(plan.cells, wanted, strict=True):
                 assert end_of(folder / f"r{number}" / "s" / cell.name) == end, f"round {number}: other {cell.name}"
             hit += any("will go on" in note for note in told.notes)
+            print(f"round {number}: equal", flush=True)
         print(f"{rounds} of {rounds} sweeps ended as the undisturbed one; in {hit} of them the worker had a cell")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
@@ -218,3 +219,27 @@ def test_the_embedded_engine_is_not_started_once_for_each_worker(tmp_path: Path)
     plan = parse_plan(TINY + "[axes]\nseed = [0, 1]\n", "s", "s.toml", models)
     with pytest.raises(ConfigError, match="would start the embedded engine 4 times on this machine"):
         run_on_cluster(plan, models, tmp_path, plan.cells, Told(), "local:4")
+
+
+def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp_path: Path) -> None:
+    """local:2, each worker with a server of its own; nothing is refused by the guard, and the result is the same."""
+    world.alone()
+    (tmp_path / "models.toml").write_text(kit.models_text(world.servers["box1"].url))
+    servers = {"0": world.servers["box1"], "1": world.servers["box2"]}
+    (tmp_path / "s.toml").write_text(TINY + f"[axes]\nseed = {list(SEEDS)}\n" + kit.places(servers))
+    before = [len(server.history) for server in servers.values()]
+    done = subprocess.run(
+        [sys.executable, "-m", "localgif", "sweep", "s.toml", "--scheduler", "local:2", "--json"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path), "PYTHONPATH": str(kit.ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["cells"]
+    assert [(row["status"], row["worker"] in servers) for row in rows] == [("done", True)] * 3
+    assert "note:" not in done.stderr and "Warning" not in done.stderr
+    assert all(len(server.history) > n for server, n in zip(servers.values(), before, strict=True))
+    assert [end_of(tmp_path / "runs" / "s" / f"seed={seed}") for seed in SEEDS] == world.wanted
+    assert (tmp_path / "runs" / "s" / "seed=0" / "report.html").exists()
