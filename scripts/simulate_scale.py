@@ -41,7 +41,7 @@ BEGIN, END = "<!-- tables: just simulate-scale table -->", "<!-- end -->"
 COUNTS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1000)
 #: What is looked at: at least so many steps, and so many runs a seat.
 STEPS, RUNS_A_SEAT = 4000, 2
-#: Seconds of a Dask scheduler for a task, by the front page of its documentation ("about 1ms of overhead", distributed.dask.org).
+#: Seconds of a Dask scheduler for a task, by the front page of its documentation (distributed.dask.org).
 DISPATCH = 0.001
 
 
