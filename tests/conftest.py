@@ -67,6 +67,7 @@ def _no_guard() -> Iterator[None]:
     """A command that a test calls in this process guards what it reaches; the next test begins without that."""
     yield
     outbound.release()
+    outbound._refused.clear()
 
 
 @pytest.fixture(scope="session")
