@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localgif.errors import LocalGifError
 from localgif.sandbox.text import printable
@@ -53,6 +53,11 @@ class CellProgress(Silent):
         self._say(f"{self._head}  {what}: {100 * done // max(1, total)} % of {total / 1e6:,.0f} MB")
 
 
+def _best_of(luck: dict[str, Any]) -> str:
+    """What a run came to that asked no reflector."""
+    return f"best of {luck['samples']} samples: {' '.join(f'{score:.3f}' for score in luck['scores'])}"
+
+
 class SweepLines:
     """A line a cell on stderr, and on a terminal what the present ones do.
 
@@ -91,7 +96,8 @@ class SweepLines:
         head = f"[{number}/{cells}] {end.cell.name}  {end.status}"
         if end.result is not None:
             seed, best, word = end.result["seed"], end.result["best"], end.result["verdict"]["word"]
-            head += f"  {seed['mean']:.3f} -> {best['mean']:.3f}  {word}"
+            luck = end.result.get("best_of")
+            head += f"  {seed['mean']:.3f} -> {best['mean']:.3f}  {word}" if luck is None else f"  {_best_of(luck)}"
         head += "  (was there)" if end.known else f"  {clock(end.seconds)}"
         head += f"  on {end.where}" if end.where else ""
         self._say(head)

@@ -263,6 +263,8 @@ def best_of(record: Any, prompt: str) -> Best:
         shown = words.get(result["verdict"]["word"], "A difference from the seed prompt was not shown")
         if result["best"]["is_seed"]:
             shown = "It is the seed prompt itself, which no proposal beat"
+        if result.get("best_of") is not None:
+            shown = "It is the seed prompt itself; none was searched for"
         scores = result["best"]["scores"]
         word = f"{shown}; mean score {result['best']['mean']:.3f} by {record.scorer} on {len(scores)} fresh samples."
     return Best(

@@ -248,8 +248,10 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
     if suite.mode != "single":
         lines += _tasks(suite)
     facts = "" if settings.facts or not settings.moves else ", no background facts"
-    early = f", ends early when a re-test holds {settings.target:g}" if settings.target is not None else ""
-    how = f"{settings.reflection} reflection" if settings.reflection != "none" else "the seed prompt alone, best of all"
+    luck = settings.reflection == "none"
+    how = "the seed prompt alone, best of all" if luck else f"{settings.reflection} reflection"
+    holds = "a sample reaches" if luck else "a re-test holds"
+    early = f", ends early when {holds} {settings.target:g}" if settings.target is not None else ""
     lines.append(f"{'search':<10}{how}{facts}{early}")
     budget = (
         f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"

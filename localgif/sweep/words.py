@@ -62,6 +62,11 @@ def _open(versus: Versus) -> str:
 
 def gain_sentence(row: Row, groups: int) -> str:
     """What evolving the prompt gained in one group."""
+    if all(run.facets.get("reflection") == "none" for run in row.group.runs):
+        return (
+            f"{row.group.name}: the best of each run's samples scores {row.mean:.3f}, the seed prompt's fresh samples "
+            f"{row.start:.3f}; the best of many is higher by its nature, and no prompt gained anything."
+        )
     gain, n = row.gain, len(row.scores)
     runs = f"{n} run{'s' if n != 1 else ''}"
     own = ", ".join(f"{count} {word}" for word, count in row.verdicts.items())

@@ -56,6 +56,13 @@ def test_two_groups_that_lie_apart() -> None:
     assert versus.needed is None
 
 
+def test_the_best_of_many_is_never_called_a_gain() -> None:
+    said = sentences(compared(runs_of("none", *[0.5] * 5), runs_of("grounded", *[1.0] * 5)))
+    (luck,) = [text for text in said if text.startswith("none: the best")]
+    assert "0.500" in luck and "no prompt gained anything" in luck
+    assert any(text.startswith("grounded: the evolved prompts score higher") for text in said)
+
+
 def test_its_sentences_can_be_quoted() -> None:
     said = sentences(FAR)
     assert re.fullmatch(
