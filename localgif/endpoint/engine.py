@@ -114,6 +114,8 @@ def _load(config: EngineConfig) -> Any:
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     if config.speculation:
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
+        # A guess and the token before it fill one step; of shorter guesses a copied program takes more steps.
+        params.speculative.ngram_map_k.size_m = BATCH - 1
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [config.api_key]
