@@ -25,7 +25,8 @@ from localgif.pages import write_report
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from localgif.config import ModelsFile
+    from localgif.checks.paces import Measured
+    from localgif.config import ModelsFile, Settings
     from localgif.sweep.compare import Compared
     from localgif.sweep.gather import Gathered
     from localgif.sweep.plan import Cell, Plan
@@ -71,7 +72,7 @@ def sweep(
         return status_of(folder, load_record(folder)) if (folder / "run.json").exists() else ""
 
     done = {cell.name for cell in chosen if stored(cell) == "done"}
-    estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done)
+    estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done, _measured)
 
     if as_json and plan_only:
         rows = [{"cell": c.name, "values": c.values, "samples": c.samples, "status": stored(c) or None} for c in chosen]
@@ -115,6 +116,15 @@ def _reached(scheduler: str | None) -> tuple[str, ...]:
     from localgif.sweep.cluster import local_workers
 
     return (scheduler,) if local_workers(scheduler) is None else ()
+
+
+def _measured(settings: Settings) -> Measured | None:
+    """What doctor measured of the models of a run on this machine."""
+    from localgif.checks.paces import recall
+    from localgif.environment import weights_environment
+    from localgif.models.local import places_for
+
+    return recall(places_for(*weights_environment()).cache, settings)
 
 
 def _on_cluster(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
+from localgif.checks.paces import ATTEMPTS, Minutes, minutes
 from localgif.checks.result import Check
 from localgif.config import Settings
 from localgif.doctor.measure import Pace
@@ -13,38 +12,29 @@ from localgif.tasks.suite import Suite
 REFLECTION_READ, REFLECTION_WRITTEN = 600, 200
 #: The same for an attempt of the animator, where its exam did not tell.
 ATTEMPT_READ, ATTEMPT_WRITTEN = 150, 230
-ATTEMPTS = 3
 
 
-class Minutes(NamedTuple):
-    """Of the whole budget."""
-
-    least: float
-    most: float
-    samples: int
+def attempt_seconds(pace: Pace | None) -> float | None:
+    """Seconds of an attempt of the animator, from its speed."""
+    return _seconds(pace, ATTEMPT_READ, ATTEMPT_WRITTEN)
 
 
-def minutes(settings: Settings, suite: Suite, attempt_seconds: float, reflection_seconds: float) -> Minutes:
-    """Minutes of a run that spends its whole budget.
+def reflection_seconds(pace: Pace | None) -> float | None:
+    """Seconds of a request to the reflector, from its speed."""
+    return _seconds(pace, REFLECTION_READ, REFLECTION_WRITTEN)
+
+
+def estimate(
+    settings: Settings, suite: Suite, attempt: float | None, reflection: float | None
+) -> tuple[Check, Minutes | None]:
+    """The estimate as the last row; skipped when nothing was measured.
 
     Args:
         settings: With the budget.
         suite: What is drawn.
-        attempt_seconds: Of one attempt of the animator, sandbox included.
-        reflection_seconds: Of one request to the reflector.
+        attempt: Seconds of one attempt of the animator.
+        reflection: Seconds of one request to the reflector.
     """
-    samples = settings.metric_calls * settings.samples + 2 * settings.fresh * len(suite.tested)
-    least = samples * attempt_seconds
-    most = ATTEMPTS * least + settings.metric_calls * reflection_seconds
-    return Minutes(least / 60, most / 60, samples)
-
-
-def estimate(
-    settings: Settings, suite: Suite, attempt_seconds: float | None, animator: Pace | None, reflector: Pace | None
-) -> tuple[Check, Minutes | None]:
-    """The estimate as the last row; skipped when nothing was measured."""
-    attempt = attempt_seconds or _seconds(animator, ATTEMPT_READ, ATTEMPT_WRITTEN)
-    reflection = _seconds(reflector, REFLECTION_READ, REFLECTION_WRITTEN)
     if attempt is None or reflection is None:
         return Check(name="estimate", status="SKIP", evidence="the models were not measured"), None
     found = minutes(settings, suite, attempt, reflection)

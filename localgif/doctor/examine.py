@@ -10,9 +10,10 @@ from pathlib import Path
 from localgif.addresses import is_here
 from localgif.checks.cheap import cheap_checks, different
 from localgif.checks.models import digest
+from localgif.checks.paces import Minutes, remember
 from localgif.checks.result import Check
 from localgif.config import ModelSettings, Settings
-from localgif.doctor.estimate import Minutes, estimate
+from localgif.doctor.estimate import attempt_seconds, estimate, reflection_seconds
 from localgif.doctor.exam import animator_exam, reflector_exam
 from localgif.doctor.measure import Measured, Pace
 from localgif.environment import weights_environment
@@ -124,8 +125,11 @@ class _Costly:
         yield reflector_exam(settings, self._suite, roles.reflector_url, self._progress)
         sampled = animator_exam(settings, self._suite, roles.animator_url, self._progress)
         yield sampled.check
-        paces = [self._pace(model) for model in (settings.animator, settings.reflector)]
-        last, self.minutes = estimate(settings, self._suite, sampled.seconds_per_attempt, *paces)
+        attempt = sampled.seconds_per_attempt or attempt_seconds(self._pace(settings.animator))
+        reflection = reflection_seconds(self._pace(settings.reflector))
+        if attempt is not None and reflection is not None:
+            remember(places_for(*weights_environment()).cache, settings, attempt, reflection)
+        last, self.minutes = estimate(settings, self._suite, attempt, reflection)
         yield last
 
     def _pace(self, model: ModelSettings) -> Pace | None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from localgif.checks.paces import Minutes
 from localgif.checks.result import Check
-from localgif.doctor.estimate import Minutes
 
 
 def table(checks: Sequence[Check]) -> str:

@@ -1,13 +1,14 @@
-"""What a sweep will cost and what it can show, from stored runs; where there are none, by a default. Pure."""
+"""What a sweep will cost and what it can show: from stored runs, from what doctor measured, else by a default. Pure."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
+from localgif.checks.paces import Measured, minutes
 from localgif.config import Settings
-from localgif.sweep.plan import Plan
+from localgif.sweep.plan import Cell, Plan
 from localgif.sweep.runs import Finished, facets_of
 from localgif.sweep.stats import pooled_deviation, power, runs_needed
 
@@ -57,23 +58,22 @@ class Estimate(NamedTuple):
         }
 
 
-def estimate(plan: Plan, stored: Sequence[Finished], done: Collection[str] = ()) -> Estimate:
+def estimate(
+    plan: Plan,
+    stored: Sequence[Finished],
+    done: Collection[str] = (),
+    measured: Callable[[Settings], Measured | None] = lambda settings: None,
+) -> Estimate:
     """What a plan comes to.
 
     Args:
         plan: The sweep.
         stored: Runs that are done, of any kind.
+        measured: Gives what doctor measured of the models of a run, used for cells whose models have no stored run.
         done: Names of the cells that are: they cost nothing more.
     """
     cells = [cell for cell in plan.cells if cell.name not in done]
-    counted = [_seconds_per_sample(cell.settings, stored) for cell in cells]
-    seconds = math.fsum(cell.samples * rate for cell, (rate, _) in zip(cells, counted, strict=True))
-    used = {name for _, names in counted for name in names}
-    guessed = sum(not names for _, names in counted)
-    basis = f"from {len(used)} stored run{'s' if len(used) != 1 else ''} of the same models" if used else ""
-    if guessed:
-        default = f"a default of {DEFAULT_SECONDS:g} s a sample, no measurement"
-        basis = f"{basis}; for {guessed} cells by {default}" if basis else f"by {default}"
+    counted = [_seconds(cell, stored, measured(cell.settings)) for cell in cells]
     sizes = list(plan.groups.values())
     comparisons = math.comb(len(sizes), 2)
     deviation, deviation_basis = _deviation(plan, stored)
@@ -81,8 +81,8 @@ def estimate(plan: Plan, stored: Sequence[Finished], done: Collection[str] = ())
         cells=len(cells),
         metric_calls=sum(cell.settings.metric_calls for cell in cells),
         samples=sum(cell.samples for cell in cells),
-        seconds=seconds,
-        basis=basis,
+        seconds=math.fsum(seconds for seconds, _ in counted),
+        basis=_basis([source for _, source in counted]),
         groups=len(sizes),
         comparisons=comparisons,
         runs=min(sizes),
@@ -97,17 +97,42 @@ def _facets(settings: Settings) -> dict[str, Any]:
     return facets_of(settings.model_dump(mode="json"), {})
 
 
-def _seconds_per_sample(settings: Settings, stored: Sequence[Finished]) -> tuple[float, frozenset[str]]:
-    """Seconds, and the names of the runs that they come from: those most like this one."""
-    own = _facets(settings)
-    same: Sequence[Finished] = stored
-    for keys in (("animator", "animator.model", "reflector", "reflector.model"), ("reflection",), ("mode",)):
-        closer = [run for run in same if all(run.facets.get(key) == own[key] for key in keys)]
-        if keys[0] == "animator" and not closer:
-            return DEFAULT_SECONDS, frozenset()
-        same = closer or same
-    samples = sum(run.samples for run in same)
-    return 60 * math.fsum(run.minutes for run in same) / samples, frozenset(str(run.folder) for run in same)
+Source = frozenset[str] | Measured | None
+"""Where the seconds of a cell come from: the names of runs, or a measurement of doctor; None for a guess."""
+
+
+def _seconds(cell: Cell, stored: Sequence[Finished], measured: Measured | None) -> tuple[float, Source]:
+    """Seconds of a cell, and where they come from: the runs most like it, or else doctor, or else nowhere."""
+    own = _facets(cell.settings)
+    models = ("animator", "animator.model", "reflector", "reflector.model")
+    same = [run for run in stored if all(run.facets.get(key) == own[key] for key in models)]
+    if not same:
+        if measured is None:
+            return cell.samples * DEFAULT_SECONDS, None
+        return 60 * minutes(cell.settings, cell.suite, measured.attempt, measured.reflection).most, measured
+    for key in ("reflection", "mode"):
+        same = [run for run in same if run.facets.get(key) == own[key]] or same
+    rate = 60 * math.fsum(run.minutes for run in same) / sum(run.samples for run in same)
+    return cell.samples * rate, frozenset(str(run.folder) for run in same)
+
+
+def _basis(sources: Sequence[Source]) -> str:
+    """Where the seconds of all cells come from."""
+    runs = [source for source in sources if isinstance(source, frozenset)]
+    measured = [source for source in sources if isinstance(source, Measured)]
+    said = []
+    if runs:
+        used = len(frozenset().union(*runs))
+        said.append((len(runs), f"from {used} stored run{'s' if used != 1 else ''} of the same models"))
+    if measured:
+        said.append((len(measured), f"from what doctor measured on {min(each.at for each in measured)}"))
+    if guessed := len(sources) - len(runs) - len(measured):
+        said.append(
+            (guessed, f"by a default of {DEFAULT_SECONDS:g} s a sample, no measurement (localgif doctor makes one)")
+        )
+    if len(said) == 1:
+        return said[0][1]
+    return "; ".join(f"for {count} cell{'s' if count != 1 else ''} {text}" for count, text in said)
 
 
 def _deviation(plan: Plan, stored: Sequence[Finished]) -> tuple[float, str]:

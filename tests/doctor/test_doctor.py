@@ -10,11 +10,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from localgif.checks.paces import minutes, recall
 from localgif.choices import make_settings
 from localgif.config import load_models_file
 from localgif.doctor.examine import examine
 from localgif.doctor.table import table
 from localgif.search.progress import Silent
+from localgif.tasks.suite import load_suite
 from tests.conftest import WEIGHTS
 from tests.doctor.kit import RULE, Server, serving
 from tests.kit import fenced, program
@@ -48,7 +52,7 @@ def statuses(found: dict[str, Any]) -> dict[str, str]:
 def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -> None:
     with serving(Server(animator=[fenced(program(24))], reflector=[RULE])) as server:
         write(tmp_path, server.url)
-        done = doctor(tmp_path, "--json", OPENAI_API_KEY="a secret value")
+        done = doctor(tmp_path, "--json", OPENAI_API_KEY="a secret value", LOCALGIF_HOME=str(tmp_path / "cache"))
     found = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
     assert found["ok"] and "a secret value" not in done.stdout + done.stderr
@@ -57,6 +61,11 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -
     models = (f"endpoint {MODEL}", f"speed {MODEL}", f"canary {MODEL}", "reflector", "animator", "estimate")
     assert [seen[name] for name in models] == ["PASS"] * 6, found
     assert 0 < found["minutes"]["least"] < found["minutes"]["most"]
+    settings = make_settings(load_models_file(tmp_path / "models.toml"))
+    kept = recall(tmp_path / "cache" / "models", settings)
+    assert kept is not None and kept.attempt > 0 and kept.reflection > 0
+    most = minutes(settings, load_suite(settings.mode, settings.task), kept.attempt, kept.reflection).most
+    assert most == pytest.approx(found["minutes"]["most"], abs=0.06)
     assert 0 < found["seconds"]["cheap"] < found["seconds"]["whole"]
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
     reflector = next(check for check in found["checks"] if check["name"] == "reflector")

@@ -8,10 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localgif.checks.paces import minutes
 from localgif.checks.result import Check
 from localgif.doctor import measure
 from localgif.doctor.ask import Said, ask
-from localgif.doctor.estimate import estimate, minutes
+from localgif.doctor.estimate import attempt_seconds, estimate, reflection_seconds
 from localgif.doctor.exam import items, mark
 from localgif.doctor.measure import Measured, Pace, canary, filler, judge
 from localgif.doctor.table import as_object, summary, table
@@ -155,11 +156,14 @@ def test_minutes_follow_the_budget() -> None:
     given_settings = settings("http://x", metric_calls=12, samples=2, fresh=4)
     found = minutes(given_settings, SUITE, attempt_seconds=15, reflection_seconds=30)
     assert (found.samples, found.least, found.most) == (32, 8.0, 30.0)
-    row, same = estimate(given_settings, SUITE, 15, None, Pace(40, 200 / 15))
+    pace = Pace(40, 200 / 15)
+    row, same = estimate(given_settings, SUITE, 15, reflection_seconds(pace))
     assert same is not None and same.least == 8.0 and row.status == "PASS"
     assert "8 to 30 minutes" in row.evidence
-    row, nothing = estimate(given_settings, SUITE, None, None, None)
+    row, nothing = estimate(given_settings, SUITE, None, 30)
     assert (row.status, nothing) == ("SKIP", None)
+    assert attempt_seconds(pace) == pytest.approx(150 / 40 + 230 * 15 / 200)
+    assert attempt_seconds(None) is reflection_seconds(Pace(40, 0)) is None
 
 
 ROWS = [

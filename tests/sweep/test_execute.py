@@ -8,12 +8,15 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from localgif.checks.paces import recall, remember
 from localgif.cli import app
 from localgif.config import ModelsFile, load_models_file
 from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
@@ -252,7 +255,7 @@ def test_without_stored_runs_the_plan_says_that_it_guesses(models: ModelsFile) -
     found = estimate(plan_of(TWO, models), [])
     assert (found.cells, found.metric_calls, found.samples) == (2, 4, 2 * 4)
     assert found.seconds == 8 * DEFAULT_SECONDS
-    assert "no measurement" in found.basis
+    assert "no measurement (localgif doctor makes one)" in found.basis
     assert plan_sentences(found)[1] == "There is one group of runs, so nothing is compared."
     several = estimate(plan_of(SEVERAL.format('"plain", "grounded", "example-only"'), models), [])
     assert (several.groups, several.runs, several.comparisons, several.power) == (3, 2, 3, 0.0)
@@ -274,7 +277,18 @@ def test_stored_runs_of_the_same_models_tell_how_long_and_how_far_apart(models: 
     assert estimate(plan, runs, {cell.name for cell in plan.cells}).seconds == 0
     half = estimate(plan_of(TINY + '[axes]\nanimator = ["scripted", "missing"]', models), runs)
     assert half.seconds == pytest.approx(4 * 120 / 32 + 4 * DEFAULT_SECONDS)
-    assert "for 1 cells by a default" in half.basis
+    assert "; for 1 cell by a default" in half.basis
+
+
+def test_what_doctor_measured_tells_how_long_where_no_run_is_stored(models: ModelsFile, tmp_path: Path) -> None:
+    plan = plan_of(TWO, models)
+    remember(tmp_path / "new", plan.cells[0].settings, 10.0, 6.0)
+    found = estimate(plan, [], measured=partial(recall, tmp_path / "new"))
+    # Of each cell two calls of one sample and two fresh ones: three attempts a sample, a reflection a call.
+    assert found.seconds == pytest.approx(2 * (3 * 4 * 10 + 2 * 6))
+    assert found.basis == f"from what doctor measured on {date.today()}"
+    stored(tmp_path, "r0", [0.1] * 4, [0.2] * 4, seed=9)
+    assert "stored run" in estimate(plan, stored_runs(tmp_path), measured=partial(recall, tmp_path / "new")).basis
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
