@@ -11,6 +11,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from localgif.addresses import scheduler_url
 from localgif.errors import ConfigError, EndpointError, PreflightError
@@ -135,7 +136,7 @@ async def connected(scheduler: str) -> AsyncIterator[Cluster]:
 
     Raises:
         ConfigError: it is neither an address nor "local:N".
-        PreflightError: Dask is not installed, or no scheduler answers.
+        PreflightError: Dask is not installed, no scheduler answers, or one behind TLS cannot be asked.
     """
     count = local_workers(scheduler)
     try:
@@ -147,6 +148,7 @@ async def connected(scheduler: str) -> AsyncIterator[Cluster]:
             "in a checkout: ./scripts/env true\nelsewhere: pip install 'localgif[cluster]'",
             code="E-CLUSTER",
         ) from None
+    _check_certificates(scheduler)
     # A run that goes on elsewhere travels as an argument; that is what it is.
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"})
     async with contextlib.AsyncExitStack() as stack:
@@ -174,3 +176,29 @@ async def connected(scheduler: str) -> AsyncIterator[Cluster]:
                 code="E-SCHEDULER",
             ) from None
         yield Cluster(client, scheduler, count is not None)
+
+
+def _check_certificates(scheduler: str) -> None:
+    """See that there are certificates to ask a scheduler behind TLS with: without them Dask raises a TypeError."""
+    if urlsplit(scheduler).scheme != "tls":
+        return
+    from distributed.security import Security
+
+    remedy = (
+        "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
+        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to files (docs/scale.md)"
+    )
+    try:
+        arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
+    except (OSError, ValueError) as error:  # a file that is not there, or no certificate
+        raise PreflightError(
+            f"--scheduler {scheduler}: the certificates of Dask's configuration cannot be used ({error})",
+            remedy,
+            code="E-CERTIFICATES",
+        ) from None
+    if arguments["ssl_context"] is None:
+        raise PreflightError(
+            f"--scheduler {scheduler} takes certificates, and Dask's configuration names none for a client",
+            remedy,
+            code="E-CERTIFICATES",
+        )

@@ -90,21 +90,28 @@ def process(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
             running.wait()
 
 
+def scheduler_process(
+    folder: Path, host: str = "127.0.0.1", port: int = 0, protocol: str = "tcp"
+) -> tuple[subprocess.Popen[bytes], str]:
+    """A scheduler that is up, and its address."""
+    known = folder / "scheduler.json"
+    known.unlink(missing_ok=True)
+    where = ("--protocol", protocol, "--host", host, "--port", str(port), "--scheduler-file", str(known))
+    running = started(folder, "scheduler", "distributed.cli.dask_scheduler", "--no-dashboard", *where)
+    deadline = time.monotonic() + 60
+    while True:
+        with contextlib.suppress(OSError, ValueError):
+            return running, str(json.loads(known.read_text())["address"])
+        assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
+        time.sleep(0.05)
+
+
 @contextlib.contextmanager
 def scheduler(folder: Path, host: str = "127.0.0.1", port: int = 0) -> Iterator[str]:
     """The address of a scheduler."""
-    known = folder / "scheduler.json"
-    known.unlink(missing_ok=True)
-    command = ("distributed.cli.dask_scheduler", "--host", host, "--port", str(port), "--no-dashboard")
-    with process(started(folder, "scheduler", *command, "--scheduler-file", str(known))) as running:
-        deadline = time.monotonic() + 60
-        while True:
-            with contextlib.suppress(OSError, ValueError):
-                address = json.loads(known.read_text())["address"]
-                break
-            assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
-            time.sleep(0.05)
-        yield str(address)
+    running, address = scheduler_process(folder, host, port)
+    with process(running):
+        yield address
 
 
 def worker(folder: Path, address: str, name: str, *more: str, inside: Sequence[str] = ()) -> subprocess.Popen[bytes]:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
 
 from localgif.config import load_models_file
-from localgif.errors import ConfigError, PreflightError
+from localgif.errors import ConfigError, EndpointError, PreflightError
 from localgif.runs.files import is_locked
 from localgif.runs.read import load_record
 from localgif.sweep import cluster, conduct, worker
@@ -186,6 +187,51 @@ def test_ctrl_c_stops_the_cells_brings_home_what_they_did_and_the_next_call_goes
     world.assert_as_undisturbed(tmp_path)
 
 
+def test_a_scheduler_that_is_lost_ends_the_command_and_the_next_one_goes_on(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed with the first request of the second cell: the first cell is done and stays so."""
+    for module in (cluster, conduct):
+        monkeypatch.setattr(module, "SCHEDULER_SECONDS", 1.0)
+    server = world.servers["box1"]
+    scheduler, address = kit.scheduler_process(tmp_path)
+    with kit.process(scheduler), kit.process(kit.worker(tmp_path, address, "box1")) as orphan:
+        server.at, server.act = len(server.history) + world.requests[0] + 1, scheduler.kill
+        with pytest.raises(EndpointError, match=r"the scheduler at .* is gone") as caught:
+            run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), address, 2)
+        assert (caught.value.code, caught.value.exit_code) == ("E-SCHEDULER-LOST", 4)
+        orphan.wait(30)
+    told = Told()
+    world.ready()
+    world.sweep(tmp_path, told)
+    assert [(end.cell.name, end.status, end.known) for end in told.ends] == [
+        ("seed=0", "done", True), ("seed=1", "done", False), ("seed=2", "done", False)
+    ]  # fmt: skip
+    world.assert_as_undisturbed(tmp_path)
+
+
+def test_a_scheduler_that_comes_back_is_gone_on_with(world: World, tmp_path: Path) -> None:
+    server, told = world.servers["box1"], Told()
+    with contextlib.ExitStack() as stack:
+        scheduler, address = kit.scheduler_process(tmp_path)
+        stack.enter_context(kit.process(scheduler))
+        stack.enter_context(kit.process(kit.worker(tmp_path, address, "box1")))
+
+        def replace() -> None:
+            scheduler.kill()
+            scheduler.wait()
+            successor, again = kit.scheduler_process(tmp_path, port=int(address.rpartition(":")[2]))
+            stack.enter_context(kit.process(successor))
+            assert again == address
+            stack.enter_context(kit.process(kit.worker(tmp_path, address, "box2")))
+
+        server.at, server.act = len(server.history) + world.requests[0] + 1, replace
+        summary = run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, told, address, 2)
+    assert (summary["done"], summary["failed"], summary["left"]) == (3, 0, 0)
+    assert [(end.status, end.where) for end in told.ends] == [("done", "box1"), ("done", "box2"), ("done", "box2")]
+    world.assert_as_undisturbed(tmp_path)
+
+
 def test_no_minutes_no_cells(world: World, tmp_path: Path) -> None:
     told = Told()
     assert world.sweep(tmp_path, told, minutes=0)["left"] == 3
@@ -243,3 +289,49 @@ def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp
     assert all(len(server.history) > n for server, n in zip(servers.values(), before, strict=True))
     assert [end_of(tmp_path / "runs" / "s" / f"seed={seed}") for seed in SEEDS] == world.wanted
     assert (tmp_path / "runs" / "s" / "seed=0" / "report.html").exists()
+
+
+def test_a_scheduler_behind_tls_takes_who_has_a_certificate(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The whole way as docs/scale.md has it; then a client without certificates, and with those of somebody else."""
+    (tmp_path / "models.toml").write_text(kit.models_text(world.servers["box1"].url))
+    (tmp_path / "s.toml").write_text(TINY + "[axes]\nseed = [0]\n" + kit.places(world.servers))
+    for name, value in certificates(tmp_path / "ours").items():
+        monkeypatch.setenv(name, value)
+    scheduler, address = kit.scheduler_process(tmp_path, protocol="tls")
+
+    def sweep(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "localgif", "sweep", "s.toml", "--scheduler", address, "--json"]
+        environment = {**environment, "HOME": str(tmp_path), "PYTHONPATH": str(kit.ROOT), **kit.QUICK}
+        return subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+
+    with kit.process(scheduler), kit.process(kit.worker(tmp_path, address, "box1")):
+        assert address.startswith("tls://127.0.0.1:")
+        without = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
+        refused = sweep(without)
+        assert refused.returncode == 3 and "E-CERTIFICATES" in refused.stderr
+        assert "names none for a client" in refused.stderr and "Traceback" not in refused.stderr
+        lost = sweep({**os.environ, "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": str(tmp_path / "none.pem")})
+        assert lost.returncode == 3 and "cannot be used ([Errno 2] No such file" in lost.stderr
+        foreign = sweep({**without, **certificates(tmp_path / "theirs")})
+        assert foreign.returncode == 3 and "E-SCHEDULER]" in foreign.stderr and "Traceback" not in foreign.stderr
+        done = sweep(dict(os.environ))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["cells"][0]["worker"] == "box1"
+    assert end_of(tmp_path / "runs" / "s" / "seed=0") == world.wanted[0]
+
+
+def certificates(folder: Path) -> dict[str, str]:
+    """An authority of its own and a certificate from it, for each part of a cluster, as Dask's configuration."""
+    folder.mkdir()
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "authority.pem")
+    mine = authority.issue_cert("127.0.0.1")
+    mine.private_key_pem.write_to_path(folder / "key.pem")
+    mine.cert_chain_pems[0].write_to_path(folder / "certificate.pem")
+    tls = "DASK_DISTRIBUTED__COMM__TLS__"
+    said = {f"{tls}CA_FILE": str(folder / "authority.pem")}
+    for role in ("CLIENT", "SCHEDULER", "WORKER"):
+        said |= {f"{tls}{role}__CERT": str(folder / "certificate.pem"), f"{tls}{role}__KEY": str(folder / "key.pem")}
+    return said
