@@ -28,6 +28,14 @@ WEIGHTS = places_for(*weights_environment())
 _LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENAI_", "HTTP_PROXY", "http_proxy")
 
 
+def pytest_configure() -> None:
+    """Side by side (pytest-xdist) each process has a core for itself: two engines that spin on the same ones crawl."""
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
+    if worker and hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--every-level", action="store_true", help="run every program of the sandbox's corpus at every level"
