@@ -17,9 +17,15 @@ from localgif.endpoint.engine import EngineConfig
 from localgif.served import ServedModel
 
 KEY = "only this test knows"
-PROGRAM = """for frame in range(24):
+#: Longer than a guess: of less text none is made.
+PROGRAM = """frames = []
+for frame in range(24):
+    image = Image.new("RGB", (128, 128), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
     draw.ellipse((40, 40, 60, 60), fill=(255, 0, 0))
+    draw.rectangle((0, 100, 128, 128), fill=(0, 0, 255))
     frames.append(image.copy())
+frames[0].save("still.gif", save_all=True, append_images=frames[1:], duration=40, loop=0)
 """
 #: Text that invites guessing: the answer repeats the question, as an animator repeats its worked example.
 COPYING = [{"role": "user", "content": f"Repeat this program three times, word by word:\n```python\n{PROGRAM}```"}]
@@ -77,7 +83,7 @@ def test_guessing_ahead_changes_no_text(served: ServedModel, guessing: httpx.Cli
         slow = written(client, 160)
     assert fast["choices"][0]["message"]["content"] == slow["choices"][0]["message"]["content"]
     assert fast["usage"]["completion_tokens"] == slow["usage"]["completion_tokens"] > 40
-    assert fast["timings"]["draft_n_accepted"] > 20, "it did guess"
+    assert fast["timings"].get("draft_n_accepted", 0) > 20, "it did guess"
     assert not slow["timings"].get("draft_n")
 
 
