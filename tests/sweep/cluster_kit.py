@@ -99,11 +99,12 @@ def scheduler_process(
     where = ("--protocol", protocol, "--host", host, "--port", str(port), "--scheduler-file", str(known))
     running = started(folder, "scheduler", "distributed.cli.dask_scheduler", "--no-dashboard", *where)
     deadline = time.monotonic() + 60
-    while True:
+    while running.poll() is None and time.monotonic() < deadline:
         with contextlib.suppress(OSError, ValueError):
             return running, str(json.loads(known.read_text())["address"])
-        assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
         time.sleep(0.05)
+    with process(running):  # it is not left behind
+        raise AssertionError((folder / "scheduler.log").read_text())
 
 
 @contextlib.contextmanager

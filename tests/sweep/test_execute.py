@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -286,7 +285,8 @@ def test_what_doctor_measured_tells_how_long_where_no_run_is_stored(models: Mode
     found = estimate(plan, [], measured=partial(recall, tmp_path / "new"))
     # Of each cell two calls of one sample and two fresh ones: three attempts a sample, a reflection a call.
     assert found.seconds == pytest.approx(2 * (3 * 4 * 10 + 2 * 6))
-    assert found.basis == f"from what doctor measured on {date.today()}"
+    kept = recall(tmp_path / "new", plan.cells[0].settings)
+    assert kept is not None and found.basis == f"from what doctor measured on {kept.at}"
     stored(tmp_path, "r0", [0.1] * 4, [0.2] * 4, seed=9)
     assert "stored run" in estimate(plan, stored_runs(tmp_path), measured=partial(recall, tmp_path / "new")).basis
 
