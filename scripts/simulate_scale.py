@@ -185,7 +185,7 @@ def tables(latencies: Latencies) -> str:
     for title, faster, cores, per_machine in (
         ("One machine of 8 cores makes all runs", 1.0, 8, None),
         ("The same, endpoints 20 times as fast as the recorded one", 20.0, 8, None),
-        ("A machine of 4 cores for every 8 such endpoints", 20.0, 4, 8),
+        ("Such a machine for every 8 of these endpoints", 20.0, 8, 8),
     ):
         places = [
             Place(
