@@ -113,9 +113,10 @@ def _load(config: EngineConfig) -> Any:
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     if config.speculation:
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_MAP_K]
+        # Not ngram_map_k: what it kept of earlier prompts had it guess nothing of a program that stands in a later one.
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
         # A guess and the token before it fill one step; of shorter guesses a copied program takes more steps.
-        params.speculative.ngram_map_k.size_m = BATCH - 1
+        params.speculative.ngram_simple.size_m = BATCH - 1
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [config.api_key]
