@@ -1,4 +1,4 @@
-"""localgif's way to a scored sample beside the article's: `just bench-loop [--samples 6] [--json] [--runs RUN...]`.
+"""localgif's way to a scored sample beside the article's: `just bench-loop [--samples 12] [--json] [--runs RUN...]`.
 
 Same weights, prompts, seeds, sampling, window, longest answer, extraction, repairs and score. What differs:
 - localgif: its own engine behind its gateway, which guesses ahead; answers are ended when their program is complete or
@@ -235,7 +235,7 @@ def measure(model: str, samples: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="qwen2.5-coder:1.5b", help="a model that localgif knows")
-    parser.add_argument("--samples", type=int, default=6, help="samples of each prompt by each way")
+    parser.add_argument("--samples", type=int, default=12, help="samples of each prompt by each way")
     parser.add_argument("--runs", nargs="*", default=[], type=Path, metavar="RUN", help="folders of finished runs")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     arguments = parser.parse_args()
