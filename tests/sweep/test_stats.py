@@ -83,7 +83,7 @@ def test_with_one_stratum_it_is_the_share_of_splits_that_are_as_far(a: list[floa
     for places in itertools.combinations(range(len(pooled)), len(b)):
         chosen = [pooled[i] for i in places]
         rest = [pooled[i] for i in range(len(pooled)) if i not in places]
-        hits += abs(np.mean(chosen) - np.mean(rest)) >= observed - 1e-9
+        hits += bool(abs(np.mean(chosen) - np.mean(rest)) >= observed - 1e-9)
         ways += 1
     assert float(permutation_p([(array(a), array(b))])) == pytest.approx(hits / ways)
 
