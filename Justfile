@@ -163,7 +163,7 @@ bench-loop *args:
 storm-endpoint *args:
     @scripts/env python -m scripts.storm_endpoint "$@"
 
-# What bounds many runs on 1 to 1,000 endpoints, written into docs/scale.md: `just simulate-scale record RUN... | table | check`
+# What bounds many runs on 1 to 1,000 endpoints, written into docs/scale.md: `just simulate-scale record RUN... | table`
 [no-exit-message]
 simulate-scale *args:
     @scripts/env python -m scripts.simulate_scale "$@"

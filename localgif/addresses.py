@@ -47,19 +47,15 @@ def ollama_url(url: str) -> str:
     return url.rstrip("/")
 
 
-def server_urls(value: object, openai: bool) -> tuple[str, ...]:
-    """The addresses in a `url` of models.toml, which names one server or lists several.
+def server_url(value: object, openai: bool) -> str:
+    """The address in a `url` of models.toml.
 
     Raises:
-        ValueError: As in `ollama_url` or `openai_url`; no list of addresses; none in it, or one twice.
+        ValueError: As in `ollama_url` or `openai_url`, or no text; the message completes "url ...".
     """
-    values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list | tuple) or not values or not all(isinstance(each, str) for each in values):
-        raise ValueError("must be an address, or a list of addresses")
-    urls = tuple((openai_url if openai else ollama_url)(each) for each in values)
-    if len(set(urls)) < len(urls):
-        raise ValueError("must not name the same server twice")
-    return urls
+    if not isinstance(value, str):
+        raise ValueError("must be an address in quotes")
+    return openai_url(value) if openai else ollama_url(value)
 
 
 def is_loopback(host: str) -> bool:

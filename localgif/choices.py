@@ -78,6 +78,6 @@ def moved(settings: Settings, at: Mapping[str, str]) -> Settings:
         url = at.get(model.endpoint.name)
         if url is None:
             return model
-        return model.model_copy(update={"endpoint": model.endpoint.model_copy(update={"url": url, "urls": ()})})
+        return model.model_copy(update={"endpoint": model.endpoint.model_copy(update={"url": url})})
 
     return settings.model_copy(update={"animator": there(settings.animator), "reflector": there(settings.reflector)})

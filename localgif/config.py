@@ -7,9 +7,9 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from localgif.addresses import is_here
 from localgif.errors import ConfigError, ModelsFileUnreadable, ModelsFileWrong
@@ -41,10 +41,6 @@ class EndpointSettings(Record):
     kind: EndpointKind
     url: str | None
     """None for the embedded endpoint, which picks a free port at start; of kind "openai" with `/v1` at its end."""
-    urls: tuple[str, ...] = ()
-    """When several servers have the model all of them, `url` first."""
-    slots: int | None = None
-    """Requests that each server is sent at once; None: what it says that it can do, else one."""
     api_key_env: str | None = None
     """Name of the environment variable with the key; the key itself is stored nowhere."""
     allow_remote: bool = False
@@ -52,10 +48,13 @@ class EndpointSettings(Record):
     cloud: bool = False
     """Whether a model may be used that its server has computed by somebody else; only with offline = false."""
 
-    @property
-    def addresses(self) -> tuple[str, ...]:
-        """Where its servers are; empty for the embedded endpoint."""
-        return self.urls or ((self.url,) if self.url else ())
+    @model_validator(mode="before")
+    @classmethod
+    def _without_retired_keys(cls, stored: Any) -> Any:
+        """Runs of earlier versions store `urls` and `slots`, for several servers behind one name."""
+        if isinstance(stored, dict):
+            return {key: value for key, value in stored.items() if key not in ("urls", "slots")}
+        return stored
 
 
 class ModelSettings(Record):
@@ -135,7 +134,7 @@ class ModelsFile:
     @property
     def elsewhere(self) -> tuple[str, ...]:
         """The addresses that are not on this machine and may be reached."""
-        return tuple(url for end in self._data.endpoints.values() if end.allow_remote for url in end.url)
+        return tuple(end.url for end in self._data.endpoints.values() if end.allow_remote and end.url)
 
     @property
     def aliases(self) -> tuple[str, ...]:
@@ -212,7 +211,7 @@ class ModelsFile:
         if model.endpoint in self._data.endpoints:
             return self._data.endpoints[model.endpoint]
         if alias not in self._data.models:
-            return EndpointTable(kind="ollama", url=(OLLAMA_URL,))
+            return EndpointTable(kind="ollama", url=OLLAMA_URL)
         raise self._wrong(
             ("models", alias, "endpoint"),
             f' names "{model.endpoint}", which is not under [endpoints]',
@@ -221,26 +220,18 @@ class ModelsFile:
         )
 
     def _endpoint_settings(self, name: str, endpoint: EndpointTable) -> EndpointSettings:
-        return EndpointSettings(
-            name=name,
-            cloud=self.offline is False,
-            urls=endpoint.url if len(endpoint.url) > 1 else (),
-            **{**endpoint.model_dump(), "url": endpoint.url[0] if endpoint.url else None},
-        )
+        return EndpointSettings(name=name, cloud=self.offline is False, **endpoint.model_dump())
 
     def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
         endpoint = self._endpoint(alias, model)
         where = ("endpoints", model.endpoint)
-        if endpoint.kind == "embedded" and endpoint.slots is not None:
-            raise self._wrong((*where, "slots"), " is for an endpoint with a url", "remove the line")
         if endpoint.kind != "embedded" and not endpoint.url:
             example = OLLAMA_URL if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
             raise self._wrong(where, " has no url", f'add a line such as url = "{example}"')
-        far = [] if endpoint.allow_remote else [url for url in endpoint.url if not is_here(url)]
-        if far:
+        if endpoint.url and not endpoint.allow_remote and not is_here(endpoint.url):
             raise self._wrong(
                 (*where, "url"),
-                f" = {far[0]} is not on this machine",
+                f" = {endpoint.url} is not on this machine",
                 "write 127.0.0.1 if it is; else, when prompts and programs may go there: allow_remote = true",
                 code="E-CONFIG-REMOTE",
             )

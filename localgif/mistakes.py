@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 #: Keys of earlier versions -> what they are called now.
 _RENAMED = {"path": "gguf"}
+_PROXY = "for several servers put a reverse proxy such as nginx or HAProxy in front and name its address"
 #: What pydantic calls a value where a table should be.
 _NO_TABLE = ("model_type", "dict_type")
 
@@ -56,6 +57,8 @@ def explain(
     if problem["type"] == "missing":
         return f"{where}: {key} is missing{more}", f"add it: {_example(location)}"
     value: Any = problem["input"]
+    if location[-1] == "url" and isinstance(value, list):
+        return f"{where}: {key} = {value!r}: must be one address, not a list{more}", _PROXY
     message = "must be a table" if problem["type"] in _NO_TABLE else problem["msg"].removeprefix("Value error, ")
     return f"{where}: {key} = {value!r}: {message}{more}", "correct the value"
 

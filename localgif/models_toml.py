@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, WithJsonSchema, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from localgif.addresses import server_urls
+from localgif.addresses import server_url
 
 Role = Literal["animator", "reflector"]
 EndpointKind = Literal["embedded", "ollama", "openai"]
-
-_ONE_OR_SEVERAL = {
-    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1, "uniqueItems": True}]
-}
 
 
 class _Table(BaseModel):
@@ -35,11 +31,8 @@ class EndpointTable(_Table):
 
     kind: EndpointKind
     """What it is: llama.cpp inside localgif, a running Ollama, or (openai) vLLM, llama.cpp's own server, LM Studio."""
-    url: Annotated[tuple[str, ...], WithJsonSchema(_ONE_OR_SEVERAL)] = ()
-    """Address: of an Ollama without a path, of an OpenAI-compatible server with /v1; not for "embedded". A list of
-    addresses where several servers have the same models."""
-    slots: int | None = Field(None, ge=1, le=256)
-    """Requests that each server is sent at once; else what it says that it can do, or one."""
+    url: str | None = None
+    """Address of the server: without a path for Ollama, with /v1 for an OpenAI-compatible server."""
     api_key_env: str | None = Field(None, min_length=1)
     """Name of the environment variable that holds the key of a server of kind "openai"."""
     allow_remote: bool = False
@@ -47,8 +40,8 @@ class EndpointTable(_Table):
 
     @field_validator("url", mode="before")
     @classmethod
-    def _one_or_several(cls, url: object, info: ValidationInfo) -> tuple[str, ...]:
-        return server_urls(url, openai=info.data.get("kind") == "openai")
+    def _one_address(cls, url: object, info: ValidationInfo) -> str:
+        return server_url(url, openai=info.data.get("kind") == "openai")
 
 
 class ModelTable(_Table):

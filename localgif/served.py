@@ -56,19 +56,6 @@ class RemoteModel(Record):
     """The chat template; None when the server does not show it."""
 
 
-class PooledServer(Record):
-    """One of several servers that have the same models."""
-
-    url: str
-    """Its address, without a path."""
-    slots: int = Field(1, ge=1)
-    """Requests that it is sent at once."""
-    weights: tuple[tuple[str, str], ...] = ()
-    """Of a server of the Ollama API: each model, and the sha256 that it must list for it; "" where it lists none."""
-    remotes: tuple[RemoteModel, ...] = ()
-    """Of an OpenAI-compatible server: its models. A gateway of its own is put in front of it."""
-
-
 class ServeConfig(Record):
     """What `localgif serve` serves."""
 
@@ -76,8 +63,6 @@ class ServeConfig(Record):
     remotes: tuple[RemoteModel, ...] = ()
     slots: int = Field(1, ge=1)
     """Requests at once to the server of `remotes`. The embedded engines get one at a time, all together."""
-    servers: tuple[PooledServer, ...] = ()
-    """Several servers behind one address; then there are no `models` and no `remotes`."""
     host: str = "127.0.0.1"
     """Address to listen at."""
     port: int = Field(0, ge=0, le=65535)

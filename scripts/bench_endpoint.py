@@ -58,7 +58,7 @@ class Timed:
     total: float
     tokens: int
     timings: dict[str, Any]
-    """What llama.cpp says of it, where it is asked itself or through /v1."""
+    """What llama.cpp says of it, where it is asked itself."""
 
     @property
     def rate(self) -> float:
@@ -72,7 +72,7 @@ class Timed:
 
 
 def openai(server: Server, messages: list[dict[str, str]], tokens: int, seed: int) -> Timed:
-    """An answer over /v1, of llama.cpp itself or through the gateway."""
+    """An answer of llama.cpp itself, over /v1."""
     body = {
         "model": NAME, "messages": messages, "max_tokens": tokens, "seed": seed, "stream": True,
         "stream_options": {"include_usage": True}, **SAMPLING,
@@ -233,7 +233,7 @@ def measure(model: str, tokens: int, repeat: int) -> dict[str, Any]:
         # As a search alternates: what guesses remember of other prompts must not keep them from copying.
         found["with a worked example, again"] = speed(ours, theirs, True, tokens, repeat)
         found["the gateway"] = overhead(ours, behind, tokens, repeat)
-        found["first token, ours"] = second_call(lambda messages: openai(ours, messages, 2, 1), repeat)
+        found["first token, ours"] = second_call(lambda messages: openai(behind, messages, 2, 1), repeat)
         found["first token, theirs"] = second_call(lambda messages: openai(theirs, messages, 2, 1), repeat)
         for phase, writing in (("reading", False), ("writing", True)):
             # Not of theirs: it has several slots, and another one answers while the first goes on.

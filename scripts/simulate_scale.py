@@ -1,8 +1,7 @@
-"""What bounds many runs on 1 to 1,000 endpoints: `just simulate-scale record RUN... | table | check`.
+"""What bounds many runs on 1 to 1,000 endpoints: `just simulate-scale record RUN... | table`.
 
 `record` reads finished runs and writes scripts/latencies.json: of each step what the model, the sandbox, the disk and
-the rest took. `table` simulates (scale_model.py) and writes the tables of docs/scale.md. `check` makes real runs at 1,
-2 and 4 scripted endpoints and compares them with the simulation (scale_check.py).
+the rest took. `table` simulates (scale_model.py) and writes the tables of docs/scale.md.
 """
 
 from __future__ import annotations
@@ -207,13 +206,7 @@ def main() -> int:
     recording = commands.add_parser("record", help="finished runs -> scripts/latencies.json")
     recording.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run folder")
     commands.add_parser("table", help="simulate, and write the tables of docs/scale.md")
-    checking = commands.add_parser("check", help="real runs at 1, 2 and 4 scripted endpoints against the simulation")
-    checking.add_argument("--delay", type=float, default=2.0, help="mean seconds of a scripted answer (default 2)")
     arguments = parser.parse_args()
-    if arguments.command == "check":
-        from scripts.scale_check import check
-
-        return check(arguments.delay)
     if arguments.command == "record":
         latencies = record(arguments.runs, LATENCIES)
         print(f"{LATENCIES.relative_to(ROOT)}: {sum(len(run.steps) for run in latencies.runs)} steps")

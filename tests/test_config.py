@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localgif.choices import make_settings
-from localgif.config import load_models_file, nearest, read_models
+from localgif.config import EndpointSettings, load_models_file, nearest, read_models
 from localgif.environment import api_key
 from localgif.errors import ConfigError
 from localgif.models_toml import json_schema
@@ -147,6 +147,11 @@ def test_the_schema_for_editors_is_current() -> None:
         (('kind = "embedded"', 'kind = "embeded"'), "endpoints.embedded.kind = 'embeded'", "correct"),
         (('kind = "embedded"', 'kind = "openai"'), "endpoints.embedded has no url", "http://127.0.0.1:8000/v1"),
         (('kind = "ollama"', 'kind = "openai"\napi_key_envv = "K"'), "unknown key", 'did you mean "api_key_env"?'),
+        (
+            ('url = "http://127.0.0.1:11434/"', 'url = ["http://127.0.0.1:1", "http://127.0.0.1:2"]'),
+            "endpoints.ollama.url = ['http://127.0.0.1:1', 'http://127.0.0.1:2']: must be one address, not a list",
+            "a reverse proxy such as nginx or HAProxy",
+        ),
         (('kind = "ollama"', 'kind = "ollama"\napi_key_env = "K"'), "is for an endpoint of kind openai", "remove"),
         (('kind = "ollama"', 'kind = "ollama"\napi_key_env = ""'), "endpoints.ollama.api_key_env = ''", "correct"),
         (("http://127.0.0.1:11434/", "http://127.0.0.1:port"), "must be a URL such as", "correct"),
@@ -344,3 +349,8 @@ def test_a_key_is_in_a_variable_and_nowhere_else(tmp_path: Path, monkeypatch: py
     text = GOOD.replace('kind = "ollama"', 'kind = "openai"\napi_key_env = "MY_KEY"').replace(":11434/", ":8000/v1")
     settings = make_settings(load_models_file(write(tmp_path, text)))
     assert "secret" not in settings.model_dump_json()
+
+
+def test_a_stored_endpoint_of_several_servers_is_still_read() -> None:
+    stored = {"name": "both", "kind": "ollama", "url": "http://127.0.0.1:1", "urls": ["http://127.0.0.1:1"], "slots": 2}
+    assert EndpointSettings.model_validate(stored).url == "http://127.0.0.1:1"

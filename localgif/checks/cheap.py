@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from localgif.checks.machine import disk, memory, this_memory, variables
-from localgif.checks.models import load_of, servers, weights
+from localgif.checks.models import load_of, server, weights
 from localgif.checks.packages import these_packages, this_python
 from localgif.checks.result import Check
 from localgif.config import ModelSettings, Settings
@@ -54,10 +54,10 @@ def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> I
             yield weights(model, places, offline)
     asked: set[Check] = set()
     for model in different(settings):
-        for found in servers(model, offline):
-            if found not in asked:  # the embedded server is one, whatever it serves
-                yield found
-            asked.add(found)
+        found = server(model, offline)
+        if found not in asked:  # one embedded server serves all embedded models
+            yield found
+        asked.add(found)
     yield _room(settings)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -117,13 +116,6 @@ def _note(listed: Listed | None) -> str:
     if listed is None:
         return "no store has that name"
     return listed.note or (f"{listed.partial / 1e6:,.0f} MB of it downloaded" if listed.partial else "no store has it")
-
-
-def servers(model: ModelSettings, offline: bool) -> Iterator[Check]:
-    """`server` for each of the addresses of a model's endpoint."""
-    for url in model.endpoint.addresses or (None,):
-        alone = model.endpoint.model_copy(update={"url": url, "urls": ()})
-        yield server(model.model_copy(update={"endpoint": alone}), offline)
 
 
 def server(model: ModelSettings, offline: bool) -> Check:

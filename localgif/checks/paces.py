@@ -81,7 +81,7 @@ def recall(cache: Path, settings: Settings) -> Measured | None:
 
 
 def _key(model: ModelSettings) -> str:
-    return " ".join((model.role, *(model.endpoint.addresses or (model.endpoint.kind,)), model.model))
+    return " ".join((model.role, model.endpoint.url or model.endpoint.kind, model.model))
 
 
 def _load(cache: Path) -> dict[str, Mapping[str, Any]]:

@@ -83,7 +83,7 @@ def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
     absent = [check.name for check in checks if check.status == "WARN" and check.name.startswith("weights ")]
     if absent:
         return f"not tried, because these are not here: {', '.join(absent)}"
-    far = [m.endpoint.name for m in different(settings) if not all(map(is_here, m.endpoint.addresses))]
+    far = [m.endpoint.name for m in different(settings) if m.endpoint.url and not is_here(m.endpoint.url)]
     return f"not tried, because --offline asks no other machine: {', '.join(far)}" if far and offline else ""
 
 

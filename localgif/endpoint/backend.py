@@ -70,12 +70,8 @@ class Backend(Protocol):
     def expires_in(self) -> float:
         """Seconds until the model is unloaded when nobody asks; may be infinite."""
 
-    async def acquire(self, exact: bool = False) -> Upstream:
+    async def acquire(self) -> Upstream:
         """Keep the model loaded until `release`, and load it first when needed.
-
-        Args:
-            exact: The probability of every token is wanted, so none may be guessed ahead. Only in one's turn: a server
-                that guesses is started again without.
 
         A caller that is cancelled while it waits does not stop the load, and need not call `release`.
 

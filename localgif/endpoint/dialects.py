@@ -49,7 +49,7 @@ def counting_request(body: dict[str, Any], upstream: Upstream) -> tuple[str, dic
     if upstream.dialect == "llama.cpp":
         return "/v1/chat/completions/input_tokens", body, "input_tokens"
     if upstream.dialect == "vllm":
-        kept = ("model", "messages", "tools", "chat_template_kwargs")
+        kept = ("model", "messages", "chat_template_kwargs")
         asked = {name: body[name] for name in kept if name in body}
         return "/tokenize", {**asked, "add_generation_prompt": True}, "count"
     return None

@@ -21,7 +21,7 @@ from localgif.endpoint.backend import Backend, LoadFailed, Upstream
 from localgif.endpoint.dialects import cut_silently
 from localgif.endpoint.guard import MAX_BODY, ClientGone, guarded, read_body, send
 from localgif.endpoint.relay import Turns, deltas, fit_window, new_session, with_thoughts
-from localgif.endpoint.replies import Answer, Clock, Delta, chunk, emptied, final, ollama_logprobs
+from localgif.endpoint.replies import Answer, Clock, Delta, chunk, emptied, final
 from localgif.endpoint.translate import Call, Kind, read_call, read_model, same_model
 from localgif.endpoint.wire import ApiError, UpstreamBroken, encode, encode_line, parse_object
 
@@ -61,13 +61,9 @@ class Gateway:
             ("POST", "/api/show", self._show),
             ("POST", "/api/chat", self._chat),
             ("POST", "/api/generate", self._generate),
-            ("GET", "/v1/models", self._openai_models),
-            ("POST", "/v1/chat/completions", self._pass_through),
-            ("POST", "/v1/completions", self._pass_through),
             *((("POST", f"/api/{verb}", self._unmanaged)) for verb in ("pull", "push", "create", "copy")),
             ("DELETE", "/api/delete", self._unmanaged),
-            ("HEAD", "/api/blobs/{digest}", self._unmanaged),
-            ("POST", "/api/blobs/{digest}", self._unmanaged),
+            ("*", "/v1/{path:.*}", self._not_openai),
         ]
         for method, path, handler in routes:
             # A GET route answers HEAD too.
@@ -101,11 +97,11 @@ class Gateway:
     async def _show(self, request: web.Request) -> web.Response:
         return _json(listing.show(self._find(read_model(parse_object(await read_body(request))))))
 
-    async def _openai_models(self, request: web.Request) -> web.Response:
-        return _json({"object": "list", "data": [listing.openai_model(backend) for backend in self._backends]})
-
     async def _unmanaged(self, request: web.Request) -> web.Response:
         raise ApiError(501, "localgif does not manage models")
+
+    async def _not_openai(self, request: web.Request) -> web.Response:
+        raise ApiError(404, f"{request.path} not found: localgif speaks the Ollama API, use /api/chat or /api/generate")
 
     def _find(self, name: str) -> Backend:
         for backend in self._backends:
@@ -128,8 +124,7 @@ class Gateway:
         _check_capabilities(call, backend)
         if call.empty:
             return await self._load_or_unload(call, backend)
-        exact = bool(call.body.get("logprobs"))
-        async with self._turns.hold(), _in_use(backend, call.keep_alive, exact) as upstream:
+        async with self._turns.hold(), _in_use(backend, call.keep_alive) as upstream:
             await fit_window(self._upstreams, upstream, call.body, call.sampling.num_ctx)
             generation = _Generation(call, arrival, time.monotonic_ns(), upstream)
             events = _with_obituary(backend, deltas(self._upstreams, upstream, call.body))
@@ -153,29 +148,6 @@ class Gateway:
         async with _in_use(backend, call.keep_alive):
             return _json(emptied(call.kind, call.model, "load"))
 
-    async def _pass_through(self, request: web.Request) -> web.StreamResponse:
-        """OpenAI's own requests, unchanged but for the model's name, in the same queue."""
-        body = parse_object(await read_body(request))
-        backend = self._find(read_model(body))
-        async with self._turns.hold(), _in_use(backend, None, bool(body.get("logprobs"))) as upstream:
-            headers = {"Authorization": f"Bearer {upstream.key}"} if upstream.key else {}
-            url, body = f"{upstream.url}{request.path}", {**body, "model": upstream.model}
-            response: web.StreamResponse | None = None
-            try:
-                async with self._upstreams.post(url, json=body, headers=headers) as answer:
-                    response = web.StreamResponse(status=answer.status)
-                    response.content_type = answer.content_type
-                    async for block in answer.content.iter_any():
-                        await send(request, response, block)
-                    await send(request, response, last=True)
-                    return response
-            except ClientGone:
-                raise
-            except (aiohttp.ClientError, OSError) as error:
-                if response is not None and response.prepared:
-                    raise ConnectionResetError("the upstream server died") from error  # no clean end for half an answer
-                raise await _epitaph(backend, UpstreamBroken(str(error))) from error
-
 
 class _Generation:
     """One answer on its way: what came so far, and when."""
@@ -198,13 +170,7 @@ class _Generation:
             return None
         self._last = time.monotonic_ns()
         self._first = self._first or self._last
-        call, logprobs = self.call, ollama_logprobs(delta.logprobs)
-        return chunk(call.kind, call.model, delta.content, delta.thinking, logprobs=logprobs)
-
-    def tools(self) -> dict[str, Any] | None:
-        """The line with all tool calls, when there are any."""
-        calls = self.answer.tool_calls()
-        return chunk(self.call.kind, self.call.model, tool_calls=calls) if calls else None
+        return chunk(self.call.kind, self.call.model, delta.content, delta.thinking)
 
     def final(self, whole: bool) -> dict[str, Any]:
         """The line with `done`.
@@ -238,9 +204,7 @@ async def _stream(
     try:
         async for delta in events:
             await tell(generation.take(delta))
-        last = generation.final(whole=False)
-        await tell(generation.tools())
-        await tell(last)
+        await tell(generation.final(whole=False))
     except ClientGone:
         raise
     except Exception as error:
@@ -254,14 +218,14 @@ async def _stream(
 
 
 @contextlib.asynccontextmanager
-async def _in_use(backend: Backend, keep_alive: float | None, exact: bool = False) -> AsyncIterator[Upstream]:
+async def _in_use(backend: Backend, keep_alive: float | None) -> AsyncIterator[Upstream]:
     """The model, loaded, for the time of the block.
 
     Raises:
         ApiError: 500 with the reason why it does not load.
     """
     try:
-        upstream = await backend.acquire(exact)
+        upstream = await backend.acquire()
     except (LoadFailed, OSError) as error:
         raise ApiError(500, str(error)) from error
     try:
@@ -277,13 +241,9 @@ async def _with_obituary(backend: Backend, events: AsyncGenerator[Delta, None]) 
             async for delta in events:
                 yield delta
     except UpstreamBroken as error:
-        raise await _epitaph(backend, error) from error
-
-
-async def _epitaph(backend: Backend, error: UpstreamBroken) -> UpstreamBroken:
-    if death := await backend.obituary():
-        return UpstreamBroken(f"model runner has unexpectedly stopped: {death}")
-    return error
+        if death := await backend.obituary():
+            raise UpstreamBroken(f"model runner has unexpectedly stopped: {death}") from error
+        raise
 
 
 def _check_capabilities(call: Call, backend: Backend) -> None:
@@ -293,8 +253,6 @@ def _check_capabilities(call: Call, backend: Backend) -> None:
         raise ApiError(400, f'"{call.model}" does not support thinking')
     if facts.can_think is False:
         call.body.pop("chat_template_kwargs", None)
-    if call.tools and facts.can_use_tools is False:
-        raise ApiError(400, f'"{call.model}" does not support tools')
     if call.images:
         raise ApiError(400, f'"{call.model}" does not support images')
 

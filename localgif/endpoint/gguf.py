@@ -50,11 +50,6 @@ class GgufFacts:
         return any(word in self.template for word in ("enable_thinking", "<think>", "reasoning_effort"))
 
     @property
-    def can_use_tools(self) -> bool | None:
-        """Whether the template knows about tools; None when there is no telling."""
-        return None if self.template is None else "tools" in self.template
-
-    @property
     def parameter_size(self) -> str:
         """The number of weights for people, e.g. "1.5B"."""
         if self.parameters >= 10**9:

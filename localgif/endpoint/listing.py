@@ -1,4 +1,4 @@
-"""What /api/tags, /api/show, /api/ps and /v1/models say. Reads what is known; never waits for an engine."""
+"""What /api/tags, /api/show and /api/ps say. Reads what is known; never waits for an engine."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from localgif.endpoint.wire import timestamp
 
 def capabilities(card: Card) -> list[str]:
     """Ollama's words for what the model is known to be able to do."""
-    extra = {"tools": card.facts.can_use_tools, "thinking": card.facts.can_think}
-    return ["completion", *(name for name, can in extra.items() if can)]
+    return ["completion", "thinking"] if card.facts.can_think else ["completion"]
 
 
 def details(card: Card) -> dict[str, Any]:
@@ -85,12 +84,6 @@ def show(backend: Backend) -> dict[str, Any]:
         "capabilities": capabilities(card),
         "modified_at": timestamp(_modified(card)),
     }
-
-
-def openai_model(backend: Backend) -> dict[str, Any]:
-    """One entry of /v1/models."""
-    card = backend.card
-    return {"id": card.name, "object": "model", "created": int(card.modified), "owned_by": "localgif"}
 
 
 def _modified(card: Card) -> datetime:

@@ -132,7 +132,7 @@ async def with_thoughts(events: AsyncGenerator[Delta, None]) -> AsyncGenerator[D
 async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
     """Payloads of the `data:` lines; comments, pings and blank lines are not for us.
 
-    Split by hand: aiohttp's own line reader refuses long lines, and a tool call may be one.
+    Split by hand: aiohttp's own line reader refuses long lines.
     """
     rest = b""
     async for block in stream.iter_any():

@@ -39,7 +39,7 @@ class Remote:
     def expires_in(self) -> float:
         return FOREVER
 
-    async def acquire(self, exact: bool = False) -> Upstream:
+    async def acquire(self) -> Upstream:
         return self._upstream
 
     async def release(self, keep_alive: float | None) -> None:

@@ -15,23 +15,11 @@ SHOWN = 500
 
 
 @dataclass(frozen=True)
-class ToolPiece:
-    """A part of one tool call; the parts with the same index belong together."""
-
-    index: int
-    id: str
-    name: str
-    arguments: str
-
-
-@dataclass(frozen=True)
 class Delta:
-    """One event of the stream. Texts are empty, lists None, where the event holds none."""
+    """One event of the stream. Texts are empty, objects None, where the event holds none."""
 
     content: str = ""
     thinking: str = ""
-    tool_calls: tuple[ToolPiece, ...] = ()
-    logprobs: list[dict[str, Any]] | None = None
     finish: str | None = None
     usage: dict[str, Any] | None = None
     timings: dict[str, Any] | None = None
@@ -59,11 +47,9 @@ def read_delta(data: str) -> Delta:
     try:
         (choice,) = event.get("choices") or [{}]
         delta = choice.get("delta") or {}
-        logprobs = (choice.get("logprobs") or {}).get("content")
         finish = choice.get("finish_reason")
         # llama.cpp's name and vLLM's name for the same thing.
         thinking = delta.get("reasoning_content") or delta.get("reasoning")
-        tool_calls = [_tool_piece(call) for call in delta.get("tool_calls") or ()]
     except (AttributeError, TypeError, ValueError):
         raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:SHOWN]}") from None
     if finish in ("abort", "error"):
@@ -71,21 +57,9 @@ def read_delta(data: str) -> Delta:
     return Delta(
         content=delta.get("content") or "",
         thinking=thinking or "",
-        tool_calls=tuple(tool_calls),
-        logprobs=logprobs if isinstance(logprobs, list) else None,
         finish=finish,
         usage=event.get("usage"),
         timings=event.get("timings"),
-    )
-
-
-def _tool_piece(call: dict[str, Any]) -> ToolPiece:
-    function = call.get("function") or {}
-    return ToolPiece(
-        index=int(call.get("index") or 0),
-        id=call.get("id") or "",
-        name=function.get("name") or "",
-        arguments=function.get("arguments") or "",
     )
 
 
@@ -95,12 +69,10 @@ class Answer:
 
     content: list[str] = field(default_factory=list)
     thinking: list[str] = field(default_factory=list)
-    logprobs: list[dict[str, Any]] = field(default_factory=list)
     finish: str | None = None
     usage: dict[str, Any] = field(default_factory=dict)
     timings: dict[str, Any] = field(default_factory=dict)
     pieces: int = 0
-    _calls: dict[int, ToolPiece] = field(default_factory=dict)
 
     def add(self, delta: Delta) -> None:
         """Take one event in."""
@@ -108,40 +80,10 @@ class Answer:
             self.content.append(delta.content)
         if delta.thinking:
             self.thinking.append(delta.thinking)
-        self.logprobs += ollama_logprobs(delta.logprobs)
         self.pieces += delta.speaks
         self.finish = delta.finish or self.finish
         self.usage = delta.usage or self.usage
         self.timings = delta.timings or self.timings
-        for piece in delta.tool_calls:
-            known = self._calls.get(piece.index, ToolPiece(piece.index, "", "", ""))
-            self._calls[piece.index] = ToolPiece(
-                piece.index, piece.id or known.id, known.name + piece.name, known.arguments + piece.arguments
-            )
-
-    def tool_calls(self) -> list[dict[str, Any]]:
-        """The calls with their arguments as objects; one whose arguments were cut off is left out."""
-        calls = []
-        for index, call in sorted(self._calls.items()):
-            try:
-                arguments = json.loads(call.arguments or "{}")
-            except ValueError:
-                continue
-            identity = {"id": call.id} if call.id else {}
-            calls.append({**identity, "function": {"index": index, "name": call.name, "arguments": arguments}})
-        return calls
-
-
-def ollama_logprobs(entries: list[dict[str, Any]] | None) -> list[dict[str, Any]]:
-    """Token probabilities in Ollama's shape: the same without llama.cpp's token ids."""
-
-    def shape(entry: dict[str, Any]) -> dict[str, Any]:
-        return {name: entry[name] for name in ("token", "logprob", "bytes") if name in entry}
-
-    return [
-        {**shape(entry), "top_logprobs": [shape(other) for other in entry.get("top_logprobs") or ()]}
-        for entry in entries or ()
-    ]
 
 
 @dataclass(frozen=True)
@@ -155,30 +97,19 @@ class Clock:
     end: int
 
 
-def chunk(
-    kind: Kind,
-    model: str,
-    content: str = "",
-    thinking: str = "",
-    tool_calls: list[dict[str, Any]] | None = None,
-    logprobs: list[dict[str, Any]] | None = None,
-) -> dict[str, Any]:
+def chunk(kind: Kind, model: str, content: str = "", thinking: str = "") -> dict[str, Any]:
     """One line with text in it, `done` false. Every chat line has a message with a string content."""
     line: dict[str, Any] = {"model": model, "created_at": timestamp()}
     if kind == "chat":
         message: dict[str, Any] = {"role": "assistant", "content": content}
         if thinking:
             message["thinking"] = thinking
-        if tool_calls:
-            message["tool_calls"] = tool_calls
         line["message"] = message
     else:
         line["response"] = content
         if thinking:
             line["thinking"] = thinking
     line["done"] = False
-    if logprobs:
-        line["logprobs"] = logprobs
     return line
 
 
@@ -190,9 +121,7 @@ def final(kind: Kind, model: str, answer: Answer, clock: Clock, whole: bool, sil
     """
     line = chunk(kind, model)
     if whole and not silent:
-        line = chunk(
-            kind, model, "".join(answer.content), "".join(answer.thinking), answer.tool_calls(), answer.logprobs
-        )
+        line = chunk(kind, model, "".join(answer.content), "".join(answer.thinking))
     counts = _metrics(answer, clock)
     if silent:
         counts["eval_count"] = 0

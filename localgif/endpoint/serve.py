@@ -29,10 +29,9 @@ from localgif.endpoint.gateway import Gateway
 from localgif.endpoint.guard import is_local
 from localgif.endpoint.options import FOREVER
 from localgif.endpoint.remote import Remote
-from localgif.endpoint.spread import Spread
 from localgif.endpoint.supervise import Engine
 from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
-from localgif.served import PooledServer, ServeConfig
+from localgif.served import ServeConfig
 
 HOST = "127.0.0.1"
 #: Ollama's default for a server that people start; in a run, rendering for minutes must not unload the model.
@@ -67,27 +66,6 @@ async def listening(
             yield site
     finally:
         await asyncio.gather(*(backend.close() for backend in backends))
-
-
-@contextlib.asynccontextmanager
-async def spreading(
-    servers: Sequence[PooledServer], port: int, max_queue: int, host: str = HOST
-) -> AsyncIterator[Site]:
-    """One address in front of several servers, in this event loop, with a gateway before each that needs one.
-
-    Raises:
-        EndpointUnreachable: The port is in use.
-    """
-    async with contextlib.AsyncExitStack() as stack:
-        reached = []
-        for server in servers:
-            url = server.url
-            if server.remotes:
-                remotes = [Remote(model) for model in server.remotes]
-                url = (await stack.enter_async_context(listening(remotes, 0, max_queue, server.slots))).url
-            reached.append((server, url))
-        app = Spread(reached, max_queue).app(everybody=not is_local(_authority(host)))
-        yield await stack.enter_async_context(_listening_app(app, port, host))
 
 
 @contextlib.asynccontextmanager
@@ -169,11 +147,7 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
         for engine in engines:
             engine.rivals = tuple(other for other in engines if other is not engine)
     remotes = [Remote(model) for model in config.remotes]
-    async with (
-        spreading(config.servers, config.port, config.max_queue, config.host)
-        if config.servers
-        else listening([*engines, *remotes], config.port, config.max_queue, _slots(config), config.host)
-    ) as site:
+    async with listening([*engines, *remotes], config.port, config.max_queue, _slots(config), config.host) as site:
         if not await _load_first(engines, stop):
             return
         if managed:
@@ -236,8 +210,6 @@ def _greet(site: Site, config: ServeConfig) -> None:
         print(f"  {model.name}  {model.description}".rstrip() + f"  (context {model.num_ctx})")
     for remote in config.remotes:
         print(f"  {remote.name}  on {remote.server} at {remote.url}/v1  (context {remote.window})")
-    for server in config.servers:
-        print(f"  {server.url}  ({server.slots} at once)")
     if not is_local(_authority(config.host)):
         print(f"warning: all who reach {config.host} can use these models; no password, no encryption", file=sys.stderr)
     print("Ctrl-C stops it.", flush=True)

@@ -65,7 +65,6 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._unloading: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._speculation = True
 
     def loaded(self) -> Upstream | None:
         alive = self._process is not None and self._process.returncode is None
@@ -76,12 +75,10 @@ class Engine:
             return self._default if self._users else FOREVER
         return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
 
-    async def acquire(self, exact: bool = False) -> Upstream:
+    async def acquire(self) -> Upstream:
         self._stop_timer()
         self._users += 1
         try:
-            if exact and self._speculation:
-                await self._stop_guessing()
             if (upstream := self.loaded()) is not None:
                 return upstream
             if self._loading is None:
@@ -99,7 +96,6 @@ class Engine:
         if self._users:
             return
         if seconds <= 0:
-            self._speculation = True
             await self._stop()
         else:
             self._start_timer(seconds)
@@ -130,7 +126,6 @@ class Engine:
         """Unload the model for another engine's, unless it is in use."""
         if not self._users and self._loading is None:
             self._stop_timer()
-            self._speculation = True
             await self._stop()
 
     # --- keep_alive ------------------------------------------------------------------------------------------------
@@ -147,7 +142,6 @@ class Engine:
 
     def _expire(self) -> None:
         self._timer = None
-        self._speculation = True
         task = asyncio.create_task(self._stop())
         self._unloading.add(task)
         task.add_done_callback(self._unloading.discard)
@@ -172,7 +166,6 @@ class Engine:
             threads=self._threads,
             api_key=secrets.token_urlsafe(24),
             parent=os.getpid(),
-            speculation=self._speculation,
         )
         pipe = asyncio.subprocess.PIPE
         process = await asyncio.create_subprocess_exec(
@@ -197,16 +190,6 @@ class Engine:
             raise LoadFailed(await self._refusal(process, event.get("message", "")))
         self._upstream = Upstream(event["url"], config.api_key, self.model.name, event["num_ctx"])
         return self._upstream
-
-    async def _stop_guessing(self) -> None:
-        """Make the next load one without speculation, until the model is unloaded.
-
-        llama.cpp says probability 1 of every token that it guessed right, and no request can switch the guessing off.
-        """
-        self._speculation = False
-        if self._loading is not None:
-            await asyncio.wait([self._loading])
-        await self._stop()
 
     async def _refusal(self, process: asyncio.subprocess.Process, message: str) -> str:
         """Why the model did not come up: llama.cpp's error lines, else the exception, else how the process ended."""

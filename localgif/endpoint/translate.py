@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -13,8 +12,6 @@ from localgif.endpoint.options import Sampling, read_format, read_keep_alive, re
 from localgif.endpoint.wire import ApiError, type_name
 
 Kind = Literal["chat", "generate"]
-
-MAX_TOP_LOGPROBS = 20
 
 
 @dataclass(frozen=True)
@@ -29,7 +26,6 @@ class Call:
         body: The upstream's request body, without `model`.
         sampling: What the options came to.
         think: As requested; None when absent.
-        tools: Whether the request offers tools.
         images: Whether the request carries images.
     """
 
@@ -41,7 +37,6 @@ class Call:
     body: dict[str, Any]
     sampling: Sampling
     think: bool | str | None
-    tools: bool
     images: bool
 
 
@@ -53,6 +48,9 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
     """
     model = read_model(request, missing_status=400 if kind == "chat" else 404)
     messages = _chat_messages(request) if kind == "chat" else _generate_messages(request)
+    for field in ("tools", "logprobs"):
+        if request.get(field):
+            raise _unsupported(field, "leave it out")
     sampling = read_options(request.get("options"))
     think = read_think(request.get("think"))
     body: dict[str, Any] = {
@@ -60,15 +58,11 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
         "stream": True,  # always: a dropped stream is noticed at once, a dropped plain request is not
         "stream_options": {"include_usage": True},
         **sampling.fields,
-        **_logprobs(request),
     }
     if (response_format := read_format(request.get("format"))) is not None:
         body["response_format"] = response_format
     if think is not None:
         body["chat_template_kwargs"] = _think_arguments(think)
-    tools = _list_of_objects(request, "tools") if kind == "chat" else []
-    if tools:
-        body["tools"] = tools
     return Call(
         kind=kind,
         model=model,
@@ -78,7 +72,6 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
         body=body,
         sampling=sampling,
         think=think,
-        tools=bool(tools),
         images=_has_images(kind, request),
     )
 
@@ -140,19 +133,6 @@ def _has_images(kind: Kind, request: dict[str, Any]) -> bool:
     return any(source.get("images") for source in sources)
 
 
-def _logprobs(request: dict[str, Any]) -> dict[str, Any]:
-    wanted = _boolean(request, "logprobs", False)
-    top = request.get("top_logprobs")
-    if top is None:
-        top = 0
-    if isinstance(top, bool) or not isinstance(top, int) or not 0 <= top <= MAX_TOP_LOGPROBS:
-        raise ApiError(400, f"top_logprobs must be between 0 and {MAX_TOP_LOGPROBS}")
-    if not wanted:
-        return {}
-    # llama.cpp reports none at all for 0.
-    return {"logprobs": True, "top_logprobs": max(1, top)}
-
-
 def _think_arguments(think: bool | str) -> dict[str, Any]:
     if isinstance(think, bool):
         return {"enable_thinking": think}
@@ -163,65 +143,27 @@ def _generate_messages(request: dict[str, Any]) -> list[dict[str, Any]]:
     """`prompt` and `system` as messages: the model's chat template is applied to both, as Ollama does without `raw`."""
     for field in ("raw", "template", "suffix", "context"):
         if request.get(field):
-            raise ApiError(400, f"{field} is not supported by localgif: send the prompt, and system for instructions")
+            raise _unsupported(field, "send the prompt, and system for instructions")
     system, prompt = _text(request, "system"), _text(request, "prompt")
     messages = [{"role": "system", "content": system}] if system else []
     return [*messages, {"role": "user", "content": prompt}]
 
 
 def _chat_messages(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Ollama's messages as OpenAI's.
-
-    ollama-python drops empty contents and the ids of tool calls, so a missing content is an empty one, and tool
-    results are paired with the calls before them by order.
-    """
+    """Ollama's messages as OpenAI's; ollama-python drops empty contents, so a missing content is an empty one."""
     messages: list[dict[str, Any]] = []
-    waiting: list[str] = []  # ids of calls that have no result yet
-    made = 0
     for entry in _list_of_objects(request, "messages"):
         role = _text(entry, "role").lower()
-        if role not in ("system", "user", "assistant", "tool"):
-            raise ApiError(400, f"invalid role {entry.get('role')!r}: expected system, user, assistant or tool")
+        if role not in ("system", "user", "assistant"):
+            raise ApiError(400, f"invalid role {entry.get('role')!r}: expected system, user or assistant")
+        if entry.get("tool_calls"):
+            raise _unsupported("tool_calls", "send text only")
         message: dict[str, Any] = {"role": role, "content": _text(entry, "content")}
-        if role == "assistant":
-            if thinking := _text(entry, "thinking"):
-                message["reasoning_content"] = thinking
-            calls = [
-                _tool_call(call, made + number) for number, call in enumerate(_list_of_objects(entry, "tool_calls"))
-            ]
-            made += len(calls)
-            if calls:
-                message["tool_calls"] = calls
-                waiting = [call["id"] for call in calls]
-        elif role == "tool":
-            message |= _tool_result(entry, waiting)
+        if role == "assistant" and (thinking := _text(entry, "thinking")):
+            message["reasoning_content"] = thinking
         messages.append(message)
     return messages
 
 
-def _tool_call(call: dict[str, Any], number: int) -> dict[str, Any]:
-    function = call.get("function")
-    if not isinstance(function, dict) or not isinstance(function.get("name"), str):
-        raise ApiError(400, "tool_calls need a function with a name")
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str):
-        arguments = json.dumps({} if arguments is None else arguments, ensure_ascii=False)
-    identity = call.get("id")
-    return {
-        "id": identity if isinstance(identity, str) and identity else f"call_{number}",
-        "type": "function",
-        "function": {"name": function["name"], "arguments": arguments},
-    }
-
-
-def _tool_result(entry: dict[str, Any], waiting: list[str]) -> dict[str, Any]:
-    """Id and name of a tool message; takes its id out of `waiting`."""
-    identity = _text(entry, "tool_call_id")
-    if identity in waiting:
-        waiting.remove(identity)
-    elif not identity and waiting:
-        identity = waiting.pop(0)
-    fields = {"tool_call_id": identity} if identity else {}
-    if name := _text(entry, "tool_name"):
-        fields["name"] = name
-    return fields
+def _unsupported(field: str, remedy: str) -> ApiError:
+    return ApiError(400, f"{field} is not supported by localgif: {remedy}")

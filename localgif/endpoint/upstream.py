@@ -25,18 +25,17 @@ LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
 
 
-def find_models(url: str, key: str = "", patience: float | None = None) -> tuple[RemoteModel, ...]:
+def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
     """The models of the server at `url`, waiting while it says that it is loading. No proxy: an endpoint is local.
 
     Args:
         url: With `/v1` at its end, e.g. "http://127.0.0.1:8000/v1".
         key: Bearer token; empty when the server wants none.
-        patience: Seconds for which it may say that it is loading; None is `LOAD_SECONDS`.
 
     Raises:
         EndpointUnreachable: Nobody answers, somebody who is no OpenAI-compatible server, or one that wants another key.
     """
-    listed = _get(url, "/models", key, patience)
+    listed = _get(url, "/models", key)
     entries = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(entries, list):
         raise _not_openai(url, "/models lists no models")
@@ -131,9 +130,9 @@ def _extra(root: str, path: str, key: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _get(url: str, path: str, key: str, patience: float | None = None) -> Any:
+def _get(url: str, path: str, key: str) -> Any:
     """JSON from the server."""
-    deadline = time.monotonic() + (LOAD_SECONDS if patience is None else patience)
+    deadline = time.monotonic() + LOAD_SECONDS
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     while True:
@@ -173,16 +172,4 @@ def _not_openai(url: str, reason: str) -> EndpointUnreachable:
         f"{url} is no OpenAI-compatible server: {reason}",
         "check the address; it ends with /v1 for most servers",
         code="E-NOT-OPENAI",
-    )
-
-
-def differences(one: RemoteModel, other: RemoteModel) -> str:
-    """What tells two models of the same name apart, where both servers say it; "" when nothing does."""
-    told = (
-        (name, getattr(one, name), getattr(other, name))
-        for name in ("size", "parameters", "context_length", "quantisation", "template")
-    )
-    known = [(name, mine, its) for name, mine, its in told if mine and its and "unknown" not in (mine, its)]
-    return "; ".join(
-        name if name == "template" else f"{name} {mine} and {its}" for name, mine, its in known if mine != its
     )

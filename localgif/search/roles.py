@@ -15,11 +15,12 @@ from localgif.config import ModelSettings, Settings
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.preflight import ServerInfo, check_abilities, check_ollama
 from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
+from localgif.endpoint.translate import same_model
 from localgif.environment import weights_environment
 from localgif.errors import ModelMissing
 from localgif.models.fetch import Places, Weights, locate, places_for, pull
 from localgif.records import ModelIdentity
-from localgif.search.gateways import behind, gateway_config, needs_gateway, ollama_servers, remote_models
+from localgif.search.gateways import gateway_config, remote_model
 from localgif.search.progress import Progress
 from localgif.served import ServeConfig, ServedModel
 
@@ -33,7 +34,7 @@ class Roles:
     identities: tuple[ModelIdentity, ...]
     embedded: RunningEndpoint | None
     gateways: tuple[RunningEndpoint, ...]
-    """Ours in front of other servers, one for each endpoint of kind "openai" or with several servers."""
+    """Ours in front of other servers, one for each endpoint of kind "openai"."""
     seconds_weights: float
     """Finding, fetching and checking the weights."""
     seconds_load: float
@@ -98,8 +99,8 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
     # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
-    for address in dict.fromkeys(address for model in both for address in model.endpoint.addresses):
-        if not is_here(address):
+    for address in dict.fromkeys(model.endpoint.url for model in both):
+        if address and not is_here(address):
             progress.note(f"{address} is not this machine; it gets to read prompts and programs (allow_remote = true)")
     fronts = _fronts(both, progress)
     weights = []
@@ -123,34 +124,34 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             url = ours.url if ours is not None else model.endpoint.url
             assert url is not None  # config refuses an ollama endpoint without one
             urls.append(url)
-            front = fronts.get(model.endpoint.name)
             server = check_ollama(url, model.model, model.endpoint.cloud)
             note = check_abilities(url, server, model.abilities)
             if note:
                 progress.note(note)
-            identities.append(_identity(model, server, behind(front, model.model) if front else ""))
+            front = fronts.get(model.endpoint.name)
+            identities.append(_identity(model, server, front))
         yield Roles(
             urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
         )
 
 
 def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
-    """Name of an endpoint that needs a gateway -> what the gateway serves; one serves all roles of an endpoint."""
+    """Name of an OpenAI-compatible endpoint -> what the gateway serves; one serves all roles of an endpoint."""
     groups: dict[str, list[ModelSettings]] = {}
     for model in models:
-        if needs_gateway(model.endpoint):
+        if model.endpoint.kind == "openai":
             progress.activity(f"asking {model.endpoint.url} for {model.model}")
             groups.setdefault(model.endpoint.name, []).append(model)
     return {name: gateway_config(group) for name, group in groups.items()}
 
 
-def _identity(model: ModelSettings, server: ServerInfo, remote: str) -> ModelIdentity:
-    """Who answers; `remote` names what is behind our gateway."""
-    spoken = f"Ollama API {server.version}"
+def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | None) -> ModelIdentity:
+    """Who answers: a server, or what is behind the gateway `front`."""
+    behind = (remote.server for remote in (front.remotes if front else ()) if same_model(remote.name, model.model))
     kinds = {
         "embedded": f"xllamacpp {metadata.version('xllamacpp')}",
-        "ollama": f"{spoken}, {remote}" if remote else spoken,
-        "openai": remote,
+        "ollama": f"Ollama API {server.version}",
+        "openai": next(behind, ""),
     }
     return ModelIdentity(
         role=model.role,
@@ -183,13 +184,11 @@ def check_role(model: ModelSettings) -> str:
             )
         return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
     if model.endpoint.kind == "openai":
-        return "\n".join(
-            f"{model.role:<10} {found.name}: {url} answers ({found.server}, window {found.window})"
-            for url, found in zip(model.endpoint.addresses, remote_models(model), strict=True)
-        )
-    lines = []
-    for url, server in zip(model.endpoint.addresses, ollama_servers(model), strict=True):
-        note = check_abilities(url, server, model.abilities)
-        lines.append(f"{model.role:<10} {model.model}: {url} answers ({server.version})")
-        lines += [f"{'':<10} note: {note}"] if note else []
-    return "\n".join(lines)
+        found = remote_model(model)
+        return f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
+    url = model.endpoint.url
+    assert url is not None  # config refuses an ollama endpoint without one
+    server = check_ollama(url, model.model, model.endpoint.cloud)
+    note = check_abilities(url, server, model.abilities)
+    line = f"{model.role:<10} {model.model}: {url} answers ({server.version})"
+    return f"{line}\n{'':<10} note: {note}" if note else line

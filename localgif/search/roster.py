@@ -14,7 +14,7 @@ from localgif.models.catalog import CATALOG, canonical
 from localgif.models.fetch import Listed, known_here
 from localgif.models.verify import file_size
 from localgif.records import Record
-from localgif.search.gateways import remote_models
+from localgif.search.gateways import remote_model
 from localgif.search.roles import check_role, places
 
 ROLES: tuple[Role, ...] = ("animator", "reflector")
@@ -106,7 +106,7 @@ def _row(name: str, marks: tuple[Role, ...], model: ModelSettings, weights: list
     if model.endpoint.kind == "ollama":
         return _of_ollama(base, model, asked)
     try:
-        found = remote_models(model)[0]
+        found = remote_model(model)
     except LocalGifError as error:
         missing = isinstance(error, ModelMissing)
         return base.model_copy(update={"present": False if missing else None, "where": error.message})

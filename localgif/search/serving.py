@@ -8,27 +8,19 @@ from localgif.addresses import is_here, openai_url
 from localgif.config import ModelSettings, nearest
 from localgif.endpoint.upstream import find_models
 from localgif.errors import ConfigError, ModelMissing, PreflightError
-from localgif.search.gateways import gateway_config, remote_models, slots_of
+from localgif.search.gateways import remote_model, slots_of
 from localgif.search.progress import Progress
 from localgif.search.roles import fetch_weights, serve_config
 from localgif.served import RemoteModel, ServeConfig
 
 
 def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
-    """The embedded models and those behind OpenAI-compatible servers, or several servers under one name.
+    """The embedded models and those behind OpenAI-compatible servers.
 
     Raises:
-        ConfigError: none is left, two servers have a model of the same name, or several servers are not alone.
+        ConfigError: none is left, or two servers have a model of the same name.
         PreflightError: weights, servers or models are missing.
     """
-    several = [model.endpoint.name for model in models if len(model.endpoint.urls) > 1]
-    if several:
-        if {model.endpoint.name for model in models} != {several[0]}:
-            raise ConfigError(
-                f'the endpoint "{several[0]}" has several servers, and these are served alone',
-                "name models of this endpoint only: --model ALIAS",
-            )
-        return gateway_config(models).model_copy(update={"port": port})
     ours = [model for model in models if model.endpoint.kind != "ollama"]
     if not ours:
         raise ConfigError(
@@ -48,15 +40,10 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
     remotes: dict[str, RemoteModel] = {}
     for model in ours:
         if model.endpoint.kind == "openai":
-            (remotes[model.model],) = remote_models(model)
+            remotes[model.model] = remote_model(model)
     weights = tuple((model, fetch_weights(model, progress)) for model in ours if model.endpoint.kind == "embedded")
-    slots = {model.endpoint.slots or 0 for model in ours if model.endpoint.kind == "openai"}
-    return serve_config(weights, port).model_copy(
-        update={
-            "remotes": tuple(remotes.values()),
-            "slots": slots_of(tuple(remotes.values()), min(slots)) if remotes else 1,
-        }
-    )
+    served = tuple(remotes.values())
+    return serve_config(weights, port).model_copy(update={"remotes": served, "slots": slots_of(served)})
 
 
 def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig:

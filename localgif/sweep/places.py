@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from localgif.addresses import is_here, server_urls
+from localgif.addresses import is_here, server_url
 from localgif.config import EndpointSettings, nearest
 from localgif.errors import ConfigError
 
@@ -45,10 +45,8 @@ def _address(
         raise ConfigError(
             f"{where}: the endpoint is embedded, so each worker starts its own", "remove the line; it needs no address"
         )
-    if not isinstance(url, str):
-        raise ConfigError(f"{where} = {_shown(url)} is no text in quotes", "name the address of one server")
     try:
-        (address,) = server_urls(url, openai=endpoint.kind == "openai")
+        address = server_url(url, openai=endpoint.kind == "openai")
     except ValueError as error:
         raise ConfigError(f"{where} = {_shown(url)} {error}", "correct the address") from None
     if not is_here(address) and not endpoint.allow_remote:

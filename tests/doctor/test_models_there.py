@@ -9,7 +9,7 @@ import pytest
 
 from localgif.addresses import is_here
 from localgif.checks.cheap import cheap_checks, different, make_sure
-from localgif.checks.models import digest, load_of, server, servers, weights
+from localgif.checks.models import digest, load_of, server, weights
 from localgif.checks.packages import python
 from localgif.config import EndpointSettings, ModelSettings, Settings
 from localgif.errors import PreflightError
@@ -167,13 +167,3 @@ def test_a_run_makes_sure_of_the_machine_before_anybody_is_asked(
             assert refused.value.code == code and refused.value.remedy
             assert told in refused.value.message
         assert script.history == [] and not (tmp_path / "runs").exists()
-
-
-def test_each_of_several_servers_is_asked() -> None:
-    with serving(Scripted()) as first:
-        endpoint = EndpointSettings(
-            name="both", kind="ollama", url=first.url, urls=(first.url, "http://127.0.0.1:9"), slots=1
-        )
-        found = list(servers(model("animator", first.url, endpoint=endpoint), offline=False))
-    assert [check.status for check in found] == ["PASS", "FAIL"]
-    assert first.url in found[0].evidence and "http://127.0.0.1:9" in found[1].evidence

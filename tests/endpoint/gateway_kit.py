@@ -181,7 +181,7 @@ class FixedBackend:
     def expires_in(self) -> float:
         return 60.0
 
-    async def acquire(self, exact: bool = False) -> Upstream:
+    async def acquire(self) -> Upstream:
         if self.load_error:
             raise LoadFailed(self.load_error)
         self._up = True

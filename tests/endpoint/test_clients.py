@@ -72,7 +72,6 @@ def test_every_failure_of_the_server_is_an_endpoint_error_with_its_words(fault: 
     assert caught.value.remedy
 
 
-@pytest.mark.line(50)
 def test_a_dead_proxy_in_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")

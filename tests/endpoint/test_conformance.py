@@ -1,7 +1,4 @@
-"""Lines of docs/conformance.md that need an exact answer: unmodified clients, the gateway, a scripted upstream.
-
-The other lines are with the tests of what they are about; each carries its numbers as `@pytest.mark.line`.
-"""
+"""What needs an exact answer: unmodified clients, the gateway, a scripted upstream."""
 
 from __future__ import annotations
 
@@ -17,7 +14,6 @@ from urllib.parse import urlsplit
 
 import httpx
 import ollama
-import openai
 import pytest
 from langchain_ollama import ChatOllama
 
@@ -43,14 +39,6 @@ from tests.endpoint.gateway_kit import (
 
 HI = [{"role": "user", "content": "hi"}]
 THINKS = GgufFacts(template="{% if enable_thinking %}")
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "f",
-        "description": "",
-        "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}},
-    },
-}
 
 
 def ask(running: Running, path: str, body: Any) -> httpx.Response:
@@ -76,7 +64,6 @@ def running() -> Iterator[Running]:
 # --- transport -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.line(4, 25)
 @pytest.mark.parametrize(("path", "said"), [("/api/chat", {"messages": HI}), ("/api/generate", {"prompt": "hi"})])
 def test_unknown_fields_and_options_are_no_matter_and_known_ones_arrive(
     running: Running, path: str, said: dict[str, Any]
@@ -88,8 +75,7 @@ def test_unknown_fields_and_options_are_no_matter_and_known_ones_arrive(
     assert (sent["seed"], sent["temperature"]) == (7, 0.25) and "wat" not in sent and "mirostat" not in sent
 
 
-@pytest.mark.line(5)
-@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show", "/v1/chat/completions"])
+@pytest.mark.parametrize("path", ["/api/chat", "/api/generate", "/api/show"])
 def test_bodies_that_are_none(running: Running, path: str) -> None:
     empty = ask(running, path, b"")
     assert (empty.status_code, empty.json()) == (400, {"error": "missing request body"})
@@ -98,9 +84,8 @@ def test_bodies_that_are_none(running: Running, path: str) -> None:
         assert refused.status_code == 400 and isinstance(refused.json()["error"], str)
 
 
-@pytest.mark.line(5)
 def test_a_bug_of_ours_is_a_500_with_a_text(running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def broken(exact: bool = False) -> Any:
+    async def broken() -> Any:
         raise RuntimeError("a bug")
 
     monkeypatch.setattr(running.backend, "acquire", broken)
@@ -108,7 +93,6 @@ def test_a_bug_of_ours_is_a_500_with_a_text(running: Running, monkeypatch: pytes
     assert response.status_code == 500 and "RuntimeError: a bug" in response.json()["error"]
 
 
-@pytest.mark.line(6)
 def test_it_listens_on_one_address_of_this_machine_only(running: Running) -> None:
     port = urlsplit(running.url).port or 0
     assert httpx.get(f"http://127.0.0.1:{port}/", trust_env=False).status_code == 200
@@ -117,7 +101,6 @@ def test_it_listens_on_one_address_of_this_machine_only(running: Running) -> Non
         socket.create_connection(("127.0.0.2", port), timeout=5)
 
 
-@pytest.mark.line(7)
 def test_slashes_too_many(running: Running) -> None:
     twice = ask(running, "//api/chat", {"model": MODEL, "messages": HI})
     assert twice.status_code == 404 and isinstance(twice.json()["error"], str)
@@ -130,7 +113,6 @@ def test_slashes_too_many(running: Running) -> None:
 # --- models ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.line(9)
 def test_chat_ollama_finds_a_model_with_and_without_latest() -> None:
     script = Script(answer("x"))
     with gateway(script, name="smol") as running:
@@ -141,7 +123,6 @@ def test_chat_ollama_finds_a_model_with_and_without_latest() -> None:
             pass
 
 
-@pytest.mark.line(13)
 def test_names_match_over_http_and_come_back_as_asked() -> None:
     with gateway(Script(answer("x")), name="smol") as running, ollama.Client(running.url, trust_env=False) as client:
         for name in ("smol", "SMOL", "smol:latest", "Smol:Latest"):
@@ -151,7 +132,6 @@ def test_names_match_over_http_and_come_back_as_asked() -> None:
             client.chat("smol:1b", HI)
 
 
-@pytest.mark.line(14)
 def test_unknown_and_missing_models(running: Running) -> None:
     for path in ("/api/chat", "/api/generate"):
         unknown = ask(running, path, {"model": "x", "messages": HI, "prompt": "hi"})
@@ -164,7 +144,6 @@ def test_unknown_and_missing_models(running: Running) -> None:
 # --- inference -------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.line(26, 27, 32)
 @pytest.mark.parametrize(
     ("extra", "words"),
     [
@@ -172,7 +151,6 @@ def test_unknown_and_missing_models(running: Running) -> None:
         ({"options": {"num_predict": 1.5}}, 'option "num_predict"'),
         ({"options": {"stop": 1}}, 'option "stop"'),
         ({"format": "yaml"}, "invalid format"),
-        ({"top_logprobs": 21, "logprobs": True}, "between 0 and 20"),
     ],
 )
 def test_what_is_wrong_is_a_400_that_names_it(running: Running, extra: dict[str, Any], words: str) -> None:
@@ -182,7 +160,6 @@ def test_what_is_wrong_is_a_400_that_names_it(running: Running, extra: dict[str,
     assert running.script.bodies == []
 
 
-@pytest.mark.line(26)
 def test_null_options_are_absent_ones(running: Running) -> None:
     options = {"temperature": None, "seed": None, "stop": None, "num_ctx": None}
     assert ask(running, "/api/chat", {"model": MODEL, "messages": HI, "options": options}).status_code == 200
@@ -190,7 +167,6 @@ def test_null_options_are_absent_ones(running: Running) -> None:
     assert sent["temperature"] == 0.8 and "seed" not in sent and "stop" not in sent
 
 
-@pytest.mark.line(28)
 def test_what_clients_leave_out_or_send_empty(running: Running) -> None:
     messages = [{"role": "user", "content": "hi", "images": []}, {"role": "assistant", "images": []}, *HI]
     body = {"model": MODEL, "messages": messages, "tools": [], "images": [], "format": ""}
@@ -198,41 +174,6 @@ def test_what_clients_leave_out_or_send_empty(running: Running) -> None:
     assert [message["content"] for message in running.script.bodies[0]["messages"]] == ["hi", "", "hi"]
 
 
-@pytest.mark.line(29)
-def test_a_tool_round_trip_through_the_official_client() -> None:
-    called: list[Step] = [
-        event(None, tool_calls=[{"index": 0, "id": "u1", "function": {"name": "f", "arguments": '{"x": 1}'}}]),
-        event(finish="tool_calls"), usage(), DONE, "end",
-    ]  # fmt: skip
-    script = Script(called, answer("done"))
-    with gateway(script, facts=GgufFacts(template="tools")) as running:
-        with ollama.Client(running.url, trust_env=False) as client:
-            first = client.chat(MODEL, HI, tools=[TOOL])
-            assert first.message.tool_calls is not None
-            assert dict(first.message.tool_calls[0].function.arguments) == {"x": 1}
-            result = {"role": "tool", "tool_name": "f", "content": "42"}
-            assert client.chat(MODEL, [*HI, first.message, result], tools=[TOOL]).message.content == "done"
-        # langchain keeps the ids that the official client drops.
-        script.bodies.clear()
-        with chat_ollama(running.url) as chat:
-            call = chat.bind_tools([TOOL]).invoke("hi").tool_calls[0]
-        assert (call["name"], call["args"]) == ("f", {"x": 1})
-
-
-@pytest.mark.line(29)
-def test_tool_results_reach_the_upstream_with_the_ids_of_their_calls() -> None:
-    script = Script(answer("done"))
-    calls = [{"function": {"name": name, "arguments": {"x": 1}}} for name in ("f", "g")]
-    results = [{"role": "tool", "tool_name": name, "content": name} for name in ("f", "g")]
-    with gateway(script) as running, ollama.Client(running.url, trust_env=False) as client:
-        client.chat(MODEL, [*HI, {"role": "assistant", "tool_calls": calls}, *results])
-    _, said, *answered = script.bodies[0]["messages"]
-    ids = [call["id"] for call in said["tool_calls"]]
-    assert len(set(ids)) == 2 and [message["tool_call_id"] for message in answered] == ids
-    assert all(isinstance(call["function"]["arguments"], str) for call in said["tool_calls"])
-
-
-@pytest.mark.line(30)
 @pytest.mark.parametrize(
     ("think", "sent"),
     [
@@ -265,7 +206,6 @@ def test_thoughts_are_never_in_the_content(think: Any, sent: Any, spoken: list[S
     assert script.bodies[0].get("chat_template_kwargs") == sent
 
 
-@pytest.mark.line(35)
 @pytest.mark.parametrize("value", [300, 300.0, "5m", "1h30m", -1, -1.0, "-1m", 0, "0s", "soon"])
 def test_keep_alive_in_all_its_forms(running: Running, value: Any) -> None:
     with ollama.Client(running.url, trust_env=False) as client:
@@ -280,7 +220,6 @@ def test_keep_alive_in_all_its_forms(running: Running, value: Any) -> None:
 # --- limits and failures ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.line(39, 40, 41)
 @pytest.mark.parametrize(
     "broken",
     [["cut"], [usage(), DONE, "end"], [b'data: {"error": {"message": "boom"}}\n\n', "end"], ["end"]],
@@ -295,7 +234,6 @@ def test_half_an_answer_is_an_error_for_chat_ollama(broken: list[Step]) -> None:
         chat.invoke("hi")
 
 
-@pytest.mark.line(42)
 @pytest.mark.parametrize("spoken", [[], [b": ping\n\n", event("a")]], ids=["reading the prompt", "in the answer"])
 def test_an_hour_of_silence_breaks_nothing(spoken: list[Step], monkeypatch: pytest.MonkeyPatch) -> None:
     """The clock of the gateway's event loop is put forward: a limit of its own would strike at once."""
@@ -322,7 +260,6 @@ def in_background(function: Callable[[], httpx.Response]) -> Iterator[Callable[[
         yield lambda: future.result(20)
 
 
-@pytest.mark.line(47)
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_upstream_that_is_still_loading_is_waited_for(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.01)
@@ -333,7 +270,6 @@ def test_an_upstream_that_is_still_loading_is_waited_for(stream: bool, monkeypat
         assert len(running.script.bodies) == 3
 
 
-@pytest.mark.line(47)
 def test_an_upstream_that_never_stops_loading_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "POLL_SECONDS", 0.01)
     monkeypatch.setattr(relay, "LOAD_SECONDS", 0.1)
@@ -342,7 +278,6 @@ def test_an_upstream_that_never_stops_loading_is_a_500(monkeypatch: pytest.Monke
     assert response.status_code == 500 and "did not load" in response.json()["error"]
 
 
-@pytest.mark.line(50)
 def test_a_dead_proxy_does_not_reach_the_gateways_own_calls(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
@@ -350,25 +285,3 @@ def test_a_dead_proxy_does_not_reach_the_gateways_own_calls(monkeypatch: pytest.
         remote = RemoteModel(name=MODEL, url=url, dialect="other", server="", window=4096)
         with embedded_endpoint(ServeConfig(remotes=(remote,))) as endpoint, chat_ollama(endpoint.url) as chat:
             assert chat.invoke("hi").content == "x"
-
-
-@pytest.mark.line(51)
-def test_the_openai_client_through_v1() -> None:
-    whole = json.dumps(
-        {
-            "id": "c", "object": "chat.completion", "created": 1, "model": "upstream-name",
-            "choices": [{"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": "Hello"}}],
-        }
-    ).encode()  # fmt: skip
-    script = Script(answer("Hel", "lo"), [whole, "end"])
-    with gateway(script) as running, httpx.Client(trust_env=False) as http:
-        client = openai.OpenAI(base_url=f"{running.url}/v1", api_key="any", http_client=http, max_retries=0)
-        asked: Any = HI
-        with client.chat.completions.create(model=MODEL, messages=asked, stream=True) as stream:
-            said = "".join(chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices)
-        reply = client.chat.completions.create(model=MODEL, messages=asked, temperature=0.5)
-        assert [entry.id for entry in client.models.list()] == [MODEL]
-        with pytest.raises(openai.NotFoundError):
-            client.chat.completions.create(model="x", messages=asked)
-    assert said == "Hello" == reply.choices[0].message.content
-    assert script.bodies[1]["temperature"] == 0.5 and "top_p" not in script.bodies[1], "unchanged: no defaults of ours"

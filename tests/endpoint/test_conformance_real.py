@@ -1,4 +1,4 @@
-"""Lines of docs/conformance.md with a real model behind: the embedded engine, unmodified clients, real HTTP."""
+"""Unmodified clients over real HTTP against the embedded engine with a real model."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ from tests.endpoint.llama_server import KEY, NAME, llama_server
 from tests.kit import model
 
 
-@pytest.mark.line(8, 12)
 def test_the_listings_field_by_field(http: httpx.Client, client: ollama.Client, served: ServedModel) -> None:
     client.generate(served.name)
     (entry,) = http.get("/api/tags").json()["models"]
@@ -39,7 +38,6 @@ def test_the_listings_field_by_field(http: httpx.Client, client: ollama.Client, 
     assert datetime.fromisoformat(loaded["expires_at"]).tzinfo is not None
 
 
-@pytest.mark.line(9)
 def test_chat_ollama_validates_the_model(endpoint: RunningEndpoint, served: ServedModel) -> None:
     with httpx.HTTPTransport() as transport:
         ours: dict[str, Any] = {
@@ -53,7 +51,6 @@ def test_chat_ollama_validates_the_model(endpoint: RunningEndpoint, served: Serv
             ChatOllama(model="smollm3:135m", **ours)
 
 
-@pytest.mark.line(10)
 def test_show_by_model_and_by_name(http: httpx.Client, served: ServedModel) -> None:
     by_model = http.post("/api/show", json={"model": served.name}).json()
     assert by_model == http.post("/api/show", json={"name": served.name}).json()
@@ -61,7 +58,6 @@ def test_show_by_model_and_by_name(http: httpx.Client, served: ServedModel) -> N
     assert lengths == [8192] and by_model.keys() >= {"template", "details", "capabilities"}
 
 
-@pytest.mark.line(22, 23)
 def test_litellm_and_gepa_see_a_cut_answer(
     endpoint: RunningEndpoint, served: ServedModel, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -80,7 +76,6 @@ def test_litellm_and_gepa_see_a_cut_answer(
     assert "truncated" in caplog.text
 
 
-@pytest.mark.line(27)
 def test_json_mode_gives_json(client: ollama.Client, served: ServedModel) -> None:
     asked = [{"role": "user", "content": 'Answer with the JSON object {"colour": "red"} and nothing else.'}]
 
@@ -102,7 +97,6 @@ def test_json_mode_gives_json(client: ollama.Client, served: ServedModel) -> Non
             pytest.fail("no answer came to its end")
 
 
-@pytest.mark.line(30, 31)
 def test_a_real_engine_keeps_thoughts_apart(smollm2: Weights) -> None:
     """SmolLM2 under the template of a thinking model: what it writes after the opened tag is thinking, not content."""
     with llama_server(smollm2.path, thinks=True) as server:
@@ -122,7 +116,6 @@ def test_a_real_engine_keeps_thoughts_apart(smollm2: Weights) -> None:
     assert said.message.content and not said.message.thinking and "<think>" not in said.message.content
 
 
-@pytest.mark.line(38)
 def test_a_generation_that_reaches_the_windows_end(client: ollama.Client, served: ServedModel) -> None:
     filler = [{"role": "user", "content": "colour " * 440 + "Tell a long story."}]
     # Hot, and again when it has come to an end by itself, as a small model may.
@@ -169,7 +162,6 @@ with embedded_endpoint(config) as endpoint:
 """
 
 
-@pytest.mark.line(49, 50)
 def test_both_roles_connect_to_this_machine_only(served: ServedModel, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(WATCH)
     log = tmp_path / "connects.txt"

@@ -69,13 +69,12 @@ def test_the_others_get_llama_cpps_names(dialect: Dialect) -> None:
 
 
 def test_each_kind_counts_in_its_own_way() -> None:
-    tools = [{"type": "function", "function": {"name": "f"}}]
-    body = read_call("chat", {"model": "m", "messages": HI, "tools": tools, "think": False}).body
+    body = read_call("chat", {"model": "m", "messages": HI, "think": False}).body
     way = counting_request(body, server("vllm"))
     assert way is not None and (way[0], way[2]) == ("/tokenize", "count")
     kwargs = {"enable_thinking": False}
     assert way[1] == {
-        "model": "there", "messages": HI, "tools": tools, "chat_template_kwargs": kwargs, "add_generation_prompt": True,
+        "model": "there", "messages": HI, "chat_template_kwargs": kwargs, "add_generation_prompt": True,
     }  # fmt: skip
     way = counting_request(body, server("llama.cpp"))
     assert way is not None and (way[0], way[2]) == ("/v1/chat/completions/input_tokens", "input_tokens")
@@ -361,14 +360,13 @@ def test_what_an_ollama_serves_is_not_served_again() -> None:
 
 
 def test_what_is_not_known_is_not_refused() -> None:
-    """vLLM does not show its template: whether the model thinks or takes tools is its own to say."""
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
+    """vLLM does not show its template: whether the model thinks is its own to say."""
     facts = GgufFacts(template=None)
     with gateway(Script(answer("x")), facts=facts) as running, ollama.Client(running.url, trust_env=False) as client:
-        client.chat(MODEL, HI, think=True, tools=[tool])
+        client.chat(MODEL, HI, think=True)
         assert client.show(MODEL).capabilities == ["completion"]
     (sent,) = running.script.bodies
-    assert sent["chat_template_kwargs"] == {"enable_thinking": True} and len(sent["tools"]) == 1
+    assert sent["chat_template_kwargs"] == {"enable_thinking": True}
 
 
 def test_a_client_that_leaves_while_the_server_loads_leaves_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:

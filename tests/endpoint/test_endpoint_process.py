@@ -228,7 +228,7 @@ def test_a_header_tells_the_facts(served: ServedModel) -> None:
     facts = read_facts(Path(served.path))
     assert (facts.architecture, facts.context_length, facts.quantisation) == ("llama", 8192, "Q4_1")
     assert (facts.parameters, facts.parameter_size) == (134515008, "134.52M")
-    assert facts.template and "im_start" in facts.template and not facts.can_think and not facts.can_use_tools
+    assert facts.template and "im_start" in facts.template and not facts.can_think
 
 
 @pytest.mark.parametrize("count", [0, 3, 20, 1000, 10**6])

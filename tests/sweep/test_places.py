@@ -25,7 +25,7 @@ kind = "ollama"
 url = "http://127.0.0.1:11434"
 [endpoints.vllm]
 kind = "openai"
-url = ["http://127.0.0.1:8000/v1", "http://127.0.0.1:8001/v1"]
+url = "http://127.0.0.1:8001/v1"
 allow_remote = true
 [endpoints.embedded]
 kind = "embedded"
@@ -56,9 +56,9 @@ def test_a_worker_asks_other_servers_and_the_settings_stay(models: ModelsFile) -
     assert plan.workers == {"box2": {"ollama": "http://localhost:1", "vllm": "http://gpu-box:8000/v1"}}
     before = plan.cells[0].settings
     there = moved(before, plan.workers["box2"])
-    assert there.animator.endpoint.addresses == ("http://localhost:1",)
-    assert there.reflector.endpoint.addresses == ("http://gpu-box:8000/v1",)
-    assert before.reflector.endpoint.addresses == ("http://127.0.0.1:8000/v1", "http://127.0.0.1:8001/v1")
+    assert there.animator.endpoint.url == "http://localhost:1"
+    assert there.reflector.endpoint.url == "http://gpu-box:8000/v1"
+    assert before.reflector.endpoint.url == "http://127.0.0.1:8001/v1"
     assert there.model_copy(update={"animator": before.animator, "reflector": before.reflector}) == before
     assert plan_of("", models).workers == {}
     assert moved(settings("http://127.0.0.1:1"), {}) == settings("http://127.0.0.1:1")
@@ -71,7 +71,11 @@ def test_a_worker_asks_other_servers_and_the_settings_stay(models: ModelsFile) -
         ("[[workers]]\nbox = 3", 'workers = [{"box": 3}] is no table', "[workers.NAME]"),
         ("[workers.box]\nolama = 'http://127.0.0.1:1'", "workers.box.olama: no cell uses", 'did you mean "ollama"?'),
         ("[workers.box]\nembedded = 'http://127.0.0.1:1'", "workers.box.embedded: the endpoint is embedded", "remove"),
-        ("[workers.box]\nollama = 11434", "workers.box.ollama = 11434 is no text", "address of one server"),
+        (
+            "[workers.box]\nollama = 11434",
+            "workers.box.ollama = 11434 must be an address in quotes",
+            "correct the address",
+        ),
         ("[workers.box]\nollama = 'box:1'", 'workers.box.ollama = "box:1" must be a URL', "correct the address"),
         ("[workers.box]\nollama = 'http://[::1'", "must be a URL", "correct the address"),
         ("[workers.box]\nollama = 'http://127.0.0.1:1/v1'", "must have no path", "correct the address"),
