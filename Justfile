@@ -128,7 +128,7 @@ test-offline *args:
 test-bundle *args:
     @scripts/env python scripts/test_bundle.py "$@"
 
-# All benchmarks one after another, their tables written into docs/benchmarks.md: `just bench score store` for two
+# All benchmarks one after another, their tables written into docs/lab/benchmarks.md: `just bench score store` for two
 [no-exit-message]
 bench *args:
     @scripts/env python -m scripts.bench "$@"

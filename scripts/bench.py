@@ -1,4 +1,4 @@
-"""Runs the benchmarks and writes their tables into docs/benchmarks.md: `just bench [NAME...]`, without a name all.
+"""Runs the benchmarks and writes their tables into docs/lab/benchmarks.md: `just bench [NAME...]`, without a name all.
 
 One after another, so that none disturbs the next; each in a process of its own. A table is written as soon as its
 benchmark is done. One that fails is reported and leaves its table as it was; the others go on, and the exit code is 1.
@@ -21,7 +21,7 @@ from scripts.figures import CONDITIONS
 from scripts.sections import NoSection, replaced
 
 ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "benchmarks.md"
+PAGE = ROOT / "docs" / "lab" / "benchmarks.md"
 END = "<!-- end -->"
 
 

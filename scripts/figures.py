@@ -1,7 +1,7 @@
 """What every benchmark says in the same way: the conditions it ran under, and its figures as text or as JSON.
 
 The figures are one object: name -> number, text, list, or an object of them (one row). `just bench` makes the tables of
-docs/benchmarks.md from it.
+docs/lab/benchmarks.md from it.
 """
 
 from __future__ import annotations
