@@ -19,7 +19,15 @@ Each class has a code of its own; an error that needs a remedy of its own names 
 generated code does wrong is a verdict (data), never one of these.
 """
 
+from __future__ import annotations
+
+import difflib
 import errno
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
 
 
 class LocalGifError(Exception):
@@ -144,3 +152,17 @@ class RunCorrupt(RunError):
 
 #: Exit code of Ctrl-C, as shells expect it (128 + SIGINT).
 EXIT_INTERRUPTED = 130
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: the nearest known one, or all of them when none is near."""
+    names = sorted(known)
+    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
+    if close:
+        return f'did you mean "{close[0]}"? (known: {", ".join(names)})'
+    return f"known: {', '.join(names)}" if names else "none is known"
+
+
+def quoted(key: str) -> str:
+    """A key as it is written in TOML."""
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else f'"{key}"'

@@ -25,7 +25,7 @@ import httpx
 
 from localgif.agent import prompts
 from localgif.agent.prompts import Example, Parts
-from localgif.tasks.load import load_task
+from localgif.tasks.task import load_task
 from scripts.endpoint_servers import KEY, NAME, Server, bare, engine, front, weights
 from scripts.figures import conditions, show
 

@@ -25,22 +25,22 @@ import httpx
 
 from localgif.agent.graph import Message, Try, compile_animator
 from localgif.agent.prompts import Example, Parts, render, request
-from localgif.config import EndpointSettings, ModelSettings, Role, Settings
 from localgif.endpoint.clients import Animator, Reply
+from localgif.files import now
 from localgif.gif import score
 from localgif.records import Limits, RunRecord
-from localgif.runs.files import now
-from localgif.runs.read import load_record
-from localgif.runs.store import RunStore
+from localgif.run.optimize import versions
 from localgif.sandbox import probe
-from localgif.search.evaluate import FRESH_FROM, Evaluator, sample_seed
+from localgif.search.evaluator import FRESH_FROM, Evaluator, sample_seed
 from localgif.search.programs import Programs
 from localgif.search.programs import render as run_in_sandbox
 from localgif.search.progress import Silent
-from localgif.search.run import versions
 from localgif.search.sight import Sight
-from localgif.task import Task
+from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
+from localgif.store.read import load_record
+from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, load_suite
+from localgif.tasks.task import Task
 from scripts.bench_endpoint import EXAMPLE, NUM_CTX, SAMPLING, ollama, openai
 from scripts.endpoint_servers import KEY, NAME, Server, bare, engine, front, weights
 from scripts.figures import conditions, show

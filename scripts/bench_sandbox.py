@@ -24,17 +24,8 @@ import psutil
 
 from localgif.gif import measure
 from localgif.records import Limits, Measurements, Verdict
-from localgif.sandbox import keeper, probe
-from localgif.sandbox.layers import (
-    KILL,
-    LANDLOCK,
-    LAYERS,
-    LIMITS_ONLY,
-    PRIVILEGES,
-    RLIMITS,
-    SECCOMP,
-    WATCH,
-)
+from localgif.sandbox import keeper_client, probe
+from localgif.sandbox.protocol import KILL, LANDLOCK, LAYERS, LIMITS_ONLY, PRIVILEGES, RLIMITS, SECCOMP, WATCH
 from localgif.sandbox.runner import measure_gif, run_program
 from scripts.figures import conditions, show
 
@@ -116,7 +107,7 @@ assert measure.main(open(sys.argv[1], "rb").read())["frames"] == 24
 
 
 def cold_job() -> None:
-    keeper.stop()
+    keeper_client.stop()
     job(LAYERS[probe.decide().level])
 
 
@@ -179,7 +170,7 @@ def below_keeper() -> list[psutil.Process]:
 
 
 def keeper_process() -> psutil.Process:
-    pid = keeper.pid()
+    pid = keeper_client.pid()
     assert pid is not None
     return psutil.Process(pid)
 
@@ -248,7 +239,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         tempfile.tempdir = folder  # nobody else's files are counted
         found = measure_all(max(1, arguments.repeat), arguments.programs)
-        keeper.stop()
+        keeper_client.stop()
     show(found, as_json=arguments.json)
 
 

@@ -17,10 +17,10 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from localgif.gif import measure
-from localgif.gif.strict import strict
+from localgif.gif.score import strict
 from localgif.records import Limits, Measurements
 from localgif.sandbox.runner import measure_gif
-from localgif.tasks.load import load_task
+from localgif.tasks.task import load_task
 from scripts.figures import conditions, show
 
 SIZES = ((24, 200), (24, 512), (100, 512), (200, 1024))

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from localgif.runs.read import load_record, load_run
-from localgif.runs.store import RunStore
+from localgif.run.optimize import optimize
+from localgif.run.resume import resume
 from localgif.search.progress import Silent
-from localgif.search.resume import resume
-from localgif.search.run import optimize
+from localgif.store.read import load_record, load_run
+from localgif.store.write import RunStore
 from scripts.figures import conditions, show
 from tests.report.big import make_run
 from tests.scripted import serving
@@ -97,7 +97,7 @@ def reporting(folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of `localgif report`."""
     run = make_run(folder, "big", samples=STORED)
     code = (
-        "import resource, sys; sys.argv = ['localgif', 'report', sys.argv[1]]; from localgif.cli import app\n"
+        "import resource, sys; sys.argv = ['localgif', 'report', sys.argv[1]]; from localgif.cli.app import app\n"
         "try: app()\n"
         "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

@@ -16,12 +16,13 @@ from dataclasses import dataclass
 
 import psutil
 
-from localgif.endpoint.cores import usable_cores
-from localgif.endpoint.engine import EngineConfig
-from localgif.endpoint.process import embedded_endpoint
-from localgif.environment import weights_environment
-from localgif.models.fetch import Weights, places_for, pull
-from localgif.served import RemoteModel, ServeConfig
+from localgif.endpoint.child import embedded_endpoint
+from localgif.endpoint.engine import usable_cores
+from localgif.endpoint.llama import EngineConfig
+from localgif.models.fetch import pull
+from localgif.models.find import Weights, places_for
+from localgif.offline import weights_environment
+from localgif.records import RemoteModel, ServeConfig
 
 KEY = "known here"
 NAME = "measured"
@@ -83,7 +84,7 @@ def bare(gguf: str, num_ctx: int, slots: int | None = None) -> Iterator[Server]:
 def engine(gguf: str, num_ctx: int, speculation: bool = True) -> Iterator[Server]:
     """The engine as the embedded endpoint starts it."""
     config = EngineConfig(gguf, NAME, num_ctx, usable_cores(), KEY, os.getpid(), speculation)
-    with _started([sys.executable, "-m", "localgif.endpoint.engine"], config.to_line()) as (process, said):
+    with _started([sys.executable, "-m", "localgif.endpoint.llama"], config.to_line()) as (process, said):
         event = json.loads(said)
         if event["event"] != "ready":
             raise SystemExit(event["message"])

@@ -23,8 +23,8 @@ from typing import Any
 from localgif.agent.graph import Rendered
 from localgif.gif import measure
 from localgif.records import Limits, Measurements, Verdict
-from localgif.sandbox import confine, native, preload, shim
-from localgif.sandbox.layers import PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
+from localgif.sandbox import child, confine, keeper, syscalls
+from localgif.sandbox.protocol import PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
 
 #: Frames of a traceback that the repair is shown.
 FRAMES = 3
@@ -124,10 +124,10 @@ class InProcess:
 
 def serve(connection: Connection[Any, Any], output: str) -> None:
     """Confine this process, then run what comes in until the other side is gone."""
-    preload.load()
+    keeper.load()
     descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     _run(_WARM_UP, output, descriptor)
-    shim.install(output, descriptor)
+    child.install(output, descriptor)
     limits = {name: float(value) for name, value in Limits().model_dump().items()}
     table = confine.rlimits(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
     # CPU seconds are counted over all programs here, so that limit is left out.
@@ -174,7 +174,7 @@ def _run(code: str, output: str, descriptor: int) -> dict[str, Any]:
 def main() -> None:
     number, output, parent = sys.argv[1:]
     if confine.die_with(int(parent)):
-        native.prctl(native.PR_SET_DUMPABLE, 0)
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
         serve(Connection(int(number)), output)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from localgif.models_toml import json_schema
+from localgif.models.toml import json_schema
 
 FILE = Path(__file__).parent.parent / "docs" / "models.schema.json"
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from localgif.gif import measure
 from localgif.gif.score import SCORERS
 from localgif.records import Measurements
-from localgif.tasks.load import load_task
+from localgif.tasks.task import load_task
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "scoring.md"

@@ -14,13 +14,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from localgif.files import content_hash
 from localgif.records import RunRecord, Sample
-from localgif.runs.files import content_hash
-from localgif.runs.lines import read_log
-from localgif.runs.read import StoredRun, load_record, load_run
-from localgif.runs.repair import ANSWERS, PROGRAMS
-from localgif.runs.store import RunStore
-from localgif.runs.work import Answer, ProgramRun
+from localgif.store.log import Answer, ProgramRun, read_log
+from localgif.store.read import ANSWERS, PROGRAMS, StoredRun, load_record, load_run
+from localgif.store.write import RunStore
 from scripts.scale_model import (
     STATIONS,
     Latencies,

@@ -15,8 +15,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from localgif.environment import weights_environment
-from localgif.models.fetch import places_for, pull
+from localgif.models.fetch import pull
+from localgif.models.find import places_for
+from localgif.offline import weights_environment
 from tests import offline_kit
 from tests.offline_kit import Traced, localgif
 from tests.test_environment import HOSTILE

@@ -95,8 +95,9 @@ def weights() -> None:
     """SmolLM2 in the form that vLLM reads."""
     if (HOME / "smollm2").exists():
         return
-    from localgif.environment import weights_environment
-    from localgif.models.fetch import places_for, pull
+    from localgif.models.fetch import pull
+    from localgif.models.find import places_for
+    from localgif.offline import weights_environment
 
     gguf = pull(NAME, places_for(*weights_environment())).path
     run(PYTHON, ROOT / "scripts" / "vllm_weights.py", gguf, HOME / "smollm2", HF_HUB_OFFLINE="1")

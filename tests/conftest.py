@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from localgif import outbound
-from localgif.endpoint import retry
-from localgif.environment import weights_environment
-from localgif.models.fetch import Weights, places_for, pull
+from localgif import offline
+from localgif.endpoint import http
+from localgif.models.fetch import pull
+from localgif.models.find import Weights, places_for
+from localgif.offline import weights_environment
 
 # CI machines are slow and shared: a deadline per example would measure the neighbours.
 settings.register_profile("localgif", deadline=None)
@@ -49,7 +50,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
-class Jumping(retry.SystemClock):
+class Jumping(http.SystemClock):
     """A clock on which waiting for a server takes no time, but for what it is asked for."""
 
     def __init__(self) -> None:
@@ -66,7 +67,7 @@ class Jumping(retry.SystemClock):
 def clock(monkeypatch: pytest.MonkeyPatch) -> Jumping:
     """No test waits for a server that is not to come back."""
     jumping = Jumping()
-    monkeypatch.setattr(retry, "CLOCK", jumping)
+    monkeypatch.setattr(http, "CLOCK", jumping)
     return jumping
 
 
@@ -74,8 +75,8 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Jumping:
 def _no_guard() -> Iterator[None]:
     """A command that a test calls in this process guards what it reaches; the next test begins without that."""
     yield
-    outbound.release()
-    outbound._refused.clear()
+    offline.release()
+    offline._refused.clear()
 
 
 @pytest.fixture(scope="session")
@@ -91,10 +92,10 @@ def _nothing_is_left() -> Iterator[None]:
 
     import psutil
 
-    from localgif.sandbox import keeper
+    from localgif.sandbox import keeper_client
 
     yield
-    keeper.stop()
+    keeper_client.stop()
     children = [p for p in psutil.Process().children(recursive=True) if "localgif" in " ".join(_command(p))]
     assert not children, f"left running: {[_command(p) for p in children]}"
     # A job directory is named after the process that made it: somebody else's sandbox is none of our business.

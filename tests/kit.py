@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from localgif.config import EndpointSettings, ModelSettings, Role, Settings
 from localgif.records import Proposal, Sample
 from localgif.search.progress import Standing
+from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
 from tests.scripted import MODEL
 
 

@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
-from localgif import outbound
-from localgif.cli import app
+from localgif import offline
+from localgif.cli.app import app
 from tests.kit import fenced, program
 from tests.scripted import MODEL, Entry, Fault, Scripted, serving
 
@@ -73,7 +73,7 @@ def invoked(folder: Path, *arguments: str) -> Result:
             return CliRunner().invoke(app, list(arguments))
     finally:
         signal.signal(signal.SIGTERM, before)
-        outbound.release()
+        offline.release()
 
 
 SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "4")

@@ -13,10 +13,9 @@ from typing import Any
 import pytest
 import yaml
 
-from localgif.choices import make_settings
-from localgif.config import load_models_file
+from localgif.models.toml import load_models_file, make_settings
+from localgif.run.optimize import optimize
 from localgif.search.progress import Silent
-from localgif.search.run import optimize
 from tests.kit import fenced, program
 from tests.scripted import MODEL, Scripted, serving
 from tests.test_cli import BETTER, Improving, localgif, write_models

@@ -16,10 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from localgif.cli import app
-from localgif.config import load_models_file, read_models
+from localgif.cli.app import app
 from localgif.errors import ConfigError
-from localgif.rewrite import replace_file, with_role
+from localgif.models.toml import load_models_file, read_models, replace_file, with_role
 from tests.scripted import DIGEST, MODEL, Scripted, serving
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from localgif.sandbox.layers import FULL, LEVELS
 from localgif.sandbox.probe import ATTACKS
+from localgif.sandbox.protocol import FULL, LEVELS
 
 PROGRAM = """
 from PIL import Image

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from localgif.choices import make_settings
-from localgif.config import EndpointSettings, load_models_file, nearest, read_models
-from localgif.environment import api_key
-from localgif.errors import ConfigError
-from localgif.models_toml import json_schema
+from localgif.errors import ConfigError, nearest
+from localgif.models.toml import json_schema, load_models_file, make_settings, read_models
+from localgif.offline import api_key
+from localgif.settings import EndpointSettings
 from scripts import models_schema
 
 ROOT = Path(__file__).parent.parent

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from localgif.display import Lines, LiveLines, make_progress
+from localgif.cli.progress import Lines, LiveLines, make_progress
+from localgif.cli.shared import clock
+from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import Standing
-from localgif.tables import verdict_sentence
-from localgif.tally import clock
 
 
 @given(st.text())

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from localgif import environment
+from localgif import offline
 
 URL = "http://127.0.0.1:11434"
 
@@ -50,7 +50,7 @@ HOSTILE = {
 ASK = """
 import sys
 from localgif import outbound
-from localgif.environment import pin_libraries
+from localgif.offline import pin_libraries
 pin_libraries()
 outbound.guard()
 from tests.kit import model
@@ -85,9 +85,9 @@ def test_both_clients_answer_in_a_hostile_environment_and_nothing_is_even_tried(
 def test_pinning_says_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in HOSTILE.items():
         monkeypatch.setenv(name, value)
-    environment.pin_environment(URL)
+    offline.pin_environment(URL)
     once = dict(os.environ)
-    environment.pin_environment(URL)
+    offline.pin_environment(URL)
     assert dict(os.environ) == once
     assert once["OLLAMA_HOST"] == once["OLLAMA_API_BASE"] == URL
     assert once["LITELLM_LOCAL_MODEL_COST_MAP"] == "True", 'litellm takes no other word for it, "1" neither'
@@ -100,5 +100,5 @@ def test_pinning_says_the_same_twice(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_proxies_stay_until_the_models_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """Weights are fetched through them."""
     monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
-    environment.pin_libraries()
+    offline.pin_libraries()
     assert os.environ["HTTPS_PROXY"] == "http://192.0.2.1:3128"

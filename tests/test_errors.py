@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localgif import errors
-from localgif.command import complain
+from localgif.cli.shared import complain
 from localgif.errors import ConfigError, LocalGifError, OutboundRefused
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from localgif.models.fetch import Weights
+from localgif.models.find import Weights
 from tests.conftest import WEIGHTS
 from tests.kit import tiny_models
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from localgif.models.fetch import Weights
+from localgif.models.find import Weights
 from tests import offline_kit
 from tests.conftest import WEIGHTS
 from tests.offline_kit import Reached, read_trace

@@ -24,13 +24,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from localgif import outbound
-from localgif.addresses import is_here, is_loopback
+from localgif import offline
 from localgif.endpoint.clients import Animator, reflector_arguments
 from localgif.errors import EndpointError, ModelMissing, OutboundRefused
-from localgif.models.fetch import Places, pull
+from localgif.models.fetch import pull
+from localgif.models.find import Places
+from localgif.offline import is_here, is_loopback
 from localgif.records import Limits, Verdict
-from localgif.sandbox import keeper
+from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
 from tests.kit import model
 
@@ -49,9 +50,9 @@ NAMES = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name
 
 @pytest.fixture(autouse=True)
 def _guard() -> Iterator[None]:
-    outbound.guard()
+    offline.guard()
     yield
-    outbound.release()
+    offline.release()
 
 
 class Sock:
@@ -160,7 +161,7 @@ def test_what_servers_and_clients_of_this_machine_ask_for_is_answered(host: Any)
 
 @given(V4, PORTS, PORTS)
 def test_a_listed_address_is_reached_at_its_port_alone(address: ipaddress.IPv4Address, port: int, other: int) -> None:
-    outbound.guard([f"http://{address}:{port}"])
+    offline.guard([f"http://{address}:{port}"])
     assert not refused(str(address), port) and not look_up_refused(str(address))
     assert not refused(f"::ffff:{address}", port, socket.AF_INET6)
     if other != port and not address.is_loopback:
@@ -169,7 +170,7 @@ def test_a_listed_address_is_reached_at_its_port_alone(address: ipaddress.IPv4Ad
 
 
 def test_a_listed_name_is_looked_up_and_reached_where_it_is_now(monkeypatch: pytest.MonkeyPatch) -> None:
-    outbound.guard(["http://Gpu-Box:11434", "https://[2001:db8::1]/v1"])
+    offline.guard(["http://Gpu-Box:11434", "https://[2001:db8::1]/v1"])
     where = "192.0.2.7"
 
     def known(host: str, port: int, **_: Any) -> list[Any]:
@@ -185,7 +186,7 @@ def test_a_listed_name_is_looked_up_and_reached_where_it_is_now(monkeypatch: pyt
 
 
 def test_a_name_that_cannot_be_looked_up_lets_nobody_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    outbound.guard(["http://gpu-box:11434"])
+    offline.guard(["http://gpu-box:11434"])
 
     def unknown(*_: Any, **__: Any) -> list[Any]:
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
@@ -212,7 +213,7 @@ def test_a_real_connection_is_refused_before_it_is_made_and_says_who_wanted_it()
     assert f"{__name__}, line" in caught.value.message and f"{ELSEWHERE} port 9" in caught.value.message
     assert "allow_remote" in caught.value.remedy
     assert caught.value.exit_code == 4 and isinstance(caught.value, OSError)
-    assert any(f"{ELSEWHERE} port 9" in line for line in outbound.refusals())
+    assert any(f"{ELSEWHERE} port 9" in line for line in offline.refusals())
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
         sock.bind(("127.0.0.1", 0))  # taken, and nobody listens
         port = sock.getsockname()[1]
@@ -221,8 +222,8 @@ def test_a_real_connection_is_refused_before_it_is_made_and_says_who_wanted_it()
 
 
 def test_released_it_refuses_nothing() -> None:
-    outbound.release()
-    assert not refused(ELSEWHERE) and not look_up_refused("example.org") and outbound.may_fetch()
+    offline.release()
+    assert not refused(ELSEWHERE) and not look_up_refused("example.org") and offline.may_fetch()
 
 
 def test_a_download_passes_in_its_own_thread_and_nobody_else_does() -> None:
@@ -235,8 +236,8 @@ def test_a_download_passes_in_its_own_thread_and_nobody_else_does() -> None:
 
     thread = threading.Thread(target=elsewhere)
     thread.start()
-    with outbound.lifted():
-        with outbound.lifted():
+    with offline.lifted():
+        with offline.lifted():
             assert not refused(ELSEWHERE)
         inside.set()
         assert done.wait(10)
@@ -246,7 +247,7 @@ def test_a_download_passes_in_its_own_thread_and_nobody_else_does() -> None:
 
 
 def test_offline_weights_that_are_missing_are_not_fetched(tmp_path: Path) -> None:
-    outbound.guard(fetch=False)
+    offline.guard(fetch=False)
     with pytest.raises(ModelMissing) as caught:
         pull("smollm2:135m", Places(tmp_path / "models", (tmp_path / "no-ollama",)))
     assert "offline nothing is fetched" in caught.value.message and str(tmp_path) in caught.value.message
@@ -312,7 +313,7 @@ def test_a_redirect_to_elsewhere_is_refused_in_every_library(ask: Any, redirecti
     try:
         ask(redirecting)
     except Exception as error:  # each library has its own
-        found = outbound.cause(error)
+        found = offline.cause(error)
     assert found is not None and f"{ELSEWHERE} port 9" in found.message
     assert __name__ in found.message or "localgif" in found.message or ask is with_aiohttp
 
@@ -338,15 +339,15 @@ def test_a_cause_is_found_in_any_chain_and_not_invented() -> None:
         except urllib.error.URLError as error:
             raise RuntimeError("wrapped") from error
     except RuntimeError as error:
-        assert outbound.cause(error) is first
-    assert outbound.cause(RuntimeError("alone")) is None
+        assert offline.cause(error) is first
+    assert offline.cause(RuntimeError("alone")) is None
     circle = RuntimeError("one")
     circle.__cause__ = circle
-    assert outbound.cause(circle) is None and outbound.cause(None) is None
+    assert offline.cause(circle) is None and offline.cause(None) is None
 
 
 def test_programs_run_while_the_guard_stands() -> None:
-    keeper.stop()  # a new one is started under the guard
+    keeper_client.stop()  # a new one is started under the guard
     ran = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", Limits())
     assert ran.verdict is Verdict.OUTPUT_BAD
 
@@ -357,14 +358,14 @@ def test_programs_run_while_the_guard_stands() -> None:
 def test_a_library_that_calls_home_is_told_to_the_user_and_the_command_goes_on(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     code = (
-        "import localgif.runs.read as read, urllib.request, sys\n"
+        "import localgif.store.read as read, urllib.request, sys\n"
         "def home(*a):\n"
         "    try: urllib.request.urlopen('http://192.0.2.1:9/ping', timeout=5)\n"
         "    except OSError: pass\n"
         "    return []\n"
         "read.list_runs = home\n"
         "sys.argv = ['localgif', 'runs']\n"
-        "from localgif.cli import main; main()\n"
+        "from localgif.cli.app import main; main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout == "no runs under runs\n"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.checks.paces import Measured, recall, remember
+from localgif.doctor.models import StoredPace, recall, remember
 from tests.kit import settings
 
 FIRST = settings("http://127.0.0.1:1")
@@ -26,7 +26,7 @@ def test_a_measurement_comes_back_for_its_models_alone(tmp_path: Path) -> None:
     assert recall(tmp_path / "new", mixed) is None
     remember(tmp_path / "new", OTHER, 1, 2)
     assert recall(tmp_path / "new", FIRST) == kept
-    assert recall(tmp_path / "new", mixed) == Measured(12.346, 2, kept.at)
+    assert recall(tmp_path / "new", mixed) == StoredPace(12.346, 2, kept.at)
 
 
 def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localgif.run.optimize import optimize
 from localgif.search.progress import Silent
-from localgif.search.run import optimize
 from scripts.scale_model import (
     CORES,
     DISK,

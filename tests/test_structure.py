@@ -13,69 +13,39 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "localgif"
 
-#: Who may import whom: a layer may import any layer after it, never a neighbour or an earlier one.
+#: Who may import whom: a package may import what stands in a later row, never a neighbour or an earlier row.
 LAYERS = [
-    {
-        "cli",
-        "cli_bundle",
-        "cli_doctor",
-        "cli_export",
-        "cli_models",
-        "cli_run",
-        "cli_sandbox",
-        "cli_score",
-        "cli_sweep",
-        "command",
-        "__main__",
-        "display",
-        "pages",
-        "tables",
-        "tables_sweep",
-        "tally",
-        "watch",
-    },
-    {"doctor", "sweep"},
-    {"bundle", "report", "search"},
-    {"agent", "checks"},
-    {"sandbox", "endpoint", "gif", "tasks", "runs", "models", "rewrite"},
-    {"choices"},
-    {"config", "environment", "outbound", "served", "task"},
-    {"mistakes", "models_toml"},
-    {"addresses", "records", "errors", "modes", "toml_lines"},
+    {"__main__"},
+    {"cli"},
+    {"sweep", "bundle"},
+    {"doctor"},
+    {"run", "report"},
+    {"search"},
+    {"agent", "endpoint", "sandbox", "gif", "store", "models"},
+    {"tasks"},
+    {"settings"},
+    {"offline", "files", "significance"},
+    {"records", "errors"},
 ]
-#: Inside the top layer commands use what they share and show what display draws.
-PARTS = ("cli_bundle", "cli_doctor", "cli_export", "cli_models", "cli_run", "cli_sandbox", "cli_score", "cli_sweep")
-NEIGHBOURS = {("__main__", "cli"), *(("cli", part) for part in PARTS)} | {
-    (user, used)
-    for user in ("cli", *PARTS)
-    for used in ("command", "display", "pages", "tables", "tables_sweep", "watch")
-}
-NEIGHBOURS |= {
-    ("display", "tally"),
-    ("tables", "tally"),
-    ("pages", "tables"),
-    ("watch", "display"),
-    ("tables_sweep", "tally"),
-}
 
 #: A third-party library and the only modules that may import it.
 FENCES = {
-    "gepa": {"search/optimize.py", "search/reflect.py", "search/grounded.py", "search/sight.py"},
+    "gepa": {"search/gepa.py", "search/controls.py", "search/grounded.py", "search/sight.py"},
     "litellm": {"endpoint/clients.py"},
     "langchain_ollama": {"endpoint/clients.py"},
     "langgraph": {"agent/graph.py"},
-    "xllamacpp": {"endpoint/engine.py"},
+    "xllamacpp": {"endpoint/llama.py"},
     "psutil": {"sandbox/"},
-    "typer": {"command.py", "cli.py", *(f"{part}.py" for part in PARTS)},
-    "packaging": {"bundle/lock.py"},
-    "rich": {"command.py", "display.py", "tables.py", "tables_sweep.py"},
-    "dask": {"sweep/cluster.py"},
-    "distributed": {"sweep/cluster.py"},
-    "jinja2": {"report/html.py"},
+    "typer": {"cli/"},
+    "rich": {"cli/"},
+    "packaging": {"bundle.py"},
+    "dask": {"sweep/cluster.py", "sweep/worker.py"},
+    "distributed": {"sweep/cluster.py", "sweep/worker.py"},
+    "jinja2": {"report/"},
     "matplotlib": {"report/plots.py"},
-    "scipy": {"gif/looks.py", "search/verdict.py", "sweep/stats.py"},
-    "tomllib": {"config.py", "rewrite.py", "sweep/plan.py", "tasks/load.py", "toml_lines.py"},
-    "tomlkit": {"rewrite.py"},
+    "scipy": {"gif/looks.py", "run/result.py", "sweep/stats.py", "significance.py"},
+    "tomllib": {"models/toml.py", "sweep/plan.py", "tasks/task.py"},
+    "tomlkit": {"models/toml.py"},
 }
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__init__.py")
@@ -113,9 +83,19 @@ def test_imports_point_downwards(path: Path) -> None:
         if not name.startswith("localgif."):
             continue
         other = name.split(".")[1]
-        if other in ("__version__", own):
-            continue
-        assert layer(other) > layer(own) or (own, other) in NEIGHBOURS, f"{path.name} imports {name}"
+        if other not in ("__version__", own):
+            assert layer(other) > layer(own), f"{path.relative_to(PACKAGE)} imports {name}"
+
+
+def test_no_module_imports_itself_through_others() -> None:
+    known = {f"localgif.{p.relative_to(PACKAGE).with_suffix('').as_posix().replace('/', '.')}": p for p in MODULES}
+    wanted = {
+        name: {n for full in imports(p) for n in (full, full.rpartition(".")[0]) if n in known}
+        for name, p in known.items()
+    }
+    while ready := {name for name, needs in wanted.items() if not needs & set(wanted)}:
+        wanted = {name: needs for name, needs in wanted.items() if name not in ready}
+    assert not wanted, f"these import each other: {sorted(wanted)}"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
@@ -128,11 +108,10 @@ def test_each_library_has_its_module(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: p.relative_to(PACKAGE).as_posix())
-def test_modules_and_functions_stay_small_and_say_what_they_are(path: Path) -> None:
+def test_functions_stay_small_and_modules_say_what_they_are(path: Path) -> None:
     text = path.read_text()
     tree = ast.parse(text)
     assert ast.get_docstring(tree), f"{path} has no docstring"
-    assert text.count("\n") <= 350
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert (node.end_lineno or 0) - node.lineno < 70, f"{path}: {node.name} is too long"
@@ -142,7 +121,7 @@ def test_only_one_module_reads_the_environment() -> None:
     reading = re.compile(r"\bos\.(environ|getenv)\b")
     readers = [p.relative_to(PACKAGE).as_posix() for p in MODULES if reading.search(p.read_text())]
     # The endpoint builds the environment of a child process from its own; a confined process changes its own.
-    assert set(readers) <= {"environment.py", "sandbox/child.py", "endpoint/process.py", "endpoint/gateway.py"}
+    assert set(readers) <= {"offline.py", "sandbox/child.py", "endpoint/child.py", "endpoint/gateway.py"}
 
 
 def test_no_shipped_text_holds_a_program_that_draws() -> None:
@@ -188,12 +167,12 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 
 def test_the_command_line_loads_nothing_heavy() -> None:
-    assert not loaded_by("import localgif.cli") & (HEAVY | {"pydantic"})
+    assert not loaded_by("import localgif.cli.app") & (HEAVY | {"pydantic"})
 
 
 def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
     """Commands that ask no model import these modules too; the libraries inside them wait until they are used."""
-    code = "import localgif.pages, localgif.search.rescore, localgif.search.resume, localgif.search.roster"
+    code = "import localgif.report.page, localgif.run.rescore"
     assert not loaded_by(code) & (HEAVY - {"psutil"})
 
 
@@ -204,7 +183,7 @@ def test_the_sandboxed_child_loads_neither_the_models_nor_the_network() -> None:
 def test_contributing_lists_every_module_and_no_other() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
     block = text.split("<!-- tree -->")[1].split("<!-- /tree -->")[0]
-    listed = re.findall(r"^localgif/(\S+\.py)\s+\S", block, re.MULTILINE)
+    listed = re.findall(r"^  (\w+/\w+\.py|\w+\.py) +\S", block.split("localgif/\n")[1], re.MULTILINE)
     assert sorted(listed) == [p.relative_to(PACKAGE).as_posix() for p in MODULES]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.toml_lines import Location, key_lines, line_of
+from localgif.models.toml import Location, key_lines, line_of
 
 BARE = st.text("abcXYZ019_-", min_size=1, max_size=6)
 #: Names that look like something else when the quotes are overlooked.

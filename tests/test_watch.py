@@ -11,11 +11,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from localgif.display import JsonLines, Lines, NoLines, make_progress
-from localgif.runs.read import load_run
-from localgif.runs.store import RunStore
-from localgif.search.run import optimize
-from localgif.watch import Watcher, watch
+from localgif.cli.progress import JsonLines, Lines, NoLines, Watcher, make_progress, watch
+from localgif.run.optimize import optimize
+from localgif.store.read import load_run
+from localgif.store.write import RunStore
 from tests.scripted import serving
 from tests.search.kills import Deterministic, chosen
 

@@ -1,8 +1,4 @@
-"""The animator: a LangGraph of generate -> run -> repair, at most three attempts.
-
-The system prompt is a closure argument: each candidate compiles its own graph, so nothing of one candidate can leak
-into another's samples. The graph is handed a `write` and a `render` callable and knows neither HTTP nor the sandbox.
-"""
+"""The animator as a LangGraph graph: generate, run, repair; decoding loops are cut off."""
 
 from __future__ import annotations
 
@@ -13,8 +9,28 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, TypedDict
 
 from localgif.agent import extract, prompts
-from localgif.agent.repetition import loops
 from localgif.records import Measurements, Verdict
+
+#: So many equal blocks in a row are a loop.
+TIMES = 4
+
+#: Shortest block, characters (about 12 tokens); shorter repetitions are common in tables of numbers and in drawings.
+SHORTEST = 48
+
+#: Longest block, characters (about 200 tokens).
+LONGEST = 800
+
+
+def loops(text: str) -> bool:
+    """Whether the text ends in the same block of 48 to 800 characters four times."""
+    longest = min(LONGEST, len(text) // TIMES)
+    for size in range(SHORTEST, longest + 1):
+        block = text[-size:]
+        if text[-2 * size : -size] == block and text.endswith(block * TIMES):
+            # A block of blanks or of one sign is a drawing or an indentation, not a thought.
+            return len(set(block)) > 2
+    return False
+
 
 MAX_ATTEMPTS = 3
 
@@ -37,6 +53,7 @@ class Written(Protocol):
 
 
 Write = Callable[[Sequence[Message], int, Callable[[str], str]], Written]
+
 """(messages, seed, finished) -> reply; `finished` gives "" to go on, or why the text so far is enough."""
 
 

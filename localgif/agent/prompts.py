@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from localgif.task import Targets
+from localgif.tasks.task import Targets
 
 #: The article's seed prompt: what `--reflection plain` starts from.
 SEED_PROMPT = (

@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from localgif.agent.graph import Rendered, compile_animator
-from localgif.checks.result import Check
-from localgif.config import Settings
 from localgif.endpoint.clients import Animator, Reflector, Reply
 from localgif.errors import LocalGifError
 from localgif.gif import score
-from localgif.search import gate, requests
+from localgif.run.checks import Check
+from localgif.search import reflector as reflector_module
+from localgif.search import reply_checks
 from localgif.search.candidate import prompt_of, seed_of
-from localgif.search.evaluate import sample_seed
-from localgif.search.instruction import RULE_TOKENS, one_line
+from localgif.search.evaluator import sample_seed
 from localgif.search.programs import render
 from localgif.search.progress import Progress
+from localgif.search.rule_move import RULE_TOKENS, one_line
+from localgif.settings import Settings
 from localgif.tasks.suite import Suite
 
 #: Number of the exam's sample, whose seed no sample of a run has.
@@ -51,19 +52,19 @@ class Item:
 def items(suite: Suite, settings: Settings) -> tuple[Item, ...]:
     """The questions, in the words that a run asks them in."""
     task = suite.train[0]
-    background = requests.facts(task.targets) if settings.facts else ""
+    background = reflector_module.facts(task.targets) if settings.facts else ""
     standing = {task.brief: 0.31}
     return (
-        Item("keeps the format", requests.write_rule(suite, task, background, (), _FRAMES, "", standing), ()),
+        Item("keeps the format", reflector_module.write_rule(suite, task, background, (), _FRAMES, "", standing), ()),
         Item(
             "names the problem",
-            requests.write_rule(suite, task, background, (_OLD_RULE,), _LOOP, "", standing),
+            reflector_module.write_rule(suite, task, background, (_OLD_RULE,), _LOOP, "", standing),
             (_OLD_RULE,),
             _ABOUT_LOOP,
         ),
         Item(
             "changes one rule",
-            requests.sharpen_rule(suite, task, background, _OLD_RULE, _FRAMES, standing),
+            reflector_module.sharpen_rule(suite, task, background, _OLD_RULE, _FRAMES, standing),
             (_OLD_RULE,),
         ),
     )
@@ -72,8 +73,8 @@ def items(suite: Suite, settings: Settings) -> tuple[Item, ...]:
 def mark(item: Item, reply: str, finish: str, suite: Suite) -> str:
     """Why an answer does not pass; "" when it does."""
     task = suite.train[0]
-    read = gate.rule(reply, finish, item.present, prompt_of(seed_of(suite), suite), task.targets)
-    if isinstance(read, gate.Rejected):
+    read = reply_checks.rule(reply, finish, item.present, prompt_of(seed_of(suite), suite), task.targets)
+    if isinstance(read, reply_checks.Rejected):
         return read.code
     if item.about is not None and not item.about.search(read.text):
         return "speaks of something else"

@@ -15,20 +15,20 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from localgif import outbound
-from localgif.config import ModelSettings
-from localgif.endpoint.preflight import listed_weights
-from localgif.endpoint.process import death_at
-from localgif.endpoint.retry import POLICY, Failure, Patience, Policy, explain
-from localgif.endpoint.thinking import Thoughts
-from localgif.environment import pin_environment
+from localgif import offline
+from localgif.endpoint.child import death_at
+from localgif.endpoint.discover import listed_weights
+from localgif.endpoint.http import POLICY, Failure, Patience, Policy, explain
+from localgif.endpoint.ollama_reply import Thoughts
 from localgif.errors import EndpointError
+from localgif.offline import pin_environment
+from localgif.settings import ModelSettings
 
 if TYPE_CHECKING:
     from langchain_core.messages.ai import UsageMetadata
     from langchain_ollama import ChatOllama
 
-    from localgif.endpoint.transport import Wire
+    from localgif.endpoint.http import Wire
 
 #: A message: ("system" | "user" | "assistant", text).
 Message = tuple[str, str]
@@ -83,7 +83,7 @@ class Animator:
         policy: Policy = POLICY,
         idle: float = IDLE_SECONDS,
     ) -> None:
-        from localgif.endpoint.transport import Wire
+        from localgif.endpoint.http import Wire
 
         pin_environment(url)
         self.model = model
@@ -160,7 +160,7 @@ class Animator:
                     stream.close()  # type: ignore[attr-defined]  # a generator, typed as Iterator
                     return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
-            raise outbound.cause(error) or self._wire.failed(error) from error
+            raise offline.cause(error) or self._wire.failed(error) from error
         reply = Reply(
             text + thoughts.end()[0],
             str(metadata.get("done_reason") or "stop"),
@@ -195,7 +195,7 @@ class Reflector:
         policy: Policy = POLICY,
         idle: float = IDLE_SECONDS,
     ) -> None:
-        from localgif.endpoint.transport import Wire
+        from localgif.endpoint.http import Wire
 
         self.model = model
         self.url = url
@@ -241,7 +241,7 @@ class Reflector:
                         self._wire.hang_up()
                         return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
-            raise outbound.cause(error) or self._wire.failed(error) from error
+            raise offline.cause(error) or self._wire.failed(error) from error
         written = _number(usage.completion_tokens if usage else None, chunks)
         reply = Reply(
             text + thoughts.end()[0],
@@ -307,7 +307,7 @@ def reflector_arguments(
     `keep_alive` and `truncate` go through extra_body because `ollama/` would put them among the options; retries are
     off because litellm repeats a refused request at once, four times. Ours are in its client's transport.
     """
-    from localgif.endpoint.transport import Wire
+    from localgif.endpoint.http import Wire
 
     pin_environment(url)
     _prepare_litellm(model)

@@ -1,141 +1,288 @@
-"""llama.cpp in a process of its own: `python -m localgif.endpoint.engine`. The only module that imports xllamacpp.
-
-Its own process, because loading a model holds the interpreter's lock for seconds, and because llama.cpp ends the
-process it lives in when it is in trouble. The protocol is two lines: one JSON object of `EngineConfig` on stdin, one
-JSON object on stdout, `{"event": "ready", "url", "num_ctx"}` or `{"event": "failed", "message"}`. Then the engine
-serves until its stdin ends, so that it never outlives whoever started it.
-"""
+"""One llama.cpp process per model: start, load, threads, unload."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
+import logging
+import math
 import os
+import re
+import secrets
 import signal
 import sys
-import urllib.request
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
 
-#: Tokens per step of reading a prompt. llama.cpp looks for clients that left between two steps only: 512 (its default)
-#: are many seconds of a small machine. With 64 a model of 1.5B on one core reads 3 % slower than with 128 and is free
-#: 0.9 s after its client left, in place of 2.5; with 32 it reads 20 % slower.
-BATCH = 64
-#: Only errors: the reason for refusing a file is an error line on stderr.
-VERBOSITY = 1
+from localgif.endpoint.gguf import read_facts
+from localgif.endpoint.llama import EngineConfig
+from localgif.endpoint.ollama_request import FOREVER, Upstream
+from localgif.endpoint.upstream import Card, LoadFailed
+from localgif.records import ServedModel
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
-@dataclass(frozen=True)
-class EngineConfig:
-    """What one engine serves.
+def usable_cores() -> int:
+    """Physical cores among the allowed CPUs, at most as many as the container's CPU quota; at least 1."""
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = physical_cores(_read(_CPUINFO), allowed) or len(allowed)
+    return max(1, min(cores, quota_cores(_read(_QUOTA)) or cores))
 
-    Attributes:
-        gguf: Path of the weights.
-        name: The model's name in the engine's answers.
-        num_ctx: Window to allocate, tokens; llama.cpp rounds it up to its own grain and cuts it at the training window.
+
+def physical_cores(cpuinfo: str, allowed: set[int]) -> int:
+    """Different (socket, core) pairs of the allowed CPUs in the text of /proc/cpuinfo; 0 when it does not say."""
+    pairs = set()
+    for block in cpuinfo.split("\n\n"):
+        fields = {
+            name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block.splitlines())
+        }
+        if "core id" in fields and fields.get("processor", "").isdigit() and int(fields["processor"]) in allowed:
+            pairs.add((fields.get("physical id"), fields["core id"]))
+    return len(pairs)
+
+
+def quota_cores(cpu_max: str) -> int:
+    """Whole cores in the text of cgroup v2's cpu.max ("150000 100000" is 2); 0 when there is no quota."""
+    quota, _, period = cpu_max.strip().partition(" ")
+    if not (quota.isdigit() and period.isdigit()) or int(period) == 0:
+        return 0
+    return math.ceil(int(quota) / int(period))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
+#: From a cold network disk gigabytes take minutes; a load that is stuck must still end.
+LOAD_SECONDS = 900.0
+
+#: How long a broken connection may be ahead of the news that the process behind it is dead.
+_DEATH_SECONDS = 0.5
+
+_TAIL = 16 * 2**10
+
+_REASON_LINES = 3
+
+_LOG = logging.getLogger("localgif.endpoint")
+
+#: llama.cpp's error lines: "0.00.014.903 E gguf_init_from_reader: invalid magic characters".
+_ERROR_LINE = re.compile(r"^[\d.]+ E (.*)$", re.M)
+
+
+class Engine:
+    """A `Backend` whose server is our own llama.cpp process.
+
+    Args:
+        model: What to serve.
         threads: Compute threads.
-        api_key: What a caller must present; known to the gateway only.
-        parent: Process id of the gateway.
-        speculation: Guess ahead from n-grams of the prompt and the answer; code that copies code gets almost twice as
-            fast by it, and what is sampled keeps its distribution.
+        keep_alive: Seconds to stay loaded when a request does not say.
     """
 
-    gguf: str
-    name: str
-    num_ctx: int
-    threads: int
-    api_key: str
-    parent: int
-    speculation: bool = True
+    def __init__(self, model: ServedModel, threads: int, keep_alive: float = FOREVER) -> None:
+        self.model = model
+        self.rivals: tuple[Engine, ...] = ()
+        """Engines whose models cannot be in memory beside this one's."""
+        self.card = Card(
+            name=model.name,
+            facts=read_facts(Path(model.path)),
+            num_ctx=model.num_ctx,
+            digest=model.digest,
+            size=model.size,
+            modified=_modified(Path(model.path)),
+            source=Path(model.path).name,
+            description=model.description,
+        )
+        self._threads = threads
+        self._default = keep_alive
+        self._users = 0
+        self._process: asyncio.subprocess.Process | None = None
+        self._upstream: Upstream | None = None
+        self._tail = bytearray()
+        self._tail_task: asyncio.Task[None] | None = None
+        self._loading: asyncio.Task[Upstream] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._unloading: set[asyncio.Task[None]] = set()
+        self._closed = False
 
-    def to_line(self) -> bytes:
-        """The line for stdin."""
-        return json.dumps(asdict(self)).encode() + b"\n"
+    def loaded(self) -> Upstream | None:
+        alive = self._process is not None and self._process.returncode is None
+        return self._upstream if alive else None
+
+    def expires_in(self) -> float:
+        if self._timer is None:
+            return self._default if self._users else FOREVER
+        return max(0.0, self._timer.when() - asyncio.get_running_loop().time())
+
+    async def acquire(self) -> Upstream:
+        self._stop_timer()
+        self._users += 1
+        try:
+            if (upstream := self.loaded()) is not None:
+                return upstream
+            if self._loading is None:
+                self._loading = asyncio.create_task(self._load())
+                self._loading.add_done_callback(self._load_ended)
+            # Shielded: the next client needs the model as much as the one who may leave now.
+            return await asyncio.shield(self._loading)
+        except BaseException:
+            self._users -= 1
+            raise
+
+    async def release(self, keep_alive: float | None) -> None:
+        self._users -= 1
+        seconds = self._default if keep_alive is None else keep_alive
+        if self._users:
+            return
+        if seconds <= 0:
+            await self._stop()
+        else:
+            self._start_timer(seconds)
+
+    async def obituary(self) -> str:
+        process = self._process
+        if process is None:
+            return ""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), _DEATH_SECONDS)
+        if process.returncode is None:
+            return ""
+        await self._finish_tail()
+        reason = self._reason()
+        return _exit_words(process.returncode) + (f": {reason}" if reason else "")
+
+    async def close(self) -> None:
+        self._closed = True
+        self._stop_timer()
+        if self._loading is not None:
+            self._loading.cancel()
+            await asyncio.wait([self._loading])
+        await self._stop()
+        if self._unloading:
+            await asyncio.wait(self._unloading)
+
+    async def make_room(self) -> None:
+        """Unload the model for another engine's, unless it is in use."""
+        if not self._users and self._loading is None:
+            self._stop_timer()
+            await self._stop()
+
+    # --- keep_alive ------------------------------------------------------------------------------------------------
+
+    def _start_timer(self, seconds: float) -> None:
+        self._stop_timer()
+        if seconds != FOREVER:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._expire)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _expire(self) -> None:
+        self._timer = None
+        task = asyncio.create_task(self._stop())
+        self._unloading.add(task)
+        task.add_done_callback(self._unloading.discard)
+
+    # --- the process -----------------------------------------------------------------------------------------------
+
+    def _load_ended(self, task: asyncio.Task[Upstream]) -> None:
+        self._loading = None
+        failed = task.cancelled() or task.exception() is not None
+        # Everybody who wanted it may have left meanwhile; the model then waits as after a request.
+        if not failed and not self._users and not self._closed:
+            self._start_timer(self._default)
+
+    async def _load(self) -> Upstream:
+        await self._stop()
+        for rival in self.rivals:
+            await rival.make_room()
+        config = EngineConfig(
+            gguf=self.model.path,
+            name=self.model.name,
+            num_ctx=self.model.num_ctx,
+            threads=self._threads,
+            api_key=secrets.token_urlsafe(24),
+            parent=os.getpid(),
+        )
+        pipe = asyncio.subprocess.PIPE
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "localgif.endpoint.llama", stdin=pipe, stdout=pipe, stderr=pipe
+        )
+        self._process = process
+        self._tail.clear()
+        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        self._tail_task = asyncio.create_task(self._read_tail(process.stderr))
+        try:
+            process.stdin.write(config.to_line())
+            # stdin stays open: its end is the engine's end.
+            line = await asyncio.wait_for(process.stdout.readline(), LOAD_SECONDS)
+            event = json.loads(line) if line else {}
+        except TimeoutError:
+            await self._stop()
+            raise LoadFailed(f"llama.cpp did not load {self.model.path} within {LOAD_SECONDS:.0f} s") from None
+        except BaseException:
+            await self._stop()
+            raise
+        if event.get("event") != "ready":
+            raise LoadFailed(await self._refusal(process, event.get("message", "")))
+        self._upstream = Upstream(event["url"], config.api_key, self.model.name, event["num_ctx"])
+        return self._upstream
+
+    async def _refusal(self, process: asyncio.subprocess.Process, message: str) -> str:
+        """Why the model did not come up: llama.cpp's error lines, else the exception, else how the process ended."""
+        code = await process.wait()
+        await self._finish_tail()
+        reason = self._reason() or message
+        if not message:  # it never got to say anything: killed, or llama.cpp called abort()
+            reason = _exit_words(code) + (f": {reason}" if reason else "")
+        return f"llama.cpp could not load {self.model.path} ({self.model.name}): {reason}"
+
+    def _reason(self) -> str:
+        text = self._tail.decode("utf-8", "replace")
+        # The first error lines are the closest to the cause, the others repeat that something failed.
+        lines = list(dict.fromkeys(_ERROR_LINE.findall(text)))[:_REASON_LINES]
+        return "; ".join(lines or text.strip().splitlines()[-_REASON_LINES:])
+
+    async def _read_tail(self, stream: asyncio.StreamReader) -> None:
+        while data := await stream.read(4096):
+            self._tail += data
+            del self._tail[:-_TAIL]
+            _LOG.info("%s: %s", self.model.name, data.decode("utf-8", "replace").rstrip())
+
+    async def _finish_tail(self) -> None:
+        if self._tail_task is not None:
+            await asyncio.wait([self._tail_task], timeout=1.0)
+
+    async def _stop(self) -> None:
+        """End the process, if there is one. At once: an engine has nothing to put in order."""
+        process, self._process, self._upstream = self._process, None, None
+        if process is None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.kill()
+        await process.wait()
+        if process.stdin is not None:
+            process.stdin.close()
+        await self._finish_tail()
 
 
-def main() -> None:
-    """Read the configuration, load, say so, wait for the end of stdin. Never returns."""
-    say = _claim_stdout()
-    # Ctrl-C in a terminal reaches the whole group; when to stop is the gateway's decision.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    config = EngineConfig(**json.loads(sys.stdin.buffer.readline()))
-    _die_with_parent(config.parent)
+def _modified(path: Path) -> float:
     try:
-        server = _load(config)
-        window = _allocated_window(server.listening_address, config.api_key)
-    except Exception as error:  # whatever the C++ side throws becomes the one line that the gateway waits for
-        say({"event": "failed", "message": str(error)})
-        os._exit(1)
-    say({"event": "ready", "url": server.listening_address, "num_ctx": window})
-    while os.read(0, 4096):
-        pass
-    # No orderly end: the destructors would wait for a running generation.
-    os._exit(0)
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
-def _claim_stdout() -> Callable[[dict[str, Any]], None]:
-    """Keep the real stdout for our one line; whatever else prints goes to stderr."""
-    private = os.dup(1)
-    os.dup2(2, 1)
-
-    def say(event: dict[str, Any]) -> None:
-        os.write(private, json.dumps(event).encode() + b"\n")
-
-    return say
-
-
-def _die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill us when the gateway dies: while a model loads nobody here can notice the end of stdin."""
-    if sys.platform != "linux":
-        return
-    import ctypes
-
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # it died before we asked
-        os._exit(1)
-
-
-def _load(config: EngineConfig) -> Any:
-    """llama.cpp's own HTTP server with the model in it. Every default that matters to us is set, not inherited."""
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = config.gguf
-    params.model_alias = {config.name}
-    params.n_ctx = config.num_ctx
-    params.n_parallel = 1
-    params.n_batch = params.n_ubatch = BATCH
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config.threads
-    params.fit_params = False  # it would load the model twice to shrink a window that we set on purpose
-    params.ctx_shift = False  # an over-long prompt is an error, never a prompt without its beginning
-    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
-    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
-    if config.speculation:
-        # Not ngram_map_k: what it kept of earlier prompts had it guess nothing of a program that stands in a later one.
-        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        # A guess and the token before it fill one step; of shorter guesses a copied program takes more steps.
-        params.speculative.ngram_simple.size_m = BATCH - 1
-    params.hostnames = ["127.0.0.1"]
-    params.port = 0
-    params.api_keys = [config.api_key]
-    params.cors_origins = ""
-    params.ui = False
-    params.endpoint_slots = True
-    params.endpoint_metrics = False
-    params.sse_ping_interval = -1
-    params.verbosity = VERBOSITY
-    return xllamacpp.Server(params)
-
-
-def _allocated_window(url: str, api_key: str) -> int:
-    """Tokens that one request may use, as llama.cpp allocated them."""
-    request = urllib.request.Request(f"{url}/props", headers={"Authorization": f"Bearer {api_key}"})
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(request, timeout=30) as response:
-        return int(json.load(response)["default_generation_settings"]["n_ctx"])
-
-
-if __name__ == "__main__":
-    main()
+def _exit_words(code: int) -> str:
+    if code >= 0:
+        return f"the engine process ended with exit code {code}"
+    with contextlib.suppress(ValueError):
+        return f"the engine process was killed by {signal.Signals(-code).name}"
+    return f"the engine process was killed by signal {-code}"

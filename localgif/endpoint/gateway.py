@@ -1,31 +1,255 @@
-"""The HTTP server that speaks the Ollama API in front of OpenAI-compatible servers.
-
-Handlers are cancelled when their client leaves (aiohttp's `handler_cancellation`), and leaving the `async with` of the
-upstream's response closes that connection: this is how a dropped request stops its generation, wherever it stands.
-"""
+"""The HTTP front: the Ollama API before llama.cpp's server or another OpenAI-compatible one."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import ipaddress
 import logging
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
-from localgif.endpoint import listing
-from localgif.endpoint.backend import Backend, LoadFailed, Upstream
-from localgif.endpoint.dialects import cut_silently
-from localgif.endpoint.guard import MAX_BODY, ClientGone, guarded, read_body, send
-from localgif.endpoint.relay import Turns, deltas, fit_window, new_session, with_thoughts
-from localgif.endpoint.replies import Answer, Clock, Delta, chunk, emptied, final
-from localgif.endpoint.translate import Call, Kind, read_call, read_model, same_model
-from localgif.endpoint.wire import ApiError, UpstreamBroken, encode, encode_line, parse_object
+from localgif.endpoint.ollama_reply import Answer, Clock, Delta, chunk, emptied, final
+from localgif.endpoint.ollama_request import (
+    ApiError,
+    Call,
+    Kind,
+    Upstream,
+    UpstreamBroken,
+    cut_silently,
+    encode,
+    encode_line,
+    parse_object,
+    read_call,
+    read_model,
+    same_model,
+    timestamp,
+)
+from localgif.endpoint.upstream import Backend, Card, LoadFailed, Turns, deltas, fit_window, new_session, with_thoughts
 
 _LOG = logging.getLogger("localgif.endpoint")
+
+#: Prompts with sources and pictures in them are long, but not this long.
+MAX_BODY = 64 * 2**20
+
+#: A whole request must be here by then, seconds. Its headers have as long as a connection may be idle (serve.py).
+BODY_SECONDS = 60.0
+
+#: A client that takes nothing for so long, seconds, is gone: the model works for it alone meanwhile.
+READER_SECONDS = 60.0
+
+
+async def read_body(request: web.Request) -> bytes:
+    """The body of a request.
+
+    Raises:
+        ApiError: 413; it is too long. 408; it does not come.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(413, f"the request is larger than {MAX_BODY >> 20} MiB") from None
+    except TimeoutError:
+        raise ApiError(408, f"the request did not arrive within {BODY_SECONDS:.0f} s") from None
+
+
+class ClientGone(ConnectionResetError):
+    """Nobody reads the answer any more."""
+
+
+async def send(request: web.Request, response: web.StreamResponse, data: bytes = b"", *, last: bool = False) -> None:
+    """Write a part of an answer, or with `last` its end; the headers go out with the first part.
+
+    Raises:
+        ClientGone: The client left, or takes nothing any more.
+    """
+    try:
+        async with asyncio.timeout(READER_SECONDS):
+            if not response.prepared:
+                await response.prepare(request)
+            await (response.write_eof(data) if last else response.write(data))
+    except TimeoutError:
+        raise ClientGone(f"the client took nothing for {READER_SECONDS:.0f} s") from None
+    except ConnectionError as error:
+        raise ClientGone(str(error)) from error
+
+
+def is_local(authority: str) -> bool:
+    """Whether a Host header (or the host of an Origin) names this machine's loopback."""
+    try:
+        host = urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return False
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _is_local_page(origin: str) -> bool:
+    try:
+        return is_local(urlsplit(origin).netloc)
+    except ValueError:  # half an IPv6 address
+        return False
+
+
+def error_response(status: int, message: str) -> web.Response:
+    """The only shape of a failure."""
+    return web.Response(
+        status=status, body=encode({"error": message}), content_type="application/json", charset="utf-8"
+    )
+
+
+def is_ours(authority: str) -> bool:
+    """Whether a Host header names this machine by an address or its own name, not by a name that a stranger chose."""
+    try:
+        host = urlsplit(f"//{authority}").hostname or ""
+    except ValueError:
+        return False
+    if is_local(authority) or (host and host == socket.gethostname().lower()):
+        return True
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def guarded(everybody: bool = False) -> Middleware:
+    """A middleware that refuses strangers and turns every exception into a JSON error.
+
+    A web page can make a browser call us under a name that it lets resolve to our address; its Host and Origin give it
+    away.
+
+    Args:
+        everybody: Callers from other machines are wanted.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host, origin = request.headers.get("Host", "localhost"), request.headers.get("Origin")
+        if not (is_ours(host) if everybody else is_local(host)) or (origin is not None and not _is_local_page(origin)):
+            return error_response(403, "localgif answers local callers only")
+        return await _answer(request, handler)
+
+    return guard
+
+
+async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return error_response(error.status, error.message)
+    except web.HTTPException as error:
+        words = {404: f"{request.path} not found", 405: f"method {request.method} not allowed for {request.path}"}
+        response = error_response(error.status, words.get(error.status, error.reason))
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except ConnectionError as error:
+        # aiohttp takes any exception but the one below for a bug, with a traceback.
+        if not isinstance(error, ClientGone):
+            _LOG.warning("%s %s: half an answer is cut off: %s", request.method, request.path, error)
+        elif request.transport is not None:
+            request.transport.abort()  # what nobody reads would keep a closed connection open
+        raise asyncio.CancelledError from error
+    except Exception as error:
+        _LOG.exception("%s %s", request.method, request.path)
+        return error_response(500, f"internal error: {type(error).__name__}: {error}")
+
+
+def capabilities(card: Card) -> list[str]:
+    """Ollama's words for what the model is known to be able to do."""
+    return ["completion", "thinking"] if card.facts.can_think else ["completion"]
+
+
+def details(card: Card) -> dict[str, Any]:
+    """The `details` object of a model."""
+    facts = card.facts
+    return {
+        "parent_model": "",
+        "format": "gguf" if facts.quantisation != "unknown" else "unknown",
+        "family": facts.architecture,
+        "families": [facts.architecture],
+        "parameter_size": facts.parameter_size,
+        "quantization_level": facts.quantisation,
+    }
+
+
+def listed_name(card: Card) -> str:
+    """The name with its tag: ChatOllama looks for `name:latest` in the listing when it is asked for it."""
+    return card.name if ":" in card.name.rpartition("/")[2] else f"{card.name}:latest"
+
+
+def tag(backend: Backend) -> dict[str, Any]:
+    """One entry of /api/tags."""
+    card = backend.card
+    return {
+        "name": listed_name(card),
+        "model": listed_name(card),
+        "modified_at": timestamp(_modified(card)),
+        "size": card.size,
+        "digest": card.digest,
+        "details": details(card),
+        "capabilities": capabilities(card),
+    }
+
+
+def running(backend: Backend) -> dict[str, Any] | None:
+    """One entry of /api/ps; None when the model is not loaded. `context_length` is the allocated window."""
+    upstream = backend.loaded()
+    if upstream is None:
+        return None
+    card = backend.card
+    return {
+        "name": listed_name(card),
+        "model": listed_name(card),
+        "size": card.size,
+        "digest": card.digest,
+        "details": details(card),
+        "expires_at": timestamp(ahead=backend.expires_in()),
+        "size_vram": 0,
+        "context_length": upstream.window,
+    }
+
+
+def show(backend: Backend) -> dict[str, Any]:
+    """The answer of /api/show. Exactly one key of `model_info` contains "context_length": litellm takes the first."""
+    card, facts = backend.card, backend.card.facts
+    info = {name: value for name, value in facts.metadata.items() if "context_length" not in name}
+    info |= {
+        "general.architecture": facts.architecture,
+        "general.parameter_count": facts.parameters,
+        f"{facts.architecture}.context_length": facts.context_length or card.num_ctx,
+    }
+    return {
+        "modelfile": f"# {card.description or card.name}\nFROM {card.source}\n",
+        "parameters": f"num_ctx {card.num_ctx}",
+        "template": facts.template or "",
+        "system": "",
+        "license": str(facts.metadata.get("general.license", "")),
+        "details": details(card),
+        "model_info": info,
+        "capabilities": capabilities(card),
+        "modified_at": timestamp(_modified(card)),
+    }
+
+
+def _modified(card: Card) -> datetime:
+    return datetime.fromtimestamp(card.modified, UTC)
+
 
 #: The Ollama version whose behaviour this follows; clients look here whether `think` and `truncate` are known.
 OLLAMA_VERSION = "0.33.0"
@@ -88,14 +312,14 @@ class Gateway:
         return _json({"version": OLLAMA_VERSION})
 
     async def _tags(self, request: web.Request) -> web.Response:
-        return _json({"models": [listing.tag(backend) for backend in self._backends]})
+        return _json({"models": [tag(backend) for backend in self._backends]})
 
     async def _ps(self, request: web.Request) -> web.Response:
         longest_first = sorted(self._backends, key=lambda backend: -backend.expires_in())
-        return _json({"models": [entry for backend in longest_first if (entry := listing.running(backend))]})
+        return _json({"models": [entry for backend in longest_first if (entry := running(backend))]})
 
     async def _show(self, request: web.Request) -> web.Response:
-        return _json(listing.show(self._find(read_model(parse_object(await read_body(request))))))
+        return _json(show(self._find(read_model(parse_object(await read_body(request))))))
 
     async def _unmanaged(self, request: web.Request) -> web.Response:
         raise ApiError(501, "localgif does not manage models")

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from localgif.gif.motions import PATHS, SHAPES, SIZES, Judged, ramp, shape_seen, spin
-from localgif.gif.tracks import Seen, Track, follow, pairs
+from localgif.gif.tracks import PATHS, SHAPES, SIZES, Judged, Seen, Track, follow, pairs, ramp, shape_seen, spin
 from localgif.records import Looks
-from localgif.task import Task
+from localgif.tasks.task import Task
 
 #: Part -> what the total loses, of 1, when it is 0.
 WEIGHTS = {

@@ -1,35 +1,118 @@
-"""What is seen in a frame: the background, and the pieces that stand out from it. Runs in the confined process.
-
-A piece is a set of touching pixels of one colour name. It is described by a few numbers (where, how large, how round,
-which way it points), so that a whole GIF becomes a short table, and what it shows can be judged without a pixel.
-"""
+"""One frame -> its background and its pieces, each with a colour name, in a confined process."""
 
 from __future__ import annotations
+
+import functools
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-from localgif.gif import colours
+#: In the order of their codes; the same names as task.COLOURS, which a test compares.
+NAMES = ("white", "black", "grey", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown")
+
+#: Code of a pixel that is not drawn at all.
+TRANSPARENT = len(NAMES)
+
+#: A channel is looked at in steps of 8.
+_BITS = 5
+
+#: Hue from (degrees, inclusive) -> name, for colours that are neither grey nor pale nor dark.
+_HUES = (
+    (0, "red"),
+    (19, "orange"),
+    (46, "yellow"),
+    (70, "green"),
+    (165, "cyan"),
+    (194, "blue"),
+    (258, "purple"),
+    (316, "pink"),
+    (344, "red"),
+)
+
+
+@functools.cache
+def table() -> npt.NDArray[np.uint8]:
+    """Code of every colour, (32768,): index = red // 8 * 1024 + green // 8 * 32 + blue // 8."""
+    code = {name: number for number, name in enumerate(NAMES)}
+    levels = np.linspace(0, 1, 2**_BITS)
+    red, green, blue = (c.ravel() for c in np.meshgrid(levels, levels, levels, indexing="ij"))
+    value = np.maximum(np.maximum(red, green), blue)
+    chroma = value - np.minimum(np.minimum(red, green), blue)
+    hue = _hue(red, green, blue, value, chroma)
+    starts = np.array([start for start, _ in _HUES])
+    names = np.array([code[name] for _, name in _HUES], dtype=np.uint8)
+    found = names[np.searchsorted(starts, hue, side="right") - 1]
+    saturation = chroma / np.maximum(value, 1e-9)
+    reddish = found == code["red"]
+    found[reddish & (saturation < 0.5) & (value > 0.7)] = code["pink"]
+    found[(found == code["orange"]) & (value < 0.66)] = code["brown"]
+    found[(found == code["yellow"]) & (value < 0.45)] = code["green"]
+    plain = chroma < 0.13
+    found[plain] = code["grey"]
+    found[plain & (value > 0.85)] = code["white"]
+    found[(value < 0.19) | (plain & (value < 0.27))] = code["black"]
+    return found
+
+
+def _hue(
+    red: npt.NDArray[np.float64],
+    green: npt.NDArray[np.float64],
+    blue: npt.NDArray[np.float64],
+    value: npt.NDArray[np.float64],
+    chroma: npt.NDArray[np.float64],
+) -> npt.NDArray[np.float64]:
+    """Hue in degrees, 0 to 360, of the hexagonal model (HSV); 0 for greys."""
+    safe = np.where(chroma > 0, chroma, 1)
+    by_red = ((green - blue) / safe) % 6
+    by_green = (blue - red) / safe + 2
+    by_blue = (red - green) / safe + 4
+    sector = np.where(value == red, by_red, np.where(value == green, by_green, by_blue))
+    return np.where(chroma > 0, 60 * sector, 0.0)
+
+
+def codes(rgb: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
+    """Code of each pixel, (height, width).
+
+    Args:
+        rgb: (height, width, 3), 0-255.
+        alpha: (height, width), 0-255; below 128 a pixel is transparent. None: all are opaque.
+    """
+    steps = rgb >> (8 - _BITS)
+    index = steps[..., 0].astype(np.uint16)
+    for channel in (1, 2):
+        index <<= _BITS
+        index |= steps[..., channel]
+    found: npt.NDArray[np.uint8] = table().take(index)
+    if alpha is not None:
+        found[alpha < 128] = TRANSPARENT
+    return found
+
 
 #: Larger pictures are looked at in every second, third ... pixel, so that this is the longest side.
 LOOKED_SIDE = 256
+
 #: Pieces of a frame that are kept, the largest.
 MAX_PIECES = 12
+
 #: A piece is at least so many pixels, and this share of the picture.
 MIN_PIXELS, MIN_SHARE = 4, 0.0004
+
 #: Rotational symmetries that are looked for.
 FOLDS = (2, 3, 4, 5, 6)
+
 #: The least strength of a symmetry that says which way a piece points: a square has 0.43, a triangle 0.75, a disc of
 #: 7 pixels 0.17 from the pixels alone.
 POINTS = 0.2
+
 #: Of several symmetries the lowest that has this share of the strongest: a triangle has the sixfold one too.
 LOWEST = 0.6
 
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 Piece = tuple[str, float, float, float, float, float, float, float, float, float, int, float]
+
 """The fields of measured.Piece in their order."""
 
 
@@ -47,7 +130,7 @@ def look(code: npt.NDArray[np.uint8]) -> tuple[str, float, list[Piece]]:
     border = np.concatenate((code[0], code[-1], code[:, 0], code[:, -1]))
     background = int(np.bincount(border).argmax())
     # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.
-    counts = np.array(Image.fromarray(code).histogram()[: colours.TRANSPARENT + 1])
+    counts = np.array(Image.fromarray(code).histogram()[: TRANSPARENT + 1])
     least = max(MIN_PIXELS, int(MIN_SHARE * code.size))
     pieces: list[Piece] = []
     for number in np.flatnonzero(counts >= least):
@@ -58,7 +141,7 @@ def look(code: npt.NDArray[np.uint8]) -> tuple[str, float, list[Piece]]:
 
 
 def _name(code: int) -> str:
-    return "transparent" if code == colours.TRANSPARENT else colours.NAMES[code]
+    return "transparent" if code == TRANSPARENT else NAMES[code]
 
 
 def _pieces(mask: npt.NDArray[np.bool_], name: str, least: int) -> list[Piece]:

@@ -1,21 +1,67 @@
-"""From the bytes of a GIF to numbers. Runs only in a confined process: decoding a stranger's file is a risk.
-
-Frames are decoded one by one, and at most three are held at a time. The article's differences are taken on Pillow's
-8-bit grey frames, as its script does; those in colour, and what is seen (looks.py), on at most 256 x 256 of the pixels.
-"""
+"""Bytes of a GIF -> frames -> numbers, in a confined process."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import warnings
 from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import GifImagePlugin, Image
+from PIL import GifImagePlugin, Image, ImageFile
 
 from localgif.gif import looks
-from localgif.gif.colours import codes
-from localgif.gif.decode import bad, opened, positions
+from localgif.gif.looks import codes
+
+#: Largest frame that is decoded, pixels.
+MAX_PIXELS = 1024 * 1024
+
+
+@contextlib.contextmanager
+def opened(data: bytes) -> Iterator[GifImagePlugin.GifImageFile]:
+    """The GIF, with Pillow's own limits set; inside, a picture that is too large is an error.
+
+    Raises:
+        ValueError: Pillow cannot open it; the message says why.
+    """
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(io.BytesIO(data), formats=["GIF"])
+        except Exception as error:
+            raise bad(error) from error
+        assert isinstance(image, GifImagePlugin.GifImageFile)
+        yield image
+
+
+def positions(image: GifImagePlugin.GifImageFile) -> Iterator[int]:
+    """Puts the GIF on each of its frames in turn, and gives the frame's number from 0.
+
+    Raises:
+        ValueError: A frame cannot be reached, or is not as large as the first.
+    """
+    number, size = 0, image.size
+    while True:
+        try:
+            image.seek(number)
+        except EOFError:
+            return
+        except Exception as error:
+            raise bad(error) from error
+        if image.size != size:  # Pillow enlarges the picture when it finds a frame that reaches outside
+            raise ValueError(f"frame {number + 1} changes the size of the picture to {image.width}x{image.height}")
+        yield number
+        number += 1
+
+
+def bad(error: Exception) -> ValueError:
+    """Whatever type Pillow raised: on a file that is broken or made to break it, any can come."""
+    return ValueError(f"{type(error).__name__}: {error}")
+
 
 #: Colours of the first frame are counted up to here.
 MAX_COLOURS = 4096

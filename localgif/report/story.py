@@ -1,13 +1,77 @@
-"""What happened in a run, told from its records: candidates, how each proposal came about, what became of it. Pure."""
+"""What happened in a run, in order: candidates, proposals, costs, and the verdict in a sentence."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import difflib
+import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from localgif.records import Proposal, Purpose, Sample
-from localgif.report.diff import Word, word_diff
-from localgif.runs.read import StoredRun
+from localgif.report.plots import Band, Trace
+from localgif.store.read import StoredRun
+
+if TYPE_CHECKING:
+    pass
+
+
+#: Words of both texts together beyond which nothing is compared: the time grows with their product.
+MAX_WORDS = 6_000
+
+#: Unchanged words that are shown on each side of a change.
+CONTEXT = 12
+
+
+class Word(NamedTuple):
+    """A piece of text."""
+
+    kind: Literal["same", "added", "removed", "left out"]
+    text: str
+
+
+def word_diff(before: str, after: str) -> list[Word]:
+    """Pieces that make `before` out of same and removed ones, `after` out of same and added ones.
+
+    Long unchanged stretches are replaced by one piece "left out" with their number of words; empty when the texts are
+    equal or too long to compare.
+    """
+    old, new = _words(before), _words(after)
+    if before == after or len(old) + len(new) > MAX_WORDS:
+        return []
+    pieces: list[Word] = []
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    codes = matcher.get_opcodes()
+    for place, (code, a, b, c, d) in enumerate(codes):
+        if code == "equal":
+            pieces += _shortened(old[a:b], first=place == 0, last=place == len(codes) - 1)
+            continue
+        if b > a:
+            pieces.append(Word("removed", "".join(old[a:b])))
+        if d > c:
+            pieces.append(Word("added", "".join(new[c:d])))
+    return pieces
+
+
+def _words(text: str) -> list[str]:
+    """Words with the space after them, line breaks by themselves: joined they are the text again."""
+    return re.findall(r"\n|[^\S\n]*[^\s]+[^\S\n]*|[^\S\n]+", text)
+
+
+def _shortened(words: list[str], *, first: bool, last: bool) -> list[Word]:
+    head, tail = (0 if first else CONTEXT), (0 if last else CONTEXT)
+    if len(words) <= head + tail + CONTEXT:
+        return [Word("same", "".join(words))]
+    left = sum(word != "\n" for word in words[head : len(words) - tail])
+    pieces = [
+        Word("same", "".join(words[:head])),
+        Word("left out", f"{left:,} unchanged words"),
+        Word("same", "".join(words[len(words) - tail :])),
+    ]
+    return [piece for piece in pieces if piece.text]
+
 
 _MOVES = {
     "prompt": "A new prompt from the reflector",
@@ -15,6 +79,7 @@ _MOVES = {
     "instruction": "A rule from the reflector",
     "tune": "Other numbers in a program",
 }
+
 _REASONS = {
     "empty": "the answer was empty",
     "loop": "the answer repeated itself",
@@ -194,3 +259,220 @@ def _measured(child: Candidate, parent: Candidate) -> str:
         return "; a better one came before it was tried as a prompt."
     against = f" (its parent {before:.3f})" if before is not None else ""
     return f". As a prompt it scored {own:.3f} in the search{against}."
+
+
+_PHASES: tuple[tuple[str, Purpose], ...] = (("search", "search"), ("re-test", "retest"), ("final", "fresh"))
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A row of the table of costs. Seconds and tokens."""
+
+    name: str
+    requests: int
+    tokens: int
+    model: float
+    sandbox: float
+
+
+def phases_of(run: StoredRun) -> list[Phase]:
+    """Samples by purpose, then the reflector."""
+    rows = []
+    for name, purpose in _PHASES:
+        attempts = [a for s in run.samples if s.purpose == purpose for a in s.attempts]
+        if attempts:
+            rows.append(
+                Phase(
+                    name,
+                    len(attempts),
+                    sum(a.output_tokens for a in attempts),
+                    math.fsum(a.llm_seconds for a in attempts),
+                    math.fsum(a.sandbox_seconds for a in attempts),
+                )
+            )
+    asked = [p for p in run.proposals if p.move != "tune"]
+    if asked:
+        tokens = sum(p.output_tokens for p in asked)
+        seconds = math.fsum(p.llm_seconds for p in asked)
+        # What reflection ran in the sandbox is known from the whole only: a search over numbers tries many programs.
+        known = run.record.result["seconds"]["sandbox"] if run.record.result else 0.0
+        rest = max(0.0, known - sum(row.sandbox for row in rows))
+        rows.append(Phase("reflection", len(asked), tokens, seconds, rest))
+    return rows
+
+
+def total_seconds(run: StoredRun) -> float | None:
+    """Of work, of the whole run; of an unfinished one until its last record. None when nothing says."""
+    if run.record.result is not None:
+        return float(run.record.result["seconds"]["total"])
+    stored: list[Sample | Proposal] = [*run.samples, *run.proposals]
+    times = [t for t in (worked(run, record) for record in stored) if t is not None]
+    return 60 * max(times) if times else None
+
+
+def worked(run: StoredRun, record: Sample | Proposal) -> float | None:
+    """Minutes that the run had been at work when a record was stored; None when nothing says.
+
+    Version 1 did not store that: there it is the time since the start of the run.
+    """
+    return record.at / 60 if record.at is not None else minutes(run.record.started, record.started)
+
+
+def minutes(start: str, stamp: str) -> float | None:
+    """From one ISO 8601 time to another; None when one of them is none."""
+    try:
+        return (datetime.fromisoformat(stamp) - datetime.fromisoformat(start)).total_seconds() / 60
+    except (ValueError, TypeError):
+        return None
+
+
+def noise_of(candidates: Iterable[Candidate], per_call: int, seed: Candidate | None) -> tuple[Band | None, str]:
+    """Where 95 % of the metric calls of an unchanged seed prompt are expected, and what to say about it.
+
+    The spread of single samples is pooled over all candidates with two or more (the article's rule and ours are 0 to 1,
+    so the band is cut there); the mean of a call of `per_call` samples spreads by its square root less.
+    """
+    groups = [scores for c in candidates if len(scores := c.scores()) > 1]
+    if seed is None or (around := seed.mean) is None:
+        return None, "The seed prompt was not measured yet."
+    if not groups:
+        return None, "No prompt was sampled twice, so how far chance moves a score is not known."
+    squares = math.fsum(math.fsum((x - math.fsum(g) / len(g)) ** 2 for x in g) for g in groups)
+    spread = math.sqrt(squares / sum(len(g) - 1 for g in groups))
+    half = 1.96 * spread / math.sqrt(max(1, per_call))
+    calls = f"{per_call} sample{'s' if per_call != 1 else ''}"
+    if half == 0:
+        return Band(around, around), "Samples of one prompt all scored the same, so the band has no width."
+    text = (
+        f"The band is where 95 % of metric calls ({calls}) of an unchanged seed prompt are expected: "
+        f"single samples of one prompt differ by a standard deviation of {spread:.3f}. Outside of it is more than luck."
+    )
+    return Band(max(0.0, around - half), min(1.0, around + half)), text
+
+
+def traces_of(run: StoredRun) -> tuple[Trace, Trace]:
+    """Scores over metric calls, and over minutes since the start."""
+    calls, clock = Trace(), Trace()
+    grouped: dict[int, list[Sample]] = {}
+    for sample in run.samples:
+        at, score = worked(run, sample), sample.score.total
+        if sample.metric_call is not None:
+            calls.samples.append((sample.metric_call, score))
+            grouped.setdefault(sample.metric_call, []).append(sample)
+        if at is not None:
+            (clock.samples if sample.metric_call is not None else clock.later).append((at, score))
+    clock.programs = [
+        (at, p.score) for p in run.proposals if p.score is not None and (at := worked(run, p)) is not None
+    ]
+    of: dict[str, list[float]] = {}
+    best = -1.0
+    for number, samples in sorted(grouped.items()):
+        scores = [s.score.total for s in samples]
+        of.setdefault(samples[0].candidate, []).extend(scores)
+        at = worked(run, samples[-1])
+        places = [(calls, float(number)), *([(clock, at)] if at is not None else [])]
+        best_now = max(mean(seen) or 0.0 for seen in of.values())
+        for trace, place in places:
+            trace.means.append((place, sum(scores) / len(scores)))
+            if best_now != best:
+                trace.best.append((place, best_now))
+        best = best_now
+    return calls, clock
+
+
+@dataclass(frozen=True)
+class PartRow:
+    """A candidate in the table of parts."""
+
+    candidate: Candidate
+    parts: list[float]
+    front: bool
+    """No other candidate is at least as good in every part and better in one."""
+
+
+def parts_of(candidates: Iterable[Candidate]) -> tuple[list[str], list[PartRow]]:
+    """Names of the parts, and each measured candidate's mean in each; a sample without a GIF has 0 in all."""
+    measured = [c for c in candidates if c.samples]
+    names = list(dict.fromkeys(part.name for c in measured for s in c.samples for part in s.score.parts))
+    values = []
+    for c in measured:
+        by_sample = [{part.name: part.value for part in s.score.parts} for s in c.samples]
+        values.append([sum(parts.get(name, 0.0) for parts in by_sample) / len(by_sample) for name in names])
+    return names, [
+        PartRow(c, own, not any(_dominates(other, own) for other in values))
+        for c, own in zip(measured, values, strict=True)
+    ]
+
+
+def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
+    pairs = list(zip(one, other, strict=True))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+def most_telling(names: Sequence[str], rows: Sequence[PartRow]) -> tuple[int, int] | None:
+    """The two parts to plot: two in which different candidates are the best, else the two that vary most."""
+    spread = [max(column) - min(column) for column in zip(*(row.parts for row in rows), strict=True)]
+    varied = sorted((i for i in range(len(names)) if spread and spread[i] > 0), key=lambda i: -spread[i])
+    if len(varied) < 2:
+        return None
+    for i in varied:
+        for j in varied:
+            if i < j and len({(r.parts[i], r.parts[j]) for r in front(rows, i, j)}) > 1:
+                return i, j
+    return varied[0], varied[1]
+
+
+def front(rows: Sequence[PartRow], i: int, j: int) -> list[PartRow]:
+    """The rows that no other beats in these two parts."""
+    return [
+        row for row in rows if not any(_dominates((o.parts[i], o.parts[j]), (row.parts[i], row.parts[j])) for o in rows)
+    ]
+
+
+def verdict_sentence(result: dict[str, Any]) -> str:
+    """What may be said of the run, in one or two sentences."""
+    if result.get("best_of") is not None:
+        return best_of_sentence(result["best_of"])
+    if result["best"]["is_seed"]:
+        return "Verdict: no proposal beat the seed prompt; the seed is kept."
+    verdict = result["verdict"]
+    word = {
+        "better": "the evolved prompt is better",
+        "worse": "the evolved prompt is worse",
+        "not shown": "a difference is not shown",
+    }[verdict["word"]]
+    text = f"Verdict: {word} ({verdict_numbers(result)})."
+    if verdict["smallest_possible_p_value"] > 0.05:
+        if verdict.get("unit") == "task":
+            text += f" With {verdict['tasks']} tasks no difference can be shown; 6 or more are needed."
+        else:
+            text += (
+                f" With {len(result['seed']['scores'])} samples each no difference can be shown; use --fresh 4 or more."
+            )
+    return text
+
+
+def best_of_sentence(found: dict[str, Any]) -> str:
+    """What a run without reflection came to."""
+    each = ", ".join(f"{task} {score:.3f}" for task, score in zip(found["tasks"], found["scores"], strict=True))
+    return f"No prompt was searched for. The best of {found['samples']} samples of the seed prompt: {each or 'none'}."
+
+
+def verdict_numbers(result: dict[str, Any]) -> str:
+    """Difference, interval, p and what was resampled; runs of older versions did not store an interval."""
+    verdict, n = result["verdict"], len(result["seed"]["scores"])
+    parts = [f"{verdict['difference']:+.3f} on average"]
+    interval = verdict.get("interval")
+    if interval is not None and interval[0] < interval[1]:
+        parts.append(f"95 % interval {interval[0]:+.3f} to {interval[1]:+.3f}")
+    elif interval is not None:
+        parts.append("the same in each pair" if verdict["unit"] == "sample" else "the same in each task")
+    parts.append(f"p = {verdict['p_value']:.3f}" if verdict["p_value"] >= 0.0005 else "p < 0.001")
+    if "pairs" not in verdict:
+        parts.append(f"{n} fresh samples each")
+    elif verdict["tasks"] == 1:
+        parts.append(f"{verdict['pairs']} pairs of fresh samples")
+    else:
+        by = "tasks" if verdict["unit"] == "task" else "pairs inside each task"
+        parts.append(f"{verdict['pairs']} pairs of fresh samples of {verdict['tasks']} tasks, {by} resampled")
+    return ", ".join(parts)

@@ -1,40 +1,166 @@
-"""The confined process: a fork of the keeper that gives up everything it can, runs one job, and ends.
-
-A program shares this process and can reach everything in it. So there is no secret here, and nothing that it reports is
-believed except the one byte on the `ready` pipe, which is written and closed before the first line of the program runs.
-
-Mode "program": the payload is source, and the result is the file it leaves. Mode "measure": the payload is data,
-`main(data)` of the named module returns a JSON object, and that is written to standard output; a ValueError of it means
-bad data.
-"""
+"""The confined process: takes over, confines itself, runs one job, reports how it ended."""
 
 from __future__ import annotations
 
+import builtins
 import importlib
 import io
 import json
 import linecache
 import os
 import random
+import re
 import signal
 import sys
+from collections import deque
 from collections.abc import Callable
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import FunctionType, ModuleType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
-from localgif.sandbox import confine, crash, native, shim
-from localgif.sandbox.job import EXIT_ERROR, EXIT_LAYER, EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME, Request
-from localgif.sandbox.layers import LANDLOCK, SECCOMP, WRITE_FILTER
+from localgif.sandbox import confine, syscalls
+from localgif.sandbox.protocol import (
+    EXIT_ERROR,
+    EXIT_LAYER,
+    EXIT_MEMORY,
+    EXIT_OURS,
+    LANDLOCK,
+    OUTPUT_NAME,
+    SECCOMP,
+    WRITE_FILTER,
+    Request,
+)
+
+#: The name under which a program is compiled.
+FILENAME = "program.py"
+
+#: Frames of the program that are shown, innermost last.
+FRAMES = 3
+
+#: Longest exception message that is shown, characters.
+MESSAGE_CAP = 2048
+
+#: Longest source line that is shown, characters.
+LINE_CAP = 200
+
+_HEADER = "Traceback (most recent call last):\n"
+
+_FRAME = re.compile(rf'  File "{re.escape(FILENAME)}", line (\d+)[^\n]*\n(?:    [^\n]*\n)?')
+
+
+def lines_of(source: str) -> list[str]:
+    """The lines as Python counts them (str.splitlines counts form feeds and more)."""
+    return re.split(r"\r\n|\r|\n", source)
+
+
+def format_crash(error: BaseException, source: list[str]) -> str:
+    """A traceback of the program's own last frames, ending in "Type: message".
+
+    Args:
+        error: What was raised; its class and its __str__ are the program's and may do anything.
+        source: Lines of the program.
+    """
+    places = _places(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename == FILENAME and error.lineno:
+        places.append((error.lineno, "<module>"))
+    text = _HEADER
+    for number, function in list(places)[-FRAMES:]:
+        line = source[number - 1].strip() if 0 < number <= len(source) else ""
+        text += f'  File "{FILENAME}", line {number}, in {function}\n    {line[:LINE_CAP]}\n'
+    message = _message(error)
+    kind = type(error).__name__
+    return text + (f"{kind}: {message}\n" if message else f"{kind}\n")
+
+
+def _places(traceback: TracebackType | None) -> deque[tuple[int, str]]:
+    """Line and function of the program's innermost frames. A loop, since a deep recursion has a long traceback."""
+    found: deque[tuple[int, str]] = deque(maxlen=FRAMES)
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename == FILENAME:
+            found.append((traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    return found
+
+
+def _message(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and isinstance(error.msg, str):
+        return error.msg[:MESSAGE_CAP]
+    try:
+        return str(error)[:MESSAGE_CAP].strip()
+    except MemoryError:
+        raise
+    except BaseException:  # its __str__ is the program's code
+        return "(its message cannot be shown)"
+
+
+def claim(output: str, source: list[str]) -> str:
+    """What a failed program's output says went wrong, as "Type: message (line N: <source line>)".
+
+    Without a traceback of ours in it: the last line. Empty when there is no output.
+    """
+    start = output.rfind(_HEADER)
+    if start < 0:
+        lines = output.strip().splitlines()
+        return lines[-1].strip() if lines else ""
+    position, number = start + len(_HEADER), 0
+    while match := _FRAME.match(output, position):
+        position, number = match.end(), int(match[1][:9])
+    said = output[position:].strip()
+    if 0 < number <= len(source):
+        return f"{said} (line {number}: {source[number - 1].strip()[:LINE_CAP]})"
+    return said
+
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+def install(path: str, descriptor: int) -> None:
+    """Replaces open and os.open, for `path` (absolute) and writing only.
+
+    `descriptor` is open for reading and writing; every opening gets a copy, emptied if it asked for that.
+    """
+    plain_open, plain_os_open = io.open, os.open
+
+    def is_output(file: object) -> bool:
+        return isinstance(file, str | os.PathLike) and os.path.abspath(file) == path  # noqa: PTH100 (no link is to be followed)
+
+    def handed_out(flags: int) -> int:
+        copy = os.dup(descriptor)
+        if flags & os.O_TRUNC:
+            os.ftruncate(copy, 0)
+        os.lseek(copy, 0, os.SEEK_END if flags & os.O_APPEND else os.SEEK_SET)
+        return copy
+
+    def shimmed_os_open(file: Any, flags: int, *rest: Any, **options: Any) -> int:
+        if flags & _WRITING and is_output(file):
+            return handed_out(flags)
+        return plain_os_open(file, flags, *rest, **options)
+
+    def opener(file: str, flags: int) -> int:
+        return shimmed_os_open(file, flags, 0o600)
+
+    def shimmed_open(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if is_output(file) and len(rest) < 6 and options.get("opener") is None:
+            options["opener"] = opener
+        return plain_open(file, mode, *rest, **options)
+
+    replacements: tuple[Callable[..., Any], Callable[..., Any]] = (shimmed_open, shimmed_os_open)
+    builtins.open = io.open = replacements[0]
+    os.open = replacements[1]
+
 
 #: The function that a program must define.
 FUNCTION = "make_gif"
+
 #: Written to the ready pipe when the layers are in force and the job starts.
 READY = b"r"
+
 #: Every program starts with this seed: the same program draws the same GIF.
 SEED = 0
 
 _LARGEST_PAYLOAD = 64 * 2**20
+
 _FIRST_FREE = 4
 
 
@@ -125,12 +251,12 @@ def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> C
     """Prepares the job, then confines the process: what is imported until here needs no right later."""
     directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
     # The keeper hides its /proc entries from others of its user. Ours it must be able to read, for the watch.
-    native.prctl(native.PR_SET_DUMPABLE, 1)
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     confine.offer_to_oom_killer()
     if request["mode"] == "program":
         output = f"{directory}/{OUTPUT_NAME}"
         if WRITE_FILTER in layers:
-            shim.install(output, os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            install(output, os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         job, scratch = _prepare_program(payload, output), Path(directory)
         # One byte more than may be read, so that a file that is too big can be told from one that just fits.
         file_size = int(limits["file_size"]) + 1
@@ -148,18 +274,18 @@ def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> C
 
 def _prepare_program(payload: bytes, path: str) -> Callable[[], int]:
     text = payload.decode()
-    lines = crash.lines_of(text)
+    lines = lines_of(text)
     random.seed(SEED)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
         numpy_random.seed(SEED)
     module = ModuleType("program")
-    module.__file__ = crash.FILENAME
+    module.__file__ = FILENAME
     # A program may look itself up (dataclasses do). It is not named __main__: what models put under that guard is a
     # second call, with a file name of its own.
     sys.modules["program"] = sys.modules["__main__"] = module
-    sys.argv = [crash.FILENAME]
-    linecache.cache[crash.FILENAME] = (len(text), None, [line + "\n" for line in lines], crash.FILENAME)
+    sys.argv = [FILENAME]
+    linecache.cache[FILENAME] = (len(text), None, [line + "\n" for line in lines], FILENAME)
     return lambda: _run_program(text, lines, module.__dict__, path)
 
 
@@ -172,14 +298,14 @@ def _run_program(
     settrace: Callable[[None], None] = sys.settrace,
     setprofile: Callable[[None], None] = sys.setprofile,
     write: Callable[[int, bytes], int] = os.write,
-    tell: Callable[[BaseException, list[str]], str] = crash.format_crash,
+    tell: Callable[[BaseException, list[str]], str] = format_crash,
 ) -> int:
     """Runs the program and calls its function; the exit status to end with."""
     stdout, stderr = sys.stdout, sys.stderr
     status, said = 0, ""
     try:
         try:
-            exec(compile(text, crash.FILENAME, "exec", dont_inherit=True), namespace)
+            exec(compile(text, FILENAME, "exec", dont_inherit=True), namespace)
             said = _missing(namespace)
             if said:
                 status = EXIT_ERROR
@@ -213,7 +339,7 @@ def _missing(namespace: dict[str, Any]) -> str:
     others = [
         name
         for name, value in namespace.items()
-        if type(value) is FunctionType and value.__code__.co_filename == crash.FILENAME
+        if type(value) is FunctionType and value.__code__.co_filename == FILENAME
     ]
     return f"no function {FUNCTION}" + (f"; the program defines {others[0]}\n" if len(others) == 1 else "\n")
 
@@ -232,10 +358,10 @@ def _run_measurer(measure: Callable[[bytes], dict[str, object]], data: bytes) ->
     except MemoryError:
         return EXIT_MEMORY
     except ValueError as error:  # by agreement: the data is bad
-        os.write(2, str(error)[: crash.MESSAGE_CAP].encode(errors="replace"))
+        os.write(2, str(error)[:MESSAGE_CAP].encode(errors="replace"))
         return EXIT_ERROR
     except BaseException as error:  # a bug of ours
-        os.write(2, f"{type(error).__name__}: {error}"[: crash.MESSAGE_CAP].encode(errors="replace"))
+        os.write(2, f"{type(error).__name__}: {error}"[:MESSAGE_CAP].encode(errors="replace"))
         return EXIT_OURS
     answer = json.dumps(found).encode()
     while answer:

@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from localgif.sandbox import landlock, native, seccomp, syscalls
-from localgif.sandbox.layers import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
+from localgif.sandbox import landlock, seccomp, syscalls
+from localgif.sandbox.protocol import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
 
 #: Stack of a process whose own limit is "unlimited" (which would also change how memory is laid out).
 STACK_BYTES = 8 * 2**20
@@ -49,8 +49,8 @@ def prepare() -> Prepared:
     """Asks the kernel for what it has."""
     readable = tuple(landlock.readable_places())
     filters = {}
-    if native.MACHINE in syscalls.AUDIT_ARCH:
-        filters = {choice: seccomp.template(native.MACHINE, write_filter=choice) for choice in (False, True)}
+    if syscalls.MACHINE in syscalls.AUDIT_ARCH:
+        filters = {choice: seccomp.template(syscalls.MACHINE, write_filter=choice) for choice in (False, True)}
     try:
         return Prepared(landlock.handled_rights(), "", readable, filters)
     except OSError as error:
@@ -80,7 +80,7 @@ def confine(
     if NETWORK in layers:
         leave_network()
     if layers & {PRIVILEGES, LANDLOCK, SECCOMP}:
-        native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+        syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     if LANDLOCK in layers:
         if prepared.handled is None:
             raise LayerUnavailable(f"Landlock is not available: {prepared.why}")
@@ -163,31 +163,31 @@ def drop_capabilities() -> None:
     """
     for number in range(_MOST_CAPABILITIES):
         try:
-            native.prctl(native.PR_CAPBSET_DROP, number)
+            syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)
         except OSError as error:
             if error.errno == errno.EINVAL:
                 break  # past the last one
             if error.errno != errno.EPERM:  # an ordinary user: no_new_privs has the same effect
                 raise
     with contextlib.suppress(OSError):  # kernels before 4.3 have none
-        native.prctl(native.PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
+        syscalls.prctl(syscalls.PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
     header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
     nothing = ctypes.create_string_buffer(24)
-    if native.MACHINE not in syscalls.AUDIT_ARCH:
-        raise LayerUnavailable(f"capabilities cannot be dropped on a machine of type {native.MACHINE}")
-    capset = syscalls.numbers(native.MACHINE)["capset"]
-    native.syscall(capset, ctypes.cast(header, ctypes.c_void_p), ctypes.cast(nothing, ctypes.c_void_p))
+    if syscalls.MACHINE not in syscalls.AUDIT_ARCH:
+        raise LayerUnavailable(f"capabilities cannot be dropped on a machine of type {syscalls.MACHINE}")
+    capset = syscalls.numbers(syscalls.MACHINE)["capset"]
+    syscalls.syscall(capset, ctypes.cast(header, ctypes.c_void_p), ctypes.cast(nothing, ctypes.c_void_p))
 
 
 def leave_network() -> None:
     """Moves to a network without devices, if the kernel lets us. Many do not; what counts is what the probes find."""
-    flags = native.CLONE_NEWNET | native.CLONE_NEWIPC | native.CLONE_NEWUTS
+    flags = syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
     uid, gid = os.geteuid(), os.getegid()
     with contextlib.suppress(OSError):
         if uid == 0:
-            native.unshare(flags)
+            syscalls.unshare(flags)
             return
-        native.unshare(flags | native.CLONE_NEWUSER)
+        syscalls.unshare(flags | syscalls.CLONE_NEWUSER)
         # The same user inside as outside, so that who owns a file means what it meant before.
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
@@ -201,7 +201,7 @@ def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None
         LayerUnavailable: No filters here, or an unknown machine.
     """
     if not filters:
-        raise LayerUnavailable(f"there is no table of system calls for a machine of type {native.MACHINE}")
+        raise LayerUnavailable(f"there is no table of system calls for a machine of type {syscalls.MACHINE}")
     try:
         seccomp.load(seccomp.for_process(filters[write_filter], os.getpid()))
     except OSError as error:
@@ -223,7 +223,7 @@ def die_with(parent: int) -> bool:
 
     The kernel means the thread that forked us, not the process: sound because the keeper has only one.
     """
-    native.prctl(native.PR_SET_PDEATHSIG, signal.SIGKILL)
+    syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     return os.getppid() == parent
 
 

@@ -1,36 +1,128 @@
-"""Takes the GIF that a program left: opens the file safely, and checks the structure before anything decodes it.
-
-Call it when no process of the program is left, so that what was read is final. Nothing here trusts the file: a symbolic
-link, a FIFO, a directory or a hard link to a file of ours are refused without being followed or waited for, and a few
-bytes that unfold to gigabytes are refused by counting, not by decoding.
-"""
+"""Opens what a program left, safely: walks a GIF without decoding it, checks a PNG."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import stat
 import struct
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from localgif.records import Limits, Verdict
+from localgif.records import Limits, Record, Verdict
+
+#: Largest PNG that is taken, bytes: what fits into a measurer's answer in base64, with room to spare.
+MAX_BYTES = 45_000
+
+#: Longest side, pixels.
+PNG_MAX_SIDE = 1024
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+#: The chunks of a plain palette picture; others may carry text, profiles or other files.
+_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+
+_HEADER = struct.Struct(">IIBBBBB")
+
+_PALETTE = 3
+
+_PNG_FRAME = 12
+
+"""Bytes of a chunk beside its data: length, type, checksum."""
+
+
+class BadPng(ValueError):
+    """The bytes are no PNG that may be passed on; the message says why."""
+
+
+class _Answer(Record):
+    """What a painter says."""
+
+    png: str
+    """In base64."""
+
+
+def take_png(answer: bytes) -> bytes:
+    """The PNG in the JSON answer of a painter, checked.
+
+    Raises:
+        ValueError: The answer is none, or the PNG is not one that may be passed on.
+    """
+    png = base64.b64decode(_Answer.model_validate_json(answer, strict=True).png, validate=True)
+    check_png(png)
+    return png
+
+
+def check_png(data: bytes) -> None:
+    """A whole palette picture of 1 to MAX_SIDE pixels a side, of the plain chunks in their order and nothing else.
+
+    Raises:
+        BadPng: It is not, or longer than MAX_BYTES.
+    """
+    if len(data) > MAX_BYTES:
+        raise BadPng(f"the picture has {len(data):,} bytes, the limit is {MAX_BYTES:,}")
+    if not data.startswith(_SIGNATURE):
+        raise BadPng(f"no PNG: it starts with {data[:8]!r}")
+    kinds: list[bytes] = []
+    position = len(_SIGNATURE)
+    while position < len(data):
+        kind, body, position = _chunk(data, position)
+        if kind == b"IHDR":
+            _check_header(body)
+        elif kind == b"PLTE" and (len(body) % 3 or not 3 <= len(body) <= 768):
+            raise BadPng(f"a palette of {len(body)} bytes")
+        if not (kinds and kinds[-1] == kind == b"IDAT"):  # picture data may come in several pieces
+            kinds.append(kind)
+    if tuple(kinds) != _CHUNKS:
+        raise BadPng(f"its chunks are {b' '.join(kinds)!r}")
+
+
+def _chunk(data: bytes, position: int) -> tuple[bytes, bytes, int]:
+    """Type and data of the chunk at `position`, and where the next begins."""
+    length = int.from_bytes(data[position : position + 4], "big")
+    end = position + _PNG_FRAME + length
+    if end > len(data):
+        raise BadPng("a chunk is longer than the file")
+    kind = data[position + 4 : position + 8]
+    if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+        raise BadPng("the checksum of a chunk is wrong")
+    return kind, data[position + 8 : end - 4], end
+
+
+def _check_header(body: bytes) -> None:
+    if len(body) != _HEADER.size:
+        raise BadPng(f"a header of {len(body)} bytes")
+    width, height, depth, kind, *rest = _HEADER.unpack(body)
+    if not (1 <= width <= PNG_MAX_SIDE and 1 <= height <= PNG_MAX_SIDE):
+        raise BadPng(f"{width} x {height} pixels, the limit is {PNG_MAX_SIDE} a side")
+    if kind != _PALETTE or depth not in (1, 2, 4, 8) or any(rest):
+        raise BadPng(f"not a plain palette picture (type {kind}, {depth} bits, {rest})")
+
 
 #: Largest screen side, pixels.
 MAX_SIDE = 1024
+
 #: Most frames. Each costs the decoder a full screen, however small its own part is: about 10 ms at most.
 MAX_FRAMES = 200
+
 #: Most extensions; a frame has one, rarely two.
 MAX_EXTENSIONS = 10 * MAX_FRAMES
 
 _SCREEN = struct.Struct("<HHBBB")
+
 _FRAME = struct.Struct("<HHHHB")
+
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+
 #: Of a chain of data blocks: what says whether there is any data, what kind of extension it is, and its first value.
 _BLOCKS_KEPT = 2
+
 _CUT_OFF = "the file ends in the middle: it was cut off, or its end was never written"
 
 

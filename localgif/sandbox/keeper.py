@@ -1,166 +1,386 @@
-"""Starts the keeper when it is needed, and ends it. One per app, shared by all threads.
-
-When it dies, the jobs that it had fail, and the next one starts another.
-"""
+"""The keeper: loads what jobs need, forks one confined process per job, watches and reaps it."""
 
 from __future__ import annotations
 
-import atexit
+import contextlib
+import gc
+import importlib
 import io
 import os
-import secrets
+import selectors
+import signal
 import socket
-import subprocess
 import sys
-import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, NoReturn, cast
 
-import localgif
-from localgif.errors import SandboxTooWeak
-from localgif.sandbox import scratch, watch
-from localgif.sandbox.job import HAND_OVER, MachineryError
+from localgif.errors import SandboxError
+from localgif.sandbox import child, confine, syscalls, watch
+from localgif.sandbox.child import READY
+from localgif.sandbox.protocol import (
+    DESCRIPTORS,
+    HAND_OVER,
+    KILL,
+    WATCH,
+    Answer,
+    Breach,
+    MachineryError,
+    Request,
+    Unpacker,
+    pack,
+)
 
-# -s: no user site; -P: the working directory is no place to import from; -B: nothing is written beside our modules.
-# Not -I: it would ignore PYTHONHASHSEED, and the order of sets would change from run to run. -c and not -m, since our
-# own place need not be on the path of a clean environment.
-_BOOT = "import sys; sys.path.insert(0, sys.argv.pop()); from localgif.sandbox.server import main; main()"
-_HERE = str(Path(localgif.__file__).parent.parent)
-
-#: How much of what a dying keeper wrote is told, bytes.
-_LAST_WORDS = 4096
+if TYPE_CHECKING:
+    from localgif.records import Limits
 
 
-class Running:
-    """A keeper process.
+_MODULES = (
+    "PIL.Image",
+    "PIL.ImageDraw",
+    "PIL.ImageFont",
+    "PIL.ImageFilter",
+    "PIL.ImageChops",
+    "PIL.ImageColor",
+    "PIL.GifImagePlugin",
+    "PIL.ImageSequence",
+    "numpy",
+    "numpy.random",
+    "numpy.typing",
+    "math",
+    "random",
+    "colorsys",
+    "itertools",
+    "hashlib",
+    "warnings",
+)
 
-    Raises:
-        MachineryError: It cannot be started.
+
+def load() -> None:
+    """Imports the libraries and uses them once, since they load and build much only when they are first used."""
+    for name in _MODULES:
+        with contextlib.suppress(ImportError):  # a program that needs it will say so itself
+            importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        _use()
+
+
+def load_measurer(name: str) -> None:
+    """Imports a measurer of ours once, before the fork that needs it. Any other is left to its own process."""
+    if name.startswith("localgif.") and name not in sys.modules:
+        with contextlib.suppress(ImportError):  # its process will say so
+            importlib.import_module(name)
+            gc.freeze()
+
+
+def _use() -> None:
+    """Draws, writes and reads a small GIF of our own."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 200)]
+    ImageDraw.Draw(frames[0]).ellipse((2, 2, 9, 9), fill=(0, 200, 0))
+    file = io.BytesIO()
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=40, loop=0)
+    with Image.open(io.BytesIO(file.getvalue()), formats=["GIF"]) as image:
+        image.seek(1)
+        image.convert("RGB").getcolors()
+        grey = np.asarray(image.convert("L"), dtype=np.int16)
+    np.unique(np.abs(grey - grey).astype(np.uint32), return_counts=True)
+
+
+class Session:
+    """A running job.
+
+    Args:
+        request: What the app asked for.
+        connection: The job's socket; its end means that the app has lost interest.
+        pid: The confined process, a child of ours.
+        ready: Reading end of the pipe on which it says that the job begins.
     """
 
-    def __init__(self) -> None:
-        self.owner = os.getpid()
-        self._mark = f"{scratch.KEEPER}={scratch.owner()}-{secrets.token_hex(8)}"
+    def __init__(self, request: Request, connection: socket.socket, pid: int, ready: int) -> None:
+        self.started = time.monotonic()
+        self.connection, self.pid, self.ready = connection, pid, ready
+        self.tree = watch.Tree(pid)
+        self.cancelled = False
+        self._layers = frozenset(request["layers"])
+        self._limits = cast("Limits", SimpleNamespace(**request["limits"]))
+        self._directory = Path(request["directory"])
+        self._began = False
+        self._breach: Breach | None = None
+        self.exit = _pidfd(pid)
+
+    @property
+    def descriptors(self) -> list[int]:
+        """What is worth waking up for: the app's loss of interest, the begin, the end."""
+        return [self.connection.fileno(), self.ready, *([self.exit] if self.exit is not None else [])]
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it is to be stopped: its process has ended or passed a limit, or nobody waits for it."""
+        return self.cancelled or self._breach is not None or self._has_ended()
+
+    def handle(self, descriptor: int) -> bool:
+        """One event; False when nothing more will come from there."""
+        if descriptor == self.ready:
+            self._began = os.read(descriptor, 1) == READY
+        elif descriptor == self.connection.fileno():
+            self.cancelled = True  # the app has said all it had to say: whatever comes is the end
+        return False
+
+    def look(self) -> None:
+        """Compares what is used with the limits."""
+        elapsed = time.monotonic() - self.started
+        usage = self.tree.look()
+        if WATCH in self._layers:
+            self._breach = watch.breach(usage, self._limits) or watch.scratch_breach(self._directory, self._limits)
+        if not self._breach and elapsed > self._limits.wall_seconds:
+            reason = f"ran for {elapsed:.1f} s, the limit is {self._limits.wall_seconds:g} s"
+            reason += f" (it used {usage.cpu_seconds:.1f} s of CPU)"
+            self._breach = Breach("wall_limit", reason)
+
+    def stop(self, strays: Callable[[], list[int]]) -> Answer:
+        """Kills what is left, reaps, and says how it was."""
+        failure = ""
+        if KILL in self._layers:
+            try:
+                self.tree.kill(strays)
+            except SandboxError as error:
+                failure = error.message
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGKILL)
+        if failure:
+            return self._answer(0, 0.0, 0, failure)
+        written = self.tree.written()  # a program that was done before the first look is counted too
+        _, status, used = os.wait4(self.pid, 0)
+        if not self._began:
+            self._began = os.read(self.ready, 1) == READY  # every writing end is closed by now, or holds the byte
+        if WATCH in self._layers:
+            late = watch.write_breach(written, self._limits) or watch.scratch_breach(self._directory, self._limits)
+            self._breach = self._breach or late
+        cpu = max(used.ru_utime + used.ru_stime, self.tree.peak_cpu)
+        rss = max(used.ru_maxrss * 1024, self.tree.peak_rss)
+        return self._answer(os.waitstatus_to_exitcode(status), cpu, rss, "")
+
+    def close(self) -> None:
+        """Closes every descriptor of the job."""
+        self.connection.close()
+        for descriptor in (self.ready, self.exit):
+            if descriptor is not None:
+                os.close(descriptor)
+
+    def _has_ended(self) -> bool:
+        """Whether the process is a zombie; it stays one."""
+        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+    def _answer(self, status: int, cpu: float, rss: int, failure: str) -> Answer:
+        return {
+            "began": self._began,
+            "status": status,
+            "breach": list(self._breach) if self._breach else None,
+            "wall_seconds": time.monotonic() - self.started,
+            "cpu_seconds": cpu,
+            "peak_rss": rss,
+            "failure": failure,
+            "survivor": bool(failure),
+        }
+
+
+def _pidfd(pid: int) -> int | None:
+    """A descriptor that wakes us when the process ends; None on kernels before 5.3, where the next tick notices."""
+    try:
+        return os.pidfd_open(pid)
+    except OSError:
+        return None
+
+
+#: Between two looks at the processes and their directories, seconds.
+TICK = 0.015
+
+#: A request lies in the socket when the keeper hears of it; for a machine that is being suspended, seconds.
+_REQUEST_PATIENCE = 5.0
+
+
+def main() -> NoReturn:
+    """Serves the control socket on descriptor 0 until its other end is closed."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    load()
+    if watch.threads_of(os.getpid()) != 1:
+        raise RuntimeError("the keeper has more than one thread: a fork of it would not be sound")
+    prepared = confine.prepare()
+    # No other process of this user may read the keeper's memory or attach to it.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    # Nobody collects what is here now: it stays shared with every fork.
+    gc.collect()
+    gc.freeze()
+    Keeper(control, prepared).serve()
+    os._exit(0)
+
+
+class Keeper:
+    """Runs the jobs that come in over the control socket, several at a time."""
+
+    def __init__(self, control: socket.socket, prepared: confine.Prepared) -> None:
+        self._control = control
+        self._prepared = prepared
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._sessions: dict[int, Session] = {}
+        """By the pid of their process."""
+        self._owner: dict[int, Session] = {}
+        """By the descriptors that wake us for them."""
+
+    def serve(self) -> None:
+        """Returns when the app is gone and nothing of its jobs is left."""
+        next_look = 0.0
+        while True:
+            idle = not self._sessions
+            wait = None if idle else max(0.0, next_look - time.monotonic())
+            for key, _ in self._selector.select(wait):
+                if key.fileobj is not self._control:
+                    self._handle(key.fd)
+                elif not self._accept():
+                    for session in list(self._sessions.values()):
+                        self._stop(session)
+                    return
+            if idle:
+                next_look = time.monotonic() + TICK
+            elif time.monotonic() >= next_look:
+                self._look()
+                next_look = time.monotonic() + TICK
+            for session in [session for session in self._sessions.values() if session.is_over]:
+                self._stop(session)
+
+    # --- begin ---
+
+    def _accept(self) -> bool:
+        """Starts the job that comes in; False when the app is gone."""
+        packet, descriptors, _, _ = socket.recv_fds(self._control, len(HAND_OVER), DESCRIPTORS)
+        if not packet:
+            return False
+        if len(descriptors) != DESCRIPTORS:  # we have no room for more; the app sees its job's socket closed
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
+        connection, *streams = descriptors
+        job = socket.socket(fileno=connection)
         try:
-            self._words = io.FileIO(os.memfd_create("keeper"), "r+")
-            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        except OSError as error:
-            raise MachineryError(f"no descriptors for a keeper: {error}") from error
-        try:
-            self.process = subprocess.Popen(
-                [sys.executable, "-s", "-P", "-B", "-c", _BOOT, _HERE],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=self._words,
-                env=_clean_environment(self._mark),
-                cwd="/",
-                start_new_session=True,
-            )
-        except OSError as error:
-            self._close()
-            raise MachineryError(f"{sys.executable} cannot be started: {error}") from error
+            self._start(job, *streams)
+        except (OSError, MachineryError) as error:
+            _send(job, _failed(f"the keeper cannot start a process: {error}"))
+            job.close()
         finally:
-            theirs.close()
+            for descriptor in streams:
+                os.close(descriptor)
+        return True
 
-    def hand_over(self, descriptors: list[int]) -> None:
-        """Gives the keeper a job.
-
-        Raises:
-            MachineryError: It is dead.
-        """
+    def _start(self, job: socket.socket, payload: int, stdout: int, stderr: int) -> None:
+        request = _receive(job)
+        load_measurer(request["module"])
+        ready, ready_write = os.pipe()
+        keeper = os.getpid()
         try:
-            socket.send_fds(self._control, [HAND_OVER], descriptors)
-        except OSError as error:
-            raise MachineryError(f"the keeper takes no job: {error}") from error
+            pid = os.fork()
+        except OSError:
+            os.close(ready)
+            os.close(ready_write)
+            raise
+        if pid == 0:
+            child.run(request, child.Streams(payload, stdout, stderr, ready_write), self._prepared, keeper)
+        os.close(ready_write)
+        session = Session(request, job, pid, ready)
+        self._sessions[pid] = session
+        for descriptor in session.descriptors:
+            self._owner[descriptor] = session
+            self._selector.register(descriptor, selectors.EVENT_READ)
 
-    def stop(self) -> str:
-        """Ends it with everything that came from it, by force if need be; returns what it said last."""
-        self._control.close()
-        try:
-            self.process.wait(watch.KILL_PATIENCE + 1)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.returncode:
-            # Its forks die with it, but not what they may have started.
-            watch.kill_marked(self._mark)
-        self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _LAST_WORDS))
-        words = self._words.read().decode(errors="replace").strip()
-        self._close()
-        return words
+    # --- while it runs ---
 
-    def _close(self) -> None:
-        self._control.close()
-        self._words.close()
+    def _handle(self, descriptor: int) -> None:
+        session = self._owner.get(descriptor)
+        if session is not None and not session.handle(descriptor):
+            self._forget(descriptor)
+
+    def _look(self) -> None:
+        strays = self._strays()
+        for session in self._sessions.values():
+            if len(self._sessions) == 1:
+                session.tree.adopt(strays)
+            session.look()
+        if len(self._sessions) > 1:  # whose it is can't be told; that it left its parent is enough
+            for pid in strays:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _strays(self) -> list[int]:
+        """Living processes that became ours when their parent ended, unknown to any session. Dead ones are reaped."""
+        found = []
+        for pid in watch.children(os.getpid()):
+            if pid in self._sessions:
+                continue
+            with contextlib.suppress(ChildProcessError):
+                known = any(session.tree.has_seen(pid) for session in self._sessions.values())
+                if os.waitpid(pid, os.WNOHANG)[0] == 0 and not known:
+                    found.append(pid)
+        return found
+
+    # --- end ---
+
+    def _stop(self, session: Session) -> None:
+        for descriptor in session.descriptors:
+            self._forget(descriptor)
+        answer = session.stop(self._strays)
+        self._strays()  # those that were killed last are reaped
+        del self._sessions[session.pid]
+        _send(session.connection, answer)
+        session.close()
+
+    def _forget(self, descriptor: int) -> None:
+        if self._owner.pop(descriptor, None) is not None:
+            self._selector.unregister(descriptor)
 
 
-_lock = threading.Lock()
-_swept = False
-_running: Running | None = None
-
-
-def pid() -> int | None:
-    """The keeper's process, if there is one."""
-    return _running.process.pid if _running is not None else None
-
-
-def stop() -> None:
-    """Ends the keeper; the next job starts another."""
-    discard(_running)
-
-
-def check_system() -> None:
-    """Once per process, clears up after apps that were killed.
+def _receive(job: socket.socket) -> Request:
+    """The request of a job.
 
     Raises:
-        SandboxTooWeak: Programs cannot be confined on this system at all.
+        MachineryError: It is not there, or none of ours.
     """
-    global _swept
-    if sys.platform != "linux":
-        remedy = "Use a Linux machine, container or VM."
-        raise SandboxTooWeak(f"the sandbox needs Linux, this is {sys.platform}", remedy)
-    with _lock:
-        if not _swept:
-            _swept = True
-            scratch.sweep()
+    job.settimeout(_REQUEST_PATIENCE)
+    unpacker = Unpacker()
+    while True:
+        piece = job.recv(4096)
+        if not piece:
+            raise MachineryError("the request ended early")
+        message = unpacker.feed(piece)
+        if message is not None:
+            return cast("Request", message)
 
 
-def current() -> Running:
-    """The keeper, started if there is none.
-
-    Raises:
-        MachineryError: It cannot be started.
-    """
-    global _running
-    with _lock:
-        if _running is not None and _running.owner != os.getpid():
-            _running = None  # we are a fork of the app it belongs to
-        if _running is None:
-            _running = Running()
-        return _running
+def _send(job: socket.socket, answer: Answer) -> None:
+    with contextlib.suppress(OSError):  # nobody waits for it any more
+        job.sendall(pack(answer))
 
 
-def discard(keeper: Running | None) -> str:
-    """Ends a keeper, unless another thread did; returns what it said last."""
-    global _running
-    with _lock:
-        if keeper is None or keeper is not _running or keeper.owner != os.getpid():
-            return ""
-        _running = None
-        return keeper.stop()
-
-
-# Not by the interpreter's own clean-up: that would report a process that nobody waited for.
-atexit.register(stop)
-
-
-def _clean_environment(mark: str) -> dict[str, str]:
-    """All that the keeper gets of the environment: no keys, no proxies, nothing that changes what a program draws."""
-    name, _, value = mark.partition("=")
-    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+def _failed(reason: str) -> Answer:
     return {
-        "PATH": os.defpath,
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        name: value,
-        **dict.fromkeys(threads, "1"),
+        "began": False,
+        "status": 0,
+        "breach": None,
+        "wall_seconds": 0.0,
+        "cpu_seconds": 0.0,
+        "peak_rss": 0,
+        "failure": reason,
+        "survivor": False,
     }
+
+
+if __name__ == "__main__":
+    sys.exit("the keeper is started by localgif itself")

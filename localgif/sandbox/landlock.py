@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from localgif.sandbox import native, syscalls
+from localgif.sandbox import syscalls
 
 _VERSION_FLAG = 1
 _RULE_PATH_BENEATH = 1
@@ -53,7 +53,7 @@ def handled_rights() -> Handled:
     Raises:
         OSError: No Landlock: ENOSYS (an old kernel, or a container's filter), EOPNOTSUPP (off at boot), EPERM (filter).
     """
-    version = native.syscall(syscalls.LANDLOCK_CREATE_RULESET, None, 0, _VERSION_FLAG)
+    version = syscalls.syscall(syscalls.LANDLOCK_CREATE_RULESET, None, 0, _VERSION_FLAG)
     count = sum(version >= since for since in _FIELDS_SINCE)
     known = [0] * count
     for field in range(count):
@@ -79,7 +79,7 @@ def _is_known(field: int, bit: int, count: int) -> bool:
 def _create(handled: Handled) -> int:
     packed = handled.packed()
     buffer = ctypes.create_string_buffer(packed, len(packed))
-    return native.syscall(syscalls.LANDLOCK_CREATE_RULESET, ctypes.cast(buffer, ctypes.c_void_p), len(packed), 0)
+    return syscalls.syscall(syscalls.LANDLOCK_CREATE_RULESET, ctypes.cast(buffer, ctypes.c_void_p), len(packed), 0)
 
 
 def readable_places() -> list[Path]:
@@ -126,7 +126,7 @@ def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -
         _allow(ruleset, handled, Path(os.devnull), READ | _WRITE_FILE | _TRUNCATE)
         if scratch is not None:
             _allow(ruleset, handled, scratch, SCRATCH)
-        native.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0)
+        syscalls.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)
 
@@ -142,6 +142,6 @@ def _allow(ruleset: int, handled: Handled, path: Path, rights: int) -> None:
             rights &= _FILE_RIGHTS  # a rule for a file with rights of folders is refused as a whole
         rule = ctypes.create_string_buffer(struct.pack("=Qi", rights, place))
         pointer = ctypes.cast(rule, ctypes.c_void_p)
-        native.syscall(syscalls.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, pointer, 0)
+        syscalls.syscall(syscalls.LANDLOCK_ADD_RULE, ruleset, _RULE_PATH_BENEATH, pointer, 0)
     finally:
         os.close(place)

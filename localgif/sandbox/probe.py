@@ -18,19 +18,20 @@ from typing import Any, NamedTuple
 
 from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.records import Limits
-from localgif.sandbox import keeper, scratch
-from localgif.sandbox.job import OUTPUT_NAME, Job, LayerMissing
-from localgif.sandbox.layers import (
+from localgif.sandbox import keeper_client, watch
+from localgif.sandbox.keeper_client import DEFAULT_LIMITS, PROMISES, insist, run_confined
+from localgif.sandbox.protocol import (
     LANDLOCK,
     LAYERS,
     LEVELS,
     NO_READ_CONFINEMENT,
+    OUTPUT_NAME,
     SECCOMP,
     WRITE_FILTER,
+    Job,
+    LayerMissing,
     is_weaker,
 )
-from localgif.sandbox.policy import DEFAULT_LIMITS, PROMISES
-from localgif.sandbox.process import insist, run_confined
 
 #: Probes are done in milliseconds; a machine that needs longer is still a machine.
 _LIMITS = Limits(cpu_seconds=2, wall_seconds=10)
@@ -105,7 +106,7 @@ def check() -> Check:
     Raises:
         SandboxError: Not even a harmless program runs, or our machinery failed.
     """
-    keeper.check_system()
+    keeper_client.check_system()
     missing: list[str] = []
     with _target() as target:
         for level in LEVELS:
@@ -161,7 +162,7 @@ class _Target:
 
 @contextlib.contextmanager
 def _target() -> Iterator[_Target]:
-    with scratch.job_directory() as directory, contextlib.ExitStack() as stack:
+    with watch.job_directory() as directory, contextlib.ExitStack() as stack:
         try:
             target = _Target(directory, stack)
         except OSError as error:
@@ -175,7 +176,7 @@ def _run(source: str, level: str) -> tuple[int, str, bool]:
     """Exit status, what was printed, and whether there is an output."""
 
     def attempt() -> tuple[int, str, bool]:
-        with scratch.job_directory() as directory:
+        with watch.job_directory() as directory:
             ended = run_confined(Job("program", source.encode(), LAYERS[level]), _LIMITS, directory)
             wrote = (directory / OUTPUT_NAME).is_file() and (directory / OUTPUT_NAME).stat().st_size > 0
         return ended.status, ended.output.decode(errors="replace").strip(), wrote

@@ -32,12 +32,20 @@ from typing import TypeVar
 from pydantic import ValidationError
 
 from localgif.records import Limits, Measurements, ProgramResult, Verdict
-from localgif.sandbox import crash, intake, keeper, probe, scratch, watch
-from localgif.sandbox.job import EXIT_MEMORY, EXIT_OURS, OUTPUT_NAME, Breach, Ended, Job, MachineryError
-from localgif.sandbox.layers import LAYERS, WRITE_FILTER
-from localgif.sandbox.png import take_png
-from localgif.sandbox.policy import DEFAULT_LIMITS
-from localgif.sandbox.process import ANSWER_CAP, insist, run_confined
+from localgif.sandbox import child, intake, keeper_client, probe, watch
+from localgif.sandbox.intake import take_png
+from localgif.sandbox.keeper_client import ANSWER_CAP, DEFAULT_LIMITS, insist, run_confined
+from localgif.sandbox.protocol import (
+    EXIT_MEMORY,
+    EXIT_OURS,
+    LAYERS,
+    OUTPUT_NAME,
+    WRITE_FILTER,
+    Breach,
+    Ended,
+    Job,
+    MachineryError,
+)
 from localgif.sandbox.text import capped, clean
 
 #: Longest reason, characters.
@@ -84,7 +92,7 @@ def run_program(source: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozens
         )
 
     def attempt() -> tuple[Ended, bytes | intake.BadOutput]:
-        with scratch.job_directory() as directory:
+        with watch.job_directory() as directory:
             ended = run_confined(Job("program", payload, layers), limits, directory)
             return ended, _take_output(directory, limits, layers)
 
@@ -163,7 +171,7 @@ def judge(
     if ended.status < 0:
         return Verdict.CRASHED, f"the process was ended by {_signal_name(-ended.status)}"
     if ended.status and not too_big:  # a file that grew too big ends in an error, but that is not the reason
-        said = crash.claim(text, crash.lines_of(source))
+        said = child.claim(text, child.lines_of(source))
         if ended.status == EXIT_MEMORY:
             limit = watch.megabytes(limits.address_space)
             return Verdict.MEMORY_LIMIT, f"ran out of memory, the limit is {limit}: {said or 'MemoryError'}"
@@ -192,7 +200,7 @@ def _decode(
         return str(error)
 
     def attempt() -> tuple[Ended, T | str]:
-        with scratch.job_directory() as directory:
+        with watch.job_directory() as directory:
             ended = run_confined(Job("measure", data, layers, module), limits, directory)
         fault = _decoding_fault(ended, limits)
         return ended, fault or read(ended.answer, header, len(data))
@@ -204,7 +212,7 @@ def _decode(
 
 
 def _layers(chosen: frozenset[str] | None) -> frozenset[str]:
-    keeper.check_system()
+    keeper_client.check_system()
     return LAYERS[probe.decide().level] if chosen is None else chosen
 
 

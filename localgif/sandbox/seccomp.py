@@ -16,7 +16,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from localgif.sandbox import native, syscalls
+from localgif.sandbox import syscalls
 
 ALLOW = 0x7FFF0000
 KILL_PROCESS = 0x80000000
@@ -226,4 +226,4 @@ def load(code: bytes) -> None:
     """Like install(), with a filter that is packed already."""
     buffer = ctypes.create_string_buffer(code, len(code))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(buffer)))
-    native.prctl(native.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))
+    syscalls.prctl(syscalls.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))

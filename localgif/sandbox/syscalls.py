@@ -1,6 +1,10 @@
-"""Numbers of the system calls that are named by the rules, for the two machines that we know. Data, no logic."""
+"""System calls: their numbers on each machine, and the few that are made through ctypes."""
 
 from __future__ import annotations
+
+import ctypes
+import os
+import platform
 
 #: Architecture as a filter sees it (AUDIT_ARCH_*).
 AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
@@ -114,3 +118,69 @@ def numbers(machine: str) -> dict[str, int]:
     column = _COLUMN[machine]
     found = {name: row[column] for name, row in _TABLE.items()}
     return {name: number for name, number in found.items() if number is not None}
+
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+_libc.syscall.restype = ctypes.c_long
+
+#: x86_64 or aarch64; for any other machine there are no tables here.
+MACHINE = platform.machine()
+
+PR_SET_PDEATHSIG = 1
+
+PR_SET_DUMPABLE = 4
+
+PR_SET_SECCOMP = 22
+
+PR_CAPBSET_DROP = 24
+
+PR_SET_CHILD_SUBREAPER = 36
+
+PR_SET_NO_NEW_PRIVS = 38
+
+PR_CAP_AMBIENT = 47
+
+CLONE_NEWUTS = 0x04000000
+
+CLONE_NEWIPC = 0x08000000
+
+CLONE_NEWUSER = 0x10000000
+
+CLONE_NEWNET = 0x40000000
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"{what}: {os.strerror(number)}")
+    return result
+
+
+def prctl(option: int, first: int = 0, second: int = 0, third: int = 0) -> int:
+    """prctl(2).
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    words = [ctypes.c_ulong(word) for word in (first, second, third, 0)]
+    return _checked(_libc.prctl(option, *words), f"prctl({option})")
+
+
+def syscall(number: int, *arguments: int | ctypes.c_void_p | ctypes.Array[ctypes.c_char] | None) -> int:
+    """syscall(2) with integers and pointers.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    return _checked(_libc.syscall(ctypes.c_long(number), *words), f"system call {number}")
+
+
+def unshare(flags: int) -> None:
+    """unshare(2); os.unshare is there from Python 3.12 on only.
+
+    Raises:
+        OSError: The kernel refused.
+    """
+    _checked(_libc.unshare(flags), "unshare")

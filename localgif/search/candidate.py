@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from localgif.agent import prompts
 from localgif.agent.prompts import Example, Parts
-from localgif.task import Task
 from localgif.tasks.suite import Suite
+from localgif.tasks.task import Task
 
 INSTRUCTIONS = "instructions"
 

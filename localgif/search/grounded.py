@@ -18,21 +18,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from localgif.config import TARGET, Settings
 from localgif.endpoint.clients import Reflector
 from localgif.records import Move, Proposal
-from localgif.runs.store import RunStore
-from localgif.search import requests
+from localgif.search import reflector as reflector_module
 from localgif.search.candidate import Candidate, prompt_of
-from localgif.search.evaluate import TASK, Evaluator
-from localgif.search.example import ExampleMove
-from localgif.search.instruction import InstructionMove
-from localgif.search.ledger import Ledger
+from localgif.search.controls import escaping
+from localgif.search.evaluator import TASK, Evaluator
+from localgif.search.example_move import ExampleMove
 from localgif.search.programs import Programs
 from localgif.search.progress import Progress
-from localgif.search.reflect import escaping
+from localgif.search.reflector import Ledger
+from localgif.search.rule_move import InstructionMove
 from localgif.search.sight import Sight
-from localgif.task import Task
+from localgif.settings import TARGET, Settings
+from localgif.store.write import RunStore
+from localgif.tasks.task import Task
 
 #: Assumed of a move that was never tried: gain in score, tokens.
 _PRIOR = (0.2, 1500)
@@ -87,7 +87,7 @@ class GroundedReflector:
         self._allowed = settings.moves
         self._suite = evaluator.suite
         self._goal = settings.target if settings.target is not None else TARGET
-        background = requests.facts(self._suite.targets) if settings.facts else ""
+        background = reflector_module.facts(self._suite.targets) if settings.facts else ""
         self._ledger = Ledger(settings, reflector, self._suite, store, progress)
         self._example = ExampleMove(evaluator, programs, self._ledger, sight, background, self._goal)
         self._instruction = InstructionMove(evaluator, self._ledger, sight, background)

@@ -16,14 +16,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from localgif.agent.graph import Rendered
-from localgif.config import Settings
+from localgif.files import content_hash
 from localgif.gif import MEASURE, SHEET, score
 from localgif.records import Limits, Score, Verdict
-from localgif.runs.files import content_hash
-from localgif.runs.store import RunStore
-from localgif.runs.work import ProgramRun
 from localgif.sandbox.runner import measure_gif, picture_gif, run_program
-from localgif.task import Task
+from localgif.settings import Settings
+from localgif.store.log import ProgramRun
+from localgif.store.write import RunStore
+from localgif.tasks.task import Task
 
 #: What a worked example may import beside the standard library: the contract names no more.
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"PIL"}

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The terminal's side is localgif/display.py."""
+"""What a run tells whoever watches it. The terminal's side is localgif/cli/progress.py."""
 
 from __future__ import annotations
 

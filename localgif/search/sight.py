@@ -7,10 +7,10 @@ import hashlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from localgif.config import Settings
 from localgif.records import Sample
-from localgif.runs.store import RunStore
 from localgif.search.programs import Programs
+from localgif.settings import Settings
+from localgif.store.write import RunStore
 
 if TYPE_CHECKING:
     from gepa.image import Image

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif.config import ModelsFile, Settings
 from localgif.errors import LocalGifError, RunCorrupt, RunLocked
-from localgif.runs.files import is_locked
+from localgif.files import is_locked
+from localgif.models.toml import ModelsFile
+from localgif.run.optimize import begin
+from localgif.run.resume import resume
 from localgif.search.progress import Progress
-from localgif.search.resume import resume
-from localgif.search.run import begin
+from localgif.settings import Settings
 from localgif.tasks.suite import Suite
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from localgif.errors import ConfigError, RunError, RunMismatch
-from localgif.runs.files import now, replace_file, take_lock
-from localgif.runs.read import load_record
+from localgif.files import now, replace_file, take_lock
+from localgif.run.resume import differences
 from localgif.search.progress import Progress
-from localgif.search.resume import differences
+from localgif.store.read import load_record
 from localgif.sweep.carry import Outcome
 from localgif.sweep.gather import SWEEP, SweepRecord, read_sweep_record
 from localgif.sweep.plan import Cell, Plan

@@ -23,14 +23,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from localgif import outbound
-from localgif.choices import moved
-from localgif.config import ModelSettings, Settings, read_models
-from localgif.environment import pin_libraries
+from localgif import offline
 from localgif.errors import LocalGifError
-from localgif.sandbox import keeper
+from localgif.models.toml import moved, read_models
+from localgif.offline import pin_libraries
+from localgif.run.roles import check_role
+from localgif.sandbox import keeper_client
 from localgif.search.progress import Silent, Standing
-from localgif.search.roles import check_role
+from localgif.settings import ModelSettings, Settings
 from localgif.sweep.carry import carry_out
 from localgif.sweep.worker import identity
 from localgif.tasks.suite import suite_of
@@ -85,7 +85,7 @@ def main() -> None:
         traceback.print_exc()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        keeper.stop()
+        keeper_client.stop()
         # Libraries keep threads for which the interpreter would wait.
         os._exit(status)
 
@@ -107,9 +107,9 @@ def _answer(order: Mapping[str, Any], say: Say) -> dict[str, Any]:
     (kind, asked), *_ = order.items()
     models = read_models(Path(asked["models_path"]), asked["models_text"])
     if models.offline is False:
-        outbound.release()
+        offline.release()
     else:
-        outbound.guard([*models.elsewhere, *asked["at"].values()], fetch=models.offline is None)
+        offline.guard([*models.elsewhere, *asked["at"].values()], fetch=models.offline is None)
     if kind == "meet":
         return {"identity": identity(), "lacks": _lacks(asked)}
     settings = Settings.model_validate(asked["settings"])

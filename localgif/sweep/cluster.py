@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from localgif.addresses import scheduler_url
 from localgif.errors import ConfigError, EndpointError, PreflightError
+from localgif.offline import scheduler_url
 
 #: To answer at all, and to come back when it was cut off in the middle.
 SCHEDULER_SECONDS = 30.0

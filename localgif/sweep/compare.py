@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from localgif.search.verdict import ALPHA, bootstrap, swapped_tasks
+from localgif.run.result import ALPHA, bootstrap, swapped_tasks
 from localgif.sweep.groups import SEED, Group, Grouping
 from localgif.sweep.runs import Finished
 from localgif.sweep.stats import (

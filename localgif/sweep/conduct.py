@@ -16,9 +16,10 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from localgif.config import ModelSettings, ModelsFile
 from localgif.errors import ConfigError, PreflightError
-from localgif.search.resume import differences
+from localgif.models.toml import ModelsFile
+from localgif.run.resume import differences
+from localgif.settings import ModelSettings
 from localgif.sweep import worker
 from localgif.sweep.carry import Outcome
 from localgif.sweep.cells import CellEnd, Kept, Watch, end_of, is_done, known_end, opened

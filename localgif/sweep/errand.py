@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from localgif.errors import LocalGifError, RunError
-from localgif.runs.files import replace_file, take_lock
-from localgif.runs.read import load_record
+from localgif.files import replace_file, take_lock
 from localgif.search.progress import Progress, Standing
+from localgif.store.read import load_record
 from localgif.sweep import worker
 from localgif.sweep.carry import Outcome, clear_stillborn
 from localgif.sweep.cluster import Cluster, Lost

@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
-from localgif.checks.paces import Measured, minutes
-from localgif.config import Settings
+from localgif.doctor.models import StoredPace, minutes
+from localgif.settings import Settings
 from localgif.sweep.plan import Cell, Plan
 from localgif.sweep.runs import Finished, facets_of
 from localgif.sweep.stats import pooled_deviation, power, runs_needed
@@ -62,7 +62,7 @@ def estimate(
     plan: Plan,
     stored: Sequence[Finished],
     done: Collection[str] = (),
-    measured: Callable[[Settings], Measured | None] = lambda settings: None,
+    measured: Callable[[Settings], StoredPace | None] = lambda settings: None,
 ) -> Estimate:
     """What a plan comes to.
 
@@ -97,11 +97,11 @@ def _facets(settings: Settings) -> dict[str, Any]:
     return facets_of(settings.model_dump(mode="json"), {})
 
 
-Source = frozenset[str] | Measured | None
+Source = frozenset[str] | StoredPace | None
 """Where the seconds of a cell come from: the names of runs, or a measurement of doctor; None for a guess."""
 
 
-def _seconds(cell: Cell, stored: Sequence[Finished], measured: Measured | None) -> tuple[float, Source]:
+def _seconds(cell: Cell, stored: Sequence[Finished], measured: StoredPace | None) -> tuple[float, Source]:
     """Seconds of a cell, and where they come from: the runs most like it, or else doctor, or else nowhere."""
     own = _facets(cell.settings)
     models = ("animator", "animator.model", "reflector", "reflector.model")
@@ -119,7 +119,7 @@ def _seconds(cell: Cell, stored: Sequence[Finished], measured: Measured | None) 
 def _basis(sources: Sequence[Source]) -> str:
     """Where the seconds of all cells come from."""
     runs = [source for source in sources if isinstance(source, frozenset)]
-    measured = [source for source in sources if isinstance(source, Measured)]
+    measured = [source for source in sources if isinstance(source, StoredPace)]
     said = []
     if runs:
         used = len(frozenset().union(*runs))

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from localgif.config import ModelsFile, nearest
-from localgif.errors import ConfigError, LocalGifError
+from localgif.errors import ConfigError, LocalGifError, nearest
+from localgif.models.toml import ModelsFile
 from localgif.sweep.carry import carry_out
 from localgif.sweep.cells import CellEnd, Watch, end_of, is_done, known_end, opened
 from localgif.sweep.plan import Cell, Plan

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.records import Record
-from localgif.runs.read import find_run, read_versioned
+from localgif.store.read import find_run, read_versioned
 from localgif.sweep.runs import Finished, Left, read_run
 
 SWEEP = "sweep.json"

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from localgif.config import nearest
-from localgif.errors import ConfigError
+from localgif.errors import ConfigError, nearest
 from localgif.sweep.runs import Finished
 
 SEED = "seed"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localgif.report import html, plots
+from localgif.report import page, plots
 from localgif.sweep.compare import Compared
 from localgif.sweep.runs import Left
 
@@ -35,11 +35,11 @@ def render(compared: Compared, title: str, said: Sequence[str], left: Sequence[L
         for row in compared.rows[:MOST_STRIPS]
     ]
     return (
-        html.environment()
+        page.environment()
         .get_template("compare.html")
         .render(
             title=title,
-            style=Markup(html.asset("report.css")),
+            style=Markup(page.asset("report.css")),
             plot=Markup(plots.strip_plot(strips)),
             plotted=MOST_STRIPS,
             runs=sum(len(row.scores) for row in compared.rows),

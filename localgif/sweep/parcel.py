@@ -20,9 +20,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from localgif.errors import RunCorrupt
-from localgif.runs.files import SUFFIXES, content_hash, replace_file
-from localgif.runs.read import PROPOSALS, SAMPLES
-from localgif.runs.repair import ANSWERS, PROGRAMS
+from localgif.files import SUFFIXES, content_hash, replace_file
+from localgif.store.read import ANSWERS, PROGRAMS, PROPOSALS, SAMPLES
 
 _RUN = "run.json"
 _LOGS = (SAMPLES, ANSWERS, PROGRAMS, PROPOSALS, "gepa/log.txt")

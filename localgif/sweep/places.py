@@ -6,9 +6,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from localgif.addresses import is_here, server_url
-from localgif.config import EndpointSettings, nearest
-from localgif.errors import ConfigError
+from localgif.errors import ConfigError, nearest
+from localgif.offline import is_here, server_url
+from localgif.settings import EndpointSettings
 
 
 def read_places(table: Any, endpoints: Mapping[str, EndpointSettings], place: str) -> dict[str, dict[str, str]]:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif.choices import make_settings
-from localgif.config import ModelsFile, Settings, nearest
-from localgif.errors import ConfigError
-from localgif.runs.files import content_hash
-from localgif.search.run import check_budget
+from localgif.errors import ConfigError, nearest
+from localgif.files import content_hash
+from localgif.models.toml import ModelsFile, make_settings
+from localgif.run.optimize import check_budget
+from localgif.settings import Settings
 from localgif.sweep.places import read_places
 from localgif.tasks.suite import Suite, load_suite
 

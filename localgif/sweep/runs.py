@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from localgif.errors import RunCorrupt
 from localgif.records import RunRecord
-from localgif.runs.read import load_record, status_of
+from localgif.store.read import load_record, status_of
 
 Scores = tuple[tuple[float, ...], ...]
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from localgif.search.verdict import ALPHA, ARRANGEMENTS, RESAMPLES, TOLERANCE
+from localgif.run.result import ALPHA, ARRANGEMENTS, RESAMPLES, TOLERANCE
 
 if TYPE_CHECKING:
     from numpy.random import Generator
@@ -122,7 +122,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def difference_interval(strata: Strata) -> tuple[float, float] | None:
     """95 % bootstrap interval of the mean over strata of mean(b) - mean(a); None where a side has a single run.
 
-    Percentiles, each side resampled for itself, widened for few runs as search/verdict.py does.
+    Percentiles, each side resampled for itself, widened for few runs as run/result.py does.
     """
     fewest = min(len(side) for both in strata for side in both)
     if fewest < 2:

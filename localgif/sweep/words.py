@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from localgif.search.verdict import ALPHA
+from localgif.run.result import ALPHA
 from localgif.sweep.compare import Compared, Row, Tested, Versus
 from localgif.sweep.estimate import DIFFERENCE, Estimate
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import localgif
-from localgif.search.run import versions
+from localgif.run.optimize import versions
 from localgif.sweep.parcel import Piece, State, lacking, unpack
 
 #: Who gave a cell out asks for news every second; a worker that hears nothing for so long stops it.

@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from localgif.errors import ConfigError
-from localgif.modes import SHIPPED_SPLIT, Mode
-from localgif.task import Targets, Task
-from localgif.tasks.load import load_task
+from localgif.settings import SHIPPED_SPLIT, Mode
+from localgif.tasks.task import Targets, Task, load_task
 
 Part = Literal["train", "val", "held-out"]
 

@@ -7,9 +7,8 @@ from hypothesis import strategies as st
 
 from localgif.agent.prompts import SEED_PROMPT, Example, Parts, contract, render
 from localgif.search.candidate import INSTRUCTIONS, prompt_of, rules_of, seed_of, slot, with_rules
-from localgif.task import Targets
-from localgif.tasks.load import load_task
 from localgif.tasks.suite import load_suite
+from localgif.tasks.task import Targets, load_task
 
 BALL = load_task("bouncing-ball")
 ALONE = load_suite("single", "bouncing-ball")

@@ -8,8 +8,7 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.agent.graph import enough
-from localgif.agent.repetition import LONGEST, SHORTEST, loops
+from localgif.agent.graph import LONGEST, SHORTEST, enough, loops
 
 BLOCK = st.text(string.ascii_letters + " \n.,", min_size=SHORTEST, max_size=LONGEST).filter(lambda t: len(set(t)) > 4)
 

@@ -9,14 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from localgif.bundle import collect as module
-from localgif.bundle.collect import collect, models_to_carry
-from localgif.bundle.lock import this_target
-from localgif.bundle.project import ALSO, NEEDED
-from localgif.bundle.seal import sha256_of
-from localgif.config import load_models_file
+from localgif import bundle
+from localgif.bundle import ALSO, NEEDED, collect, models_to_carry, sha256_of, this_target
 from localgif.errors import ConfigError, PreflightError
-from localgif.models.fetch import Weights
+from localgif.models.find import Weights
+from localgif.models.toml import load_models_file
 from tests.bundle.wheel import make_wheel
 from tests.conftest import WEIGHTS
 
@@ -79,7 +76,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         entries += f"{name}==1.0 \\\n    --hash=sha256:{digest}\n"
     entries += "three==1.0 ; sys_platform == 'win32' \\\n    --hash=sha256:" + "00" * 32 + "\n"
     (root / "requirements.lock").write_text(entries)
-    monkeypatch.setattr(module, "project_root", lambda: root)
+    monkeypatch.setattr(bundle, "project_root", lambda: root)
     for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf), "PIP_CONFIG_FILE": "/dev/null"}.items():
         monkeypatch.setenv(name, value)
     return shelf
@@ -93,7 +90,7 @@ def test_a_bundle_is_made_and_one_that_was_interrupted_is_finished(
     out = tmp_path / "deep" / "bundle"
     carried = models_to_carry(file, ["small"])
 
-    def make() -> module.Bundle:
+    def make() -> bundle.Bundle:
         return collect(out, file, carried, this_target(), WEIGHTS, said.append, lambda *_: None)
 
     taken = shelf / "two-1.0-py3-none-any.whl"

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from localgif.bundle.collect import _begin
-from localgif.bundle.seal import SUMS, seal
+from localgif.bundle import SUMS, _begin, seal
 from localgif.errors import ConfigError
 
-INSTALL = Path(__file__).parent.parent.parent / "localgif" / "bundle" / "install.sh"
+INSTALL = Path(__file__).parent.parent.parent / "localgif" / "install.sh"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 MANIFEST = f"localgif 0\npython {PYTHON}\nmachine {platform.machine()}\n"
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.bundle.collect import known_target
-from localgif.bundle.lock import Pin, Target, as_requirements, needed, read_lock, tags, this_target
+from localgif.bundle import Pin, Target, as_requirements, known_target, needed, read_lock, tags, this_target
 from localgif.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -114,7 +113,7 @@ def test_a_machine_that_localgif_does_not_run_on_is_refused(python: str, machine
 
 def test_pip_takes_the_options_that_are_given_to_it(tmp_path: Path) -> None:
     """An index that nobody serves: pip must fail for that reason and no other."""
-    from localgif.bundle.fetch import fetch_wheels
+    from localgif.bundle import fetch_wheels
     from localgif.errors import PreflightError
 
     pin = Pin("localgif-no-such-package", "1.0", "", frozenset({DIGEST}))
@@ -128,8 +127,8 @@ def test_pip_takes_the_options_that_are_given_to_it(tmp_path: Path) -> None:
 
 
 def test_wheels_that_are_there_are_kept_others_go_and_the_lacking_are_named(tmp_path: Path) -> None:
-    from localgif.bundle import fetch
-    from localgif.bundle.seal import sha256_of
+    from localgif import bundle
+    from localgif.bundle import sha256_of
     from localgif.errors import PreflightError
     from tests.bundle.wheel import make_wheel
 
@@ -143,9 +142,9 @@ def test_wheels_that_are_there_are_kept_others_go_and_the_lacking_are_named(tmp_
     with pytest.MonkeyPatch.context() as patch:
         for name, value in {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(shelf), "PIP_CONFIG_FILE": "/dev/null"}.items():
             patch.setenv(name, value)
-        found = fetch.fetch_wheels([pin], Target("3.12", "x86_64"), 28, wheels)
+        found = bundle.fetch_wheels([pin], Target("3.12", "x86_64"), 28, wheels)
         assert [path.name for path in found] == [good.name]
         good.unlink()  # the shelf is empty now: the second time nothing is fetched
         make_wheel(shelf, "some_thing", "1.0", b"other bytes")
         with pytest.raises(PreflightError):
-            fetch.fetch_wheels([Pin("absent", "2.0", "", pin.hashes)], Target("3.12", "x86_64"), 28, wheels)
+            bundle.fetch_wheels([Pin("absent", "2.0", "", pin.hashes)], Target("3.12", "x86_64"), 28, wheels)

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.bundle import project
-from localgif.bundle.project import ALSO, NEEDED, offline_by_default, project_files, project_root, write_project
+from localgif import bundle
+from localgif.bundle import ALSO, NEEDED, offline_by_default, project_files, project_root, write_project
 
 ROOT = Path(__file__).parent.parent.parent
 MODELS = (ROOT / "models.toml").read_text("utf-8")
@@ -57,7 +57,7 @@ def test_what_is_the_users_own_stays(tmp_path: Path) -> None:
         assert b"secret" not in (tmp_path / "project.tar").read_bytes()
         assert b"cache" not in (tmp_path / "project.tar").read_bytes()
         read = archive.extractfile("models.toml")
-        assert read is not None and read.read().decode() == f"{project.OFFLINE}\n[roles]\n"
+        assert read is not None and read.read().decode() == f"{bundle.OFFLINE}\n[roles]\n"
     assert members["scripts/env"].mode == 0o755 and members["localgif/a.py"].mode == 0o644
     assert {member.uid for member in members.values()} == {0}
     assert not [name for name in members if name.startswith("/") or ".." in name]

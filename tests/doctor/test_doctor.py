@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 
-from localgif.checks.paces import minutes, recall
-from localgif.choices import make_settings
-from localgif.config import load_models_file
-from localgif.doctor.examine import examine
-from localgif.doctor.table import table
+from localgif.doctor.doctor import examine, table
+from localgif.doctor.models import minutes, recall
+from localgif.models.toml import load_models_file, make_settings
 from localgif.search.progress import Silent
 from localgif.tasks.suite import load_suite
 from tests.conftest import WEIGHTS

@@ -8,22 +8,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.checks.machine import (
+from localgif.endpoint.gguf import GgufFacts
+from localgif.run.checks import (
     GIB,
     OURS,
     WORK,
+    Check,
     Load,
     Memory,
+    compare,
     disk,
     fit,
     memory,
     memory_of,
+    normalised,
+    python,
+    read_lock,
+    these_packages,
     variables,
     window_bytes,
 )
-from localgif.checks.packages import compare, normalised, python, read_lock, these_packages
-from localgif.checks.result import Check
-from localgif.endpoint.gguf import GgufFacts
 
 ROOT = Path(__file__).parents[2]
 

@@ -8,15 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.checks.paces import minutes
-from localgif.checks.result import Check
-from localgif.doctor import measure
-from localgif.doctor.ask import Said, ask
-from localgif.doctor.estimate import attempt_seconds, estimate, reflection_seconds
+from localgif.doctor import models
+from localgif.doctor.doctor import as_object, attempt_seconds, estimate, reflection_seconds, summary, table
 from localgif.doctor.exam import items, mark
-from localgif.doctor.measure import Measured, Pace, canary, filler, judge
-from localgif.doctor.table import as_object, summary, table
+from localgif.doctor.models import Measured, Pace, Said, ask, canary, filler, judge, minutes
 from localgif.errors import EndpointError
+from localgif.run.checks import Check
 from localgif.search.progress import Silent
 from localgif.tasks.suite import load_suite
 from tests.doctor.kit import READ, Server, serving
@@ -106,8 +103,8 @@ def test_a_server_that_goes_away_fails_once_and_the_rest_is_skipped() -> None:
 
 
 def test_a_slow_machine_gets_a_shorter_canary_and_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measure, "CANARY_SECONDS", 1000 / READ)
-    monkeypatch.setattr(measure, "RUN_TOKENS", 1500)
+    monkeypatch.setattr(models, "CANARY_SECONDS", 1000 / READ)
+    monkeypatch.setattr(models, "RUN_TOKENS", 1500)
     server = Server()
     found, _ = measured(server)
     assert found["canary"].status == "PASS"

@@ -7,15 +7,14 @@ from typing import Any
 
 import pytest
 
-from localgif.addresses import is_here
-from localgif.checks.cheap import cheap_checks, different, make_sure
-from localgif.checks.models import digest, load_of, server, weights
-from localgif.checks.packages import python
-from localgif.config import EndpointSettings, ModelSettings, Settings
 from localgif.errors import PreflightError
-from localgif.models.fetch import Places, Weights
+from localgif.models.find import Places, Weights
+from localgif.offline import is_here
+from localgif.run.checks import python
+from localgif.run.optimize import optimize
+from localgif.run.preflight import cheap_checks, different, digest, load_of, make_sure, server, weights
 from localgif.search.progress import Silent
-from localgif.search.run import optimize
+from localgif.settings import EndpointSettings, ModelSettings, Settings
 from tests.conftest import WEIGHTS
 from tests.kit import model, settings
 from tests.scripted import MODEL, Scripted, serving
@@ -151,9 +150,9 @@ def test_a_run_makes_sure_of_the_machine_before_anybody_is_asked(
         wanted: Settings = settings(script.url)
         make_sure(wanted, tmp_path)  # this machine is fit
         for name, attribute, value, code, told in (
-            ("localgif.checks.machine", "LEAST_DISK", 2**80, "E-DISK", "disk: "),
+            ("localgif.run.checks", "LEAST_DISK", 2**80, "E-DISK", "disk: "),
             (
-                "localgif.checks.cheap",
+                "localgif.run.preflight",
                 "this_python",
                 lambda: python((3, 10, 4), "cpython", "Linux"),
                 "E-MACHINE",

@@ -6,15 +6,14 @@ import re
 
 import pytest
 
-from localgif.checks.machine import Memory
-from localgif.config import EndpointSettings
-from localgif.doctor.ask import ask
-from localgif.doctor.measure import Measured
-from localgif.endpoint.preflight import allocated_window
-from localgif.endpoint.process import embedded_endpoint
-from localgif.models.fetch import Weights
-from localgif.search import roles
+from localgif.doctor.models import Measured, ask
+from localgif.endpoint.child import embedded_endpoint
+from localgif.endpoint.discover import allocated_window
+from localgif.models.find import Weights
+from localgif.run import roles
+from localgif.run.checks import Memory
 from localgif.search.progress import Silent
+from localgif.settings import EndpointSettings
 from tests.kit import model
 
 EMBEDDED = EndpointSettings(name="embedded", kind="embedded", url=None)

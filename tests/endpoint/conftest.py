@@ -8,9 +8,9 @@ import httpx
 import ollama
 import pytest
 
-from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
-from localgif.models.fetch import Weights
-from localgif.served import ServeConfig, ServedModel
+from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
+from localgif.models.find import Weights
+from localgif.records import ServeConfig, ServedModel
 
 SMOLLM2 = "smollm2:135m"
 

@@ -17,11 +17,11 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from localgif.endpoint.backend import Card, LoadFailed, Upstream
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.remote import Remote
-from localgif.endpoint.serve import listening
-from localgif.served import Dialect, RemoteModel
+from localgif.endpoint.ollama_request import Upstream
+from localgif.endpoint.server import listening
+from localgif.endpoint.upstream import Card, LoadFailed, Remote
+from localgif.records import Dialect, RemoteModel
 
 MODEL = "scripted:1b"
 KEY = "only the gateway knows"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from localgif.endpoint.child import RunningEndpoint
 from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
-from localgif.endpoint.process import RunningEndpoint
 from localgif.errors import EndpointError
-from localgif.served import ServedModel
+from localgif.records import ServedModel
 from tests.kit import model
 
 

@@ -17,10 +17,10 @@ import ollama
 import pytest
 from langchain_ollama import ChatOllama
 
-from localgif.endpoint import relay
+from localgif.endpoint import upstream
+from localgif.endpoint.child import embedded_endpoint
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.process import embedded_endpoint
-from localgif.served import RemoteModel, ServeConfig
+from localgif.records import RemoteModel, ServeConfig
 from tests.endpoint.gateway_kit import (
     DONE,
     MODEL,
@@ -262,7 +262,7 @@ def in_background(function: Callable[[], httpx.Response]) -> Iterator[Callable[[
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_an_upstream_that_is_still_loading_is_waited_for(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(upstream, "POLL_SECONDS", 0.01)
     loading = Status(503, '{"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}')
     with gateway(Script([loading], [loading], answer("up"))) as running:
         response = ask(running, "/api/chat", {"model": MODEL, "messages": HI, "stream": stream})
@@ -271,8 +271,8 @@ def test_an_upstream_that_is_still_loading_is_waited_for(stream: bool, monkeypat
 
 
 def test_an_upstream_that_never_stops_loading_is_a_500(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(relay, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(relay, "LOAD_SECONDS", 0.1)
+    monkeypatch.setattr(upstream, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(upstream, "LOAD_SECONDS", 0.1)
     with gateway(Script([Status(503, '{"error": {"message": "Loading model"}}')])) as running:
         response = ask(running, "/api/chat", {"model": MODEL, "messages": HI})
     assert response.status_code == 500 and "did not load" in response.json()["error"]

@@ -17,11 +17,11 @@ import ollama
 import pytest
 from langchain_ollama import ChatOllama
 
+from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
 from localgif.endpoint.clients import reflector_arguments
-from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
-from localgif.endpoint.upstream import find_model
-from localgif.models.fetch import Weights
-from localgif.served import ServeConfig, ServedModel
+from localgif.endpoint.discover import find_model
+from localgif.models.find import Weights
+from localgif.records import ServeConfig, ServedModel
 from tests.endpoint.gateway_kit import GREEDY, HI
 from tests.endpoint.llama_server import KEY, NAME, llama_server
 from tests.kit import model
@@ -143,8 +143,8 @@ sys.addaudithook(_watch)
 BOTH_ROLES = """
 import sys
 from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
-from localgif.endpoint.process import embedded_endpoint
-from localgif.served import ServeConfig
+from localgif.endpoint.child import embedded_endpoint
+from localgif.records import ServeConfig
 from tests.kit import model
 config = ServeConfig.model_validate_json(sys.argv[1])
 name = config.models[0].name

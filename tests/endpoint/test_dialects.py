@@ -13,19 +13,23 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.endpoint import upstream
-from localgif.endpoint.backend import Upstream
+from localgif.endpoint import discover
 from localgif.endpoint.clients import Animator, Reflector
-from localgif.endpoint.dialects import adapted, counting_request, cut_silently, overflow_words
+from localgif.endpoint.discover import check_ollama, find_model, find_models
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.preflight import check_ollama
-from localgif.endpoint.thinking import Thoughts
-from localgif.endpoint.translate import read_call
-from localgif.endpoint.upstream import find_model, find_models
+from localgif.endpoint.ollama_reply import Thoughts
+from localgif.endpoint.ollama_request import (
+    Upstream,
+    adapted,
+    counting_request,
+    cut_silently,
+    overflow_words,
+    read_call,
+)
 from localgif.errors import ConfigError, EndpointUnreachable, ModelMissing, PreflightError
+from localgif.records import Dialect
+from localgif.run.roles import config_of_models, config_of_upstream
 from localgif.search.progress import Silent
-from localgif.search.serving import config_of_models, config_of_upstream
-from localgif.served import Dialect
 from tests.endpoint.gateway_kit import (
     MODEL,
     Hold,
@@ -296,7 +300,7 @@ def test_an_older_llama_cpp_tells_its_window_elsewhere() -> None:
 
 
 def test_a_server_that_is_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(discover, "POLL_SECONDS", 0.01)
     loading = Status(503, '{"error": {"message": "Loading model"}}')
     ready = Status(200, json.dumps(listed(max_model_len=77)))
     said = Listing(models=[loading, loading, ready], version={"version": "9.9"})
@@ -304,7 +308,7 @@ def test_a_server_that_is_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch)
         (found,) = find_models(f"{root}/v1")
         assert (found.dialect, found.window, found.server) == ("vllm", 77, "vLLM 9.9")
         said.answers["/models"] = loading
-        monkeypatch.setattr(upstream, "LOAD_SECONDS", 0.05)
+        monkeypatch.setattr(discover, "LOAD_SECONDS", 0.05)
         with pytest.raises(EndpointUnreachable, match="503"):
             find_models(f"{root}/v1")
 
@@ -331,9 +335,9 @@ def test_what_is_no_such_server_is_named(models: Any) -> None:
 )
 def test_any_entry_of_a_listing_is_read_or_left_out(entry: Any) -> None:
     named = [entry] if isinstance(entry, dict) and isinstance(entry.get("id"), str) else []
-    dialect = upstream._dialect(named)
+    dialect = discover._dialect(named)
     for one in named:
-        found = upstream._model(one, "http://x", "", dialect, "s", {})
+        found = discover._model(one, "http://x", "", dialect, "s", {})
         assert found.name == one["id"] and found.window >= 0
 
 

@@ -18,12 +18,12 @@ from typing import Any
 import httpx
 import pytest
 
-from localgif.endpoint.cores import physical_cores, quota_cores, usable_cores
+from localgif.endpoint.child import RunningEndpoint, embedded_endpoint, session_members
+from localgif.endpoint.discover import check_ollama
+from localgif.endpoint.engine import physical_cores, quota_cores, usable_cores
 from localgif.endpoint.gguf import GgufFacts, read_facts
-from localgif.endpoint.preflight import check_ollama
-from localgif.endpoint.process import RunningEndpoint, embedded_endpoint, session_members
 from localgif.errors import EndpointUnreachable, ModelMissing
-from localgif.served import ServeConfig, ServedModel
+from localgif.records import ServeConfig, ServedModel
 
 HI = [{"role": "user", "content": "Tell a very long story."}]
 
@@ -125,8 +125,8 @@ def test_nothing_outlives_a_killed_gateway(served: ServedModel) -> None:
 
 STARTER = """
 import sys, time
-from localgif.endpoint.process import embedded_endpoint
-from localgif.served import ServeConfig
+from localgif.endpoint.child import embedded_endpoint
+from localgif.records import ServeConfig
 with embedded_endpoint(ServeConfig.model_validate_json(sys.argv[1])) as endpoint:
     print(endpoint.pid, flush=True)
     time.sleep(600)
@@ -146,8 +146,8 @@ def test_nothing_outlives_a_killed_starter(served: ServedModel) -> None:
 
 SERVE = """
 import sys
-from localgif.endpoint.serve import serve
-from localgif.served import ServeConfig
+from localgif.endpoint.server import serve
+from localgif.records import ServeConfig
 serve(ServeConfig.model_validate_json(sys.argv[1]), managed=False)
 """
 

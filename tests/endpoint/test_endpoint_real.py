@@ -11,10 +11,10 @@ import httpx
 import ollama
 import pytest
 
-from localgif.endpoint.preflight import check_ollama
-from localgif.endpoint.process import RunningEndpoint
+from localgif.endpoint.child import RunningEndpoint
+from localgif.endpoint.discover import check_ollama
 from localgif.errors import ModelMissing
-from localgif.served import ServedModel
+from localgif.records import ServedModel
 from tests.endpoint.gateway_kit import GREEDY, HI, post_and_keep
 
 

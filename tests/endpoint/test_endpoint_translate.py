@@ -11,10 +11,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.endpoint.options import FLOAT_DEFAULTS, FOREVER, read_format, read_keep_alive, read_options, read_think
-from localgif.endpoint.replies import Answer, Clock, error_text, final, read_delta, upstream_failure
-from localgif.endpoint.translate import read_call, same_model
-from localgif.endpoint.wire import ApiError, UpstreamBroken, parse_object, timestamp
+from localgif.endpoint.ollama_reply import Answer, Clock, error_text, final, read_delta, upstream_failure
+from localgif.endpoint.ollama_request import (
+    FLOAT_DEFAULTS,
+    FOREVER,
+    ApiError,
+    UpstreamBroken,
+    parse_object,
+    read_call,
+    read_format,
+    read_keep_alive,
+    read_options,
+    read_think,
+    same_model,
+    timestamp,
+)
 
 HI = [{"role": "user", "content": "hi"}]
 

@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from localgif.endpoint.engine import EngineConfig
-from localgif.served import ServedModel
+from localgif.endpoint.llama import EngineConfig
+from localgif.records import ServedModel
 
 KEY = "only this test knows"
 #: Longer than a guess: of less text none is made.
@@ -35,7 +35,7 @@ COPYING = [{"role": "user", "content": f"Repeat this program three times, word b
 def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
     """A client of the engine that has its key."""
     config = EngineConfig(served.path, served.name, 2048, 1, KEY, os.getpid(), speculation)
-    arguments = [sys.executable, "-m", "localgif.endpoint.engine"]
+    arguments = [sys.executable, "-m", "localgif.endpoint.llama"]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
         assert process.stdin is not None and process.stdout is not None

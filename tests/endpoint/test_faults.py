@@ -17,8 +17,8 @@ import pytest
 from localgif.endpoint.clients import Animator, Reflector, Reply, reflector_arguments, reflector_failure
 from localgif.errors import EndpointError
 from localgif.records import Verdict
-from localgif.runs.read import load_run
-from localgif.search.run import optimize
+from localgif.run.optimize import optimize
+from localgif.store.read import load_run
 from tests.conftest import Jumping
 from tests.gremlin import ACTS, GOOD, Act, Gremlin, answer, misbehaving
 from tests.kit import Notes, fenced, model, program, settings

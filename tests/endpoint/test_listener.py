@@ -13,12 +13,12 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from localgif.endpoint import gateway as gateways
-from localgif.endpoint import guard, serve
-from localgif.endpoint.remote import Remote
-from localgif.endpoint.serve import Site, listening
+from localgif.endpoint import gateway as gateway_module
+from localgif.endpoint import server
+from localgif.endpoint.server import Site, listening
+from localgif.endpoint.upstream import Remote
 from localgif.errors import EndpointUnreachable
-from localgif.served import RemoteModel, ServeConfig
+from localgif.records import RemoteModel, ServeConfig
 from tests.endpoint.gateway_kit import (
     MODEL,
     PATIENCE,
@@ -100,8 +100,8 @@ def test_an_address_of_another_machine_is_refused_with_a_remedy() -> None:
 
 SERVE = """
 import sys
-from localgif.endpoint.serve import serve
-from localgif.served import ServeConfig
+from localgif.endpoint.server import serve
+from localgif.records import ServeConfig
 serve(ServeConfig.model_validate_json(sys.argv[1]), managed=False)
 """
 
@@ -126,7 +126,7 @@ def test_who_opens_it_is_warned(host: str, warns: bool) -> None:
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_request_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch, chunked: bool) -> None:
-    monkeypatch.setattr(gateways, "MAX_BODY", 1000)
+    monkeypatch.setattr(gateway_module, "MAX_BODY", 1000)
     content = json.dumps({**CHAT, "filler": "x" * 2000}).encode()
     with gateway(Script(answer("x"))) as running, httpx.Client(trust_env=False) as client:
         refused = client.post(running.url + "/api/chat", content=iter([content]) if chunked else content)
@@ -136,7 +136,7 @@ def test_a_request_that_is_too_large_is_refused(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_a_body_that_does_not_come_is_given_up_and_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
+    monkeypatch.setattr(gateway_module, "BODY_SECONDS", 0.3)
     with gateway(Script(answer("x"))) as running:
         slow = connect(running.url)
         slow.sendall(b'POST /api/chat HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n\r\n{"model"')
@@ -149,7 +149,7 @@ def test_a_body_that_does_not_come_is_given_up_and_holds_nobody_up(monkeypatch: 
 
 @pytest.mark.parametrize("begun", [b"", b"GET /api/version HTTP/1.1\r\nHost: local"])
 def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatch, begun: bytes) -> None:
-    monkeypatch.setattr(serve, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(server, "IDLE_SECONDS", 0.3)
     with gateway(Script(answer("x"))) as running:
         idle = connect(running.url)
         idle.sendall(begun)
@@ -158,7 +158,7 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_client_that_reads_nothing_does_not_keep_its_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(guard, "READER_SECONDS", 0.3)
+    monkeypatch.setattr(gateway_module, "READER_SECONDS", 0.3)
     flood: list[Step] = [event("x" * 2**20)] * 40
     with gateway(Script([*flood, *answer("end")], answer("next"))) as running:
         deaf = post_and_keep(running.url, "/api/chat", CHAT)

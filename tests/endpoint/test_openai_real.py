@@ -16,12 +16,12 @@ import httpx
 import ollama
 import pytest
 
+from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
 from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
-from localgif.endpoint.process import RunningEndpoint, embedded_endpoint
-from localgif.endpoint.upstream import find_model, find_models
+from localgif.endpoint.discover import find_model, find_models
 from localgif.errors import EndpointError, EndpointUnreachable, ModelMissing, PreflightError
-from localgif.models.fetch import Weights
-from localgif.served import RemoteModel, ServeConfig
+from localgif.models.find import Weights
+from localgif.records import RemoteModel, ServeConfig
 from tests.conftest import WEIGHTS
 from tests.endpoint.llama_server import KEY, NAME, WINDOW, LlamaServer, llama_server
 from tests.kit import model

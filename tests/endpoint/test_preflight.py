@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from localgif import outbound
-from localgif.config import EndpointSettings, Role
-from localgif.endpoint.preflight import check_abilities, check_ollama
+from localgif import offline
+from localgif.endpoint.discover import check_abilities, check_ollama
 from localgif.errors import EndpointUnreachable, PreflightError
-from localgif.search.roles import check_role, open_roles
+from localgif.run.roles import check_role, open_roles
+from localgif.settings import EndpointSettings, Role
 from tests.kit import Notes, model, settings
 from tests.scripted import MODEL, Scripted, serving
 
@@ -97,12 +97,12 @@ def test_an_endpoint_on_another_machine_is_named_before_it_is_asked() -> None:
     url, notes = "http://192.0.2.1:9", Notes()
     far = EndpointSettings(name="gpu", kind="ollama", url=url, allow_remote=True)
     both = settings(url, animator=model("animator", url, endpoint=far), reflector=model("reflector", url, endpoint=far))
-    outbound.guard()  # so that no test sends a packet to another machine
+    offline.guard()  # so that no test sends a packet to another machine
     try:
         with pytest.raises(EndpointUnreachable, match="nothing leaves this machine"), open_roles(both, notes):
             pass
     finally:
-        outbound.release()
+        offline.release()
     assert notes.notes == [f"{url} is not this machine; it gets to read prompts and programs (allow_remote = true)"]
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.endpoint.retry import (
+from localgif.endpoint.http import (
     POLICY,
     Failed,
     Failure,

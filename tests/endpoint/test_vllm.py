@@ -16,10 +16,10 @@ import ollama
 import pytest
 
 from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
-from localgif.endpoint.replies import upstream_failure
-from localgif.endpoint.upstream import find_model, find_models
+from localgif.endpoint.discover import find_model, find_models
+from localgif.endpoint.ollama_reply import upstream_failure
 from localgif.errors import EndpointError, EndpointUnreachable, PreflightError
-from localgif.served import RemoteModel
+from localgif.records import RemoteModel
 from tests.endpoint.gateway_kit import gateway_to, in_thread
 from tests.endpoint.wire import Exchange, read_exchanges, recording, replaying, write_exchanges
 from tests.kit import model

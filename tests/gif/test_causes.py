@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from localgif.gif import measure
-from localgif.gif.causes import likely, seen
+from localgif.gif.feedback import likely, seen
 from localgif.records import Measurements
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageColor
 
-from localgif.gif.colours import NAMES, TRANSPARENT, codes, table
+from localgif.gif.looks import NAMES, TRANSPARENT, codes, table
 
 CSS = {
     "white": "white snow ivory whitesmoke",

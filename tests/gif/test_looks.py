@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from localgif.gif.colours import NAMES, codes
-from localgif.gif.looks import LOOKED_SIDE, MAX_PIECES, look, reduced
+from localgif.gif.looks import LOOKED_SIDE, MAX_PIECES, NAMES, codes, look, reduced
 from localgif.records import Piece
 
 

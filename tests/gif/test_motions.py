@@ -9,8 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from localgif.gif.motions import PATHS, SIZES, ramp, reversals, smooth, spin
-from localgif.gif.tracks import Track
+from localgif.gif.tracks import PATHS, SIZES, Track, ramp, reversals, smooth, spin
 from localgif.records import Piece
 
 

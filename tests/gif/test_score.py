@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.gif.score import SCORERS, WEIGHTS, article, no_gif
+from localgif.gif.score import ARTICLE_WEIGHTS, SCORERS, article, no_gif
 from localgif.records import Measurements
-from localgif.tasks.load import load_task
+from localgif.tasks.task import load_task
 
 
 def numbers(**changes: object) -> Measurements:
@@ -62,7 +62,7 @@ def test_the_score_is_the_formula_and_lies_between_0_and_1(m: Measurements) -> N
     assert 0 <= score.total <= 1
     assert score.total == pytest.approx(recomputed(m), abs=0.00051)
     assert score.total == round(score.total, 3)
-    assert [(p.name, p.weight) for p in score.parts] == list(WEIGHTS.items())
+    assert [(p.name, p.weight) for p in score.parts] == list(ARTICLE_WEIGHTS.items())
 
 
 @pytest.mark.parametrize(
@@ -132,5 +132,5 @@ def test_without_a_gif_the_score_is_0_with_the_same_parts() -> None:
 
 
 def test_the_weights_add_up_and_the_name_is_known() -> None:
-    assert sum(WEIGHTS.values()) == pytest.approx(1)
+    assert sum(ARTICLE_WEIGHTS.values()) == pytest.approx(1)
     assert SCORERS["article"](numbers(), load_task("bouncing-ball")).scorer == "article-1"

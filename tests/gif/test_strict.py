@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.gif import measure, strict
+from localgif.gif import measure
+from localgif.gif import score as score_module
 from localgif.gif.score import SCORERS, no_gif
 from localgif.records import Looks, Measurements, Piece, ScorePart
-from localgif.task import COLOURS, Task
-from localgif.tasks.load import load_task, task_names
+from localgif.tasks.task import COLOURS, Task, load_task, task_names
 from scripts.scoring_table import rows, table
 from tests.tasks.cheats import BALL as SMALL_BALL
 from tests.tasks.cheats import CHEATS, FOLDER
@@ -84,17 +84,19 @@ def anything(draw: st.DrawFn) -> Measurements:
 
 @given(anything(), st.sampled_from(task_names()))
 def test_any_numbers_give_a_score_between_0_and_1_with_a_reason_for_each_part(m: Measurements, name: str) -> None:
-    score = strict.strict(m, load_task(name))
+    score = score_module.strict(m, load_task(name))
     assert 0 <= score.total <= 1
-    assert score.total == strict.total(score.parts)
+    assert score.total == score_module.total(score.parts)
     assert all(part.explanation and 0 <= part.value <= 1 for part in score.parts)
-    assert [part.name for part in score.parts] == [n for n in strict.WEIGHTS if n in {p.name for p in score.parts}]
+    assert [part.name for part in score.parts] == [
+        n for n in score_module.WEIGHTS if n in {p.name for p in score.parts}
+    ]
 
 
 @given(anything(), st.sampled_from(task_names()))
 def test_the_gate_dominates(m: Measurements, name: str) -> None:
     closed = m.model_copy(update={"distinct_frames": 1})
-    assert strict.strict(closed, load_task(name)).total == 0
+    assert score_module.strict(closed, load_task(name)).total == 0
 
 
 parts = st.lists(st.tuples(shares, st.floats(0, 1)), min_size=1, max_size=12)
@@ -106,7 +108,7 @@ def test_worse_in_one_part_is_never_better_in_all(values: list[tuple[float, floa
     number = data.draw(st.integers(0, len(made) - 1))
     lower = data.draw(st.floats(0, made[number].value))
     worse = (*made[:number], made[number].model_copy(update={"value": lower}), *made[number + 1 :])
-    assert strict.total(worse) <= strict.total(made)
+    assert score_module.total(worse) <= score_module.total(made)
 
 
 def rotated(m: Measurements, by: int) -> Measurements:
@@ -124,21 +126,21 @@ def rotated(m: Measurements, by: int) -> Measurements:
 @pytest.mark.parametrize("name", task_names())
 def test_where_a_closed_loop_begins_does_not_matter(name: str) -> None:
     m, task = measured(REFERENCES[name]), load_task(name)
-    totals = {strict.strict(rotated(m, by), task).total for by in range(24)}
+    totals = {score_module.strict(rotated(m, by), task).total for by in range(24)}
     assert totals == {1.0}
 
 
 @pytest.mark.parametrize("name", ["bouncing-ball", "spinning-star", "sun-and-planet", "fading-square"])
 @pytest.mark.parametrize("side", [96, 150, 400, 500])
 def test_the_size_of_the_canvas_hardly_matters(name: str, side: int) -> None:
-    assert strict.strict(measured(replace(REFERENCES[name], size=(side, side))), load_task(name)).total >= 0.95
+    assert score_module.strict(measured(replace(REFERENCES[name], size=(side, side))), load_task(name)).total >= 0.95
 
 
 @pytest.mark.parametrize("name", ["bouncing-ball", "diagonal-ball", "orbiting-ball"])
 def test_an_oblong_canvas_and_hard_edges_do_not_matter(name: str) -> None:
     for changes in ({"size": (240, 160)}, {"size": (160, 240)}, {"smooth": False}):
         scene = replace(REFERENCES[name], **changes)
-        assert strict.strict(measured(scene), load_task(name)).total >= 0.95
+        assert score_module.strict(measured(scene), load_task(name)).total >= 0.95
 
 
 @pytest.mark.parametrize("colours", [4, 8, 64])
@@ -147,14 +149,14 @@ def test_palettes_and_dithering_do_not_matter(colours: int) -> None:
 
     frames = [frame.quantize(colours) for frame in images(REFERENCES["bouncing-ball"])]
     m = Measurements.model_validate(measure.main(saved(frames, duration=40, loop=0)))
-    assert strict.strict(m, BALL).total >= 0.95
+    assert score_module.strict(m, BALL).total >= 0.95
 
 
 @pytest.mark.parametrize("bounces", [1, 2])
 def test_a_ball_may_bounce_more_than_once(bounces: int) -> None:
     curve = bounce(0.82, 0.6)
     scene = REFERENCES["bouncing-ball"].with_thing(y=lambda t: curve(t * bounces % 1))
-    assert strict.strict(measured(scene), BALL).total >= 0.95
+    assert score_module.strict(measured(scene), BALL).total >= 0.95
 
 
 def test_the_corpus_is_what_its_makers_are_named() -> None:
@@ -165,11 +167,11 @@ def test_the_corpus_is_what_its_makers_are_named() -> None:
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.gif")), ids=lambda path: path.stem)
 def test_no_cheat_scores_above_0_6(path: Path) -> None:
     m = Measurements.model_validate(measure.main(path.read_bytes()))
-    assert strict.strict(m, BALL).total <= 0.6
+    assert score_module.strict(m, BALL).total <= 0.6
 
 
 def test_what_the_cheats_are_measured_against_scores_full() -> None:
-    assert strict.strict(measured(SMALL_BALL), BALL).total == 1.0
+    assert score_module.strict(measured(SMALL_BALL), BALL).total == 1.0
 
 
 def test_the_table_in_the_docs_is_the_one_of_this_version() -> None:
@@ -178,9 +180,9 @@ def test_the_table_in_the_docs_is_the_one_of_this_version() -> None:
 
 def test_weights_and_ranges_in_the_docs_are_the_ones_of_this_version() -> None:
     text = (ROOT / "docs" / "scoring.md").read_text()
-    for name, weight in strict.WEIGHTS.items():
+    for name, weight in score_module.WEIGHTS.items():
         assert f"| `{name}` | {weight:g} |" in text, name
-    assert strict.VERSION in text
+    assert score_module.VERSION in text
 
 
 @pytest.mark.parametrize(
@@ -195,14 +197,14 @@ def test_weights_and_ranges_in_the_docs_are_the_ones_of_this_version() -> None:
 )
 def test_what_is_no_animation_scores_0_and_says_why(changes: dict[str, object], said: str) -> None:
     m = measured(REFERENCES["bouncing-ball"]).model_copy(update=changes)
-    score = strict.strict(m, BALL)
+    score = score_module.strict(m, BALL)
     assert score.total == 0
     assert said in score.parts[0].explanation
 
 
 def test_without_a_gif_the_score_is_0_by_the_gate() -> None:
     score = no_gif("strict", "the file is empty")
-    assert (score.scorer, score.total, [p.name for p in score.parts]) == (strict.VERSION, 0.0, ["gate"])
+    assert (score.scorer, score.total, [p.name for p in score.parts]) == (score_module.VERSION, 0.0, ["gate"])
     assert score.parts[0].explanation == "the file is empty"
 
 
@@ -214,7 +216,7 @@ def test_numbers_of_a_version_that_did_not_look_are_refused() -> None:
 
 def test_a_task_without_subjects_is_judged_by_its_technique_alone() -> None:
     bare = Task(name="bare", brief="anything", targets=BALL.targets)
-    assert {p.name for p in strict.strict(measured(REFERENCES["spinning-bar"]), bare).parts} == {
+    assert {p.name for p in score_module.strict(measured(REFERENCES["spinning-bar"]), bare).parts} == {
         "gate",
         "frames",
         "loop",

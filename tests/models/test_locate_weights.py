@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import ModelMissing
-from localgif.models.fetch import Weights, cache_file, known_here, locate, places_for, pull
-from localgif.models.partial import Partial
+from localgif.models.download import Partial
+from localgif.models.fetch import locate, pull
+from localgif.models.find import Weights, cache_file, known_here, places_for
 from tests.models.weights_kit import CONTENT, NAME, know, places, sha, store_blob, store_manifest
 
 WRONG = CONTENT[:-1] + b"?"
@@ -169,7 +170,7 @@ def test_the_list_tells_what_is_where_without_reading_it(tmp_path: Path, monkeyp
     store_manifest(here.ollama[0], "registry.ollama.ai/library/other/latest", sha(WRONG), len(WRONG))
     store_manifest(here.ollama[0], "registry.ollama.ai/library/odd/latest", "0" * 64, 1).write_text("{")
     blob = store_blob(here.ollama[0], WRONG)
-    monkeypatch.setattr("localgif.models.verify.hashlib", None)  # reading a file to the end would fail now
+    monkeypatch.setattr("localgif.models.download.hashlib", None)  # reading a file to the end would fail now
     rows = {row.name: row for row in known_here(here)}
     assert list(rows) == [NAME, "odd:latest", "other:latest"]
     assert (rows[NAME].source, rows[NAME].path, rows[NAME].checked) == ("cache", target, False)

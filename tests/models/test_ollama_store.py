@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from localgif.models import ollama_store
-from localgif.models.verify import Refused
+from localgif.models import find
+from localgif.models.download import Refused
 from tests.models.weights_kit import CONTENT, sha, store_blob, store_manifest
 
 LIBRARY = "registry.ollama.ai/library"
@@ -23,7 +23,7 @@ def test_names_of_every_kind_are_listed(tmp_path: Path) -> None:
         store_manifest(tmp_path, name, "0" * 64, 1)
     (tmp_path / "manifests" / LIBRARY / ".DS_Store").write_bytes(b"")
     (tmp_path / "manifests" / "stray").write_bytes(b"")
-    found = ollama_store.listing([tmp_path, tmp_path / "none"])
+    found = find.read_stores([tmp_path, tmp_path / "none"])
     assert sorted(found.manifests) == ["hf.co/qwen/q:q4_k_m", "me/mine:v1", "tiny:1m", "tiny:latest"]
     assert found.problems == ()
 
@@ -34,9 +34,9 @@ def test_the_newer_folder_of_names_is_read_too(tmp_path: Path) -> None:
     new.parent.mkdir(parents=True)
     blob = store_blob(tmp_path, old.read_text().replace("0" * 64, "1" * 64).encode())
     new.symlink_to(blob)
-    found = ollama_store.listing([tmp_path]).manifests
+    found = find.read_stores([tmp_path]).manifests
     assert list(found) == ["tiny:1m"]
-    assert ollama_store.read(found["tiny:1m"]).digest == "1" * 64
+    assert find.read(found["tiny:1m"]).digest == "1" * 64
 
 
 def test_a_store_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,8 +44,8 @@ def test_a_store_that_may_not_be_read_is_reported(tmp_path: Path, monkeypatch: p
     def refuse(folder: Path) -> None:
         raise PermissionError(13, "Permission denied", str(folder))
 
-    monkeypatch.setattr("localgif.models.ollama_store.os.scandir", refuse)
-    found = ollama_store.listing([tmp_path])
+    monkeypatch.setattr("localgif.models.find.os.scandir", refuse)
+    found = find.read_stores([tmp_path])
     assert not found.manifests
     assert any("Permission denied" in problem for problem in found.problems)
 
@@ -54,14 +54,14 @@ def test_the_title_comes_from_the_configuration(tmp_path: Path) -> None:
     config = store_blob(tmp_path, b'{"model_family": "qwen2", "model_type": "1.5B", "file_type": "Q4_K_M"}')
     digest = config.name.replace("-", ":")
     store_manifest(tmp_path, f"{LIBRARY}/tiny/1m", sha(CONTENT), len(CONTENT), config={"digest": digest})
-    stored = ollama_store.read(ollama_store.listing([tmp_path]).manifests["tiny:1m"])
+    stored = find.read(find.read_stores([tmp_path]).manifests["tiny:1m"])
     assert (stored.title, stored.size, stored.blob) == (
         "qwen2 1.5B Q4_K_M",
         len(CONTENT),
         tmp_path / "blobs" / f"sha256-{sha(CONTENT)}",
     )
     config.write_bytes(b"rubbish")
-    assert ollama_store.read(ollama_store.listing([tmp_path]).manifests["tiny:1m"]).title == "tiny:1m"
+    assert find.read(find.read_stores([tmp_path]).manifests["tiny:1m"]).title == "tiny:1m"
 
 
 _WEIGHTS = '{"mediaType": "application/vnd.ollama.image.model", "digest": "%s"}'
@@ -90,5 +90,5 @@ _ADAPTER = '{"mediaType": "application/vnd.ollama.image.adapter"}'
 def test_odd_manifests_are_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
     store_manifest(tmp_path, f"{LIBRARY}/tiny/1m", "0" * 64, 1).write_text(text)
     with pytest.raises(Refused, match=reason) as refusal:
-        ollama_store.read(ollama_store.listing([tmp_path]).manifests["tiny:1m"])
+        find.read(find.read_stores([tmp_path]).manifests["tiny:1m"])
     assert "tiny" in str(refusal.value)

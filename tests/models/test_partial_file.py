@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from localgif.models.partial import Partial
-from localgif.models.verify import Refused
+from localgif.models.download import Partial, Refused
 from tests.models.weights_kit import CONTENT, sha
 
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import pytest
 
 from localgif.errors import ModelMissing
-from localgif.models import url, wheels
-from localgif.models.fetch import cache_file, known_here, pull
-from localgif.models.partial import Partial
-from localgif.models.verify import Refused
+from localgif.models import download
+from localgif.models.download import Partial, Refused
+from localgif.models.fetch import pull
+from localgif.models.find import cache_file, known_here
 from tests.models.weights_kit import (
     CONTENT,
     NAME,
@@ -44,7 +44,7 @@ class Usage(NamedTuple):
 
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(url, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(download, "RETRY_SECONDS", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
@@ -127,7 +127,7 @@ def test_too_little_space_ends_it_before_anything_is_fetched(
         partial.commit()
     needed = len(CONTENT) - kept + 10_000 + 64 * 2**20
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed - 1))
-    monkeypatch.setattr(wheels, "_download", None)
+    monkeypatch.setattr(download, "_download", None)
     with pytest.raises(ModelMissing) as missing:
         pull(NAME, here)
     assert "65 MiB needed, 64 MiB free" in missing.value.message
@@ -137,7 +137,7 @@ def test_too_little_space_ends_it_before_anything_is_fetched(
     def refuse(*_: object) -> None:
         raise Refused("now it was asked for")
 
-    monkeypatch.setattr(wheels, "_download", refuse)
+    monkeypatch.setattr(download, "_download", refuse)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed))
     with pytest.raises(ModelMissing, match="now it was asked for"):
         pull(NAME, here)

@@ -9,14 +9,14 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import ModelMissing
-from localgif.models import url
+from localgif.models import download
 from localgif.models.fetch import pull
 from tests.models.weights_kit import CONTENT, NAME, know, left_in, places, send, serving, sha
 
 
 @pytest.fixture(autouse=True)
 def _quick_and_direct(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(url, "RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(download, "RETRY_SECONDS", 0.0)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 

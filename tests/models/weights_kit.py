@@ -18,7 +18,7 @@ import pytest
 
 from localgif.models import catalog
 from localgif.models.catalog import KnownModel, WheelParts
-from localgif.models.fetch import Places
+from localgif.models.find import Places
 
 NAME = "tiny:1m"
 #: Not a multiple of anything, and no repetition that a wrong order of pieces could hide in.

@@ -13,9 +13,8 @@ from PIL import Image, ImageDraw
 
 from localgif.gif.score import article, no_gif
 from localgif.records import Attempt, Measurements, ModelIdentity, Proposal, Purpose, RunRecord, Sample, Score, Verdict
-from localgif.runs.store import RunStore
-from localgif.search.result import prompt_result
-from localgif.search.verdict import Pairs, compare
+from localgif.run.result import Pairs, compare, prompt_result
+from localgif.store.write import RunStore
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 BRIEF = "a red ball bouncing up and down on a white background"

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from localgif.pages import write_report
+from localgif.report.page import write_report
 from tests.report.big import make_run
 from tests.report.hostile import ALL
 

@@ -17,11 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import SandboxError
-from localgif.pages import write_report
-from localgif.report.html import render
-from localgif.runs.read import load_run
-from localgif.runs.store import RunStore
-from localgif.tables import verdict_sentence
+from localgif.report.page import render, write_report
+from localgif.report.story import verdict_sentence
+from localgif.store.read import load_run
+from localgif.store.write import RunStore
 from tests.report.big import BRIEF, make_run, record
 from tests.report.hostile import ALL, HOSTILE
 
@@ -200,7 +199,7 @@ def test_three_hundred_samples_are_written_fast_small_and_with_little_memory(lar
     assert sum(f.stat().st_size for f in (folder / "gifs").iterdir()) > 15 * 2**20, "more than a page may hold"
     # It says itself what it used: ru_maxrss would be that of this process, with which it begins.
     code = (
-        "import json, re, time; from pathlib import Path; from localgif.pages import write_report; "
+        "import json, re, time; from pathlib import Path; from localgif.report.page import write_report; "
         f"write_report(Path({str(folder)!r})); "
         "peak = int(re.search(r'VmHWM:\\s*(\\d+) kB', Path('/proc/self/status').read_text())[1]); "
         "print(json.dumps([time.process_time(), peak]))"

@@ -10,11 +10,11 @@ import pytest
 import yaml
 
 from localgif.report.export import best_of, export
-from localgif.report.html import render
-from localgif.runs.read import load_run
-from localgif.search.run import optimize
-from localgif.tables import verdict_sentence
-from localgif.tasks.load import load_task
+from localgif.report.page import render
+from localgif.report.story import verdict_sentence
+from localgif.run.optimize import optimize
+from localgif.store.read import load_run
+from localgif.tasks.task import load_task
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Scripted, serving
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunCorrupt, RunError, RunLocked
+from localgif.files import content_hash, replace_file, take_lock
 from localgif.records import Proposal, RunRecord
-from localgif.runs.files import content_hash, replace_file, take_lock
-from localgif.runs.read import find_run, list_runs, load_record, load_run, status_of
-from localgif.runs.store import RunStore
+from localgif.store.read import find_run, list_runs, load_record, load_run, status_of
+from localgif.store.write import RunStore
 
 
 def record(name: str = "one", started: str = "2026-01-01T00:00:00Z") -> RunRecord:
@@ -136,7 +136,7 @@ def test_a_failed_replacement_leaves_the_old_file_and_nothing_else(
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("localgif.runs.files.os.fsync", full)
+    monkeypatch.setattr("localgif.files.os.fsync", full)
     with pytest.raises(OSError, match="No space"):
         replace_file(path, b"new")
     assert path.read_bytes() == b"old"

@@ -6,8 +6,8 @@ import functools
 import os
 
 from localgif.records import Limits, Measurements, ProgramResult
-from localgif.sandbox import keeper, landlock, probe
-from localgif.sandbox.layers import LANDLOCK, LAYERS
+from localgif.sandbox import keeper_client, landlock, probe
+from localgif.sandbox.protocol import LANDLOCK, LAYERS
 from localgif.sandbox.runner import measure_gif, run_program
 from tests.sandbox import lacking
 from tests.sandbox.order import Order
@@ -20,10 +20,10 @@ def arrange(order: Order) -> None:
         AssertionError: The kernel lacks something, but not the level that was foreseen was found.
     """
     if order["leaky"]:
-        clean = keeper._clean_environment
-        keeper._clean_environment = lambda mark: {**os.environ, **clean(mark)}
+        clean = keeper_client._clean_environment
+        keeper_client._clean_environment = lambda mark: {**os.environ, **clean(mark)}
     if order["landlock"]:
-        keeper._BOOT = lacking.boot_with_landlock(order["landlock"]) + keeper._BOOT
+        keeper_client._BOOT = lacking.boot_with_landlock(order["landlock"]) + keeper_client._BOOT
     for thing, name in order["lacks"].items():
         lacking.lack(thing, name)
     if order["lacks"]:
@@ -46,13 +46,13 @@ def _layers(order: Order) -> frozenset[str] | None:
 
 def own_processes() -> set[int]:
     """Pids of the sandbox's own processes that live between programs."""
-    pid = keeper.pid()
+    pid = keeper_client.pid()
     return set() if pid is None else {pid}
 
 
 def stop() -> None:
     """Ends what lives between programs."""
-    keeper.stop()
+    keeper_client.stop()
 
 
 @functools.cache

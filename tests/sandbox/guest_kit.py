@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from localgif.records import Limits, ProgramResult
-from localgif.sandbox import keeper
+from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
 from tests.sandbox import corpus
 
@@ -75,7 +75,7 @@ class Ground:
 
 def left_running() -> list[int]:
     """Processes that came from a program, dead ones that nobody waited for included: all end up below the keeper."""
-    pid = keeper.pid()
+    pid = keeper_client.pid()
     return [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from localgif.sandbox import native, syscalls
+from localgif.sandbox import syscalls
 from localgif.sandbox.seccomp import ALLOW, Instruction, install, refuse
 
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
@@ -32,12 +32,12 @@ def boot_with_landlock(version: int) -> str:
 
 def lack(thing: str, error: str) -> None:
     """Refuses "landlock" or "seccomp" with the named error, for good. Seccomp last: this is done with it."""
-    native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+    syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     number = getattr(errno, error)
     if thing == "landlock":
         install(_refusing_calls(_LANDLOCK, number))
     else:
-        install(_refusing_prctl(native.PR_SET_SECCOMP, number))
+        install(_refusing_prctl(syscalls.PR_SET_SECCOMP, number))
 
 
 def _refusing_calls(calls: tuple[int, ...], number: int) -> list[Instruction]:
@@ -50,7 +50,7 @@ def _refusing_prctl(option: int, number: int) -> list[Instruction]:
     allow = Instruction(_RETURN, 0, 0, ALLOW)
     return [
         Instruction(_LOAD, 0, 0, _NUMBER_AT),
-        Instruction(_EQUAL, 1, 0, syscalls.numbers(native.MACHINE)["prctl"]),
+        Instruction(_EQUAL, 1, 0, syscalls.numbers(syscalls.MACHINE)["prctl"]),
         allow,
         Instruction(_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
         Instruction(_EQUAL, 0, 1, option),

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.records import Limits
-from localgif.sandbox.job import MESSAGE_CAP, MachineryError, Request, Unpacker, pack
+from localgif.sandbox.protocol import MESSAGE_CAP, MachineryError, Request, Unpacker, pack
 
 TEXT = st.text(max_size=50)
 REQUESTS = st.fixed_dictionaries(

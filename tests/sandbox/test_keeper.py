@@ -14,9 +14,8 @@ import pytest
 
 from localgif.errors import SandboxTooWeak
 from localgif.records import Verdict
-from localgif.sandbox import keeper, runner
-from localgif.sandbox.job import HAND_OVER
-from localgif.sandbox.layers import FULL, KILL, LAYERS, LIMITS_ONLY, RLIMITS, WATCH
+from localgif.sandbox import keeper_client, runner
+from localgif.sandbox.protocol import FULL, HAND_OVER, KILL, LAYERS, LIMITS_ONLY, RLIMITS, WATCH
 from tests.sandbox.guest_kit import AS_ROOT, SMALL, Ground, grounds, left_running, source_of
 
 #: Acceptance figure, bytes.
@@ -31,7 +30,7 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 
 def started(ground: Ground) -> psutil.Process:
     ground.run(source_of("b1_plain.py"))
-    pid = keeper.pid()
+    pid = keeper_client.pid()
     assert pid is not None
     return psutil.Process(pid)
 
@@ -46,7 +45,7 @@ def idle_descriptors(process: psutil.Process) -> int:
 
 def test_the_keeper_is_small_and_has_one_thread_and_no_secret(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "secret")
-    keeper.stop()
+    keeper_client.stop()
     process = started(ground)
     assert process.num_threads() == 1
     assert process.memory_info().rss < _LARGEST
@@ -68,7 +67,7 @@ def test_many_programs_leave_no_process_descriptor_or_file(ground: Ground) -> No
         for _ in range(10):
             ground.run(source_of(name))
     assert (idle_descriptors(process), psutil.Process().num_fds()) == before
-    assert keeper.pid() == process.pid
+    assert keeper_client.pid() == process.pid
 
 
 def test_the_keeper_keeps_nothing_of_a_program(ground: Ground) -> None:
@@ -103,19 +102,19 @@ def test_a_job_without_its_descriptors_is_dropped_and_the_keeper_goes_on(ground:
     process = started(ground)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        socket.send_fds(keeper.current()._control, [HAND_OVER], [theirs.fileno()])
+        socket.send_fds(keeper_client.current()._control, [HAND_OVER], [theirs.fileno()])
         theirs.close()
         ours.settimeout(5)
         assert ours.recv(1) == b""
     assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
-    assert keeper.pid() == process.pid
+    assert keeper_client.pid() == process.pid
 
 
 def test_programs_go_before_the_keeper_when_memory_runs_out(ground: Ground) -> None:
     source = "def make_gif(path):\n    print(open('/proc/self/oom_score_adj').read())\n"
     assert ground.run(source, layers=LAYERS[LIMITS_ONLY]).output.strip() == "1000"
     own = Path("/proc/self/oom_score_adj").read_text()
-    assert Path(f"/proc/{keeper.pid()}/oom_score_adj").read_text() == own
+    assert Path(f"/proc/{keeper_client.pid()}/oom_score_adj").read_text() == own
 
 
 def test_an_app_that_was_forked_starts_a_keeper_of_its_own(ground: Ground) -> None:
@@ -125,8 +124,8 @@ def test_an_app_that_was_forked_starts_a_keeper_of_its_own(ground: Ground) -> No
     if pid == 0:
         try:
             runner.run_program(source_of("b1_plain.py"), SMALL, layers=LAYERS[FULL])
-            os.write(write, str(keeper.pid()).encode())
-            keeper.stop()
+            os.write(write, str(keeper_client.pid()).encode())
+            keeper_client.stop()
         finally:
             os._exit(0)
     os.waitpid(pid, 0)
@@ -134,7 +133,7 @@ def test_an_app_that_was_forked_starts_a_keeper_of_its_own(ground: Ground) -> No
     os.close(read)
     os.close(write)
     assert other != before and not psutil.pid_exists(other)
-    assert keeper.pid() == before and ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
+    assert keeper_client.pid() == before and ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
 
 
 def test_other_systems_run_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

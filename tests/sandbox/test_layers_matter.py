@@ -8,16 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from localgif.sandbox.layers import (
-    KILL,
-    LANDLOCK,
-    NETWORK,
-    PRIVILEGES,
-    RLIMITS,
-    SECCOMP,
-    WATCH,
-    WRITE_FILTER,
-)
+from localgif.sandbox.protocol import KILL, LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WATCH, WRITE_FILTER
 from tests.sandbox import corpus
 from tests.sandbox.cases import AS_ROOT, Drive, Drives, check, drive
 from tests.sandbox.corpus import Case

@@ -13,8 +13,8 @@ from PIL import Image
 import localgif
 from localgif.errors import SandboxError
 from localgif.records import Measurements
-from localgif.sandbox import keeper
-from localgif.sandbox.png import check_png
+from localgif.sandbox import keeper_client
+from localgif.sandbox.intake import check_png
 from localgif.sandbox.runner import measure_gif, picture_gif
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 from tests.sandbox.raw_gif import gif
@@ -41,10 +41,10 @@ def measurer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module file that the confined process finds under the name "stand_in"."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "localgif").symlink_to(Path(localgif.__file__).parent)
-    monkeypatch.setattr(keeper, "_HERE", str(tmp_path / "path"))
-    keeper.stop()
+    monkeypatch.setattr(keeper_client, "_HERE", str(tmp_path / "path"))
+    keeper_client.stop()
     yield tmp_path / "path" / "stand_in.py"
-    keeper.stop()
+    keeper_client.stop()
 
 
 def outcome(measurer: Path, body: str) -> Measurements | str:

@@ -9,8 +9,8 @@ import psutil
 import pytest
 
 from localgif.records import ProgramResult, Verdict
-from localgif.sandbox import keeper
-from localgif.sandbox.layers import FULL, LAYERS, LIMITS_ONLY
+from localgif.sandbox import keeper_client
+from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY
 from localgif.sandbox.runner import run_program
 from tests.sandbox import corpus
 from tests.sandbox.guest_kit import SMALL, grounds
@@ -50,5 +50,5 @@ def test_a_hostile_program_harms_no_neighbour(level: str, tmp_path: Path, monkey
             expected = PROGRAMS[name].verdicts(case) | PROGRAMS[name].verdicts(case._replace(user="user"))
             assert verdict in expected | {Verdict.WALL_LIMIT}, name
         ground.check()
-        pid = keeper.pid()
+        pid = keeper_client.pid()
         assert pid is not None and psutil.Process(pid).children() == []

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from localgif.sandbox.png import MAX_BYTES, MAX_SIDE, BadPng, check_png, take_png
-from localgif.sandbox.process import ANSWER_CAP
+from localgif.sandbox.intake import MAX_BYTES, PNG_MAX_SIDE, BadPng, check_png, take_png
+from localgif.sandbox.keeper_client import ANSWER_CAP
 
 
 def png(mode: str = "P", size: tuple[int, int] = (20, 10), **options: object) -> bytes:
@@ -44,7 +44,7 @@ def texted() -> bytes:
 
 def test_a_plain_palette_picture_passes() -> None:
     check_png(GOOD)
-    check_png(png(size=(MAX_SIDE, MAX_SIDE)))
+    check_png(png(size=(PNG_MAX_SIDE, PNG_MAX_SIDE)))
     answer = json.dumps({"png": base64.b64encode(GOOD).decode()}).encode()
     assert take_png(answer) == GOOD
 
@@ -68,7 +68,7 @@ def test_what_passes_fits_into_an_answer() -> None:
         (png(transparency=0), "tRNS"),
         (png("RGB"), "not a plain palette picture"),
         (png("L"), "not a plain palette picture"),
-        (png(size=(MAX_SIDE + 1, 1)), "1025 x 1 pixels"),
+        (png(size=(PNG_MAX_SIDE + 1, 1)), "1025 x 1 pixels"),
         (SIGNATURE + header(2**31, 2**31) + REST, "pixels, the limit is"),
         (SIGNATURE + header(0, 10) + REST, "0 x 10 pixels"),
         (SIGNATURE + header(20, 10, depth=16) + REST, "16 bits"),

@@ -17,10 +17,19 @@ import localgif
 from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.records import Limits, Verdict
 from localgif.sandbox import landlock, probe, runner
-from localgif.sandbox.job import Ended, Job, LayerMissing
-from localgif.sandbox.layers import FULL, LANDLOCK, LAYERS, LIMITS_ONLY, NO_READ_CONFINEMENT, SECCOMP, WEAK
-from localgif.sandbox.policy import DEFAULT_LIMITS, PROMISES
-from localgif.sandbox.process import run_confined
+from localgif.sandbox.keeper_client import DEFAULT_LIMITS, PROMISES, run_confined
+from localgif.sandbox.protocol import (
+    FULL,
+    LANDLOCK,
+    LAYERS,
+    LIMITS_ONLY,
+    NO_READ_CONFINEMENT,
+    SECCOMP,
+    WEAK,
+    Ended,
+    Job,
+    LayerMissing,
+)
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 
 HERE = Path(localgif.__file__).parent.parent

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from localgif.records import Limits, Verdict
-from localgif.sandbox.layers import LAYERS, LIMITS_ONLY
+from localgif.sandbox.protocol import LAYERS, LIMITS_ONLY
 from tests.sandbox.guest_kit import SMALL, Ground, grounds, source_of
 
 V = Verdict

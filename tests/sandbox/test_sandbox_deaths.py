@@ -19,8 +19,8 @@ import pytest
 import localgif
 from localgif.errors import SandboxError
 from localgif.records import Limits, Verdict
-from localgif.sandbox import keeper, scratch
-from localgif.sandbox.layers import FULL, LAYERS, LIMITS_ONLY
+from localgif.sandbox import keeper_client, watch
+from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY
 from localgif.sandbox.runner import run_program
 from tests.sandbox.guest_kit import AS_ROOT, SMALL, Ground, grounds, left_running, source_of
 
@@ -29,7 +29,7 @@ HERE = str(Path(localgif.__file__).parent.parent)
 _APP = """
 import sys
 from localgif.records import Limits
-from localgif.sandbox.layers import LAYERS
+from localgif.sandbox.protocol import LAYERS
 from localgif.sandbox.runner import run_program
 limits = Limits(cpu_seconds=1, wall_seconds=60, processes=3)
 run_program(sys.argv[1], limits, layers=LAYERS[sys.argv[2]])
@@ -92,10 +92,10 @@ def test_the_program_and_the_keeper_die_at_once_when_the_app_is_killed(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with app_with_sleeper(tmp_path, before, level) as app:
-        assert scratch.sweep() == []  # its app is alive
+        assert watch.sweep() == []  # its app is alive
         app.kill()
         wait_until(lambda: not app.alive(), 2)
-        assert len(scratch.sweep()) == 1
+        assert len(watch.sweep()) == 1
         assert list(tmp_path.iterdir()) == []
 
 
@@ -114,7 +114,7 @@ def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monk
         app.kill()
         wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie", 2)
         assert app.alive() == [app.guests[0].pid]
-        assert len(scratch.sweep()) == 1
+        assert len(watch.sweep()) == 1
         wait_until(lambda: not app.alive(), 2)
 
 
@@ -145,18 +145,18 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 
 def test_a_keeper_that_died_idle_is_replaced_without_a_word(ground: Ground) -> None:
     assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
-    before = keeper.pid()
+    before = keeper_client.pid()
     assert before is not None
     os.kill(before, signal.SIGKILL)
     assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
-    assert keeper.pid() not in (None, before)
+    assert keeper_client.pid() not in (None, before)
 
 
 def kill_keepers_while(source: str, times: int, jobs: Path) -> None:
     """Kills the keeper as soon as the program has written the file "started", as often as asked."""
     for _ in range(times):
         wait_until(lambda: any(jobs.glob("*/started")), 20)
-        victim = keeper.pid()
+        victim = keeper_client.pid()
         assert victim is not None
         os.kill(victim, signal.SIGKILL)
         wait_until(lambda: not any(jobs.glob("*/started")), 20)
@@ -180,26 +180,26 @@ def test_a_keeper_that_dies_twice_under_a_job_is_our_failure_and_leaves_nothing(
 
 def is_ours(process: psutil.Process) -> bool:
     with contextlib.suppress(psutil.Error):
-        return process.environ().get(scratch.KEEPER, "").startswith(scratch.owner())
+        return process.environ().get(watch.KEEPER, "").startswith(watch.owner())
     return False
 
 
 def test_a_keeper_that_hangs_is_ended_and_reported(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localgif.sandbox.process.ANSWER_PATIENCE", 0.2)
+    monkeypatch.setattr("localgif.sandbox.keeper_client.ANSWER_PATIENCE", 0.2)
     monkeypatch.setattr("localgif.sandbox.watch.KILL_PATIENCE", -0.5)  # half a second for a keeper to stop
     ground.run(source_of("b1_plain.py"), layers=LAYERS[FULL])
-    stopped = keeper.pid()
+    stopped = keeper_client.pid()
     assert stopped is not None
     os.kill(stopped, signal.SIGSTOP)
     result = ground.run(source_of("b1_plain.py"), SMALL.model_copy(update={"wall_seconds": 1.0}), LAYERS[FULL])
     assert result.verdict is Verdict.OK  # the second try, with a new keeper
-    assert keeper.pid() != stopped
+    assert keeper_client.pid() != stopped
     assert not psutil.pid_exists(stopped)
 
 
 def test_stopping_the_keeper_leaves_no_process(ground: Ground) -> None:
     ground.run(source_of("b1_plain.py"))
-    before = keeper.pid()
+    before = keeper_client.pid()
     assert before is not None and left_running() == []
-    keeper.stop()
-    assert keeper.pid() is None and not psutil.pid_exists(before)
+    keeper_client.stop()
+    assert keeper_client.pid() is None and not psutil.pid_exists(before)

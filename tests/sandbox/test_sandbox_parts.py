@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.records import Limits, Verdict
-from localgif.sandbox import confine, crash, scratch
+from localgif.sandbox import child, confine, watch
 from localgif.sandbox.text import Tail, capped, clean
 from localgif.sandbox.watch import Usage, breach
 
@@ -83,10 +83,10 @@ def crashed(source: str) -> str:
     """What the confined process would write. The sources are this file's own."""
     space: dict[str, object] = {}
     try:
-        exec(compile(source, crash.FILENAME, "exec"), space)
+        exec(compile(source, child.FILENAME, "exec"), space)
         space["one"]()  # type: ignore[operator]
     except BaseException as error:
-        return crash.format_crash(error, crash.lines_of(source))
+        return child.format_crash(error, child.lines_of(source))
     raise AssertionError("it did not fail")
 
 
@@ -120,24 +120,24 @@ def test_frames_of_libraries_are_not_shown() -> None:
     ],
 )
 def test_the_reason_is_read_back_from_the_report(source: str, reason: str) -> None:
-    assert crash.claim("printed before\n" + crashed(source), crash.lines_of(source)) == reason
+    assert child.claim("printed before\n" + crashed(source), child.lines_of(source)) == reason
 
 
 def test_without_a_report_the_last_line_is_the_reason() -> None:
-    assert crash.claim("a\nno function\n\n", ["x"]) == "no function"
-    assert crash.claim(" \n", ["x"]) == ""
+    assert child.claim("a\nno function\n\n", ["x"]) == "no function"
+    assert child.claim(" \n", ["x"]) == ""
 
 
 def test_a_long_message_is_cut() -> None:
     text = crashed("def one():\n    raise ValueError('x' * 10**6)\n")
-    assert len(text) < crash.MESSAGE_CAP + 200
+    assert len(text) < child.MESSAGE_CAP + 200
 
 
 @given(st.text(), st.integers())
 def test_no_output_breaks_the_reading_of_a_claim(text: str, number: int) -> None:
-    crash.claim(text, [])
+    child.claim(text, [])
     forged = f'Traceback (most recent call last):\n  File "program.py", line {number}, in x\n    y\n{text}'
-    crash.claim(forged, ["only line"])
+    child.claim(forged, ["only line"])
 
 
 # --- limits ------------------------------------------------------------------------------------------------------
@@ -200,7 +200,7 @@ def jobs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_job_directory_is_private_and_gone_afterwards_even_after_an_exception(jobs: Path) -> None:
-    with pytest.raises(KeyError), scratch.job_directory() as directory:
+    with pytest.raises(KeyError), watch.job_directory() as directory:
         assert directory.stat().st_mode & 0o777 == 0o700
         (directory / "a" / "b").mkdir(parents=True)
         (directory / "a" / "b" / "file").touch()
@@ -212,7 +212,7 @@ def test_removing_a_directory_does_not_follow_links(jobs: Path) -> None:
     outside = jobs.parent / "outside"
     (outside / "folder").mkdir(parents=True)
     (outside / "folder" / "file").touch()
-    with scratch.job_directory() as directory:
+    with watch.job_directory() as directory:
         (directory / "link").symlink_to(outside)
         (directory / "deeper").mkdir()
         (directory / "deeper" / "link").symlink_to(outside / "folder")
@@ -224,17 +224,17 @@ def test_the_directory_may_hold_its_limit_and_no_more(jobs: Path) -> None:
     (jobs / "folder").mkdir()
     (jobs / "folder" / "file").write_bytes(b"x" * 10)
     (jobs / "link").symlink_to("/")
-    assert scratch.breach(jobs, limits) is None
+    assert watch.scratch_breach(jobs, limits) is None
     (jobs / "more").touch()
-    found = scratch.breach(jobs, limits)
+    found = watch.scratch_breach(jobs, limits)
     assert found and found.reason == "made more than 3 files and folders"
-    found = scratch.breach(jobs, Limits(scratch_bytes=9))
+    found = watch.scratch_breach(jobs, Limits(scratch_bytes=9))
     assert found and found.verdict == Verdict.DISK_LIMIT
 
 
 def test_the_sweep_takes_only_directories_of_dead_apps(jobs: Path) -> None:
-    mine = scratch._home()
-    start = scratch._start(os.getpid())
+    mine = watch._home()
+    start = watch._start(os.getpid())
     kept = [
         f"localgif-{os.getpid()}-{mine}-{start}-alive",
         "localgif-weights",
@@ -245,8 +245,8 @@ def test_the_sweep_takes_only_directories_of_dead_apps(jobs: Path) -> None:
     old = f"localgif-1-00000000-1-{start}-otherboot"
     for name in [*kept, *stale, old]:
         (jobs / name / "inside").mkdir(parents=True)
-    long_ago = time.time() - 2 * scratch.FOREIGN_AGE
+    long_ago = time.time() - 2 * watch.FOREIGN_AGE
     os.utime(jobs / old, (long_ago, long_ago))
     (jobs / f"localgif-{2**22 + 1}-{mine}-1-link").symlink_to(jobs / kept[0])
-    assert {path.name for path in scratch.sweep()} == {*stale, old}
+    assert {path.name for path in watch.sweep()} == {*stale, old}
     assert {path.name for path in jobs.iterdir() if not path.is_symlink()} == set(kept)

@@ -15,9 +15,8 @@ import pytest
 
 from localgif.errors import SandboxError
 from localgif.records import Limits, Verdict
-from localgif.sandbox import keeper, process, runner
-from localgif.sandbox.job import Breach, Ended, Job, MachineryError
-from localgif.sandbox.layers import FULL, LAYERS, LIMITS_ONLY
+from localgif.sandbox import keeper_client, runner
+from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY, Breach, Ended, Job, MachineryError
 from tests.sandbox.guest_kit import BRIEF, SMALL, Ground, grounds, source_of
 
 
@@ -30,9 +29,9 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 @pytest.fixture
 def fresh_keeper() -> Iterator[None]:
     """The test starts a keeper of its own, and leaves none."""
-    keeper.stop()
+    keeper_client.stop()
     yield
-    keeper.stop()
+    keeper_client.stop()
 
 
 def says(ground: Ground, expression: str, imports: str = "os, sys", layers: frozenset[str] | None = None) -> str:
@@ -122,7 +121,7 @@ class Flaky:
     def __call__(self, job: Job, limits: Limits, directory: Path) -> Ended:
         self.calls += 1
         if not self.script:
-            return process.run_confined(job, limits, directory)
+            return keeper_client.run_confined(job, limits, directory)
         step = self.script.pop(0)
         if isinstance(step, Exception):
             raise step
@@ -155,7 +154,7 @@ def test_a_python_that_cannot_start_is_our_failure(ground: Ground, monkeypatch: 
 def test_a_keeper_that_does_not_find_us_is_our_failure_and_its_last_words_are_told(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper, "_BOOT", keeper._BOOT.replace("localgif.", "nolocalgif."))
+    monkeypatch.setattr(keeper_client, "_BOOT", keeper_client._BOOT.replace("localgif.", "nolocalgif."))
     with pytest.raises(SandboxError, match=r"(?s)the keeper (died|takes no job).*ModuleNotFoundError"):
         ground.run(source_of("b2_replace.py"), layers=LAYERS[FULL])
     ground.check()

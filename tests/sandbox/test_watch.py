@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from localgif.errors import SandboxError
-from localgif.sandbox import process, watch
-from localgif.sandbox.job import Answer
+from localgif.sandbox import keeper_client, watch
+from localgif.sandbox.protocol import Answer
 from localgif.sandbox.watch import Tree, children, kill_marked
 
 #: Forks once, says so, and sleeps; the child too.
@@ -78,10 +78,10 @@ def test_a_survivor_is_not_tried_again() -> None:
 
     def attempt() -> None:
         attempts.append(1)
-        process._ended(answered(failure="pid 7 is alive", survivor=True), None)  # type: ignore[arg-type]
+        keeper_client._ended(answered(failure="pid 7 is alive", survivor=True), None)  # type: ignore[arg-type]
 
     with pytest.raises(SandboxError, match="pid 7 is alive"):
-        process.insist(attempt)
+        keeper_client.insist(attempt)
     assert attempts == [1]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localgif.records import RunRecord
-from localgif.runs.store import RunStore
+from localgif.store.write import RunStore
 
 
 @pytest.fixture

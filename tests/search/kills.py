@@ -20,17 +20,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif.config import ModelsFile, Settings, load_models_file
-from localgif.environment import pin_environment
+from localgif import files
+from localgif.models.toml import ModelsFile, load_models_file
+from localgif.offline import pin_environment
 from localgif.records import Proposal, Sample
-from localgif.runs import files, lines, store
-from localgif.runs.lines import read_log
-from localgif.runs.read import load_record
-from localgif.runs.repair import ANSWERS, PROGRAMS
-from localgif.runs.work import Answer, ProgramRun
+from localgif.run.optimize import optimize
+from localgif.run.resume import resume
 from localgif.search.progress import Silent
-from localgif.search.resume import resume
-from localgif.search.run import optimize
+from localgif.settings import Settings
+from localgif.store import log as log_module
+from localgif.store import write
+from localgif.store.log import Answer, ProgramRun, read_log
+from localgif.store.read import ANSWERS, PROGRAMS, load_record
 from tests.kit import fenced, program, settings
 from tests.scripted import MODEL, Entry, Scripted
 
@@ -151,7 +152,7 @@ def in_child(work: Callable[[], object], wait: float | None) -> int:
 def die_in_a_write(dice: random.Random) -> None:
     """Arm this process: it dies in one of its next writes, which stays half done."""
     left = dice.randrange(40)
-    append, replace = lines.append_line, files.replace_file
+    append, replace = log_module.append_line, files.replace_file
 
     def due() -> bool:
         nonlocal left
@@ -160,7 +161,7 @@ def die_in_a_write(dice: random.Random) -> None:
 
     def torn(path: Path, record: Any, *, durable: bool = True) -> None:
         if due():
-            line = lines.framed(record.model_dump_json().encode())
+            line = log_module.framed(record.model_dump_json().encode())
             with path.open("ab") as file:
                 file.write(line[: dice.randrange(len(line))])
             os.kill(os.getpid(), signal.SIGKILL)
@@ -172,8 +173,8 @@ def die_in_a_write(dice: random.Random) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(path, data)
 
-    store.append_line = torn  # type: ignore[attr-defined]
-    store.replace_file = halved  # type: ignore[attr-defined]
+    write.append_line = torn  # type: ignore[attr-defined]
+    write.replace_file = halved  # type: ignore[attr-defined]
 
 
 def preload(url: str) -> None:

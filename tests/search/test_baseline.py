@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from localgif.choices import make_settings
 from localgif.errors import ConfigError, EndpointError
-from localgif.runs.read import load_run
-from localgif.search.resume import resume
-from localgif.search.run import optimize
+from localgif.models.toml import make_settings
+from localgif.report.story import verdict_sentence
+from localgif.run.optimize import optimize
+from localgif.run.resume import resume
+from localgif.store.read import load_run
 from localgif.sweep.runs import Finished, read_run
-from localgif.tables import verdict_sentence
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Fault, Scripted, serving
 from tests.search.kills import models_file

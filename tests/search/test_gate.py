@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.search.candidate import prompt_of, seed_of
-from localgif.search.gate import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule
-from localgif.tasks.load import load_task
+from localgif.search.reply_checks import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule
 from localgif.tasks.suite import load_suite
+from localgif.tasks.task import load_task
 
 REPLIES = sorted((Path(__file__).parent.parent / "corpus" / "replies").glob("*.json"))
 BALL = load_task("bouncing-ball")

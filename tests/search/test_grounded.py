@@ -10,14 +10,14 @@ import pytest
 
 from localgif.agent.prompts import contract
 from localgif.errors import EndpointError, LocalGifError, RunError, SandboxError
-from localgif.runs.files import content_hash
-from localgif.runs.read import load_run
-from localgif.runs.store import RunStore
+from localgif.files import content_hash
+from localgif.run.optimize import optimize
 from localgif.search.candidate import prompt_of, seed_of
-from localgif.search.example import ATTEMPTS
-from localgif.search.run import optimize
-from localgif.tasks.load import load_task
+from localgif.search.example_move import ATTEMPTS
+from localgif.store.read import load_run
+from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite
+from localgif.tasks.task import load_task
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Fault, Scripted, serving
 

@@ -11,7 +11,7 @@ import pytest
 from localgif.agent import extract
 from localgif.records import Limits
 from localgif.search.programs import render
-from localgif.search.requests import adapt_program, facts, sharpen_rule, write_program, write_rule
+from localgif.search.reflector import adapt_program, facts, sharpen_rule, write_program, write_rule
 from localgif.tasks.suite import load_suite
 from tests.kit import program
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.records import Limits, Verdict
-from localgif.search.imports import with_imports
 from localgif.search.programs import render
+from localgif.search.reply_checks import with_imports
 from tests.kit import program
 
 

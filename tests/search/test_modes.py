@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from localgif.errors import ConfigError
-from localgif.runs.read import StoredRun, load_run
-from localgif.search.rescore import rescore
-from localgif.search.run import optimize
-from localgif.tables import verdict_sentence
-from localgif.tasks import suite as suites
-from localgif.tasks.load import load_task
+from localgif.report.story import verdict_sentence
+from localgif.run.optimize import optimize
+from localgif.run.rescore import rescore
+from localgif.store.read import StoredRun, load_run
+from localgif.tasks import suite
+from localgif.tasks.task import load_task
 from tests.kit import Notes, fenced, settings
 from tests.scripted import Fault, Scripted, serving
 
@@ -140,7 +140,7 @@ SMALL_SPLIT = {
 
 @pytest.fixture
 def small_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suites, "SPLIT", SMALL_SPLIT)
+    monkeypatch.setattr(suite, "SPLIT", SMALL_SPLIT)
 
 
 GENERAL = {"mode": "general", "task": "shipped-split"}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.search.race import BADLY, HOPELESS, beats, goes_on
+from localgif.search.evaluator import BADLY, HOPELESS, beats, goes_on
 
 SCORE = st.floats(0, 1)
 SCORES = st.dictionaries(st.integers(0, 7), SCORE, max_size=8)

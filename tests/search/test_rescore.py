@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import ConfigError, RunCorrupt
-from localgif.gif import strict
-from localgif.runs.read import load_run
-from localgif.search.rescore import rescore
-from localgif.search.run import optimize
-from localgif.tasks.load import load_task
+from localgif.gif import score
+from localgif.run.optimize import optimize
+from localgif.run.rescore import rescore
+from localgif.store.read import load_run
+from localgif.tasks.task import load_task
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Scripted, serving
 
@@ -31,9 +31,9 @@ def test_every_sample_is_scored_again_and_the_run_stays_as_it_is(folder: Path) -
     lines = [json.loads(line) for line in Path(result["file"]).read_text().splitlines()]
     assert len(lines) == len(run.samples)
     for line, sample in zip(lines, run.samples, strict=True):
-        assert (line["index"], line["gif"], line["score"]["scorer"]) == (sample.index, sample.gif, strict.VERSION)
+        assert (line["index"], line["gif"], line["score"]["scorer"]) == (sample.index, sample.gif, score.VERSION)
         assert line["score"]["total"] == next((s.total for s in sample.also), 0.0), "stored beside the run's own"
-    assert (result["old_scorer"], result["scorer"]) == ("article-1", strict.VERSION)
+    assert (result["old_scorer"], result["scorer"]) == ("article-1", score.VERSION)
     assert sum(row["samples"] for row in result["rows"]) == len(run.samples)
     assert {path: path.read_bytes() for path in before} == before
 

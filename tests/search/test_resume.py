@@ -13,14 +13,13 @@ from typing import Any
 
 import pytest
 
-from localgif.config import Settings
 from localgif.errors import ConfigError, EndpointError, RunCorrupt, RunError, RunLocked, RunMismatch
 from localgif.records import ModelIdentity, RunRecord
-from localgif.runs.read import find_unfinished, load_record, load_run, status_of
-from localgif.runs.repair import read_work
-from localgif.runs.store import RunStore
-from localgif.search.resume import differences, resume, shareable
-from localgif.search.run import optimize
+from localgif.run.optimize import optimize
+from localgif.run.resume import differences, resume, shareable
+from localgif.settings import Settings
+from localgif.store.read import find_unfinished, load_record, load_run, read_work, status_of
+from localgif.store.write import RunStore
 from tests.kit import Notes
 from tests.scripted import DIGEST, Fault, serving
 from tests.search.kills import Deterministic, End, Killer, chosen, end_of, models_file, server_process
@@ -140,7 +139,7 @@ def test_what_differs_is_listed_and_refused(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     path = models_file(tmp_path, server.url).path
     path.write_text(path.read_text().replace("num_ctx = 4096", "num_ctx = 2048"))
-    from localgif.config import load_models_file
+    from localgif.models.toml import load_models_file
 
     with pytest.raises(RunMismatch) as caught:
         resume(folder, load_models_file(path), Notes(), {"metric_calls": 9})

@@ -10,11 +10,11 @@ import pytest
 
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.errors import EndpointError, EndpointUnreachable, ModelMissing, SandboxError
+from localgif.files import content_hash
 from localgif.records import Verdict
-from localgif.runs.files import content_hash
-from localgif.runs.read import load_run, status_of
+from localgif.run.optimize import optimize
 from localgif.search.progress import Standing
-from localgif.search.run import optimize
+from localgif.store.read import load_run, status_of
 from tests.kit import Notes, fenced, model, program, settings
 from tests.scripted import MODEL, Fault, Scripted, serving
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import SandboxTooWeak
-from localgif.runs.read import load_run
+from localgif.run.optimize import optimize
 from localgif.sandbox import probe
-from localgif.sandbox.layers import LAYERS, LEVELS, NO_READ_CONFINEMENT, WEAK
-from localgif.search.run import optimize
+from localgif.sandbox.protocol import LAYERS, LEVELS, NO_READ_CONFINEMENT, WEAK
+from localgif.store.read import load_run
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Scripted, serving
 

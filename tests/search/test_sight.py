@@ -10,22 +10,22 @@ from typing import Any
 import pytest
 
 from localgif.agent.graph import Rendered
-from localgif.config import Settings
 from localgif.endpoint.clients import Reflector
+from localgif.files import content_hash
 from localgif.gif import sheet
 from localgif.records import Limits, Verdict
-from localgif.runs.files import content_hash
-from localgif.runs.read import load_run
-from localgif.runs.store import RunStore
+from localgif.run.optimize import optimize
 from localgif.sandbox.runner import picture_gif
 from localgif.search.candidate import seed_of
-from localgif.search.ledger import Ledger
+from localgif.search.controls import PlainReflector
 from localgif.search.programs import Programs, render
-from localgif.search.reflect import PlainReflector
-from localgif.search.run import optimize
+from localgif.search.reflector import Ledger
 from localgif.search.sight import CAPTION, Sight, split, written_down
-from localgif.tasks.load import load_task
+from localgif.settings import Settings
+from localgif.store.read import load_run
+from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite
+from localgif.tasks.task import load_task
 from tests.kit import Notes, fenced, model, program, settings
 from tests.scripted import MODEL, Scripted, serving
 

@@ -8,13 +8,13 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from localgif.agent.graph import Rendered
+from localgif.files import content_hash
 from localgif.records import Score, Verdict
-from localgif.runs.files import content_hash
-from localgif.runs.repair import read_work
-from localgif.runs.store import RunStore
+from localgif.search.number_search import AT_ONCE, Change, changed, numbers, proposals, tune
 from localgif.search.programs import Programs, Trial, canonical
-from localgif.search.tune import AT_ONCE, Change, changed, numbers, proposals, tune
-from localgif.tasks.load import load_task
+from localgif.store.read import read_work
+from localgif.store.write import RunStore
+from localgif.tasks.task import load_task
 from tests.kit import program, settings
 
 BALL = load_task("bouncing-ball")

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.search.verdict import Comparison, Pairs, Unit, bootstrap, compare, swapped_samples, swapped_tasks
+from localgif.run.result import Comparison, Pairs, Unit, bootstrap, compare, swapped_samples, swapped_tasks
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
 #: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.

@@ -15,8 +15,8 @@ import threading
 import time
 from pathlib import Path
 
-from localgif.config import load_models_file
-from localgif.environment import pin_libraries
+from localgif.models.toml import load_models_file
+from localgif.offline import pin_libraries
 from localgif.sweep.conduct import run_on_cluster
 from localgif.sweep.execute import run_sweep
 from localgif.sweep.plan import parse_plan

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from localgif.config import load_models_file
+from localgif.models.toml import load_models_file
 from localgif.sweep.conduct import run_on_cluster
 from localgif.sweep.execute import run_sweep
 from localgif.sweep.plan import parse_plan

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from localgif.config import Settings
 from localgif.records import ModelIdentity, RunRecord
-from localgif.runs.store import RunStore
-from localgif.search.verdict import Pairs, compare
+from localgif.run.result import Pairs, compare
+from localgif.settings import Settings
+from localgif.store.write import RunStore
 from localgif.sweep.runs import Finished
 from tests.kit import settings
 from tests.scripted import MODEL

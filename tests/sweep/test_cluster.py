@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 import trustme
 
-from localgif.config import load_models_file
 from localgif.errors import ConfigError, EndpointError, PreflightError
-from localgif.runs.files import is_locked
-from localgif.runs.read import load_record
+from localgif.files import is_locked
+from localgif.models.toml import load_models_file
+from localgif.store.read import load_record
 from localgif.sweep import cluster, conduct, worker
 from localgif.sweep.conduct import run_on_cluster
 from localgif.sweep.execute import run_sweep

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from localgif.config import load_models_file
-from localgif.models.fetch import Weights
+from localgif.models.find import Weights
+from localgif.models.toml import load_models_file
 from localgif.records import RunRecord
-from localgif.runs.read import load_record, load_run
+from localgif.store.read import load_record, load_run
 from localgif.sweep.conduct import run_on_cluster
 from localgif.sweep.plan import parse_plan
 from tests.conftest import WEIGHTS

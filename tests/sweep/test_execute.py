@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from localgif.checks.paces import recall, remember
-from localgif.cli import app
-from localgif.config import ModelsFile, load_models_file
+from localgif.cli.app import app
+from localgif.doctor.models import recall, remember
 from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
-from localgif.runs.files import take_lock
-from localgif.runs.read import load_record
+from localgif.files import take_lock
+from localgif.models.toml import ModelsFile, load_models_file
+from localgif.run.optimize import begin
 from localgif.search.progress import Progress, Silent
-from localgif.search.run import begin
+from localgif.store.read import load_record
 from localgif.sweep import carry
 from localgif.sweep.cells import CellEnd
 from localgif.sweep.estimate import DEFAULT_DEVIATION, DEFAULT_SECONDS, estimate

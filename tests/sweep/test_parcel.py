@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import RunCorrupt
-from localgif.runs.files import content_hash
-from localgif.runs.read import load_record
+from localgif.files import content_hash
+from localgif.store.read import load_record
 from localgif.sweep.parcel import Piece, State, begun, lacking, pack, take, unpack
 from tests.sweep.kit import stored
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from localgif.choices import moved
-from localgif.config import ModelsFile, load_models_file
 from localgif.errors import ConfigError
+from localgif.models.toml import ModelsFile, load_models_file, moved
 from localgif.sweep.places import read_places
 from localgif.sweep.plan import Plan, parse_plan
 from tests.kit import settings

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localgif.config import ModelsFile, load_models_file
 from localgif.errors import ConfigError
+from localgif.models.toml import ModelsFile, load_models_file
 from localgif.sweep.plan import KEYS, LONGEST_NAME, Plan, cell_name, parse_plan, read_plan
 
 ROOT = Path(__file__).parent.parent.parent
@@ -45,7 +45,7 @@ def test_the_docs_name_every_key() -> None:
 def test_every_flag_that_decides_a_run_can_be_set() -> None:
     import inspect
 
-    from localgif.cli_run import optimize
+    from localgif.cli.run import optimize
 
     flags = set(inspect.signature(optimize).parameters) - {
         "name",

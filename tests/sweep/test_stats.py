@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from localgif.search.verdict import swapped_tasks
+from localgif.run.result import swapped_tasks
 from localgif.sweep.stats import (
     Floats,
     difference_interval,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from localgif.task import Subject, Task
+from localgif.tasks.task import Subject, Task
 from tests.tasks.scenes import Scene, Thing, fixed, ring, wave
 
 #: Another path for each path, which keeps the thing in the picture.

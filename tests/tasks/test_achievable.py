@@ -7,9 +7,9 @@ import functools
 import pytest
 
 from localgif.gif import measure
-from localgif.gif.strict import strict
+from localgif.gif.score import strict
 from localgif.records import Measurements, Score
-from localgif.tasks.load import load_task, task_names
+from localgif.tasks.task import load_task, task_names
 from tests.tasks.near_misses import near_misses
 from tests.tasks.references import REFERENCES
 from tests.tasks.scenes import Scene, gif

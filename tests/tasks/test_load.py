@@ -9,10 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError
-from localgif.gif.colours import NAMES
-from localgif.gif.motions import PATHS, SHAPES, SIZES
-from localgif.task import COLOURS, Subject
-from localgif.tasks.load import families, load_task, parse_task, task_names
+from localgif.gif.looks import NAMES
+from localgif.gif.tracks import PATHS, SHAPES, SIZES
+from localgif.tasks.task import COLOURS, Subject, families, load_task, parse_task, task_names
 
 OWN = """
 brief = "a green box that spins"

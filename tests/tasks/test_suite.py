@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError
-from localgif.modes import DEFAULTS, SHIPPED_SPLIT, Mode
-from localgif.tasks.load import families, task_names
+from localgif.settings import DEFAULTS, SHIPPED_SPLIT, Mode
 from localgif.tasks.suite import SPLIT, load_suite
+from localgif.tasks.task import families, task_names
 
 OWN = """
 brief = "a red ball that rests"

@@ -1,1 +1,0 @@
-"""What can be checked within a second or two: Python, packages, variables, disk, memory, models, sandbox."""

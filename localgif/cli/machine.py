@@ -1,0 +1,316 @@
+"""`localgif doctor`, `models`, `sandbox`, `serve` and `bundle`: this machine and what it offers."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localgif.cli.shared import (
+    DEFAULT_LEVEL,
+    DEFAULT_MODELS,
+    DEFAULT_RUNS,
+    JsonOption,
+    LevelOption,
+    ModelsOption,
+    OfflineOption,
+    command,
+    known_level,
+    load_models,
+    make_console,
+    print_json,
+)
+from localgif.errors import ConfigError, PreflightError, SandboxTooWeak
+
+if TYPE_CHECKING:
+    from localgif.records import Measurements, ProgramResult
+
+
+@command
+def doctor(
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Ask nothing but this machine; weights that are not here are a failure.")
+    ] = False,
+    models: ModelsOption = DEFAULT_MODELS,
+    as_json: JsonOption = False,
+) -> None:
+    """Try everything that a run needs and say what to do about the rest; exit 3 when anything fails."""
+    from localgif.cli.progress import make_progress
+    from localgif.doctor.doctor import as_object, examine, table
+    from localgif.models.toml import make_settings
+    from localgif.sandbox.text import printable
+
+    settings = make_settings(load_models(models, offline or None))
+    with make_progress(make_console(stderr=True)) as progress:
+        found = examine(settings, DEFAULT_RUNS, progress, offline)
+    if as_json:
+        print_json(as_object(found.checks, found.minutes, found.cheap_seconds, found.seconds))
+    else:
+        print(printable(table(found.checks)))
+    if found.failed:
+        raise typer.Exit(PreflightError.exit_code)
+
+
+models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@models_app.command("list")
+@command
+def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = False) -> None:
+    """Everything that a role can name, and what is there of it: in models.toml, on an Ollama, on this machine."""
+    from localgif.cli.tables import models_text
+    from localgif.run.model_list import roster
+
+    rows = roster(load_models(models))
+    if as_json:
+        print_json([row.model_dump(mode="json") for row in rows])
+    else:
+        print(models_text(rows))
+
+
+@models_app.command("set")
+@command
+def models_set(
+    role: Annotated[str, typer.Argument(help="animator or reflector.", metavar="ROLE")],
+    name: Annotated[str, typer.Argument(help="A name of models.toml, or ollama:NAME for a model of a running Ollama.")],
+    models: ModelsOption = DEFAULT_MODELS,
+) -> None:
+    """Give a role another model: checks that it is there, changes one line of models.toml and shows it."""
+    from localgif.errors import nearest
+    from localgif.models.toml import replace_file, with_role
+    from localgif.run.model_list import ROLES, may_play
+
+    if role not in ROLES:
+        raise ConfigError(f'there is no role "{role}"', nearest(role, ROLES))
+    file = load_models(models)
+    line = may_play(file.role(role, name, said=f"models set {role}"))
+    change = with_role(file, role, name)
+    if change.line == 0:
+        print(f"{file.path}: {role} is {name} already")
+    else:
+        replace_file(file.path, change.text)
+        print(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
+    print(line)
+
+
+@models_app.command("pull")
+@command
+def models_pull(
+    name: Annotated[str, typer.Argument(help="A name of models.toml or of the catalogue, e.g. qwen2.5-coder:1.5b.")],
+    models: ModelsOption = DEFAULT_MODELS,
+) -> None:
+    """Find or download the weights of a model and verify them."""
+    from localgif.cli.progress import make_progress
+    from localgif.models.fetch import pull
+    from localgif.run.roles import fetch_weights, places
+
+    file = load_models(models, offline=False)
+    with make_progress(make_console(stderr=True)) as progress:
+        if name in file.aliases:
+            weights = fetch_weights(file.role("animator", name), progress)
+        else:
+            weights = pull(name, places(), None, progress.download)
+    about = f"{weights.size / 1e6:,.0f} MB, sha256 {weights.digest}, from: {weights.source}"
+    for note in weights.notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"{weights.name}: {weights.path} ({about})")
+
+
+@models_app.command("check")
+@command
+def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
+    """Check models.toml, and that the roles' models are there: weights verified, servers answering."""
+    from localgif.run.roles import check_role
+
+    file = load_models(models)
+    for role in ("animator", "reflector"):
+        print(check_role(file.role(role)))
+
+
+sandbox_app = typer.Typer(
+    help="Run a program as generated ones are run, and check what holds it.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+
+#: A file without end must not fill our memory; what is longer than a program may be is refused anyway.
+_MOST_READ = 64 * 2**20
+
+#: Exit code of a program that did not end with the verdict ok.
+EXIT_NOT_OK = 1
+
+
+@sandbox_app.command("run")
+@command
+def sandbox_run(
+    file: Annotated[Path, typer.Argument(help="A program that defines make_gif(path).", metavar="FILE.py")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the GIF goes.", metavar="FILE.gif")],
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Run one program, take its GIF and measure it; exit 0 for the verdict ok, 1 for any other."""
+    from localgif.gif import MEASURE
+    from localgif.records import Verdict
+    from localgif.sandbox import probe
+    from localgif.sandbox.runner import measure_gif, run_program
+
+    level = probe.decide(known_level(sandbox_level)).level
+    result = run_program(_read(file))
+    verdict, reason, measured = result.verdict, result.reason, None
+    if result.gif is not None:
+        found = measure_gif(result.gif, MEASURE)
+        if isinstance(found, str):
+            verdict, reason = Verdict.OUTPUT_BAD, found
+        else:
+            measured = found
+            _write(output, result.gif)
+    if as_json:
+        print_json(_summary(str(verdict), reason, result, level, measured))
+    else:
+        print(f"{verdict}: {reason}")
+        used = f"{result.wall_seconds:.3f} s, {result.cpu_seconds:.3f} s of CPU, {result.peak_rss / 2**20:.0f} MB"
+        print(f"  {used}; sandbox level {level}")
+        if measured is not None:
+            print(f"  {output}: {measured.frames} frames, {measured.width}x{measured.height}")
+        elif result.output:
+            print("  the end of what it printed:")
+            print("\n".join(f"  | {line}" for line in result.output.splitlines()[-20:]))
+    if verdict is not Verdict.OK:
+        raise typer.Exit(EXIT_NOT_OK)
+
+
+def _summary(
+    verdict: str, reason: str, result: ProgramResult, level: str, measured: Measurements | None
+) -> dict[str, Any]:
+    gif = None
+    if measured is not None and result.gif is not None:
+        digest = hashlib.sha256(result.gif).hexdigest()
+        gif = {"bytes": len(result.gif), "sha256": digest, "frames": measured.frames}
+    return {
+        "verdict": verdict,
+        "reason": reason,
+        "seconds": {"cpu": result.cpu_seconds, "wall": result.wall_seconds},
+        "peak_rss": result.peak_rss,
+        "level": level,
+        "gif": gif,
+    }
+
+
+def _read(file: Path) -> str:
+    """The program, or enough of it to be refused; bytes that are no UTF-8 stay recognisable as such."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(_MOST_READ).decode(errors="surrogateescape")
+    except OSError as error:
+        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a Python file", code="E-FILE") from None
+
+
+def _write(file: Path, data: bytes) -> None:
+    try:
+        file.write_bytes(data)
+    except OSError as error:
+        raise ConfigError(
+            f"{file} cannot be written: {error.strerror}", "name another file with -o", code="E-FILE"
+        ) from None
+
+
+@sandbox_app.command("check")
+@command
+def sandbox_check(as_json: JsonOption = False) -> None:
+    """Try what must be refused, and say at which level programs run here; exit 0 only at level full."""
+    from localgif.sandbox import probe
+    from localgif.sandbox.keeper_client import PROMISES
+    from localgif.sandbox.protocol import FULL
+
+    found = probe.check()
+    promise = PROMISES[found.level]
+    if as_json:
+        probes = [{"name": each.name, "refused": each.refused, "layer": each.layer} for each in found.probes]
+        print_json({"level": found.level, "promise": promise, "probes": probes, "missing": list(found.missing)})
+    else:
+        print(f"level {found.level}: {promise}")
+        for each in found.probes:
+            print(f"  {'refused' if each.refused else 'POSSIBLE':<9} {each.name:<30} {each.layer}")
+        for line in found.missing:
+            print(f"  not {line}")
+    if found.level != FULL:
+        raise typer.Exit(SandboxTooWeak.exit_code)
+
+
+@command
+def bundle(
+    out: Annotated[Path, typer.Option("--out", help="Folder to make.", metavar="DIR")],
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Model of models.toml whose weights go along; may be repeated (default: the roles')."),
+    ] = None,
+    platform: Annotated[
+        str | None, typer.Option(help="Machine that it is for: x86_64, aarch64 (default: as this one).")
+    ] = None,
+    python_version: Annotated[
+        str | None, typer.Option(help="CPython that it is for: 3.11, 3.12, 3.13 (default: as this one).", metavar="X.Y")
+    ] = None,
+    models: ModelsOption = DEFAULT_MODELS,
+) -> None:
+    """Collect wheels, weights and the project in a folder that installs without a network."""
+    from localgif.bundle import collect, known_target, models_to_carry, this_target
+    from localgif.cli.progress import make_progress
+    from localgif.models.find import places_for
+    from localgif.offline import weights_environment
+
+    here = this_target()
+    target = known_target(python_version or here.python, platform or here.machine)
+    file = load_models(models, offline=False)
+    carried = models_to_carry(file, model or [])
+    with make_progress(make_console(stderr=True)) as progress:
+        whole = collect(
+            out, file, carried, target, places_for(*weights_environment()), progress.note, progress.download
+        )
+    if not carried:
+        print("note: no weights go along; both roles run on servers of their own", file=sys.stderr)
+    for part, (files, size) in whole.sizes.items():
+        print(f"{part or 'all':<12} {files:>4} file{' ' if files == 1 else 's'} {size / 1e6:>9,.1f} MB")
+    print(f"{whole.folder}: for CPython {target.python} on Linux {target.machine}")
+    print(f"sha256 of its SHA256SUMS: {whole.digest}")
+    print(f"there:  sh {whole.folder.name}/install.sh TARGET")
+
+
+@command
+def serve(
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Model of models.toml, or of the --upstream; may be repeated (default: the roles', or all there)."
+        ),
+    ] = None,
+    upstream: Annotated[
+        str | None,
+        typer.Option(
+            help="OpenAI-compatible server whose models to serve instead, e.g. http://127.0.0.1:8000/v1.", metavar="URL"
+        ),
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 11435,
+    host: Annotated[
+        str, typer.Option(help="Address to listen at. Any other than this one lets everybody who reaches it in.")
+    ] = "127.0.0.1",
+    models: ModelsOption = DEFAULT_MODELS,
+    offline: OfflineOption = False,
+) -> None:
+    """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or those of another server."""
+    from localgif.cli.progress import make_progress
+    from localgif.endpoint.server import serve as run
+    from localgif.run.roles import config_of_models, config_of_upstream
+
+    if upstream is not None:
+        run(config_of_upstream(upstream, model or [], port).model_copy(update={"host": host}), managed=False)
+        return
+    file = load_models(models, offline or None)
+    wanted = (
+        [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
+    )
+    with make_progress(make_console(stderr=True)) as progress:
+        config = config_of_models(wanted, port, progress)
+    run(config.model_copy(update={"host": host}), managed=False)

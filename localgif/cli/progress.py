@@ -1,0 +1,485 @@
+"""Progress on stderr, live or from another terminal: what is counted, and how it is drawn."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, Literal, TextIO, TypeVar
+
+from pydantic import ValidationError
+
+from localgif.cli.shared import clock
+from localgif.records import Proposal, Record, Sample
+from localgif.sandbox.text import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.live import Live
+
+    from localgif.search.progress import Standing
+
+
+def sample_word(sample: Sample) -> str:
+    """One sample in a few characters: its score and its frames, or what went wrong."""
+    what = f"{sample.measurements.frames} fr" if sample.measurements else sample.verdict.value
+    return f"{sample.score.total:.3f} ({what})"
+
+
+def proposal_word(proposal: Proposal) -> str:
+    """One reflection in a line; "" for plain reflection, whose proposals show as metric calls."""
+    said = f"{proposal.output_tokens} tokens" + (f", {proposal.reason}" if proposal.reason else "")
+    if proposal.move == "example":
+        what = f"program {proposal.score:.3f}" if proposal.score is not None else "no program"
+        return f"reflector: {what}  ({said})"
+    if proposal.move == "tune":
+        return f"other numbers: program {proposal.score:.3f}"
+    if proposal.move == "instruction":
+        return f"reflector: {'no rule' if proposal.reason else 'a rule'}  ({said})"
+    return ""
+
+
+class Tally:
+    """Counts and times of a run, kept apart from how they are drawn."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """Samples in the budget of the search."""
+        self.fresh_left = 0
+        self.done = 0
+        """Samples of the search."""
+        self.standing: Standing | None = None
+        self.tokens: Counter[str] = Counter()
+        """Role -> tokens written."""
+        self.seconds: dict[str, float] = defaultdict(float)
+        """ "animator", "reflector", "sandbox" -> seconds spent there. Sandbox: for samples; a search over a program's
+        numbers is in the rest."""
+        self._started = time.monotonic()
+        self._before = 0.0
+        self._call: list[Sample] = []
+        self._sample_seconds: list[float] = []
+
+    def begin(self, search_samples: int, fresh_samples: int, elapsed: float) -> None:
+        """The search begins now, or goes on after `elapsed` seconds; what came before (download, load) is no part of
+        the estimate."""
+        self._started, self._before = time.monotonic(), elapsed
+        self.total, self.fresh_left = search_samples, 2 * fresh_samples
+
+    def at(self, elapsed: float) -> None:
+        """Set the clock: what is told next was stored after so many seconds of work."""
+        self._started, self._before = time.monotonic(), elapsed
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds of work so far."""
+        return self._before + time.monotonic() - self._started
+
+    @property
+    def last_seconds(self) -> float:
+        """What the last sample took."""
+        return self._sample_seconds[-1] if self._sample_seconds else 0.0
+
+    def sample(self, sample: Sample) -> None:
+        """Count a sample."""
+        written = sum(a.llm_seconds for a in sample.attempts)
+        ran = sum(a.sandbox_seconds for a in sample.attempts)
+        self._sample_seconds.append(written + ran)
+        self.tokens["animator"] += sum(a.output_tokens for a in sample.attempts)
+        self.seconds["animator"] += written
+        self.seconds["sandbox"] += ran
+        if sample.purpose == "fresh":
+            self.fresh_left -= 1
+        elif sample.purpose == "search":
+            self.done += 1
+            self._call.append(sample)
+
+    def proposal(self, proposal: Proposal) -> None:
+        """Count an answer of the reflector."""
+        self.tokens["reflector"] += proposal.output_tokens
+        self.seconds["reflector"] += proposal.llm_seconds
+
+    def metric_call(self, standing: Standing | None) -> list[Sample]:
+        """Count a metric call; returns its samples."""
+        self.standing = standing or self.standing
+        samples, self._call = self._call, []
+        return samples
+
+    def remaining_seconds(self) -> float | None:
+        """Estimate of what is left: the budget at the pace so far (reflections included), then fresh samples."""
+        if not self.done or not self._sample_seconds:
+            return None
+        pace = self.elapsed / self.done if self.done < self.total else 0.0
+        fresh = self.fresh_left * sum(self._sample_seconds) / len(self._sample_seconds)
+        return pace * (self.total - self.done) + fresh
+
+    def line(self) -> str:
+        """Where the run stands: samples, the best against the seed with its noise, time."""
+        parts = [f"sample {self.done} of {self.total}"] if self.total else []
+        if self.standing is not None:
+            noise = "" if self.standing.noise is None else f", one sample +-{self.standing.noise:.3f}"
+            parts.append(f"best {self.standing.best:.3f} (seed {self.standing.seed:.3f}{noise})")
+        parts.append(f"{clock(self.elapsed)} elapsed")
+        left = self.remaining_seconds()
+        if left is not None:
+            parts.append(f"at most about {clock(left)} left")
+        return "   ".join(parts)
+
+    def split(self) -> str:
+        """Where the time went, and how fast tokens come; "" before there is anything."""
+        elapsed = self.elapsed
+        if not self._sample_seconds or elapsed <= 0:
+            return ""
+        parts = []
+        for role in ("animator", "reflector"):
+            if self.seconds[role] > 0:
+                share = min(100.0, 100 * self.seconds[role] / elapsed)
+                parts.append(f"{role} {share:.0f} % ({self.tokens[role] / self.seconds[role]:.0f} tokens/s)")
+        rest = max(0.0, elapsed - self.seconds["animator"] - self.seconds["reflector"])
+        parts.append(f"sandbox and rest {100 * rest / elapsed:.0f} %")
+        return "time: " + ", ".join(parts)
+
+
+Display = Literal["rich", "plain", "json", "none"]
+
+
+class Lines:
+    """Progress as plain lines: no terminal, or none that can move its cursor."""
+
+    def __init__(self, console: Console) -> None:
+        self.tally = Tally()
+        self.run: str | None = None
+        """Name of the run, once it has a folder."""
+        self._console = console
+        self._percent: int | str = -1
+        self._muted = False
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if not self._muted:
+            self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
+
+    def replay(self, on: bool) -> None:
+        if self._muted and not on:
+            self._muted = False
+            self.say(f"goes on: {self.tally.line()}")
+        self._muted = on
+
+    def activity(self, text: str) -> None:
+        # Samples have lines of their own when they are done; what takes long beside them is said when it begins.
+        if "sample" not in text:
+            self.say(f"  {text}")
+
+    def download(self, done: int, total: int, what: str) -> None:
+        # Pieces of a download have a name each; only their first word says what is being done.
+        percent, kind = 10 * (10 * done // max(1, total)), what.split(" ")[0]
+        if kind == "checking":
+            if self._percent != kind:
+                self.say(what)
+            self._percent = kind
+        elif percent != self._percent:
+            self._percent = percent
+            self.say(f"{what}: {percent} % of {total / 1e6:,.0f} MB")
+
+    def started(
+        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
+    ) -> None:
+        self.run = name
+        self.say(f"run {name}")
+        for line in lines:
+            self.say(f"  {line}")
+        self.tally.begin(search_samples, fresh_samples, elapsed)
+
+    def sample(self, sample: Sample) -> None:
+        self.tally.sample(sample)
+        seconds = clock(self.tally.last_seconds)
+        self.say(f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {seconds}")
+
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
+        words = "  ".join(sample_word(s) for s in self.tally.metric_call(standing))
+        of = f"{task:<20} " if task else ""
+        self.say(f"call {number:>2}  mean {mean:.3f}  {what:<11} {of}{words}")
+        self.standing()
+
+    def standing(self) -> None:
+        """Where the run stands, after a metric call."""
+        self.say(f"  {self.tally.line()}")
+
+    def proposal(self, proposal: Proposal) -> None:
+        self.tally.proposal(proposal)
+        word = proposal_word(proposal)
+        if word:
+            self.say(f"  {word}")
+
+    def note(self, text: str) -> None:
+        self.say(f"  {text}")
+
+
+class LiveLines(Lines):
+    """The same lines, with a status block below them that renews itself."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._activity, self._since = "starting", time.monotonic()
+        self._live: Live | None = None
+
+    def __enter__(self) -> LiveLines:
+        from rich.live import Live
+
+        self._live = Live(
+            console=self._console,
+            get_renderable=self._block,
+            refresh_per_second=4,
+            transient=True,
+            redirect_stdout=False,
+        )
+        self._live.__enter__()
+        return self
+
+    def __exit__(self, *details: Any) -> None:
+        assert self._live is not None
+        self._live.__exit__(*details)
+
+    def _block(self) -> Any:
+        from rich.text import Text
+
+        now = f"now: {self._activity}  {clock(time.monotonic() - self._since)}"
+        lines = (self.tally.line(), self.tally.split(), printable(now))
+        return Text("\n".join(filter(None, lines)), style="dim", overflow="ellipsis", no_wrap=True)
+
+    def activity(self, text: str) -> None:
+        self._activity, self._since = text, time.monotonic()
+
+    def standing(self) -> None: ...  # the block shows it all the time
+
+    def sample(self, sample: Sample) -> None:
+        self.tally.sample(sample)
+        if sample.purpose != "search":
+            self.say(f"  {sample.purpose} sample  {sample_word(sample)}")
+
+    def download(self, done: int, total: int, what: str) -> None:
+        self._activity = f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({100 * done // max(1, total)} %)"
+
+
+class JsonLines(Lines):
+    """One JSON object a line for each event, for programs that watch; docs/json.md lists them."""
+
+    def __init__(self, console: Console, out: TextIO) -> None:
+        super().__init__(console)
+        self._out = out
+
+    def _event(self, event: str, **values: Any) -> None:
+        if not self._muted:
+            self._out.write(json.dumps({"event": event, "elapsed": round(self.tally.elapsed, 1), **values}) + "\n")
+            self._out.flush()
+
+    def replay(self, on: bool) -> None:
+        self._muted = on
+
+    def activity(self, text: str) -> None:
+        self._event("activity", text=text)
+
+    def download(self, done: int, total: int, what: str) -> None:
+        self._event("download", done=done, total=total, what=what)
+
+    def started(
+        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
+    ) -> None:
+        self.run = name
+        self.tally.begin(search_samples, fresh_samples, elapsed)
+        self._event("started", run=name, search_samples=search_samples, fresh_samples=fresh_samples)
+
+    def sample(self, sample: Sample) -> None:
+        self.tally.sample(sample)
+        kept = {"candidate", "task", "index", "purpose", "metric_call", "verdict", "gif"}
+        self._event("sample", **sample.model_dump(mode="json", include=kept), score=sample.score.total)
+
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
+        self.tally.metric_call(standing)
+        left = self.tally.remaining_seconds()
+        self._event(
+            "metric_call",
+            number=number,
+            mean=round(mean, 4),
+            what=what,
+            task=task,
+            standing=standing._asdict() if standing else None,
+            remaining_seconds=None if left is None else round(left),
+        )
+
+    def proposal(self, proposal: Proposal) -> None:
+        self.tally.proposal(proposal)
+        kept = {"number", "move", "task", "outcome", "reason", "score", "output_tokens", "llm_seconds"}
+        self._event("proposal", **proposal.model_dump(mode="json", include=kept))
+
+    def note(self, text: str) -> None:
+        self._event("note", text=text)
+
+
+class NoLines(Lines):
+    """Counts and says nothing."""
+
+    def say(self, text: str) -> None: ...
+
+
+def make_progress(console: Console, display: Display | None = None) -> Lines:
+    """The display that was asked for, by default the one that fits the terminal."""
+    if display == "json":
+        return JsonLines(console, sys.stderr)
+    if display == "none":
+        return NoLines(console)
+    able = console.is_terminal and not console.is_dumb_terminal
+    return LiveLines(console) if able and display != "plain" else Lines(console)
+
+
+#: Seconds between two looks at the folder.
+PAUSE = 0.5
+
+R = TypeVar("R", bound=Record)
+
+
+class Tail(Generic[R]):
+    """The lines that were added to a log since the last look."""
+
+    def __init__(self, path: Path, kind: type[R]) -> None:
+        self._path = path
+        self._kind = kind
+        self._read = 0
+
+    def new(self) -> list[R]:
+        """Whole, undamaged lines only; a line that is being written comes at the next look."""
+        from localgif.store.log import unframed
+
+        try:
+            with self._path.open("rb") as file:
+                file.seek(self._read)
+                data = file.read()
+        except OSError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1]
+        self._read += len(whole)
+        found = []
+        for line in whole.splitlines():
+            body = unframed(line)
+            try:
+                if body is not None:
+                    found.append(self._kind.model_validate_json(body))
+            except ValidationError:
+                continue  # reading commands say what is damaged
+        return found
+
+
+class Watcher:
+    """Tells a display what happens in a run folder.
+
+    Args:
+        folder: The run's.
+        display: Where it is told.
+    """
+
+    def __init__(self, folder: Path, display: Lines) -> None:
+        from localgif.store.read import PROPOSALS, SAMPLES, load_record
+
+        self._folder = folder
+        self._display = display
+        self._samples = Tail(folder / SAMPLES, Sample)
+        self._proposals = Tail(folder / PROPOSALS, Proposal)
+        self._seen: list[Sample] = []
+        self._call: list[Sample] = []
+        self._doing = ""
+        record = load_record(folder)
+        settings = record.settings
+        tasks = [str(task.get("name", "")) for task in record.drawn] or [str(settings.get("task", ""))]
+        self._several = len(tasks) > 1
+        self._deciding = set(record.split["val"]) if record.split else set(tasks)
+        tested = len(record.split["held-out"]) if record.split else len(tasks)
+        models = tuple(f"{m.role:<10}{m.model} on {m.endpoint} ({m.server})" for m in record.models)
+        display.started(
+            record.name,
+            models,
+            int(settings.get("metric_calls", 0)) * int(settings.get("samples", 0)),
+            int(settings.get("fresh", 0)) * tested,
+            0.0,
+        )
+
+    def look(self) -> bool:
+        """Tell what is new; whether the run is still at work."""
+        from localgif.store.read import load_record, status_of
+
+        # The status first: what a run writes before it ends is then read below.
+        running = status_of(self._folder, load_record(self._folder)) == "running"
+        for at, kind, record in self._news():
+            self._display.tally.at(at)
+            if kind == "sample":
+                self._sample(record)
+            else:
+                self._end_call()
+                self._display.proposal(record)
+        if not running:
+            self._end_call()
+        doing, at = self._now()
+        if running and doing and doing != self._doing:
+            self._doing = doing
+            self._display.tally.at(at)
+            self._display.activity(doing)
+        return running
+
+    def _news(self) -> list[tuple[float, str, Any]]:
+        """New samples and proposals in the order in which they came."""
+        samples = [(s.at or 0.0, "sample", s) for s in self._samples.new()]
+        proposals = [(p.at or 0.0, "proposal", p) for p in self._proposals.new()]
+        merged: list[tuple[float, str, Any]] = [*samples, *proposals]
+        return sorted(merged, key=lambda item: item[0])
+
+    def _sample(self, sample: Sample) -> None:
+        if self._call and sample.metric_call != self._call[0].metric_call:
+            self._end_call()
+        self._seen.append(sample)
+        self._display.sample(sample)
+        if sample.metric_call is not None:
+            self._call.append(sample)
+
+    def _end_call(self) -> None:
+        """Tell of the metric call whose samples are all there."""
+        from localgif.search.progress import standing_of
+
+        if not self._call:
+            return
+        first, number = self._call[0], self._call[0].metric_call
+        assert number is not None
+        before = [s for s in self._seen if s.purpose == "search"][: -len(self._call)]
+        known = any((s.candidate, s.task) == (first.candidate, first.task) for s in before)
+        seed = (before or self._call)[0].candidate
+        what = "re-measured" if known else "seed" if first.candidate == seed else "proposal"
+        mean = sum(s.score.total for s in self._call) / len(self._call)
+        task = first.task if self._several else ""
+        self._call = []
+        self._display.metric_call(number, mean, what, task, standing_of(self._seen, self._deciding))
+
+    def _now(self) -> tuple[str, float]:
+        try:
+            value = json.loads((self._folder / ".now").read_text("utf-8", "replace"))
+            return str(value["text"]), float(value["at"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return "", 0.0
+
+
+def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sleep) -> str:
+    """Tell what a run does until it ends; returns its status then.
+
+    Raises:
+        RunCorrupt: run.json cannot be read.
+    """
+    from localgif.store.read import load_record, status_of
+
+    watcher = Watcher(folder, display)
+    while watcher.look():
+        pause(PAUSE)
+    return status_of(folder, load_record(folder))

@@ -1,0 +1,222 @@
+"""`localgif sweep` and `localgif compare`: many runs, and what may be concluded from them."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localgif.cli.shared import (
+    DEFAULT_MODELS,
+    DEFAULT_RUNS,
+    JsonOption,
+    ModelsOption,
+    RunsOption,
+    command,
+    load_models,
+    make_console,
+    print_json,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from localgif.cli.tables import SweepLines
+    from localgif.doctor.models import StoredPace
+    from localgif.models.toml import ModelsFile
+    from localgif.settings import Settings
+    from localgif.sweep.compare import Compared
+    from localgif.sweep.gather import Gathered
+    from localgif.sweep.plan import Cell, Plan
+
+
+@command
+def sweep(
+    file: Annotated[Path, typer.Argument(help="TOML file with the axes; docs/sweeps.md has an example.")],
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
+    cells: Annotated[
+        str | None,
+        typer.Option(help="Run only the cells whose names match, e.g. 'reflection=plain_*'.", metavar="PATTERN"),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Start no new cell after so many minutes.")] = None,
+    scheduler: Annotated[
+        str | None,
+        typer.Option(
+            help="Run the cells on a Dask cluster: tcp://HOST:PORT of its scheduler, or local:N for N workers on this "
+            "machine (docs/scale.md).",
+            metavar="ADDRESS",
+        ),
+    ] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+    models: ModelsOption = DEFAULT_MODELS,
+    as_json: JsonOption = False,
+) -> None:
+    """Run every combination of some settings, one run after another or on a cluster; the same command again goes on."""
+    from localgif.cli.tables import SweepLines, plan_table
+    from localgif.report.page import write_report
+    from localgif.store.read import load_record, status_of
+    from localgif.sweep.estimate import estimate
+    from localgif.sweep.execute import choose, run_sweep
+    from localgif.sweep.plan import read_plan
+    from localgif.sweep.runs import stored_runs
+    from localgif.sweep.words import plan_sentences
+
+    known = load_models(models, others=_reached(scheduler))
+    plan = read_plan(file, known)
+    chosen = choose(plan, cells)
+
+    def stored(cell: Cell) -> str:
+        folder = runs_dir / plan.name / cell.name
+        return status_of(folder, load_record(folder)) if (folder / "run.json").exists() else ""
+
+    done = {cell.name for cell in chosen if stored(cell) == "done"}
+    estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done, _measured)
+
+    if as_json and plan_only:
+        rows = [{"cell": c.name, "values": c.values, "samples": c.samples, "status": stored(c) or None} for c in chosen]
+        print_json({"sweep": plan.name, "cells": rows, "estimate": estimated.as_json()})
+        return
+    console = make_console(stderr=not plan_only)
+    plan_table(console, plan, chosen, stored)
+    for sentence in plan_sentences(estimated):
+        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    if plan_only:
+        return
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    lines = SweepLines(make_console(stderr=True), write_report)
+    try:
+        if scheduler is None:
+            summary = run_sweep(plan, known, runs_dir, chosen, lines, minutes)
+        else:
+            summary = _on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
+    except KeyboardInterrupt:
+        lines.stop()
+        print(f"what was measured is kept in {runs_dir / plan.name}; the same command goes on", file=sys.stderr)
+        raise
+    finally:
+        lines.stop()
+    if as_json:
+        print_json(summary)
+    else:
+        _say(summary, runs_dir)
+    if summary["failed"]:
+        raise typer.Exit(4)
+
+
+def _reached(scheduler: str | None) -> tuple[str, ...]:
+    """The address that --scheduler names, if it names one.
+
+    Raises:
+        ConfigError: it names none, nor local:N.
+    """
+    if scheduler is None:
+        return ()
+    from localgif.sweep.cluster import local_workers
+
+    return (scheduler,) if local_workers(scheduler) is None else ()
+
+
+def _measured(settings: Settings) -> StoredPace | None:
+    """What doctor measured of the models of a run on this machine."""
+    from localgif.doctor.models import recall
+    from localgif.models.find import places_for
+    from localgif.offline import weights_environment
+
+    return recall(places_for(*weights_environment()).cache, settings)
+
+
+def _on_cluster(
+    plan: Plan,
+    known: ModelsFile,
+    runs_dir: Path,
+    chosen: Sequence[Cell],
+    lines: SweepLines,
+    scheduler: str,
+    minutes: float | None,
+) -> dict[str, Any]:
+    from localgif.offline import is_here
+    from localgif.sweep.conduct import run_on_cluster
+
+    if _reached(scheduler) and not is_here(scheduler):
+        lines.note(f"{scheduler} is not this machine; it and its workers get to read prompts and programs")
+    return run_on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
+
+
+def _say(summary: dict[str, Any], runs_dir: Path) -> None:
+    """How a sweep ended, and what comes next."""
+    print(
+        f"sweep {summary['sweep']}: {summary['done']} done, {summary['failed']} failed, {summary['left']} not started"
+    )
+    for row in summary["cells"]:
+        if row["status"] == "failed":
+            print(f"  {row['cell']} failed: {row['error'].splitlines()[0]}")
+    if summary["failed"] or summary["left"]:
+        print("the same command goes on with what is not done")
+    where = "" if runs_dir == DEFAULT_RUNS else f" --runs-dir {runs_dir}"
+    print(f"what may be concluded: localgif compare {summary['sweep']}{where}")
+
+
+@command
+def compare(
+    names: Annotated[list[str], typer.Argument(help="Runs, or a sweep: names or folders.", metavar="RUN... | SWEEP")],
+    by: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Setting that tells groups apart; may be repeated. Runs are then compared inside each combination of "
+            "what else differs (default: all that differs but the seed)."
+        ),
+    ] = None,
+    scorer: Annotated[
+        str | None,
+        typer.Option(help="Compare by this rule's scores: strict, article (default: the one that was optimised)."),
+    ] = None,
+    to: Annotated[Path | None, typer.Option(help="Where to write the page.", metavar="FILE")] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what may be concluded from several runs, and write compare.html."""
+    from localgif.cli.tables import compared_tables
+    from localgif.errors import ConfigError, nearest
+    from localgif.sweep.compare import as_json as object_of
+    from localgif.sweep.compare import compare as work
+    from localgif.sweep.gather import gather
+    from localgif.sweep.groups import group
+    from localgif.sweep.words import sentences
+
+    if scorer is not None and scorer not in ("strict", "article"):
+        raise ConfigError(f'--scorer {scorer}: there is no scorer "{scorer}"', nearest(scorer, ("strict", "article")))
+    found = gather(runs_dir, names, scorer)
+    compared = work(group(found.runs, by or (), found.axes))
+    said = sentences(compared)
+    page = _page(to or found.folder / "compare.html", compared, found, said)
+    left = [{"run": run.name, "why": run.why} for run in found.left]
+    if as_json:
+        notes = list(compared.grouping.notes)
+        print_json({**object_of(compared), "sentences": said, "notes": notes, "left": left, "page": str(page)})
+        return
+    console = make_console()
+    compared_tables(console, compared, said)
+    for text in (*compared.grouping.notes, *(f"left out: {run.name} ({run.why})" for run in found.left)):
+        console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+    print(f"page      {page}")
+
+
+def _page(path: Path, compared: Compared, found: Gathered, said: list[str]) -> Path:
+    """Writes the page; gives back where it lies.
+
+    Raises:
+        ConfigError: it cannot be written there.
+    """
+    from localgif.errors import ConfigError
+    from localgif.files import replace_file
+    from localgif.sweep.page import render
+
+    page = render(compared, found.title, said, found.left)
+    try:
+        replace_file(path, page.encode("utf-8", "replace"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}", "name another file: --to FILE") from None
+    return path

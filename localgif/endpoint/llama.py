@@ -1,0 +1,141 @@
+"""llama.cpp in a process of its own: `python -m localgif.endpoint.llama`. The only module that imports xllamacpp.
+
+Its own process, because loading a model holds the interpreter's lock for seconds, and because llama.cpp ends the
+process it lives in when it is in trouble. The protocol is two lines: one JSON object of `EngineConfig` on stdin, one
+JSON object on stdout, `{"event": "ready", "url", "num_ctx"}` or `{"event": "failed", "message"}`. Then the engine
+serves until its stdin ends, so that it never outlives whoever started it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import urllib.request
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+#: Tokens per step of reading a prompt. llama.cpp looks for clients that left between two steps only: 512 (its default)
+#: are many seconds of a small machine. With 64 a model of 1.5B on one core reads 3 % slower than with 128 and is free
+#: 0.9 s after its client left, in place of 2.5; with 32 it reads 20 % slower.
+BATCH = 64
+#: Only errors: the reason for refusing a file is an error line on stderr.
+VERBOSITY = 1
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """What one engine serves.
+
+    Attributes:
+        gguf: Path of the weights.
+        name: The model's name in the engine's answers.
+        num_ctx: Window to allocate, tokens; llama.cpp rounds it up to its own grain and cuts it at the training window.
+        threads: Compute threads.
+        api_key: What a caller must present; known to the gateway only.
+        parent: Process id of the gateway.
+        speculation: Guess ahead from n-grams of the prompt and the answer; code that copies code gets almost twice as
+            fast by it, and what is sampled keeps its distribution.
+    """
+
+    gguf: str
+    name: str
+    num_ctx: int
+    threads: int
+    api_key: str
+    parent: int
+    speculation: bool = True
+
+    def to_line(self) -> bytes:
+        """The line for stdin."""
+        return json.dumps(asdict(self)).encode() + b"\n"
+
+
+def main() -> None:
+    """Read the configuration, load, say so, wait for the end of stdin. Never returns."""
+    say = _claim_stdout()
+    # Ctrl-C in a terminal reaches the whole group; when to stop is the gateway's decision.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    config = EngineConfig(**json.loads(sys.stdin.buffer.readline()))
+    _die_with_parent(config.parent)
+    try:
+        server = _load(config)
+        window = _allocated_window(server.listening_address, config.api_key)
+    except Exception as error:  # whatever the C++ side throws becomes the one line that the gateway waits for
+        say({"event": "failed", "message": str(error)})
+        os._exit(1)
+    say({"event": "ready", "url": server.listening_address, "num_ctx": window})
+    while os.read(0, 4096):
+        pass
+    # No orderly end: the destructors would wait for a running generation.
+    os._exit(0)
+
+
+def _claim_stdout() -> Callable[[dict[str, Any]], None]:
+    """Keep the real stdout for our one line; whatever else prints goes to stderr."""
+    private = os.dup(1)
+    os.dup2(2, 1)
+
+    def say(event: dict[str, Any]) -> None:
+        os.write(private, json.dumps(event).encode() + b"\n")
+
+    return say
+
+
+def _die_with_parent(parent: int) -> None:
+    """Ask the kernel to kill us when the gateway dies: while a model loads nobody here can notice the end of stdin."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # it died before we asked
+        os._exit(1)
+
+
+def _load(config: EngineConfig) -> Any:
+    """llama.cpp's own HTTP server with the model in it. Every default that matters to us is set, not inherited."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = config.gguf
+    params.model_alias = {config.name}
+    params.n_ctx = config.num_ctx
+    params.n_parallel = 1
+    params.n_batch = params.n_ubatch = BATCH
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config.threads
+    params.fit_params = False  # it would load the model twice to shrink a window that we set on purpose
+    params.ctx_shift = False  # an over-long prompt is an error, never a prompt without its beginning
+    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
+    params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
+    if config.speculation:
+        # Not ngram_map_k: what it kept of earlier prompts had it guess nothing of a program that stands in a later one.
+        params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        # A guess and the token before it fill one step; of shorter guesses a copied program takes more steps.
+        params.speculative.ngram_simple.size_m = BATCH - 1
+    params.hostnames = ["127.0.0.1"]
+    params.port = 0
+    params.api_keys = [config.api_key]
+    params.cors_origins = ""
+    params.ui = False
+    params.endpoint_slots = True
+    params.endpoint_metrics = False
+    params.sse_ping_interval = -1
+    params.verbosity = VERBOSITY
+    return xllamacpp.Server(params)
+
+
+def _allocated_window(url: str, api_key: str) -> int:
+    """Tokens that one request may use, as llama.cpp allocated them."""
+    request = urllib.request.Request(f"{url}/props", headers={"Authorization": f"Bearer {api_key}"})
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as response:
+        return int(json.load(response)["default_generation_settings"]["n_ctx"])
+
+
+if __name__ == "__main__":
+    main()

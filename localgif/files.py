@@ -1,0 +1,121 @@
+"""Files that survive a crash: content names, atomic replacement, locks."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from localgif.errors import RunLocked
+
+#: Hex digits of a content hash in file names: 64 bits, far beyond what one run could make collide.
+HASH_DIGITS = 16
+
+#: Kind of stored content -> the ending of its files.
+SUFFIXES = {"candidates": "md", "code": "py", "gifs": "gif", "sheets": "png"}
+
+
+def now() -> str:
+    """UTC now, ISO 8601 to the second. For people; durations come from the monotonic clock."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def content_hash(data: str | bytes) -> str:
+    """The name under which a text or some bytes are stored."""
+    raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
+    return hashlib.sha256(raw).hexdigest()[:HASH_DIGITS]
+
+
+def content_path(folder: Path, kind: str, name: str) -> Path:
+    """Where a run folder holds a content, e.g. `gifs/0123456789abcdef.gif`."""
+    return folder / kind / f"{name}.{SUFFIXES[kind]}"
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file so that a reader, or a power cut, sees the old one or the new one and nothing else."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Force the names in a folder to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def take_lock(folder: Path) -> int:
+    """Lock a run folder for writing; returns the descriptor that holds the lock until it is closed.
+
+    Raises:
+        RunLocked: another process has it; the message names it.
+    """
+    path = folder / ".lock"
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(handle, 200).decode("utf-8", "replace").strip()
+        os.close(handle)
+        raise RunLocked(
+            f"{folder} is being written by {holder or 'another process'}", "Wait for it, or stop it."
+        ) from None
+    os.ftruncate(handle, 0)
+    os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}, since {now()}\n".encode())
+    return handle
+
+
+def check_free(folder: Path) -> None:
+    """Raise RunLocked, as take_lock does, when another process writes in a run folder now."""
+    os.close(take_lock(folder))
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether some process writes in a run folder now."""
+    try:
+        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+@contextmanager
+def locked(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of `target`, waiting for whoever has it; `on_wait` is called once when there is someone.
+
+    Raises:
+        OSError: The lock file cannot be made.
+    """
+    with _beside(target, ".lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_wait()
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _beside(target: Path, ending: str) -> Path:
+    return target.with_name(target.name + ending)

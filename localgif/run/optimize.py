@@ -1,0 +1,269 @@
+"""One run from preflight to verdict: the steps of `localgif optimize` in their order."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from localgif import __version__
+from localgif.agent.prompts import SEED_PROMPT
+from localgif.endpoint.clients import Animator, Reflector
+from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
+from localgif.files import now
+from localgif.gif.score import VERSIONS
+from localgif.models.toml import moved
+from localgif.records import RunRecord, Verdict
+from localgif.run.preflight import make_sure
+from localgif.run.result import Outcome, Prompted, result_of
+from localgif.run.roles import Roles, open_roles
+from localgif.sandbox import probe
+from localgif.sandbox.runner import run_program
+from localgif.search.candidate import prompt_of, seed_of
+from localgif.search.controls import PlainReflector, sample_only
+from localgif.search.evaluator import Evaluator
+from localgif.search.gepa import search_grounded, search_plain
+from localgif.search.grounded import GroundedReflector
+from localgif.search.programs import Programs
+from localgif.search.progress import Progress
+from localgif.search.sight import Sight
+from localgif.settings import Settings
+from localgif.store.write import RunStore
+from localgif.tasks.suite import Suite, load_suite
+
+#: Packages whose version can change what a run gives.
+RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
+
+
+def default_name(suite: Suite) -> str:
+    """Name of a run whose user gave none: local date and time, then the task or the mode."""
+    what = suite.train[0].name if suite.mode == "single" else suite.mode
+    return f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
+
+
+def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Progress) -> dict[str, Any]:
+    """The main job.
+
+    Returns:
+        The object that `--json` prints (see docs/json.md).
+
+    Raises:
+        LocalGifError: with its exit code; what was measured by then is in the run folder.
+        KeyboardInterrupt: likewise, the run is marked "interrupted".
+    """
+    suite = load_suite(settings.mode, settings.task)
+    check_budget(settings, suite)
+    return begin(settings, suite, runs_dir, name or default_name(suite), progress)
+
+
+def begin(
+    settings: Settings,
+    suite: Suite,
+    runs_dir: Path,
+    name: str,
+    progress: Progress,
+    at: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Begin a run whose tasks are known. As optimize; `at` is as for ready."""
+    clock = time.monotonic()
+    with ready(settings, runs_dir, progress, at) as roles:
+        record = record_of(settings, suite, roles, name)
+        with RunStore.create(runs_dir, record) as store:
+            return work(settings, suite, roles, store, progress, clock)
+
+
+@contextlib.contextmanager
+def ready(
+    settings: Settings, runs_dir: Path, progress: Progress, at: Mapping[str, str] | None = None
+) -> Iterator[Roles]:
+    """Both roles, once the machine was found fit and the sandbox was seen to hold.
+
+    Args:
+        settings: Of the run.
+        runs_dir: Where its folder is or will be.
+        progress: Who is told.
+        at: Name of an endpoint -> address of the server that is asked in place of the one in the settings.
+
+    Raises:
+        PreflightError: something that the run needs is not there.
+    """
+    make_sure(settings, runs_dir)
+    _check_sandbox(settings)
+    with open_roles(moved(settings, at or {}), progress) as roles:
+        yield roles
+
+
+def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunRecord:
+    """What run.json says of a run that begins."""
+    return RunRecord(
+        name=name,
+        status="started",
+        started=now(),
+        settings=settings.model_dump(mode="json"),
+        models=roles.identities,
+        versions=versions(),
+        sandbox=probe.describe(settings.limits),
+        scorer=VERSIONS[settings.scorer],
+        task=suite.train[0].model_dump(mode="json") if suite.mode == "single" else None,
+        tasks=() if suite.mode == "single" else tuple(task.model_dump(mode="json") for task in suite.all),
+        split=suite.split,
+    )
+
+
+def work(
+    settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
+) -> dict[str, Any]:
+    """Search and compare, with what is in the store as done, and say in run.json how it ended.
+
+    Args:
+        settings: Of the run.
+        suite: What is drawn.
+        roles: Who is asked.
+        store: The run folder.
+        progress: Who is told.
+        clock: time.monotonic() when the command began.
+    """
+    try:
+        result = _search_and_compare(settings, suite, roles, store, progress, clock - store.journal.at)
+    except KeyboardInterrupt:
+        store.finish("interrupted", error="stopped by Ctrl-C")
+        raise
+    except LocalGifError as error:
+        reason = roles.explain()
+        if reason and isinstance(error, EndpointError) and not isinstance(error, OutboundRefused):
+            error = EndpointError(f"{error.message}\n{reason}", error.remedy, code=error.code)
+        _give_up(store, error.message)
+        raise error from None
+    except BaseException as error:
+        _give_up(store, f"{type(error).__name__}: {error}")
+        raise
+    store.finish("done", result=result)
+    return result
+
+
+def _give_up(store: RunStore, why: str) -> None:
+    # On a full disk run.json cannot say it either; the run then counts as died, and the first error is the one to tell.
+    with contextlib.suppress(RunError):
+        store.finish("failed", error=why)
+
+
+def check_budget(settings: Settings, suite: Suite) -> None:
+    """The seed is measured on every task that decides, and something must be left to search with.
+
+    Raises:
+        ConfigError: it is not enough, or there is nothing to spend it on.
+    """
+    needed = len(suite.val) + 1
+    if suite.mode != "single" and settings.metric_calls < needed:
+        raise ConfigError(
+            f"--metric-calls {settings.metric_calls} is too few for {len(suite.val)} tasks: the seed takes one each",
+            f"give at least {needed}, better {4 * needed}",
+        )
+    if settings.reflection == "none" and settings.mode == "general":
+        raise ConfigError(
+            "--reflection none keeps the best GIF of each task that it draws, and the held-out tasks of --mode general "
+            "are not drawn before the end",
+            "--mode single or multi",
+        )
+
+
+def _check_sandbox(settings: Settings) -> None:
+    """The sandbox holds, runs a program and reads its output: a file that is no GIF must be told from one."""
+    probe.decide(settings.sandbox_level)
+    tried = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
+    if tried.verdict is not Verdict.OUTPUT_BAD:
+        raise PreflightError(
+            f'the sandbox does not work here: a harmless program ended as "{tried.verdict}" ({tried.reason})',
+            "Is the machine out of memory or processes? (free -m, ulimit -a)",
+        )
+
+
+def _search_and_compare(
+    settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
+) -> dict[str, Any]:
+    programs = Programs(settings, store)
+    sight = Sight(settings, programs, store)
+    progress.started(
+        store.record.name,
+        _about(settings, suite, roles),
+        settings.metric_calls * settings.samples,
+        settings.fresh * len(suite.tested),
+        store.journal.at,
+    )
+    for repair in store.repairs:
+        progress.note(repair)
+    progress.replay(store.journal.left > 0)
+    store.told = progress.activity
+    with Animator(settings.animator, roles.animator_url, progress.note) as animator:
+        evaluator = Evaluator(
+            suite, settings, animator.write, programs, store, progress, sight, racing=bool(settings.moves)
+        )
+        reflector: PlainReflector | GroundedReflector | None = None
+        seed = SEED_PROMPT if settings.reflection == "plain" else prompt_of(seed_of(suite), suite)
+        if settings.reflection == "none":
+            best, ended = seed, sample_only(seed, evaluator, settings, store)
+        elif settings.reflection == "plain":
+            reflector = PlainReflector(
+                settings.reflector, roles.reflector_url, settings.seed, lambda: evaluator.last_prompt, store, progress
+            )
+            best, ended = search_plain(seed, evaluator, reflector, settings, store)
+        else:
+            model = Reflector(settings.reflector, roles.reflector_url, progress.note)
+            reflector = GroundedReflector(settings, model, evaluator, programs, sight, store, progress)
+            best, ended = search_grounded(evaluator, reflector, settings, store)
+        store.write_best_prompt(best)
+        seed_fresh = evaluator.fresh(seed, "seed prompt")
+        best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
+    outcome = Outcome(Prompted(seed, seed_fresh), Prompted(best, best_fresh), ended, time.monotonic() - clock)
+    proposals = reflector.proposals if reflector is not None else []
+    return result_of(settings, suite, store.record, roles, evaluator, proposals, programs, outcome)
+
+
+def versions() -> dict[str, str]:
+    """What decides results, by its version."""
+    versions = {"python": platform.python_version(), "localgif": __version__, "platform": platform.platform()}
+    for package in RECORDED_PACKAGES:
+        versions[package] = metadata.version(package)
+    return versions
+
+
+def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
+    """What the run runs on, one line a fact."""
+    lines = []
+    for identity in roles.identities:
+        digest = f", sha256 {identity.digest[:12]}" if identity.digest else ""
+        lines.append(
+            f"{identity.role:<10}{identity.model} on {identity.endpoint} ({identity.server}){digest}, "
+            f"window {identity.num_ctx}, temperature {identity.temperature:g}"
+            + (", sees the frames" if identity.role == "reflector" and settings.reflector.vision else "")
+        )
+    sandbox = probe.describe(settings.limits)
+    lines.append(f"{'sandbox':<10}level {sandbox['level']}: {sandbox['notes'][0]}")
+    if suite.mode != "single":
+        lines += _tasks(suite)
+    facts = "" if settings.facts or not settings.moves else ", no background facts"
+    luck = settings.reflection == "none"
+    how = "the seed prompt alone, best of all" if luck else f"{settings.reflection} reflection"
+    holds = "a sample reaches" if luck else "a re-test holds"
+    early = f", ends early when {holds} {settings.target:g}" if settings.target is not None else ""
+    lines.append(f"{'search':<10}{how}{facts}{early}")
+    budget = (
+        f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"
+        + (f" of {len(suite.tested)} tasks" if suite.mode != "single" else "")
+    )
+    lines.append(
+        f"{'budget':<10}{budget}" + (f", at most {settings.minutes:g} min of search" if settings.minutes else "")
+    )
+    return tuple(lines)
+
+
+def _tasks(suite: Suite) -> list[str]:
+    """The tasks of a run that has several, by what they are for."""
+    if suite.split is None:
+        return [f"{'tasks':<10}{', '.join(task.name for task in suite.train)}"]
+    return [f"{part:<10}{', '.join(names)}" for part, names in suite.split.items()]

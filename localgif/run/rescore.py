@@ -1,0 +1,109 @@
+"""A run's stored GIFs scored again: another rule, another version, another task. No model is asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from localgif.errors import ConfigError, RunCorrupt
+from localgif.files import replace_file
+from localgif.gif import MEASURE, score
+from localgif.records import Limits, Measurements, Record, RunRecord, Sample, Score
+from localgif.sandbox.runner import measure_gif
+from localgif.store.read import StoredRun, load_run
+from localgif.tasks.task import Task, load_task
+
+
+class Rescored(Record):
+    """A line of scores-<scorer>.jsonl."""
+
+    candidate: str
+    task: str
+    index: int
+    purpose: str
+    gif: str | None
+    score: Score
+
+
+def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
+    """Measure every stored GIF anew and score it; the lines go to scores-<name and version>.jsonl in the run folder.
+
+    Args:
+        folder: The run.
+        scorer: Name of the rule.
+        task: What the GIFs are held against; None for the run's own.
+
+    Returns:
+        The object that `--json` prints: a row for each prompt and purpose with the stored mean and the new one.
+
+    Raises:
+        RunCorrupt: run.json, a line or a GIF cannot be read or was changed.
+        ConfigError: the run has no samples.
+        SandboxError: our machinery failed.
+    """
+    run = load_run(folder)
+    if not run.samples:
+        raise ConfigError(f"the run {run.record.name} has no samples", "name another run: localgif runs")
+    own = {} if task is not None else _own_tasks(run.record)
+    measured: dict[str, Measurements | None] = {}
+    lines = []
+    for sample in run.samples:
+        if sample.gif is not None and sample.gif not in measured:
+            measured[sample.gif] = _measured(run, sample.gif)
+        numbers = measured[sample.gif] if sample.gif is not None else None
+        wanted = task if task is not None else own[sample.task]
+        lines.append(_line(sample, wanted, score.of(scorer, numbers, wanted)))
+    file = folder / f"scores-{score.VERSIONS[scorer]}.jsonl"
+    replace_file(file, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
+    return {
+        "run": run.record.name,
+        "task": task.name if task is not None else str(run.record.settings["task"]),
+        "old_scorer": run.record.scorer,
+        "scorer": score.VERSIONS[scorer],
+        "rows": _rows(run, lines),
+        "file": str(file),
+    }
+
+
+def _own_tasks(record: RunRecord) -> dict[str, Task]:
+    """Name -> task as it was; runs of older versions did not store theirs."""
+    tasks = [Task.model_validate(each) for each in record.drawn] or [load_task(str(record.settings["task"]))]
+    return {task.name: task for task in tasks}
+
+
+def _measured(run: StoredRun, gif: str) -> Measurements | None:
+    found = measure_gif(run.data("gifs", gif), MEASURE, Limits())
+    if isinstance(found, str):  # it was measured when it was made
+        raise RunCorrupt(f"{run.folder}/gifs/{gif}.gif cannot be measured any more: {found}")
+    return found
+
+
+def _line(sample: Sample, task: Task, given: Score) -> Rescored:
+    return Rescored(
+        candidate=sample.candidate,
+        task=task.name,
+        index=sample.index,
+        purpose=sample.purpose,
+        gif=sample.gif,
+        score=given,
+    )
+
+
+def _rows(run: StoredRun, lines: list[Rescored]) -> list[dict[str, Any]]:
+    """One row for each candidate and purpose, in the order of their first sample."""
+    groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
+    for sample, line in zip(run.samples, lines, strict=True):
+        groups.setdefault((sample.candidate, sample.purpose), []).append((sample.score.total, line.score.total))
+    result = run.record.result or {}
+    labels = {result[key]["candidate"]: word for key, word in (("best", "evolved"), ("seed", "seed")) if key in result}
+    return [
+        {
+            "candidate": candidate,
+            "label": labels.get(candidate, ""),
+            "purpose": purpose,
+            "samples": len(pairs),
+            "old_mean": round(sum(old for old, _ in pairs) / len(pairs), 4),
+            "mean": round(sum(new for _, new in pairs) / len(pairs), 4),
+        }
+        for (candidate, purpose), pairs in groups.items()
+    ]

@@ -1,0 +1,173 @@
+"""Going on with a run that ended early, and starting one that shares another one's work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from localgif.errors import ConfigError, RunCorrupt, RunMismatch
+from localgif.files import check_free
+from localgif.models.toml import ModelsFile, changed_settings
+from localgif.records import SCHEMA_VERSION, ModelIdentity, RunRecord
+from localgif.run.optimize import check_budget, ready, record_of, versions, work
+from localgif.search.progress import Progress
+from localgif.settings import Settings
+from localgif.store.log import RunLog
+from localgif.store.read import load_record, load_run, read_work
+from localgif.store.write import RunStore, Shared
+from localgif.tasks.suite import Suite, suite_of
+
+#: What a program draws and measures may depend on these.
+_DRAWING = ("python", "pillow", "numpy", "scipy")
+
+
+def resume(
+    folder: Path,
+    models: ModelsFile,
+    progress: Progress,
+    changes: Mapping[str, Any],
+    *,
+    fork: bool = False,
+    name: str | None = None,
+    at: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """Go on with a run where it stopped: nothing that was finished is done again, and it ends as it would have.
+
+    Args:
+        folder: The run's.
+        models: models.toml as it is now.
+        progress: Who is told.
+        changes: Settings that the user wants otherwise.
+        fork: Begin another run, with what differs, that shares what is as good for it as its own work.
+        name: Of that other run.
+        at: Name of an endpoint -> address of the server that is asked in place of the one in models.toml.
+
+    Returns:
+        The object that `--json` prints; of a run that is done the stored one.
+
+    Raises:
+        RunMismatch: settings, models or versions differ from the stored ones, and `fork` is not set.
+        RunLocked, RunCorrupt, RunError: the run folder.
+        LocalGifError: as for optimize.
+    """
+    clock = time.monotonic()
+    record = load_record(folder)
+    settings, differing = _present(record, models, changes)
+    suite = _stored_suite(record, settings)
+    if fork:
+        return _fork(folder, record, settings, suite, name or f"{record.name}-fork", progress, clock)
+    if record.status == "done" and record.result is not None and not changes:
+        return {**record.result, "folder": str(folder)}
+    if record.schema_version < SCHEMA_VERSION:
+        differing.append(f"the run folder is of version {record.schema_version}, which kept too little to go on")
+    differing += _other_versions(record)
+    _refuse(record, differing)
+    check_free(folder)  # before a model is loaded for nothing
+    with ready(settings, folder.parent, progress, at) as roles:
+        _refuse(record, list(_other_models(record, roles.identities)))
+        with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
+            return work(settings, suite, roles, store, progress, clock)
+
+
+def _fork(
+    folder: Path, record: RunRecord, settings: Settings, suite: Suite, name: str, progress: Progress, clock: float
+) -> dict[str, Any]:
+    check_budget(settings, suite)
+    with ready(settings, folder.parent, progress) as roles:
+        child = record_of(settings, suite, roles, name).model_copy(update={"parent": record.name})
+        shared = Shared(folder, shareable(read_work(folder), record, child))
+        with RunStore.create(folder.parent, child, shared) as store:
+            return work(settings, suite, roles, store, progress, clock)
+
+
+def _present(record: RunRecord, models: ModelsFile, changes: Mapping[str, Any]) -> tuple[Settings, list[str]]:
+    """Settings with today's models.toml and the user's changes, and how they differ from the stored ones."""
+    try:
+        stored = Settings.model_validate(record.settings)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise RunMismatch(
+            f"the run {record.name} has settings that this version does not know ({place})",
+            "go on with the version that wrote it, " + record.versions.get("localgif", "unknown"),
+        ) from None
+    present = changed_settings(stored, models, changes)
+    return present, list(differences(stored.model_dump(mode="json"), present.model_dump(mode="json")))
+
+
+def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    """What differs between two nested tables, one line a value: "animator.num_ctx: 8192, now 4096"."""
+    for key in {**stored, **present}:
+        old, new = stored.get(key), present.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            yield from differences(old, new, f"{place}{key}.")
+        elif old != new:
+            yield f"{place}{key}: {old}, now {new}"
+
+
+def _other_versions(record: RunRecord) -> list[str]:
+    # Kernel and distribution decide nothing that a run stores.
+    return [line for line in differences(record.versions, versions()) if not line.startswith("platform:")]
+
+
+def _other_models(record: RunRecord, identities: tuple[ModelIdentity, ...]) -> Iterator[str]:
+    present = {identity.role: identity for identity in identities}
+    for stored in record.models:
+        now = present[stored.role]
+        yield from differences(stored.model_dump(mode="json"), now.model_dump(mode="json"), f"{stored.role}: ")
+
+
+def _refuse(record: RunRecord, differing: list[str]) -> None:
+    if differing:
+        lines = "".join(f"\n  {line}" for line in differing)
+        raise RunMismatch(
+            f"the run {record.name} cannot go on, because other things hold now than when it began:{lines}",
+            f"put them back, or start a run that shares its samples: localgif resume {record.name} --fork",
+        )
+
+
+def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
+    """The tasks as they were stored, whatever became of their files."""
+    try:
+        return suite_of(settings.mode, record.drawn, record.split)
+    except (ValidationError, ConfigError, KeyError) as error:
+        raise RunCorrupt(f"run.json of {record.name} does not hold its tasks ({error})") from None
+
+
+def _shared_with_parent(folder: Path, record: RunRecord) -> Shared | None:
+    """What a run that was forked may still take from the other one; nothing when that is gone."""
+    if record.parent is None:
+        return None
+    parent = folder.parent / record.parent
+    try:
+        return Shared(parent, shareable(read_work(parent), load_run(parent).record, record))
+    except RunCorrupt:
+        return None
+
+
+def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
+    """What of one run's work is as good as another one's own. Scores are not shared: they follow from measurements.
+
+    Programs are, where what draws and measures them is the same; samples, where the animator is too, and the sandbox;
+    answers, where the reflector is. A sample belongs to its task's brief.
+    """
+    same_limits = parent.settings.get("limits") == child.settings.get("limits")
+    same_drawing = same_limits and all(parent.versions.get(p) == child.versions.get(p) for p in _DRAWING)
+    who = [{i.role: i.model_copy(update={"server": "", "alias": ""}) for i in run.models} for run in (parent, child)]
+    same_seed = parent.settings.get("seed") == child.settings.get("seed")
+    briefs = [{task["name"]: task["brief"] for task in run.drawn} for run in (parent, child)]
+    same_animator = who[0].get("animator") == who[1].get("animator")
+    same_reflector = who[0].get("reflector") == who[1].get("reflector")
+    return RunLog(
+        samples=tuple(s for s in work.samples if briefs[0].get(s.task) == briefs[1].get(s.task))
+        if same_drawing and same_seed and same_animator
+        else (),
+        answers=work.answers if same_reflector else (),
+        # What a search over numbers finds depends on the scores that it follows.
+        programs=tuple(run for run in work.programs if run.start is None or parent.scorer == child.scorer)
+        if same_drawing
+        else (),
+    )

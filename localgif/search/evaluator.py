@@ -1,0 +1,378 @@
+"""Candidate and task -> samples -> score and side info. Decides how many samples a candidate gets."""
+
+from __future__ import annotations
+
+import hashlib
+import statistics
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from localgif.agent.graph import Rendered, Try, Write, compile_animator
+from localgif.files import content_hash, now
+from localgif.gif import feedback
+from localgif.records import Attempt, Purpose, Sample
+from localgif.search.programs import Programs
+from localgif.search.progress import Progress, standing_of
+from localgif.search.sight import Sight
+from localgif.settings import Settings
+from localgif.store.write import RunStore
+from localgif.tasks.suite import Suite
+from localgif.tasks.task import Task
+
+K = TypeVar("K", bound=Hashable)
+
+#: A child whose first sample is this far below its parent's gets no second one.
+BADLY = 0.15
+
+#: Below this a first sample has failed badly whatever the parent did: no GIF, or one that does not move.
+HOPELESS = 0.3
+
+#: What a child must gain, on average over the shared indices, to count as better.
+MARGIN = 0.001
+
+
+def goes_on(scores: Sequence[float], rivals: Mapping[int, float]) -> bool:
+    """Whether a candidate deserves its next sample.
+
+    Args:
+        scores: Its samples so far, by index from 0; at least one.
+        rivals: Its parent's scores by index; empty for the seed.
+    """
+    shared = [(score, rivals[i]) for i, score in enumerate(scores) if i in rivals]
+    if not shared:
+        return scores[-1] >= HOPELESS
+    difference = sum(own - other for own, other in shared) / len(shared)
+    return difference > -BADLY and (scores[-1] >= HOPELESS or difference > 0)
+
+
+def beats(child: Mapping[K, float], parent: Mapping[K, float]) -> bool:
+    """Whether a child is better than its parent on the samples (task and index) that both have."""
+    shared = child.keys() & parent.keys()
+    if not shared:
+        return False
+    return sum(child[i] - parent[i] for i in shared) / len(shared) > MARGIN
+
+
+#: Fresh samples are numbered from here, so that no seed of theirs was ever used by the search.
+FRESH_FROM = 1_000_000
+
+#: The same for the samples that choose the winner.
+RETEST_FROM = 500_000
+
+#: Near the end of the budget GEPA's repeated questions about a measured candidate are answered from the last
+#: measurement, at most so often; after that they cost a metric call like any other.
+MAX_REUSES = 3
+
+SideInfo = dict[str, Any]
+
+#: Key of the side info that holds the task's name; there when a run has several tasks.
+TASK = "Task"
+
+
+def sample_seed(run_seed: int, index: int) -> int:
+    """The model's seed for a sample: the same index gives every candidate the same seed, 0 <= seed < 2**31 - 3."""
+    digest = hashlib.sha256(f"{run_seed}:{index}".encode()).digest()
+    return int.from_bytes(digest[:4], "big") % (2**31 - 3)
+
+
+class Evaluator:
+    """Makes samples and metric calls, and keeps count of both.
+
+    Args:
+        suite: What is to be drawn.
+        settings: Of the run.
+        write: Asks the animator's model.
+        programs: Runs and scores programs.
+        store: Where every sample goes first.
+        progress: Who is told.
+        sight: Draws contact sheets for a reflector that can see.
+        racing: With grounded reflection a candidate that fails its first sample badly gets no second, and the best one
+            gets more; the total number of samples stays the same. Without it every metric call makes `samples` samples.
+    """
+
+    def __init__(
+        self,
+        suite: Suite,
+        settings: Settings,
+        write: Write,
+        programs: Programs,
+        store: RunStore,
+        progress: Progress,
+        sight: Sight,
+        *,
+        racing: bool,
+    ) -> None:
+        self.suite = suite
+        self.settings = settings
+        self.samples: list[Sample] = []
+        self.spent = 0
+        """Metric calls made with real samples."""
+        self.last_prompt = ""
+        """The candidate that was evaluated last: GEPA measures a parent right before it reflects on it."""
+        self._write = write
+        self._programs = programs
+        self._store = store
+        self._progress = progress
+        self._sight = sight
+        self._racing = racing
+        self._measured: dict[tuple[str, str], tuple[float, SideInfo]] = {}
+        """(prompt, task) -> what the last metric call gave."""
+        self._reuses = 0
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self._store.folder
+
+    @property
+    def samples_left(self) -> int:
+        """Samples left in the budget of metric calls x samples."""
+        made = sum(s.purpose == "search" for s in self.samples)
+        return self.settings.metric_calls * self.settings.samples - made
+
+    @property
+    def remaining(self) -> int:
+        """Metric calls left in the budget (racing: samples left)."""
+        return self.samples_left if self._racing else self.settings.metric_calls - self.spent
+
+    def samples_of(self, prompt: str, task: Task | None = None) -> list[Sample]:
+        """The search samples of a candidate, of one task or of all, in order of their index."""
+        name = content_hash(prompt)
+        return [
+            s
+            for s in self.samples
+            if s.candidate == name and s.purpose == "search" and (task is None or s.task == task.name)
+        ]
+
+    def mean_of(self, prompt: str, tasks: Sequence[Task] | None = None) -> float:
+        """Mean score of a candidate's search samples, over the tasks that it has samples of; 0 when there is none.
+
+        Args:
+            prompt: The candidate.
+            tasks: Which to count; by default those that decide (suite.val).
+        """
+        return mean_by_task(
+            s for task in (self.suite.val if tasks is None else tasks) for s in self.samples_of(prompt, task)
+        )
+
+    def best_mean(self) -> float:
+        """The best mean of any candidate so far."""
+        return max((self.mean_of(prompt) for prompt in self.ranking()), default=0.0)
+
+    def ranking(self) -> list[str]:
+        """The candidates that were measured on all tasks that decide, best mean first; of equal ones the earlier."""
+        prompts = dict.fromkeys(prompt for prompt, _ in self._measured)
+        whole = [p for p in prompts if all((p, task.name) in self._measured for task in self.suite.val)]
+        return sorted(whole, key=lambda prompt: -self.mean_of(prompt))
+
+    def metric_call(self, prompt: str, task: Task, parent: str | None = None) -> tuple[float, SideInfo]:
+        """What GEPA calls: the mean score of a candidate's new samples of a task, and the side info.
+
+        Args:
+            prompt: The candidate.
+            task: What is drawn.
+            parent: What it was made from, when racing; None for the seed and when unknown.
+
+        GEPA checks its budget only between iterations and would overrun it: an iteration measures the parent again,
+        then the child, then an accepted child once more. So without racing the last metric call of the budget is kept
+        for a candidate that was never measured; until it is spent, and after, a measured candidate's last measurement
+        stands. With racing a measured candidate gets one more sample when it is the best of several and has fewer
+        than twice `samples`, and its mean is over all of its samples; of several tasks each is a witness of its own,
+        so that no more is asked for there.
+        """
+        self.last_prompt = prompt
+        return self._race(prompt, task, parent) if self._racing else self._call(prompt, task)
+
+    def _call(self, prompt: str, task: Task) -> tuple[float, SideInfo]:
+        known = self._measured.get((prompt, task.name))
+        if known is not None and (self.remaining <= 0 or (self.remaining == 1 and self._reuses < MAX_REUSES)):
+            self._reuses += 1
+            return known
+        return self.more(prompt, task)
+
+    def more(self, prompt: str, task: Task) -> tuple[float, SideInfo]:
+        """A metric call on samples that are all new, measured before or not."""
+        count = self.settings.samples
+        first = len(self.samples_of(prompt, task))
+        made = [self._search_sample(prompt, task, first + i, f"sample {i + 1} of {count}") for i in range(count)]
+        return self._done(prompt, task, made, made)
+
+    def _race(self, prompt: str, task: Task, parent: str | None) -> tuple[float, SideInfo]:
+        before = self.samples_of(prompt, task)
+        if before:
+            if not self._hopeful(prompt, before):
+                return self._measured[prompt, task.name]
+            made = [self._search_sample(prompt, task, len(before), "one more sample of the best")]
+            return self._done(prompt, task, before + made, made)
+        rivals = {s.index: s.score.total for s in self.samples_of(parent, task)} if parent else {}
+        made = []
+        while len(made) < self.settings.samples and self.samples_left > 0:
+            made.append(self._search_sample(prompt, task, len(made), f"sample {len(made) + 1}"))
+            if not goes_on([s.score.total for s in made], rivals):
+                break
+        if not made:  # the budget ended inside an iteration of GEPA's
+            return 0.0, {"Note": "the budget was spent before this candidate was measured", **self._label(task)}
+        return self._done(prompt, task, made, made)
+
+    def _hopeful(self, prompt: str, before: list[Sample]) -> bool:
+        """Whether a measured candidate deserves one more sample."""
+        ranked = self.ranking()
+        if self.suite.mode != "single" or len(ranked) < 2 or ranked[0] != prompt or self.samples_left <= 0:
+            return False
+        return len(before) < 2 * self.settings.samples and self.mean_of(prompt) < (self.settings.target or 1.0)
+
+    def _search_sample(self, prompt: str, task: Task, index: int, label: str) -> Sample:
+        number = self.spent + 1
+        of = f"{task.name}, " if self.suite.mode != "single" else ""
+        return self.sample(prompt, task, index, "search", number, f"metric call {number}, {of}{label}")
+
+    def _done(self, prompt: str, task: Task, counted: list[Sample], made: list[Sample]) -> tuple[float, SideInfo]:
+        known = (prompt, task.name) in self._measured
+        self.spent += 1
+        mean = sum(s.score.total for s in counted) / len(counted)
+        self._measured[prompt, task.name] = (mean, self._side_info(task, mean, counted))
+        first = next(iter(self._measured))[0]
+        what = "re-measured" if known else "seed" if prompt == first else "proposal"
+        standing = standing_of(self.samples, {each.name for each in self.suite.val})
+        of = task.name if self.suite.mode != "single" else ""
+        self._progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what, of, standing)
+        return self._measured[prompt, task.name]
+
+    def retest(self, prompt: str, count: int) -> list[Sample]:
+        """New samples of each task that decides, which the search never saw, outside the budget.
+
+        Asked again, the ones that are there count.
+        """
+        name = content_hash(prompt)
+        found = []
+        for task in self.suite.val:
+            present = [s for s in self.samples if (s.candidate, s.purpose, s.task) == (name, "retest", task.name)]
+            found += present + [
+                self.sample(prompt, task, RETEST_FROM + i, "retest", None, f"retest sample {i + 1} of {count}")
+                for i in range(len(present), count)
+            ]
+        return found
+
+    def fresh(self, prompt: str, label: str) -> list[Sample]:
+        """New samples of a prompt, of each task that it is tested on, with seeds that the search never used."""
+        count = self.settings.fresh
+        return [
+            self.sample(
+                prompt,
+                task,
+                FRESH_FROM + i,
+                "fresh",
+                None,
+                f"fresh sample {i + 1} of {count} of the {label}, {task.name}",
+            )
+            for task in self.suite.tested
+            for i in range(count)
+        ]
+
+    def sample(
+        self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
+    ) -> Sample:
+        """One sample, stored before it is returned."""
+        candidate = self._store.put_candidate(prompt)
+        stored = self._store.known_sample(
+            purpose, candidate, task.name, index, lambda other: self._scored(other, task, metric_call)
+        )
+        if stored is not None:
+            self.samples.append(stored)
+            self._progress.sample(stored)
+            return stored
+        self._store.journal.new_work(f"{label} ({task.name})")
+        self._progress.replay(False)
+        tries = 0
+
+        def write(messages: Any, seed: int, finished: Any) -> Any:
+            nonlocal tries
+            tries += 1
+            self._store.doing(f"{label}: writing code" + (f" (attempt {tries} of 3)" if tries > 1 else ""))
+            return self._write(messages, seed, finished)
+
+        def run(code: str) -> Rendered:
+            self._store.doing(f"{label}: running and measuring")
+            return self._programs.render(code)
+
+        seed = sample_seed(self.settings.seed, index)
+        started = now()
+        attempts = compile_animator(prompt, task.brief, write, run)(seed)
+        last = attempts[-1].rendered
+        sample = Sample(
+            candidate=candidate,
+            task=task.name,
+            index=index,
+            purpose=purpose,
+            metric_call=metric_call,
+            seed=seed,
+            attempts=tuple(self._attempt(a) for a in attempts),
+            verdict=last.verdict,
+            code=self._store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
+            gif=self._store.put_gif(last.gif) if last.gif is not None else None,
+            measurements=last.measurements,
+            score=self._programs.score(last, task),
+            also=self._programs.others(last, task),
+            started=started,
+            at=self._store.elapsed(),
+        )
+        self._store.append_sample(sample)
+        self.samples.append(sample)
+        self._progress.sample(sample)
+        return sample
+
+    def _scored(self, other: Sample, task: Task, metric_call: int | None) -> Sample:
+        """A sample of another run by this one's rule."""
+        last = Rendered(other.verdict, other.attempts[-1].reason, None, other.measurements, 0.0)
+        return other.model_copy(
+            update={
+                "metric_call": metric_call,
+                "score": self._programs.score(last, task),
+                "also": self._programs.others(last, task),
+            }
+        )
+
+    def _attempt(self, attempt: Try) -> Attempt:
+        return Attempt(
+            reply=attempt.written.text,
+            code=self._store.put_code(attempt.code) if attempt.code is not None else None,
+            verdict=attempt.rendered.verdict,
+            reason=attempt.rendered.reason,
+            done_reason=attempt.written.done_reason,
+            prompt_tokens=attempt.written.prompt_tokens,
+            output_tokens=attempt.written.output_tokens,
+            llm_seconds=round(attempt.written.seconds, 3),
+            sandbox_seconds=round(attempt.rendered.seconds, 3),
+        )
+
+    def _label(self, task: Task) -> SideInfo:
+        return {TASK: task.name} if self.suite.mode != "single" else {}
+
+    def _side_info(self, task: Task, mean: float, samples: list[Sample]) -> SideInfo:
+        info: SideInfo = {
+            **self._label(task),
+            "Request to the model": task.brief,
+            "Mean score (0 to 1)": f"{mean:.3f}",
+        }
+        if self._racing:
+            # GEPA keeps a Pareto front over these parts too.
+            parts = [part.name for part in samples[0].score.parts]
+            info["scores"] = {
+                name: sum(p.value for s in samples for p in s.score.parts if p.name == name) / len(samples)
+                for name in parts
+            }
+        for position, sample in enumerate(samples, 1):
+            info[f"Sample {position}, score {sample.score.total:.3f}"] = feedback.sample_feedback(
+                task.brief, sample.measurements, sample.score, sample.verdict, sample.attempts[-1].reason
+            )
+            info.update(self._sight.side_info(position, sample))
+        return info
+
+
+def mean_by_task(samples: Iterable[Sample]) -> float:
+    """Mean over tasks of the mean score of their samples; 0 of none."""
+    groups: dict[str, list[float]] = {}
+    for sample in samples:
+        groups.setdefault(sample.task, []).append(sample.score.total)
+    return statistics.fmean(statistics.fmean(scores) for scores in groups.values()) if groups else 0.0

@@ -1,0 +1,294 @@
+"""The reflector: what it is asked, each question asked once, each answer recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import Any
+
+from localgif.endpoint.clients import Reflector, Reply
+from localgif.files import content_hash, now
+from localgif.records import Move, Proposal
+from localgif.search.candidate import Candidate, prompt_of
+from localgif.search.evaluator import sample_seed
+from localgif.search.programs import Trial
+from localgif.search.progress import Progress
+from localgif.search.sight import CAPTION, written_down
+from localgif.settings import Settings
+from localgif.store.log import Answer
+from localgif.store.write import RunStore
+from localgif.tasks.suite import Suite
+from localgif.tasks.task import Targets, Task
+
+
+def asked_once(
+    store: RunStore, progress: Progress, seed: int, request: Sequence[str | bytes], ask: Callable[[], Reply]
+) -> Reply:
+    """The answer to a request.
+
+    Args:
+        store: Of the run.
+        progress: Who is told that the stored work ends here.
+        seed: The model's seed.
+        request: Text and pictures.
+        ask: Asks the model.
+
+    Raises:
+        EndpointError: the endpoint failed.
+        RunMismatch: the stored run did something else at this place.
+    """
+    name = content_hash("\n".join(content_hash(part) for part in request))
+    answer = store.known_answer(seed, name)
+    if answer is None:
+        store.journal.new_work("a question to the reflector")
+        progress.replay(False)
+        started = now()
+        reply = ask()
+        answer = Answer(
+            seed=seed,
+            request=name,
+            text=reply.text,
+            done_reason=reply.done_reason,
+            prompt_tokens=reply.prompt_tokens,
+            output_tokens=reply.output_tokens,
+            seconds=round(reply.seconds, 3),
+            started=started,
+            at=store.elapsed(),
+        )
+        store.append_answer(answer)
+    return Reply(answer.text, answer.done_reason, answer.prompt_tokens, answer.output_tokens, answer.seconds)
+
+
+def facts(targets: Targets) -> str:
+    """The background facts with the targets' numbers filled in, one a line."""
+    text = resources.files(__package__).joinpath("facts.txt").read_text(encoding="utf-8")
+    return text.format(frames=targets.frames, delay_ms=targets.delay_ms).strip()
+
+
+def _known(background: str) -> str:
+    known = "".join(f"- {line}\n" for line in background.splitlines())
+    return f"Facts about Pillow and GIFs:\n{known}\n" if known else ""
+
+
+def _opening(task: Task, background: str) -> str:
+    return f"{_known(background)}Animation: {task.brief}.\n"
+
+
+def _order(task: Task) -> str:
+    t = task.targets
+    return (
+        f"It must save exactly {t.frames} frames, one loop of about {t.loop_ms / 1000:g} s that closes without a "
+        f"jump, under {t.max_bytes // 1024} KB. Use only Pillow and the standard library. At most 40 lines, no "
+        "comments. Answer with one ```python block and nothing else."
+    )
+
+
+def write_program(task: Task, background: str, remark: str = "") -> str:
+    """Asks for a new program."""
+    return (
+        f"{_opening(task, background)}\nWrite a Python program with one function make_gif(path) that draws this "
+        f"animation and saves it as a GIF to path. {_order(task)}{_said(remark)}"
+    )
+
+
+def adapt_program(task: Task, background: str, other: Task, code: str) -> str:
+    """Asks for a program in the form of one that draws another animation well."""
+    return (
+        f"{_known(background)}This program draws another animation, {other.brief}, and is good:\n"
+        f"```python\n{code.strip()}\n```\n\nAnimation: {task.brief}.\nWrite a program for this animation in the same "
+        f"form: one function make_gif(path), changed in what is drawn and how it moves. {_order(task)}"
+    )
+
+
+def repair_program(task: Task, background: str, code: str, feedback: str) -> str:
+    """Asks for a program again, with what was measured about it."""
+    return (
+        f"{_opening(task, background)}\nThis program was run:\n```python\n{code.strip()}\n```\n"
+        f"What was measured:\n{feedback}\n\nWrite the whole program again with this put right: one function "
+        f"make_gif(path). {_order(task)}"
+    )
+
+
+def write_rule(
+    suite: Suite,
+    task: Task,
+    background: str,
+    rules: Sequence[str],
+    worst: str,
+    best: str,
+    standing: Mapping[str, float],
+    remark: str = "",
+) -> str:
+    """Asks for one more rule, or a better one.
+
+    Args:
+        suite: The tasks of the run.
+        task: The one of the worst program.
+        background: Facts.
+        rules: Those that the prompt has.
+        worst: What was measured of the worst program.
+        best: The same of the best one; "" for none.
+        standing: Brief -> mean score, of the tasks that the candidate was measured on.
+        remark: What was wrong with the last answer.
+    """
+    present = "".join(f"{number}. {text}\n" for number, text in enumerate(rules, 1)) or "none yet\n"
+    return (
+        f"{_animations(suite, task, background, standing)}\nA small model writes a Pillow program for "
+        f"{'this animation' if suite.mode == 'single' else 'each of them'}. "
+        f"The rules that it was given:\n{present}\n"
+        f"Its worst program:\n{worst}\n\n"
+        + (f"Its best program:\n{best}\n\n" if best else "")
+        + "Write one new rule for the model, one sentence of at most 25 words, in English, no code, that avoids the "
+        + f"worst problem{'' if suite.mode == 'single' else ' and is right for every animation'}. "
+        + f'Answer with one line that begins with "Rule:".{_said(remark)}'
+    )
+
+
+def sharpen_rule(
+    suite: Suite,
+    task: Task,
+    background: str,
+    old: str,
+    worst: str,
+    standing: Mapping[str, float],
+    remark: str = "",
+) -> str:
+    """Asks for one rule in better words; arguments as for write_rule."""
+    return (
+        f"{_animations(suite, task, background, standing)}\nA small model writes a Pillow program for "
+        f"{'this animation' if suite.mode == 'single' else 'each of them'}. It was given this "
+        f"rule:\n{old}\n\nStill its worst program had this problem:\n{worst}\n\nWrite the rule again, more exact, one "
+        f'sentence of at most 25 words, no code. Answer with one line that begins with "Rule:".{_said(remark)}'
+    )
+
+
+def _animations(suite: Suite, task: Task, background: str, standing: Mapping[str, float]) -> str:
+    """The animation; of several the ones that were measured, with what the prompt wins and loses."""
+    if suite.mode == "single":
+        return _opening(task, background)
+    lines = "".join(f"- {brief}: {score:.2f} of 1\n" for brief, score in standing.items())
+    return f"{_known(background)}Animations, and how well the programs for them did:\n{lines}"
+
+
+def _said(remark: str) -> str:
+    return f"\n{remark}" if remark else ""
+
+
+class Ledger:
+    """The reflector's side of a run: each request, each answer, what it cost and what became of it.
+
+    Args:
+        settings: Of the run.
+        reflector: The model.
+        suite: What is drawn.
+        store: Where proposals are recorded.
+        progress: Who is told.
+    """
+
+    def __init__(
+        self, settings: Settings, reflector: Reflector, suite: Suite, store: RunStore, progress: Progress
+    ) -> None:
+        self.proposals: list[Proposal] = []
+        self.asked = 0
+        """Requests so far."""
+        self.store = store
+        self.progress = progress
+        self._run_seed = settings.seed
+        self._reflector = reflector
+        self._suite = suite
+        self._shown: tuple[bytes, ...] = ()
+        """The pictures of the last request."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that the reflector has written."""
+        return sum(proposal.output_tokens for proposal in self.proposals)
+
+    def ask(self, request: str, finished: Callable[[str], str], longest: int, images: Sequence[bytes] = ()) -> Reply:
+        """One request, with the contact sheets that belong to it.
+
+        Raises:
+            EndpointError: the endpoint failed.
+        """
+        self.asked += 1
+        self._shown = tuple(images)
+        # Other seeds than the samples', and a new one each time: the same request must not give the same answer.
+        seed = sample_seed(self._run_seed, -self.asked)
+        text = self._captioned(request)
+        return asked_once(
+            self.store,
+            self.progress,
+            seed,
+            (text, *self._shown),
+            lambda: self._reflector.write(text, seed, finished, longest, self._shown),
+        )
+
+    def record(
+        self,
+        move: Move,
+        task: Task,
+        parent: Candidate,
+        request: str,
+        reply: Reply,
+        *,
+        outcome: Any,
+        reason: str = "",
+        trial: Trial | None = None,
+        child: Candidate | None = None,
+    ) -> None:
+        """Write down the answer to the last request and what was made of it."""
+        self._append(
+            move,
+            task,
+            parent,
+            child,
+            trial,
+            outcome=outcome,
+            reason=reason,
+            prompt=written_down(self._captioned(request), self._shown, self.store),
+            reply=reply.text,
+            finish_reason=reply.done_reason,
+            prompt_tokens=reply.prompt_tokens or 0,
+            output_tokens=reply.output_tokens,
+            llm_seconds=round(reply.seconds, 3),
+        )
+
+    def _captioned(self, request: str) -> str:
+        return CAPTION + request if self._shown else request
+
+    def record_tuning(self, task: Task, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
+        """Write down a program that a search over numbers found."""
+        words = f"other numbers for program {self.store.put_code(start.code)} (score {start.score.total})"
+        self._append("tune", task, parent, child, found, outcome="measured", prompt=words)
+
+    def record_dropped(self, task: Task, parent: Candidate, rule: str, child: Candidate) -> None:
+        """Write down that a rule was taken out to make room."""
+        self._append("instruction", task, parent, child, None, outcome="evaluated", prompt=f"dropped the rule: {rule}")
+
+    def _append(
+        self, move: Move, task: Task, parent: Candidate, child: Candidate | None, trial: Trial | None, **fields: Any
+    ) -> None:
+        unasked = {
+            "reply": "",
+            "finish_reason": "stop",
+            "prompt_tokens": 0,
+            "output_tokens": 0,
+            "llm_seconds": 0.0,
+        }
+        proposal = Proposal(
+            number=len(self.proposals) + 1,
+            started=now(),
+            move=move,
+            task=task.name,
+            parent=self._hash(parent),
+            child=self._hash(child) if child else None,
+            code=self.store.put_code(trial.code) if trial else None,
+            score=trial.score.total if trial else None,
+            **{**unasked, **fields},
+        )
+        proposal = self.store.append_proposal(proposal)
+        self.proposals.append(proposal)
+        self.progress.proposal(proposal)
+
+    def _hash(self, candidate: Candidate) -> str:
+        return self.store.put_candidate(prompt_of(candidate, self._suite))

@@ -1,0 +1,111 @@
+"""The move *instruction*: one short rule more, one in better words, or one less."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from localgif.agent.graph import loops
+from localgif.gif import feedback
+from localgif.records import Sample
+from localgif.search import reflector, reply_checks
+from localgif.search.candidate import INSTRUCTIONS, Candidate, prompt_of, rules_of, seed_of, with_rules
+from localgif.search.evaluator import Evaluator
+from localgif.search.reflector import Ledger
+from localgif.search.sight import Sight
+from localgif.tasks.task import Task
+
+#: Rules that a prompt may have; beyond, one is dropped before another is added.
+MAX_RULES = 4
+#: Longest answer to a request for a rule, tokens.
+RULE_TOKENS = 96
+
+
+class InstructionMove:
+    """Changes one rule, from what was measured of the worst and the best sample.
+
+    Args:
+        evaluator: Knows every sample that was made.
+        ledger: Asks and records.
+        sight: Contact sheets for a reflector that can see.
+        background: Facts for the reflector; "" for none.
+    """
+
+    def __init__(self, evaluator: Evaluator, ledger: Ledger, sight: Sight, background: str) -> None:
+        self._evaluator = evaluator
+        self._ledger = ledger
+        self._sight = sight
+        self._suite = evaluator.suite
+        self._background = background
+
+    def propose(self, candidate: Candidate, tasks: Sequence[Task]) -> dict[str, str]:
+        """The component `instructions` with one rule changed; empty when the reflector gave none, twice.
+
+        Args:
+            candidate: Whose samples are looked at.
+            tasks: Those that are reflected on.
+        """
+        rules = rules_of(candidate)
+        prompt = prompt_of(candidate, self._suite)
+        worst, best = _extremes([s for task in tasks for s in self._evaluator.samples_of(prompt, task)])
+        task = self._suite.task(worst.task) if worst else tasks[0]
+        told_worst = self._told(worst) if worst else "nothing was measured yet"
+        told_best = self._told(best) if best and best is not worst else ""
+        if len(rules) >= MAX_RULES:
+            # Full: drop the oldest rule, so that the next reflection has room. No model is needed for that.
+            fewer = {**candidate, INSTRUCTIONS: with_rules(rules[1:])}
+            self._ledger.record_dropped(task, candidate, rules[0], fewer)
+            return {INSTRUCTIONS: fewer[INSTRUCTIONS]}
+        sharpen = bool(rules) and self._ledger.asked % 2 == 1
+        standing = self._standing(prompt)
+        fixed = prompt_of(seed_of(self._suite), self._suite)
+        remark = ""
+        for _ in range(2):
+            request = (
+                reflector.sharpen_rule(self._suite, task, self._background, rules[-1], told_worst, standing, remark)
+                if sharpen
+                else reflector.write_rule(
+                    self._suite, task, self._background, rules, told_worst, told_best, standing, remark
+                )
+            )
+            self._ledger.store.doing("reflecting: writing a rule")
+            reply = self._ledger.ask(request, one_line, RULE_TOKENS, self._sight.of_sample(worst))
+            read = reply_checks.rule(reply.text, reply.done_reason, rules, fixed, task.targets)
+            if isinstance(read, reply_checks.Rule):
+                new = (*rules[:-1], read.text) if sharpen else (*rules, read.text)
+                child = {**candidate, INSTRUCTIONS: with_rules(new)}
+                self._ledger.record("instruction", task, candidate, request, reply, outcome="evaluated", child=child)
+                return {INSTRUCTIONS: child[INSTRUCTIONS]}
+            self._ledger.record("instruction", task, candidate, request, reply, outcome="rejected", reason=read.code)
+            remark = read.remedy
+        return {}
+
+    def _standing(self, prompt: str) -> dict[str, float]:
+        """Brief -> mean score of a candidate, for the tasks that may be reflected on and were measured."""
+        return {
+            task.brief: self._evaluator.mean_of(prompt, [task])
+            for task in self._suite.train
+            if self._evaluator.samples_of(prompt, task)
+        }
+
+    def _told(self, sample: Sample) -> str:
+        return feedback.sample_feedback(
+            self._suite.task(sample.task).brief,
+            sample.measurements,
+            sample.score,
+            sample.verdict,
+            sample.attempts[-1].reason,
+            self._ledger.store.code(sample.code) if sample.code else "",
+        )
+
+
+def one_line(text: str) -> str:
+    """Why a rule's reply is enough: a rule is one line, what comes after it is of no interest."""
+    if "\n" in text.strip() and reply_checks.labelled(text):
+        return "closed"
+    return "loop" if loops(text) else ""
+
+
+def _extremes(samples: Sequence[Sample]) -> tuple[Sample | None, Sample | None]:
+    """The worst and the best sample."""
+    ordered = sorted(samples, key=lambda s: s.score.total)
+    return (ordered[0], ordered[-1]) if ordered else (None, None)

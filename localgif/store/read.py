@@ -1,0 +1,268 @@
+"""Run folders, read and put in order."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from pydantic import ValidationError
+
+from localgif.errors import ConfigError, RunCorrupt, RunError
+from localgif.files import content_hash, content_path, is_locked, replace_file
+from localgif.records import SCHEMA_VERSION, Proposal, Record, RunRecord, Sample
+from localgif.store.log import Answer, ProgramRun, RunLog, first_problem, read_log
+
+SAMPLES, PROPOSALS = "samples.jsonl", "proposals.jsonl"
+
+R = TypeVar("R", bound=Record)
+
+
+class StoredRun(NamedTuple):
+    """A run folder, read."""
+
+    folder: Path
+    record: RunRecord
+    samples: tuple[Sample, ...]
+    proposals: tuple[Proposal, ...]
+    torn: int
+    """Last lines that a crash left incomplete and that were left out."""
+    damaged: tuple[str, ...] = ()
+    """What is wrong with each other line that was left out."""
+
+    def text(self, kind: str, name: str) -> str:
+        """The stored text of a candidate or a program.
+
+        Raises:
+            RunCorrupt: the file is missing or its bytes are not the ones that its name promises.
+        """
+        return self.data(kind, name).decode("utf-8", "replace")
+
+    def data(self, kind: str, name: str) -> bytes:
+        """The stored bytes, checked against their name; raises as `text`."""
+        return read_content(self.folder, kind, name)
+
+
+def read_content(folder: Path, kind: str, name: str) -> bytes:
+    """Stored bytes, checked against their name.
+
+    Raises:
+        RunCorrupt: the file is missing or its bytes are not the ones that its name promises.
+    """
+    path = content_path(folder, kind, name)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise RunCorrupt(f"{path} cannot be read: {error.strerror}") from None
+    if content_hash(data) != name:
+        raise RunCorrupt(f"{path} was changed: its bytes are not the ones that its name promises")
+    return data
+
+
+def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, damaged: str) -> R:
+    """A JSON file that is one record with a `schema_version`.
+
+    Args:
+        path: Of the file.
+        kind: What it holds.
+        newest: The last version that is known here.
+        unreadable, damaged: What to do when it cannot be read at all, and when it holds something else.
+
+    Raises:
+        RunCorrupt: either, or a newer version wrote it.
+    """
+    try:
+        raw = path.read_bytes()
+        version = json.loads(raw).get("schema_version", 1)
+    except OSError as error:
+        raise RunCorrupt(f"{path} cannot be read: {error.strerror}", unreadable) from None
+    except (ValueError, AttributeError):
+        raise RunCorrupt(f"{path} is no JSON object", damaged) from None
+    if isinstance(version, int) and version > newest:
+        raise RunCorrupt(
+            f"{path} was written by a newer localgif (schema_version {version}, this one knows up to {newest})",
+            "use that version",
+        )
+    try:
+        return kind.model_validate_json(raw)
+    except ValidationError as error:
+        raise RunCorrupt(f"{path} is not the {path.name} of this version: {first_problem(error)}", damaged) from None
+
+
+def load_record(folder: Path) -> RunRecord:
+    """Read run.json alone.
+
+    Raises:
+        RunCorrupt: it cannot be read, or a newer version wrote it.
+    """
+    return read_versioned(
+        folder / "run.json",
+        RunRecord,
+        SCHEMA_VERSION,
+        unreadable="Is this a run folder?",
+        damaged="its samples are still readable in samples.jsonl",
+    )
+
+
+def status_of(folder: Path, record: RunRecord) -> str:
+    """The status for people: a run that says "started" and that nobody holds has died."""
+    if record.status != "started":
+        return record.status
+    return "running" if is_locked(folder) else "died"
+
+
+def load_run(folder: Path) -> StoredRun:
+    """Read a run folder.
+
+    Raises:
+        RunCorrupt: run.json or a log cannot be read.
+    """
+    record = load_record(folder)
+    samples, proposals = read_log(folder / SAMPLES, Sample), read_log(folder / PROPOSALS, Proposal)
+    damaged = [
+        f"{name}, {problem}" for name, log in ((SAMPLES, samples), (PROPOSALS, proposals)) for problem in log.damaged
+    ]
+    return StoredRun(folder, record, samples.records, proposals.records, samples.torn + proposals.torn, tuple(damaged))
+
+
+def list_runs(runs_dir: Path) -> list[Path]:
+    """Folders of runs, newest first (by the start time in run.json, then by name)."""
+    found = []
+    for path in runs_dir.glob("*/run.json"):
+        try:
+            started = str(json.loads(path.read_bytes()).get("started", ""))
+        except (OSError, ValueError, AttributeError):
+            started = ""
+        found.append((started, path.parent.name, path.parent))
+    return [folder for _, _, folder in sorted(found, reverse=True)]
+
+
+def find_run(runs_dir: Path, name: str | None) -> Path:
+    """The folder of a run by name or path; the newest without a name.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if name is None:
+        runs = list_runs(runs_dir)
+        if not runs:
+            raise ConfigError(f"there is no run under {runs_dir}", "make one: localgif optimize")
+        return runs[0]
+    for folder in (runs_dir / name, Path(name)):
+        if (folder / "run.json").is_file():
+            return folder
+    known = ", ".join(folder.name for folder in list_runs(runs_dir)[:10]) or "none"
+    raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest are: {known}")
+
+
+def find_unfinished(runs_dir: Path) -> Path:
+    """The newest run that can go on: begun, not done, and held by nobody.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    for folder in list_runs(runs_dir):
+        try:
+            status = status_of(folder, load_record(folder))
+        except RunCorrupt:
+            continue
+        if status not in ("done", "running"):
+            return folder
+    raise ConfigError(f"there is no unfinished run under {runs_dir}", "name one: localgif resume RUN (localgif runs)")
+
+
+ANSWERS, PROGRAMS = "answers.jsonl", "programs.jsonl"
+
+
+def full(path: Path, error: OSError, older: str) -> RunError:
+    """What to say when a file of a run cannot be written."""
+    return RunError(
+        f"{path} cannot be written: {error.strerror}",
+        f"Free some space; older {older} are intact, and the run can go on: localgif resume {path.parent.name}",
+    )
+
+
+def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
+    """Put the files of a run in order; the caller holds its lock.
+
+    Returns:
+        Its work, what was done to the files, and whether nothing was lost but a torn last line.
+
+    Raises:
+        RunError: they cannot be written.
+    """
+    repairs: list[str] = []
+    try:
+        samples, lost_samples = _in_order(folder, SAMPLES, Sample, repairs)
+        answers, lost_answers = _in_order(folder, ANSWERS, Answer, repairs)
+        programs, _ = _in_order(folder, PROGRAMS, ProgramRun, repairs)  # what is lost of these is cheap to do again
+        proposals, lost_proposals = _in_order(folder, PROPOSALS, Proposal, repairs)
+        lossless = not (lost_samples or lost_answers)
+        if proposals and (lost_proposals or not lossless):
+            # They are numbered, and follow from the rest: written anew from the first one.
+            repairs.append(f"{PROPOSALS} is made again, the old file is {_set_aside(folder / PROPOSALS).name}")
+            proposals = ()
+    except OSError as error:
+        raise full(folder / SAMPLES, error, "files") from None
+    return RunLog(samples, answers, programs, proposals), repairs, lossless
+
+
+def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tuple[tuple[R, ...], int]:
+    """The records of a log, rewritten where it holds anything else, and how many were lost beside a torn last one."""
+    path = folder / name
+    log = read_log(path, kind)
+    damaged, kept = list(log.damaged), []
+    for record, line in zip(log.records, log.lines, strict=True):
+        lost = _lost_content(folder, record) if isinstance(record, Sample) else None
+        if lost:
+            lost.path.unlink(missing_ok=True)
+            damaged.append(lost.why)
+        else:
+            kept.append((record, line))
+    if damaged:
+        word = "line" if len(damaged) == 1 else "lines"
+        repairs.append(f"{name}: {len(damaged)} {word} lost ({damaged[0]}), the old file is {_set_aside(path).name}")
+    if log.torn:
+        repairs.append(f"{name}: the last line was torn")
+    if damaged or log.torn:
+        replace_file(path, b"".join(line + b"\n" for _, line in kept))
+    return tuple(record for record, _ in kept), len(damaged)
+
+
+class _Lost(NamedTuple):
+    path: Path
+    why: str
+
+
+def _lost_content(folder: Path, sample: Sample) -> _Lost | None:
+    """A file of a sample that is missing or was changed."""
+    names = {("code", sample.code), ("gifs", sample.gif), *(("code", a.code) for a in sample.attempts)}
+    for kind, name in sorted((k, n) for k, n in names if n):
+        try:
+            read_content(folder, kind, name)
+        except RunCorrupt as error:
+            return _Lost(content_path(folder, kind, name), error.message)
+    return None
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(aside)
+    return aside
+
+
+def read_work(folder: Path) -> RunLog:
+    """The stored work of a run; lines that do not verify, and samples whose files do not, are left out.
+
+    Raises:
+        RunCorrupt: a log cannot be read.
+    """
+    samples = read_log(folder / SAMPLES, Sample).records
+    return RunLog(
+        tuple(sample for sample in samples if not _lost_content(folder, sample)),
+        read_log(folder / ANSWERS, Answer).records,
+        read_log(folder / PROGRAMS, ProgramRun).records,
+        read_log(folder / PROPOSALS, Proposal).records,
+    )

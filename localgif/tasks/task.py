@@ -1,0 +1,239 @@
+"""A task: one brief, its targets, and what must be seen; read from the shipped TOML files or the user's own."""
+
+from __future__ import annotations
+
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from localgif.errors import ConfigError, nearest
+from localgif.records import Record
+
+Colour = Literal[
+    "white", "black", "grey", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown"
+]
+
+#: The colours that a task can name, in the order of their codes (gif/looks.py).
+COLOURS: tuple[Colour, ...] = get_args(Colour)
+
+Shape = Literal["any", "round", "square", "triangle", "star", "bar"]
+
+MotionPath = Literal["any", "still", "up-down", "left-right", "diagonal", "orbit", "across"]
+
+Size = Literal["any", "constant", "pulse", "grow"]
+
+Turn = Literal["any", "spin"]
+
+Shown = Literal["always", "blink"]
+
+
+class Targets(Record):
+    """What a GIF of the task is measured against."""
+
+    frames: int = Field(ge=2, le=200)
+    loop_ms: int = Field(ge=100, le=60_000)
+    """Playback time of one loop, milliseconds."""
+    max_bytes: int = Field(ge=1024)
+    """The file must be smaller than this."""
+    max_side: int = Field(512, ge=16, le=1024)
+    """Largest width and height, pixels."""
+
+    @property
+    def delay_ms(self) -> int:
+        """Delay of one frame, milliseconds: what comes nearest to `loop_ms` in the 10 ms steps of GIF, at least 20."""
+        return max(20, 10 * round(self.loop_ms / self.frames / 10))
+
+
+class Subject(Record):
+    """One kind of thing that must be seen; "any" leaves a property open."""
+
+    colour: Colour | None = None
+    """Its colour; None when it changes (`colours`)."""
+    colours: tuple[Colour, ...] = ()
+    """The colours that it takes in turns, at least two."""
+    count: int = Field(1, ge=1, le=8)
+    """How many of it are seen at once."""
+    shape: Shape = "any"
+    path: MotionPath = "any"
+    size: Size = "any"
+    turn: Turn = "any"
+    shown: Shown = "always"
+    inside: bool = True
+    """Whether it must be whole inside the picture in every frame."""
+
+    @model_validator(mode="after")
+    def _one_or_many_colours(self) -> Subject:
+        if self.colour is None and len(set(self.colours)) < 2:
+            raise ValueError('needs colour = "..." or colours with at least two different ones')
+        if self.colour is not None and self.colours:
+            raise ValueError("has both colour and colours; leave one out")
+        if self.turn == "spin" and self.shape == "round":
+            raise ValueError('has shape = "round" and turn = "spin": nobody can see a round thing turn')
+        if self.path == "across" and self.inside:
+            raise ValueError('path = "across" leaves the picture; add inside = false')
+        return self
+
+    @property
+    def hues(self) -> tuple[Colour, ...]:
+        """All colours that it may have."""
+        return (self.colour,) if self.colour is not None else self.colours
+
+    @property
+    def name(self) -> str:
+        """In a sentence: "red thing", "3 blue things"."""
+        hue = self.colour or "colour-changing"
+        return f"{hue} thing" if self.count == 1 else f"{self.count} {hue} things"
+
+
+class Task(Record):
+    """One GIF brief with its targets and what must be seen."""
+
+    name: str
+    brief: str = Field(min_length=3, max_length=400)
+    family: str = "own"
+    """Tasks of one family ask for the same kind of motion."""
+    targets: Targets
+    background: Colour | None = None
+    """Colour of the background; None leaves it open."""
+    subjects: tuple[Subject, ...] = Field((), max_length=6)
+    """What must be seen; of each colour one entry."""
+
+    @model_validator(mode="after")
+    def _tellable_apart(self) -> Task:
+        taken: list[str] = [] if self.background is None else [self.background]
+        for subject in self.subjects:
+            for hue in subject.hues:
+                if hue in taken:
+                    raise ValueError(f'two things are "{hue}": the measurement tells them apart by colour')
+            taken += subject.hues
+        return self
+
+    @property
+    def objective(self) -> str:
+        """What the reflector is told to aim at."""
+        t = self.targets
+        return (
+            f"The component is the system prompt of a small model that writes Python code. Improve it so that the "
+            f"program which the model writes draws this animation: {self.brief}. The saved GIF must have exactly "
+            f"{t.frames} frames; the last frame must lead back to the first so that it loops without a jump; one loop "
+            f"must play in about {t.loop_ms / 1000:g} s; the file must stay under {t.max_bytes // 1024} KB. The "
+            "program may use only the Python standard library and Pillow."
+        )
+
+
+#: No task needs more; a larger file is something else.
+MAX_BYTES = 64 * 1024
+
+
+def task_names() -> tuple[str, ...]:
+    """Names of the shipped tasks."""
+    folder = resources.files(__package__)
+    return tuple(sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml")))
+
+
+def families() -> dict[str, tuple[str, ...]]:
+    """Family -> names of its shipped tasks."""
+    found: dict[str, tuple[str, ...]] = {}
+    for name in task_names():
+        family = load_task(name).family
+        found[family] = (*found.get(family, ()), name)
+    return found
+
+
+def load_task(name: str) -> Task:
+    """A task by the name of a shipped one, or by the path of a TOML file (it holds a slash or ends in .toml).
+
+    Raises:
+        ConfigError: there is none, or the file cannot be used; the message names file and key.
+    """
+    if "/" in name or name.endswith(".toml"):
+        return parse_task(_read(Path(name)), Path(name).stem, name)
+    if name not in task_names():
+        raise ConfigError(
+            f'there is no task "{name}"',
+            f"{nearest(name, task_names())}; a file of your own: --task ./NAME.toml",
+            code="E-TASK",
+        )
+    text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
+    return parse_task(text, name, f"{name}.toml")
+
+
+def _read(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(
+            f"{path} cannot be read: {error.strerror or error}", "name a task file", code="E-TASK"
+        ) from None
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB", "name a task file", code="E-TASK")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code="E-TASK") from None
+
+
+def parse_task(text: str, name: str, place: str) -> Task:
+    """The task that a TOML text describes.
+
+    Args:
+        text: The TOML.
+        name: What the task is called.
+        place: The file, for error messages.
+
+    Raises:
+        ConfigError: no TOML, an unknown key or word, a wrong type, a contradiction.
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code="E-TASK") from None
+    if "name" in data:
+        raise ConfigError(
+            f"{place}: unknown key name", "a task is called as its file is; leave the key out", code="E-TASK"
+        )
+    try:
+        return Task.model_validate({**data, "name": name})
+    except ValidationError as error:
+        raise ConfigError(*_explain(place, error), code="E-TASK") from None
+
+
+def _explain(place: str, error: ValidationError) -> tuple[str, str]:
+    """(message, remedy) of the first problem, with the key's full name and the nearest known one."""
+    problem = error.errors()[0]
+    location = problem["loc"]
+    key = _key(location)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    table = _table(location)
+    if problem["type"] == "extra_forbidden":
+        return f"{place}: unknown key {key}{more}", nearest(str(location[-1]), set(table.model_fields) - {"name"})
+    if problem["type"] == "missing":
+        return f"{place}: {key} is missing{more}", f"add it; docs/tasks.md has an example of every key ({key})"
+    if problem["type"] == "value_error":  # of a whole table: its own words say what to do
+        return f"{place}: {key or 'the task'} {problem['msg'].removeprefix('Value error, ')}{more}", "see docs/tasks.md"
+    expected: Any = problem.get("ctx", {}).get("expected", "")
+    remedy = nearest(str(problem["input"]), _words(expected)) if expected else "correct the value; see docs/tasks.md"
+    return f"{place}: {key} = {problem['input']!r}: {problem['msg']}{more}", remedy
+
+
+def _key(location: tuple[str | int, ...]) -> str:
+    """A key as people write it: subjects[2].colour, counted from 1."""
+    text = ""
+    for part in location:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _table(location: tuple[str | int, ...]) -> type[BaseModel]:
+    if len(location) > 1 and location[0] == "subjects":
+        return Subject
+    return Targets if len(location) > 1 and location[0] == "targets" else Task
+
+
+def _words(expected: str) -> list[str]:
+    """The words that pydantic lists: 'a', 'b' or 'c'."""
+    return expected.split("'")[1::2]
