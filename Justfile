@@ -163,11 +163,6 @@ bench-loop *args:
 storm-endpoint *args:
     @scripts/env python -m scripts.storm_endpoint "$@"
 
-# What bounds many runs on 1 to 1,000 endpoints, written into docs/scale.md: `just simulate-scale record RUN... | table`
-[no-exit-message]
-simulate-scale *args:
-    @scripts/env python -m scripts.simulate_scale "$@"
-
 # How a sweep on a Dask cluster scales from 1 to 4 endpoints, and what it costs a cell (arguments go to the script)
 [no-exit-message]
 bench-cluster *args:
