@@ -276,7 +276,7 @@ def project_root() -> Path:
     Raises:
         ConfigError: localgif was installed without it.
     """
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[1]
     lacking = [name for name in NEEDED if not (root / name).exists()]
     if lacking:
         raise ConfigError(

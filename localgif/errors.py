@@ -8,7 +8,7 @@
     │   ├─ ModelMissing
     │   └─ SandboxTooWeak
     ├─ EndpointError             exit 4    the server failed mid-run; what was measured is kept
-    │   └─ OutboundRefused                 something wanted to leave this machine (outbound.py); an OSError too
+    │   └─ OutboundRefused                 something wanted to leave this machine (offline.py); an OSError too
     ├─ SandboxError              exit 4    OUR machinery failed; never a score
     └─ RunError                  exit 5    the run folder
         ├─ RunLocked

@@ -49,10 +49,9 @@ HOSTILE = {
 #: Both clients answer, with the guard up and everything that a shell can say against it.
 ASK = """
 import sys
-from localgif import outbound
-from localgif.offline import pin_libraries
-pin_libraries()
-outbound.guard()
+from localgif import offline
+offline.pin_libraries()
+offline.guard()
 from tests.kit import model
 from tests.scripted import Scripted, serving
 from localgif.endpoint.clients import Animator, Reflector
@@ -63,7 +62,7 @@ with serving(Scripted(animator=["hello\\n"], reflector=["hello\\n"])) as server:
     paths = sorted({path for path, _ in server.history})
 from langsmith.utils import tracing_is_enabled
 import litellm, os
-print(tracing_is_enabled(), paths, outbound.refusals(), os.environ.get("FROM_THE_FILE"))
+print(tracing_is_enabled(), paths, offline.refusals(), os.environ.get("FROM_THE_FILE"))
 """
 
 
