@@ -1,16 +1,15 @@
-"""The embedded endpoint as a child process: started, watched, measured, and gone at the end."""
+"""The embedded endpoint as a child process: started, watched, measured, and stopped at the end."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import tempfile
-import time
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -18,13 +17,12 @@ from typing import IO, Any
 from localgif.errors import EndpointUnreachable, ModelMissing
 from localgif.records import ServeConfig
 
-#: A model from a cold disk may take minutes; a child that died is noticed at once.
-START_SECONDS = 960.0
-#: Between the end of its stdin and SIGTERM, and between that and SIGKILL.
-STOP_SECONDS = 2.0
+#: A model from a cold disk may take minutes to load; a child that died is noticed at once.
+_START_SECONDS = 960.0
+#: Between the end of its stdin and SIGTERM, and between SIGTERM and SIGKILL.
+_STOP_SECONDS = 2.0
 _TAIL = 4096
-_PROC = Path("/proc")
-#: Address -> the endpoint of ours that runs there.
+#: Address -> our endpoint that runs there.
 _RUNNING: dict[str, RunningEndpoint] = {}
 
 
@@ -33,7 +31,7 @@ class RunningEndpoint:
 
     Attributes:
         url: Where it speaks the Ollama API, e.g. "http://127.0.0.1:40123".
-        pid: The gateway's process; engines are its children, in a session of their own with it.
+        pid: The gateway's process; engines are its children and in its session.
     """
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: IO[bytes], what: str) -> None:
@@ -51,44 +49,43 @@ class RunningEndpoint:
     def death_message(self) -> str:
         """How the gateway ended and the end of its log; empty while it runs."""
         code = self._process.poll()
-        if code is None:
-            return ""
-        return f"{self._what} {_exit_words(code)}\n{_tail(self._log)}".rstrip()
+        return "" if code is None else f"{self._what} {_exit_words(code)}\n{_tail(self._log)}".rstrip()
 
     def peak_memory(self) -> int:
         """Largest resident memory so far, bytes: gateway and engines, each at its own peak; 0 where there is no /proc.
 
-        Mapped weights count. An engine that was unloaded counts when it was there at an earlier call.
+        Mapped weights count. An engine that was unloaded counts if it ran at an earlier call.
         """
-        self._peak = max(self._peak, sum(_peak_rss(pid) for pid in session_members(self.pid)))
+        self._peak = max(self._peak, sum(map(_peak_rss, session_members(self.pid))))
         return self._peak
 
 
 @contextlib.contextmanager
 def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
-    """Run the embedded endpoint for the time of the block; the first model is loaded when the block begins.
+    """Run the embedded endpoint for the duration of the block; the first model is loaded when the block begins.
 
-    With remote models only it is a gateway without an engine.
+    With remote models only, it is a gateway without an engine.
 
     Raises:
         ModelMissing: llama.cpp refuses the weights; its reason is in the message.
-        EndpointUnreachable: The endpoint does not come up.
+        EndpointUnreachable: The endpoint does not start.
     """
+    what = "the embedded endpoint" if config.models else "the gateway"
     with tempfile.TemporaryFile(prefix="localgif-endpoint-") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", "localgif.endpoint.server"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            # Out of reach of the terminal's Ctrl-C: our own end decides, and it can be found as a whole.
+            # The terminal's Ctrl-C does not reach it: it ends with us. The session keeps its processes together.
             start_new_session=True,
         )
         endpoint: RunningEndpoint | None = None
         try:
-            event = _first_event(process, config, log)
+            event = _first_event(process, config, log, what)
             if event.get("event") != "ready":
                 raise _start_failure(event)
-            endpoint = _RUNNING[event["url"]] = RunningEndpoint(process, event["url"], log, _what(config))
+            endpoint = _RUNNING[event["url"]] = RunningEndpoint(process, event["url"], log, what)
             yield endpoint
         finally:
             if endpoint is not None:
@@ -98,51 +95,40 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
 
 
 def death_at(url: str) -> str:
-    """How the endpoint of ours at this address ended: nobody will start it again. "" when it runs or is not ours."""
+    """How our endpoint at this address ended: nobody will start it again. "" if it runs, or is not ours."""
     endpoint = _RUNNING.get(url)
     return endpoint.death_message() if endpoint is not None else ""
 
 
-def _what(config: ServeConfig) -> str:
-    return "the embedded endpoint" if config.models else "the gateway"
-
-
-def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[bytes]) -> dict[str, Any]:
-    """Send the configuration and wait for the one line of the child.
+def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[bytes], what: str) -> dict[str, Any]:
+    """Send the configuration and wait for the child's one line.
 
     Raises:
-        EndpointUnreachable: The child died without a word, or said nothing for `START_SECONDS`.
+        EndpointUnreachable: The child died before it wrote the line, or was killed after `_START_SECONDS`.
     """
     assert process.stdin is not None and process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # a child that died at once; the end of its stdout says so below
-        process.stdin.write(config.model_dump_json().encode() + b"\n")
-        process.stdin.flush()
-    line = _read_line(process.stdout.fileno(), START_SECONDS)
-    if line is None:
-        raise EndpointUnreachable(
-            f"{_what(config)} did not come up within {START_SECONDS:.0f} s", _tail(log), code="E-ENGINE"
-        )
-    if not line.endswith(b"\n"):
-        code = process.wait(STOP_SECONDS)
-        raise EndpointUnreachable(f"{_what(config)} {_exit_words(code)} while starting", _tail(log), code="E-ENGINE")
-    event = json.loads(line)
-    assert isinstance(event, dict)
-    return event
+    overdue = threading.Event()
 
+    def give_up() -> None:
+        overdue.set()
+        process.kill()
 
-def _read_line(descriptor: int, seconds: float) -> bytes | None:
-    """One line; without its newline at the end when the writer died, None when time is up."""
-    deadline = time.monotonic() + seconds
-    line = b""
-    while not line.endswith(b"\n"):
-        remaining = deadline - time.monotonic()
-        if remaining <= 0 or not select.select([descriptor], [], [], remaining)[0]:
-            return None
-        data = os.read(descriptor, 65536)
-        if not data:
-            break
-        line += data
-    return line
+    watchdog = threading.Timer(_START_SECONDS, give_up)
+    watchdog.start()
+    try:
+        with contextlib.suppress(BrokenPipeError):  # a child that died at once; its stdout ends too
+            process.stdin.write(config.model_dump_json().encode() + b"\n")
+            process.stdin.flush()
+        line = process.stdout.readline()
+    finally:
+        watchdog.cancel()
+    if line.endswith(b"\n"):
+        event = json.loads(line)
+        assert isinstance(event, dict)
+        return event
+    code = process.wait(_STOP_SECONDS)
+    how = f"did not start within {_START_SECONDS:.0f} s" if overdue.is_set() else f"{_exit_words(code)} while starting"
+    raise EndpointUnreachable(f"{what} {how}", _tail(log), code="E-ENGINE")
 
 
 def _start_failure(event: dict[str, Any]) -> EndpointUnreachable | ModelMissing:
@@ -152,7 +138,7 @@ def _start_failure(event: dict[str, Any]) -> EndpointUnreachable | ModelMissing:
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End the child and everything in its session: asked first, then told, then killed."""
+    """End the child and everything in its session: by the end of its stdin, then SIGTERM, then SIGKILL."""
     assert process.stdin is not None and process.stdout is not None
     with contextlib.suppress(BrokenPipeError):
         process.stdin.close()
@@ -160,7 +146,7 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
         if force is not None:
             force()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(STOP_SECONDS)
+            process.wait(_STOP_SECONDS)
             break
     process.stdout.close()
     # Engines die with the gateway; this is for the case that one did not.
@@ -170,27 +156,22 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def session_members(leader: int) -> list[int]:
-    """Processes of the session that `leader` started, itself included, zombies not; empty without /proc."""
+    """Running processes of the session that `leader` started, itself included; empty where there is no /proc."""
     members = []
-    for entry in _PROC.glob("[0-9]*"):
-        try:
-            # "pid (name) state ppid pgrp session ...": the name may hold anything, so count from its end.
+    for entry in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            # "pid (name) state ppid pgrp session ...": the name may contain anything, so count from its end.
             fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            continue
-        if fields[0] not in "ZX" and int(fields[3]) == leader:
-            members.append(int(entry.name))
+            if fields[0] not in "ZX" and int(fields[3]) == leader:
+                members.append(int(entry.name))
     return members
 
 
 def _peak_rss(pid: int) -> int:
-    try:
-        text = (_PROC / str(pid) / "status").read_text()
-    except OSError:
-        return 0
-    for line in text.splitlines():
-        if line.startswith("VmHWM:"):
-            return int(line.split()[1]) * 1024
+    with contextlib.suppress(OSError):
+        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     return 0
 
 
@@ -199,6 +180,6 @@ def _exit_words(code: int) -> str:
 
 
 def _tail(log: IO[bytes]) -> str:
-    """The end of the child's log. The file's position is shared with the child, which writes there: it is not moved."""
+    """The end of the child's log. pread, because the child writes at the file position that we share."""
     size = os.fstat(log.fileno()).st_size
     return os.pread(log.fileno(), _TAIL, max(0, size - _TAIL)).decode("utf-8", "replace").strip()

@@ -1,97 +1,164 @@
 """The two clients of an endpoint: ChatOllama for the animator, LiteLLM for the reflector.
 
-The only module that imports them, because each has habits that must be met in one place: litellm asks /api/show at
-another address than it was given, fetches a price list on import, and retries a refused request three times within a
-second. What came over the wire is judged in transport.py, what is tried again in retry.py.
+No other module imports them, because their habits need one place: litellm asks /api/show at another address than the
+one it was given, downloads a price list on import, and retries a refused request three times within a second. http.py
+judges what came over the wire and decides on retries.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import functools
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from localgif import offline
 from localgif.endpoint.child import death_at
 from localgif.endpoint.discover import listed_weights
-from localgif.endpoint.http import POLICY, Failure, Patience, Policy, explain
-from localgif.endpoint.ollama_reply import Thoughts
+from localgif.endpoint.http import POLICY, Failed, Failure, Patience, Policy, Wire, explain
+from localgif.endpoint.ollama_reply import Thoughts, cut_silently
 from localgif.errors import EndpointError
-from localgif.offline import pin_environment
+from localgif.offline import cause, pin_environment
 from localgif.settings import ModelSettings
 
 if TYPE_CHECKING:
-    from langchain_core.messages.ai import UsageMetadata
     from langchain_ollama import ChatOllama
-
-    from localgif.endpoint.http import Wire
 
 #: A message: ("system" | "user" | "assistant", text).
 Message = tuple[str, str]
 
-#: Asked while an answer streams: "" to go on, else the word for why it is enough, "closed" or "loop".
+#: Receives the text so far while an answer streams; returns "" to go on, or the reason to stop: "closed" or "loop".
 Finished = Callable[[str], str]
 
 #: Between two parts of an answer that has begun.
-BETWEEN_SECONDS = 180.0
+_BETWEEN_SECONDS = 180.0
 #: Before the first byte of an answer. A small model on a slow CPU may read a long prompt for minutes.
-IDLE_SECONDS = 900.0
-#: Whole reflection: gepa's LM does not stream, so this is the time of a complete answer, queueing included.
-REFLECTION_SECONDS = 3600.0
+_IDLE_SECONDS = 900.0
+#: A whole reflection: gepa's LM does not stream, so this is the time of a complete answer, queueing included.
+_REFLECTION_SECONDS = 3600.0
 KEEP_ALIVE = "30m"
 
 
-def _unheard(_: str) -> None: ...
+def _ignore(_: str) -> None: ...
 
 
 @dataclass(frozen=True)
 class Reply:
-    """One answer of the animator."""
+    """One answer of a model."""
 
     text: str
     done_reason: str
-    """ "stop", "length"; "closed" or "loop" when we ended the stream: the answer was complete, or repeated itself."""
+    """ "stop", "length"; "closed" or "loop" if we ended the stream: the answer was complete, or repeated itself."""
     prompt_tokens: int | None
-    """None for a closed stream: the server sends the counts at the end only."""
+    """None for a closed stream: the server sends the counts only at the end."""
     output_tokens: int
-    """The server's count; for a closed stream the number of chunks, which is one per token."""
+    """The server's count; for a closed stream the number of chunks, one per token."""
     seconds: float
 
 
-class Animator:
-    """The animator's model behind an endpoint that speaks the Ollama API.
+@dataclass(frozen=True)
+class _Part:
+    """One chunk of a stream; counts and reason come with the last ones."""
+
+    text: str = ""
+    prompt_tokens: int | None = None
+    output_tokens: int | None = None
+    done_reason: str = ""
+
+
+class _Client:
+    """What both roles share: one endpoint, one wire, one retry policy, one way to read a stream.
 
     Args:
         model: The role's settings.
         url: Address of the endpoint, e.g. "http://127.0.0.1:11434".
-        notice: Told when the server failed and is asked again.
-        policy: How much patience there is with a server that fails.
-        idle: Seconds before the first byte of an answer that are too long.
-
-    A context manager: leaving it closes the connections.
+        notice: Receives a message when the server failed and is asked again.
+        policy: When to retry.
+        idle: Seconds before the first byte of an answer after which it has failed.
     """
 
     def __init__(
         self,
         model: ModelSettings,
         url: str,
-        notice: Callable[[str], None] = _unheard,
+        notice: Callable[[str], None] = _ignore,
         policy: Policy = POLICY,
-        idle: float = IDLE_SECONDS,
+        idle: float = _IDLE_SECONDS,
     ) -> None:
-        from localgif.endpoint.http import Wire
-
         pin_environment(url)
         self.model = model
         self.url = url
-        self._said: dict[tuple[Message, ...], Reply] = {}
+        self._idle = idle
         self._patience = _patience(model, url, notice, policy)
-        self._wire = Wire(between=min(idle, BETWEEN_SECONDS))
-        self._chat = self._make_chat(idle)
+        self._wire = Wire(between=min(idle, _BETWEEN_SECONDS))
+        #: The animator's answers at temperature 0.
+        self._known: dict[tuple[Message, ...], Reply] = {}
+
+    def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished) -> Reply:
+        """One attempt.
+
+        Raises:
+            Failed: There is no usable answer.
+        """
+        started = time.monotonic()
+        text, chunks, thoughts, last = "", 0, Thoughts(), _Part()
+        try:
+            with contextlib.closing(parts):
+                for part in parts:
+                    last = _Part(
+                        "",
+                        last.prompt_tokens if part.prompt_tokens is None else part.prompt_tokens,
+                        last.output_tokens if part.output_tokens is None else part.output_tokens,
+                        part.done_reason or last.done_reason,
+                    )
+                    if not part.text:
+                        continue
+                    chunks += 1
+                    text += (piece := thoughts.feed(part.text)[0])
+                    # Only a line end can complete a code block; asking less often keeps this linear.
+                    word = finished(text) if "\n" in piece or "`" in piece else ""
+                    if word:
+                        self._wire.hang_up()
+                        return Reply(text, word, None, chunks, time.monotonic() - started)
+        except Exception as error:
+            raise cause(error) or self._wire.failed(error) from error
+        written = chunks if last.output_tokens is None else last.output_tokens
+        reply = Reply(
+            text + thoughts.end()[0],
+            last.done_reason or "stop",
+            last.prompt_tokens,
+            written,
+            time.monotonic() - started,
+        )
+        self._check(reply, prompt)
+        return reply
+
+    def _check(self, reply: Reply, prompt: str) -> None:
+        """Whether this is a whole answer to the whole prompt.
+
+        A model that may think and does nothing else has answered with an empty text, which is scored as it is.
+
+        Raises:
+            Failed: The server stopped midway or dropped a part of the prompt, or its model only thought.
+        """
+        self._wire.check_done(f"after {reply.output_tokens} tokens")
+        read = reply.prompt_tokens
+        if read and cut_silently(prompt, read):
+            raise Failed(Failure("window", f"the server read only {read} tokens of it and silently dropped the rest"))
+        if not self.model.think and not reply.text and reply.done_reason == "length":
+            raise Failed(Failure("thought", f"all {reply.output_tokens} tokens of num_predict"))
+
+
+class Animator(_Client):
+    """The animator's model, through ChatOllama.
+
+    Args: As of `_Client`.
+
+    A context manager: leaving it closes the connections.
+    """
 
     def __enter__(self) -> Animator:
         return self
@@ -99,7 +166,8 @@ class Animator:
     def __exit__(self, *_: object) -> None:
         self._wire.close()
 
-    def _make_chat(self, idle: float) -> ChatOllama:
+    @functools.cached_property
+    def _chat(self) -> ChatOllama:
         from langchain_ollama import ChatOllama
 
         return ChatOllama(
@@ -111,206 +179,127 @@ class Animator:
             keep_alive=KEEP_ALIVE,
             reasoning=self.model.think,
             # A proxy in the environment must not see (or break) calls to this machine.
-            client_kwargs={"trust_env": False, "timeout": idle},
-            # Ours to close: ChatOllama has no close of its own.
+            client_kwargs={"trust_env": False, "timeout": self._idle},
+            # We close it: ChatOllama has no close of its own.
             sync_client_kwargs={"transport": self._wire},
         )
 
     def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
-        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a word for why it is enough.
+        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
 
-        At temperature 0 a question that was asked before is not sent again: its answer is given back, at no cost.
+        At temperature 0 a repeated question is not sent again: it gets the stored answer at no cost.
 
         Raises:
-            EndpointError: the server refused, or failed and did not come back in time.
+            EndpointError: The server refused, or failed and did not recover in time.
         """
-        known = self._said.get(tuple(messages)) if self.model.temperature == 0 else None
+        known = self._known.get(tuple(messages)) if self.model.temperature == 0 else None
         if known is not None:
-            # At temperature 0 the same question has the same answer, whatever the seed.
             return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0)
-        reply = self._patience.ask(lambda: self._stream(messages, seed, finished))
-        self._said[tuple(messages)] = reply
+        prompt = "\n".join(said for _, said in messages)
+        reply = self._patience.ask(lambda: self._read(self._parts(messages, seed), prompt, finished))
+        self._known[tuple(messages)] = reply
         return reply
 
-    def _stream(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
-        """One attempt.
+    def _parts(self, messages: Sequence[Message], seed: int) -> Generator[_Part, None, None]:
+        # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
+        for chunk in self._chat.model_copy(update={"seed": seed}).stream(list(messages)):
+            # langchain appends an empty chunk of its own after the server's last one.
+            usage = getattr(chunk, "usage_metadata", None) or {}
+            reason = str(chunk.response_metadata.get("done_reason") or "")
+            yield _Part(chunk.text, usage.get("input_tokens"), usage.get("output_tokens"), reason)
+
+
+class Reflector(_Client):
+    """The reflector's model, through LiteLLM; streamed, so that a complete answer can be ended early.
+
+    Args: As of `_Client`.
+    """
+
+    def write(self, prompt: str, seed: int, finished: Finished, longest: int, images: Sequence[bytes] = ()) -> Reply:
+        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
+
+        Args:
+            prompt: The request.
+            seed: The model's seed.
+            finished: Called at every line.
+            longest: At most this many tokens; the model's own num_predict limits it too.
+            images: PNGs to show with the request, to a model that can see.
 
         Raises:
-            Failed: there is no answer, or none that may be used.
+            EndpointError: The server refused, or failed and did not recover in time.
         """
-        # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
-        chat = self._chat.model_copy(update={"seed": seed})
-        started = time.monotonic()
-        text, chunks, thoughts = "", 0, Thoughts()
-        metadata: dict[str, Any] = {}
-        usage: UsageMetadata | None = None
-        try:
-            stream = chat.stream(list(messages))
-            for chunk in stream:
-                # langchain appends an empty chunk of its own after the server's last one.
-                metadata.update(chunk.response_metadata)
-                usage = getattr(chunk, "usage_metadata", None) or usage
-                if not chunk.text:
-                    continue
-                chunks += 1
-                piece = thoughts.feed(chunk.text)[0]
-                text += piece
-                word = finished(text) if _worth_asking(piece) else ""
-                if word:
-                    stream.close()  # type: ignore[attr-defined]  # a generator, typed as Iterator
-                    return Reply(text, word, None, chunks, time.monotonic() - started)
-        except Exception as error:
-            raise offline.cause(error) or self._wire.failed(error) from error
-        reply = Reply(
-            text + thoughts.end()[0],
-            str(metadata.get("done_reason") or "stop"),
-            usage["input_tokens"] if usage else None,
-            usage["output_tokens"] if usage else chunks,
-            time.monotonic() - started,
-        )
-        self._wire.check(reply, "\n".join(said for _, said in messages), self.model.think)
-        return reply
+        most = min(longest, self.model.num_predict)
+        content = _content(prompt, images)
+        return self._patience.ask(lambda: self._read(self._parts(content, seed, most), prompt, finished))
+
+    @functools.cached_property
+    def _arguments(self) -> dict[str, Any]:
+        return _litellm_arguments(self.model, self.url, self._wire, self._idle)
+
+    def _parts(self, content: str | list[dict[str, Any]], seed: int, most: int) -> Generator[_Part, None, None]:
+        import litellm
+
+        chunks, read, written = 0, None, None
+        with _quiet():
+            stream: Any = litellm.completion(
+                messages=[{"role": "user", "content": content}],
+                stream=True,
+                stream_options={"include_usage": True},
+                seed=seed,
+                drop_params=True,
+                **self._arguments | {"max_tokens": most},
+            )
+            for part in stream:
+                if (usage := getattr(part, "usage", None)) is not None:
+                    read, written = _number(usage.prompt_tokens), _number(usage.completion_tokens)
+                text = (part.choices[0].delta.content if part.choices else None) or ""
+                chunks += bool(text)
+                yield _Part(text)
+        # litellm's `ollama/` says "stop" whatever happened, so the count decides.
+        written = chunks if written is None else written
+        yield _Part("", read, written, "length" if written >= most else "stop")
+
+
+def reflector_arguments(
+    model: ModelSettings, url: str, notice: Callable[[str], None] = _ignore, policy: Policy = POLICY
+) -> dict[str, Any]:
+    """Keyword arguments for gepa's LM, which hands them to litellm.completion; failures are retried on the wire."""
+    pin_environment(url)
+    return _litellm_arguments(model, url, Wire(_patience(model, url, notice, policy)), _REFLECTION_SECONDS)
+
+
+def reflector_failure(model: ModelSettings, url: str, error: Exception) -> EndpointError:
+    """Translate what gepa's LM raised: our own error, which litellm wraps, or litellm's error about the answer."""
+    inner: BaseException | None = error
+    while inner is not None:
+        if isinstance(inner, EndpointError):
+            return inner
+        inner = inner.__cause__ or inner.__context__
+    return explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
 
 
 def _patience(model: ModelSettings, url: str, notice: Callable[[str], None], policy: Policy) -> Patience:
     return Patience(url, model.model, lambda: listed_weights(url, model.model), notice, lambda: death_at(url), policy)
 
 
-def _worth_asking(piece: str) -> bool:
-    """Only a line end can complete a code block; asking less often keeps this linear."""
-    return "\n" in piece or "`" in piece
+def _litellm_arguments(model: ModelSettings, url: str, wire: Wire, seconds: float) -> dict[str, Any]:
+    """Keyword arguments for litellm.completion: the same window and keep_alive as ChatOllama's.
 
-
-class Reflector:
-    """The reflector's model through LiteLLM, streamed, so that an answer can be ended when it is complete.
-
-    Args: As of `Animator`.
+    `keep_alive` and `truncate` go through extra_body because `ollama/` would put them among the options. Retries are
+    off because litellm repeats a refused request four times at once.
     """
-
-    def __init__(
-        self,
-        model: ModelSettings,
-        url: str,
-        notice: Callable[[str], None] = _unheard,
-        policy: Policy = POLICY,
-        idle: float = IDLE_SECONDS,
-    ) -> None:
-        from localgif.endpoint.http import Wire
-
-        self.model = model
-        self.url = url
-        self._patience = _patience(model, url, notice, policy)
-        self._wire = Wire(between=min(idle, BETWEEN_SECONDS))
-        self._arguments = {**reflector_arguments(model, url), "client": _litellm_client(self._wire), "timeout": idle}
-
-    def write(self, prompt: str, seed: int, finished: Finished, longest: int, images: Sequence[bytes] = ()) -> Reply:
-        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a word for why it is enough.
-
-        Args:
-            prompt: The request.
-            seed: The model's seed.
-            finished: Asked at every line.
-            longest: Most tokens of the answer; the model's own num_predict bounds it too.
-            images: PNGs that the model is shown with the request, for a model that can see.
-
-        Raises:
-            EndpointError: the server refused, or failed and did not come back in time.
-        """
-        most = min(longest, self.model.num_predict)
-        return self._patience.ask(lambda: self._write(prompt, seed, finished, most, images))
-
-    def _write(self, prompt: str, seed: int, finished: Finished, most: int, images: Sequence[bytes]) -> Reply:
-        """One attempt.
-
-        Raises:
-            Failed: there is no answer, or none that may be used.
-        """
-        started = time.monotonic()
-        text, chunks, usage, thoughts = "", 0, None, Thoughts()
-        try:
-            with _quiet():
-                for part in self._stream(_content(prompt, images), seed, most):
-                    usage = getattr(part, "usage", None) or usage
-                    piece = (part.choices[0].delta.content if part.choices else None) or ""
-                    if not piece:
-                        continue
-                    chunks += 1
-                    text += (piece := thoughts.feed(piece)[0])
-                    word = finished(text) if _worth_asking(piece) else ""
-                    if word:
-                        self._wire.hang_up()
-                        return Reply(text, word, None, chunks, time.monotonic() - started)
-        except Exception as error:
-            raise offline.cause(error) or self._wire.failed(error) from error
-        written = _number(usage.completion_tokens if usage else None, chunks)
-        reply = Reply(
-            text + thoughts.end()[0],
-            # litellm's `ollama/` says "stop" whatever happened, so the count decides.
-            "length" if written >= most else "stop",
-            _number(usage.prompt_tokens, 0) if usage else None,
-            written,
-            time.monotonic() - started,
-        )
-        self._wire.check(reply, prompt, self.model.think)
-        return reply
-
-    def _stream(self, content: str | list[dict[str, Any]], seed: int, longest: int) -> Any:
-        import litellm
-
-        return litellm.completion(
-            messages=[{"role": "user", "content": content}],
-            stream=True,
-            stream_options={"include_usage": True},
-            seed=seed,
-            drop_params=True,
-            **{**self._arguments, "max_tokens": longest},
-        )
-
-
-def _number(value: object, otherwise: int) -> int:
-    """A count, where the server gave one."""
-    return value if isinstance(value, int) and value >= 0 else otherwise
-
-
-def _litellm_client(wire: Wire) -> Any:
-    """LiteLLM's own client with our transport in it."""
     import httpx
+    import litellm
     from litellm.llms.custom_httpx.http_handler import HTTPHandler
 
-    return HTTPHandler(client=httpx.Client(transport=wire, trust_env=False, follow_redirects=True))
-
-
-def _content(prompt: str, images: Sequence[bytes]) -> str | list[dict[str, Any]]:
-    """The content of a message: LiteLLM makes of each PNG an entry of `images`, byte for byte (others become JPEGs)."""
-    if not images:
-        return prompt
-    parts = [
-        {"type": "image_url", "image_url": {"url": f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}"}}
-        for image in images
-    ]
-    return [{"type": "text", "text": prompt}, *parts]
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """LiteLLM's stream types make pydantic warn about their own declarations, which is no news to a user of ours."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
-        yield
-
-
-def reflector_arguments(
-    model: ModelSettings, url: str, notice: Callable[[str], None] = _unheard, policy: Policy = POLICY
-) -> dict[str, Any]:
-    """Keyword arguments for gepa's LM (they go on to litellm.completion): the same window and life time as ChatOllama.
-
-    `keep_alive` and `truncate` go through extra_body because `ollama/` would put them among the options; retries are
-    off because litellm repeats a refused request at once, four times. Ours are in its client's transport.
-    """
-    from localgif.endpoint.http import Wire
-
-    pin_environment(url)
-    _prepare_litellm(model)
+    litellm.suppress_debug_info = True
+    litellm.telemetry = False
+    # A model that repeats itself has written a bad answer, which we end; that is not a failure of the server.
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31  # type: ignore[attr-defined]
+    # Without an entry litellm asks /api/show twice per completion.
+    entry = {"max_tokens": model.num_ctx, "input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
+    names = {f"ollama/{model.model}", f"ollama_chat/{model.model}", model.litellm}
+    litellm.register_model({name: {**entry, "litellm_provider": name.split("/")[0]} for name in names})
     return {
         "model": model.litellm,
         "temperature": model.temperature,
@@ -318,33 +307,29 @@ def reflector_arguments(
         "num_ctx": model.num_ctx,
         "api_base": url,
         "num_retries": 0,
-        "timeout": REFLECTION_SECONDS,
+        "timeout": seconds,
         "think": model.think,
         "extra_body": {"keep_alive": KEEP_ALIVE, "truncate": False},
-        "client": _litellm_client(Wire(_patience(model, url, notice, policy))),
+        "client": HTTPHandler(client=httpx.Client(transport=wire, trust_env=False, follow_redirects=True)),
     }
 
 
-def reflector_failure(model: ModelSettings, url: str, error: Exception) -> EndpointError:
-    """Translate what gepa's LM raised: our own error, which litellm wraps, or one of litellm's about the answer."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, EndpointError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    return explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
+def _number(value: object) -> int | None:
+    """A count, if the server gave one."""
+    return value if isinstance(value, int) and value >= 0 else None
 
 
-def _prepare_litellm(model: ModelSettings) -> None:
-    import litellm
+def _content(prompt: str, images: Sequence[bytes]) -> str | list[dict[str, Any]]:
+    """The content of a message. LiteLLM puts each PNG into `images`, byte for byte (other formats become JPEGs)."""
+    if not images:
+        return prompt
+    urls = (f"data:image/png;base64,{base64.b64encode(image).decode('ascii')}" for image in images)
+    return [{"type": "text", "text": prompt}, *({"type": "image_url", "image_url": {"url": url}} for url in urls)]
 
-    litellm.suppress_debug_info = True
-    litellm.telemetry = False
-    # A model that repeats itself has written a bad answer, which is ours to end: no failure of the server.
-    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31  # type: ignore[attr-defined]
-    # Without an entry litellm asks /api/show twice per completion.
-    entry = {"max_tokens": model.num_ctx, "input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
-    names = [f"{provider}/{model.model}" for provider in ("ollama", "ollama_chat")]
-    litellm.register_model(
-        {name: {**entry, "litellm_provider": name.split("/")[0]} for name in dict.fromkeys([*names, model.litellm])}
-    )
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """LiteLLM's stream types make pydantic warn about their own declarations, which does not concern the user."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*`ReadOnly` qualifier", category=UserWarning)
+        yield

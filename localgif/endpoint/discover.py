@@ -1,39 +1,43 @@
-"""Which server is at an address, what models it has, and what a run needs of it."""
+"""Which server is at an address, which models it has, and whether a run can use one. Asked before anything starts."""
 
 from __future__ import annotations
 
 import difflib
-import json
+import functools
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+
+import httpx
 
 from localgif.endpoint.ollama_request import same_model
 from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 from localgif.records import Dialect, RemoteModel
 
-#: These three answers need no model: a server that takes longer than this is not well.
+#: None of these answers needs a model: a server that takes longer is broken.
 TIMEOUT_SECONDS = 5.0
-
+#: A server may say for this long that it is still loading; it is asked this often.
+LOAD_SECONDS = 900.0
+POLL_SECONDS = 0.5
 _SHOWN_NAMES = 5
-
 #: Key of models.toml -> the capability that a server lists, and what the model can do with it.
 _ABILITIES = {"vision": ("vision", "look at pictures"), "think": ("thinking", "think")}
 
 
+# --- Ollama ----------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class ServerInfo:
-    """What the server says about itself and one model.
+    """What a server of the Ollama API says about itself and one model.
 
     Attributes:
         version: Of the server, e.g. "0.33.0".
         model: The model's name as the server lists it.
-        digest: sha256 of the model; None when the server does not say.
-        details: Family, size, quantisation, as the server words them.
-        capabilities: E.g. ("completion", "thinking"); None when the server does not say (an Ollama before 0.6.4).
+        digest: sha256 of the model; None if the server does not say.
+        details: Family, size, quantisation, in the server's words.
+        capabilities: E.g. ("completion", "thinking"); None if the server does not say (an Ollama before 0.6.4).
         context_length: The window that the model was trained for, tokens; not the one that will be allocated.
     """
 
@@ -45,29 +49,42 @@ class ServerInfo:
     context_length: int | None = None
 
 
+@dataclass(frozen=True)
+class Tag:
+    """A model as a server lists it.
+
+    Attributes:
+        name: With its tag, e.g. "llama3.2:3b".
+        size: Bytes; None if the server does not say.
+        digest: sha256, hex; None if the server does not say.
+    """
+
+    name: str
+    size: int | None
+    digest: str | None
+
+
 def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
-    """Ask the server at `url` for its version and for `model`. No proxy: an endpoint is local.
+    """Ask the server at `url` for its version and for `model`. No proxy is used: an endpoint is local.
 
     Args:
-        cloud: Whether a model will do that the server has computed by somebody else.
+        cloud: Whether to accept a model that the server has computed elsewhere.
 
     Raises:
-        PreflightError: The model is such a one, and it will not.
-        EndpointUnreachable: Nobody answers, or something that is no Ollama server.
-        ModelMissing: The server lists no such model; the message names the nearest that it has.
+        PreflightError: The model is computed elsewhere, and `cloud` is false.
+        EndpointUnreachable: No server answers, or it does not speak the Ollama API.
+        ModelMissing: The server does not list the model; the message names the nearest ones.
     """
-    url = url.rstrip("/")
     if not cloud:
         _refuse_cloud(url, model, {})
-    version = _get(url, "/api/version").get("version")
+    version = _ask_ollama(url, "/api/version").get("version")
     if not isinstance(version, str):
         raise _not_ollama(url, "/api/version names no version")
-    entries = _listed(url)
-    found = next((entry for entry in entries if same_model(_name(entry), model)), None)
-    if found is None:
-        raise missing(url, model, [_name(entry) for entry in entries], f"ollama pull {model}")
-    name = _name(found)
-    shown = _get(url, "/api/show", {"model": name})
+    entries = {tag.name: entry for tag, entry in _listed(url)}
+    name = next((name for name in entries if same_model(name, model)), None)
+    if name is None:
+        raise _missing(url, model, list(entries), f"ollama pull {model}")
+    found, shown = entries[name], _ask_ollama(url, "/api/show", {"model": name})
     if not cloud:
         _refuse_cloud(url, name, found | shown)
     info = shown.get("model_info") or {}
@@ -84,50 +101,11 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
     )
 
 
-def listed_weights(url: str, model: str) -> str | None:
-    """The sha256 that the server lists for `model` now; None when it does not answer, does not say, or has none."""
-    try:
-        return next((_digest(entry) for entry in _listed(url.rstrip("/")) if same_model(_name(entry), model)), None)
-    except PreflightError:
-        return None
-
-
-def _listed(url: str) -> list[dict[str, Any]]:
-    listed = _get(url, "/api/tags").get("models")
-    return [entry for entry in listed if isinstance(entry, dict)] if isinstance(listed, list) else []
-
-
-def _name(entry: dict[str, Any]) -> str:
-    return str(entry.get("model") or entry.get("name") or "")
-
-
-def _digest(entry: dict[str, Any]) -> str | None:
-    digest = entry.get("digest")
-    return digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
-
-
-def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
-    """Ollama's own servers compute models whose tag is or ends in "cloud"; any name can stand for one of them.
-
-    Raises:
-        PreflightError: It is one of these.
-    """
-    where = said.get("remote_host")
-    tag = model.lower().rpartition(":")[2]
-    if where or said.get("remote_model") or tag == "cloud" or tag.endswith("-cloud"):
-        raise PreflightError(
-            f"{model} at {url} does not run there: the server sends what it is asked to {where or 'the cloud'}",
-            "name a model whose weights are on the machine (ollama list shows their size; OLLAMA_NO_CLOUD=1 keeps a "
-            "server from offering others), or write offline = false at the top of models.toml",
-            code="E-MODEL-CLOUD",
-        )
-
-
 def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
-    """Whether the model of check_ollama can do what models.toml wants of it.
+    """Whether the model of `check_ollama` can do what models.toml asks of it.
 
-    A server that says nothing is believed to have what the user says it has: other servers of this API, and an Ollama
-    before 0.6.4, have models that see or think and no word for it.
+    If a server says nothing, models.toml is believed: an Ollama before 0.6.4 and other servers of this API have models
+    that see or think, and do not say so.
 
     Args:
         url: The server's address.
@@ -135,17 +113,17 @@ def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
         wanted: Keys of models.toml that are true, "vision" or "think".
 
     Returns:
-        "" when the server says that it can, else a note for the user.
+        "" if the server says that it can, else a note for the user.
 
     Raises:
-        PreflightError: The server says what the model can do, and this is not among it.
+        PreflightError: The server lists what the model can do, and this is missing.
     """
     notes = []
     for key in wanted:
         capability, words = _ABILITIES[key]
         if server.capabilities is None:
             notes.append(
-                f"{url} does not say whether {server.model} can {words}; it is asked to because of {key} = true "
+                f"{url} does not say whether {server.model} can {words}; localgif asks it to because of {key} = true "
                 "(an Ollama says so from version 0.6.4 on; a model that cannot may just ignore it)"
             )
         elif capability not in server.capabilities:
@@ -159,136 +137,107 @@ def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
     return "\n".join(notes)
 
 
-def _get(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One JSON object from the server; GET, or POST with a body."""
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(url + path, data=data, headers={"Content-Type": "application/json"})
-        with opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-            value = json.load(response)
-    except urllib.error.HTTPError as error:
-        with error:
-            raise _not_ollama(url, f"{path} answers {error.code} {error.reason}") from None
-    except OSError as error:  # URLError and timeouts are among them
-        reason = getattr(error, "reason", None) or error
-        raise EndpointUnreachable(
-            f"no answer from {url}: {reason}", "is the server running? try: ollama serve"
-        ) from None
-    except ValueError as error:  # no URL, or no JSON
-        raise _not_ollama(url, f"{path}: {error}") from None
-    except Exception as error:  # http.client's own family: something that does not speak HTTP
-        raise _not_ollama(url, f"{path}: {type(error).__name__} {error}") from None
-    if not isinstance(value, dict):
-        raise _not_ollama(url, f"{path} does not answer with an object")
-    return value
-
-
-def _not_ollama(url: str, reason: str) -> EndpointUnreachable:
-    return EndpointUnreachable(
-        f"{url} does not speak the Ollama API: {reason}",
-        "check the url of this endpoint in models.toml",
-        code="E-NOT-OLLAMA",
-    )
-
-
-def missing(url: str, model: str, names: list[str], remedy: str) -> ModelMissing:
-    """A server does not have a model: what it has instead, the most similar names first."""
-    near = difflib.get_close_matches(model, names, n=_SHOWN_NAMES, cutoff=0.4) or names[:_SHOWN_NAMES]
-    has = f"it has {', '.join(near)}" if near else "it has no models"
-    return ModelMissing(f"{url} has no model {model!r}; {has}", remedy)
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A model as a server lists it.
-
-    Attributes:
-        name: With its tag, e.g. "llama3.2:3b".
-        size: Bytes; None when the server does not say, as for the digest.
-        digest: sha256, hex.
-    """
-
-    name: str
-    size: int | None
-    digest: str | None
-
-
 def list_models(url: str) -> tuple[Tag, ...]:
-    """Everything that the server at `url` has, in its order.
+    """Every model of the server at `url`, in its order.
 
     Raises:
-        EndpointUnreachable: Nobody answers, or something that is no Ollama server.
+        EndpointUnreachable: No server answers, or it does not speak the Ollama API.
     """
-    listed = _get(url.rstrip("/"), "/api/tags").get("models")
-    found = []
-    for entry in listed if isinstance(listed, list) else []:
-        name = (entry.get("model") or entry.get("name")) if isinstance(entry, dict) else None
-        if isinstance(name, str):
-            size, digest = entry.get("size"), entry.get("digest")
-            found.append(
-                Tag(
-                    name,
-                    size if isinstance(size, int) else None,
-                    digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None,
-                )
-            )
-    return tuple(found)
+    return tuple(tag for tag, _ in _listed(url))
+
+
+def listed_weights(url: str, model: str) -> str | None:
+    """The sha256 that the server lists for `model` now; None if it does not answer, say, or have the model."""
+    try:
+        return next((tag.digest for tag, _ in _listed(url) if same_model(tag.name, model)), None)
+    except PreflightError:
+        return None
 
 
 def licence_of(url: str, model: str) -> str | None:
-    """The first line of the licence that a server shows for a model; None when it shows none.
+    """The first line of the licence that a server shows for a model; None if it shows none.
 
     Raises:
-        EndpointUnreachable: As list_models.
+        EndpointUnreachable: As in `list_models`.
     """
-    shown = _get(url.rstrip("/"), "/api/show", {"model": model}).get("license")
+    shown = _ask_ollama(url, "/api/show", {"model": model}).get("license")
     lines = [line.strip() for line in shown.splitlines()] if isinstance(shown, str) else []
     return next((line[:60] for line in lines if line), None)
 
 
 def allocated_window(url: str, model: str) -> int | None:
-    """Tokens that a loaded model can really use; None when it is not loaded or the server does not say.
+    """Tokens that a loaded model can really use; None if it is not loaded or the server does not say.
 
     Raises:
-        EndpointUnreachable: As list_models.
+        EndpointUnreachable: As in `list_models`.
     """
-    running = _get(url.rstrip("/"), "/api/ps").get("models")
-    for entry in running if isinstance(running, list) else []:
-        if isinstance(entry, dict) and same_model(str(entry.get("model") or entry.get("name") or ""), model):
-            window = entry.get("context_length")
-            return window if isinstance(window, int) and window > 0 else None
-    return None
+    windows = (entry.get("context_length") for tag, entry in _listed(url, "/api/ps") if same_model(tag.name, model))
+    window = next(windows, None)
+    return window if isinstance(window, int) and window > 0 else None
 
 
-#: These answers need no model: a server that takes longer than this is not well.
+def _listed(url: str, path: str = "/api/tags") -> list[tuple[Tag, dict[str, Any]]]:
+    listed = _ask_ollama(url, path).get("models")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        name = (entry.get("model") or entry.get("name")) if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            size = entry.get("size")
+            found.append((Tag(name, size if isinstance(size, int) else None, _digest(entry)), entry))
+    return found
 
-#: How long a server may say that it is still loading, and how often it is asked.
-LOAD_SECONDS = 900.0
 
-POLL_SECONDS = 0.5
+def _digest(entry: dict[str, Any]) -> str | None:
+    digest = entry.get("digest")
+    return digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
+
+
+def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
+    """Refuse a model of Ollama's cloud: its tag is or ends in "cloud", or the server names a remote host or model."""
+    where = said.get("remote_host")
+    tag = model.lower().rpartition(":")[2]
+    if where or said.get("remote_model") or tag == "cloud" or tag.endswith("-cloud"):
+        raise PreflightError(
+            f"{model} at {url} does not run there: the server sends its prompts to {where or 'the cloud'}",
+            "name a model whose weights are on the machine (ollama list shows their size; OLLAMA_NO_CLOUD=1 keeps a "
+            "server from offering others), or write offline = false at the top of models.toml",
+            code="E-MODEL-CLOUD",
+        )
+
+
+# --- OpenAI-compatible servers ---------------------------------------------------------------------------------------
+# Three kinds are known: llama.cpp's own (`owned_by` "llamacpp", `meta`, /props), vLLM (`owned_by` "vllm",
+# `max_model_len`, /version), and others, which need to say no more than the names of their models.
 
 
 def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
-    """The models of the server at `url`, waiting while it says that it is loading. No proxy: an endpoint is local.
+    """The models of the server at `url`, after waiting for as long as it says that it is loading. No proxy is used.
 
     Args:
         url: With `/v1` at its end, e.g. "http://127.0.0.1:8000/v1".
-        key: Bearer token; empty when the server wants none.
+        key: Bearer token; empty if the server wants none.
 
     Raises:
-        EndpointUnreachable: Nobody answers, somebody who is no OpenAI-compatible server, or one that wants another key.
+        EndpointUnreachable: No server answers, it is not OpenAI-compatible, or it wants another key.
     """
-    listed = _get_openai(url, "/models", key)
+    deadline = time.monotonic() + LOAD_SECONDS
+    while (listed := _ask_openai(url, "/models", key, deadline)) is None:
+        time.sleep(POLL_SECONDS)
     entries = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(entries, list):
         raise _not_openai(url, "/models lists no models")
     named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry["id"]]
-    dialect = _dialect(named)
+    owners = {entry.get("owned_by") for entry in named if isinstance(entry.get("owned_by"), str)}
     root = url.removesuffix("/v1")
-    props = _extra(root, "/props", key) if dialect == "llama.cpp" else {}
-    server = _server_name(dialect, props, _extra(root, "/version", key) if dialect == "vllm" else {})
-    return tuple(_model(entry, root, key, dialect, server, props) for entry in named)
+    dialect: Dialect = "other"
+    server, props = "OpenAI-compatible server", {}
+    if "vllm" in owners or any("max_model_len" in entry for entry in named):
+        dialect = "vllm"
+        server = f"vLLM {_extra(root, '/version', key).get('version') or ''}".rstrip()
+    elif "llamacpp" in owners:
+        dialect, props = "llama.cpp", _extra(root, "/props", key)
+        server = f"llama.cpp {props.get('build_info') or ''}".rstrip()
+    return tuple(_remote_model(entry, root, key, dialect, server, props) for entry in named)
 
 
 def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> RemoteModel:
@@ -298,18 +247,18 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
         url: As in `find_models`, `key` too.
         name: The server's own name for the model.
         num_ctx: The window that requests will ask for, tokens.
-        where: The table of models.toml that this is about, for the remedy.
+        where: The table of models.toml, for the remedy.
 
     Raises:
         EndpointUnreachable: As in `find_models`.
-        ModelMissing: The server lists no such model; the message names the nearest that it has.
+        ModelMissing: The server does not list the model; the message names the nearest ones.
         PreflightError: Its window is smaller than `num_ctx`.
     """
     models = find_models(url, key)
     found = next((model for model in models if same_model(model.name, name)), None)
     if found is None:
         remedy = "write the server's own name for it into models.toml"
-        raise missing(url, name, [model.name for model in models], remedy)
+        raise _missing(url, name, [model.name for model in models], remedy)
     if found.window and found.window < num_ctx:
         raise PreflightError(
             f"{url} serves {found.name} with a window of {found.window} tokens, but num_ctx is {num_ctx}",
@@ -320,30 +269,15 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
     return found if found.window else found.model_copy(update={"window": num_ctx})
 
 
-def _dialect(entries: Sequence[dict[str, Any]]) -> Dialect:
-    owners = {entry.get("owned_by") for entry in entries}
-    if "vllm" in owners or any("max_model_len" in entry for entry in entries):
-        return "vllm"
-    return "llama.cpp" if "llamacpp" in owners else "other"
-
-
-def _server_name(dialect: Dialect, props: dict[str, Any], version: dict[str, Any]) -> str:
-    if dialect == "vllm":
-        return f"vLLM {version.get('version') or ''}".rstrip()
-    if dialect == "llama.cpp":
-        return f"llama.cpp {props.get('build_info') or ''}".rstrip()
-    return "OpenAI-compatible server"
-
-
-def _model(
+def _remote_model(
     entry: dict[str, Any], root: str, key: str, dialect: Dialect, server: str, props: dict[str, Any]
 ) -> RemoteModel:
-    meta = entry.get("meta") if isinstance(entry.get("meta"), dict) else {}
-    assert isinstance(meta, dict)
+    meta = entry.get("meta")
+    meta = meta if isinstance(meta, dict) else {}
     settings = props.get("default_generation_settings")
     # Older llama.cpp servers tell the window of one slot in /props only.
     slot = settings.get("n_ctx") if isinstance(settings, dict) else None
-    template = props.get("chat_template")
+    template, quantisation = props.get("chat_template"), meta.get("ftype")
     return RemoteModel(
         name=entry["id"],
         url=root,
@@ -356,7 +290,7 @@ def _model(
         parameters=_number(meta.get("n_params")),
         size=_number(meta.get("size")),
         created=_number(entry.get("created")),
-        quantisation=meta["ftype"] if isinstance(meta.get("ftype"), str) and meta["ftype"] else "unknown",
+        quantisation=quantisation if isinstance(quantisation, str) and quantisation else "unknown",
         template=template if isinstance(template, str) else None,
     )
 
@@ -366,54 +300,92 @@ def _number(value: object) -> int:
 
 
 def _extra(root: str, path: str, key: str) -> dict[str, Any]:
-    """What a server need not have: an empty object when it refuses."""
+    """An answer that a server need not have; an empty object if it refuses."""
     try:
-        value = _get_openai(root, path, key)
+        value = _ask_openai(root, path, key)
     except EndpointUnreachable:
         return {}
     return value if isinstance(value, dict) else {}
 
 
-def _get_openai(url: str, path: str, key: str) -> Any:
-    """JSON from the server."""
-    deadline = time.monotonic() + LOAD_SECONDS
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _client() -> httpx.Client:
+    """One client for all questions, without a proxy and without kept connections."""
+    return httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def _ask_ollama(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+    """One JSON object from the server: GET, or POST with a body."""
+    url = url.rstrip("/")
+    response = _answer(url, path, body, {}, _not_ollama, "start the server: ollama serve")
+    value = _json(url, path, response, _not_ollama)
+    if not isinstance(value, dict):
+        raise _not_ollama(url, f"{path} does not answer with an object")
+    return value
+
+
+def _ask_openai(url: str, path: str, key: str, deadline: float = 0.0) -> Any:
+    """JSON from the server; None if it is still loading, until `deadline` on the monotonic clock."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
-    while True:
-        try:
-            with opener.open(urllib.request.Request(url + path, headers=headers), timeout=TIMEOUT_SECONDS) as response:
-                return json.load(response)
-        except urllib.error.HTTPError as error:
-            with error:
-                loading = error.code == 503 and b"oading" in error.read(4096)
-            if not loading or time.monotonic() > deadline:
-                raise _refusal(url, path, error, key) from None
-        except OSError as error:  # URLError and timeouts are among them
-            reason = getattr(error, "reason", None) or error
-            raise EndpointUnreachable(
-                f"no answer from {url}: {reason}", "is the server running, and is this its address?"
-            ) from None
-        except ValueError as error:
-            raise _not_openai(url, f"{path}: {error}") from None
-        except Exception as error:  # http.client's own family: something that does not speak HTTP
-            raise _not_openai(url, f"{path}: {type(error).__name__} {error}") from None
-        time.sleep(POLL_SECONDS)
-
-
-def _refusal(url: str, path: str, error: urllib.error.HTTPError, key: str) -> EndpointUnreachable:
-    if error.code in (401, 403):
+    response = _answer(url, path, None, headers, _not_openai, "start the server, or correct its url in models.toml")
+    if response.status_code == 503 and b"oading" in response.content and time.monotonic() < deadline:
+        return None
+    if response.status_code in (401, 403):
         given = "refuses the key that it was given" if key else "wants an API key"
-        return EndpointUnreachable(
-            f"{url} {given} ({error.code} {error.reason})",
+        raise EndpointUnreachable(
+            f"{url} {given} ({response.status_code} {response.reason_phrase})",
             'name the variable that holds the key in its table of models.toml, e.g. api_key_env = "VLLM_API_KEY"',
             code="E-API-KEY-REFUSED",
         )
-    return _not_openai(url, f"{path} answers {error.code} {error.reason}")
+    return _json(url, path, response, _not_openai)
+
+
+def _answer(
+    url: str,
+    path: str,
+    body: dict[str, Any] | None,
+    headers: dict[str, str],
+    wrong: Callable[[str, str], EndpointUnreachable],
+    remedy: str,
+) -> httpx.Response:
+    try:
+        return _client().request("GET" if body is None else "POST", url + path, json=body, headers=headers)
+    except (httpx.NetworkError, httpx.TimeoutException) as error:
+        raise EndpointUnreachable(f"no answer from {url}: {error}", remedy) from None
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # not an address, or not HTTP
+        raise wrong(url, f"{path}: {type(error).__name__} {error}") from None
+
+
+def _json(url: str, path: str, response: httpx.Response, wrong: Callable[[str, str], EndpointUnreachable]) -> Any:
+    if response.status_code != 200:
+        raise wrong(url, f"{path} answers {response.status_code} {response.reason_phrase}")
+    try:
+        return response.json()
+    except (ValueError, RecursionError) as error:
+        raise wrong(url, f"{path}: {error}") from None
+
+
+def _not_ollama(url: str, reason: str) -> EndpointUnreachable:
+    return EndpointUnreachable(
+        f"{url} does not speak the Ollama API: {reason}",
+        "check the url of this endpoint in models.toml",
+        code="E-NOT-OLLAMA",
+    )
 
 
 def _not_openai(url: str, reason: str) -> EndpointUnreachable:
     return EndpointUnreachable(
-        f"{url} is no OpenAI-compatible server: {reason}",
+        f"{url} is not an OpenAI-compatible server: {reason}",
         "check the address; it ends with /v1 for most servers",
         code="E-NOT-OPENAI",
     )
+
+
+def _missing(url: str, model: str, names: list[str], remedy: str) -> ModelMissing:
+    """The error for a model that a server does not have; lists its most similar names first."""
+    near = difflib.get_close_matches(model, names, n=_SHOWN_NAMES, cutoff=0.4) or names[:_SHOWN_NAMES]
+    has = f"it has {', '.join(near)}" if near else "it has no models"
+    return ModelMissing(f"{url} has no model {model!r}; {has}", remedy)

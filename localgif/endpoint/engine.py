@@ -1,4 +1,4 @@
-"""One llama.cpp process per model: start, load, threads, unload."""
+"""One llama.cpp process per model: start on first use, notice its end, unload when idle, stop."""
 
 from __future__ import annotations
 
@@ -16,61 +16,18 @@ from pathlib import Path
 
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.llama import EngineConfig
-from localgif.endpoint.ollama_request import FOREVER, Upstream
-from localgif.endpoint.upstream import Card, LoadFailed
+from localgif.endpoint.ollama_request import FOREVER
+from localgif.endpoint.upstream import Card, LoadFailed, Upstream
 from localgif.records import ServedModel
 
-_CPUINFO = Path("/proc/cpuinfo")
-
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-
-
-def usable_cores() -> int:
-    """Physical cores among the allowed CPUs, at most as many as the container's CPU quota; at least 1."""
-    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = physical_cores(_read(_CPUINFO), allowed) or len(allowed)
-    return max(1, min(cores, quota_cores(_read(_QUOTA)) or cores))
-
-
-def physical_cores(cpuinfo: str, allowed: set[int]) -> int:
-    """Different (socket, core) pairs of the allowed CPUs in the text of /proc/cpuinfo; 0 when it does not say."""
-    pairs = set()
-    for block in cpuinfo.split("\n\n"):
-        fields = {
-            name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block.splitlines())
-        }
-        if "core id" in fields and fields.get("processor", "").isdigit() and int(fields["processor"]) in allowed:
-            pairs.add((fields.get("physical id"), fields["core id"]))
-    return len(pairs)
-
-
-def quota_cores(cpu_max: str) -> int:
-    """Whole cores in the text of cgroup v2's cpu.max ("150000 100000" is 2); 0 when there is no quota."""
-    quota, _, period = cpu_max.strip().partition(" ")
-    if not (quota.isdigit() and period.isdigit()) or int(period) == 0:
-        return 0
-    return math.ceil(int(quota) / int(period))
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
-
-
-#: From a cold network disk gigabytes take minutes; a load that is stuck must still end.
+#: Gigabytes from a cold network disk take minutes; a load that is stuck must still end.
 LOAD_SECONDS = 900.0
-
-#: How long a broken connection may be ahead of the news that the process behind it is dead.
+#: A connection may break this long before the process behind it counts as dead.
 _DEATH_SECONDS = 0.5
-
 _TAIL = 16 * 2**10
-
 _REASON_LINES = 3
 
 _LOG = logging.getLogger("localgif.endpoint")
-
 #: llama.cpp's error lines: "0.00.014.903 E gguf_init_from_reader: invalid magic characters".
 _ERROR_LINE = re.compile(r"^[\d.]+ E (.*)$", re.M)
 
@@ -81,21 +38,22 @@ class Engine:
     Args:
         model: What to serve.
         threads: Compute threads.
-        keep_alive: Seconds to stay loaded when a request does not say.
+        keep_alive: Seconds to stay loaded if a request does not say.
     """
 
     def __init__(self, model: ServedModel, threads: int, keep_alive: float = FOREVER) -> None:
-        self.model = model
+        self._model = model
         self.rivals: tuple[Engine, ...] = ()
-        """Engines whose models cannot be in memory beside this one's."""
+        """Engines whose models do not fit into memory beside this one's."""
+        path = Path(model.path)
         self.card = Card(
             name=model.name,
-            facts=read_facts(Path(model.path)),
+            facts=read_facts(path),
             num_ctx=model.num_ctx,
             digest=model.digest,
             size=model.size,
-            modified=_modified(Path(model.path)),
-            source=Path(model.path).name,
+            modified=path.stat().st_mtime if path.exists() else 0.0,
+            source=path.name,
             description=model.description,
         )
         self._threads = threads
@@ -128,7 +86,7 @@ class Engine:
             if self._loading is None:
                 self._loading = asyncio.create_task(self._load())
                 self._loading.add_done_callback(self._load_ended)
-            # Shielded: the next client needs the model as much as the one who may leave now.
+            # Shielded: the next client needs the model too, if this one leaves now.
             return await asyncio.shield(self._loading)
         except BaseException:
             self._users -= 1
@@ -144,7 +102,7 @@ class Engine:
         else:
             self._start_timer(seconds)
 
-    async def obituary(self) -> str:
+    async def exit_reason(self) -> str:
         process = self._process
         if process is None:
             return ""
@@ -153,8 +111,7 @@ class Engine:
         if process.returncode is None:
             return ""
         await self._finish_tail()
-        reason = self._reason()
-        return _exit_words(process.returncode) + (f": {reason}" if reason else "")
+        return ": ".join(filter(None, (_exit_words(process.returncode), self._reason())))
 
     async def close(self) -> None:
         self._closed = True
@@ -167,7 +124,7 @@ class Engine:
             await asyncio.wait(self._unloading)
 
     async def make_room(self) -> None:
-        """Unload the model for another engine's, unless it is in use."""
+        """Unload the model for another engine, unless it is in use."""
         if not self._users and self._loading is None:
             self._stop_timer()
             await self._stop()
@@ -195,7 +152,7 @@ class Engine:
     def _load_ended(self, task: asyncio.Task[Upstream]) -> None:
         self._loading = None
         failed = task.cancelled() or task.exception() is not None
-        # Everybody who wanted it may have left meanwhile; the model then waits as after a request.
+        # If every client left meanwhile, the model stays as long as after a request.
         if not failed and not self._users and not self._closed:
             self._start_timer(self._default)
 
@@ -204,9 +161,9 @@ class Engine:
         for rival in self.rivals:
             await rival.make_room()
         config = EngineConfig(
-            gguf=self.model.path,
-            name=self.model.name,
-            num_ctx=self.model.num_ctx,
+            gguf=self._model.path,
+            name=self._model.name,
+            num_ctx=self._model.num_ctx,
             threads=self._threads,
             api_key=secrets.token_urlsafe(24),
             parent=os.getpid(),
@@ -221,32 +178,32 @@ class Engine:
         self._tail_task = asyncio.create_task(self._read_tail(process.stderr))
         try:
             process.stdin.write(config.to_line())
-            # stdin stays open: its end is the engine's end.
+            # stdin stays open: the engine ends with it.
             line = await asyncio.wait_for(process.stdout.readline(), LOAD_SECONDS)
             event = json.loads(line) if line else {}
         except TimeoutError:
             await self._stop()
-            raise LoadFailed(f"llama.cpp did not load {self.model.path} within {LOAD_SECONDS:.0f} s") from None
+            raise LoadFailed(f"llama.cpp did not load {self._model.path} within {LOAD_SECONDS:.0f} s") from None
         except BaseException:
             await self._stop()
             raise
         if event.get("event") != "ready":
             raise LoadFailed(await self._refusal(process, event.get("message", "")))
-        self._upstream = Upstream(event["url"], config.api_key, self.model.name, event["num_ctx"])
+        self._upstream = Upstream(event["url"], config.api_key, self._model.name, event["num_ctx"])
         return self._upstream
 
     async def _refusal(self, process: asyncio.subprocess.Process, message: str) -> str:
-        """Why the model did not come up: llama.cpp's error lines, else the exception, else how the process ended."""
+        """Why the model did not load: llama.cpp's error lines, else the exception, else how the process ended."""
         code = await process.wait()
         await self._finish_tail()
         reason = self._reason() or message
-        if not message:  # it never got to say anything: killed, or llama.cpp called abort()
-            reason = _exit_words(code) + (f": {reason}" if reason else "")
-        return f"llama.cpp could not load {self.model.path} ({self.model.name}): {reason}"
+        if not message:  # killed before it could report, or llama.cpp called abort()
+            reason = ": ".join(filter(None, (_exit_words(code), reason)))
+        return f"llama.cpp could not load {self._model.path} ({self._model.name}): {reason}"
 
     def _reason(self) -> str:
         text = self._tail.decode("utf-8", "replace")
-        # The first error lines are the closest to the cause, the others repeat that something failed.
+        # The first error lines are closest to the cause; the others repeat that something failed.
         lines = list(dict.fromkeys(_ERROR_LINE.findall(text)))[:_REASON_LINES]
         return "; ".join(lines or text.strip().splitlines()[-_REASON_LINES:])
 
@@ -254,14 +211,14 @@ class Engine:
         while data := await stream.read(4096):
             self._tail += data
             del self._tail[:-_TAIL]
-            _LOG.info("%s: %s", self.model.name, data.decode("utf-8", "replace").rstrip())
+            _LOG.info("%s: %s", self._model.name, data.decode("utf-8", "replace").rstrip())
 
     async def _finish_tail(self) -> None:
         if self._tail_task is not None:
             await asyncio.wait([self._tail_task], timeout=1.0)
 
     async def _stop(self) -> None:
-        """End the process, if there is one. At once: an engine has nothing to put in order."""
+        """Kill the process, if there is one: an engine has nothing to clean up."""
         process, self._process, self._upstream = self._process, None, None
         if process is None:
             return
@@ -273,16 +230,49 @@ class Engine:
         await self._finish_tail()
 
 
-def _modified(path: Path) -> float:
-    try:
-        return path.stat().st_mtime
-    except OSError:
-        return 0.0
-
-
 def _exit_words(code: int) -> str:
     if code >= 0:
         return f"the engine process ended with exit code {code}"
     with contextlib.suppress(ValueError):
         return f"the engine process was killed by {signal.Signals(-code).name}"
     return f"the engine process was killed by signal {-code}"
+
+
+# --- threads ---------------------------------------------------------------------------------------------------------
+
+
+def usable_cores() -> int:
+    """Physical cores among the allowed CPUs, at most the container's CPU quota; at least 1.
+
+    Two threads on one core slow llama.cpp down, and threads beyond a container's quota fall asleep in its busy loops.
+    """
+    allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
+    cores = physical_cores(_read(Path("/proc/cpuinfo")), allowed) or len(allowed)
+    return max(1, min(cores, quota_cores(_read(Path("/sys/fs/cgroup/cpu.max"))) or cores))
+
+
+def physical_cores(cpuinfo: str, allowed: set[int]) -> int:
+    """Different (socket, core) pairs of the allowed CPUs in the text of /proc/cpuinfo; 0 if it does not say."""
+    pairs = set()
+    for block in cpuinfo.split("\n\n"):
+        fields = {
+            name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block.splitlines())
+        }
+        if "core id" in fields and fields.get("processor", "").isdigit() and int(fields["processor"]) in allowed:
+            pairs.add((fields.get("physical id"), fields["core id"]))
+    return len(pairs)
+
+
+def quota_cores(cpu_max: str) -> int:
+    """Whole cores in the text of cgroup v2's cpu.max, rounded up ("150000 100000" is 2); 0 if there is no quota."""
+    quota, _, period = cpu_max.strip().partition(" ")
+    if not (quota.isdigit() and period.isdigit()) or int(period) == 0:
+        return 0
+    return math.ceil(int(quota) / int(period))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,10 +1,13 @@
-"""The HTTP front: the Ollama API before llama.cpp's server or another OpenAI-compatible one."""
+"""The HTTP front: the Ollama API in front of llama.cpp's server or another OpenAI-compatible one.
+
+Handlers are cancelled when their client leaves (aiohttp's `handler_cancellation`). Leaving the `async with` of the
+upstream's response then closes that connection, so a dropped request stops its generation in every phase.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import socket
 import time
@@ -18,241 +21,44 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from localgif.endpoint.ollama_reply import Answer, Clock, Delta, chunk, emptied, final
-from localgif.endpoint.ollama_request import (
-    ApiError,
-    Call,
-    Kind,
-    Upstream,
+from localgif.endpoint.ollama_reply import (
+    Answer,
+    Clock,
+    Delta,
     UpstreamBroken,
+    chunk,
     cut_silently,
+    emptied,
     encode,
     encode_line,
-    parse_object,
-    read_call,
-    read_model,
-    same_model,
+    final,
     timestamp,
 )
-from localgif.endpoint.upstream import Backend, Card, LoadFailed, Turns, deltas, fit_window, new_session, with_thoughts
+from localgif.endpoint.ollama_request import ApiError, Call, Kind, parse_object, read_call, read_model, same_model
+from localgif.endpoint.upstream import (
+    Backend,
+    Card,
+    LoadFailed,
+    Turns,
+    Upstream,
+    deltas,
+    fit_window,
+    new_session,
+    with_thoughts,
+)
+from localgif.offline import is_loopback, plain_address
 
 _LOG = logging.getLogger("localgif.endpoint")
 
-#: Prompts with sources and pictures in them are long, but not this long.
-MAX_BODY = 64 * 2**20
-
-#: A whole request must be here by then, seconds. Its headers have as long as a connection may be idle (serve.py).
-BODY_SECONDS = 60.0
-
-#: A client that takes nothing for so long, seconds, is gone: the model works for it alone meanwhile.
-READER_SECONDS = 60.0
-
-
-async def read_body(request: web.Request) -> bytes:
-    """The body of a request.
-
-    Raises:
-        ApiError: 413; it is too long. 408; it does not come.
-    """
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            return await request.read()
-    except web.HTTPRequestEntityTooLarge:
-        raise ApiError(413, f"the request is larger than {MAX_BODY >> 20} MiB") from None
-    except TimeoutError:
-        raise ApiError(408, f"the request did not arrive within {BODY_SECONDS:.0f} s") from None
-
-
-class ClientGone(ConnectionResetError):
-    """Nobody reads the answer any more."""
-
-
-async def send(request: web.Request, response: web.StreamResponse, data: bytes = b"", *, last: bool = False) -> None:
-    """Write a part of an answer, or with `last` its end; the headers go out with the first part.
-
-    Raises:
-        ClientGone: The client left, or takes nothing any more.
-    """
-    try:
-        async with asyncio.timeout(READER_SECONDS):
-            if not response.prepared:
-                await response.prepare(request)
-            await (response.write_eof(data) if last else response.write(data))
-    except TimeoutError:
-        raise ClientGone(f"the client took nothing for {READER_SECONDS:.0f} s") from None
-    except ConnectionError as error:
-        raise ClientGone(str(error)) from error
-
-
-def is_local(authority: str) -> bool:
-    """Whether a Host header (or the host of an Origin) names this machine's loopback."""
-    try:
-        host = urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return False
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _is_local_page(origin: str) -> bool:
-    try:
-        return is_local(urlsplit(origin).netloc)
-    except ValueError:  # half an IPv6 address
-        return False
-
-
-def error_response(status: int, message: str) -> web.Response:
-    """The only shape of a failure."""
-    return web.Response(
-        status=status, body=encode({"error": message}), content_type="application/json", charset="utf-8"
-    )
-
-
-def is_ours(authority: str) -> bool:
-    """Whether a Host header names this machine by an address or its own name, not by a name that a stranger chose."""
-    try:
-        host = urlsplit(f"//{authority}").hostname or ""
-    except ValueError:
-        return False
-    if is_local(authority) or (host and host == socket.gethostname().lower()):
-        return True
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
-
-
-def guarded(everybody: bool = False) -> Middleware:
-    """A middleware that refuses strangers and turns every exception into a JSON error.
-
-    A web page can make a browser call us under a name that it lets resolve to our address; its Host and Origin give it
-    away.
-
-    Args:
-        everybody: Callers from other machines are wanted.
-    """
-
-    @web.middleware
-    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
-        host, origin = request.headers.get("Host", "localhost"), request.headers.get("Origin")
-        if not (is_ours(host) if everybody else is_local(host)) or (origin is not None and not _is_local_page(origin)):
-            return error_response(403, "localgif answers local callers only")
-        return await _answer(request, handler)
-
-    return guard
-
-
-async def _answer(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except ApiError as error:
-        return error_response(error.status, error.message)
-    except web.HTTPException as error:
-        words = {404: f"{request.path} not found", 405: f"method {request.method} not allowed for {request.path}"}
-        response = error_response(error.status, words.get(error.status, error.reason))
-        if "Allow" in error.headers:
-            response.headers["Allow"] = error.headers["Allow"]
-        return response
-    except ConnectionError as error:
-        # aiohttp takes any exception but the one below for a bug, with a traceback.
-        if not isinstance(error, ClientGone):
-            _LOG.warning("%s %s: half an answer is cut off: %s", request.method, request.path, error)
-        elif request.transport is not None:
-            request.transport.abort()  # what nobody reads would keep a closed connection open
-        raise asyncio.CancelledError from error
-    except Exception as error:
-        _LOG.exception("%s %s", request.method, request.path)
-        return error_response(500, f"internal error: {type(error).__name__}: {error}")
-
-
-def capabilities(card: Card) -> list[str]:
-    """Ollama's words for what the model is known to be able to do."""
-    return ["completion", "thinking"] if card.facts.can_think else ["completion"]
-
-
-def details(card: Card) -> dict[str, Any]:
-    """The `details` object of a model."""
-    facts = card.facts
-    return {
-        "parent_model": "",
-        "format": "gguf" if facts.quantisation != "unknown" else "unknown",
-        "family": facts.architecture,
-        "families": [facts.architecture],
-        "parameter_size": facts.parameter_size,
-        "quantization_level": facts.quantisation,
-    }
-
-
-def listed_name(card: Card) -> str:
-    """The name with its tag: ChatOllama looks for `name:latest` in the listing when it is asked for it."""
-    return card.name if ":" in card.name.rpartition("/")[2] else f"{card.name}:latest"
-
-
-def tag(backend: Backend) -> dict[str, Any]:
-    """One entry of /api/tags."""
-    card = backend.card
-    return {
-        "name": listed_name(card),
-        "model": listed_name(card),
-        "modified_at": timestamp(_modified(card)),
-        "size": card.size,
-        "digest": card.digest,
-        "details": details(card),
-        "capabilities": capabilities(card),
-    }
-
-
-def running(backend: Backend) -> dict[str, Any] | None:
-    """One entry of /api/ps; None when the model is not loaded. `context_length` is the allocated window."""
-    upstream = backend.loaded()
-    if upstream is None:
-        return None
-    card = backend.card
-    return {
-        "name": listed_name(card),
-        "model": listed_name(card),
-        "size": card.size,
-        "digest": card.digest,
-        "details": details(card),
-        "expires_at": timestamp(ahead=backend.expires_in()),
-        "size_vram": 0,
-        "context_length": upstream.window,
-    }
-
-
-def show(backend: Backend) -> dict[str, Any]:
-    """The answer of /api/show. Exactly one key of `model_info` contains "context_length": litellm takes the first."""
-    card, facts = backend.card, backend.card.facts
-    info = {name: value for name, value in facts.metadata.items() if "context_length" not in name}
-    info |= {
-        "general.architecture": facts.architecture,
-        "general.parameter_count": facts.parameters,
-        f"{facts.architecture}.context_length": facts.context_length or card.num_ctx,
-    }
-    return {
-        "modelfile": f"# {card.description or card.name}\nFROM {card.source}\n",
-        "parameters": f"num_ctx {card.num_ctx}",
-        "template": facts.template or "",
-        "system": "",
-        "license": str(facts.metadata.get("general.license", "")),
-        "details": details(card),
-        "model_info": info,
-        "capabilities": capabilities(card),
-        "modified_at": timestamp(_modified(card)),
-    }
-
-
-def _modified(card: Card) -> datetime:
-    return datetime.fromtimestamp(card.modified, UTC)
-
-
 #: The Ollama version whose behaviour this follows; clients look here whether `think` and `truncate` are known.
 OLLAMA_VERSION = "0.33.0"
+
+#: The longest request, bytes. Prompts with sources in them are long, but not this long.
+MAX_BODY = 64 * 2**20
+#: A whole request must arrive within this time, seconds; its headers within server.IDLE_SECONDS.
+BODY_SECONDS = 60.0
+#: A client that takes nothing for this long, seconds, is gone: the model would work for nobody.
+READER_SECONDS = 60.0
 
 
 class Gateway:
@@ -260,8 +66,8 @@ class Gateway:
 
     Args:
         backends: The models, in the order of listing.
-        max_queue: Requests for text that may wait.
-        slots: Requests for text that are worked on at once.
+        max_queue: At most this many requests for text wait.
+        slots: At most this many requests for text are worked on at once.
     """
 
     def __init__(self, backends: Sequence[Backend], max_queue: int, slots: int = 1) -> None:
@@ -273,35 +79,27 @@ class Gateway:
         """The aiohttp application; run it with `handler_cancellation=True`.
 
         Args:
-            everybody: Callers from other machines are wanted.
+            everybody: Answer callers from other machines too.
         """
-        app = web.Application(middlewares=[guarded(everybody)], client_max_size=MAX_BODY)
+        app = web.Application(middlewares=[_guarded(everybody)], client_max_size=MAX_BODY)
         app.cleanup_ctx.append(self._hold_session)
-        routes: list[tuple[str, str, Any]] = [
-            ("GET", "/", self._root),
-            ("GET", "/api/version", self._version),
-            ("GET", "/api/tags", self._tags),
-            ("GET", "/api/ps", self._ps),
-            ("POST", "/api/show", self._show),
-            ("POST", "/api/chat", self._chat),
-            ("POST", "/api/generate", self._generate),
-            *((("POST", f"/api/{verb}", self._unmanaged)) for verb in ("pull", "push", "create", "copy")),
-            ("DELETE", "/api/delete", self._unmanaged),
-            ("*", "/v1/{path:.*}", self._not_openai),
-        ]
-        for method, path, handler in routes:
-            # A GET route answers HEAD too.
-            app.router.add_get(path, handler) if method == "GET" else app.router.add_route(method, path, handler)
+        # A GET route answers HEAD too.
+        app.router.add_get("/", self._root)
+        app.router.add_get("/api/version", self._version)
+        app.router.add_get("/api/tags", self._tags)
+        app.router.add_get("/api/ps", self._ps)
+        app.router.add_post("/api/show", self._show)
+        app.router.add_post("/api/chat", self._chat)
+        app.router.add_post("/api/generate", self._generate)
+        for verb in ("pull", "push", "create", "copy"):
+            app.router.add_post(f"/api/{verb}", self._unmanaged)
+        app.router.add_delete("/api/delete", self._unmanaged)
+        app.router.add_route("*", "/v1/{path:.*}", self._not_openai)
         return app
 
     async def _hold_session(self, app: web.Application) -> AsyncIterator[None]:
         async with new_session() as self._session:
             yield
-
-    @property
-    def _upstreams(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "the application has not started"
-        return self._session
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -312,14 +110,28 @@ class Gateway:
         return _json({"version": OLLAMA_VERSION})
 
     async def _tags(self, request: web.Request) -> web.Response:
-        return _json({"models": [tag(backend) for backend in self._backends]})
+        entries = [
+            _listed(card) | {"modified_at": _modified(card), "capabilities": _capabilities(card)}
+            for card in (backend.card for backend in self._backends)
+        ]
+        return _json({"models": entries})
 
     async def _ps(self, request: web.Request) -> web.Response:
         longest_first = sorted(self._backends, key=lambda backend: -backend.expires_in())
-        return _json({"models": [entry for backend in longest_first if (entry := running(backend))]})
+        entries = [
+            _listed(backend.card)
+            | {
+                "expires_at": timestamp(ahead=backend.expires_in()),
+                "size_vram": 0,
+                "context_length": upstream.window,  # the allocated one
+            }
+            for backend in longest_first
+            if (upstream := backend.loaded()) is not None
+        ]
+        return _json({"models": entries})
 
     async def _show(self, request: web.Request) -> web.Response:
-        return _json(show(self._find(read_model(parse_object(await read_body(request))))))
+        return _json(_shown(self._find(read_model(parse_object(await _read_body(request)))).card))
 
     async def _unmanaged(self, request: web.Request) -> web.Response:
         raise ApiError(501, "localgif does not manage models")
@@ -343,15 +155,17 @@ class Gateway:
 
     async def _answer(self, kind: Kind, request: web.Request) -> web.StreamResponse:
         arrival = time.monotonic_ns()
-        call = read_call(kind, parse_object(await read_body(request)))
+        call = read_call(kind, parse_object(await _read_body(request)))
         backend = self._find(call.model)
-        _check_capabilities(call, backend)
+        _check_capabilities(call, backend.card)
         if call.empty:
             return await self._load_or_unload(call, backend)
+        session = self._session
+        assert session is not None, "the application has not started"
         async with self._turns.hold(), _in_use(backend, call.keep_alive) as upstream:
-            await fit_window(self._upstreams, upstream, call.body, call.sampling.num_ctx)
+            await fit_window(session, upstream, call.body, call.sampling.num_ctx)
             generation = _Generation(call, arrival, time.monotonic_ns(), upstream)
-            events = _with_obituary(backend, deltas(self._upstreams, upstream, call.body))
+            events = _with_exit_reason(backend, deltas(session, upstream, call.body))
             if backend.card.facts.can_think is not False:
                 events = with_thoughts(events)
             async with aclosing(events):
@@ -363,7 +177,7 @@ class Gateway:
 
     async def _load_or_unload(self, call: Call, backend: Backend) -> web.Response:
         if call.keep_alive == 0:
-            # Behind the running generation: what it uses is not taken away from it.
+            # Wait for the running generation: its model is not taken away from it.
             async with self._turns.hold():
                 if backend.loaded() is not None:
                     async with _in_use(backend, 0):
@@ -374,45 +188,46 @@ class Gateway:
 
 
 class _Generation:
-    """One answer on its way: what came so far, and when."""
+    """One answer in progress: what came so far, and when."""
 
     def __init__(self, call: Call, arrival: int, dispatch: int, upstream: Upstream) -> None:
-        self.call = call
+        self._call = call
         self._upstream = upstream
-        self.answer = Answer()
+        self._answer = Answer()
         self._arrival = arrival
         self._dispatch = dispatch
         self._first: int | None = None
         self._last: int | None = None
-        #: num_predict 0 wants the prompt read and nothing written; llama.cpp makes one token all the same.
+        #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token all the same.
         self._silent = call.sampling.num_predict == 0
 
     def take(self, delta: Delta) -> dict[str, Any] | None:
-        """Collect one event; the line for the client when there is something in it to see."""
-        self.answer.add(delta)
+        """Collect one event; returns the client's line if there is text in it."""
+        self._answer.add(delta)
         if not delta.speaks or self._silent:
             return None
         self._last = time.monotonic_ns()
         self._first = self._first or self._last
-        return chunk(self.call.kind, self.call.model, delta.content, delta.thinking)
+        return chunk(self._call.kind, self._call.model, delta.content, delta.thinking)
 
     def final(self, whole: bool) -> dict[str, Any]:
         """The line with `done`.
 
         Raises:
-            UpstreamBroken: The upstream said [DONE] without saying why it stopped: the answer may be half of one. Or
-                it cannot have read the whole prompt.
+            UpstreamBroken: The upstream said [DONE] without a finish reason, so the answer may be half of one; or it
+                cannot have read the whole prompt.
         """
-        if self.answer.finish is None:
+        if self._answer.finish is None:
             raise UpstreamBroken("the upstream server ended the answer without a finish reason")
-        read = self.answer.usage.get("prompt_tokens")
-        if self._upstream.dialect == "other" and isinstance(read, int) and cut_silently(self.call.body, read):
+        read = self._answer.usage.get("prompt_tokens")
+        prompt = "\n".join(message["content"] for message in self._call.body["messages"])
+        if self._upstream.dialect == "other" and isinstance(read, int) and cut_silently(prompt, read):
             raise UpstreamBroken(
-                f"the prompt exceeds the available context size: the upstream server read {read} tokens of it and left "
-                "out the rest without saying so; raise the context length over there"
+                f"the prompt exceeds the available context size: the upstream server read only {read} tokens of it and "
+                "silently dropped the rest; raise the context length of that server"
             )
         clock = Clock(self._arrival, self._dispatch, self._first, self._last, time.monotonic_ns())
-        return final(self.call.kind, self.call.model, self.answer, clock, whole, self._silent)
+        return final(self._call.kind, self._call.model, self._answer, clock, whole, self._silent)
 
 
 async def _stream(
@@ -420,30 +235,26 @@ async def _stream(
 ) -> web.StreamResponse:
     """NDJSON: the headers go out with the first line, so that a failure before it still has a status."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
-
-    async def tell(line: dict[str, Any] | None) -> None:
-        if line is not None:
-            await send(request, response, encode_line(line))
-
     try:
         async for delta in events:
-            await tell(generation.take(delta))
-        await tell(generation.final(whole=False))
-    except ClientGone:
+            if (line := generation.take(delta)) is not None:
+                await _send(request, response, encode_line(line))
+        await _send(request, response, encode_line(generation.final(whole=False)))
+    except _ClientGone:
         raise
     except Exception as error:
         if not response.prepared:
             raise
         if not isinstance(error, ApiError):
             _LOG.exception("in the middle of a stream")
-        await tell({"error": str(error)})
-    await send(request, response, last=True)
+        await _send(request, response, encode_line({"error": str(error)}))
+    await _send(request, response, last=True)
     return response
 
 
 @contextlib.asynccontextmanager
 async def _in_use(backend: Backend, keep_alive: float | None) -> AsyncIterator[Upstream]:
-    """The model, loaded, for the time of the block.
+    """The model, loaded for the duration of the block.
 
     Raises:
         ApiError: 500 with the reason why it does not load.
@@ -458,28 +269,185 @@ async def _in_use(backend: Backend, keep_alive: float | None) -> AsyncIterator[U
         await backend.release(keep_alive)
 
 
-async def _with_obituary(backend: Backend, events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
-    """The same events; a broken connection also tells what became of the server behind it."""
+async def _with_exit_reason(backend: Backend, events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
+    """The same events; a broken connection also says how the server behind it ended."""
     try:
         async with aclosing(events):
             async for delta in events:
                 yield delta
     except UpstreamBroken as error:
-        if death := await backend.obituary():
-            raise UpstreamBroken(f"model runner has unexpectedly stopped: {death}") from error
+        if reason := await backend.exit_reason():
+            raise UpstreamBroken(f"model runner has unexpectedly stopped: {reason}") from error
         raise
 
 
-def _check_capabilities(call: Call, backend: Backend) -> None:
+def _check_capabilities(call: Call, card: Card) -> None:
     """Refuse what the model cannot do, in Ollama's words."""
-    facts = backend.card.facts
-    if call.think and facts.can_think is False:
-        raise ApiError(400, f'"{call.model}" does not support thinking')
-    if facts.can_think is False:
+    if card.facts.can_think is False:
+        if call.think:
+            raise ApiError(400, f'"{call.model}" does not support thinking')
         call.body.pop("chat_template_kwargs", None)
     if call.images:
         raise ApiError(400, f'"{call.model}" does not support images')
 
 
-def _json(payload: dict[str, Any]) -> web.Response:
-    return web.Response(body=encode(payload), content_type="application/json", charset="utf-8")
+# --- listings --------------------------------------------------------------------------------------------------------
+
+
+def _capabilities(card: Card) -> list[str]:
+    """Ollama's words for what the model is known to be able to do."""
+    return ["completion", "thinking"] if card.facts.can_think else ["completion"]
+
+
+def _details(card: Card) -> dict[str, Any]:
+    facts = card.facts
+    return {
+        "parent_model": "",
+        "format": "gguf" if facts.quantisation != "unknown" else "unknown",
+        "family": facts.architecture,
+        "families": [facts.architecture],
+        "parameter_size": facts.parameter_size,
+        "quantization_level": facts.quantisation,
+    }
+
+
+def _listed(card: Card) -> dict[str, Any]:
+    """What /api/tags and /api/ps both say of a model."""
+    # ChatOllama looks for `name:latest` in the listing if it is asked for `name`.
+    name = card.name if ":" in card.name.rpartition("/")[2] else f"{card.name}:latest"
+    return {"name": name, "model": name, "size": card.size, "digest": card.digest, "details": _details(card)}
+
+
+def _shown(card: Card) -> dict[str, Any]:
+    """The answer of /api/show. Exactly one key of `model_info` contains "context_length": litellm takes the first."""
+    facts = card.facts
+    info = {name: value for name, value in facts.metadata.items() if "context_length" not in name}
+    info |= {
+        "general.architecture": facts.architecture,
+        "general.parameter_count": facts.parameters,
+        f"{facts.architecture}.context_length": facts.context_length or card.num_ctx,
+    }
+    return {
+        "modelfile": f"# {card.description or card.name}\nFROM {card.source}\n",
+        "parameters": f"num_ctx {card.num_ctx}",
+        "template": facts.template or "",
+        "system": "",
+        "license": str(facts.metadata.get("general.license", "")),
+        "details": _details(card),
+        "model_info": info,
+        "capabilities": _capabilities(card),
+        "modified_at": _modified(card),
+    }
+
+
+def _modified(card: Card) -> str:
+    return timestamp(datetime.fromtimestamp(card.modified, UTC))
+
+
+# --- who may call, and how slowly ------------------------------------------------------------------------------------
+
+
+async def _read_body(request: web.Request) -> bytes:
+    """The body of a request.
+
+    Raises:
+        ApiError: 413 if it is too long, 408 if it does not arrive.
+    """
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            return await request.read()
+    except web.HTTPRequestEntityTooLarge:
+        raise ApiError(413, f"the request is larger than {MAX_BODY >> 20} MiB") from None
+    except TimeoutError:
+        raise ApiError(408, f"the request did not arrive within {BODY_SECONDS:.0f} s") from None
+
+
+class _ClientGone(ConnectionResetError):
+    """The client no longer reads the answer."""
+
+
+async def _send(request: web.Request, response: web.StreamResponse, data: bytes = b"", *, last: bool = False) -> None:
+    """Write a part of an answer, or with `last` its end; the headers go out with the first part.
+
+    Raises:
+        _ClientGone: The client left, or stopped reading.
+    """
+    try:
+        async with asyncio.timeout(READER_SECONDS):
+            if not response.prepared:
+                await response.prepare(request)
+            await (response.write_eof(data) if last else response.write(data))
+    except TimeoutError:
+        raise _ClientGone(f"the client took nothing for {READER_SECONDS:.0f} s") from None
+    except ConnectionError as error:
+        raise _ClientGone(str(error)) from error
+
+
+def is_local(authority: str) -> bool:
+    """Whether a Host header (or the host of an Origin) names this machine's loopback."""
+    host = _hostname(authority)
+    return is_loopback(host) or host.endswith(".localhost")
+
+
+def _is_this_machine(authority: str) -> bool:
+    """Whether a Host header names an address or this machine's own name, not a name that a stranger chose."""
+    host = _hostname(authority)
+    return (
+        is_local(authority) or plain_address(host) is not None or (host != "" and host == socket.gethostname().lower())
+    )
+
+
+def _hostname(authority: str) -> str:
+    try:
+        return urlsplit(f"//{authority}").hostname or ""
+    except ValueError:  # half an IPv6 address
+        return ""
+
+
+def _is_local_page(origin: str) -> bool:
+    try:
+        return is_local(urlsplit(origin).netloc)
+    except ValueError:
+        return False
+
+
+def _guarded(everybody: bool) -> Middleware:
+    """A middleware that refuses strangers and turns every exception into `{"error": text}`.
+
+    A web page can make a browser call us under a name that it resolves to our address; its Host and Origin show it.
+    """
+
+    @web.middleware
+    async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
+        host, origin = request.headers.get("Host", "localhost"), request.headers.get("Origin")
+        welcome = _is_this_machine(host) if everybody else is_local(host)
+        if not welcome or (origin is not None and not _is_local_page(origin)):
+            return _json({"error": "localgif answers local callers only"}, 403)
+        return await _with_json_errors(request, handler)
+
+    return guard
+
+
+async def _with_json_errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except ApiError as error:
+        return _json({"error": error.message}, error.status)
+    except web.HTTPException as error:
+        words = {404: f"{request.path} not found", 405: f"method {request.method} not allowed for {request.path}"}
+        response = _json({"error": words.get(error.status, error.reason)}, error.status)
+        if "Allow" in error.headers:
+            response.headers["Allow"] = error.headers["Allow"]
+        return response
+    except _ClientGone as error:
+        if request.transport is not None:
+            request.transport.abort()  # unread data would keep a closed connection open
+        # aiohttp reports any other exception as a bug, with a traceback.
+        raise asyncio.CancelledError from error
+    except Exception as error:
+        _LOG.exception("%s %s", request.method, request.path)
+        return _json({"error": f"internal error: {type(error).__name__}: {error}"}, 500)
+
+
+def _json(payload: dict[str, Any], status: int = 200) -> web.Response:
+    return web.Response(status=status, body=encode(payload), content_type="application/json", charset="utf-8")

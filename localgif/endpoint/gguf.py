@@ -1,6 +1,6 @@
-"""What a GGUF file says about itself: enough for /api/show, without loading the model.
+"""What the header of a GGUF file says: enough for /api/show, without loading the model.
 
-The header is small but for the vocabulary, which is skipped. Whether a file is sound is llama.cpp's to say: a header
+The header is small except for the vocabulary, which is skipped. llama.cpp decides whether a file is sound: a header
 that cannot be read gives empty facts here, never an error.
 """
 
@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
-#: No honest header has more of these; a broken file must not keep us reading.
+#: No honest header has more entries; a broken file must not keep us reading.
 _MOST_ENTRIES = 10**7
 
 #: general.file_type -> name, for the kinds that people use.
-QUANTISATIONS = {
+_QUANTISATIONS = {
     0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K", 11: "Q3_K_S", 12: "Q3_K_M",
     13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S", 17: "Q5_K_M", 18: "Q6_K", 25: "IQ4_NL", 30: "IQ4_XS",
     32: "BF16",
@@ -32,7 +32,7 @@ class GgufFacts:
         metadata: The scalar entries, without the tokenizer.
         parameters: Number of weights.
         context_length: The window that the model was trained for, tokens.
-        template: The chat template (Jinja); None when it is not known (a server that does not show it).
+        template: The chat template (Jinja); None if unknown (a server that does not show it).
     """
 
     architecture: str = "unknown"
@@ -44,7 +44,7 @@ class GgufFacts:
 
     @property
     def can_think(self) -> bool | None:
-        """Whether the template knows about thinking; None when there is no telling."""
+        """Whether the template knows about thinking; None if the template is unknown."""
         if self.template is None:
             return None
         return any(word in self.template for word in ("enable_thinking", "<think>", "reasoning_effort"))
@@ -58,7 +58,7 @@ class GgufFacts:
 
 
 def read_facts(path: Path) -> GgufFacts:
-    """Read the header of a GGUF file; what cannot be read is left out."""
+    """Read the header of a GGUF file; facts that cannot be read are left out."""
     try:
         with path.open("rb") as file:
             return _facts(_Reader(file))
@@ -113,7 +113,7 @@ class _Reader:
 
 def _facts(reader: _Reader) -> GgufFacts:
     if reader.take(4) != b"GGUF" or reader.number("<I") not in (2, 3):
-        raise ValueError("no GGUF file of a known version")
+        raise ValueError("not a GGUF file of a known version")
     tensors, entries = reader.count(), reader.count()
     found: dict[str, Any] = {}
     for _ in range(entries):
@@ -129,12 +129,12 @@ def _facts(reader: _Reader) -> GgufFacts:
         parameters=_parameters(reader, tensors),
         context_length=context if isinstance(context, int) else 0,
         template=str(found.get("tokenizer.chat_template", "")),
-        quantisation=QUANTISATIONS.get(found.get("general.file_type", -1), "unknown"),
+        quantisation=_QUANTISATIONS.get(found.get("general.file_type", -1), "unknown"),
     )
 
 
 def _parameters(reader: _Reader, tensors: int) -> int:
-    """Sum of the tensors' sizes, from the descriptions that follow the entries."""
+    """Sum of the tensors' sizes, from the descriptions after the entries."""
     total = 0
     for _ in range(tensors):
         reader.text()

@@ -1,9 +1,9 @@
 """llama.cpp in a process of its own: `python -m localgif.endpoint.llama`. The only module that imports xllamacpp.
 
-Its own process, because loading a model holds the interpreter's lock for seconds, and because llama.cpp ends the
-process it lives in when it is in trouble. The protocol is two lines: one JSON object of `EngineConfig` on stdin, one
-JSON object on stdout, `{"event": "ready", "url", "num_ctx"}` or `{"event": "failed", "message"}`. Then the engine
-serves until its stdin ends, so that it never outlives whoever started it.
+It runs in its own process because loading a model holds the interpreter's lock for seconds, and because llama.cpp
+ends its process when it is in trouble. The protocol is two lines: one JSON object of `EngineConfig` on stdin, and one
+on stdout, `{"event": "ready", "url", "num_ctx"}` or `{"event": "failed", "message"}`. The engine then serves until its
+stdin ends, so it never outlives the gateway.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-#: Tokens per step of reading a prompt. llama.cpp looks for clients that left between two steps only: 512 (its default)
-#: are many seconds of a small machine. With 64 a model of 1.5B on one core reads 3 % slower than with 128 and is free
-#: 0.9 s after its client left, in place of 2.5; with 32 it reads 20 % slower.
-BATCH = 64
+#: Tokens per step of reading a prompt. llama.cpp notices a client that left only between two steps: 512 (its default)
+#: take many seconds on a small machine. With 64, a model of 1.5B on one core reads 3 % slower than with 128 and is free
+#: 0.9 s after its client left instead of 2.5 s; with 32 it reads 20 % slower.
+_BATCH = 64
 #: Only errors: the reason for refusing a file is an error line on stderr.
-VERBOSITY = 1
+_VERBOSITY = 1
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,12 @@ class EngineConfig:
     Attributes:
         gguf: Path of the weights.
         name: The model's name in the engine's answers.
-        num_ctx: Window to allocate, tokens; llama.cpp rounds it up to its own grain and cuts it at the training window.
+        num_ctx: Window to allocate, tokens; llama.cpp rounds it up and cuts it at the training window.
         threads: Compute threads.
-        api_key: What a caller must present; known to the gateway only.
+        api_key: Callers must present it; only the gateway knows it.
         parent: Process id of the gateway.
-        speculation: Guess ahead from n-grams of the prompt and the answer; code that copies code gets almost twice as
-            fast by it, and what is sampled keeps its distribution.
+        speculation: Guess ahead from n-grams of the prompt and the answer. Code that copies code is generated almost
+            twice as fast, with the same distribution of samples.
     """
 
     gguf: str
@@ -55,9 +55,9 @@ class EngineConfig:
 
 
 def main() -> None:
-    """Read the configuration, load, say so, wait for the end of stdin. Never returns."""
+    """Read the configuration, load, report, wait for the end of stdin. Never returns."""
     say = _claim_stdout()
-    # Ctrl-C in a terminal reaches the whole group; when to stop is the gateway's decision.
+    # Ctrl-C in a terminal reaches the whole group; the gateway decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     config = EngineConfig(**json.loads(sys.stdin.buffer.readline()))
     _die_with_parent(config.parent)
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def _claim_stdout() -> Callable[[dict[str, Any]], None]:
-    """Keep the real stdout for our one line; whatever else prints goes to stderr."""
+    """Keep the real stdout for our one line; everything else that is printed goes to stderr."""
     private = os.dup(1)
     os.dup2(2, 1)
 
@@ -86,7 +86,7 @@ def _claim_stdout() -> Callable[[dict[str, Any]], None]:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill us when the gateway dies: while a model loads nobody here can notice the end of stdin."""
+    """Ask the kernel to kill us when the gateway dies: nothing here notices the end of stdin while a model loads."""
     if sys.platform != "linux":
         return
     import ctypes
@@ -98,7 +98,7 @@ def _die_with_parent(parent: int) -> None:
 
 
 def _load(config: EngineConfig) -> Any:
-    """llama.cpp's own HTTP server with the model in it. Every default that matters to us is set, not inherited."""
+    """llama.cpp's own HTTP server with the model in it. Every default that matters is set explicitly."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -106,17 +106,17 @@ def _load(config: EngineConfig) -> Any:
     params.model_alias = {config.name}
     params.n_ctx = config.num_ctx
     params.n_parallel = 1
-    params.n_batch = params.n_ubatch = BATCH
+    params.n_batch = params.n_ubatch = _BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config.threads
-    params.fit_params = False  # it would load the model twice to shrink a window that we set on purpose
+    params.fit_params = False  # it would load the model twice to shrink a window that we chose
     params.ctx_shift = False  # an over-long prompt is an error, never a prompt without its beginning
     params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     if config.speculation:
-        # Not ngram_map_k: what it kept of earlier prompts had it guess nothing of a program that stands in a later one.
+        # Not ngram_map_k: because of what it keeps of earlier prompts, it guesses nothing in a later one.
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        # A guess and the token before it fill one step; of shorter guesses a copied program takes more steps.
-        params.speculative.ngram_simple.size_m = BATCH - 1
+        # A guess and the token before it fill one step; with shorter guesses a copied program takes more steps.
+        params.speculative.ngram_simple.size_m = _BATCH - 1
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     params.api_keys = [config.api_key]
@@ -125,7 +125,7 @@ def _load(config: EngineConfig) -> Any:
     params.endpoint_slots = True
     params.endpoint_metrics = False
     params.sse_ping_interval = -1
-    params.verbosity = VERBOSITY
+    params.verbosity = _VERBOSITY
     return xllamacpp.Server(params)
 
 

@@ -1,25 +1,65 @@
-"""OpenAI events -> replies of the Ollama API: lines, lists, errors. Pure."""
+"""OpenAI events -> replies of the Ollama API: lines, thoughts, counts, errors. Pure: clock readings come in."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localgif.endpoint.ollama_request import ApiError, Kind, UpstreamBroken, overflow_words, timestamp
+from localgif.endpoint.ollama_request import ApiError, Kind
+
+#: At most this many characters of an unreadable upstream answer are shown.
+_SHOWN = 500
+
+
+class UpstreamBroken(ApiError):
+    """The server behind the gateway died, or answered what no working server answers."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(502, message)
+
+
+def encode(payload: dict[str, Any]) -> bytes:
+    """One JSON object on one line, UTF-8, without a newline (a lone surrogate becomes a question mark)."""
+    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+
+
+def encode_line(payload: dict[str, Any]) -> bytes:
+    """One line of an NDJSON stream."""
+    return encode(payload) + b"\n"
+
+
+def timestamp(moment: datetime | None = None, ahead: float = 0.0) -> str:
+    """RFC 3339 in UTC, e.g. "2025-01-31T12:00:00.000000Z".
+
+    Args:
+        moment: None means now.
+        ahead: Seconds to add, cut to a century.
+    """
+    later = (moment or datetime.now(UTC)) + timedelta(seconds=min(ahead, 100 * 365 * 86400.0))
+    return later.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+# --- thoughts --------------------------------------------------------------------------------------------------------
 
 _OPEN, _CLOSE = "<think>", "</think>"
 
 
 class Thoughts:
-    """Splits one answer; what was fed in comes out once, in order, whatever the pieces are."""
+    """Takes `<think>...</think>` at the beginning of an answer out of its text, piece by piece.
+
+    llama.cpp, and vLLM with --reasoning-parser, send thoughts in a field of their own. Other servers leave them in the
+    text. Everything fed in comes out once and in order, however the text is cut into pieces.
+    """
 
     def __init__(self) -> None:
         self._held = ""
         self._feed = self._begin
 
     def feed(self, piece: str) -> tuple[str, str]:
-        """(content, thinking) that are certain with this piece of the text."""
+        """(content, thinking) that are certain after this piece of the text."""
         self._held += piece
         return self._feed()
 
@@ -33,7 +73,7 @@ class Thoughts:
         if start.startswith(_OPEN):
             self._held, self._feed = start[len(_OPEN) :], self._think
             return self._think()
-        if _OPEN.startswith(start):  # also when there is nothing but white space yet
+        if _OPEN.startswith(start):  # also while there is only white space
             return "", ""
         self._feed = self._speak
         return self._speak()
@@ -60,13 +100,12 @@ class Thoughts:
         return said, ""
 
 
-#: How much of an unreadable upstream answer is shown.
-SHOWN = 500
+# --- events ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Delta:
-    """One event of the stream. Texts are empty, objects None, where the event holds none."""
+    """One event of the stream; texts are empty and objects None if the event has none."""
 
     content: str = ""
     thinking: str = ""
@@ -76,7 +115,7 @@ class Delta:
 
     @property
     def speaks(self) -> bool:
-        """Whether the event holds something that the client gets to see at once."""
+        """Whether the event holds text for the client."""
         return bool(self.content or self.thinking)
 
 
@@ -84,15 +123,13 @@ def read_delta(data: str) -> Delta:
     """One `data:` payload of the stream.
 
     Raises:
-        UpstreamBroken: An error event, or no chat completion chunk.
+        UpstreamBroken: It is an error event, or not a chat completion chunk.
     """
     try:
         event = json.loads(data)
     except ValueError:
-        raise UpstreamBroken(f"the upstream server sent something that is not JSON: {data[:SHOWN]}") from None
-    if not isinstance(event, dict):
-        raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:SHOWN]}")
-    if event.get("error"):
+        raise UpstreamBroken(f"the upstream server sent something that is not JSON: {data[:_SHOWN]}") from None
+    if isinstance(event, dict) and event.get("error"):
         raise UpstreamBroken(error_text(data))
     try:
         (choice,) = event.get("choices") or [{}]
@@ -101,16 +138,10 @@ def read_delta(data: str) -> Delta:
         # llama.cpp's name and vLLM's name for the same thing.
         thinking = delta.get("reasoning_content") or delta.get("reasoning")
     except (AttributeError, TypeError, ValueError):
-        raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:SHOWN]}") from None
+        raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:_SHOWN]}") from None
     if finish in ("abort", "error"):
         raise UpstreamBroken(f"the upstream server ended the generation: {finish}")
-    return Delta(
-        content=delta.get("content") or "",
-        thinking=thinking or "",
-        finish=finish,
-        usage=event.get("usage"),
-        timings=event.get("timings"),
-    )
+    return Delta(delta.get("content") or "", thinking or "", finish, event.get("usage"), event.get("timings"))
 
 
 @dataclass
@@ -125,15 +156,16 @@ class Answer:
     pieces: int = 0
 
     def add(self, delta: Delta) -> None:
-        """Take one event in."""
-        if delta.content:
-            self.content.append(delta.content)
-        if delta.thinking:
-            self.thinking.append(delta.thinking)
+        """Add one event."""
+        self.content.append(delta.content)
+        self.thinking.append(delta.thinking)
         self.pieces += delta.speaks
         self.finish = delta.finish or self.finish
         self.usage = delta.usage or self.usage
         self.timings = delta.timings or self.timings
+
+
+# --- lines -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -148,26 +180,21 @@ class Clock:
 
 
 def chunk(kind: Kind, model: str, content: str = "", thinking: str = "") -> dict[str, Any]:
-    """One line with text in it, `done` false. Every chat line has a message with a string content."""
+    """One line with text, `done` false. Every chat line has a message with a string content."""
     line: dict[str, Any] = {"model": model, "created_at": timestamp()}
+    thoughts = {"thinking": thinking} if thinking else {}
     if kind == "chat":
-        message: dict[str, Any] = {"role": "assistant", "content": content}
-        if thinking:
-            message["thinking"] = thinking
-        line["message"] = message
+        line["message"] = {"role": "assistant", "content": content, **thoughts}
     else:
-        line["response"] = content
-        if thinking:
-            line["thinking"] = thinking
-    line["done"] = False
-    return line
+        line |= {"response": content, **thoughts}
+    return line | {"done": False}
 
 
 def final(kind: Kind, model: str, answer: Answer, clock: Clock, whole: bool, silent: bool = False) -> dict[str, Any]:
     """The last line of a stream, or with `whole` the one object of an answer that is not streamed.
 
     Args:
-        silent: The client wanted no token at all (num_predict 0); llama.cpp makes one all the same.
+        silent: The client wanted no token at all (num_predict 0); llama.cpp generates one all the same.
     """
     line = chunk(kind, model)
     if whole and not silent:
@@ -179,30 +206,25 @@ def final(kind: Kind, model: str, answer: Answer, clock: Clock, whole: bool, sil
 
 
 def emptied(kind: Kind, model: str, reason: str) -> dict[str, Any]:
-    """The answer to a request without text; `reason` is "load" or "unload"."""
+    """The reply to a request without text; `reason` is "load" or "unload"."""
     return chunk(kind, model) | {"done": True, "done_reason": reason}
 
 
 def _metrics(answer: Answer, clock: Clock) -> dict[str, int]:
-    """The six numbers of the last line: tokens, and nanoseconds. The upstream's own measurements come first."""
+    """The six numbers of the last line: tokens, and nanoseconds. The upstream's own measurements take precedence."""
     usage, timings = answer.usage, answer.timings
-    prompt = _count(usage.get("prompt_tokens"), _sum(timings, "cache_n", "prompt_n"))
-    generated = _count(usage.get("completion_tokens"), timings.get("predicted_n"), answer.pieces)
+    parts: list[Any] = [timings.get(name) for name in ("cache_n", "prompt_n")]
+    read = sum(parts) if all(isinstance(part, int) for part in parts) else None
     first = clock.end if clock.first is None else clock.first
     last = first if clock.last is None else clock.last
     return {
         "total_duration": max(0, clock.end - clock.arrival),
         "load_duration": max(0, clock.dispatch - clock.arrival),
-        "prompt_eval_count": prompt,
+        "prompt_eval_count": _count(usage.get("prompt_tokens"), read),
         "prompt_eval_duration": _nanoseconds(timings.get("prompt_ms"), first - clock.dispatch),
-        "eval_count": generated,
+        "eval_count": _count(usage.get("completion_tokens"), timings.get("predicted_n"), answer.pieces),
         "eval_duration": _nanoseconds(timings.get("predicted_ms"), last - first),
     }
-
-
-def _sum(source: dict[str, Any], *names: str) -> Any:
-    values = [source.get(name) for name in names]
-    return sum(values) if all(isinstance(value, int) for value in values) else None
 
 
 def _count(*candidates: Any) -> int:
@@ -215,10 +237,13 @@ def _nanoseconds(milliseconds: Any, fallback: int) -> int:
     return max(0, fallback)
 
 
-def upstream_failure(status: int, body: str) -> ApiError:
-    """What an upstream answer with an error status means for our client.
+# --- refusals --------------------------------------------------------------------------------------------------------
 
-    A refused request keeps its status; a server that fails, or refuses our key, is a broken upstream.
+
+def upstream_failure(status: int, body: str) -> ApiError:
+    """The error for our client when an upstream answers with an error status.
+
+    A refused request keeps its status. A server that fails, or refuses our key, is a broken upstream.
     """
     text = error_text(body)
     if status in (400, 413, 422):
@@ -229,15 +254,59 @@ def upstream_failure(status: int, body: str) -> ApiError:
 
 
 def error_text(body: str) -> str:
-    """The message inside an error body: OpenAI's shape, the older flat ones, or the start of whatever it is."""
+    """The message in an error body: OpenAI's shape, the older flat ones, or the first characters."""
+    shown = body.strip()[:_SHOWN]
     try:
         value = json.loads(body)
     except ValueError:
-        return body.strip()[:SHOWN] or "no reason given"
+        return shown or "no reason given"
     if isinstance(value, dict):
         inner = value.get("error", value)
         if isinstance(inner, dict):
             inner = inner.get("message") or inner
         if isinstance(inner, str) and inner:
             return inner
-    return body.strip()[:SHOWN]
+    return shown
+
+
+#: How vLLM and LM Studio say how large the window is, how much was asked for, and how long the answer may get.
+_WINDOW = re.compile(r"context (?:length|size|window)(?: is| of)?(?: only)? (\d+)")
+_ASKED = re.compile(r"(at least )?\b(\d+) (?:(?:tokens )?in the (?:messages|prompt|input)|input tokens)")
+_ANSWER = re.compile(r"(\d+) in the completion|requested (\d+) output tokens|too large: (\d+)")
+_TOO_MUCH = re.compile(r"context.*(?:exceed|too (?:long|large|many)|larger|greater|not enough|overflow)", re.S)
+
+
+def overflow_words(text: str) -> str:
+    """Any server's refusal of a prompt that exceeds the window, in llama.cpp's words; other texts unchanged.
+
+    Clients know these words: ours turn them into the advice to raise num_ctx.
+    """
+    if "exceeds the available context size" in text:
+        return text
+    window, asked = _WINDOW.search(text), _ASKED.search(text)
+    if window is None or asked is None:
+        unclear = window is not None or _TOO_MUCH.search(text)
+        return f"request exceeds the available context size (the server says: {text})" if unclear else text
+    prompt, size = int(asked[2]), int(window[1])
+    words = f"{asked[1] or ''}{prompt} tokens"
+    if prompt >= size:
+        return f"request ({words}) exceeds the available context size ({size} tokens), try increasing it"
+    answer = _ANSWER.search(text)
+    longest = f" of {next(group for group in answer.groups() if group)} tokens" if answer else ""
+    return (
+        f"request ({words}) and an answer{longest}: together that exceeds the available context size ({size} tokens), "
+        "lower num_predict or try increasing it"
+    )
+
+
+#: Prompts shorter than this, bytes, are not judged by their count: fixed parts of a template weigh too much in them.
+_LONG = 2000
+#: No tokenizer in use packs more bytes of text into an average token, once long runs of one character are shortened.
+_BYTES_A_TOKEN = 8
+_RUN = re.compile(r"(\s)\s{2,}|(.)\2{3,}", re.S)
+
+
+def cut_silently(prompt: str, tokens: int) -> bool:
+    """Whether a server that counts only this many tokens cannot have read the whole prompt."""
+    size = len(_RUN.sub(r"\1\2", prompt).encode("utf-8", "replace"))
+    return size >= _LONG and tokens * _BYTES_A_TOKEN < size

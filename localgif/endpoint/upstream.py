@@ -1,4 +1,4 @@
-"""The server behind the gateway: its dialect, its turns, its stream."""
+"""The OpenAI-compatible server behind the gateway: its models, its dialect, its turns, its stream."""
 
 from __future__ import annotations
 
@@ -12,9 +12,35 @@ from typing import Any, Protocol
 import aiohttp
 
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.ollama_reply import Delta, Thoughts, read_delta, upstream_failure
-from localgif.endpoint.ollama_request import FOREVER, ApiError, Upstream, UpstreamBroken, adapted, counting_request
-from localgif.records import RemoteModel
+from localgif.endpoint.ollama_reply import Delta, Thoughts, UpstreamBroken, read_delta, upstream_failure
+from localgif.endpoint.ollama_request import FOREVER, ApiError
+from localgif.records import Dialect, RemoteModel
+
+#: A server may say for this long that it is still loading; it is asked this often.
+LOAD_SECONDS = 900.0
+POLL_SECONDS = 0.5
+_LOADING = re.compile(r"\bloading\b", re.I)
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """An OpenAI-compatible server that is ready to answer for one model.
+
+    Attributes:
+        url: Address without `/v1`.
+        key: Bearer token; empty if the server wants none.
+        model: The model's name on that server.
+        window: Tokens of prompt and answer together.
+        dialect: Whose names it knows for the fields beyond OpenAI's, and how it counts tokens.
+        ours: We started it with every default set. Another server may shift its window or refuse a long answer.
+    """
+
+    url: str
+    key: str
+    model: str
+    window: int
+    dialect: Dialect = "llama.cpp"
+    ours: bool = True
 
 
 @dataclass(frozen=True)
@@ -23,12 +49,12 @@ class Card:
 
     Attributes:
         name: What clients ask for.
-        facts: From its file, or what its server tells of them.
+        facts: From its file, or what its server says.
         num_ctx: The window that it is served with, tokens.
-        digest: sha256 of the weights, hex; empty when nobody tells.
-        size: Bytes of the weights; 0 when nobody tells.
+        digest: sha256 of the weights, hex; empty if unknown.
+        size: Bytes of the weights; 0 if unknown.
         modified: Seconds since 1970.
-        source: What it is made from: a file's name or a server's address.
+        source: A file's name or a server's address.
         description: For people.
     """
 
@@ -43,7 +69,7 @@ class Card:
 
 
 class LoadFailed(Exception):
-    """The model could not be brought up; the text is for the user and names the reason."""
+    """The model could not be loaded; the text is for the user and names the reason."""
 
 
 class Backend(Protocol):
@@ -52,13 +78,13 @@ class Backend(Protocol):
     card: Card
 
     def loaded(self) -> Upstream | None:
-        """The server, when it is up; never waits."""
+        """The server, if it is up; never waits."""
 
     def expires_in(self) -> float:
-        """Seconds until the model is unloaded when nobody asks; may be infinite."""
+        """Seconds until the model is unloaded if nobody asks; may be infinite."""
 
     async def acquire(self) -> Upstream:
-        """Keep the model loaded until `release`, and load it first when needed.
+        """Keep the model loaded until `release`, loading it first if needed.
 
         A caller that is cancelled while it waits does not stop the load, and need not call `release`.
 
@@ -67,223 +93,35 @@ class Backend(Protocol):
         """
 
     async def release(self, keep_alive: float | None) -> None:
-        """End of one use.
+        """End one use.
 
         Args:
-            keep_alive: Seconds to stay loaded from now; None is the default, 0 unloads when nobody else uses it.
+            keep_alive: Seconds to stay loaded from now; None is the default, 0 unloads once nobody uses the model.
         """
 
-    async def obituary(self) -> str:
-        """Why the server went away, e.g. "killed by SIGKILL"; empty when it is still there, or not ours."""
+    async def exit_reason(self) -> str:
+        """Why the server ended, e.g. "killed by SIGKILL"; empty if it runs, or if we did not start it."""
 
     async def close(self) -> None:
         """Stop at once, for good."""
 
 
-#: How long a server may say that it is still loading, and how often it is asked.
-LOAD_SECONDS = 900.0
-
-POLL_SECONDS = 0.5
-
-_LOADING = re.compile(r"\bloading\b", re.I)
-
-BUSY = "server busy, please try again.  maximum pending requests exceeded"
-
-
-def new_session() -> aiohttp.ClientSession:
-    """A client for upstreams: no limit on time (a long prompt is silent for minutes), no proxy, no kept connections.
-
-    A kept connection to an engine that ended meanwhile would fail the next request for nothing.
-    """
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, force_close=True),
-        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
-        trust_env=False,
-    )
-
-
-class Turns:
-    """First come, first served. One at a time by default: two busy llama.cpp on the same cores stop each other.
-
-    Args:
-        max_queue: How many may wait.
-        slots: How many have their turn at once.
-    """
-
-    def __init__(self, max_queue: int, slots: int = 1) -> None:
-        # asyncio's semaphore hands its places on in order, and does not let newcomers overtake.
-        self._free = asyncio.Semaphore(slots)
-        self._max_queue = max_queue
-        self._waiting = 0
-
-    @contextlib.asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
-        """Wait for the turn and keep it; a waiter that is cancelled leaves the queue.
-
-        Raises:
-            ApiError: 503; the queue is full.
-        """
-        if self._free.locked() and self._waiting >= self._max_queue:
-            raise ApiError(503, BUSY)
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
-
-
-def _headers(upstream: Upstream) -> dict[str, str]:
-    return {"Authorization": f"Bearer {upstream.key}"} if upstream.key else {}
-
-
-@contextlib.asynccontextmanager
-async def _posted(
-    session: aiohttp.ClientSession, upstream: Upstream, path: str, body: dict[str, Any]
-) -> AsyncIterator[aiohttp.ClientResponse]:
-    """The answer to one request; waits while the server says that it is still loading its model."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + LOAD_SECONDS
-    while True:
-        async with session.post(upstream.url + path, json=body, headers=_headers(upstream)) as response:
-            if response.status != 503:
-                yield response
-                return
-            text = await response.text(errors="replace")
-        if not _LOADING.search(text):
-            raise upstream_failure(503, text)
-        if loop.time() > deadline:
-            raise ApiError(500, f"the upstream server did not load {upstream.model} within {LOAD_SECONDS:.0f} s")
-        await asyncio.sleep(POLL_SECONDS)
-
-
-async def deltas(
-    session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]
-) -> AsyncGenerator[Delta, None]:
-    """The events of one generation. Closing the iterator closes the connection, which stops the generation.
-
-    Raises:
-        ApiError: The upstream refused the request, or did not load its model in time.
-        UpstreamBroken: It died, or the stream ended without `[DONE]`, or it sent an error event.
-    """
-    try:
-        async with _posted(session, upstream, "/v1/chat/completions", adapted(body, upstream)) as response:
-            if response.status != 200:
-                raise upstream_failure(response.status, await response.text(errors="replace"))
-            async for data in _data_lines(response.content):
-                if data == "[DONE]":
-                    return
-                yield read_delta(data)
-    except (aiohttp.ClientError, OSError) as error:
-        raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
-    raise UpstreamBroken("the upstream server ended the stream without [DONE]")
-
-
-async def with_thoughts(events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
-    """The same events, with thoughts that the server left in the text taken out of it."""
-    thoughts = Thoughts()
-    async with contextlib.aclosing(events):
-        async for delta in events:
-            content, thinking = thoughts.feed(delta.content)
-            if delta.finish is not None:
-                rest = thoughts.end()
-                content, thinking = content + rest[0], thinking + rest[1]
-            yield replace(delta, content=content, thinking=delta.thinking + thinking)
-
-
-async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
-    """Payloads of the `data:` lines; comments, pings and blank lines are not for us.
-
-    Split by hand: aiohttp's own line reader refuses long lines.
-    """
-    rest = b""
-    async for block in stream.iter_any():
-        *lines, rest = (rest + block).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip().decode("utf-8", "replace")
-
-
-async def count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
-    """Tokens of the prompt that the upstream would make of this body, its chat template applied.
-
-    Returns:
-        None when the server cannot count.
-
-    Raises:
-        ApiError: As in `deltas`.
-    """
-    way = counting_request(body, upstream)
-    if way is None:
-        return None
-    path, asked, member = way
-    try:
-        async with _posted(session, upstream, path, asked) as response:
-            text = await response.text(errors="replace")
-            if response.status in (404, 405, 501) and not upstream.ours:
-                return None
-            if response.status != 200:
-                raise upstream_failure(response.status, text)
-            value = await response.json(content_type=None)
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
-    count = value.get(member) if isinstance(value, dict) else None
-    if not isinstance(count, int):
-        raise UpstreamBroken("the upstream server did not count the prompt's tokens")
-    return count
-
-
-async def fit_window(
-    session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any], num_ctx: int | None
-) -> None:
-    """Enforce the window that the request asked for, which may be smaller than the allocated one; shortens the answer.
-
-    A server of ours enforces its own window. Somebody else's may drop the beginning of the prompt while it writes
-    (llama.cpp's context shift), or refuse a prompt that fits because the longest answer does not (vLLM).
-
-    Raises:
-        ApiError: 400; the prompt does not fit, or the window is larger than what is there.
-    """
-    if num_ctx is not None and num_ctx > upstream.window:
-        raise ApiError(
-            400,
-            f"num_ctx {num_ctx} is larger than the context of {upstream.window} tokens that is allocated for "
-            f"{upstream.model}; ask for at most {upstream.window}, or start the endpoint with a larger num_ctx",
-        )
-    window = upstream.window if num_ctx is None else num_ctx
-    if upstream.ours and window == upstream.window:
-        return
-    prompt = await count_tokens(session, upstream, body)
-    if prompt is None:
-        return
-    if prompt >= window:
-        raise ApiError(
-            400, f"request ({prompt} tokens) exceeds the available context size ({window} tokens), try increasing it"
-        )
-    # One token at least: vLLM refuses 0.
-    body["max_tokens"] = max(1, min(body.get("max_tokens", window), window - prompt))
-
-
 class Remote:
-    """A `Backend` whose server is not ours to start, unload or mourn.
+    """A `Backend` for a model on a server that we neither start nor stop: vLLM, llama.cpp's own server, LM Studio.
 
     Args:
-        model: What `upstream.find_models` found there.
+        model: What `discover.find_models` found there.
     """
 
     def __init__(self, model: RemoteModel) -> None:
-        facts = GgufFacts(
-            context_length=model.context_length or model.window,
-            parameters=model.parameters,
-            quantisation=model.quantisation,
-            template=model.template,
-        )
         self.card = Card(
             name=model.name,
-            facts=facts,
+            facts=GgufFacts(
+                context_length=model.context_length or model.window,
+                parameters=model.parameters,
+                quantisation=model.quantisation,
+                template=model.template,
+            ),
             num_ctx=model.window,
             size=model.size,
             modified=float(model.created),
@@ -302,10 +140,230 @@ class Remote:
         return self._upstream
 
     async def release(self, keep_alive: float | None) -> None:
-        """Nothing: how long a model stays is its server's decision."""
+        """Do nothing: the server decides how long a model stays."""
 
-    async def obituary(self) -> str:
+    async def exit_reason(self) -> str:
         return ""
 
     async def close(self) -> None:
-        """Nothing to stop."""
+        """Do nothing."""
+
+
+class Turns:
+    """First come, first served. By default one at a time: two busy llama.cpp on the same cores slow each other down.
+
+    Args:
+        max_queue: At most this many requests wait.
+        slots: At most this many have their turn at once.
+    """
+
+    def __init__(self, max_queue: int, slots: int = 1) -> None:
+        # asyncio's semaphore hands its places on in order, and does not let newcomers overtake.
+        self._free = asyncio.Semaphore(slots)
+        self._max_queue = max_queue
+        self._waiting = 0
+
+    @contextlib.asynccontextmanager
+    async def hold(self) -> AsyncIterator[None]:
+        """Wait for a turn and keep it; a waiter that is cancelled leaves the queue.
+
+        Raises:
+            ApiError: 503; the queue is full.
+        """
+        if self._free.locked() and self._waiting >= self._max_queue:
+            raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
+        self._waiting += 1
+        try:
+            await self._free.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
+# --- dialects --------------------------------------------------------------------------------------------------------
+
+#: vLLM has no name for these: it looks at the whole context for repetitions, and has no typical sampling.
+_NOT_IN_VLLM = ("repeat_last_n", "typical_p", "repeat_penalty")
+
+
+def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
+    """The request body in the upstream's own words, with its own name for the model.
+
+    `read_call` writes llama.cpp's dialect. vLLM silently ignores names that it does not know.
+    """
+    body = {**body, "model": upstream.model}
+    if upstream.dialect != "vllm":
+        return body
+    if "repeat_penalty" in body:
+        body["repetition_penalty"] = body["repeat_penalty"]
+    for name in _NOT_IN_VLLM:
+        body.pop(name, None)
+    effort = body.get("chat_template_kwargs", {}).get("reasoning_effort")
+    if effort is not None:
+        body["reasoning_effort"] = effort
+    body["messages"] = [
+        {"reasoning" if name == "reasoning_content" else name: value for name, value in message.items()}
+        for message in body["messages"]
+    ]
+    return body
+
+
+def counting_request(body: dict[str, Any], upstream: Upstream) -> tuple[str, dict[str, Any], str] | None:
+    """How the upstream counts a prompt with its chat template: path, body, and the field with the number.
+
+    None if servers of this kind do not count.
+    """
+    body = adapted(body, upstream)
+    if upstream.dialect == "llama.cpp":
+        return "/v1/chat/completions/input_tokens", body, "input_tokens"
+    if upstream.dialect == "vllm":
+        kept = ("model", "messages", "chat_template_kwargs")
+        asked: dict[str, Any] = {name: body[name] for name in kept if name in body}
+        return "/tokenize", {**asked, "add_generation_prompt": True}, "count"
+    return None
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+def new_session() -> aiohttp.ClientSession:
+    """A client for upstreams: no time limit (a long prompt is silent for minutes), no proxy, no kept connections.
+
+    A kept connection to an engine that ended meanwhile would fail the next request needlessly.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, force_close=True),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=10),
+        trust_env=False,
+    )
+
+
+@contextlib.asynccontextmanager
+async def _posted(
+    session: aiohttp.ClientSession, upstream: Upstream, path: str, body: dict[str, Any]
+) -> AsyncIterator[aiohttp.ClientResponse]:
+    """The answer to one request; waits while the server says that it is still loading its model."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + LOAD_SECONDS
+    headers = {"Authorization": f"Bearer {upstream.key}"} if upstream.key else {}
+    try:
+        while True:
+            async with session.post(upstream.url + path, json=body, headers=headers) as response:
+                if response.status != 503:
+                    yield response
+                    return
+                text = await response.text(errors="replace")
+            if not _LOADING.search(text):
+                raise upstream_failure(503, text)
+            if loop.time() > deadline:
+                raise ApiError(500, f"the upstream server did not load {upstream.model} within {LOAD_SECONDS:.0f} s")
+            await asyncio.sleep(POLL_SECONDS)
+    except (aiohttp.ClientError, OSError) as error:
+        raise UpstreamBroken(f"the upstream server failed: {type(error).__name__}: {error}") from error
+
+
+async def deltas(
+    session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]
+) -> AsyncGenerator[Delta, None]:
+    """The events of one generation. Closing the iterator closes the connection, which stops the generation.
+
+    Raises:
+        ApiError: The upstream refused the request, or did not load its model in time.
+        UpstreamBroken: It died, ended the stream without `[DONE]`, or sent an error event.
+    """
+    async with _posted(session, upstream, "/v1/chat/completions", adapted(body, upstream)) as response:
+        if response.status != 200:
+            raise upstream_failure(response.status, await response.text(errors="replace"))
+        async for data in _data_lines(response.content):
+            if data == "[DONE]":
+                return
+            yield read_delta(data)
+    raise UpstreamBroken("the upstream server ended the stream without [DONE]")
+
+
+async def with_thoughts(events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
+    """The same events, with thoughts that the server left in the text moved out of it."""
+    thoughts = Thoughts()
+    async with contextlib.aclosing(events):
+        async for delta in events:
+            content, thinking = thoughts.feed(delta.content)
+            if delta.finish is not None:
+                rest = thoughts.end()
+                content, thinking = content + rest[0], thinking + rest[1]
+            yield replace(delta, content=content, thinking=delta.thinking + thinking)
+
+
+async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
+    """Payloads of the `data:` lines, without comments, pings and blank lines.
+
+    Split by hand: aiohttp's own line reader refuses long lines.
+    """
+    rest = b""
+    async for block in stream.iter_any():
+        *lines, rest = (rest + block).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip().decode("utf-8", "replace")
+
+
+async def count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
+    """Tokens of the prompt that the upstream makes of this body with its chat template.
+
+    Returns:
+        None if the server cannot count.
+
+    Raises:
+        ApiError: As in `deltas`.
+    """
+    way = counting_request(body, upstream)
+    if way is None:
+        return None
+    path, asked, member = way
+    async with _posted(session, upstream, path, asked) as response:
+        if response.status in (404, 405, 501) and not upstream.ours:
+            return None
+        text = await response.text(errors="replace")
+        if response.status != 200:
+            raise upstream_failure(response.status, text)
+        try:
+            value = await response.json(content_type=None)
+        except ValueError:
+            value = None
+    count = value.get(member) if isinstance(value, dict) else None
+    if not isinstance(count, int):
+        raise UpstreamBroken(f"the upstream server did not count the prompt's tokens: {text[:80]}")
+    return count
+
+
+async def fit_window(
+    session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any], num_ctx: int | None
+) -> None:
+    """Enforce the window that the request asks for, and shorten the answer to what is left of it.
+
+    Our own engine enforces its allocated window itself. Another server may drop the beginning of the prompt while it
+    writes (llama.cpp's context shift), or refuse a prompt that fits because the longest answer does not (vLLM).
+
+    Raises:
+        ApiError: 400; the prompt does not fit, or the window is larger than the allocated one.
+    """
+    if num_ctx is not None and num_ctx > upstream.window:
+        raise ApiError(
+            400,
+            f"num_ctx {num_ctx} is larger than the context of {upstream.window} tokens that is allocated for "
+            f"{upstream.model}; ask for at most {upstream.window}, or start the endpoint with a larger num_ctx",
+        )
+    window = upstream.window if num_ctx is None else num_ctx
+    if upstream.ours and window == upstream.window:
+        return
+    prompt = await count_tokens(session, upstream, body)
+    if prompt is None:
+        return
+    if prompt >= window:
+        raise ApiError(
+            400, f"request ({prompt} tokens) exceeds the available context size ({window} tokens), try increasing it"
+        )
+    # At least one token: vLLM refuses 0.
+    body["max_tokens"] = max(1, min(body.get("max_tokens", window), window - prompt))

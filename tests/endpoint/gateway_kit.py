@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 from aiohttp import web
 
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.ollama_request import Upstream
 from localgif.endpoint.server import listening
-from localgif.endpoint.upstream import Card, LoadFailed, Remote
+from localgif.endpoint.upstream import Card, LoadFailed, Remote, Upstream
 from localgif.records import Dialect, RemoteModel
 
 MODEL = "scripted:1b"
@@ -191,7 +190,7 @@ class FixedBackend:
         self.keep_alives.append(keep_alive)
         self._up = keep_alive != 0
 
-    async def obituary(self) -> str:
+    async def exit_reason(self) -> str:
         return self.death
 
     async def close(self) -> None:
@@ -266,7 +265,7 @@ def gateway(
         async with serving_app(script.app()) as url:
             backend = FixedBackend(url, facts, name, dialect, ours)
             async with listening([backend], 0, max_queue) as site:
-                yield Running(site.url, script, backend)
+                yield Running(site, script, backend)
 
     with in_thread(both) as running:
         yield running
@@ -276,7 +275,7 @@ def gateway(
 def gateway_to(*models: RemoteModel) -> Iterator[str]:
     """The address of a gateway in front of servers that run already."""
     with in_thread(lambda: listening([Remote(model) for model in models], 0, 512)) as site:
-        yield site.url
+        yield site
 
 
 @contextlib.asynccontextmanager

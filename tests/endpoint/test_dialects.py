@@ -17,15 +17,9 @@ from localgif.endpoint import discover
 from localgif.endpoint.clients import Animator, Reflector
 from localgif.endpoint.discover import check_ollama, find_model, find_models
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.ollama_reply import Thoughts
-from localgif.endpoint.ollama_request import (
-    Upstream,
-    adapted,
-    counting_request,
-    cut_silently,
-    overflow_words,
-    read_call,
-)
+from localgif.endpoint.ollama_reply import Thoughts, cut_silently, overflow_words
+from localgif.endpoint.ollama_request import read_call
+from localgif.endpoint.upstream import Upstream, adapted, counting_request
 from localgif.errors import ConfigError, EndpointUnreachable, ModelMissing, PreflightError
 from localgif.records import Dialect
 from localgif.run.roles import config_of_models, config_of_upstream
@@ -138,16 +132,12 @@ def test_any_refusal_can_be_read(text: str) -> None:
     assert text in overflow_words(text) or EXCEEDS in overflow_words(text)
 
 
-def prompt(text: str) -> dict[str, Any]:
-    return {"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]}
-
-
 def test_a_prompt_that_cannot_have_been_read_whole() -> None:
     code = "for number in range(24):\n    frames.append(draw(number))\n" * 100  # 5,800 bytes, 3.6 of them a token
-    assert not cut_silently(prompt(code), 1600) and cut_silently(prompt(code), 600)
+    assert not cut_silently(code, 1600) and cut_silently(code, 600)
     # A few tokens are enough for a lot of nothing.
-    assert not cut_silently(prompt(" " * 50_000 + "=" * 9000 + "\n" * 9000), 40)
-    assert not cut_silently(prompt("word " * 100), 20), "too short to say"
+    assert not cut_silently(" " * 50_000 + "=" * 9000 + "\n" * 9000, 40)
+    assert not cut_silently("word " * 100, 20), "too short to say"
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -318,7 +308,7 @@ def test_a_server_that_is_loading_is_waited_for(monkeypatch: pytest.MonkeyPatch)
 )
 def test_what_is_no_such_server_is_named(models: Any) -> None:
     with in_thread(lambda: serving_app(Listing(models=models).app())) as root:
-        with pytest.raises(EndpointUnreachable, match="no OpenAI-compatible server") as caught:
+        with pytest.raises(EndpointUnreachable, match="not an OpenAI-compatible server") as caught:
             find_models(f"{root}/v1")
         assert root in caught.value.message
 
@@ -334,11 +324,11 @@ def test_what_is_no_such_server_is_named(models: Any) -> None:
     )
 )
 def test_any_entry_of_a_listing_is_read_or_left_out(entry: Any) -> None:
-    named = [entry] if isinstance(entry, dict) and isinstance(entry.get("id"), str) else []
-    dialect = discover._dialect(named)
-    for one in named:
-        found = discover._model(one, "http://x", "", dialect, "s", {})
-        assert found.name == one["id"] and found.window >= 0
+    with in_thread(lambda: serving_app(Listing(models={"data": [entry]}).app())) as root:
+        found = find_models(f"{root}/v1")
+    name = entry.get("id") if isinstance(entry, dict) else None
+    assert [one.name for one in found] == ([name] if name and isinstance(name, str) else [])
+    assert all(one.window >= 0 for one in found)
 
 
 def test_nobody_there_no_models_and_wrong_names() -> None:

@@ -18,9 +18,8 @@ from localgif.endpoint.http import (
     Kind,
     Patience,
     Policy,
+    SystemClock,
     read_retry_after,
-    spoilt,
-    transient,
     wait,
 )
 from localgif.errors import EndpointError
@@ -50,16 +49,16 @@ def test_a_wait_is_bounded_and_only_before_what_may_succeed(
     pause = wait(failures, elapsed, policy)
     last = failures[-1]
     if pause is None:
-        assert not transient(last) or sum(map(spoilt, failures)) >= policy.spoilt or elapsed >= policy.seconds
+        assert not last.transient or sum(one.spoilt for one in failures) >= policy.spoilt or elapsed >= policy.seconds
         return
-    assert transient(last) and sum(map(spoilt, failures)) < policy.spoilt
+    assert last.transient and sum(one.spoilt for one in failures) < policy.spoilt
     assert 0 < pause <= max(policy.longest, policy.longest_asked)
     assert elapsed + pause <= policy.seconds + 1e-9, "the last try begins before the policy ends"
     asked = min(last.retry_after or 0, policy.longest_asked)
     assert pause >= min(asked, policy.seconds - elapsed), "a server that asks to be left alone is"
 
 
-@given(st.lists(FAILURES.filter(transient), min_size=1, max_size=40), POLICIES)
+@given(st.lists(FAILURES.filter(lambda one: one.transient), min_size=1, max_size=40), POLICIES)
 def test_waits_grow_and_the_whole_is_bounded(failures: list[Failure], policy: Policy) -> None:
     elapsed, waits = 0.0, []
     for count in range(1, len(failures) + 1):
@@ -96,7 +95,7 @@ def test_a_dead_server_is_asked_for_five_minutes_a_sick_one_five_times() -> None
     ],
 )
 def test_what_is_tried_again(failure: Failure, again: bool) -> None:
-    assert transient(failure) is again
+    assert failure.transient is again
     assert (wait([failure], 0.0) is not None) is again
 
 
@@ -126,7 +125,7 @@ def test_no_header_breaks_it(header: str) -> None:
     assert found is None or found >= 0
 
 
-class Script:
+class Script(SystemClock):
     """A clock that is moved by sleeping, attempts that fail as told, and weights that change as told."""
 
     def __init__(self, *failures: Failure | None, weights: tuple[str | None, ...] = ("a" * 64,)) -> None:
