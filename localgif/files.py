@@ -1,13 +1,16 @@
-"""Files that survive a crash: content names, atomic replacement, locks."""
+"""Files that survive a crash: names from content, atomic replacement, bounded reading, sha256, locks."""
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import os
+import shutil
 import socket
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -37,18 +40,27 @@ def content_path(folder: Path, kind: str, name: str) -> Path:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a power cut, sees the old one or the new one and nothing else."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Write a file so that a reader, or a power cut, finds either the old content or the new one.
+
+    An existing file keeps its permissions, and a symbolic link stays a link.
+
+    Raises:
+        OSError: The file cannot be written; the old one is untouched.
+    """
+    real = path.resolve()
+    temporary = real.with_name(f".{real.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        with suppress(FileNotFoundError):
+            shutil.copymode(real, temporary)
+        temporary.replace(real)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync_folder(real.parent)
 
 
 def sync_folder(folder: Path) -> None:
@@ -60,11 +72,30 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def take_lock(folder: Path) -> int:
-    """Lock a run folder for writing; returns the descriptor that holds the lock until it is closed.
+def read_bounded(path: Path, most: int) -> bytes:
+    """The content of a file of at most `most` bytes.
 
     Raises:
-        RunLocked: another process has it; the message names it.
+        OSError: The file cannot be read, or is larger (EFBIG; `strerror` names the limit).
+    """
+    with path.open("rb") as file:
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise OSError(errno.EFBIG, f"larger than {most // 1024} KiB", str(path))
+    return data
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def take_lock(folder: Path) -> int:
+    """Lock a run folder for writing; closing the returned descriptor releases the lock.
+
+    Raises:
+        RunLocked: Another process holds the lock; the message names it.
     """
     path = folder / ".lock"
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -74,7 +105,7 @@ def take_lock(folder: Path) -> int:
         holder = os.read(handle, 200).decode("utf-8", "replace").strip()
         os.close(handle)
         raise RunLocked(
-            f"{folder} is being written by {holder or 'another process'}", "Wait for it, or stop it."
+            f"{folder} is being written by {holder or 'another process'}", "Wait for that process, or stop it."
         ) from None
     os.ftruncate(handle, 0)
     os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}, since {now()}\n".encode())
@@ -82,12 +113,12 @@ def take_lock(folder: Path) -> int:
 
 
 def check_free(folder: Path) -> None:
-    """Raise RunLocked, as take_lock does, when another process writes in a run folder now."""
+    """Raise RunLocked, as `take_lock` does, if another process is writing in a run folder."""
     os.close(take_lock(folder))
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether some process writes in a run folder now."""
+    """Whether a process is writing in a run folder."""
     try:
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
@@ -103,19 +134,15 @@ def is_locked(folder: Path) -> bool:
 
 @contextmanager
 def locked(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of `target`, waiting for whoever has it; `on_wait` is called once when there is someone.
+    """Hold the lock of `target`; if another process holds it, call `on_wait` once and wait.
 
     Raises:
-        OSError: The lock file cannot be made.
+        OSError: The lock file cannot be created.
     """
-    with _beside(target, ".lock").open("ab") as file:
+    with target.with_name(f"{target.name}.lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             on_wait()
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
-
-
-def _beside(target: Path, ending: str) -> Path:
-    return target.with_name(target.name + ending)

