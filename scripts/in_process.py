@@ -127,13 +127,13 @@ def serve(connection: Connection[Any, Any], output: str) -> None:
     keeper.load()
     descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     _run(_WARM_UP, output, descriptor)
-    child.install(output, descriptor)
+    child.hand_out_on_open(output, descriptor)
     limits = {name: float(value) for name, value in Limits().model_dump().items()}
     table = confine.rlimits(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
     # CPU seconds are counted over all programs here, so that limit is left out.
     confine.confine(
         frozenset({RLIMITS, PRIVILEGES, SECCOMP, WRITE_FILTER}),
-        [each for each in table if each.name != "CPU"],
+        {name: values for name, values in table.items() if name != "CPU"},
         confine.prepare(),
         None,
     )

@@ -133,9 +133,9 @@ def test_no_shipped_text_holds_a_program_that_draws() -> None:
             assert "make_gif" not in functions, path
 
 
-def loaded_by(code: str) -> set[str]:
+def loaded_by(code: str, name: str = "m.split('.')[0]") -> set[str]:
     run = subprocess.run(
-        [sys.executable, "-c", f"import sys; {code}; print(*{{m.split('.')[0] for m in sys.modules}})"],
+        [sys.executable, "-c", f"import sys; {code}; print(*{{{name} for m in sys.modules}})"],
         capture_output=True,
         text=True,
         check=True,
@@ -176,8 +176,26 @@ def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
     assert not loaded_by(code) & (HEAVY - {"psutil"})
 
 
-def test_the_sandboxed_child_loads_neither_the_models_nor_the_network() -> None:
-    assert not loaded_by("import localgif.sandbox.child") & ((HEAVY - {"numpy", "PIL"}) | {"pydantic", "typer"})
+@pytest.mark.parametrize(
+    ("module", "ours"),
+    [
+        ("sandbox.child", "sandbox.confine sandbox.landlock sandbox.protocol sandbox.seccomp sandbox.syscalls"),
+        (
+            "sandbox.keeper",
+            "sandbox.confine sandbox.landlock sandbox.protocol sandbox.seccomp sandbox.syscalls "
+            "sandbox.child sandbox.watch",
+        ),
+        ("gif.sheet", "gif.looks gif.measure"),
+    ],
+)
+def test_what_is_confined_loads_only_its_own_modules(module: str, ours: str) -> None:
+    """A program can reach what its process has loaded, and every start of a keeper pays for it."""
+    found = loaded_by(f"import localgif.{module}", "m")
+    expected = {"errors", module.split(".")[0], module, *ours.split()} - (
+        {"errors"} if module == "gif.sheet" else set()
+    )
+    assert {name.partition(".")[2] for name in found if name.startswith("localgif.")} == expected
+    assert not found & ((HEAVY - {"numpy", "PIL", "scipy", "psutil"}) | {"pydantic", "typer"})
 
 
 def test_contributing_lists_every_module_and_no_other() -> None:

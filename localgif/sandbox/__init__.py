@@ -1,4 +1,4 @@
-"""Runs programs that a model wrote, in a confined process of their own. Start reading at runner.py.
+"""Runs programs that a model wrote, each in a confined process of its own. Start reading at runner.py.
 
-This file imports nothing: the confined process loads this package too, and what it loads the program can reach.
+This file imports nothing: the confined process loads this package too, and a program can reach what it loads.
 """

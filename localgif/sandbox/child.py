@@ -1,4 +1,4 @@
-"""The confined process: takes over, confines itself, runs one job, reports how it ended."""
+"""The confined process: takes over its descriptors, confines itself, runs one job, reports how it ended."""
 
 from __future__ import annotations
 
@@ -31,73 +31,37 @@ from localgif.sandbox.protocol import (
     Request,
 )
 
-#: The name under which a program is compiled.
-FILENAME = "program.py"
+#: Written to the ready pipe when the layers are in force and the job starts.
+READY = b"r"
 
-#: Frames of the program that are shown, innermost last.
-FRAMES = 3
+#: The function that a program must define, and the name under which the program is compiled.
+_FUNCTION, _FILENAME = "make_gif", "program.py"
 
-#: Longest exception message that is shown, characters.
-MESSAGE_CAP = 2048
+#: Every program starts with this seed, so the same program draws the same GIF.
+_SEED = 0
 
-#: Longest source line that is shown, characters.
-LINE_CAP = 200
+_LARGEST_PAYLOAD = 64 * 2**20
+
+#: Frames of the program that a crash report shows, innermost last.
+_FRAMES = 3
+#: Longest exception message and longest source line in a crash report, characters.
+_MESSAGE_CAP, _LINE_CAP = 2048, 200
+
+# --- crash reports: written in here, read by the app ----------------------------------------------------------------
 
 _HEADER = "Traceback (most recent call last):\n"
-
-_FRAME = re.compile(rf'  File "{re.escape(FILENAME)}", line (\d+)[^\n]*\n(?:    [^\n]*\n)?')
+_FRAME = re.compile(rf'  File "{re.escape(_FILENAME)}", line (\d+)[^\n]*\n(?:    [^\n]*\n)?')
 
 
 def lines_of(source: str) -> list[str]:
-    """The lines as Python counts them (str.splitlines counts form feeds and more)."""
+    """The lines as Python counts them (str.splitlines also splits at form feeds and more)."""
     return re.split(r"\r\n|\r|\n", source)
-
-
-def format_crash(error: BaseException, source: list[str]) -> str:
-    """A traceback of the program's own last frames, ending in "Type: message".
-
-    Args:
-        error: What was raised; its class and its __str__ are the program's and may do anything.
-        source: Lines of the program.
-    """
-    places = _places(error.__traceback__)
-    if isinstance(error, SyntaxError) and error.filename == FILENAME and error.lineno:
-        places.append((error.lineno, "<module>"))
-    text = _HEADER
-    for number, function in list(places)[-FRAMES:]:
-        line = source[number - 1].strip() if 0 < number <= len(source) else ""
-        text += f'  File "{FILENAME}", line {number}, in {function}\n    {line[:LINE_CAP]}\n'
-    message = _message(error)
-    kind = type(error).__name__
-    return text + (f"{kind}: {message}\n" if message else f"{kind}\n")
-
-
-def _places(traceback: TracebackType | None) -> deque[tuple[int, str]]:
-    """Line and function of the program's innermost frames. A loop, since a deep recursion has a long traceback."""
-    found: deque[tuple[int, str]] = deque(maxlen=FRAMES)
-    while traceback is not None:
-        code = traceback.tb_frame.f_code
-        if code.co_filename == FILENAME:
-            found.append((traceback.tb_lineno, code.co_name))
-        traceback = traceback.tb_next
-    return found
-
-
-def _message(error: BaseException) -> str:
-    if isinstance(error, SyntaxError) and isinstance(error.msg, str):
-        return error.msg[:MESSAGE_CAP]
-    try:
-        return str(error)[:MESSAGE_CAP].strip()
-    except MemoryError:
-        raise
-    except BaseException:  # its __str__ is the program's code
-        return "(its message cannot be shown)"
 
 
 def claim(output: str, source: list[str]) -> str:
     """What a failed program's output says went wrong, as "Type: message (line N: <source line>)".
 
-    Without a traceback of ours in it: the last line. Empty when there is no output.
+    Without a crash report in it, this is the last line. Empty if there is no output.
     """
     start = output.rfind(_HEADER)
     if start < 0:
@@ -108,60 +72,52 @@ def claim(output: str, source: list[str]) -> str:
         position, number = match.end(), int(match[1][:9])
     said = output[position:].strip()
     if 0 < number <= len(source):
-        return f"{said} (line {number}: {source[number - 1].strip()[:LINE_CAP]})"
+        return f"{said} (line {number}: {source[number - 1].strip()[:_LINE_CAP]})"
     return said
 
 
-_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+def _crash_report(error: BaseException, source: list[str]) -> str:
+    """A traceback of the program's own last frames, ending in "Type: message".
 
-
-def install(path: str, descriptor: int) -> None:
-    """Replaces open and os.open, for `path` (absolute) and writing only.
-
-    `descriptor` is open for reading and writing; every opening gets a copy, emptied if it asked for that.
+    Args:
+        error: The exception; its class and its __str__ are the program's and may do anything.
+        source: Lines of the program.
     """
-    plain_open, plain_os_open = io.open, os.open
-
-    def is_output(file: object) -> bool:
-        return isinstance(file, str | os.PathLike) and os.path.abspath(file) == path  # noqa: PTH100 (no link is to be followed)
-
-    def handed_out(flags: int) -> int:
-        copy = os.dup(descriptor)
-        if flags & os.O_TRUNC:
-            os.ftruncate(copy, 0)
-        os.lseek(copy, 0, os.SEEK_END if flags & os.O_APPEND else os.SEEK_SET)
-        return copy
-
-    def shimmed_os_open(file: Any, flags: int, *rest: Any, **options: Any) -> int:
-        if flags & _WRITING and is_output(file):
-            return handed_out(flags)
-        return plain_os_open(file, flags, *rest, **options)
-
-    def opener(file: str, flags: int) -> int:
-        return shimmed_os_open(file, flags, 0o600)
-
-    def shimmed_open(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
-        if is_output(file) and len(rest) < 6 and options.get("opener") is None:
-            options["opener"] = opener
-        return plain_open(file, mode, *rest, **options)
-
-    replacements: tuple[Callable[..., Any], Callable[..., Any]] = (shimmed_open, shimmed_os_open)
-    builtins.open = io.open = replacements[0]
-    os.open = replacements[1]
+    places = _places(error.__traceback__)
+    if isinstance(error, SyntaxError) and error.filename == _FILENAME and error.lineno:
+        places.append((error.lineno, "<module>"))
+    text = _HEADER
+    for number, function in list(places)[-_FRAMES:]:
+        line = source[number - 1].strip() if 0 < number <= len(source) else ""
+        text += f'  File "{_FILENAME}", line {number}, in {function}\n    {line[:_LINE_CAP]}\n'
+    message = _message(error)
+    kind = type(error).__name__
+    return text + (f"{kind}: {message}\n" if message else f"{kind}\n")
 
 
-#: The function that a program must define.
-FUNCTION = "make_gif"
+def _places(traceback: TracebackType | None) -> deque[tuple[int, str]]:
+    """Line and function of the program's innermost frames. A loop, because a deep recursion has a long traceback."""
+    found: deque[tuple[int, str]] = deque(maxlen=_FRAMES)
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename == _FILENAME:
+            found.append((traceback.tb_lineno, code.co_name))
+        traceback = traceback.tb_next
+    return found
 
-#: Written to the ready pipe when the layers are in force and the job starts.
-READY = b"r"
 
-#: Every program starts with this seed: the same program draws the same GIF.
-SEED = 0
+def _message(error: BaseException) -> str:
+    if isinstance(error, SyntaxError) and isinstance(error.msg, str):
+        return error.msg[:_MESSAGE_CAP]
+    try:
+        return str(error)[:_MESSAGE_CAP].strip()
+    except MemoryError:
+        raise
+    except BaseException:  # its __str__ is the program's code
+        return "(its message cannot be shown)"
 
-_LARGEST_PAYLOAD = 64 * 2**20
 
-_FIRST_FREE = 4
+# --- the process -------------------------------------------------------------------------------------------------
 
 
 class Streams(NamedTuple):
@@ -174,7 +130,7 @@ class Streams(NamedTuple):
 
 
 def run(request: Request, streams: Streams, prepared: confine.Prepared, keeper: int) -> NoReturn:
-    """Becomes the confined process of a job; called right after the fork, never returns."""
+    """Becomes the confined process of a job. The keeper calls it right after the fork; it never returns."""
     end = _make_end()
     try:
         os.setsid()
@@ -184,7 +140,9 @@ def run(request: Request, streams: Streams, prepared: confine.Prepared, keeper: 
         payload = _take_over(streams)
         os.umask(0o077)
         os.chdir(request["directory"])
-        _set_environment(request["directory"])
+        for name in [name for name in os.environ if name.startswith("LOCALGIF_")]:
+            del os.environ[name]
+        os.environ.update(HOME=request["directory"], TMPDIR=request["directory"])
         job = _confined(request, payload, prepared)
         os.write(3, READY)
         os.close(3)
@@ -197,14 +155,14 @@ def run(request: Request, streams: Streams, prepared: confine.Prepared, keeper: 
     code = EXIT_ERROR
     try:
         code = job()
-    finally:  # whatever a signal handler of the program raises here, nobody comes out of it
+    finally:  # whatever a signal handler of the program raises here, the process ends
         end(code)
 
 
 def _make_end() -> Callable[[int], NoReturn]:
-    """A way out that a program cannot patch away, and that runs no exit handler of its.
+    """A way out that a program cannot patch away, and that runs no exit handler of the program.
 
-    Without it, a program that replaced os._exit would come out in the keeper's own code.
+    Without it, a program that replaced os._exit would return into the keeper's own code.
     """
     leave, kill, pid, number = os._exit, os.kill, os.getpid(), signal.SIGKILL
 
@@ -230,8 +188,8 @@ def _take_over(streams: Streams) -> bytes:
     os.dup2(streams.stderr, 2)
     if streams.ready != 3:
         os.dup2(streams.ready, 3)
-    os.closerange(_FIRST_FREE, os.sysconf("SC_OPEN_MAX"))
-    # The keeper's own stream objects believe that they are what its descriptors were.
+    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
+    # The keeper's own stream objects still reflect its old descriptors.
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         file = io.FileIO(number, "w" if number else "r", closefd=False)
         buffer = io.BufferedWriter(file) if number else io.BufferedReader(file)
@@ -241,32 +199,63 @@ def _take_over(streams: Streams) -> bytes:
     return bytes(payload)
 
 
-def _set_environment(directory: str) -> None:
-    for name in [name for name in os.environ if name.startswith("LOCALGIF_")]:
-        del os.environ[name]
-    os.environ.update(HOME=directory, TMPDIR=directory)
-
-
 def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> Callable[[], int]:
-    """Prepares the job, then confines the process: what is imported until here needs no right later."""
+    """Prepares the job, then confines the process. Imports that happen before this point need no right later."""
     directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
-    # The keeper hides its /proc entries from others of its user. Ours it must be able to read, for the watch.
+    # The keeper hides its /proc entries from other processes of its user, but it must read ours for the watch.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     confine.offer_to_oom_killer()
     if request["mode"] == "program":
         output = f"{directory}/{OUTPUT_NAME}"
         if WRITE_FILTER in layers:
-            install(output, os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
+            hand_out_on_open(output, os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         job, scratch = _prepare_program(payload, output), Path(directory)
-        # One byte more than may be read, so that a file that is too big can be told from one that just fits.
+        # One byte more than intake reads, so that it can tell a file that is too big from one that just fits.
         file_size = int(limits["file_size"]) + 1
     else:
         job, scratch, file_size = _prepare_measurer(request["module"], payload), None, 0
-        # It has nothing to write at all.
+        # A measurer has nothing to write.
         layers |= {WRITE_FILTER} if SECCOMP in layers else frozenset()
     table = confine.rlimits(limits, file_size=file_size, root=os.geteuid() == 0)
     confine.confine(layers, table, prepared, scratch if LANDLOCK in layers else None)
     return job
+
+
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+
+
+def hand_out_on_open(path: str, descriptor: int) -> None:
+    """Replaces open and os.open: whoever opens `path` (absolute) for writing gets a copy of `descriptor`.
+
+    `descriptor` is open for reading and writing. The copy is emptied if the opening asked for that.
+    """
+    plain_open, plain_os_open = io.open, os.open
+
+    def is_output(file: object) -> bool:
+        return isinstance(file, str | os.PathLike) and os.path.abspath(file) == path  # noqa: PTH100 (must not follow links)
+
+    def handed_out(flags: int) -> int:
+        copy = os.dup(descriptor)
+        if flags & os.O_TRUNC:
+            os.ftruncate(copy, 0)
+        os.lseek(copy, 0, os.SEEK_END if flags & os.O_APPEND else os.SEEK_SET)
+        return copy
+
+    def shimmed_os_open(file: Any, flags: int, *rest: Any, **options: Any) -> int:
+        if flags & _WRITING and is_output(file):
+            return handed_out(flags)
+        return plain_os_open(file, flags, *rest, **options)
+
+    def opener(file: str, flags: int) -> int:
+        return shimmed_os_open(file, flags, 0o600)
+
+    def shimmed_open(file: Any, mode: str = "r", *rest: Any, **options: Any) -> Any:
+        if is_output(file) and len(rest) < 6 and options.get("opener") is None:
+            options["opener"] = opener
+        return plain_open(file, mode, *rest, **options)
+
+    vars(builtins)["open"] = vars(io)["open"] = shimmed_open
+    vars(os)["open"] = shimmed_os_open
 
 
 # --- mode "program" ----------------------------------------------------------------------------------------------
@@ -275,17 +264,17 @@ def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> C
 def _prepare_program(payload: bytes, path: str) -> Callable[[], int]:
     text = payload.decode()
     lines = lines_of(text)
-    random.seed(SEED)
+    random.seed(_SEED)
     numpy_random = sys.modules.get("numpy.random")
     if numpy_random is not None:
-        numpy_random.seed(SEED)
+        numpy_random.seed(_SEED)
     module = ModuleType("program")
-    module.__file__ = FILENAME
-    # A program may look itself up (dataclasses do). It is not named __main__: what models put under that guard is a
-    # second call, with a file name of its own.
+    module.__file__ = _FILENAME
+    # A program may look itself up (dataclasses do). It is not named __main__, because models put a second call with a
+    # file name of its own under that guard.
     sys.modules["program"] = sys.modules["__main__"] = module
-    sys.argv = [FILENAME]
-    linecache.cache[FILENAME] = (len(text), None, [line + "\n" for line in lines], FILENAME)
+    sys.argv = [_FILENAME]
+    linecache.cache[_FILENAME] = (len(text), None, [line + "\n" for line in lines], _FILENAME)
     return lambda: _run_program(text, lines, module.__dict__, path)
 
 
@@ -294,23 +283,23 @@ def _run_program(
     lines: list[str],
     namespace: dict[str, Any],
     path: str,
-    # Bound now: the program can replace them where they live, not here.
+    # Bound now: the program can replace these functions where they live, but not here.
     settrace: Callable[[None], None] = sys.settrace,
     setprofile: Callable[[None], None] = sys.setprofile,
     write: Callable[[int, bytes], int] = os.write,
-    tell: Callable[[BaseException, list[str]], str] = format_crash,
+    report: Callable[[BaseException, list[str]], str] = _crash_report,
 ) -> int:
     """Runs the program and calls its function; the exit status to end with."""
     stdout, stderr = sys.stdout, sys.stderr
     status, said = 0, ""
     try:
         try:
-            exec(compile(text, FILENAME, "exec", dont_inherit=True), namespace)
+            exec(compile(text, _FILENAME, "exec", dont_inherit=True), namespace)
             said = _missing(namespace)
             if said:
                 status = EXIT_ERROR
             else:
-                namespace[FUNCTION](path)
+                namespace[_FUNCTION](path)
         except BaseException as error:
             settrace(None)
             setprofile(None)
@@ -319,29 +308,29 @@ def _run_program(
             elif not (isinstance(error, SystemExit) and error.code in (None, 0)):
                 status = EXIT_ERROR
             if status:
-                said = tell(error, lines)
+                said = report(error, lines)
         stdout.flush()
         stderr.flush()
         if said:
             write(2, said.encode(errors="replace"))
     except MemoryError:
         return EXIT_MEMORY
-    except BaseException:  # the program's doing again: an __str__, an __eq__, a closed stream
+    except BaseException:  # the program did this too: an __str__, an __eq__, a closed stream
         return status or EXIT_ERROR
     return status
 
 
 def _missing(namespace: dict[str, Any]) -> str:
-    """Why the function cannot be called; empty when it can."""
-    if FUNCTION in namespace:
-        kind = type(namespace[FUNCTION]).__name__
-        return "" if callable(namespace[FUNCTION]) else f"{FUNCTION} is not a function, it is of type {kind}\n"
+    """Why the function cannot be called; empty if it can."""
+    if _FUNCTION in namespace:
+        kind = type(namespace[_FUNCTION]).__name__
+        return "" if callable(namespace[_FUNCTION]) else f"{_FUNCTION} is not a function, it is of type {kind}\n"
     others = [
         name
         for name, value in namespace.items()
-        if type(value) is FunctionType and value.__code__.co_filename == FILENAME
+        if type(value) is FunctionType and value.__code__.co_filename == _FILENAME
     ]
-    return f"no function {FUNCTION}" + (f"; the program defines {others[0]}\n" if len(others) == 1 else "\n")
+    return f"no function {_FUNCTION}" + (f"; the program defines {others[0]}\n" if len(others) == 1 else "\n")
 
 
 # --- mode "measure" ----------------------------------------------------------------------------------------------
@@ -349,21 +338,21 @@ def _missing(namespace: dict[str, Any]) -> str:
 
 def _prepare_measurer(name: str, data: bytes) -> Callable[[], int]:
     measure = importlib.import_module(name).main
-    return lambda: _run_measurer(measure, data)
 
+    def job() -> int:
+        try:
+            found = measure(data)
+        except MemoryError:
+            return EXIT_MEMORY
+        except ValueError as error:  # by agreement: the data is bad
+            os.write(2, str(error)[:_MESSAGE_CAP].encode(errors="replace"))
+            return EXIT_ERROR
+        except BaseException as error:  # a bug of ours
+            os.write(2, f"{type(error).__name__}: {error}"[:_MESSAGE_CAP].encode(errors="replace"))
+            return EXIT_OURS
+        answer = json.dumps(found).encode()
+        while answer:
+            answer = answer[os.write(1, answer) :]
+        return 0
 
-def _run_measurer(measure: Callable[[bytes], dict[str, object]], data: bytes) -> int:
-    try:
-        found = measure(data)
-    except MemoryError:
-        return EXIT_MEMORY
-    except ValueError as error:  # by agreement: the data is bad
-        os.write(2, str(error)[:MESSAGE_CAP].encode(errors="replace"))
-        return EXIT_ERROR
-    except BaseException as error:  # a bug of ours
-        os.write(2, f"{type(error).__name__}: {error}"[:MESSAGE_CAP].encode(errors="replace"))
-        return EXIT_OURS
-    answer = json.dumps(found).encode()
-    while answer:
-        answer = answer[os.write(1, answer) :]
-    return 0
+    return job

@@ -1,13 +1,12 @@
-"""What a process does to itself before it runs a stranger's code, in this order. Nothing of it can be taken back.
+"""What a process does to itself before it runs untrusted code, and in which order. It cannot take anything back.
 
-Every function here is called in the confined process, never in ours (but prepare(), in the keeper). No pydantic: every
-program shares what the keeper has loaded.
+The keeper calls prepare(); only the confined process calls the rest. No pydantic: every program shares the keeper's
+memory.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import math
 import os
@@ -21,17 +20,17 @@ from typing import NamedTuple
 from localgif.sandbox import landlock, seccomp, syscalls
 from localgif.sandbox.protocol import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
 
-#: Stack of a process whose own limit is "unlimited" (which would also change how memory is laid out).
-STACK_BYTES = 8 * 2**20
+#: Stack of a process whose own limit is "unlimited", bytes ("unlimited" would also change the memory layout).
+_STACK_BYTES = 8 * 2**20
 
 _CAPABILITY_VERSION_3 = 0x20080522
-#: More than any kernel has; asking to drop one that it does not know ends the loop.
+#: More than any kernel has; the kernel refuses the first one that it does not know, which ends the loop.
 _MOST_CAPABILITIES = 128
 _AMBIENT_CLEAR_ALL = 4
 
 
 class LayerUnavailable(Exception):
-    """This kernel, or what runs this process (a container), does not offer a layer."""
+    """This kernel, or whatever runs this process (a container), does not offer a layer."""
 
 
 class Prepared(NamedTuple):
@@ -46,7 +45,7 @@ class Prepared(NamedTuple):
 
 
 def prepare() -> Prepared:
-    """Asks the kernel for what it has."""
+    """Asks the kernel what it offers."""
     readable = tuple(landlock.readable_places())
     filters = {}
     if syscalls.MACHINE in syscalls.AUDIT_ARCH:
@@ -57,28 +56,23 @@ def prepare() -> Prepared:
         return Prepared(None, os.strerror(error.errno or 0), readable, filters)
 
 
-def confine(
-    layers: frozenset[str],
-    table: list[Rlimit],
-    prepared: Prepared,
-    scratch: Path | None,
-) -> None:
-    """Confines this process with the given layers. It has one thread, and no descriptor that it should not have.
+def confine(layers: frozenset[str], table: Rlimits, prepared: Prepared, scratch: Path | None) -> None:
+    """Confines this process, which has one thread and only the descriptors that it should have.
 
     Args:
-        layers: Names from layers.py; those of the keeper are none of its business.
+        layers: Names from protocol.py; it ignores the layers that the keeper enforces.
         table: The resource limits.
-        prepared: What prepare() found.
+        prepared: The result of prepare().
         scratch: The folder that may be written, where Landlock decides; None: nothing may.
 
     Raises:
         LayerUnavailable: This system does not offer one of the layers.
-        OSError: A layer did not take.
+        OSError: A layer did not take effect.
     """
     if RLIMITS in layers:
-        apply_rlimits(table)
+        _apply_rlimits(table)
     if NETWORK in layers:
-        leave_network()
+        _leave_network()
     if layers & {PRIVILEGES, LANDLOCK, SECCOMP}:
         syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     if LANDLOCK in layers:
@@ -86,11 +80,11 @@ def confine(
             raise LayerUnavailable(f"Landlock is not available: {prepared.why}")
         try:
             landlock.restrict(prepared.handled, prepared.readable, scratch)
-        except OSError as error:  # E2BIG: this process is inside of as many rulesets as the kernel allows
+        except OSError as error:  # E2BIG: this process is already inside as many rulesets as the kernel allows
             raise LayerUnavailable(f"Landlock is not available: {error}") from error
     if PRIVILEGES in layers:
-        drop_capabilities()
-    # Last: it forbids most of what is done above.
+        _drop_capabilities()
+    # Last, because it forbids most of the steps above.
     if SECCOMP in layers:
         install_filter(prepared.filters, write_filter=WRITE_FILTER in layers)
 
@@ -98,49 +92,39 @@ def confine(
 # --- resource limits ---------------------------------------------------------------------------------------------
 
 
-class Rlimit(NamedTuple):
-    """One resource limit: its name in the resource module without RLIMIT_, and the soft and hard values."""
-
-    name: str
-    soft: int
-    hard: int
+#: Name of each resource limit, without RLIMIT_ -> its soft and its hard value.
+Rlimits = Mapping[str, tuple[int, int]]
 
 
-def rlimits(limits: Mapping[str, float], *, file_size: int, root: bool) -> list[Rlimit]:
+def rlimits(limits: Mapping[str, float], *, file_size: int, root: bool) -> Rlimits:
     """The resource limits for `limits` (fields of records.Limits); `file_size` in bytes is the largest file."""
     cpu = math.ceil(limits["cpu_seconds"])
-    table = [
-        # Soft: SIGXCPU. Hard, a second later: SIGKILL, for a program that ignores the first.
-        Rlimit("CPU", cpu, cpu + 1),
-        *(
-            Rlimit(name, int(value), int(value))
-            for name, value in {
-                "AS": limits["address_space"],
-                "FSIZE": file_size,
-                "NOFILE": limits["open_files"],
-                "STACK": STACK_BYTES,
-                # 1 and not 0: the kernel still starts the program that a system collects core dumps with for 0.
-                "CORE": 1,
-                "MEMLOCK": 0,
-                "MSGQUEUE": 0,
-                "RTPRIO": 0,
-            }.items()
-        ),
-    ]
-    # The kernel counts all processes and threads of the user, so only 0 is a number that means anything; and it
-    # exempts root, for whom seccomp and the watch count.
+    values: dict[str, float] = {
+        "AS": limits["address_space"],
+        "FSIZE": file_size,
+        "NOFILE": limits["open_files"],
+        "STACK": _STACK_BYTES,
+        # 1, because with 0 the kernel still starts the program that a system collects core dumps with.
+        "CORE": 1,
+        "MEMLOCK": 0,
+        "MSGQUEUE": 0,
+        "RTPRIO": 0,
+    }
+    # The kernel counts all processes and threads of the user, so only 0 is a useful limit. It does not apply to root:
+    # there seccomp and the watch do the work.
     if not root and limits["processes"] <= 1:
-        table.append(Rlimit("NPROC", 0, 0))
-    return table
+        values["NPROC"] = 0
+    # CPU: SIGXCPU at the soft limit, and SIGKILL a second later for a program that ignores it.
+    return {"CPU": (cpu, cpu + 1), **{name: (int(value), int(value)) for name, value in values.items()}}
 
 
-def apply_rlimits(table: list[Rlimit]) -> None:
-    """Sets every limit that this system knows, never above what is already in force, and reads it back.
+def _apply_rlimits(table: Rlimits) -> None:
+    """Sets every limit that this system knows, never above the one already in force, and reads it back.
 
     Raises:
-        OSError: A limit did not take.
+        OSError: A limit did not take effect.
     """
-    for name, soft, hard in table:
+    for name, (soft, hard) in table.items():
         number = getattr(resource, f"RLIMIT_{name}", None)
         if number is None:
             continue
@@ -149,13 +133,13 @@ def apply_rlimits(table: list[Rlimit]) -> None:
             soft, hard = min(soft, ceiling), min(hard, ceiling)
         resource.setrlimit(number, (soft, hard))
         if resource.getrlimit(number) != (soft, hard):
-            raise OSError(f"RLIMIT_{name} did not take")
+            raise OSError(f"RLIMIT_{name} did not take effect")
 
 
 # --- privileges, network, system calls ---------------------------------------------------------------------------
 
 
-def drop_capabilities() -> None:
+def _drop_capabilities() -> None:
     """Gives up every capability, and for root the way back to them through a setuid program.
 
     Raises:
@@ -171,16 +155,14 @@ def drop_capabilities() -> None:
                 raise
     with contextlib.suppress(OSError):  # kernels before 4.3 have none
         syscalls.prctl(syscalls.PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL)
-    header = ctypes.create_string_buffer(struct.pack("=Ii", _CAPABILITY_VERSION_3, 0))
-    nothing = ctypes.create_string_buffer(24)
     if syscalls.MACHINE not in syscalls.AUDIT_ARCH:
         raise LayerUnavailable(f"capabilities cannot be dropped on a machine of type {syscalls.MACHINE}")
     capset = syscalls.numbers(syscalls.MACHINE)["capset"]
-    syscalls.syscall(capset, ctypes.cast(header, ctypes.c_void_p), ctypes.cast(nothing, ctypes.c_void_p))
+    syscalls.syscall(capset, struct.pack("=Ii", _CAPABILITY_VERSION_3, 0), bytes(24))
 
 
-def leave_network() -> None:
-    """Moves to a network without devices, if the kernel lets us. Many do not; what counts is what the probes find."""
+def _leave_network() -> None:
+    """Moves to a network without devices, if the kernel allows it. Many do not; the probes find out what holds."""
     flags = syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
     uid, gid = os.geteuid(), os.getegid()
     with contextlib.suppress(OSError):
@@ -188,7 +170,7 @@ def leave_network() -> None:
             syscalls.unshare(flags)
             return
         syscalls.unshare(flags | syscalls.CLONE_NEWUSER)
-        # The same user inside as outside, so that who owns a file means what it meant before.
+        # The same user inside as outside, so that the owner of a file means the same.
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{uid} {uid} 1")
         Path("/proc/self/gid_map").write_text(f"{gid} {gid} 1")
@@ -212,23 +194,23 @@ def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None
 
 
 def reset_signals() -> None:
-    """A parent may have blocked or ignored signals that our limits rely on."""
+    """Restores signals that our limits rely on; a parent may have blocked or ignored them."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in (signal.SIGXCPU, signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
 
 
 def die_with(parent: int) -> bool:
-    """Arranges that the kernel kills this process when its parent ends; False: that has happened already.
+    """Has the kernel kill this process when its parent ends; False: the parent has ended already.
 
-    The kernel means the thread that forked us, not the process: sound because the keeper has only one.
+    The kernel means the thread that forked us, not the process, and the keeper has only one.
     """
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     return os.getppid() == parent
 
 
 def offer_to_oom_killer() -> None:
-    """If the machine runs out of memory, this process goes first, before the keeper. Best effort."""
+    """If the machine runs out of memory, the kernel ends this process before the keeper. Best effort."""
     with contextlib.suppress(OSError):
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)
         try:

@@ -1,4 +1,4 @@
-"""Opens what a program left, safely: walks a GIF without decoding it, checks a PNG."""
+"""Opens what a program left, safely: walks a GIF without decoding it, and checks a painter's PNG."""
 
 from __future__ import annotations
 
@@ -9,121 +9,10 @@ import stat
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from localgif.records import Limits, Record, Verdict
-
-#: Largest PNG that is taken, bytes: what fits into a measurer's answer in base64, with room to spare.
-MAX_BYTES = 45_000
-
-#: Longest side, pixels.
-PNG_MAX_SIDE = 1024
-
-_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-
-#: The chunks of a plain palette picture; others may carry text, profiles or other files.
-_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-
-_HEADER = struct.Struct(">IIBBBBB")
-
-_PALETTE = 3
-
-_PNG_FRAME = 12
-
-"""Bytes of a chunk beside its data: length, type, checksum."""
-
-
-class BadPng(ValueError):
-    """The bytes are no PNG that may be passed on; the message says why."""
-
-
-class _Answer(Record):
-    """What a painter says."""
-
-    png: str
-    """In base64."""
-
-
-def take_png(answer: bytes) -> bytes:
-    """The PNG in the JSON answer of a painter, checked.
-
-    Raises:
-        ValueError: The answer is none, or the PNG is not one that may be passed on.
-    """
-    png = base64.b64decode(_Answer.model_validate_json(answer, strict=True).png, validate=True)
-    check_png(png)
-    return png
-
-
-def check_png(data: bytes) -> None:
-    """A whole palette picture of 1 to MAX_SIDE pixels a side, of the plain chunks in their order and nothing else.
-
-    Raises:
-        BadPng: It is not, or longer than MAX_BYTES.
-    """
-    if len(data) > MAX_BYTES:
-        raise BadPng(f"the picture has {len(data):,} bytes, the limit is {MAX_BYTES:,}")
-    if not data.startswith(_SIGNATURE):
-        raise BadPng(f"no PNG: it starts with {data[:8]!r}")
-    kinds: list[bytes] = []
-    position = len(_SIGNATURE)
-    while position < len(data):
-        kind, body, position = _chunk(data, position)
-        if kind == b"IHDR":
-            _check_header(body)
-        elif kind == b"PLTE" and (len(body) % 3 or not 3 <= len(body) <= 768):
-            raise BadPng(f"a palette of {len(body)} bytes")
-        if not (kinds and kinds[-1] == kind == b"IDAT"):  # picture data may come in several pieces
-            kinds.append(kind)
-    if tuple(kinds) != _CHUNKS:
-        raise BadPng(f"its chunks are {b' '.join(kinds)!r}")
-
-
-def _chunk(data: bytes, position: int) -> tuple[bytes, bytes, int]:
-    """Type and data of the chunk at `position`, and where the next begins."""
-    length = int.from_bytes(data[position : position + 4], "big")
-    end = position + _PNG_FRAME + length
-    if end > len(data):
-        raise BadPng("a chunk is longer than the file")
-    kind = data[position + 4 : position + 8]
-    if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
-        raise BadPng("the checksum of a chunk is wrong")
-    return kind, data[position + 8 : end - 4], end
-
-
-def _check_header(body: bytes) -> None:
-    if len(body) != _HEADER.size:
-        raise BadPng(f"a header of {len(body)} bytes")
-    width, height, depth, kind, *rest = _HEADER.unpack(body)
-    if not (1 <= width <= PNG_MAX_SIDE and 1 <= height <= PNG_MAX_SIDE):
-        raise BadPng(f"{width} x {height} pixels, the limit is {PNG_MAX_SIDE} a side")
-    if kind != _PALETTE or depth not in (1, 2, 4, 8) or any(rest):
-        raise BadPng(f"not a plain palette picture (type {kind}, {depth} bits, {rest})")
-
-
-#: Largest screen side, pixels.
-MAX_SIDE = 1024
-
-#: Most frames. Each costs the decoder a full screen, however small its own part is: about 10 ms at most.
-MAX_FRAMES = 200
-
-#: Most extensions; a frame has one, rarely two.
-MAX_EXTENSIONS = 10 * MAX_FRAMES
-
-_SCREEN = struct.Struct("<HHBBB")
-
-_FRAME = struct.Struct("<HHHHB")
-
-_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
-
-_GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
-
-#: Of a chain of data blocks: what says whether there is any data, what kind of extension it is, and its first value.
-_BLOCKS_KEPT = 2
-
-_CUT_OFF = "the file ends in the middle: it was cut off, or its end was never written"
 
 
 class BadOutput(ValueError):
@@ -135,19 +24,11 @@ class BadOutput(ValueError):
 
 
 class BadGif(BadOutput):
-    """The bytes are no GIF that may be decoded; the message says why."""
+    """The bytes are not a GIF that may be decoded; the message says why."""
 
 
-class GifHeader(NamedTuple):
-    """What the structure of a GIF says, without a pixel decoded."""
-
-    frames: int
-    width: int
-    height: int
-    delays_ms: tuple[int, ...]
-    """Stored delay of each frame, milliseconds; 0 where the file holds none."""
-    loop: int | None
-    """0 is endless; None is no loop extension."""
+class BadPng(ValueError):
+    """The bytes are not a PNG that may be passed on; the message says why."""
 
 
 # --- the file ----------------------------------------------------------------------------------------------------
@@ -157,7 +38,7 @@ def read_output(directory: Path, name: str, limits: Limits) -> bytes:
     """Bytes of the file `name` in `directory`, at most `limits.file_size`.
 
     Raises:
-        BadOutput: Missing, too big, or not a plain file of ours with one name; `verdict` says which.
+        BadOutput: It is missing, too big, or not a plain file of ours with one name; `verdict` says which.
     """
     with _opened(directory, name) as file:
         info = os.fstat(file)
@@ -177,7 +58,7 @@ def read_output(directory: Path, name: str, limits: Limits) -> bytes:
 
 @contextlib.contextmanager
 def _opened(directory: Path, name: str) -> Iterator[int]:
-    """A descriptor of the file; neither a link is followed nor a FIFO waited for."""
+    """A descriptor of the file; opening it neither follows a link nor waits for a FIFO."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -204,61 +85,93 @@ def _read_up_to(file: int, size: int) -> bytes:
     return bytes(data)
 
 
-# --- the structure -----------------------------------------------------------------------------------------------
+# --- the structure of a GIF --------------------------------------------------------------------------------------
+
+#: Largest screen side, pixels.
+MAX_SIDE = 1024
+#: Most frames. Each costs the decoder a full screen, however small its own part is: about 10 ms at most.
+MAX_FRAMES = 200
+#: Most extensions; a frame has one, rarely two.
+_MAX_EXTENSIONS = 10 * MAX_FRAMES
+
+_SCREEN = struct.Struct("<HHBBB")
+_FRAME = struct.Struct("<HHHHB")
+_EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
+_GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+
+#: How many data blocks of a chain matter: they say whether there is data, what kind of extension, and its first value.
+_BLOCKS_KEPT = 2
+
+_CUT_OFF = "the file ends in the middle: it was cut off, or its end was never written"
+
+
+class GifHeader(NamedTuple):
+    """What the structure of a GIF says, without decoding a pixel."""
+
+    frames: int
+    width: int
+    height: int
+    delays_ms: tuple[int, ...]
+    """Stored delay of each frame, milliseconds; 0 if the file holds none."""
+    loop: int | None
+    """0: endless; None: the file has no loop extension."""
 
 
 def walk_gif(data: bytes) -> GifHeader:
     """Walks the blocks of a GIF up to its trailer.
 
-    Stricter than Pillow in one respect: a file without trailer was cut off, so it is refused (Pillow reads it, and
-    always writes one). What follows the trailer is ignored, as everywhere.
+    It is stricter than Pillow in one respect: a file without a trailer was cut off, so it is refused (Pillow reads it,
+    and always writes a trailer). Like every reader it ignores bytes after the trailer.
 
     Raises:
-        BadGif: Not a GIF, malformed, or more than MAX_SIDE, MAX_FRAMES or MAX_EXTENSIONS.
+        BadGif: Not a GIF, malformed, or with more than MAX_SIDE, MAX_FRAMES or ten extensions a frame.
     """
     walk = _Walk(data)
-    width, height = walk.screen()
     while (kind := walk.byte()) != _TRAILER:
         if kind == _EXTENSION:
             walk.extension()
         elif kind == _IMAGE:
-            walk.frame(width, height)
+            walk.frame()
         else:
             raise BadGif(f"unknown block {kind:#04x} at byte {walk.position - 1}")
     if not walk.delays_ms:
         raise BadGif("a GIF without a frame")
-    return GifHeader(len(walk.delays_ms), width, height, tuple(walk.delays_ms), walk.loop)
+    return GifHeader(len(walk.delays_ms), walk.width, walk.height, tuple(walk.delays_ms), walk.loop)
 
 
 def first_frame(data: bytes) -> bytes:
-    """The GIF cut after its first picture: a still that shows what a player shows first. Nothing is decoded.
+    """The GIF cut after its first frame: a still of what a player shows first. Decodes nothing.
 
     Raises:
         BadGif: Not a GIF, malformed up to there, or without a frame.
     """
     walk = _Walk(data)
-    width, height = walk.screen()
     while (kind := walk.byte()) == _EXTENSION:
         walk.extension()
     if kind != _IMAGE:
         raise BadGif("a GIF without a frame")
-    walk.frame(width, height)
+    walk.frame()
     return data[: walk.position] + bytes([_TRAILER])
 
 
-@dataclass
 class _Walk:
-    """Where the walk is, and what it has seen."""
+    """A cursor in a GIF, behind magic, screen size and global colours at first, and what it has seen so far."""
 
-    data: bytes
-    position: int = 0
-    extensions: int = 0
-    delay_ms: int = 0
-    """Of the frame to come."""
-    loop: int | None = None
-
-    def __post_init__(self) -> None:
+    def __init__(self, data: bytes) -> None:
+        magic = data[:6]
+        if magic not in (b"GIF87a", b"GIF89a"):
+            raise BadGif(f"not a GIF: it starts with {magic!r}" if magic else "an empty file")
+        self.data, self.position = data, 6
+        self.width, self.height, flags, _, _ = _SCREEN.unpack(self.take(_SCREEN.size))
+        if not (0 < self.width <= MAX_SIDE and 0 < self.height <= MAX_SIDE):
+            size = f"{self.width}x{self.height}"
+            raise BadGif(f"the screen is {size}; 1x1 to {MAX_SIDE}x{MAX_SIDE} are allowed")
+        self.colour_table(flags)
+        self.extensions = 0
         self.delays_ms: list[int] = []
+        self.delay_ms = 0
+        """Of the next frame."""
+        self.loop: int | None = None
 
     def take(self, size: int) -> bytes:
         piece = self.data[self.position : self.position + size]
@@ -275,9 +188,9 @@ class _Walk:
             self.take(3 * 2 ** ((flags & 7) + 1))
 
     def sub_blocks(self) -> list[bytes]:
-        """The first two blocks of a chain; all are walked.
+        """The first two blocks of a chain; walks all of them.
 
-        A tight loop that keeps no more: a file of two-byte blocks has a million of them, and this runs in the app.
+        A tight loop that keeps only two: a file of two-byte blocks has a million of them, and this runs in the app.
         """
         data, position, end = self.data, self.position, len(self.data)
         blocks: list[bytes] = []
@@ -290,42 +203,28 @@ class _Walk:
         self.position = position + 1
         return blocks
 
-    def screen(self) -> tuple[int, int]:
-        """Magic, screen size and global colours; the size in pixels."""
-        magic = self.data[:6]
-        if magic not in (b"GIF87a", b"GIF89a"):
-            raise BadGif(f"not a GIF: it starts with {magic!r}" if magic else "an empty file")
-        self.position = 6
-        width, height, flags, _, _ = _SCREEN.unpack(self.take(_SCREEN.size))
-        if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE):
-            raise BadGif(f"the screen is {width}x{height}; 1x1 to {MAX_SIDE}x{MAX_SIDE} are allowed")
-        self.colour_table(flags)
-        return width, height
-
     def extension(self) -> None:
         self.extensions += 1
-        if self.extensions > MAX_EXTENSIONS:
-            raise BadGif(f"more than {MAX_EXTENSIONS:,} extension blocks")
+        if self.extensions > _MAX_EXTENSIONS:
+            raise BadGif(f"more than {_MAX_EXTENSIONS:,} extension blocks")
         label = self.byte()
         blocks = self.sub_blocks()
         if label == _GRAPHIC_CONTROL and blocks and len(blocks[0]) >= 3:
             self.delay_ms = 10 * int.from_bytes(blocks[0][1:3], "little")
         elif label == _APPLICATION and len(blocks) > 1 and blocks[0].startswith(b"NETSCAPE2.0"):
-            self.note_loop(blocks[1])
+            value = blocks[1]
+            self.loop = int.from_bytes(value[1:3], "little") if len(value) >= 3 and value[0] == 1 else self.loop
 
-    def note_loop(self, block: bytes) -> None:
-        if len(block) >= 3 and block[0] == 1:
-            self.loop = int.from_bytes(block[1:3], "little")
-
-    def frame(self, width: int, height: int) -> None:
+    def frame(self) -> None:
         number = len(self.delays_ms) + 1
         if number > MAX_FRAMES:
             raise BadGif(f"more than {MAX_FRAMES} frames")
         left, top, wide, high, flags = _FRAME.unpack(self.take(_FRAME.size))
         if not wide or not high:
             raise BadGif(f"frame {number} is empty ({wide}x{high})")
-        if left + wide > width or top + high > height:
-            raise BadGif(f"frame {number} ({wide}x{high} at {left},{top}) reaches outside the {width}x{height} screen")
+        if left + wide > self.width or top + high > self.height:
+            screen = f"{self.width}x{self.height}"
+            raise BadGif(f"frame {number} ({wide}x{high} at {left},{top}) reaches outside the {screen} screen")
         self.colour_table(flags)
         if not 1 <= self.byte() <= 8:
             raise BadGif(f"frame {number} has an impossible code size")
@@ -333,3 +232,80 @@ class _Walk:
             raise BadGif(f"frame {number} holds no data")
         self.delays_ms.append(self.delay_ms)
         self.delay_ms = 0
+
+
+# --- a painter's PNG ---------------------------------------------------------------------------------------------
+
+#: Largest PNG that a painter may send, bytes: in base64 it fits into a measurer's answer, with room to spare.
+PNG_MAX_BYTES = 45_000
+#: Longest side of a PNG, pixels.
+PNG_MAX_SIDE = 1024
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+#: The chunks of a plain palette picture; others may carry text, profiles or other files.
+_CHUNKS = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_HEADER = struct.Struct(">IIBBBBB")
+_PALETTE = 3
+
+
+class _Painted(Record):
+    """The answer of a painter."""
+
+    png: str
+    """In base64."""
+
+
+def take_png(answer: bytes) -> bytes:
+    """The PNG in the JSON answer of a painter, checked.
+
+    Raises:
+        ValueError: The answer is malformed, or check_png refuses the PNG.
+    """
+    png = base64.b64decode(_Painted.model_validate_json(answer, strict=True).png, validate=True)
+    check_png(png)
+    return png
+
+
+def check_png(data: bytes) -> None:
+    """Checks that this is a whole palette picture of 1 to PNG_MAX_SIDE pixels a side, with only the plain chunks.
+
+    Raises:
+        BadPng: It is not, or it is longer than PNG_MAX_BYTES.
+    """
+    if len(data) > PNG_MAX_BYTES:
+        raise BadPng(f"the picture has {len(data):,} bytes, the limit is {PNG_MAX_BYTES:,}")
+    if not data.startswith(_SIGNATURE):
+        raise BadPng(f"no PNG: it starts with {data[:8]!r}")
+    kinds: list[bytes] = []
+    for kind, body in _png_chunks(data):
+        if kind == b"IHDR":
+            _check_header(body)
+        elif kind == b"PLTE" and (len(body) % 3 or not 3 <= len(body) <= 768):
+            raise BadPng(f"a palette of {len(body)} bytes")
+        if not (kinds and kinds[-1] == kind == b"IDAT"):  # picture data may come in several pieces
+            kinds.append(kind)
+    if tuple(kinds) != _CHUNKS:
+        raise BadPng(f"its chunks are {b' '.join(kinds)!r}")
+
+
+def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and data of each chunk; a chunk is length, type, data and checksum."""
+    position = len(_SIGNATURE)
+    while position < len(data):
+        end = position + 12 + int.from_bytes(data[position : position + 4], "big")
+        if end > len(data):
+            raise BadPng("a chunk is longer than the file")
+        if zlib.crc32(data[position + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
+            raise BadPng("the checksum of a chunk is wrong")
+        yield data[position + 4 : position + 8], data[position + 8 : end - 4]
+        position = end
+
+
+def _check_header(body: bytes) -> None:
+    if len(body) != _HEADER.size:
+        raise BadPng(f"a header of {len(body)} bytes")
+    width, height, depth, kind, *rest = _HEADER.unpack(body)
+    if not (1 <= width <= PNG_MAX_SIDE and 1 <= height <= PNG_MAX_SIDE):
+        raise BadPng(f"{width} x {height} pixels, the limit is {PNG_MAX_SIDE} a side")
+    if kind != _PALETTE or depth not in (1, 2, 4, 8) or any(rest):
+        raise BadPng(f"not a plain palette picture (type {kind}, {depth} bits, {rest})")

@@ -1,4 +1,4 @@
-"""The keeper: loads what jobs need, forks one confined process per job, watches and reaps it."""
+"""The keeper: loads what jobs need, forks one confined process per job, watches it and reaps it."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn, cast
+
+import psutil
 
 from localgif.errors import SandboxError
 from localgif.sandbox import child, confine, syscalls, watch
@@ -36,43 +38,45 @@ from localgif.sandbox.protocol import (
 if TYPE_CHECKING:
     from localgif.records import Limits
 
+#: Between two looks at the processes and their directories, seconds.
+_TICK = 0.015
 
-_MODULES = (
-    "PIL.Image",
-    "PIL.ImageDraw",
-    "PIL.ImageFont",
-    "PIL.ImageFilter",
-    "PIL.ImageChops",
-    "PIL.ImageColor",
-    "PIL.GifImagePlugin",
-    "PIL.ImageSequence",
-    "numpy",
-    "numpy.random",
-    "numpy.typing",
-    "math",
-    "random",
-    "colorsys",
-    "itertools",
-    "hashlib",
-    "warnings",
-)
+#: A request is already in the socket when the keeper wakes up for it. This is for a machine that is suspended, seconds.
+_REQUEST_PATIENCE = 5.0
+
+_MODULES = """
+    PIL.Image PIL.ImageDraw PIL.ImageFont PIL.ImageFilter PIL.ImageChops PIL.ImageColor PIL.GifImagePlugin
+    PIL.ImageSequence numpy numpy.random numpy.typing math random colorsys itertools hashlib warnings
+"""
+
+
+def main() -> NoReturn:
+    """Serves the control socket on descriptor 0 until its other end is closed."""
+    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
+    control = socket.socket(fileno=os.dup(0))
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.close(null)
+    load()
+    if psutil.Process().num_threads() != 1:
+        raise RuntimeError("the keeper has more than one thread, so its forks would not be sound")
+    prepared = confine.prepare()
+    # No other process of this user may read the keeper's memory or attach to it.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    # Nobody collects the objects that exist now, so every fork keeps sharing them.
+    gc.collect()
+    gc.freeze()
+    _Keeper(control, prepared).serve()
+    os._exit(0)
 
 
 def load() -> None:
-    """Imports the libraries and uses them once, since they load and build much only when they are first used."""
-    for name in _MODULES:
-        with contextlib.suppress(ImportError):  # a program that needs it will say so itself
+    """Imports the libraries and uses them once, because they load and build much only when they are first used."""
+    for name in _MODULES.split():
+        with contextlib.suppress(ImportError):  # a program that needs the module will say so itself
             importlib.import_module(name)
     with contextlib.suppress(ImportError):
         _use()
-
-
-def load_measurer(name: str) -> None:
-    """Imports a measurer of ours once, before the fork that needs it. Any other is left to its own process."""
-    if name.startswith("localgif.") and name not in sys.modules:
-        with contextlib.suppress(ImportError):  # its process will say so
-            importlib.import_module(name)
-            gc.freeze()
 
 
 def _use() -> None:
@@ -91,12 +95,145 @@ def _use() -> None:
     np.unique(np.abs(grey - grey).astype(np.uint32), return_counts=True)
 
 
-class Session:
+def _load_measurer(name: str) -> None:
+    """Imports a measurer of ours once, before the fork that needs it. Any other module is left to its own process."""
+    if name.startswith("localgif.") and name not in sys.modules:
+        with contextlib.suppress(ImportError):  # its process will say so
+            importlib.import_module(name)
+            gc.freeze()
+
+
+class _Keeper:
+    """Runs the jobs that come in over the control socket, several at a time."""
+
+    def __init__(self, control: socket.socket, prepared: confine.Prepared) -> None:
+        self._control = control
+        self._prepared = prepared
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(control, selectors.EVENT_READ)
+        self._sessions: dict[int, _Session] = {}
+        """By the pid of their process."""
+        self._owner: dict[int, _Session] = {}
+        """By the descriptors that wake us for them."""
+
+    def serve(self) -> None:
+        """Returns when the app is gone and nothing of its jobs is left."""
+        next_look = 0.0
+        while True:
+            idle = not self._sessions
+            wait = None if idle else max(0.0, next_look - time.monotonic())
+            for key, _ in self._selector.select(wait):
+                if key.fileobj is not self._control:
+                    self._handle(key.fd)
+                elif not self._accept():
+                    for session in list(self._sessions.values()):
+                        self._stop(session)
+                    return
+            if idle:
+                next_look = time.monotonic() + _TICK
+            elif time.monotonic() >= next_look:
+                self._look()
+                next_look = time.monotonic() + _TICK
+            for session in [session for session in self._sessions.values() if session.is_over]:
+                self._stop(session)
+
+    # --- begin ---
+
+    def _accept(self) -> bool:
+        """Starts the job that comes in; False if the app is gone."""
+        packet, descriptors, _, _ = socket.recv_fds(self._control, len(HAND_OVER), DESCRIPTORS)
+        if not packet:
+            return False
+        if len(descriptors) != DESCRIPTORS:  # this process has no room for more; the app sees its job's socket closed
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return True
+        connection, *streams = descriptors
+        job = socket.socket(fileno=connection)
+        try:
+            self._start(job, *streams)
+        except (OSError, MachineryError) as error:
+            _send(job, Answer(failure=f"the keeper cannot start a process: {error}"))
+            job.close()
+        finally:
+            for descriptor in streams:
+                os.close(descriptor)
+        return True
+
+    def _start(self, job: socket.socket, payload: int, stdout: int, stderr: int) -> None:
+        request = _receive(job)
+        _load_measurer(request["module"])
+        ready, ready_write = os.pipe()
+        keeper = os.getpid()
+        try:
+            pid = os.fork()
+        except OSError:
+            os.close(ready)
+            os.close(ready_write)
+            raise
+        if pid == 0:
+            child.run(request, child.Streams(payload, stdout, stderr, ready_write), self._prepared, keeper)
+        os.close(ready_write)
+        session = _Session(request, job, pid, ready)
+        self._sessions[pid] = session
+        for descriptor in session.descriptors:
+            self._owner[descriptor] = session
+            self._selector.register(descriptor, selectors.EVENT_READ)
+
+    # --- while it runs ---
+
+    def _handle(self, descriptor: int) -> None:
+        """One event of a job; nothing more will come from the descriptor."""
+        session = self._owner.get(descriptor)
+        if session is not None:
+            session.handle(descriptor)
+            self._forget(descriptor)
+
+    def _look(self) -> None:
+        strays = self._strays()
+        for session in self._sessions.values():
+            if len(self._sessions) == 1:
+                session.tree.adopt(strays)
+            session.look()
+        if len(self._sessions) > 1:  # nothing says which job they came from, but they left their parent
+            for pid in strays:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _strays(self) -> list[int]:
+        """Living processes that became ours when their parent ended, unknown to any session. Reaps the dead ones."""
+        found = []
+        for pid in watch.children(os.getpid()):
+            if pid in self._sessions:
+                continue
+            with contextlib.suppress(ChildProcessError):
+                known = any(session.tree.has_seen(pid) for session in self._sessions.values())
+                if os.waitpid(pid, os.WNOHANG)[0] == 0 and not known:
+                    found.append(pid)
+        return found
+
+    # --- end ---
+
+    def _stop(self, session: _Session) -> None:
+        for descriptor in session.descriptors:
+            self._forget(descriptor)
+        answer = session.stop(self._strays)
+        self._strays()  # reaps the processes that were killed last
+        del self._sessions[session.pid]
+        _send(session.connection, answer)
+        session.close()
+
+    def _forget(self, descriptor: int) -> None:
+        if self._owner.pop(descriptor, None) is not None:
+            self._selector.unregister(descriptor)
+
+
+class _Session:
     """A running job.
 
     Args:
         request: What the app asked for.
-        connection: The job's socket; its end means that the app has lost interest.
+        connection: The job's socket; when it ends, the app has lost interest.
         pid: The confined process, a child of ours.
         ready: Reading end of the pipe on which it says that the job begins.
     """
@@ -115,24 +252,23 @@ class Session:
 
     @property
     def descriptors(self) -> list[int]:
-        """What is worth waking up for: the app's loss of interest, the begin, the end."""
+        """They wake the keeper when the app loses interest, when the job begins, and when it ends."""
         return [self.connection.fileno(), self.ready, *([self.exit] if self.exit is not None else [])]
 
     @property
     def is_over(self) -> bool:
-        """Whether it is to be stopped: its process has ended or passed a limit, or nobody waits for it."""
+        """Whether to stop it: its process has ended or passed a limit, or nobody waits for it."""
         return self.cancelled or self._breach is not None or self._has_ended()
 
-    def handle(self, descriptor: int) -> bool:
-        """One event; False when nothing more will come from there."""
+    def handle(self, descriptor: int) -> None:
+        """One event on a descriptor."""
         if descriptor == self.ready:
             self._began = os.read(descriptor, 1) == READY
         elif descriptor == self.connection.fileno():
-            self.cancelled = True  # the app has said all it had to say: whatever comes is the end
-        return False
+            self.cancelled = True  # the app has said all that it had to say, so this can only be the end
 
     def look(self) -> None:
-        """Compares what is used with the limits."""
+        """Compares what the job uses with its limits."""
         elapsed = time.monotonic() - self.started
         usage = self.tree.look()
         if WATCH in self._layers:
@@ -143,7 +279,7 @@ class Session:
             self._breach = Breach("wall_limit", reason)
 
     def stop(self, strays: Callable[[], list[int]]) -> Answer:
-        """Kills what is left, reaps, and says how it was."""
+        """Kills and reaps what is left, and answers how the job went."""
         failure = ""
         if KILL in self._layers:
             try:
@@ -152,18 +288,28 @@ class Session:
                 failure = error.message
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
-        if failure:
-            return self._answer(0, 0.0, 0, failure)
-        written = self.tree.written()  # a program that was done before the first look is counted too
-        _, status, used = os.wait4(self.pid, 0)
-        if not self._began:
-            self._began = os.read(self.ready, 1) == READY  # every writing end is closed by now, or holds the byte
-        if WATCH in self._layers:
-            late = watch.write_breach(written, self._limits) or watch.scratch_breach(self._directory, self._limits)
-            self._breach = self._breach or late
-        cpu = max(used.ru_utime + used.ru_stime, self.tree.peak_cpu)
-        rss = max(used.ru_maxrss * 1024, self.tree.peak_rss)
-        return self._answer(os.waitstatus_to_exitcode(status), cpu, rss, "")
+        status, cpu, rss = 0, 0.0, 0
+        if not failure:
+            written = self.tree.written()  # includes a program that ended before the first look
+            _, raw_status, used = os.wait4(self.pid, 0)
+            if not self._began:
+                self._began = os.read(self.ready, 1) == READY  # every writing end is closed by now, or holds the byte
+            if WATCH in self._layers:
+                late = watch.write_breach(written, self._limits) or watch.scratch_breach(self._directory, self._limits)
+                self._breach = self._breach or late
+            status = os.waitstatus_to_exitcode(raw_status)
+            cpu = max(used.ru_utime + used.ru_stime, self.tree.peak_cpu)
+            rss = max(used.ru_maxrss * 1024, self.tree.peak_rss)
+        return Answer(
+            began=self._began,
+            status=status,
+            breach=list(self._breach) if self._breach else None,
+            wall_seconds=time.monotonic() - self.started,
+            cpu_seconds=cpu,
+            peak_rss=rss,
+            failure=failure,
+            survivor=bool(failure),
+        )
 
     def close(self) -> None:
         """Closes every descriptor of the job."""
@@ -176,18 +322,6 @@ class Session:
         """Whether the process is a zombie; it stays one."""
         return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _answer(self, status: int, cpu: float, rss: int, failure: str) -> Answer:
-        return {
-            "began": self._began,
-            "status": status,
-            "breach": list(self._breach) if self._breach else None,
-            "wall_seconds": time.monotonic() - self.started,
-            "cpu_seconds": cpu,
-            "peak_rss": rss,
-            "failure": failure,
-            "survivor": bool(failure),
-        }
-
 
 def _pidfd(pid: int) -> int | None:
     """A descriptor that wakes us when the process ends; None on kernels before 5.3, where the next tick notices."""
@@ -197,161 +331,11 @@ def _pidfd(pid: int) -> int | None:
         return None
 
 
-#: Between two looks at the processes and their directories, seconds.
-TICK = 0.015
-
-#: A request lies in the socket when the keeper hears of it; for a machine that is being suspended, seconds.
-_REQUEST_PATIENCE = 5.0
-
-
-def main() -> NoReturn:
-    """Serves the control socket on descriptor 0 until its other end is closed."""
-    syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
-    control = socket.socket(fileno=os.dup(0))
-    null = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(null, 0)
-    os.close(null)
-    load()
-    if watch.threads_of(os.getpid()) != 1:
-        raise RuntimeError("the keeper has more than one thread: a fork of it would not be sound")
-    prepared = confine.prepare()
-    # No other process of this user may read the keeper's memory or attach to it.
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    # Nobody collects what is here now: it stays shared with every fork.
-    gc.collect()
-    gc.freeze()
-    Keeper(control, prepared).serve()
-    os._exit(0)
-
-
-class Keeper:
-    """Runs the jobs that come in over the control socket, several at a time."""
-
-    def __init__(self, control: socket.socket, prepared: confine.Prepared) -> None:
-        self._control = control
-        self._prepared = prepared
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(control, selectors.EVENT_READ)
-        self._sessions: dict[int, Session] = {}
-        """By the pid of their process."""
-        self._owner: dict[int, Session] = {}
-        """By the descriptors that wake us for them."""
-
-    def serve(self) -> None:
-        """Returns when the app is gone and nothing of its jobs is left."""
-        next_look = 0.0
-        while True:
-            idle = not self._sessions
-            wait = None if idle else max(0.0, next_look - time.monotonic())
-            for key, _ in self._selector.select(wait):
-                if key.fileobj is not self._control:
-                    self._handle(key.fd)
-                elif not self._accept():
-                    for session in list(self._sessions.values()):
-                        self._stop(session)
-                    return
-            if idle:
-                next_look = time.monotonic() + TICK
-            elif time.monotonic() >= next_look:
-                self._look()
-                next_look = time.monotonic() + TICK
-            for session in [session for session in self._sessions.values() if session.is_over]:
-                self._stop(session)
-
-    # --- begin ---
-
-    def _accept(self) -> bool:
-        """Starts the job that comes in; False when the app is gone."""
-        packet, descriptors, _, _ = socket.recv_fds(self._control, len(HAND_OVER), DESCRIPTORS)
-        if not packet:
-            return False
-        if len(descriptors) != DESCRIPTORS:  # we have no room for more; the app sees its job's socket closed
-            for descriptor in descriptors:
-                os.close(descriptor)
-            return True
-        connection, *streams = descriptors
-        job = socket.socket(fileno=connection)
-        try:
-            self._start(job, *streams)
-        except (OSError, MachineryError) as error:
-            _send(job, _failed(f"the keeper cannot start a process: {error}"))
-            job.close()
-        finally:
-            for descriptor in streams:
-                os.close(descriptor)
-        return True
-
-    def _start(self, job: socket.socket, payload: int, stdout: int, stderr: int) -> None:
-        request = _receive(job)
-        load_measurer(request["module"])
-        ready, ready_write = os.pipe()
-        keeper = os.getpid()
-        try:
-            pid = os.fork()
-        except OSError:
-            os.close(ready)
-            os.close(ready_write)
-            raise
-        if pid == 0:
-            child.run(request, child.Streams(payload, stdout, stderr, ready_write), self._prepared, keeper)
-        os.close(ready_write)
-        session = Session(request, job, pid, ready)
-        self._sessions[pid] = session
-        for descriptor in session.descriptors:
-            self._owner[descriptor] = session
-            self._selector.register(descriptor, selectors.EVENT_READ)
-
-    # --- while it runs ---
-
-    def _handle(self, descriptor: int) -> None:
-        session = self._owner.get(descriptor)
-        if session is not None and not session.handle(descriptor):
-            self._forget(descriptor)
-
-    def _look(self) -> None:
-        strays = self._strays()
-        for session in self._sessions.values():
-            if len(self._sessions) == 1:
-                session.tree.adopt(strays)
-            session.look()
-        if len(self._sessions) > 1:  # whose it is can't be told; that it left its parent is enough
-            for pid in strays:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-
-    def _strays(self) -> list[int]:
-        """Living processes that became ours when their parent ended, unknown to any session. Dead ones are reaped."""
-        found = []
-        for pid in watch.children(os.getpid()):
-            if pid in self._sessions:
-                continue
-            with contextlib.suppress(ChildProcessError):
-                known = any(session.tree.has_seen(pid) for session in self._sessions.values())
-                if os.waitpid(pid, os.WNOHANG)[0] == 0 and not known:
-                    found.append(pid)
-        return found
-
-    # --- end ---
-
-    def _stop(self, session: Session) -> None:
-        for descriptor in session.descriptors:
-            self._forget(descriptor)
-        answer = session.stop(self._strays)
-        self._strays()  # those that were killed last are reaped
-        del self._sessions[session.pid]
-        _send(session.connection, answer)
-        session.close()
-
-    def _forget(self, descriptor: int) -> None:
-        if self._owner.pop(descriptor, None) is not None:
-            self._selector.unregister(descriptor)
-
-
 def _receive(job: socket.socket) -> Request:
     """The request of a job.
 
     Raises:
-        MachineryError: It is not there, or none of ours.
+        MachineryError: It ended early, or is not one of ours.
     """
     job.settimeout(_REQUEST_PATIENCE)
     unpacker = Unpacker()
@@ -366,21 +350,4 @@ def _receive(job: socket.socket) -> Request:
 
 def _send(job: socket.socket, answer: Answer) -> None:
     with contextlib.suppress(OSError):  # nobody waits for it any more
-        job.sendall(pack(answer))
-
-
-def _failed(reason: str) -> Answer:
-    return {
-        "began": False,
-        "status": 0,
-        "breach": None,
-        "wall_seconds": 0.0,
-        "cpu_seconds": 0.0,
-        "peak_rss": 0,
-        "failure": reason,
-        "survivor": False,
-    }
-
-
-if __name__ == "__main__":
-    sys.exit("the keeper is started by localgif itself")
+        job.sendall(pack(vars(answer)))

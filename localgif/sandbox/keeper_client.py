@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import TypeVar
 
 import localgif
 from localgif.errors import SandboxError, SandboxTooWeak
@@ -43,23 +43,257 @@ from localgif.sandbox.text import Tail
 #: Used wherever the caller names no limits.
 DEFAULT_LIMITS = Limits()
 
-#: In one line, for the start of a run.
+#: What each level promises, in one line for the start of a run.
 PROMISES = {
     FULL: "programs see only Python's libraries and fonts, change only their own directory, no network, no processes",
     NO_READ_CONFINEMENT: "programs change nothing, no network, no processes; they can READ whatever this user can",
-    WEAK: "programs cannot touch your files, but CHANGE MODES AND TIMES of them, use the network and signal processes",
+    WEAK: "programs cannot change your files, but CHANGE MODES AND TIMES of them, use the network and signal processes",
     LIMITS_ONLY: "programs can read, change and delete whatever this user can, and use the network",
 }
 
-# -s: no user site; -P: the working directory is no place to import from; -B: nothing is written beside our modules.
-# Not -I: it would ignore PYTHONHASHSEED, and the order of sets would change from run to run. -c and not -m, since our
-# own place need not be on the path of a clean environment.
-_BOOT = "import sys; sys.path.insert(0, sys.argv.pop()); from localgif.sandbox.keeper import main; main()"
+#: Largest answer of a measurer, bytes.
+ANSWER_CAP = 64 * 2**10
 
-_HERE = str(Path(localgif.__file__).parent.parent)
+#: A keeper that has not answered this long after the wall limit is broken, seconds: start, kill loop, a busy machine.
+ANSWER_PATIENCE = 15.0
 
-#: How much of what a dying keeper wrote is told, bytes.
+#: Longest delay until localgif notices Ctrl-C, seconds.
+_LONGEST_WAIT = 0.1
+
+#: Bytes per read, and reads after the end (a pipe holds 1 MB at most).
+_CHUNK, _LAST_CHUNKS = 64 * 2**10, 64
+
+#: How much of what a dying keeper wrote localgif reports, bytes.
 _LAST_WORDS = 4096
+
+# -s: no user site; -P: do not import from the working directory; -B: write nothing beside our modules.
+# Not -I, which would ignore PYTHONHASHSEED: the order of sets would change from run to run. -c and not -m, because our
+# own folder need not be on the path of a clean environment.
+BOOT = "import sys; sys.path.insert(0, sys.argv.pop()); from localgif.sandbox.keeper import main; main()"
+HERE = str(Path(localgif.__file__).parent.parent)
+
+_T = TypeVar("_T")
+
+# --- one job -----------------------------------------------------------------------------------------------------
+
+
+def insist(attempt: Callable[[], _T]) -> _T:
+    """Retries once after a failure of ours.
+
+    Raises:
+        SandboxError: It failed twice.
+    """
+    with contextlib.suppress(MachineryError):
+        return attempt()
+    try:
+        return attempt()
+    except MachineryError as error:
+        remedy = "Check that this machine has free memory and disk space (free -m, df -h)."
+        raise SandboxError(f"the sandbox failed twice: {error}", remedy) from error
+
+
+def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
+    """Runs one job in `directory`; when it returns or raises, no process of the job is left.
+
+    Raises:
+        LayerMissing: The machine does not offer one of the layers.
+        MachineryError: It could not be started, or ended before the job began, or the keeper died.
+        SandboxError: A process survived SIGKILL.
+    """
+    running = current()
+    request: Request = {
+        "mode": job.mode,
+        "module": job.module,
+        "directory": str(directory),
+        "layers": sorted(job.layers),
+        "limits": limits.model_dump(),
+    }
+    with _Conversation(job, limits) as conversation:
+        try:
+            conversation.begin(running, request)
+            answer = conversation.listen(limits.wall_seconds + ANSWER_PATIENCE)
+        except MachineryError as error:
+            raise MachineryError(f"{error} {_discard(running)}".strip()) from error
+        return _ended(answer, conversation)
+
+
+class _Conversation(contextlib.ExitStack):
+    """Descriptors of one job, on the app's side. After the exit, Ctrl-C included, the job's processes are gone."""
+
+    def __init__(self, job: Job, limits: Limits) -> None:
+        super().__init__()
+        self.output = Tail(limits.output_kept)
+        self.answer = Tail(ANSWER_CAP + 1)
+        self._heard: Answer | None = None
+        try:
+            self._ours, self._theirs = (self.enter_context(end) for end in socket.socketpair())
+            self._payload = self.enter_context(io.FileIO(os.memfd_create("payload"), "r+"))
+            printed = self._pipe()
+            # A program's two streams share a pipe, so that they stay in order; a measurer's stdout is only its answer.
+            answered = printed if job.mode == "program" else self._pipe()
+            self._payload.write(job.payload)
+        except OSError as error:
+            self.close()
+            raise MachineryError(f"no descriptors for a job: {error}") from error
+        self._writing = [answered[1], printed[1]]
+        self._drains = {answered[0].fileno(): self.answer, printed[0].fileno(): self.output}
+
+    def _pipe(self) -> tuple[io.FileIO, io.FileIO]:
+        """The reading and the writing end. Objects, not numbers, because closing one twice must be harmless."""
+        read, write = os.pipe()
+        os.set_blocking(read, False)
+        return self.enter_context(io.FileIO(read)), self.enter_context(io.FileIO(write, "w"))
+
+    def begin(self, running: Running, request: Request) -> None:
+        """Hands the job over."""
+        self._ours.sendall(pack(request))
+        self.callback(self._cancel)
+        handed: tuple[socket.socket | io.FileIO, ...] = (self._theirs, self._payload, *self._writing)
+        running.hand_over([end.fileno() for end in handed])
+        # From here on only they hold these ends: we must see it when they close them.
+        for end in handed:
+            end.close()
+
+    def listen(self, patience: float) -> Answer:
+        """Reads what the job prints until the keeper answers.
+
+        Raises:
+            MachineryError: The keeper died, or has not answered for `patience` seconds.
+        """
+        give_up = time.monotonic() + patience
+        unpacker = Unpacker()
+        with selectors.DefaultSelector() as selector:
+            for descriptor in (*self._drains, self._ours.fileno()):
+                selector.register(descriptor, selectors.EVENT_READ)
+            while self._heard is None:
+                # In pieces, because a signal that comes right before the wait is noticed only after it.
+                ready = selector.select(_LONGEST_WAIT)
+                if not ready and time.monotonic() > give_up:
+                    raise MachineryError(f"the keeper has not answered for {patience:g} s.")
+                for key, _ in ready:
+                    if key.fd == self._ours.fileno():
+                        self._heard = self._hear(unpacker)
+                    elif not _drain(key.fd, self._drains[key.fd], 1):
+                        selector.unregister(key.fd)
+        for descriptor, tail in self._drains.items():
+            _drain(descriptor, tail, _LAST_CHUNKS)
+        return self._heard
+
+    def _hear(self, unpacker: Unpacker) -> Answer | None:
+        try:
+            piece = self._ours.recv(_CHUNK)
+        except ConnectionError:
+            piece = b""
+        if not piece:
+            raise MachineryError("the keeper died.")
+        message = unpacker.feed(piece)
+        return None if message is None else Answer(**message)
+
+    def _cancel(self) -> None:
+        """Without an answer: says that we have lost interest, and waits until the keeper has cleaned up."""
+        if self._heard is not None:
+            return
+        self._theirs.close()
+        with contextlib.suppress(OSError):
+            self._ours.shutdown(socket.SHUT_WR)
+            self._ours.settimeout(watch.KILL_PATIENCE + 1)
+            while self._ours.recv(_CHUNK):
+                pass
+
+
+def _drain(descriptor: int, tail: Tail, chunks: int) -> bool:
+    """Reads at most this many chunks, because something that escaped could write on; False at the end of the pipe."""
+    with contextlib.suppress(BlockingIOError):
+        for _ in range(chunks):
+            chunk = os.read(descriptor, _CHUNK)
+            tail.feed(chunk)
+            if not chunk:
+                return False
+    return True
+
+
+def _ended(answer: Answer, conversation: _Conversation) -> Ended:
+    """What the keeper saw and what the process wrote.
+
+    Raises:
+        LayerMissing, MachineryError, SandboxError: As run_confined.
+    """
+    if answer.survivor:
+        remedy = "Look at them with `ps`; a process that waits for a broken disk ends only with the machine."
+        raise SandboxError(answer.failure, remedy, code="E-SANDBOX-STUCK")
+    if answer.failure:
+        raise MachineryError(answer.failure)
+    breach = Breach(*answer.breach) if answer.breach else None
+    if not answer.began:
+        said = conversation.output.get().decode(errors="replace").strip()
+        if answer.status == EXIT_LAYER and breach is None:
+            raise LayerMissing(said, "`localgif sandbox check` shows what this machine offers.")
+        detail = breach.reason if breach else f"status {answer.status}"
+        raise MachineryError(f"a confined process ended before its job began: {detail}. It said: {said or '-'}")
+    used = (answer.wall_seconds, answer.cpu_seconds, answer.peak_rss)
+    return Ended(answer.status, breach, conversation.output.get(), conversation.answer.get(), *used)
+
+
+# --- the keeper of this process ----------------------------------------------------------------------------------
+
+_lock = threading.Lock()
+_swept = False
+_running: Running | None = None
+
+
+def pid() -> int | None:
+    """The keeper's process; None if there is none."""
+    return _running.process.pid if _running is not None else None
+
+
+def stop() -> None:
+    """Ends the keeper; the next job starts another."""
+    _discard(_running)
+
+
+# Not left to the interpreter's own clean-up, which would report a process that nobody waited for.
+atexit.register(stop)
+
+
+def check_system() -> None:
+    """Checks the platform and, once per process, cleans up after apps that were killed.
+
+    Raises:
+        SandboxTooWeak: This system cannot confine programs at all.
+    """
+    global _swept
+    if sys.platform != "linux":
+        remedy = "Use a Linux machine, container or VM."
+        raise SandboxTooWeak(f"the sandbox needs Linux, this is {sys.platform}", remedy)
+    with _lock:
+        if not _swept:
+            _swept = True
+            watch.sweep()
+
+
+def current() -> Running:
+    """The keeper; starts it if there is none.
+
+    Raises:
+        MachineryError: It cannot be started.
+    """
+    global _running
+    with _lock:
+        if _running is not None and _running.owner != os.getpid():
+            _running = None  # this process is a fork of the app that owns it
+        if _running is None:
+            _running = Running()
+        return _running
+
+
+def _discard(keeper: Running | None) -> str:
+    """Ends a keeper, unless another thread did; returns the last words that it wrote."""
+    global _running
+    with _lock:
+        if keeper is None or keeper is not _running or keeper.owner != os.getpid():
+            return ""
+        _running = None
+        return keeper.stop()
 
 
 class Running:
@@ -79,11 +313,11 @@ class Running:
             raise MachineryError(f"no descriptors for a keeper: {error}") from error
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-s", "-P", "-B", "-c", _BOOT, _HERE],
+                [sys.executable, "-s", "-P", "-B", "-c", BOOT, HERE],
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=self._words,
-                env=_clean_environment(self._mark),
+                env=clean_environment(self._mark),
                 cwd="/",
                 start_new_session=True,
             )
@@ -105,7 +339,7 @@ class Running:
             raise MachineryError(f"the keeper takes no job: {error}") from error
 
     def stop(self) -> str:
-        """Ends it with everything that came from it, by force if need be; returns what it said last."""
+        """Ends it with everything that came from it, by force if necessary; returns the last words that it wrote."""
         self._control.close()
         try:
             self.process.wait(watch.KILL_PATIENCE + 1)
@@ -113,7 +347,7 @@ class Running:
             self.process.kill()
             self.process.wait()
         if self.process.returncode:
-            # Its forks die with it, but not what they may have started.
+            # Its forks die with it, but processes that they started may not.
             watch.kill_marked(self._mark)
         self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _LAST_WORDS))
         words = self._words.read().decode(errors="replace").strip()
@@ -125,267 +359,9 @@ class Running:
         self._words.close()
 
 
-_lock = threading.Lock()
-
-_swept = False
-
-_running: Running | None = None
-
-
-def pid() -> int | None:
-    """The keeper's process, if there is one."""
-    return _running.process.pid if _running is not None else None
-
-
-def stop() -> None:
-    """Ends the keeper; the next job starts another."""
-    discard(_running)
-
-
-def check_system() -> None:
-    """Once per process, clears up after apps that were killed.
-
-    Raises:
-        SandboxTooWeak: Programs cannot be confined on this system at all.
-    """
-    global _swept
-    if sys.platform != "linux":
-        remedy = "Use a Linux machine, container or VM."
-        raise SandboxTooWeak(f"the sandbox needs Linux, this is {sys.platform}", remedy)
-    with _lock:
-        if not _swept:
-            _swept = True
-            watch.sweep()
-
-
-def current() -> Running:
-    """The keeper, started if there is none.
-
-    Raises:
-        MachineryError: It cannot be started.
-    """
-    global _running
-    with _lock:
-        if _running is not None and _running.owner != os.getpid():
-            _running = None  # we are a fork of the app it belongs to
-        if _running is None:
-            _running = Running()
-        return _running
-
-
-def discard(keeper: Running | None) -> str:
-    """Ends a keeper, unless another thread did; returns what it said last."""
-    global _running
-    with _lock:
-        if keeper is None or keeper is not _running or keeper.owner != os.getpid():
-            return ""
-        _running = None
-        return keeper.stop()
-
-
-# Not by the interpreter's own clean-up: that would report a process that nobody waited for.
-atexit.register(stop)
-
-
-def _clean_environment(mark: str) -> dict[str, str]:
-    """All that the keeper gets of the environment: no keys, no proxies, nothing that changes what a program draws."""
+def clean_environment(mark: str) -> dict[str, str]:
+    """The keeper's whole environment: no keys, no proxies, nothing that changes what a program draws."""
     name, _, value = mark.partition("=")
     threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
-    return {
-        "PATH": os.defpath,
-        "LANG": "C.UTF-8",
-        "PYTHONHASHSEED": "0",
-        name: value,
-        **dict.fromkeys(threads, "1"),
-    }
-
-
-#: Largest answer of a measurer, bytes.
-ANSWER_CAP = 64 * 2**10
-
-#: A keeper that does not answer this long after the wall limit is broken, seconds: start, kill loop, a busy machine.
-ANSWER_PATIENCE = 15.0
-
-#: How long Ctrl-C may be overlooked, seconds.
-_LONGEST_WAIT = 0.1
-
-_CHUNK = 64 * 2**10
-
-#: Reads after the end; a pipe holds 1 MB at most.
-_LAST_CHUNKS = 64
-
-T = TypeVar("T")
-
-
-def insist(attempt: Callable[[], T]) -> T:
-    """Tries something once more after a failure of ours.
-
-    Raises:
-        SandboxError: It failed twice.
-    """
-    with contextlib.suppress(MachineryError):
-        return attempt()
-    try:
-        return attempt()
-    except MachineryError as error:
-        remedy = "Is the machine out of memory or disk? (free -m, df -h)"
-        raise SandboxError(f"the sandbox failed twice: {error}", remedy) from error
-
-
-def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
-    """Runs one job in `directory`; when it returns or raises, no process of it is left.
-
-    Raises:
-        LayerMissing: The machine does not offer one of the layers.
-        MachineryError: It could not be started, or ended before the job began, or the keeper died.
-        SandboxError: A process survived SIGKILL.
-    """
-    with contextlib.ExitStack() as stack:
-        running = current()
-        conversation = stack.enter_context(_Conversation(job, limits))
-        try:
-            conversation.begin(running, _request(job, limits, directory))
-            answer = conversation.listen(limits.wall_seconds + ANSWER_PATIENCE)
-        except MachineryError as error:
-            raise MachineryError(f"{error} {discard(running)}".strip()) from error
-        return _ended(answer, conversation)
-
-
-def _request(job: Job, limits: Limits, directory: Path) -> Request:
-    return {
-        "mode": job.mode,
-        "module": job.module,
-        "directory": str(directory),
-        "layers": sorted(job.layers),
-        "limits": limits.model_dump(),
-    }
-
-
-class _Pipe(NamedTuple):
-    """Both ends of a pipe. Objects, not numbers: closing one twice must be harmless."""
-
-    read: io.FileIO
-    write: io.FileIO
-
-
-class _Conversation(contextlib.ExitStack):
-    """Descriptors of one job, on the app's side; on the way out, Ctrl-C included, its processes are gone."""
-
-    def __init__(self, job: Job, limits: Limits) -> None:
-        super().__init__()
-        self.output = Tail(limits.output_kept)
-        self.answer = Tail(ANSWER_CAP + 1)
-        self._heard: Answer | None = None
-        try:
-            self._ours, self._theirs = (self.enter_context(end) for end in socket.socketpair())
-            self._payload = self.enter_context(io.FileIO(os.memfd_create("payload"), "r+"))
-            printed = self._pipe()
-            # A program's two streams in one, so that they stay in order; a measurer's stdout is its answer alone.
-            told = printed if job.mode == "program" else self._pipe()
-            self._payload.write(job.payload)
-        except OSError as error:
-            self.close()
-            raise MachineryError(f"no descriptors for a job: {error}") from error
-        self._writing = [told.write, printed.write]
-        self._drains = {told.read.fileno(): self.answer, printed.read.fileno(): self.output}
-
-    def _pipe(self) -> _Pipe:
-        read, write = os.pipe()
-        os.set_blocking(read, False)
-        return _Pipe(self.enter_context(io.FileIO(read)), self.enter_context(io.FileIO(write, "w")))
-
-    def begin(self, running: Running, request: Request) -> None:
-        """Hands the job over."""
-        self._ours.sendall(pack(request))
-        self.callback(self._cancel)
-        handed: tuple[socket.socket | io.FileIO, ...] = (self._theirs, self._payload, *self._writing)
-        running.hand_over([end.fileno() for end in handed])
-        # Theirs alone from here on: an end must be seen when they close it.
-        for end in handed:
-            end.close()
-
-    def listen(self, patience: float) -> Answer:
-        """Reads what the job prints until the keeper answers.
-
-        Raises:
-            MachineryError: It died, or has not answered for `patience` seconds.
-        """
-        give_up = time.monotonic() + patience
-        unpacker = Unpacker()
-        with selectors.DefaultSelector() as selector:
-            for descriptor in (*self._drains, self._ours.fileno()):
-                selector.register(descriptor, selectors.EVENT_READ)
-            while self._heard is None:
-                # In pieces: a signal that comes right before we wait is noticed only when the wait ends.
-                ready = selector.select(_LONGEST_WAIT)
-                if not ready and time.monotonic() > give_up:
-                    raise MachineryError(f"the keeper has not answered for {patience:g} s.")
-                for key, _ in ready:
-                    if key.fd == self._ours.fileno():
-                        self._heard = self._hear(unpacker)
-                    elif not _drain(key.fd, self._drains[key.fd], 1):
-                        selector.unregister(key.fd)
-        for descriptor, tail in self._drains.items():
-            _drain(descriptor, tail, _LAST_CHUNKS)
-        return self._heard
-
-    def _hear(self, unpacker: Unpacker) -> Answer | None:
-        try:
-            piece = self._ours.recv(_CHUNK)
-        except ConnectionError:
-            piece = b""
-        if not piece:
-            raise MachineryError("the keeper died.")
-        message: dict[str, Any] | None = unpacker.feed(piece)
-        return None if message is None else cast("Answer", message)
-
-    def _cancel(self) -> None:
-        """Without an answer: says that we have lost interest, and waits until the keeper has cleared up."""
-        if self._heard is not None:
-            return
-        self._theirs.close()
-        with contextlib.suppress(OSError):
-            self._ours.shutdown(socket.SHUT_WR)
-            self._ours.settimeout(watch.KILL_PATIENCE + 1)
-            while self._ours.recv(_CHUNK):
-                pass
-
-
-def _drain(descriptor: int, tail: Tail, chunks: int) -> bool:
-    """Reads at most so many chunks; False at the end of the pipe. Bounded: something that escaped could write on."""
-    with contextlib.suppress(BlockingIOError):
-        for _ in range(chunks):
-            chunk = os.read(descriptor, _CHUNK)
-            tail.feed(chunk)
-            if not chunk:
-                return False
-    return True
-
-
-def _ended(answer: Answer, conversation: _Conversation) -> Ended:
-    """What the keeper saw and what the process wrote.
-
-    Raises:
-        LayerMissing, MachineryError, SandboxError: As run_confined.
-    """
-    if answer["survivor"]:
-        remedy = "Look at them with `ps`; one that waits for a broken disk ends only with the machine."
-        raise SandboxError(answer["failure"], remedy, code="E-SANDBOX-STUCK")
-    if answer["failure"]:
-        raise MachineryError(answer["failure"])
-    breach = Breach(*answer["breach"]) if answer["breach"] else None
-    if not answer["began"]:
-        said = conversation.output.get().decode(errors="replace").strip()
-        if answer["status"] == EXIT_LAYER and breach is None:
-            raise LayerMissing(said, "`localgif sandbox check` shows what this machine offers.")
-        detail = breach.reason if breach else f"status {answer['status']}"
-        raise MachineryError(f"a confined process ended before its job began: {detail}. It said: {said or '-'}")
-    return Ended(
-        status=answer["status"],
-        breach=breach,
-        output=conversation.output.get(),
-        answer=conversation.answer.get(),
-        wall_seconds=answer["wall_seconds"],
-        cpu_seconds=answer["cpu_seconds"],
-        peak_rss=answer["peak_rss"],
-    )
+    fixed = {"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"}
+    return {**fixed, name: value, **dict.fromkeys(threads, "1")}

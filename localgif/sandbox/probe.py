@@ -1,9 +1,9 @@
-"""Finds out how far this machine confines programs, by what harmless attacks on ourselves achieve.
+"""Finds out how far this machine confines programs, by letting harmless attacks on ourselves try to succeed.
 
-Return codes of the kernel do not decide: a container may swallow a call, a table of system calls may be wrong on a new
-machine. So a few small programs try what must not be possible, in confined processes like any other, and we look from
-outside whether they did it. The level is the strongest at which every attack that it promises to refuse is refused, and
-at which a harmless program still works.
+Return codes of the kernel do not decide: a container may swallow a call, and a table of system calls may be wrong on a
+new machine. So a few small programs try forbidden things in confined processes like any other, and localgif looks from
+outside whether they succeeded. The level is the strongest one that refuses every attack that it promises to refuse, and
+still runs a harmless program.
 """
 
 from __future__ import annotations
@@ -33,7 +33,101 @@ from localgif.sandbox.protocol import (
     is_weaker,
 )
 
-#: Probes are done in milliseconds; a machine that needs longer is still a machine.
+# --- the decision of this process --------------------------------------------------------------------------------
+
+
+class Probe(NamedTuple):
+    """What became of one attack."""
+
+    name: str
+    refused: bool
+    layer: str
+    """The layer that refuses it at the level found; if none there does, one that would."""
+
+
+class Check(NamedTuple):
+    """What this machine offers."""
+
+    level: str
+    probes: tuple[Probe, ...]
+    missing: tuple[str, ...]
+    """Why this machine does not offer each stronger level."""
+
+
+_lock = threading.Lock()
+checked: Check | None = None
+accepted = NO_READ_CONFINEMENT
+
+
+def decide(accept: str | None = None) -> Check:
+    """The level at which this process runs programs; found out at the first call, the same from then on.
+
+    Args:
+        accept: From now on, the weakest level at which this process may run programs; at first no-read-confinement.
+
+    Raises:
+        SandboxTooWeak: This machine offers less.
+        SandboxError: Our machinery failed.
+    """
+    global checked, accepted
+    with _lock:
+        accepted = accept or accepted
+        checked = checked or check()
+        if is_weaker(checked.level, accepted):
+            raise SandboxTooWeak(
+                f"this machine confines programs only at level {checked.level}, which is weaker than {accepted}:\n"
+                f"{PROMISES[checked.level]}\n" + "\n".join(checked.missing),
+                "Use a kernel and a container that offer seccomp and Landlock (see docs/security.md),\n"
+                f"or accept the risk: --sandbox-level {checked.level}",
+            )
+        return checked
+
+
+def describe(limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
+    """What run.json stores about the sandbox: the level, its layers, every limit, whether root, notes for people.
+
+    Raises:
+        SandboxTooWeak, SandboxError: As decide().
+    """
+    found = decide()
+    return {
+        "level": found.level,
+        "layers": sorted(LAYERS[found.level]),
+        **limits.model_dump(mode="json"),
+        "root": os.geteuid() == 0,
+        "notes": [PROMISES[found.level], *found.missing],
+    }
+
+
+def check() -> Check:
+    """Tries the levels, strongest first, until one holds; takes about 0.1 s after the start of a keeper.
+
+    Raises:
+        SandboxError: Not even a harmless program runs, or our machinery failed.
+    """
+    keeper_client.check_system()
+    missing: list[str] = []
+    with _target() as target:
+        for level in LEVELS:
+            try:
+                broken = _harmless_fault(level)
+                probes = tuple(_probe(attack, level, target) for attack in ATTACKS)
+            except LayerMissing as error:
+                missing.append(f"{level}: {error.message}")
+                continue
+            if not broken:
+                promised = (bool(LAYERS[level].intersection(attack.layers)) for attack in ATTACKS)
+                names = [each.name for each, kept in zip(probes, promised, strict=True) if kept and not each.refused]
+                broken = f"these were not refused: {', '.join(names)}" if names else ""
+            if not broken:
+                return Check(level, probes, tuple(missing))
+            missing.append(f"{level}: {broken}")
+    raise SandboxError(f"a harmless program does not run here: {missing[-1]}", "`localgif sandbox check` tries again.")
+
+
+# --- the attacks -------------------------------------------------------------------------------------------------
+
+#: Probes take milliseconds; a slow machine may need more.
 _LIMITS = Limits(cpu_seconds=2, wall_seconds=10)
 _CANARY = b"this file must not be touched"
 
@@ -45,7 +139,7 @@ class Attack(NamedTuple):
     layers: tuple[str, ...]
     """Each of these alone refuses it."""
     code: str
-    """Raises when it is refused. {canary} is a file outside of its directory, {port} a server on loopback."""
+    """Raises if it is refused. {canary} is a file outside its directory, {port} a server on loopback."""
 
 
 ATTACKS = (
@@ -82,53 +176,8 @@ def make_gif(path):
 """
 
 
-class Probe(NamedTuple):
-    """What became of one attack."""
-
-    name: str
-    refused: bool
-    layer: str
-    """The layer that is to refuse it at the level found; one that would, if none there does."""
-
-
-class Check(NamedTuple):
-    """What this machine offers."""
-
-    level: str
-    probes: tuple[Probe, ...]
-    missing: tuple[str, ...]
-    """Why each stronger level is not to be had."""
-
-
-def check() -> Check:
-    """Tries the levels from the strongest to the first that holds; takes about 0.1 s, a keeper's start apart.
-
-    Raises:
-        SandboxError: Not even a harmless program runs, or our machinery failed.
-    """
-    keeper_client.check_system()
-    missing: list[str] = []
-    with _target() as target:
-        for level in LEVELS:
-            try:
-                words = _harmless(level)
-                probes = tuple(_probe(attack, level, target) for attack in ATTACKS)
-            except LayerMissing as error:
-                missing.append(f"{level}: {error.message}")
-                continue
-            broken = [found.name for found, attack in zip(probes, ATTACKS, strict=True) if _fails(found, attack, level)]
-            if not words and not broken:
-                return Check(level, probes, tuple(missing))
-            missing.append(f"{level}: " + (words or f"these were not refused: {', '.join(broken)}"))
-    raise SandboxError(f"a harmless program does not run here: {missing[-1]}", "`localgif sandbox check` tries again.")
-
-
-def _fails(found: Probe, attack: Attack, level: str) -> bool:
-    return not found.refused and bool(LAYERS[level].intersection(attack.layers))
-
-
 class _Target:
-    """What the attacks aim at, all of it ours."""
+    """What the attacks aim at; all of it is ours."""
 
     def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
         self.canary = directory / "canary"
@@ -167,13 +216,14 @@ def _target() -> Iterator[_Target]:
             target = _Target(directory, stack)
         except OSError as error:
             raise SandboxError(
-                f"the probes have nothing to aim at: {error}", "Is loopback up, and is there disk space?"
+                f"the sandbox's probes cannot set up their targets: {error}",
+                "Check that the loopback interface is up and that there is free disk space.",
             ) from error
         yield target
 
 
 def _run(source: str, level: str) -> tuple[int, str, bool]:
-    """Exit status, what was printed, and whether there is an output."""
+    """Exit status, what the program printed, and whether it wrote an output."""
 
     def attempt() -> tuple[int, str, bool]:
         with watch.job_directory() as directory:
@@ -184,8 +234,8 @@ def _run(source: str, level: str) -> tuple[int, str, bool]:
     return insist(attempt)
 
 
-def _harmless(level: str) -> str:
-    """Why a harmless program does not work; empty when it does."""
+def _harmless_fault(level: str) -> str:
+    """Why a harmless program does not work; empty if it does."""
     status, said, wrote = _run(_HARMLESS_PROGRAM, level)
     return "" if status == 0 and wrote else f"a harmless program ended with status {status}: {said[-500:] or '-'}"
 
@@ -193,56 +243,9 @@ def _harmless(level: str) -> str:
 def _probe(attack: Attack, level: str, target: _Target) -> Probe:
     code = attack.code.format(canary=str(target.canary), port=target.port)
     status, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
-    untouched = target.is_untouched()  # whatever was said: what arrived must not be taken for the next attack's
+    untouched = target.is_untouched()  # always asked: what arrived must not count for the next attack
     refused = (status, said) == (0, "refused") and untouched
     if not refused:
         target.reset()
     layer = next((name for name in attack.layers if name in LAYERS[level]), attack.layers[0])
     return Probe(attack.name, refused, layer)
-
-
-# --- the decision of this process --------------------------------------------------------------------------------
-
-_lock = threading.Lock()
-_found: Check | None = None
-_accepted = NO_READ_CONFINEMENT
-
-
-def decide(accept: str | None = None) -> Check:
-    """The level at which this process runs programs; found out at the first call, the same from then on.
-
-    Args:
-        accept: From now on, the weakest level that this process may run programs at; at first no-read-confinement.
-
-    Raises:
-        SandboxTooWeak: This machine offers less.
-        SandboxError: Our machinery failed.
-    """
-    global _found, _accepted
-    with _lock:
-        _accepted = accept or _accepted
-        _found = _found or check()
-        if is_weaker(_found.level, _accepted):
-            raise SandboxTooWeak(
-                f"this machine confines programs at level {_found.level} only, which is weaker than {_accepted}:\n"
-                f"{PROMISES[_found.level]}\n" + "\n".join(_found.missing),
-                "Use a kernel and a container that offer seccomp and Landlock (see docs/security.md),\n"
-                f"or accept the risk: --sandbox-level {_found.level}",
-            )
-        return _found
-
-
-def describe(limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
-    """What run.json stores about the sandbox: the level, its layers, every limit, whether root, notes for people.
-
-    Raises:
-        SandboxTooWeak, SandboxError: As decide().
-    """
-    found = decide()
-    return {
-        "level": found.level,
-        "layers": sorted(LAYERS[found.level]),
-        **limits.model_dump(mode="json"),
-        "root": os.geteuid() == 0,
-        "notes": [PROMISES[found.level], *found.missing],
-    }

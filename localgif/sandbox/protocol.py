@@ -1,4 +1,4 @@
-"""Layers and levels by name, and what app, keeper and confined process say to each other."""
+"""Layers and levels by name, and the messages between app, keeper and confined process."""
 
 from __future__ import annotations
 
@@ -9,90 +9,64 @@ from typing import Any, Literal, NamedTuple, TypedDict
 
 from localgif.errors import SandboxError
 
+# --- layers and levels -------------------------------------------------------------------------------------------
+
 #: Resource limits of the kernel.
 RLIMITS = "rlimits"
-
 #: no_new_privs, and every capability dropped.
 PRIVILEGES = "privileges"
-
 #: File system rules: read libraries and fonts, write the scratch directory, nothing else.
 LANDLOCK = "landlock"
-
-#: Allowlist of system calls with checks of their arguments: no network, processes, signals, changes of modes or times.
+#: An allowlist of system calls that also checks arguments: no network, processes, signals, changes of modes or times.
 SECCOMP = "seccomp"
-
-#: On top of seccomp where Landlock is missing: nothing is opened for writing but the output, which is open already.
+#: On top of seccomp where Landlock is missing: a program can write only the output file, which is open already.
 WRITE_FILTER = "write-filter"
-
-#: A network namespace without devices, where the kernel allows one; only where seccomp does not refuse sockets anyway.
+#: A network namespace without devices, if the kernel allows one; only where seccomp does not refuse sockets anyway.
 NETWORK = "network"
-
 #: psutil watch: memory, processes, threads and CPU of the tree, bytes and entries of the scratch directory.
 WATCH = "watch"
-
-#: Whatever came from a program is killed when its process ends.
+#: When a program's process ends, every process that came from it is killed.
 KILL = "kill"
+
+FULL, NO_READ_CONFINEMENT, WEAK, LIMITS_ONLY = "full", "no-read-confinement", "weak", "limits-only"
 
 _ALWAYS = frozenset({RLIMITS, PRIVILEGES, WATCH, KILL})
 
-FULL = "full"
-
-NO_READ_CONFINEMENT = "no-read-confinement"
-
-WEAK = "weak"
-
-LIMITS_ONLY = "limits-only"
-
-#: What each level is made of, the strongest first.
+#: The layers of each level, strongest level first.
 LAYERS: dict[str, frozenset[str]] = {
     FULL: _ALWAYS | {LANDLOCK, SECCOMP},
     NO_READ_CONFINEMENT: _ALWAYS | {SECCOMP, WRITE_FILTER},
     WEAK: _ALWAYS | {LANDLOCK, NETWORK},
     LIMITS_ONLY: _ALWAYS | {NETWORK},
 }
-
 LEVELS = tuple(LAYERS)
 
 
 def is_weaker(level: str, other: str) -> bool:
-    """Whether `level` holds back less than `other`."""
+    """Whether `level` confines less than `other`."""
     return LEVELS.index(level) > LEVELS.index(other)
 
 
-#: Longest message, bytes; both kinds are a few hundred.
-MESSAGE_CAP = 64 * 2**10
-
-#: The packet that carries the descriptors of a job, and their number.
-HAND_OVER = b"j"
-
-DESCRIPTORS = 4
-
-_LENGTH = struct.Struct("!I")
-
-#: How the confined process ends by itself. A program can end it with any of these too: all but 0 are failures anyway.
-EXIT_ERROR = 1
-
-EXIT_MEMORY = 3
-
-EXIT_OURS = 70
-
-EXIT_LAYER = 71
+# --- jobs --------------------------------------------------------------------------------------------------------
 
 #: The file that a program must write.
 OUTPUT_NAME = "out.gif"
 
+#: How the confined process ends by itself. A program can end it with any of these too: all but 0 are failures anyway.
+EXIT_ERROR, EXIT_MEMORY, EXIT_OURS, EXIT_LAYER = 1, 3, 70, 71
+
 
 class MachineryError(Exception):
-    """Our own part failed; nothing is known about the program. The caller tries once more, then raises SandboxError."""
+    """Our own part failed; nothing is known about the program. The caller retries once, then raises SandboxError."""
 
 
 class LayerMissing(SandboxError):
-    """A layer that was asked for is not to be had on this machine."""
+    """This machine does not offer a layer that was asked for."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a confined process is to do; see child.py."""
+    """What a confined process has to do; see child.py."""
 
     mode: Literal["program", "measure"]
     payload: bytes
@@ -100,38 +74,11 @@ class Job:
     module: str = ""
 
 
-class Request(TypedDict):
-    """What the keeper is told about a job; `limits` are the fields of records.Limits."""
-
-    mode: str
-    module: str
-    directory: str
-    layers: list[str]
-    limits: dict[str, float]
-
-
 class Breach(NamedTuple):
     """A limit that was passed: how it counts (a value of records.Verdict), and the numbers."""
 
     verdict: str
     reason: str
-
-
-class Answer(TypedDict):
-    """What the keeper saw of a job."""
-
-    began: bool
-    """False: it ended before a line of the job ran, so whatever happened was not the program's doing."""
-    status: int
-    """Exit status; negative: the signal."""
-    breach: list[str] | None
-    wall_seconds: float
-    cpu_seconds: float
-    peak_rss: int
-    failure: str
-    """Why the keeper could not do its part; empty when it could."""
-    survivor: bool
-    """Whether the failure is a process that cannot be killed."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +98,46 @@ class Ended:
     peak_rss: int
 
 
-def pack(message: Request | Answer) -> bytes:
+# --- messages ----------------------------------------------------------------------------------------------------
+
+#: The packet that carries the descriptors of a job, and their number.
+HAND_OVER, DESCRIPTORS = b"j", 4
+
+#: Longest message, bytes; both kinds take a few hundred.
+MESSAGE_CAP = 64 * 2**10
+
+_LENGTH = struct.Struct("!I")
+
+
+class Request(TypedDict):
+    """What the app asks of the keeper; `limits` are the fields of records.Limits."""
+
+    mode: str
+    module: str
+    directory: str
+    layers: list[str]
+    limits: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the keeper saw of a job."""
+
+    began: bool = False
+    """False: it ended before a line of the job ran, so the program is not to blame."""
+    status: int = 0
+    """Exit status; negative: the signal."""
+    breach: list[str] | None = None
+    wall_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss: int = 0
+    failure: str = ""
+    """Why the keeper could not do its part; empty if it could."""
+    survivor: bool = False
+    """Whether the failure is a process that survived SIGKILL."""
+
+
+def pack(message: Request | dict[str, Any]) -> bytes:
     """A message as it goes over a socket."""
     text = json.dumps(message).encode()
     if len(text) > MESSAGE_CAP:
@@ -169,7 +155,7 @@ class Unpacker:
         """The message, once it is complete.
 
         Raises:
-            MachineryError: What came is no message of ours: too long, no JSON object, or followed by more.
+            MachineryError: The bytes are not a message of ours: too long, not a JSON object, or followed by more.
         """
         self._data += piece
         if len(self._data) < _LENGTH.size:
@@ -184,5 +170,5 @@ class Unpacker:
         except (ValueError, RecursionError) as error:
             raise MachineryError(f"a message cannot be read: {error}") from error
         if not isinstance(message, dict):
-            raise MachineryError("a message is no object")
+            raise MachineryError("a message is not a JSON object")
         return message

@@ -1,10 +1,10 @@
-"""The allowlist of system calls, and the filter that is compiled from it. Compiling is pure; `install` is for good.
+"""The allowlist of system calls, and the filter that localgif compiles from it. Compiling is pure; load() is for good.
 
-A filter is a program of the kernel's classic BPF machine that sees the number of a call and its six arguments, not what
-pointers point to. What is not on the list is refused with EPERM, calls of another architecture end the process.
+A filter is a program of the kernel's classic BPF machine. It sees the number of a call and its six arguments, but not
+what pointers point to. Calls that are not on the list fail with EPERM; calls of another architecture end the process.
 
-Why a list of what is allowed: prlimit of the parent, setting affinities, pidfds, io_uring and next year's calls are
-refused without being named here. A job that draws with Pillow and numpy uses about fourteen of the calls on it.
+An allowlist also refuses what nobody thought of: prlimit of the parent, setting affinities, pidfds, io_uring, and calls
+that future kernels add. A job that draws with Pillow and numpy uses about fourteen calls of the list.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _MODE_FILTER = 2
 
 _LOAD, _MASK, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
-#: Stands for the pid in a template: no pid, and no other number or part of two numbers in a filter.
+#: Stands for the pid in a template. It is neither a pid nor any other number, or part of two numbers, in a filter.
 _ANY_PID = 0xDEAD1DED
-#: Numbers from here on are those of the x32 interface, on x86_64.
+#: On x86_64, numbers from here on belong to the x32 interface.
 _X32 = 0x40000000
 
-#: struct sock_filter; jumps count the instructions that are skipped.
+#: struct sock_filter; a jump is the number of instructions to skip.
 _INSTRUCTION = struct.Struct("=HBBI")
 
 
@@ -44,21 +44,21 @@ class Instruction(NamedTuple):
 
 
 class OneOf(NamedTuple):
-    """The low 32 bits of an argument are one of these; the kernel looks at no more of an int."""
+    """The low 32 bits of an argument, all that the kernel reads of an int, are one of these values."""
 
     argument: int
     values: tuple[int, ...]
 
 
 class NoneOf(NamedTuple):
-    """Not one of these bits is set in the low 32 bits of an argument."""
+    """None of these bits is set in the low 32 bits of an argument."""
 
     argument: int
     bits: int
 
 
 class NotAll(NamedTuple):
-    """Not all of these bits are set in the low 32 bits of an argument."""
+    """At least one of these bits is not set in the low 32 bits of an argument."""
 
     argument: int
     bits: int
@@ -79,7 +79,7 @@ class Null(NamedTuple):
 
 
 Condition = OneOf | NoneOf | NotAll | OnlyWith | Null
-#: Name of a call to what must hold, all of it, for the call to be allowed.
+#: Name of a call -> the conditions that must all hold for the filter to allow it.
 Rules = Mapping[str, Sequence[Condition]]
 
 _PLAIN = tuple(
@@ -92,36 +92,36 @@ _PLAIN = tuple(
     times umask uname write writev
     """.split()  # noqa: SIM905 (a table)
 )
-#: Only where Landlock says in which folder.
+#: Allowed only where Landlock says in which folder.
 _FOLDERS = ("mkdir", "mkdirat", "rename", "renameat", "rmdir", "unlink", "unlinkat")
 
-#: fcntl: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. Not F_SETOWN and F_SETSIG, which send any signal
+#: fcntl: F_DUPFD, F_GETFD, F_SETFD, F_GETFL, F_SETFL, F_DUPFD_CLOEXEC. Not F_SETOWN and F_SETSIG: they send any signal
 #: to any process of this user, past every rule about kill.
 _FCNTL = (0, 1, 2, 3, 4, 1030)
 #: ioctl: TCGETS (is it a terminal?), FIONREAD, FIOCLEX, FIONCLEX.
 _IOCTL = (0x5401, 0x541B, 0x5451, 0x5450)
-#: Both bits of the access mode at once open a file for neither reading nor writing, which Landlock lets pass: of a
-#: device, even that can have effects.
+#: Both bits of the access mode together open a file for neither reading nor writing. Landlock lets that pass, and
+#: opening a device can have effects even so.
 _NEITHER = os.O_ACCMODE
-#: O_TRUNC empties even a file that is opened for reading. Before its version 3 (Linux 6.2) Landlock takes that for
-#: reading: every library that this user may write could be emptied.
+#: O_TRUNC empties even a file that is opened for reading. Landlock before its version 3 (Linux 6.2) treats that as
+#: reading, so a program could empty every library that this user may write.
 _EMPTYING = os.O_TRUNC
 #: Flags of open that can change a file: O_WRONLY and O_RDWR, O_CREAT, O_TRUNC; O_TMPFILE needs one of the first two.
 _WRITING = os.O_ACCMODE | os.O_CREAT | os.O_TRUNC
 
-#: mmap: no MAP_SHARED. A page of a deleted file, or of shared memory, keeps all of it, where nobody sees or counts it.
+#: mmap: not MAP_SHARED. One mapped page of a deleted file, or of shared memory, keeps all of it uncounted.
 _SHARED = 1
 #: renameat2: RENAME_NOREPLACE and RENAME_EXCHANGE; RENAME_WHITEOUT leaves a device behind.
 _RENAMING = 1 | 2
 
-#: The C library asks for these first, and takes an older call when they are not there at all.
+#: The C library tries these calls first, and falls back to an older call if the kernel lacks them.
 _NOT_THERE = {"clone3": errno.ENOSYS, "openat2": errno.ENOSYS}
 
 
 def rules_for(pid: int, *, write_filter: bool) -> Rules:
-    """The rules for the process `pid`: no new process or thread, signals to itself alone, no limits raised.
+    """The rules for the process `pid`: no new process or thread, signals only to itself, no limits raised.
 
-    With `write_filter` nothing is opened for writing, and no name in a folder changes.
+    With `write_filter` it cannot open anything for writing, nor change a name in a folder.
     """
     rules: dict[str, Sequence[Condition]] = dict.fromkeys(_PLAIN, ())
     rules["kill"] = rules["tgkill"] = [OneOf(0, (pid,))]
@@ -144,7 +144,7 @@ def compile_rules(rules: Rules, machine: str) -> list[Instruction]:
     """The filter for some rules.
 
     Raises:
-        KeyError: There are no tables for this machine, or it has a call that they do not name.
+        KeyError: There are no tables for this machine, or they lack a call that it has.
     """
     numbers = syscalls.numbers(machine)
     program = [
@@ -160,13 +160,8 @@ def compile_rules(rules: Rules, machine: str) -> list[Instruction]:
             block = [step for condition in conditions for step in _test(condition)] + [_answer(ALLOW)]
             program += [Instruction(_EQUAL, 0, len(block), numbers[name]), *block]
     for name, number in _NOT_THERE.items():
-        program += [Instruction(_EQUAL, 0, 1, numbers[name]), refuse(number)]
-    return [*program, refuse(errno.EPERM)]
-
-
-def refuse(number: int) -> Instruction:
-    """The step that refuses a call with an error number."""
-    return _answer(_ERRNO | number)
+        program += [Instruction(_EQUAL, 0, 1, numbers[name]), _answer(_ERRNO | number)]
+    return [*program, _answer(_ERRNO | errno.EPERM)]
 
 
 def _answer(value: int) -> Instruction:
@@ -174,33 +169,23 @@ def _answer(value: int) -> Instruction:
 
 
 def _test(condition: Condition) -> list[Instruction]:
-    """Steps that go on behind their end when the condition holds, and refuse the call otherwise."""
+    """Steps that continue after their end if the condition holds, and refuse the call otherwise."""
     low = _ARGUMENTS_AT + 8 * condition.argument  # both machines are little-endian
-    refused = refuse(errno.EPERM)
-    if isinstance(condition, OneOf):
-        count = len(condition.values)
-        tests = [Instruction(_EQUAL, count - i, 0, value) for i, value in enumerate(condition.values)]
-        return [Instruction(_LOAD, 0, 0, low), *tests, refused]
-    if isinstance(condition, NoneOf):
-        return [Instruction(_LOAD, 0, 0, low), Instruction(_ANY_BIT, 0, 1, condition.bits), refused]
-    if isinstance(condition, NotAll):
-        bits = condition.bits
-        masked = [Instruction(_LOAD, 0, 0, low), Instruction(_MASK, 0, 0, bits)]
-        return [*masked, Instruction(_EQUAL, 0, 1, bits), refused]
-    if isinstance(condition, OnlyWith):
-        tests = [Instruction(_ANY_BIT, 0, 2, condition.bits), Instruction(_ANY_BIT, 1, 0, condition.others)]
-        return [Instruction(_LOAD, 0, 0, low), *tests, refused]
-    halves = [[Instruction(_LOAD, 0, 0, at), Instruction(_EQUAL, 1, 0, 0), refused] for at in (low, low + 4)]
-    return halves[0] + halves[1]
-
-
-def install(program: Sequence[Instruction]) -> None:
-    """Puts a filter on this process and all that come from it, for good. Needs no_new_privs.
-
-    Raises:
-        OSError: The kernel has no seccomp filters, or forbids this one.
-    """
-    load(pack(program))
+    load = Instruction(_LOAD, 0, 0, low)
+    refused = _answer(_ERRNO | errno.EPERM)
+    match condition:
+        case OneOf(_, values):
+            tests = [Instruction(_EQUAL, len(values) - i, 0, value) for i, value in enumerate(values)]
+        case NoneOf(_, bits):
+            tests = [Instruction(_ANY_BIT, 0, 1, bits)]
+        case NotAll(_, bits):
+            tests = [Instruction(_MASK, 0, 0, bits), Instruction(_EQUAL, 0, 1, bits)]
+        case OnlyWith(_, bits, others):
+            tests = [Instruction(_ANY_BIT, 0, 2, bits), Instruction(_ANY_BIT, 1, 0, others)]
+        case Null(_):
+            is_zero = Instruction(_EQUAL, 1, 0, 0)
+            tests = [is_zero, refused, Instruction(_LOAD, 0, 0, low + 4), is_zero]
+    return [load, *tests, refused]
 
 
 def pack(program: Sequence[Instruction]) -> bytes:
@@ -209,7 +194,7 @@ def pack(program: Sequence[Instruction]) -> bytes:
 
 
 def template(machine: str, *, write_filter: bool) -> bytes:
-    """The filter of rules_for() for a process that is not there yet; see for_process().
+    """The packed filter of rules_for() for a process that does not exist yet; see for_process().
 
     Raises:
         KeyError: There are no tables for this machine.
@@ -218,12 +203,16 @@ def template(machine: str, *, write_filter: bool) -> bytes:
 
 
 def for_process(code: bytes, pid: int) -> bytes:
-    """A template made out to a process."""
+    """A template with the pid filled in."""
     return code.replace(struct.pack("=I", _ANY_PID), struct.pack("=I", pid))
 
 
 def load(code: bytes) -> None:
-    """Like install(), with a filter that is packed already."""
+    """Puts a packed filter on this process and all that come from it, for good. Needs no_new_privs.
+
+    Raises:
+        OSError: The kernel has no seccomp filters, or forbids this one.
+    """
     buffer = ctypes.create_string_buffer(code, len(code))
     header = ctypes.create_string_buffer(struct.pack("@HP", len(code) // _INSTRUCTION.size, ctypes.addressof(buffer)))
     syscalls.prctl(syscalls.PR_SET_SECCOMP, _MODE_FILTER, ctypes.addressof(header))

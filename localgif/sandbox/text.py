@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-# Whole escape sequences first (CSI, OSC with its end, two-character ones), so that no "[31m" is left behind. What may
-# be inside a sequence begins none, and nothing is tried twice (*+): 64 KB of beginnings must not cost their square.
+# Whole escape sequences first (CSI, OSC with its end, two-character ones), so that no "[31m" stays behind. Nothing
+# inside a sequence can begin another one, and the matching never backtracks (*+): 64 KB of beginnings take linear time.
 _SEQUENCES = re.compile(
     r"(?:\x1b\[|\x9b)[0-?]*+[ -/]*+[@-~]"
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*+(?:\x07|\x1b\\|\x9c)"
@@ -22,17 +22,17 @@ def printable(text: str) -> str:
 
 
 def clean(data: bytes) -> str:
-    """The printable text of some bytes; invalid UTF-8 is left out."""
+    """The printable text of some bytes, without invalid UTF-8."""
     return printable(data.decode("utf-8", errors="ignore"))
 
 
 def capped(text: str, limit: int) -> str:
-    """At most `limit` characters; a cut is shown by "..." at the end."""
+    """At most `limit` characters; "..." at the end marks a cut."""
     return text if len(text) <= limit else text[: limit - 3] + "..."
 
 
 class Tail:
-    """Keeps the last `limit` bytes of what is fed to it, and never holds more than twice that."""
+    """Keeps the last `limit` bytes that it is fed, and never holds more than twice that."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit

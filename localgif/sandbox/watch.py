@@ -23,38 +23,49 @@ from localgif.sandbox.protocol import Breach
 if TYPE_CHECKING:
     from localgif.records import Limits
 
-
-#: A process that is still there this long after SIGKILL is reported as our failure, seconds.
+#: localgif reports a process that is still there this long after SIGKILL as a failure of its own, seconds.
 KILL_PATIENCE = 5.0
 
-#: A program may write so many times what its directory may hold. A deleted file that is still open takes space that
-#: can be seen nowhere else.
-WRITE_FACTOR = 2
+#: Names the keeper in its own environment, and so in every program's: KEEPER=<owner>-<random>.
+KEEPER = "LOCALGIF_KEEPER"
 
-#: Between two sweeps of the kill loop while something is left, seconds.
+#: sweep() leaves directories of another boot or pid namespace (a container that shares /tmp) alone this long, seconds.
+FOREIGN_AGE = 24 * 3600.0
+
+#: A program may write this many times the bytes that its directory may hold. A deleted file that is still open takes
+#: space that shows nowhere else.
+_WRITE_FACTOR = 2
+
+#: Between two sweeps of the kill loop while a process is left, seconds.
 _SWEEP_PAUSE = 0.0005
+
+_PREFIX = "localgif-"
+_NAME = re.compile(rf"{_PREFIX}(?P<pid>\d+)-(?P<home>[0-9a-f]+-\d+)-(?P<start>\d+)-\w+")
 
 _PROC = Path("/proc")
 
+# --- processes ---------------------------------------------------------------------------------------------------
+
 
 class Usage(NamedTuple):
-    """What a tree of processes uses at one moment. Zombies count nothing."""
+    """What a tree of processes uses at one moment; zombies count for nothing."""
 
     processes: int
     threads: int
     rss: int
     """Bytes; pages that processes share count once for each."""
     cpu_seconds: float
-    """Of the processes alive and of the dead children that they waited for."""
+    """Of the living processes and of the dead children that they waited for."""
     written: int = 0
-    """Bytes given to write(), as cpu_seconds; files, those that were deleted since, and printed output alike."""
+    """Bytes that the living processes gave to write(): files, deleted ones too, and printed output."""
 
 
 class Tree:
     """One confined process and everything that came from it.
 
     Args:
-        root: Its pid, also the id of its session and process group; not yet waited for, so that the pid stays its own.
+        root: Its pid, also the id of its session and process group. Nobody has waited for it yet, so the pid is not
+            reused.
     """
 
     def __init__(self, root: int) -> None:
@@ -81,13 +92,13 @@ class Tree:
         return Usage(processes, threads, rss, cpu, written)
 
     def written(self) -> int:
-        """Bytes that the root gave to write() in its whole life; it tells until it is waited for, dead or alive."""
+        """Bytes that the root gave to write() in its whole life; known until somebody waits for it, dead or alive."""
         with contextlib.suppress(psutil.Error, KeyError):
             return int(self._seen[self._root].io_counters().write_chars)
         return 0
 
     def adopt(self, pids: list[int]) -> None:
-        """Counts processes, and what comes from them, among this tree."""
+        """Adds processes, and what comes from them, to this tree."""
         for pid in pids:
             known = self._seen.get(pid)
             if pid == os.getpid() or (known is not None and known.is_running()):
@@ -96,7 +107,7 @@ class Tree:
                 self._seen[pid] = psutil.Process(pid)
 
     def has_seen(self, pid: int) -> bool:
-        """Whether a process is or was one of the tree."""
+        """Whether a process is or was part of the tree."""
         known = self._seen.get(pid)
         return known is not None and known.is_running()
 
@@ -104,10 +115,10 @@ class Tree:
         """Ends every process of the tree and every stray; returns when two sweeps in a row found none.
 
         Args:
-            strays: The living processes that have become the keeper's without belonging to a tree.
+            strays: Returns the living processes that the keeper inherited and that belong to no tree.
 
         Raises:
-            SandboxError: Something survived SIGKILL for KILL_PATIENCE seconds.
+            SandboxError: A process survived SIGKILL for KILL_PATIENCE seconds.
         """
         give_up = time.monotonic() + KILL_PATIENCE
         empty_sweeps = 0
@@ -130,7 +141,7 @@ class Tree:
                 time.sleep(_SWEEP_PAUSE)
 
     def _living(self) -> Iterator[psutil.Process]:
-        """Every process of the tree that is alive and no zombie; children of the seen are looked up first."""
+        """Every process of the tree that is alive and not a zombie; looks up the children of all it has seen first."""
         queue = list(self._seen)
         asked = set()
         while queue:
@@ -146,15 +157,51 @@ class Tree:
     def _is_alive(self, pid: int) -> bool:
         process = self._seen.get(pid)
         try:
-            # is_running compares the start time: a pid that was given to a stranger is not ours to kill.
+            # is_running compares the start time: if a stranger got the pid, we must not kill it.
             return process is not None and process.is_running() and process.status() != psutil.STATUS_ZOMBIE
         except psutil.Error:
             return False
 
 
+def children(pid: int) -> list[int]:
+    """Direct children. From the kernel's own list where it has one (20 times cheaper than reading every process)."""
+    with contextlib.suppress(OSError, ValueError):
+        tasks = [task / "children" for task in (_PROC / str(pid) / "task").iterdir()]
+        return [int(child) for task in tasks for child in task.read_text().split()]
+    with contextlib.suppress(psutil.Error):
+        return [child.pid for child in psutil.Process(pid).children()]
+    return []
+
+
+def kill_marked(marker: str) -> None:
+    """Kills what a dead keeper left: processes that were started with `marker` in their environment.
+
+    Best effort: it kills until a look finds none, for at most KILL_PATIENCE seconds.
+    """
+    give_up = time.monotonic() + KILL_PATIENCE
+    while (found := _marked(marker.encode())) and time.monotonic() < give_up:
+        for pid in found:
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(_SWEEP_PAUSE)
+
+
+def _marked(marker: bytes) -> list[int]:
+    """Processes with `marker` in the environment that they started with, but not ourselves; zombies have none."""
+    found = []
+    for pid in psutil.pids():
+        with contextlib.suppress(OSError):
+            if marker in (_PROC / str(pid) / "environ").read_bytes() and pid != os.getpid():
+                found.append(pid)
+    return found
+
+
+# --- limits ------------------------------------------------------------------------------------------------------
+
+
 def breach(usage: Usage, limits: Limits) -> Breach | None:
     """The first limit that `usage` passes."""
-    # Forks before memory: the pages that they share count once for each of them.
+    # Forks before memory, because the pages that they share count once for each of them.
     if usage.processes > limits.processes:
         return Breach("process_limit", f"ran {usage.processes} processes at once, the limit is {limits.processes}")
     if usage.threads > limits.threads:
@@ -167,68 +214,55 @@ def breach(usage: Usage, limits: Limits) -> Breach | None:
 
 
 def write_breach(written: int, limits: Limits) -> Breach | None:
-    """Whether more bytes were given to write() than may be."""
-    if written <= WRITE_FACTOR * limits.scratch_bytes:
+    """The breach if the program gave too many bytes to write()."""
+    if written <= _WRITE_FACTOR * limits.scratch_bytes:
         return None
-    most = megabytes(WRITE_FACTOR * limits.scratch_bytes)
+    most = megabytes(_WRITE_FACTOR * limits.scratch_bytes)
     return Breach("disk_limit", f"wrote more than {most} to files and standard output")
 
 
 def cpu_breach(used: float, limits: Limits) -> Breach:
+    """The breach of a program that used too much CPU time."""
     return Breach("cpu_limit", f"used {used:.1f} s of CPU, the limit is {limits.cpu_seconds:g} s")
 
 
 def megabytes(size: int) -> str:
+    """A size in bytes, for people."""
     return f"{size / 2**20:.0f} MB"
 
 
-def children(pid: int) -> list[int]:
-    """Direct children. The kernel's own list where it has one (20 times cheaper than reading every process)."""
-    with contextlib.suppress(OSError, ValueError):
-        tasks = [task / "children" for task in (_PROC / str(pid) / "task").iterdir()]
-        return [int(child) for task in tasks for child in task.read_text().split()]
-    with contextlib.suppress(psutil.Error):
-        return [child.pid for child in psutil.Process(pid).children()]
-    return []
+def scratch_breach(directory: Path, limits: Limits) -> Breach | None:
+    """The breach if the directory holds too much. Stops counting there, so that the cost has a bound."""
+    entries = size = 0
+    queue = [directory]
+    while queue:
+        folder = queue.pop()
+        try:
+            for path, info in _entries(folder):
+                entries += 1
+                size += info.st_size if stat.S_ISREG(info.st_mode) else 0
+                if entries > limits.scratch_entries:
+                    return Breach("disk_limit", f"made more than {limits.scratch_entries} files and folders")
+                if size > limits.scratch_bytes:
+                    return Breach("disk_limit", f"wrote more than {megabytes(limits.scratch_bytes)} of files")
+                if stat.S_ISDIR(info.st_mode):
+                    queue.append(path)
+        except (FileNotFoundError, NotADirectoryError):
+            continue  # the program is changing it; the next look will count it
+        except OSError:  # its mode, or a path longer than the kernel takes: nobody can count what is inside
+            return Breach("disk_limit", "made a folder that cannot be looked into")
+    return None
 
 
-def threads_of(pid: int) -> int:
-    """How many threads a process has."""
-    return psutil.Process(pid).num_threads()
+def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    """The entries of a folder, without following links and without entries that vanish meanwhile."""
+    with os.scandir(folder) as found:
+        for entry in found:
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(entry.path), entry.stat(follow_symlinks=False)
 
 
-def kill_marked(marker: str) -> None:
-    """Kills what is left of a keeper that is dead: processes with `marker` in the environment they began with.
-
-    Best effort: they are killed until a look finds none, but no longer than KILL_PATIENCE seconds.
-    """
-    give_up = time.monotonic() + KILL_PATIENCE
-    while (found := _marked(marker.encode())) and time.monotonic() < give_up:
-        for pid in found:
-            with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_SWEEP_PAUSE)
-
-
-def _marked(marker: bytes) -> list[int]:
-    """Processes that were started with `marker` in their environment, without ourselves; zombies have none."""
-    found = []
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if marker in (_PROC / str(pid) / "environ").read_bytes() and pid != os.getpid():
-                found.append(pid)
-    return found
-
-
-PREFIX = "localgif-"
-
-#: Names, in the environment of a keeper and so of every program's process, whose keeper it is: KEEPER=<owner>-<random>.
-KEEPER = "LOCALGIF_KEEPER"
-
-#: A directory of another boot or of another pid namespace (a container that shares /tmp) is left alone this long, s.
-FOREIGN_AGE = 24 * 3600.0
-
-_NAME = re.compile(rf"{PREFIX}(?P<pid>\d+)-(?P<home>[0-9a-f]+-\d+)-(?P<start>\d+)-\w+")
+# --- the directory -----------------------------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -247,47 +281,53 @@ def job_directory() -> Iterator[Path]:
     try:
         yield directory
     finally:
-        remove(directory)
+        _remove(directory)
 
 
 def owner() -> str:
-    """What names this app among all that ever ran: the first part of its directories' names."""
-    return f"{PREFIX}{os.getpid()}-{_home()}-{_start(os.getpid())}"
+    """Identifies this app among all that ever ran: the first part of its directories' names."""
+    return f"{_PREFIX}{os.getpid()}-{_home()}-{_start(os.getpid())}"
 
 
-def scratch_breach(directory: Path, limits: Limits) -> Breach | None:
-    """Whether the directory holds more than it may. Stops counting there, so that it costs the same for any number."""
-    entries = size = 0
-    queue = [directory]
-    while queue:
-        folder = queue.pop()
-        try:
-            for path, info in _entries(folder):
-                entries += 1
-                size += info.st_size if stat.S_ISREG(info.st_mode) else 0
-                if entries > limits.scratch_entries:
-                    return Breach("disk_limit", f"made more than {limits.scratch_entries} files and folders")
-                if size > limits.scratch_bytes:
-                    return Breach("disk_limit", f"wrote more than {megabytes(limits.scratch_bytes)} of files")
-                if stat.S_ISDIR(info.st_mode):
-                    queue.append(path)
-        except (FileNotFoundError, NotADirectoryError):
-            continue  # it changes under our eyes; the next look will tell
-        except OSError:  # its mode, or a path longer than the kernel takes: what is in it cannot be counted
-            return Breach("disk_limit", "made a folder that cannot be looked into")
-    return None
+def sweep() -> list[Path]:
+    """Removes the directories of apps that died, and kills what they left running; returns the removed directories."""
+    removed = []
+    for directory in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with contextlib.suppress(OSError, SandboxError):
+            if _is_stale(directory):
+                kill_marked(f"{KEEPER}={directory.name.rpartition('-')[0]}-")
+                _remove(directory)
+                removed.append(directory)
+    return removed
 
 
-def _entries(folder: Path) -> Iterator[tuple[Path, os.stat_result]]:
-    """What is in a folder, without following links; what is gone before it is looked at is left out."""
-    with os.scandir(folder) as found:
-        for entry in found:
-            with contextlib.suppress(FileNotFoundError):
-                yield Path(entry.path), entry.stat(follow_symlinks=False)
+def _is_stale(directory: Path) -> bool:
+    match = _NAME.fullmatch(directory.name)
+    info = directory.lstat()
+    if not match or not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
+        return False
+    if match["home"] != _home():
+        return time.time() - info.st_mtime > FOREIGN_AGE
+    return _start(int(match["pid"])) != match["start"]
 
 
-def remove(directory: Path) -> None:
-    """Removes a directory whatever a program left in it: no mode, no depth, no link stops it or leads it astray.
+def _home() -> str:
+    """Where our pids are unique: this boot and this pid namespace."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().split("-", 1)[0]
+    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+
+
+def _start(pid: int) -> str:
+    """When the process started, in clock ticks after boot; empty if it does not exist."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+    except OSError:
+        return ""
+    return text.rpartition(")")[2].split()[19]
+
+
+def _remove(directory: Path) -> None:
+    """Removes a directory whatever a program left in it: modes, depth and links neither stop it nor lead it astray.
 
     Raises:
         SandboxError: Something in it cannot be removed.
@@ -307,15 +347,17 @@ def remove(directory: Path) -> None:
         raise SandboxError(f"{directory} cannot be removed: {error}", "Remove it by hand.") from error
 
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
 def _opened(directory: Path) -> int | None:
-    """A descriptor of it whatever its mode; None when there is no such directory."""
-    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    """A descriptor of it whatever its mode; None if there is no such directory."""
     try:
         try:
-            return os.open(directory, flags)
+            return os.open(directory, _FOLDER)
         except PermissionError:
             directory.chmod(0o700)
-            return os.open(directory, flags)
+            return os.open(directory, _FOLDER)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except OSError as error:
@@ -325,58 +367,21 @@ def _opened(directory: Path) -> int | None:
 
 
 def _empty(folder: int) -> None:
-    """Flattens level by level: what is in folders is moved up here. Depth costs neither stack nor path length."""
+    """Flattens level by level: it moves the entries of folders up here. Depth costs neither stack nor path length."""
     while names := os.listdir(folder):
         for name in names:
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 os.unlink(name, dir_fd=folder)
                 continue
             os.chmod(name, 0o700, dir_fd=folder)
-            inner = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
+            inner = os.open(name, _FOLDER, dir_fd=folder)
             try:
                 with os.scandir(inner) as found:
-                    children = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
-                for child, is_folder in children:
-                    if is_folder:  # only who may write in a folder may move it
-                        os.chmod(child, 0o700, dir_fd=inner)
-                    os.rename(child, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=folder)
+                    entries = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in found]
+                for entry, is_folder in entries:
+                    if is_folder:  # moving a folder needs the right to write in it
+                        os.chmod(entry, 0o700, dir_fd=inner)
+                    os.rename(entry, secrets.token_hex(8), src_dir_fd=inner, dst_dir_fd=folder)
             finally:
                 os.close(inner)
             os.rmdir(name, dir_fd=folder)
-
-
-def sweep() -> list[Path]:
-    """Removes the directories of apps that died, and kills what they left running; returns what was removed."""
-    removed = []
-    for directory in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        with contextlib.suppress(OSError, SandboxError):
-            if _is_stale(directory):
-                kill_marked(f"{KEEPER}={directory.name.rpartition('-')[0]}-")
-                remove(directory)
-                removed.append(directory)
-    return removed
-
-
-def _is_stale(directory: Path) -> bool:
-    match = _NAME.fullmatch(directory.name)
-    info = directory.lstat()
-    if not match or not stat.S_ISDIR(info.st_mode) or info.st_uid != os.geteuid():
-        return False
-    if match["home"] != _home():
-        return time.time() - info.st_mtime > FOREIGN_AGE
-    return _start(int(match["pid"])) != match["start"]
-
-
-def _home() -> str:
-    """Where pids of ours are unique: this boot and this pid namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().split("-", 1)[0]
-    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
-
-
-def _start(pid: int) -> str:
-    """When the process started, in clock ticks after boot; empty when there is none."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]

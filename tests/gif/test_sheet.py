@@ -124,7 +124,7 @@ def test_the_largest_noise_is_small_enough(colours: int) -> None:
     still = Image.frombytes("P", (96, 96), bytes(dice.randrange(colours) for _ in range(96 * 96)))
     still.putpalette([value * 255 // colours for value in range(colours) for _ in range(3)])
     frames = [still.transpose(Image.Transpose(number % 5)) for number in range(12)]
-    assert len(png_of(saved(frames, duration=40))) <= MAX_BYTES < intake.MAX_BYTES
+    assert len(png_of(saved(frames, duration=40))) <= MAX_BYTES < intake.PNG_MAX_BYTES
 
 
 @settings(max_examples=60)

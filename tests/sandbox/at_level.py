@@ -20,10 +20,10 @@ def arrange(order: Order) -> None:
         AssertionError: The kernel lacks something, but not the level that was foreseen was found.
     """
     if order["leaky"]:
-        clean = keeper_client._clean_environment
-        keeper_client._clean_environment = lambda mark: {**os.environ, **clean(mark)}
+        clean = keeper_client.clean_environment
+        keeper_client.clean_environment = lambda mark: {**os.environ, **clean(mark)}
     if order["landlock"]:
-        keeper_client._BOOT = lacking.boot_with_landlock(order["landlock"]) + keeper_client._BOOT
+        keeper_client.BOOT = lacking.boot_with_landlock(order["landlock"]) + keeper_client.BOOT
     for thing, name in order["lacks"].items():
         lacking.lack(thing, name)
     if order["lacks"]:

@@ -45,7 +45,7 @@ SMALL = Limits(cpu_seconds=0.5, wall_seconds=6.0, address_space=400 * 2**20, rss
 BRIEF = SMALL.model_copy(update={"wall_seconds": 1.0})
 #: For programs that must hit a memory limit, not the one of the CPU that they need to fill it, and for the slowest GIF:
 #: on a busy machine it takes just over half a second to decode and look at.
-ROOMY = SMALL.model_copy(update={"cpu_seconds": 3.0})
+ROOMY = SMALL.model_copy(update={"cpu_seconds": 3.0, "wall_seconds": 20.0})
 LIMITS = {"brief": BRIEF, "roomy": ROOMY}
 
 _LINE = re.compile(r"(?P<key>[a-z]+)(?:\((?P<words>[^)]+)\))?: (?P<value>.+)")

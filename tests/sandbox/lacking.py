@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 
 from localgif.sandbox import syscalls
-from localgif.sandbox.seccomp import ALLOW, Instruction, install, refuse
+from localgif.sandbox.seccomp import ALLOW, Instruction, load, pack
 
 _LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
+_ERRNO = 0x50000
 _NUMBER_AT, _FIRST_ARGUMENT_AT = 0, 16
 #: On every machine.
 _LANDLOCK = (
@@ -26,7 +27,7 @@ def boot_with_landlock(version: int) -> str:
     return (
         "import sys; sys.path.insert(0, sys.argv[-1]); from localgif.sandbox import landlock as l; "
         "r = l.handled_rights; "
-        f"l.handled_rights = lambda: l.Handled(tuple(have & mask for have, mask in zip(r().fields, {masks})));"
+        f"l.handled_rights = lambda: tuple(have & mask for have, mask in zip(r(), {masks}));"
     )
 
 
@@ -35,15 +36,19 @@ def lack(thing: str, error: str) -> None:
     syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
     number = getattr(errno, error)
     if thing == "landlock":
-        install(_refusing_calls(_LANDLOCK, number))
+        load(pack(_refusing_calls(_LANDLOCK, number)))
     else:
-        install(_refusing_prctl(syscalls.PR_SET_SECCOMP, number))
+        load(pack(_refusing_prctl(syscalls.PR_SET_SECCOMP, number)))
 
 
 def _refusing_calls(calls: tuple[int, ...], number: int) -> list[Instruction]:
-    load = Instruction(_LOAD, 0, 0, _NUMBER_AT)
-    tests = [step for call in calls for step in (Instruction(_EQUAL, 0, 1, call), refuse(number))]
-    return [load, *tests, Instruction(_RETURN, 0, 0, ALLOW)]
+    number_of = Instruction(_LOAD, 0, 0, _NUMBER_AT)
+    tests = [
+        step
+        for call in calls
+        for step in (Instruction(_EQUAL, 0, 1, call), Instruction(_RETURN, 0, 0, _ERRNO | number))
+    ]
+    return [number_of, *tests, Instruction(_RETURN, 0, 0, ALLOW)]
 
 
 def _refusing_prctl(option: int, number: int) -> list[Instruction]:
@@ -54,6 +59,6 @@ def _refusing_prctl(option: int, number: int) -> list[Instruction]:
         allow,
         Instruction(_LOAD, 0, 0, _FIRST_ARGUMENT_AT),
         Instruction(_EQUAL, 0, 1, option),
-        refuse(number),
+        Instruction(_RETURN, 0, 0, _ERRNO | number),
         allow,
     ]

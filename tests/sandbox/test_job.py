@@ -60,7 +60,7 @@ def test_nothing_but_a_message_is_taken_for_one(data: bytes, cuts: list[int]) ->
     [
         (struct.pack("!I", MESSAGE_CAP + 1), "says that it has"),
         (struct.pack("!I", 2) + b"{}{}", "says that it has"),
-        (struct.pack("!I", 2) + b"[]", "is no object"),
+        (struct.pack("!I", 2) + b"[]", "is not a JSON object"),
         (struct.pack("!I", 1) + b"{", "cannot be read"),
         (struct.pack("!I", 2) + b"\xff\xff", "cannot be read"),
         (struct.pack("!I", 60_000) + b"[" * 60_000, "cannot be read"),

@@ -15,7 +15,7 @@ import pytest
 from localgif.errors import SandboxTooWeak
 from localgif.records import Verdict
 from localgif.sandbox import keeper_client, runner
-from localgif.sandbox.protocol import FULL, HAND_OVER, KILL, LAYERS, LIMITS_ONLY, RLIMITS, WATCH
+from localgif.sandbox.protocol import FULL, KILL, LAYERS, LIMITS_ONLY, RLIMITS, WATCH
 from tests.sandbox.guest_kit import AS_ROOT, SMALL, Ground, grounds, left_running, source_of
 
 #: Acceptance figure, bytes.
@@ -102,7 +102,7 @@ def test_a_job_without_its_descriptors_is_dropped_and_the_keeper_goes_on(ground:
     process = started(ground)
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        socket.send_fds(keeper_client.current()._control, [HAND_OVER], [theirs.fileno()])
+        keeper_client.current().hand_over([theirs.fileno()])
         theirs.close()
         ours.settimeout(5)
         assert ours.recv(1) == b""

@@ -23,9 +23,9 @@ except OSError as error:
 _PROBE = """
 import os, sys
 from pathlib import Path
-from localgif.sandbox import landlock, native
+from localgif.sandbox import landlock, syscalls
 readable, scratch, action = sys.argv[1:]
-native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 landlock.restrict(landlock.handled_rights(), [Path(readable)], Path(scratch) if scratch else None)
 try:
     exec(action)
@@ -51,8 +51,8 @@ def tried(action: str, readable: Path, scratch: Path | str = "") -> str:
 
 def test_all_rights_of_the_kernel_are_handled() -> None:
     # Version 1 has 13 rights; each of them is one bit, from the lowest on, without a gap.
-    assert all(bits and bits & (bits + 1) == 0 for bits in HANDLED.fields)
-    assert HANDLED.fields[0] >= 2**13 - 1
+    assert all(bits and bits & (bits + 1) == 0 for bits in HANDLED)
+    assert HANDLED[0] >= 2**13 - 1
 
 
 def test_neither_home_nor_project_nor_temporary_files_are_readable() -> None:
@@ -124,11 +124,11 @@ def test_what_does_not_exist_is_left_out(tmp_path: Path) -> None:
 _OLD = """
 import os, sys
 from pathlib import Path
-from localgif.sandbox import confine, landlock, native
+from localgif.sandbox import confine, landlock, syscalls
 prepared = confine.prepare()
-native.prctl(native.PR_SET_NO_NEW_PRIVS, 1)
+syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
 prepared = confine.prepare()
-old = landlock.Handled((prepared.handled.fields[0] & (1 << 14) - 1,))
+old = (prepared.handled[0] & (1 << 14) - 1,)
 landlock.restrict(old, [Path(sys.argv[1])], None)
 if sys.argv[2] == "filtered":
     confine.install_filter(prepared.filters, write_filter=False)

@@ -41,7 +41,7 @@ def measurer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A module file that the confined process finds under the name "stand_in"."""
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "localgif").symlink_to(Path(localgif.__file__).parent)
-    monkeypatch.setattr(keeper_client, "_HERE", str(tmp_path / "path"))
+    monkeypatch.setattr(keeper_client, "HERE", str(tmp_path / "path"))
     keeper_client.stop()
     yield tmp_path / "path" / "stand_in.py"
     keeper_client.stop()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from localgif.sandbox.intake import MAX_BYTES, PNG_MAX_SIDE, BadPng, check_png, take_png
+from localgif.sandbox.intake import PNG_MAX_BYTES, PNG_MAX_SIDE, BadPng, check_png, take_png
 from localgif.sandbox.keeper_client import ANSWER_CAP
 
 
@@ -50,7 +50,7 @@ def test_a_plain_palette_picture_passes() -> None:
 
 
 def test_what_passes_fits_into_an_answer() -> None:
-    assert len(json.dumps({"png": base64.b64encode(bytes(MAX_BYTES)).decode()})) < ANSWER_CAP
+    assert len(json.dumps({"png": base64.b64encode(bytes(PNG_MAX_BYTES)).decode()})) < ANSWER_CAP
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_what_passes_fits_into_an_answer() -> None:
         (b"", "no PNG"),
         (b"GIF89a" + bytes(20), "no PNG"),
         (SIGNATURE, "its chunks are"),
-        (GOOD + bytes(MAX_BYTES), "the limit is 45,000"),
+        (GOOD + bytes(PNG_MAX_BYTES), "the limit is 45,000"),
         (GOOD + b"\0", "longer than the file"),
         (GOOD + GOOD[8:], "its chunks are"),
         (GOOD[:-1], "longer than the file"),

@@ -80,7 +80,7 @@ def test_the_limits_are_in_force(ground: Ground) -> None:
 @pytest.mark.usefixtures("fresh_keeper")  # one that has measured knows the measurer too
 def test_the_confined_process_loads_little_of_ours(ground: Ground) -> None:
     found = says(ground, "sorted(name for name in sys.modules if name.startswith(('localgif', 'pydantic')))")
-    names = "child confine crash job landlock layers native preload scratch seccomp server session shim syscalls watch"
+    names = "child confine keeper landlock protocol seccomp syscalls watch"
     ours = ["localgif", "localgif.errors", "localgif.sandbox", *(f"localgif.sandbox.{name}" for name in names.split())]
     assert found == str(ours)
 
@@ -154,7 +154,7 @@ def test_a_python_that_cannot_start_is_our_failure(ground: Ground, monkeypatch: 
 def test_a_keeper_that_does_not_find_us_is_our_failure_and_its_last_words_are_told(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keeper_client, "_BOOT", keeper_client._BOOT.replace("localgif.", "nolocalgif."))
+    monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("localgif.", "nolocalgif."))
     with pytest.raises(SandboxError, match=r"(?s)the keeper (died|takes no job).*ModuleNotFoundError"):
         ground.run(source_of("b2_replace.py"), layers=LAYERS[FULL])
     ground.check()

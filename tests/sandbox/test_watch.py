@@ -69,8 +69,7 @@ def test_a_survivor_is_a_loud_failure(pair: subprocess.Popen[bytes], monkeypatch
 
 
 def answered(**changes: object) -> Answer:
-    answer = {"began": True, "status": 0, "breach": None, "wall_seconds": 0.1, "cpu_seconds": 0.1, "peak_rss": 1}
-    return {**answer, "failure": "", "survivor": False, **changes}  # type: ignore[typeddict-item]
+    return Answer(**changes)  # type: ignore[arg-type]
 
 
 def test_a_survivor_is_not_tried_again() -> None:

@@ -17,15 +17,15 @@ from tests.scripted import Scripted, serving
 
 @pytest.fixture(autouse=True)
 def weak_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(probe, "_found", probe.Check(WEAK, (), ("full: no seccomp",)))
-    monkeypatch.setattr(probe, "_accepted", NO_READ_CONFINEMENT)
+    monkeypatch.setattr(probe, "checked", probe.Check(WEAK, (), ("full: no seccomp",)))
+    monkeypatch.setattr(probe, "accepted", NO_READ_CONFINEMENT)
 
 
 def test_nothing_is_started_on_a_machine_that_is_too_weak(tmp_path: Path) -> None:
     with pytest.raises(SandboxTooWeak) as caught:
         optimize(settings("http://127.0.0.1:9"), tmp_path / "runs", "r", Notes())
     assert caught.value.exit_code == 3
-    assert "level weak only, which is weaker than no-read-confinement" in caught.value.message
+    assert "only at level weak, which is weaker than no-read-confinement" in caught.value.message
     assert "--sandbox-level weak" in caught.value.remedy
     assert not (tmp_path / "runs").exists()
 
