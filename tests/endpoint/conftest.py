@@ -1,4 +1,4 @@
-"""One real endpoint for all tests that only talk to it: on a small machine no two engines run at the same time."""
+"""One real engine, and one real server of somebody else, for the whole session: starting them is what costs time."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import ollama
 import pytest
 
 from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
+from localgif.endpoint.discover import find_model
 from localgif.models.find import Weights
-from localgif.records import ServeConfig, ServedModel
-
-SMOLLM2 = "smollm2:135m"
+from localgif.records import RemoteModel, ServeConfig, ServedModel
+from tests.support.llama_server import KEY, NAME, WINDOW, LlamaServer, llama_server
 
 
 @pytest.fixture(scope="session")
 def served(smollm2: Weights) -> ServedModel:
     """SmolLM2-135M with a window that is filled within seconds."""
     return ServedModel(
-        name=SMOLLM2,
+        name="smollm2:135m",
         path=str(smollm2.path),
         digest=smollm2.digest,
         size=smollm2.size,
@@ -28,13 +28,13 @@ def served(smollm2: Weights) -> ServedModel:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def endpoint(served: ServedModel) -> Iterator[RunningEndpoint]:
     """The embedded endpoint as a real child process.
 
-    One thread: two of llama.cpp's that share their cores with another program wait for each other most of the time.
+    One thread: two llama.cpp threads that share their cores with another program mostly wait for each other.
     """
-    with embedded_endpoint(ServeConfig(models=(served,), port=0, threads=1, max_queue=512)) as running:
+    with embedded_endpoint(ServeConfig(models=(served,), threads=1)) as running:
         yield running
 
 
@@ -48,3 +48,22 @@ def client(endpoint: RunningEndpoint) -> Iterator[ollama.Client]:
 def http(endpoint: RunningEndpoint) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=endpoint.url, trust_env=False, timeout=60) as http:
         yield http
+
+
+@pytest.fixture(scope="session")
+def theirs(smollm2: Weights) -> Iterator[LlamaServer]:
+    """llama.cpp's own server, which wants a key and shifts its window."""
+    with llama_server(smollm2.path) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def found(theirs: LlamaServer) -> RemoteModel:
+    return find_model(theirs.url, KEY, NAME, WINDOW, "[models.x]")
+
+
+@pytest.fixture(scope="session")
+def front(found: RemoteModel) -> Iterator[RunningEndpoint]:
+    """A gateway in front of that server."""
+    with embedded_endpoint(ServeConfig(remotes=(found,))) as running:
+        yield running

@@ -1,56 +1,86 @@
-"""Our two clients against a server that says exactly what it is told to."""
+"""Our two clients against a server that says exactly what it is told to, and against the real engine."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from localgif.endpoint.clients import Animator, Reflector, Reply, reflector_arguments
+from localgif.endpoint.child import RunningEndpoint
+from localgif.endpoint.clients import Animator, Finished, Reflector, Reply, reflector_arguments
 from localgif.errors import EndpointError
+from localgif.records import ServedModel
 from tests.kit import model
 from tests.scripted import Fault, Scripted, serving
 
 LONG = "```python\ndef make_gif(path):\n    pass\n```\n" + "and so on\n" * 50
+PROVIDERS = pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
 
 
 def never(_: str) -> str:
     return ""
 
 
-def ask(server: Scripted, finished: Callable[[str], str] = never) -> Reply:
+def complete(text: str) -> str:
+    return "closed" if text.count("```") == 2 else ""
+
+
+def ask(server: Scripted, finished: Finished = never) -> Reply:
     with Animator(model("animator", server.url), server.url) as animator:
         return animator.write([("user", "hi")], 1, finished)
 
 
-def test_a_whole_answer_comes_with_the_servers_counts() -> None:
-    with serving(Scripted(animator=["one\ntwo\n"])) as server:
+def reflect(
+    server: Scripted,
+    finished: Finished = never,
+    longest: int = 64,
+    provider: str = "ollama",
+    images: Sequence[bytes] = (),
+) -> Reply:
+    chosen = model("reflector", server.url, litellm=f"{provider}/scripted:1b")
+    return Reflector(chosen, server.url).write("hi", 5, finished, longest, images)
+
+
+def lm(url: str, provider: str = "ollama", **changes: Any) -> Callable[..., str]:
+    """gepa's LM, as plain reflection uses it."""
+    from gepa.lm import LM
+
+    values = {"litellm": f"{provider}/scripted:1b", **changes}
+    return LM(**reflector_arguments(model("reflector", url, **values), url))
+
+
+# --- the animator ----------------------------------------------------------------------------------------------------
+
+
+def test_a_whole_answer_comes_with_the_servers_counts_and_its_whole_prompt_was_read() -> None:
+    with serving(Scripted(animator=["é\ntwo\n"])) as server:
         reply = ask(server)
-    assert (reply.text, reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("one\ntwo\n", "stop", 7, 2)
+    assert (reply.text, reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("é\ntwo\n", "stop", 7, 2)
+    ((path, body),) = server.history
+    assert (path, body["truncate"], body["messages"][0]["content"]) == ("/api/chat", False, "hi")
 
 
 def test_the_stream_is_closed_as_soon_as_the_answer_is_complete() -> None:
     with serving(Scripted(animator=[LONG])) as server:
-        reply = ask(server, lambda text: "closed" if text.count("```") == 2 else "")
+        reply = ask(server, complete)
     assert reply.text == LONG.split("and")[0]
     assert (reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("closed", None, 4)
 
 
-def test_a_cut_answer_says_so() -> None:
-    with serving(Scripted(animator=[Fault("length", text="one\n")])) as server:
+@pytest.mark.parametrize(
+    ("fault", "text", "reason"), [(Fault("length", text="one\n"), "one\n", "length"), (Fault("empty"), None, "stop")]
+)
+def test_a_cut_answer_says_so_and_an_empty_one_is_an_answer(fault: Fault, text: str | None, reason: str) -> None:
+    fault = fault if text else Fault("empty", text="")
+    with serving(Scripted(animator=[fault])) as server:
         reply = ask(server)
-    assert reply.done_reason == "length"
-
-
-def test_an_empty_answer_is_an_answer() -> None:
-    with serving(Scripted(animator=[Fault("empty", text="")])) as server:
-        reply = ask(server)
-    assert reply.text == ""
+    assert (reply.text, reply.done_reason) == (text or "", reason)
 
 
 @pytest.mark.parametrize(
@@ -72,70 +102,71 @@ def test_every_failure_of_the_server_is_an_endpoint_error_with_its_words(fault: 
     assert caught.value.remedy
 
 
+@pytest.mark.parametrize(("temperature", "calls"), [(0.0, 1), (0.2, 2)])
+def test_at_temperature_0_the_same_question_is_asked_once(temperature: float, calls: int) -> None:
+    with (
+        serving(Scripted(animator=["one\ntwo\n"])) as server,
+        Animator(model("animator", server.url, temperature=temperature), server.url) as animator,
+    ):
+        first = animator.write([("user", "hi")], 1, never)
+        second = animator.write([("user", "hi")], 2, never)
+    assert second.text == first.text and len(server.history) == calls
+    assert second.output_tokens == (0 if calls == 1 else 2)
+
+
+# --- the reflector ---------------------------------------------------------------------------------------------------
+
+
+@PROVIDERS
+def test_the_reflector_sends_what_the_animator_sends_and_asks_nothing_else(provider: str) -> None:
+    with serving(Scripted(animator=[LONG], reflector=[LONG])) as server:
+        whole = reflect(server, provider=provider)
+        closed = reflect(server, complete, provider=provider)
+        assert lm(server.url, provider)("hi") == LONG
+    assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
+    assert closed.text == LONG.split("and")[0]
+    assert (closed.done_reason, closed.prompt_tokens, closed.output_tokens) == ("closed", None, 4)
+    assert [body["options"]["num_predict"] for _, body in server.history] == [64, 64, 1024]
+    assert [body["options"].get("seed") for _, body in server.history] == [5, 5, None]
+    for path, body in server.history:
+        assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
+        assert body["options"]["num_ctx"] == 4096 and body["keep_alive"] == "30m" and body["truncate"] is False
+        assert not (body if path == "/api/generate" else body["messages"][0]).get("images")
+
+
+def test_a_reflection_that_used_up_its_tokens_says_so() -> None:
+    with serving(Scripted(reflector=[LONG])) as server:
+        assert reflect(server, longest=54).done_reason == "length"
+
+
+@pytest.mark.parametrize(
+    ("fault", "often"),
+    [
+        (Fault("status", 500, "it is ill"), 5), (Fault("drop"), 5), (Fault("cut", text="half\n"), 5),
+        (Fault("no-done", text="half\n"), 5), (Fault("status", 400, "no"), 1),
+    ],
+)  # fmt: skip
+def test_a_reflection_that_fails_is_an_endpoint_error(fault: Fault, often: int) -> None:
+    with serving(Scripted(reflector=[fault])) as server, pytest.raises(EndpointError) as caught:
+        reflect(server)
+    assert server.url in caught.value.message and caught.value.remedy
+    assert len(server.history) == often
+
+
+def test_a_refused_plain_reflection_is_asked_once() -> None:
+    with serving(Scripted(reflector=[Fault("status", 400, "no")])) as server, pytest.raises(Exception, match="no"):
+        lm(server.url)("hi")
+    assert len(server.history) == 1
+
+
 def test_a_dead_proxy_in_the_environment_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     with serving(Scripted(animator=["hello\n"], reflector=["hello"])) as server:
-        assert ask(server).text == "hello\n"
-        from gepa.lm import LM
-
-        assert LM(**reflector_arguments(model("reflector", server.url), server.url))("hi") == "hello"
+        assert ask(server).text == "hello\n" and lm(server.url)("hi") == "hello"
 
 
-def test_the_animator_asks_for_its_whole_prompt_to_be_read() -> None:
-    with serving(Scripted(animator=["é\n"])) as server:
-        assert ask(server).text == "é\n"
-    ((path, body),) = server.history
-    assert (path, body["truncate"], body["messages"][0]["content"]) == ("/api/chat", False, "hi")
-
-
-@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
-def test_the_reflector_sends_what_the_animator_sends_and_asks_nothing_else(provider: str) -> None:
-    from gepa.lm import LM
-
-    with serving(Scripted(animator=["hello"], reflector=["hello"])) as server:
-        arguments = reflector_arguments(model("reflector", server.url, litellm=f"{provider}/scripted:1b"), server.url)
-        assert LM(**arguments)("hi") == "hello"
-    ((path, body),) = server.history
-    assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
-    assert body["options"]["num_ctx"] == 4096 and body["options"]["num_predict"] == 1024
-    assert body["keep_alive"] == "30m" and body["truncate"] is False
-
-
-def test_a_refused_reflection_is_asked_once() -> None:
-    from gepa.lm import LM
-
-    with serving(Scripted(reflector=[Fault("status", 400, "no")])) as server:
-        lm = LM(**reflector_arguments(model("reflector", server.url), server.url))
-        with pytest.raises(Exception, match="no"):
-            lm("hi")
-    assert len(server.history) == 1
-
-
-def reflect(
-    server: Scripted,
-    finished: Callable[[str], str] = never,
-    longest: int = 64,
-    provider: str = "ollama",
-    images: Sequence[bytes] = (),
-) -> Reply:
-    chosen = model("reflector", server.url, litellm=f"{provider}/scripted:1b")
-    return Reflector(chosen, server.url).write("hi", 5, finished, longest, images)
-
-
-@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
-def test_a_streamed_reflection_sends_the_same_and_is_closed_when_it_is_complete(provider: str) -> None:
-    with serving(Scripted(animator=[LONG], reflector=[LONG])) as server:
-        whole = reflect(server, provider=provider)
-        closed = reflect(server, lambda text: "closed" if text.count("```") == 2 else "", provider=provider)
-    assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
-    assert closed.text == LONG.split("and")[0]
-    assert (closed.done_reason, closed.prompt_tokens, closed.output_tokens) == ("closed", None, 4)
-    for path, body in server.history:
-        assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
-        assert body["options"]["num_ctx"] == 4096 and body["options"]["num_predict"] == 64
-        assert body["options"]["seed"] == 5
-        assert body["keep_alive"] == "30m" and body["truncate"] is False
+# --- pictures --------------------------------------------------------------------------------------------------------
 
 
 def picture(colour: int) -> bytes:
@@ -153,75 +184,79 @@ def sent_images(path: str, body: dict[str, Any]) -> list[bytes]:
     return [base64.b64decode(image, validate=True) for image in holder["images"]]
 
 
-@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
+@PROVIDERS
 def test_pictures_arrive_byte_for_byte_and_the_answer_still_streams(provider: str) -> None:
+    from gepa.image import Image as Shown
+
     pictures = [picture(1), picture(2)]
     with serving(Scripted(animator=[LONG], reflector=[LONG])) as server:
         whole = reflect(server, provider=provider, images=pictures)
-        closed = reflect(
-            server, lambda text: "closed" if text.count("```") == 2 else "", provider=provider, images=pictures[:1]
-        )
+        closed = reflect(server, complete, provider=provider, images=pictures[:1])
+        shown = Shown(base64_data=base64.b64encode(picture(3)).decode(), media_type="image/png")
+        content = [{"type": "text", "text": "hi"}, shown.to_openai_content_part()]
+        assert lm(server.url, provider)([{"role": "user", "content": content}]) == LONG
     assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
     assert (closed.text, closed.done_reason) == (LONG.split("and")[0], "closed")
-    first, second = server.history
-    assert [sent_images(*request) for request in (first, second)] == [pictures, pictures[:1]]
-    for path, body in server.history:
-        assert path == ("/api/generate" if provider == "ollama" else "/api/chat")
-        text = body["prompt"] if provider == "ollama" else body["messages"][0]["content"]
-        assert "hi" in text and "base64" not in text and len(text) < 50
-        assert body["stream"] is True and body["keep_alive"] == "30m" and body["truncate"] is False
+    assert [sent_images(*request) for request in server.history] == [pictures, pictures[:1], [picture(3)]]
+    for path, body in server.history[:2]:
+        text = body["prompt"] if path == "/api/generate" else body["messages"][0]["content"]
+        assert "hi" in text and "base64" not in text and len(text) < 50 and body["stream"] is True
 
 
-@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
-def test_a_request_without_pictures_is_the_one_it_was(provider: str) -> None:
-    with serving(Scripted(animator=["hello\n"], reflector=["hello\n"])) as server:
-        reflect(server, provider=provider)
-    ((path, body),) = server.history
-    assert not (body if path == "/api/generate" else body["messages"][0]).get("images")
+# --- the real engine -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
-def test_gepas_lm_sends_the_same_pictures(provider: str) -> None:
-    from gepa.image import Image as Shown
-    from gepa.lm import LM
-
-    shown = Shown(base64_data=base64.b64encode(picture(3)).decode(), media_type="image/png")
-    content = [{"type": "text", "text": "hi"}, shown.to_openai_content_part()]
-    with serving(Scripted(animator=["hello"], reflector=["hello"])) as server:
-        arguments = reflector_arguments(model("reflector", server.url, litellm=f"{provider}/scripted:1b"), server.url)
-        assert LM(**arguments)([{"role": "user", "content": content}]) == "hello"
-    (request,) = server.history
-    assert sent_images(*request) == [picture(3)]
+def real(role: Any, endpoint: RunningEndpoint, served: ServedModel, **changes: Any) -> Any:
+    values = {"model": served.name, "litellm": f"ollama/{served.name}", "num_ctx": 512, "num_predict": 24}
+    return model(role, endpoint.url, **{**values, **changes})
 
 
-def test_a_streamed_reflection_that_used_up_its_tokens_says_so() -> None:
-    with serving(Scripted(reflector=[LONG])) as server:
-        assert reflect(server, longest=54).done_reason == "length"
+def test_the_animator_gets_an_answer_with_its_counts(endpoint: RunningEndpoint, served: ServedModel) -> None:
+    with Animator(real("animator", endpoint, served), endpoint.url) as animator:
+        reply = animator.write([("system", "You are brief."), ("user", "Count to fifty in words.")], 1, never)
+        assert reply.text and (reply.done_reason, reply.output_tokens) == ("length", 24)
+        assert reply.prompt_tokens is not None and 10 < reply.prompt_tokens < 60
+        with pytest.raises(EndpointError, match="does not fit into the window") as caught:
+            animator.write([("user", "word " * 2000)], 1, never)
+    assert "num_ctx" in caught.value.remedy
 
 
-@pytest.mark.parametrize(
-    "fault", [Fault("status", 500, "it is ill"), Fault("drop"), Fault("cut", text="half\n")], ids=lambda f: f.kind
-)
-def test_a_streamed_reflection_that_fails_is_an_endpoint_error(fault: Fault) -> None:
-    with serving(Scripted(reflector=[fault])) as server, pytest.raises(EndpointError) as caught:
-        reflect(server)
-    assert server.url in caught.value.message and caught.value.remedy
-    assert len(server.history) == 5
+@pytest.mark.parametrize("provider", ["", "ollama", "ollama_chat"])
+def test_an_answer_that_is_closed_frees_the_engine(
+    endpoint: RunningEndpoint, served: ServedModel, provider: str
+) -> None:
+    def enough(text: str) -> str:
+        return "closed" if "\n" in text or len(text) > 60 else ""
+
+    if provider:
+        chosen = real("reflector", endpoint, served, num_predict=400, litellm=f"{provider}/{served.name}")
+        reflector = Reflector(chosen, endpoint.url)
+        reply = reflector.write("Tell a long story.", 1, enough, 400)
+        again = reflector.write("Say yes.", 1, never, 3)
+        assert (again.done_reason, again.output_tokens) == ("length", 3)
+    else:
+        with Animator(real("animator", endpoint, served, num_predict=400), endpoint.url) as animator:
+            reply = animator.write([("user", "Tell a long story.")], 1, enough)
+            again = animator.write([("user", "Say yes.")], 1, lambda _: "closed")
+    assert reply.done_reason == "closed" and 0 < reply.output_tokens < 400
+    assert again.seconds < 5, "it does not wait for the rest of the story, which would take 400 tokens"
 
 
-def test_a_streamed_reflection_without_its_last_line_is_a_failure() -> None:
-    with serving(Scripted(reflector=[Fault("no-done", text="half\n")])) as server, pytest.raises(EndpointError):
-        reflect(server)
-
-
-@pytest.mark.parametrize(("temperature", "calls"), [(0.0, 1), (0.2, 2)])
-def test_at_temperature_0_the_same_question_is_asked_once(temperature: float, calls: int) -> None:
-    with (
-        serving(Scripted(animator=["one\ntwo\n"])) as server,
-        Animator(model("animator", server.url, temperature=temperature), server.url) as animator,
-    ):
-        first = animator.write([("user", "hi")], 1, never)
-        second = animator.write([("user", "hi")], 2, never)
-    assert second.text == first.text
-    assert len(server.history) == calls
-    assert second.output_tokens == (0 if calls == 1 else 2)
+@PROVIDERS
+def test_gepas_lm_reflects_and_sees_a_cut_answer(
+    endpoint: RunningEndpoint, served: ServedModel, provider: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    ours: dict[str, Any] = {
+        "model": served.name,
+        "litellm": f"{provider}/{served.name}",
+        "num_ctx": 512,
+        "num_predict": 8,
+    }
+    asked: Any = lm(endpoint.url, **ours)
+    with caplog.at_level(logging.WARNING):
+        assert asked("Count to fifty in words.")
+    assert asked.total_tokens_out == 8 and asked.total_tokens_in > 5
+    # litellm's `ollama/` says "stop" whatever happened.
+    assert ("truncated" in caplog.text) is (provider == "ollama_chat")
+    with pytest.raises(Exception, match="exceeds the available context size"):
+        asked("word " * 2000)

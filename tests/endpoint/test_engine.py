@@ -1,93 +1,273 @@
-"""llama.cpp's own process with the real SmolLM2: who gets in, and that guessing ahead changes no text."""
+"""The embedded endpoint with real weights, asked by unmodified clients over real HTTP; and how many threads it gets."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
+import ollama
 import pytest
 
-from localgif.endpoint.llama import EngineConfig
-from localgif.records import ServedModel
+from localgif.endpoint.child import RunningEndpoint
+from localgif.endpoint.discover import check_ollama
+from localgif.endpoint.engine import physical_cores, quota_cores, usable_cores
+from localgif.errors import ModelMissing
+from localgif.records import ServeConfig, ServedModel
+from tests.support.gateway_kit import GREEDY, HI, chat_ollama, post_and_keep
 
-KEY = "only this test knows"
-#: Longer than a guess: of less text none is made.
-PROGRAM = """frames = []
-for frame in range(24):
-    image = Image.new("RGB", (128, 128), (255, 255, 255))
-    draw = ImageDraw.Draw(image)
-    draw.ellipse((40, 40, 60, 60), fill=(255, 0, 0))
-    draw.rectangle((0, 100, 128, 128), fill=(0, 0, 255))
-    frames.append(image.copy())
-frames[0].save("still.gif", save_all=True, append_images=frames[1:], duration=40, loop=0)
+
+def chat(http: httpx.Client, model: ServedModel, **extra: Any) -> httpx.Response:
+    return http.post("/api/chat", json={"model": model.name, "messages": HI, "options": GREEDY, **extra})
+
+
+def warm(client: ollama.Client, served: ServedModel, messages: list[dict[str, str]]) -> None:
+    """Have the prompt read: reading it and finding it in the cache differ in the last bits of the numbers."""
+    client.chat(served.name, messages, options={"num_predict": 0})
+
+
+# --- what it says about the model ------------------------------------------------------------------------------------
+
+
+def test_the_listings_field_by_field(http: httpx.Client, client: ollama.Client, served: ServedModel) -> None:
+    client.generate(served.name)
+    (entry,) = client.list().models
+    assert (entry.model, entry.digest, entry.size) == (served.name, served.digest, served.size)
+    assert entry.details is not None and entry.details.quantization_level == "Q4_1"
+    (raw,) = http.get("/api/tags").json()["models"]
+    assert raw["name"] == raw["model"] == served.name and type(raw["size"]) is int
+    assert re.fullmatch(r"[0-9a-f]{64}", raw["digest"]) and raw["details"]["format"] == "gguf"
+    assert datetime.fromisoformat(raw["modified_at"]).tzinfo is not None
+    (loaded,) = client.ps().models
+    assert (loaded.model, loaded.context_length, loaded.size_vram) == (served.name, served.num_ctx, 0)
+    assert loaded.expires_at is not None and loaded.expires_at > datetime.now(UTC)
+
+
+def test_show_by_model_and_by_name(http: httpx.Client, client: ollama.Client, served: ServedModel) -> None:
+    by_model = http.post("/api/show", json={"model": served.name}).json()
+    assert by_model == http.post("/api/show", json={"name": served.name}).json()
+    lengths = [value for name, value in by_model["model_info"].items() if "context_length" in name]
+    assert lengths == [8192] and by_model["details"]
+    shown = client.show(served.name)
+    assert shown.template and "im_start" in shown.template and shown.capabilities == ["completion"]
+
+
+def test_clients_find_the_model_by_its_name(endpoint: RunningEndpoint, served: ServedModel) -> None:
+    info = check_ollama(endpoint.url + "/", served.name.upper())
+    assert (info.model, info.digest, info.context_length) == (served.name, served.digest, 8192)
+    with pytest.raises(ModelMissing, match=r"smollm2:135m") as caught:
+        check_ollama(endpoint.url, "smollm:135m")
+    assert "ollama pull smollm:135m" in caught.value.remedy
+    with chat_ollama(endpoint.url, served.name, validate_model_on_init=True):
+        pass
+    with (
+        pytest.raises(ValueError, match="not found"),
+        chat_ollama(endpoint.url, "smollm3:135m", validate_model_on_init=True),
+    ):
+        pass
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+def test_streamed_and_whole_answers_are_the_same_text(client: ollama.Client, served: ServedModel) -> None:
+    warm(client, served, HI)
+    whole = client.chat(served.name, HI, options=GREEDY)
+    pieces = list(client.chat(served.name, HI, options=GREEDY, stream=True))
+    text = "".join(piece.message.content or "" for piece in pieces)
+    assert text == whole.message.content and text
+    assert [piece.done for piece in pieces] == [False] * (len(pieces) - 1) + [True]
+    assert (whole.done_reason, whole.eval_count, pieces[-1].eval_count) == ("length", 12, 12)
+    assert len(pieces) == 13  # one line a token, and the last
+    assert pieces[-1].prompt_eval_count == whole.prompt_eval_count and (whole.prompt_eval_count or 0) > 20
+    parts = [whole.load_duration, whole.prompt_eval_duration, whole.eval_duration]
+    assert (whole.total_duration or 0) + 1_000_000 >= sum(part or 0 for part in parts) > 0
+
+
+def test_generate_with_a_system_is_chat_with_two_messages(client: ollama.Client, served: ServedModel) -> None:
+    messages = [{"role": "system", "content": "Be brief."}, *HI]
+    warm(client, served, messages)
+    said = client.chat(served.name, messages, options=GREEDY)
+    generated = client.generate(served.name, HI[0]["content"], system="Be brief.", options=GREEDY)
+    streamed = list(client.generate(served.name, HI[0]["content"], system="Be brief.", options=GREEDY, stream=True))
+    assert generated.response == said.message.content == "".join(piece.response or "" for piece in streamed)
+    assert generated.prompt_eval_count == said.prompt_eval_count
+    assert (generated.eval_count, generated.done_reason) == (12, "length")
+
+
+def test_the_same_seed_gives_the_same_text(client: ollama.Client, served: ServedModel) -> None:
+    warm(client, served, HI)
+    texts = {client.chat(served.name, HI, options={**GREEDY, "temperature": 1.0}).message.content for _ in range(3)}
+    assert len(texts) == 1
+
+
+def test_a_stop_string_ends_the_answer_and_is_not_in_it(http: httpx.Client, served: ServedModel) -> None:
+    whole = chat(http, served, stream=False).json()["message"]["content"]
+    assert "Red" in whole
+    stops: list[Any] = ["Red", ["zzz", "Red"]]
+    for stop in stops:
+        stopped = chat(http, served, stream=False, options={**GREEDY, "stop": stop}).json()
+        assert stopped["message"]["content"].rstrip() == whole.split("Red")[0].rstrip()
+        assert stopped["done_reason"] == "stop"
+
+
+def test_a_schema_is_kept_and_json_mode_gives_json(client: ollama.Client, served: ServedModel) -> None:
+    schema = {"type": "object", "properties": {"count": {"type": "integer"}}, "required": ["count"]}
+    reply = client.chat(served.name, HI, format=schema, options={"temperature": 0, "num_predict": 60})
+    assert reply.done_reason == "stop" and isinstance(json.loads(reply.message.content or "")["count"], int)
+    with pytest.raises(ollama.ResponseError) as caught:
+        client.chat(served.name, HI, format={"type": "nonsense"})
+    assert caught.value.status_code == 400
+    prompt = 'Answer with the JSON object {"colour": "red"} and nothing else.'
+    for seed in range(8):  # some answers never end: a cut one is not JSON, and says that it is cut
+        options = {"temperature": 0.3, "seed": seed, "num_predict": 80}
+        said = client.generate(served.name, prompt, format="json", options=options)
+        if said.done_reason == "stop":
+            assert isinstance(json.loads(said.response or ""), dict)
+            break
+    else:
+        pytest.fail("no answer came to its end")
+
+
+# --- the window ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_prompt_that_does_not_fit_is_refused_not_cut(http: httpx.Client, served: ServedModel, stream: bool) -> None:
+    response = chat(http, served, stream=stream, messages=[{"role": "user", "content": "colour " * 3000}])
+    assert response.status_code == 400
+    assert "exceeds the available context size (512 tokens)" in response.json()["error"]
+
+
+def test_a_smaller_window_is_kept(http: httpx.Client, served: ServedModel) -> None:
+    prompt = chat(http, served, stream=False).json()["prompt_eval_count"]
+    refused = chat(http, served, options={"num_ctx": prompt})
+    assert refused.status_code == 400 and f"context size ({prompt} tokens)" in refused.json()["error"]
+    cut = chat(http, served, stream=False, options={"num_ctx": prompt + 4, "temperature": 0}).json()
+    assert (cut["done_reason"], cut["prompt_eval_count"] + cut["eval_count"]) == ("length", prompt + 4)
+
+
+def test_an_answer_ends_with_the_window(client: ollama.Client, served: ServedModel) -> None:
+    filler = [{"role": "user", "content": "colour " * 440 + "Tell a long story."}]
+    # Hot, and again when it has come to an end by itself, as a small model may.
+    for seed in range(5):
+        said = client.chat(served.name, filler, options={"seed": seed, "temperature": 1.5})
+        assert (said.prompt_eval_count or 0) + (said.eval_count or 0) <= served.num_ctx
+        if said.done_reason == "length":
+            break
+    else:
+        pytest.fail("no answer reached the end of the window")
+
+
+# --- clients that leave, loads ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [True, False])
+@pytest.mark.parametrize("words", [5, 440], ids=["writing", "reading the prompt"])
+def test_a_client_that_leaves_frees_the_engine(
+    endpoint: RunningEndpoint, http: httpx.Client, served: ServedModel, stream: bool, words: int
+) -> None:
+    # Another prompt each time: a cached one would be read in no time.
+    messages = [{"role": "user", "content": f"{time.monotonic_ns()} " + "story " * words}]
+    body = {"model": served.name, "messages": messages, "stream": stream, "options": {"num_predict": 400}}
+    connection = post_and_keep(endpoint.url, "/api/chat", body)
+    if stream and words == 5:
+        assert b"200 OK" in connection.recv(65536)
+    else:
+        http.get("/api/version")  # behind it in the event loop: it is with the engine now, or about to be
+    connection.close()
+    # The next answer waits for the engine; a generation for nobody would go on for many seconds.
+    began = time.monotonic()
+    assert chat(http, served, stream=False, options={"num_predict": 1}).status_code == 200
+    assert time.monotonic() - began < 8
+
+
+def test_unload_and_load_again_even_when_the_client_leaves(
+    endpoint: RunningEndpoint, http: httpx.Client, client: ollama.Client, served: ServedModel
+) -> None:
+    assert client.generate(served.name, keep_alive=0).done_reason == "unload"
+    assert client.ps().models == []
+    post_and_keep(endpoint.url, "/api/generate", {"model": served.name}).close()
+    deadline = time.monotonic() + 30
+    while not client.ps().models:  # nobody waits for the load any more; it goes on
+        assert time.monotonic() < deadline
+        client.list()
+    client.generate(served.name, keep_alive=0)
+    with http.stream("POST", "/api/chat", json={"model": served.name, "messages": HI, "options": GREEDY}) as loading:
+        took = [http.post("/api/show", json={"name": served.name}).elapsed.total_seconds() for _ in range(5)]
+        assert json.loads(loading.read().splitlines()[-1])["done"] is True
+    assert min(took) < 0.05, "other answers are quick during a load"
+
+
+# --- nothing but this machine ----------------------------------------------------------------------------------------
+
+#: Loaded by every Python that starts with its folder on the path, before anything else: gateway and engine too.
+WATCH = """
+import os, socket, sys
+def _watch(event, arguments):
+    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
+        with open(os.environ["WATCH_LOG"], "a") as log:
+            log.write(f"{os.getpid()} {event} {arguments[-1] if event == 'socket.connect' else arguments[0]}\\n")
+sys.addaudithook(_watch)
 """
-#: Text that invites guessing: the answer repeats the question, as an animator repeats its worked example.
-COPYING = [{"role": "user", "content": f"Repeat this program three times, word by word:\n```python\n{PROGRAM}```"}]
+
+BOTH_ROLES = """
+import sys
+from localgif.endpoint.child import embedded_endpoint
+from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
+from localgif.records import ServeConfig
+from tests.kit import model
+config = ServeConfig.model_validate_json(sys.argv[1])
+name = config.models[0].name
+with embedded_endpoint(config) as endpoint:
+    def settings(role, **more):
+        return model(role, endpoint.url, model=name, num_ctx=512, num_predict=4, **more)
+    with Animator(settings("animator"), endpoint.url) as animator:
+        assert animator.write([("user", "hi")], 1, lambda _: "").text
+    for provider in ("ollama", "ollama_chat"):
+        chosen = settings("reflector", litellm=f"{provider}/{name}")
+        assert Reflector(chosen, endpoint.url).write("hi", 1, lambda _: "", 4).text
+        from gepa.lm import LM
+        lm = LM(**reflector_arguments(chosen, endpoint.url))
+        assert lm("hi") and lm.batch_complete([[{"role": "user", "content": "hi"}]] * 2)
+"""
 
 
-@contextlib.contextmanager
-def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
-    """A client of the engine that has its key."""
-    config = EngineConfig(served.path, served.name, 2048, 1, KEY, os.getpid(), speculation)
-    arguments = [sys.executable, "-m", "localgif.endpoint.llama"]
-    pipe = subprocess.PIPE
-    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            process.stdin.write(config.to_line())
-            process.stdin.flush()
-            url = json.loads(process.stdout.readline())["url"]
-            headers = {"Authorization": f"Bearer {KEY}"}
-            with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=120) as client:
-                yield client
-        finally:
-            process.stdin.close()
-            process.wait(20)
+def test_both_roles_connect_to_this_machine_only(served: ServedModel, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WATCH)
+    log = tmp_path / "connects.txt"
+    config = ServeConfig(models=(served,), threads=1)
+    dead = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+    root = str(Path(__file__).parent.parent.parent)
+    environment = {**os.environ, **dead, "WATCH_LOG": str(log), "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
+    command = [sys.executable, "-c", BOTH_ROLES, config.model_dump_json()]
+    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    seen = [line.split(" ", 2) for line in log.read_text().splitlines()]
+    assert len({pid for pid, _, _ in seen}) >= 3, "client, gateway and engine were watched"
+    assert not [entry for entry in seen if "127.0.0.1" not in entry[2] or ", 9)" in entry[2]]
+    assert sum(event == "socket.connect" for _, event, _ in seen) >= 6
 
 
-def written(client: httpx.Client, tokens: int) -> dict[str, Any]:
-    body = {"messages": COPYING, "temperature": 0, "max_tokens": tokens, "seed": 1}
-    said: dict[str, Any] = client.post("/v1/chat/completions", json=body).raise_for_status().json()
-    return said
+# --- threads ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def guessing(served: ServedModel) -> Iterator[httpx.Client]:
-    with engine(served, speculation=True) as client:
-        yield client
+def test_cores_are_counted_not_threads() -> None:
+    cpus = [(0, 0, 0), (1, 0, 1), (2, 0, 0), (3, 0, 1), (4, 1, 0)]
+    text = "\n".join(f"processor\t: {cpu}\nphysical id\t: {chip}\ncore id\t: {core}\n" for cpu, chip, core in cpus)
+    assert physical_cores(text, {0, 1, 2, 3, 4}) == 3
+    assert physical_cores(text, {0, 2}) == 1
+    assert physical_cores("model name: arm\n", {0}) == 0
+    assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
-def test_nobody_gets_in_without_the_key(guessing: httpx.Client) -> None:
-    for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
-        for path in ("/slots", "/props", "/v1/chat/completions"):
-            method = "POST" if path.startswith("/v1") else "GET"
-            refused = guessing.request(method, path, headers=headers, json={"messages": COPYING, "max_tokens": 1})
-            assert refused.status_code == 401, path
-
-
-def test_web_pages_are_told_nothing_and_there_is_no_page(guessing: httpx.Client) -> None:
-    answer = guessing.get("/props", headers={"Origin": "https://evil.example"})
-    assert answer.headers.get("Access-Control-Allow-Origin", "") not in ("*", "https://evil.example")
-    assert "text/html" not in guessing.get("/").headers.get("Content-Type", "")
-
-
-def test_guessing_ahead_changes_no_text(served: ServedModel, guessing: httpx.Client) -> None:
-    fast = written(guessing, 160)
-    with engine(served, speculation=False) as client:
-        slow = written(client, 160)
-    assert fast["choices"][0]["message"]["content"] == slow["choices"][0]["message"]["content"]
-    assert fast["usage"]["completion_tokens"] == slow["usage"]["completion_tokens"] > 40
-    assert fast["timings"].get("draft_n_accepted", 0) > 20, "it did guess"
-    assert not slow["timings"].get("draft_n")
-
-
-def test_a_second_call_reads_almost_nothing_again(guessing: httpx.Client) -> None:
-    written(guessing, 1)
-    again = written(guessing, 1)["timings"]
-    assert again["prompt_n"] <= 0.05 * (again["prompt_n"] + again["cache_n"])
+@pytest.mark.parametrize(("text", "cores"), [("max 100000", 0), ("150000 100000\n", 2), ("50000 100000", 1), ("", 0)])
+def test_quotas_are_rounded_up(text: str, cores: int) -> None:
+    assert quota_cores(text) == cores

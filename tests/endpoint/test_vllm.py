@@ -20,9 +20,9 @@ from localgif.endpoint.discover import find_model, find_models
 from localgif.endpoint.ollama_reply import upstream_failure
 from localgif.errors import EndpointError, EndpointUnreachable, PreflightError
 from localgif.records import RemoteModel
-from tests.endpoint.gateway_kit import gateway_to, in_thread
-from tests.endpoint.wire import Exchange, read_exchanges, recording, replaying, write_exchanges
 from tests.kit import model
+from tests.support.gateway_kit import gateway_to, in_thread
+from tests.support.wire import Exchange, read_exchanges, recording, replaying, write_exchanges
 
 REAL, RECORD = os.environ.get("VLLM_URL"), os.environ.get("VLLM_RECORD")
 KEY = "sesame"

@@ -15,8 +15,8 @@ from localgif.store.read import load_record, load_run
 from localgif.sweep.conduct import run_on_cluster
 from localgif.sweep.plan import parse_plan
 from tests.conftest import WEIGHTS
-from tests.endpoint import llama_server
 from tests.kit import tiny_models
+from tests.support import llama_server
 from tests.sweep import cluster_kit as kit
 from tests.sweep.test_execute import Told
 

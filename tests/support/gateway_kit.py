@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
+import httpx
 from aiohttp import web
+from langchain_ollama import ChatOllama
 
 from localgif.endpoint.gguf import GgufFacts
 from localgif.endpoint.server import listening
-from localgif.endpoint.upstream import Card, LoadFailed, Remote, Upstream
+from localgif.endpoint.upstream import Card, Remote, Upstream
 from localgif.records import Dialect, RemoteModel
 
 MODEL = "scripted:1b"
@@ -54,17 +56,12 @@ def event(content: str | None = None, finish: str | None = None, **delta: Any) -
 
 def usage(prompt: int = 7, generated: int = 2) -> bytes:
     """llama.cpp's extra last chunk."""
+    timings = {
+        "cache_n": 3, "prompt_n": prompt - 3, "prompt_ms": 1.5, "predicted_n": generated, "predicted_ms": 2.25,
+    }  # fmt: skip
     body = {
-        "choices": [],
-        "usage": {"prompt_tokens": prompt, "completion_tokens": generated},
-        "timings": {
-            "cache_n": 3,
-            "prompt_n": prompt - 3,
-            "prompt_ms": 1.5,
-            "predicted_n": generated,
-            "predicted_ms": 2.25,
-        },
-    }
+        "choices": [], "usage": {"prompt_tokens": prompt, "completion_tokens": generated}, "timings": timings,
+    }  # fmt: skip
     return b"data: " + json.dumps(body).encode() + b"\n\n"
 
 
@@ -78,7 +75,7 @@ def answer(*words: str, finish: str = "stop") -> list[Step]:
 
 
 class Script:
-    """What the upstream does, one list of steps per generation (the last for ever), and what happened to it."""
+    """What the upstream does, one list of steps per generation (the last one repeats), and what happened to it."""
 
     def __init__(self, *answers: Sequence[Step]) -> None:
         self.answers = list(answers)
@@ -86,7 +83,7 @@ class Script:
         self.headers: list[dict[str, str]] = []
         self.fates: list[str] = []
         self.tokens = 10
-        """What the token count says of every prompt; -1 is a server that has no such count."""
+        """The token count of every prompt; -1 is a server without token counts."""
         self.counted: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._held: list[asyncio.Event] = []
@@ -96,6 +93,10 @@ class Script:
         """Block until it holds."""
         with self._changed:
             assert self._changed.wait_for(lambda: predicate(self), PATIENCE), (len(self.bodies), self.fates)
+
+    def wait_until_held(self) -> None:
+        """Block until a generation holds."""
+        self.wait_for(lambda script: bool(script._held))
 
     def release(self) -> None:
         """Let the oldest held generation go on."""
@@ -124,8 +125,8 @@ class Script:
     async def _generate(self, request: web.Request) -> web.StreamResponse:
         body = await request.json()
         self._loop = asyncio.get_running_loop()
-        steps = self.answers[min(len(self.bodies), len(self.answers) - 1)]
         number = len(self.bodies)
+        steps = self.answers[min(number, len(self.answers) - 1)]
 
         def begin() -> None:
             self.bodies.append(body)
@@ -162,14 +163,12 @@ class Script:
 
 
 class FixedBackend:
-    """A backend whose server is there already; its load can be held up or made to fail."""
+    """A backend whose server runs already; its load can be made to fail."""
 
-    def __init__(
-        self, url: str, facts: GgufFacts, name: str = MODEL, dialect: Dialect = "llama.cpp", ours: bool = True
-    ) -> None:
+    def __init__(self, url: str, facts: GgufFacts, name: str, dialect: Dialect, ours: bool) -> None:
         self.card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1, source="nowhere.gguf")
         self.keep_alives: list[float | None] = []
-        self.load_error = ""
+        self.load_error: Exception | None = None
         self.death = ""
         self._upstream = Upstream(url, KEY, "upstream-name", 4096, dialect, ours)
         self._up = True
@@ -182,7 +181,7 @@ class FixedBackend:
 
     async def acquire(self) -> Upstream:
         if self.load_error:
-            raise LoadFailed(self.load_error)
+            raise self.load_error
         self._up = True
         return self._upstream
 
@@ -208,13 +207,12 @@ class Running:
 
 PLAIN = GgufFacts(architecture="llama", context_length=8192)
 
-
 T = TypeVar("T")
 
 
 @contextlib.contextmanager
 def in_thread(make: Callable[[], contextlib.AbstractAsyncContextManager[T]]) -> Iterator[T]:
-    """An async context manager, entered in an event loop on a thread of its own for the time of the block."""
+    """An async context manager, entered in an event loop on a thread of its own for the duration of the block."""
     started: list[T] = []
     failure: list[BaseException] = []
     ready, stop = threading.Event(), asyncio.Event()
@@ -258,14 +256,14 @@ def gateway(
     ours: bool = True,
     name: str = MODEL,
 ) -> Iterator[Running]:
-    """Both servers for the time of the block."""
+    """Both servers for the duration of the block."""
 
     @contextlib.asynccontextmanager
     async def both() -> AsyncIterator[Running]:
         async with serving_app(script.app()) as url:
             backend = FixedBackend(url, facts, name, dialect, ours)
-            async with listening([backend], 0, max_queue) as site:
-                yield Running(site, script, backend)
+            async with listening([backend], 0, max_queue) as address:
+                yield Running(address, script, backend)
 
     with in_thread(both) as running:
         yield running
@@ -274,8 +272,8 @@ def gateway(
 @contextlib.contextmanager
 def gateway_to(*models: RemoteModel) -> Iterator[str]:
     """The address of a gateway in front of servers that run already."""
-    with in_thread(lambda: listening([Remote(model) for model in models], 0, 512)) as site:
-        yield site
+    with in_thread(lambda: listening([Remote(model) for model in models])) as address:
+        yield address
 
 
 @contextlib.asynccontextmanager
@@ -283,21 +281,42 @@ async def serving_app(app: web.Application) -> AsyncIterator[str]:
     """The address of an application on loopback."""
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
+    listener = socket.create_server(("127.0.0.1", 0))
     try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        assert site._server is not None
-        port = site._server.sockets[0].getsockname()[1]  # type: ignore[attr-defined]
-        yield f"http://127.0.0.1:{port}"
+        await web.SockSite(runner, listener).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
         await runner.cleanup()
 
 
+# --- clients ---------------------------------------------------------------------------------------------------------
+
+
+def post(url: str, path: str, body: Any, **extra: Any) -> httpx.Response:
+    """A request with a body of bytes or JSON, without a Content-Type: litellm sends none either."""
+    content = body if isinstance(body, bytes) else json.dumps({**body, **extra}).encode()
+    with httpx.Client(trust_env=False, timeout=20) as client:
+        return client.post(url + path, content=content)
+
+
 def post_and_keep(url: str, path: str, body: dict[str, Any]) -> socket.socket:
     """Send a request and return the open connection: closing it is a client that leaves."""
-    parts = urlsplit(url)
-    connection = socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE)
     data = json.dumps(body).encode()
     head = f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(data)}\r\n\r\n"
+    connection = connect(url)
     connection.sendall(head.encode() + data)
     return connection
+
+
+def connect(url: str) -> socket.socket:
+    """A connection to the server."""
+    parts = urlsplit(url)
+    return socket.create_connection((parts.hostname or "", parts.port or 0), timeout=PATIENCE)
+
+
+@contextlib.contextmanager
+def chat_ollama(url: str, model: str = MODEL, **more: Any) -> Iterator[ChatOllama]:
+    """An unmodified ChatOllama, whose connections are closed at the end: it has no close of its own."""
+    with httpx.HTTPTransport() as transport:
+        ours = {"client_kwargs": {"trust_env": False}, "sync_client_kwargs": {"transport": transport}}
+        yield ChatOllama(model=model, base_url=url, **ours, **more)

@@ -17,7 +17,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from tests.endpoint.gateway_kit import serving_app
+from tests.support.gateway_kit import serving_app
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""llama.cpp's own OpenAI server as somebody else starts it: `python -m tests.endpoint.llama_server GGUF KEY ...`.
+"""llama.cpp's own OpenAI server as somebody else starts it: `python -m tests.support.llama_server GGUF KEY ...`.
 
 Prints its address, then serves until its stdin ends. Two slots, a key, and the context shift on, which drops the
 beginning of a prompt to go on writing: what a gateway in front of it must not let happen.
@@ -47,7 +47,7 @@ def llama_server(weights: Path, window: int = WINDOW, thinks: bool = False) -> I
     arguments = [
         sys.executable,
         "-m",
-        "tests.endpoint.llama_server",
+        "tests.support.llama_server",
         str(weights),
         KEY,
         str(window),

@@ -1,0 +1,93 @@
+"""The llama.cpp process with the real SmolLM2: who gets in, and that guessing ahead changes no text."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from localgif.endpoint.llama import EngineConfig
+from localgif.records import ServedModel
+
+KEY = "only this test knows"
+#: Longer than a guess: llama.cpp does not guess from less text.
+PROGRAM = """frames = []
+for frame in range(24):
+    image = Image.new("RGB", (128, 128), (255, 255, 255))
+    draw = ImageDraw.Draw(image)
+    draw.ellipse((40, 40, 60, 60), fill=(255, 0, 0))
+    draw.rectangle((0, 100, 128, 128), fill=(0, 0, 255))
+    frames.append(image.copy())
+frames[0].save("still.gif", save_all=True, append_images=frames[1:], duration=40, loop=0)
+"""
+#: Text that invites guessing: the answer repeats the question, as an animator repeats its worked example.
+COPYING = [{"role": "user", "content": f"Repeat this program three times, word by word:\n```python\n{PROGRAM}```"}]
+
+
+@contextlib.contextmanager
+def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
+    """A client of the engine that has its key."""
+    config = EngineConfig(served.path, served.name, 2048, 1, KEY, os.getpid(), speculation)
+    arguments = [sys.executable, "-m", "localgif.endpoint.llama"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(config.to_line())
+            process.stdin.flush()
+            url = json.loads(process.stdout.readline())["url"]
+            headers = {"Authorization": f"Bearer {KEY}"}
+            with httpx.Client(base_url=url, headers=headers, trust_env=False, timeout=120) as client:
+                yield client
+        finally:
+            process.stdin.close()
+            process.wait(20)
+
+
+def written(client: httpx.Client, tokens: int) -> dict[str, Any]:
+    body = {"messages": COPYING, "temperature": 0, "max_tokens": tokens, "seed": 1}
+    said: dict[str, Any] = client.post("/v1/chat/completions", json=body).raise_for_status().json()
+    return said
+
+
+@pytest.fixture(scope="module")
+def guessing(served: ServedModel) -> Iterator[httpx.Client]:
+    with engine(served, speculation=True) as client:
+        yield client
+
+
+def test_nobody_gets_in_without_the_key(guessing: httpx.Client) -> None:
+    for headers in ({"Authorization": ""}, {"Authorization": "Bearer wrong"}):
+        for path in ("/slots", "/props", "/v1/chat/completions"):
+            method = "POST" if path.startswith("/v1") else "GET"
+            refused = guessing.request(method, path, headers=headers, json={"messages": COPYING, "max_tokens": 1})
+            assert refused.status_code == 401, path
+
+
+def test_web_pages_are_told_nothing_and_there_is_no_page(guessing: httpx.Client) -> None:
+    answer = guessing.get("/props", headers={"Origin": "https://evil.example"})
+    assert answer.headers.get("Access-Control-Allow-Origin", "") not in ("*", "https://evil.example")
+    assert "text/html" not in guessing.get("/").headers.get("Content-Type", "")
+
+
+def test_guessing_ahead_changes_no_text(served: ServedModel, guessing: httpx.Client) -> None:
+    fast = written(guessing, 160)
+    with engine(served, speculation=False) as client:
+        slow = written(client, 160)
+    assert fast["choices"][0]["message"]["content"] == slow["choices"][0]["message"]["content"]
+    assert fast["usage"]["completion_tokens"] == slow["usage"]["completion_tokens"] > 40
+    assert fast["timings"].get("draft_n_accepted", 0) > 20, "it did guess"
+    assert not slow["timings"].get("draft_n")
+
+
+def test_a_second_call_reads_almost_nothing_again(guessing: httpx.Client) -> None:
+    written(guessing, 1)
+    again = written(guessing, 1)["timings"]
+    assert again["prompt_n"] <= 0.05 * (again["prompt_n"] + again["cache_n"])

@@ -1,0 +1,191 @@
+"""Events of an OpenAI stream and their replies, without a server."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.endpoint.ollama_reply import (
+    Answer,
+    Clock,
+    Thoughts,
+    UpstreamBroken,
+    cut_silently,
+    error_text,
+    final,
+    overflow_words,
+    read_delta,
+    timestamp,
+    upstream_failure,
+)
+
+EXCEEDS = "exceeds the available context size"
+CLOCK = Clock(arrival=0, dispatch=10, first=30, last=70, end=100)
+
+
+# --- lines -----------------------------------------------------------------------------------------------------------
+
+
+def test_both_names_for_thoughts_are_read() -> None:
+    answer = Answer()
+    for piece in ({"reasoning_content": "hm"}, {"reasoning": "m"}, {"content": "ok"}):
+        answer.add(read_delta(json.dumps({"choices": [{"delta": piece}]})))
+    assert ("".join(answer.thinking), "".join(answer.content), answer.pieces) == ("hmm", "ok", 3)
+
+
+def test_the_upstreams_numbers_come_first() -> None:
+    answer = Answer(
+        finish="length",
+        usage={"prompt_tokens": 9, "completion_tokens": 4},
+        timings={"prompt_ms": 1e-5, "predicted_ms": 2e-5},
+    )
+    line = final("chat", "m", answer, CLOCK, whole=False)
+    assert line["done_reason"] == "length" and line["message"] == {"role": "assistant", "content": ""}
+    assert (line["prompt_eval_count"], line["eval_count"]) == (9, 4)
+    durations = [line[name] for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")]
+    assert durations == [100, 10, 10, 20] and all(type(value) is int for value in durations)
+    from_cache = Answer(finish="stop", timings={"cache_n": 5, "prompt_n": 2, "predicted_n": 3})
+    line = final("chat", "m", from_cache, CLOCK, whole=False)
+    assert (line["prompt_eval_count"], line["eval_count"]) == (7, 3)
+
+
+def test_without_them_the_clock_and_the_pieces_do() -> None:
+    line = final("generate", "m", Answer(finish="other", pieces=3), CLOCK, whole=True)
+    assert (line["done_reason"], line["eval_count"], line["prompt_eval_count"]) == ("stop", 3, 0)
+    assert (line["prompt_eval_duration"], line["eval_duration"]) == (20, 40)
+
+
+def test_timestamps_are_utc() -> None:
+    assert timestamp().endswith("Z") and datetime.fromisoformat(timestamp(ahead=math.inf)).utcoffset() is not None
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data", ["x", "[]", "1", '{"error": "boom"}', '{"choices": [{"delta": {}, "finish_reason": "abort"}]}']
+)
+def test_events_that_mean_failure(data: str) -> None:
+    with pytest.raises(UpstreamBroken):
+        read_delta(data)
+
+
+@pytest.mark.parametrize(
+    ("body", "text"),
+    [
+        ('{"error": {"message": "m", "code": 1}}', "m"), ('{"error": "m"}', "m"),
+        ('{"object": "error", "message": "m"}', "m"),
+        ("<html>", "<html>"), ("", "no reason given"), ("[1]", "[1]"), ('{"error": {}}', '{"error": {}}'),
+    ],
+)  # fmt: skip
+def test_error_bodies(body: str, text: str) -> None:
+    assert error_text(body) == text
+
+
+def test_an_upstreams_refusal_keeps_its_status_and_its_failure_does_not() -> None:
+    statuses = {400: 400, 404: 404, 422: 422, 501: 501, 401: 502, 403: 502, 500: 502, 503: 502}
+    assert {code: upstream_failure(code, "x").status for code in statuses} == statuses
+    text = "This model's maximum context length is 512 tokens. Your prompt contains 700 input tokens."
+    assert f"(700 tokens) {EXCEEDS} (512 tokens)" in upstream_failure(400, json.dumps({"error": text})).message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("request (731 tokens) exceeds the available context size (512 tokens), try increasing it", None),
+        (
+            "This model's maximum context length is 512 tokens. However, you requested 800 tokens "
+            "(700 in the messages, 100 in the completion). Please reduce the length of the messages or completion.",
+            "request (700 tokens) exceeds the available context size (512 tokens), try increasing it",
+        ),
+        (
+            "This model's maximum context length is 512 tokens. However, you requested 600 tokens "
+            "(500 in the messages, 100 in the completion).",
+            "request (500 tokens) and an answer of 100 tokens: together that exceeds the available context size (512 "
+            "tokens), lower num_predict or try increasing it",
+        ),
+        (
+            "This model's maximum context length is 2048 tokens. However, your prompt contains at least 2049 input "
+            "tokens, which exceeds this limit even without any output tokens.",
+            "request (at least 2049 tokens) exceeds the available context size (2048 tokens), try increasing it",
+        ),
+        (
+            "'max_tokens' is too large: 3000. This model's maximum context length is 2048 tokens and your request has "
+            "40 input tokens (3000 > 2048 - 40).",
+            "request (40 tokens) and an answer of 3000 tokens: together that exceeds the available context size (2048 "
+            "tokens), lower num_predict or try increasing it",
+        ),
+    ],
+)
+def test_every_servers_refusal_gets_the_same_words(text: str, words: str | None) -> None:
+    assert overflow_words(text) == (words or text) and EXCEEDS in overflow_words(text)
+
+
+def test_a_refusal_without_numbers_keeps_its_own_words_too() -> None:
+    for text in (
+        "Trying to keep the first 5000 tokens when context the overflows. However, the model is loaded with context "
+        "length of only 4096 tokens, which is not enough.",
+        "The prompt is too long for this model: context window exceeded",
+    ):
+        assert EXCEEDS in overflow_words(text) and text in overflow_words(text)
+    for text in ("max_tokens=3000 cannot be greater than max_model_len=2048.", "no such model", ""):
+        assert overflow_words(text) == text
+
+
+@given(st.text())
+def test_any_refusal_can_be_read(text: str) -> None:
+    assert text in overflow_words(text) or EXCEEDS in overflow_words(text)
+
+
+def test_a_prompt_that_cannot_have_been_read_whole() -> None:
+    code = "for number in range(24):\n    frames.append(draw(number))\n" * 100  # 5,800 bytes, 3.6 of them a token
+    assert not cut_silently(code, 1600) and cut_silently(code, 600)
+    # A few tokens are enough for a lot of nothing.
+    assert not cut_silently(" " * 50_000 + "=" * 9000 + "\n" * 9000, 40)
+    assert not cut_silently("word " * 100, 20), "too short to say"
+
+
+# --- thoughts --------------------------------------------------------------------------------------------------------
+
+
+def split(pieces: list[str]) -> tuple[str, str]:
+    thoughts = Thoughts()
+    said = [*(thoughts.feed(piece) for piece in pieces), thoughts.end()]
+    return "".join(content for content, _ in said), "".join(thinking for _, thinking in said)
+
+
+@pytest.mark.parametrize(
+    ("text", "content", "thinking"),
+    [
+        ("plain", "plain", ""),
+        ("", "", ""),
+        ("  \n", "  \n", ""),
+        ("<think>hm</think>\n\nok", "ok", "hm"),
+        ("\n<think>\nhm", "", "\nhm"),
+        ("<think>a</thi", "", "a</thi"),
+        ("<thin", "<thin", ""),
+        ("<thinking>", "<thinking>", ""),
+        ("ok <think>no</think>", "ok <think>no</think>", ""),
+        ("<think></think>  <think>", "<think>", ""),
+    ],
+)
+def test_thoughts_at_the_beginning_are_taken_out(text: str, content: str, thinking: str) -> None:
+    assert split([text]) == (content, thinking) == split(list(text))
+
+
+TEXTS = st.lists(st.sampled_from(["<think>", "</think>", "<", "/", "think", ">", " ", "\n", "a", "é"])).map("".join)
+
+
+@given(TEXTS, st.lists(st.integers(0, 40)))
+def test_how_a_text_is_cut_into_pieces_does_not_matter(text: str, cuts: list[int]) -> None:
+    places = sorted({0, len(text), *(cut for cut in cuts if cut < len(text))})
+    pieces = [text[start:end] for start, end in itertools.pairwise(places)]
+    assert split(pieces) == split([text])
+    if not text.lstrip().startswith("<think>"):
+        assert split(pieces) == (text, "")

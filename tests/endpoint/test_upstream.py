@@ -1,0 +1,295 @@
+"""The gateway in front of other servers: field names, counts, windows, loading, and a real llama.cpp server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from typing import Any
+
+import httpx
+import ollama
+import pytest
+
+from localgif.endpoint import upstream
+from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
+from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
+from localgif.endpoint.discover import find_model
+from localgif.endpoint.ollama_request import read_call
+from localgif.endpoint.upstream import Upstream, adapted, counting_request
+from localgif.errors import EndpointError
+from localgif.models.find import Weights
+from localgif.records import Dialect, RemoteModel, ServeConfig
+from tests.kit import model
+from tests.support.gateway_kit import (
+    GREEDY,
+    HI,
+    MODEL,
+    Hold,
+    Script,
+    Status,
+    answer,
+    chat_ollama,
+    gateway,
+    in_thread,
+    post,
+    post_and_keep,
+    serving_app,
+)
+from tests.support.llama_server import KEY, NAME, WINDOW, LlamaServer, llama_server
+
+CHAT = {"model": MODEL, "messages": HI}
+EXCEEDS = "exceeds the available context size"
+
+
+def other(dialect: Dialect) -> Upstream:
+    return Upstream("http://127.0.0.1:1", "", "there", 4096, dialect, ours=False)
+
+
+def never(_: str) -> str:
+    return ""
+
+
+# --- dialects --------------------------------------------------------------------------------------------------------
+
+
+def test_vllm_gets_its_own_names_and_none_that_it_would_ignore() -> None:
+    said = [{"role": "assistant", "content": "a", "thinking": "hm"}]
+    options = {"repeat_penalty": 1.2, "repeat_last_n": 5, "typical_p": 0.5, "min_p": 0.1}
+    call = read_call("chat", {"model": "m", "messages": [*HI, *said], "think": "high", "options": options})
+    body = adapted(call.body, other("vllm"))
+    assert (body["model"], body["repetition_penalty"], body["min_p"], body["top_k"]) == ("there", 1.2, 0.1, 40)
+    assert not {"repeat_penalty", "repeat_last_n", "typical_p"} & body.keys()
+    assert body["reasoning_effort"] == "high" and body["chat_template_kwargs"]["enable_thinking"] is True
+    assert body["messages"][1] == {"role": "assistant", "content": "a", "reasoning": "hm"}
+    assert call.body["repeat_penalty"] == 1.2 and call.body["messages"][1]["reasoning_content"] == "hm", "untouched"
+    for dialect in ("llama.cpp", "other"):
+        assert adapted(call.body, other(dialect)) == {**call.body, "model": "there"}
+
+
+def test_each_kind_counts_in_its_own_way() -> None:
+    body = read_call("chat", {"model": "m", "messages": HI, "think": False}).body
+    way = counting_request(body, other("vllm"))
+    assert way is not None and (way[0], way[2]) == ("/tokenize", "count")
+    kwargs = {"enable_thinking": False}
+    assert way[1] == {"model": "there", "messages": HI, "chat_template_kwargs": kwargs, "add_generation_prompt": True}
+    way = counting_request(body, other("llama.cpp"))
+    assert way is not None and (way[0], way[2]) == ("/v1/chat/completions/input_tokens", "input_tokens")
+    assert counting_request(body, other("other")) is None
+
+
+# --- windows ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_smaller_window_is_enforced_and_a_larger_one_refused() -> None:
+    with gateway(Script(answer("x"))) as running:
+        running.script.tokens = 60
+        for options in ({"num_ctx": 64}, {"num_ctx": 64, "num_predict": 2}, {"num_ctx": 4096}):
+            assert post(running.url, "/api/chat", CHAT, options=options).status_code == 200
+        refused = post(running.url, "/api/chat", CHAT, options={"num_ctx": 60})
+        larger = post(running.url, "/api/chat", CHAT, options={"num_ctx": 9999})
+        assert [body.get("max_tokens") for body in running.script.bodies] == [4, 2, None]
+    text = "request (60 tokens) exceeds the available context size (60 tokens), try increasing it"
+    assert (refused.status_code, refused.json()) == (400, {"error": text})
+    assert larger.status_code == 400 and "9999" in larger.json()["error"] and "4096" in larger.json()["error"]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_the_upstreams_refusal_is_passed_on_word_for_word(stream: bool) -> None:
+    words = "request (731 tokens) exceeds the available context size (512 tokens), try increasing it"
+    refusal = Status(400, json.dumps({"error": {"code": 400, "message": words, "type": "exceed_context_size_error"}}))
+    with gateway(Script([refusal])) as running:
+        response = post(running.url, "/api/chat", CHAT, stream=stream)
+    assert (response.status_code, response.json()) == (400, {"error": words})
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_server_that_cuts_silently_is_found_out(stream: Any) -> None:
+    long = [{"role": "user", "content": "a word and then another one. " * 300}]
+    with (
+        gateway(Script(answer("x")), dialect="other", ours=False) as running,
+        ollama.Client(running.url, trust_env=False) as client,
+    ):
+        assert client.chat(MODEL, HI).message.content == "x"
+        with pytest.raises(ollama.ResponseError, match=EXCEEDS):
+            list(client.chat(MODEL, long, stream=stream))  # the usage of the script says 7 tokens
+
+
+@pytest.mark.parametrize("dialect", ["vllm", "llama.cpp"])
+def test_somebody_elses_window_is_counted_before_every_request(dialect: Dialect) -> None:
+    with gateway(Script(answer("x")), dialect=dialect, ours=False) as running:
+        running.script.tokens = 4090
+        with ollama.Client(running.url, trust_env=False) as client:
+            for options in ({}, {"num_predict": 3}, {"num_predict": 100}, {"num_predict": 0}):
+                client.chat(MODEL, HI, options=options)
+            running.script.tokens = 4096
+            with pytest.raises(ollama.ResponseError, match=r"request \(4096 tokens\) exceeds .* \(4096 tokens\)"):
+                client.chat(MODEL, HI)
+    assert [body["max_tokens"] for body in running.script.bodies] == [6, 3, 6, 1]
+    assert len(running.script.counted) == 5
+
+
+def test_a_server_without_token_counts_decides_itself() -> None:
+    refusal = Status(400, json.dumps({"error": {"message": "maximum context length is 9 tokens, 12 input tokens"}}))
+    script = Script(answer("x"), [refusal])
+    script.tokens = -1  # answered with a 404
+    with gateway(script, dialect="vllm", ours=False) as running, ollama.Client(running.url, trust_env=False) as client:
+        assert client.chat(MODEL, HI, options={"num_predict": 5}).message.content == "x"
+        with pytest.raises(ollama.ResponseError, match=r"request \(12 tokens\) exceeds .* \(9 tokens\)"):
+            client.chat(MODEL, HI)
+    assert [body.get("max_tokens") for body in script.bodies] == [5, None]
+
+
+def test_a_broken_count_is_a_refused_request() -> None:
+    with gateway(Script(answer("x")), dialect="vllm", ours=False) as running:
+        running.script.tokens = "many"  # type: ignore[assignment]
+        response = post(running.url, "/api/chat", CHAT)
+    assert response.status_code == 502 and "count" in response.json()["error"] and running.script.bodies == []
+
+
+# --- loading, names, proxies -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_server_that_is_still_loading_is_waited_for(stream: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "POLL_SECONDS", 0.01)
+    loading = Status(503, '{"error": {"message": "Loading model", "type": "unavailable_error", "code": 503}}')
+    with gateway(Script([loading], [loading], answer("up"))) as running:
+        response = post(running.url, "/api/chat", CHAT, stream=stream)
+        assert response.status_code == 200 and "up" in response.text and len(running.script.bodies) == 3
+    monkeypatch.setattr(upstream, "LOAD_SECONDS", 0.1)
+    with gateway(Script([loading])) as running:
+        response = post(running.url, "/api/chat", CHAT, stream=stream)
+        assert response.status_code == 500 and "did not load" in response.json()["error"]
+
+
+def test_a_client_that_leaves_while_the_server_loads_leaves_the_queue() -> None:
+    script = Script([Hold(), Status(503, "Loading model")], answer("next"))
+    with gateway(script) as running:
+        connection = post_and_keep(running.url, "/api/chat", CHAT)
+        script.wait_until_held()
+        connection.close()
+        script.wait_for(lambda s: s.fates == ["dropped"])
+        assert post(running.url, "/api/chat", CHAT, stream=False).json()["message"]["content"] == "next"
+
+
+def test_a_name_with_a_slash_goes_through_every_client() -> None:
+    name = "some/Model-1B"
+    with gateway(Script(answer("x")), dialect="other", ours=False, name=name) as running:
+        with Animator(model("animator", running.url, model=name), running.url) as animator:
+            assert animator.write([("user", "hi")], 1, never).text == "x"
+        for provider in ("ollama", "ollama_chat"):
+            chosen = model("reflector", running.url, model=name, litellm=f"{provider}/{name}")
+            assert Reflector(chosen, running.url).write("hi", 1, never, 9).text == "x"
+
+
+def test_a_dead_proxy_does_not_reach_the_gateways_own_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with in_thread(lambda: serving_app(Script(answer("x")).app())) as url:
+        remote = RemoteModel(name=MODEL, url=url, dialect="other", server="", window=4096)
+        with embedded_endpoint(ServeConfig(remotes=(remote,))) as endpoint, chat_ollama(endpoint.url) as chat:
+            assert chat.invoke("hi").content == "x"
+
+
+# --- a real llama.cpp server that somebody else started --------------------------------------------------------------
+
+
+def settings(role: Any, front: RunningEndpoint, **changes: Any) -> Any:
+    values = {"model": NAME, "litellm": f"ollama/{NAME}", "num_ctx": WINDOW, "num_predict": 24}
+    return model(role, front.url, **{**values, **changes})
+
+
+@pytest.fixture
+def there(front: RunningEndpoint) -> Any:
+    with ollama.Client(front.url, trust_env=False) as client:
+        yield client
+
+
+def test_the_listings_show_the_server_behind(there: ollama.Client, theirs: LlamaServer) -> None:
+    (entry,) = there.list().models
+    assert entry.model == NAME and entry.details is not None and entry.details.quantization_level == "Q4_1"
+    assert not entry.digest, "nobody knows the digest of weights on another server"
+    shown = there.show(NAME)
+    assert shown.modelinfo is not None and shown.modelinfo["unknown.context_length"] == 8192
+    assert shown.modelfile is not None and theirs.url in shown.modelfile
+    (loaded,) = there.ps().models
+    assert loaded.context_length == WINDOW
+
+
+def test_streamed_and_whole_answers_are_the_same_text(there: ollama.Client) -> None:
+    there.chat(NAME, HI, options={"num_predict": 0})
+    whole = there.chat(NAME, HI, options=GREEDY)
+    pieces = list(there.chat(NAME, HI, options=GREEDY, stream=True))
+    assert "".join(piece.message.content or "" for piece in pieces) == whole.message.content != ""
+    assert (whole.done_reason, whole.eval_count) == ("length", 12)
+    assert pieces[-1].prompt_eval_count == whole.prompt_eval_count
+
+
+def test_both_roles_get_their_answers(front: RunningEndpoint) -> None:
+    with Animator(settings("animator", front), front.url) as animator:
+        reply = animator.write([("system", "You are brief."), ("user", "Count to fifty in words.")], 1, never)
+    assert (reply.done_reason, reply.output_tokens) == ("length", 24) and (reply.prompt_tokens or 0) > 10
+    for provider in ("ollama", "ollama_chat"):
+        chosen = settings("reflector", front, litellm=f"{provider}/{NAME}")
+        reply = Reflector(chosen, front.url).write("Name one colour.", 1, never, 16)
+        assert reply.text and 0 < reply.output_tokens <= 16
+        from gepa.lm import LM
+
+        assert LM(**reflector_arguments(chosen, front.url))("Name one colour.")
+
+
+def test_a_prompt_that_does_not_fit_is_refused_with_its_size(front: RunningEndpoint, there: ollama.Client) -> None:
+    for stream in (True, False):
+        with pytest.raises(ollama.ResponseError, match=r"request \(20\d\d tokens\) exceeds .* \(512 tokens\)") as told:
+            list(there.chat(NAME, [{"role": "user", "content": "word " * 2000}], stream=stream))
+        assert told.value.status_code == 400
+    with (
+        Animator(settings("animator", front), front.url) as animator,
+        pytest.raises(EndpointError, match="does not fit into the window") as caught,
+    ):
+        animator.write([("user", "word " * 2000)], 1, never)
+    assert "num_ctx" in caught.value.remedy
+    with pytest.raises(EndpointError, match="does not fit into the window"):
+        Reflector(settings("reflector", front), front.url).write("word " * 2000, 1, never, 24)
+
+
+def test_an_answer_ends_with_the_window_though_the_server_would_shift_it(there: ollama.Client) -> None:
+    filler = [{"role": "user", "content": "colour " * 440 + "Tell a long story."}]
+    # A small model may come to an end by itself: then it is asked again.
+    for seed in range(5):
+        said = there.chat(NAME, filler, options={"seed": seed, "temperature": 1.5})
+        assert (said.prompt_eval_count or 0) + (said.eval_count or 0) <= WINDOW
+        if said.done_reason == "length":
+            break
+    else:
+        pytest.fail("no answer reached the end of the window")
+
+
+def test_thoughts_come_apart_and_the_servers_end_is_reported(smollm2: Weights) -> None:
+    """SmolLM2 under the template of a thinking model: what it writes after the opened tag is thinking, not content."""
+    with llama_server(smollm2.path, thinks=True) as server:
+        found = find_model(server.url, KEY, NAME, 512, "[models.x]")
+        with (
+            embedded_endpoint(ServeConfig(remotes=(found,))) as front,
+            ollama.Client(front.url, trust_env=False) as client,
+            httpx.Client(base_url=front.url, trust_env=False, timeout=60) as http,
+        ):
+            assert "thinking" in (client.show(NAME).capabilities or [])
+            thought = client.chat(NAME, HI, think=True, options=GREEDY)
+            pieces = list(client.chat(NAME, HI, think=True, options=GREEDY, stream=True))
+            said = client.chat(NAME, HI, think=False, options=GREEDY)
+            assert client.chat(NAME, HI, think="low", options=GREEDY).message.thinking
+            assert thought.message.thinking and not thought.message.content and thought.done_reason == "length"
+            assert "".join(piece.message.thinking or "" for piece in pieces) == thought.message.thinking
+            assert said.message.content and not said.message.thinking and "<think>" not in said.message.content
+            body = {"model": NAME, "messages": HI, "options": {"num_predict": 400}}
+            with http.stream("POST", "/api/chat", json=body) as response:
+                lines = response.iter_lines()
+                assert '"done":false' in next(lines)
+                os.kill(server.pid, signal.SIGKILL)
+                rest = list(lines)
+            assert rest[-1].startswith('{"error":') and not any('"done":true' in line for line in rest)
+            after = http.post("/api/chat", json=body)
+            assert after.status_code == 502 and "upstream server failed" in after.json()["error"]
+            assert front.alive()
