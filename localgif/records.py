@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -270,22 +270,6 @@ class SearchEnd(Record):
     """How many times the search had asked whether it should stop, this last time included."""
 
 
-class PromptResult(Record):
-    """A prompt and its fresh samples."""
-
-    candidate: str
-    prompt: str
-    scores: tuple[float, ...]
-    mean: float
-    also: dict[str, tuple[float, ...]] = {}
-    """Name and version of the other rules -> their scores of the same samples."""
-    frames: tuple[int | None, ...]
-    """Stored frames per sample; None where there was no GIF."""
-    loop_ratios: tuple[float | None, ...]
-    """gap / motion per sample; None where there was no GIF or nothing moved."""
-    verdicts: tuple[Verdict, ...]
-
-
 class ModelIdentity(Record):
     """Which weights answered, as exactly as the endpoint can tell."""
 
@@ -308,35 +292,181 @@ class ModelIdentity(Record):
 Status = Literal["started", "done", "interrupted", "failed"]
 
 
-class RunRecord(Record):
-    """run.json: written first with status "started", rewritten at the end."""
+class SandboxRecord(Limits):
+    """The sandbox of a run: its level and every limit."""
 
-    schema_version: int = SCHEMA_VERSION
-    name: str
-    status: Status
-    started: str
-    ended: str | None = None
-    settings: dict[str, Any]
-    models: tuple[ModelIdentity, ...] = ()
-    versions: dict[str, str]
-    """Python, localgif, and the packages that decide results."""
-    sandbox: dict[str, Any]
-    scorer: str
-    task: dict[str, Any] | None = None
-    """The whole task, whatever becomes of its file; None in runs of older versions, and where there are `tasks`."""
-    tasks: tuple[dict[str, Any], ...] = ()
-    split: dict[str, tuple[str, ...]] | None = None
-    parent: str | None = None
-    """Name of the run that this one was forked from."""
-    search_end: SearchEnd | None = None
-    error: str | None = None
-    result: dict[str, Any] | None = None
-    """The object that `--json` prints."""
+    level: str = ""
+    layers: tuple[str, ...] = ()
+    root: bool = False
+    """Whether localgif ran as root."""
+    notes: tuple[str, ...] = ()
+    """What the level promises, then why each stronger level is unavailable."""
+
+
+# --- the result of a run: what `--json` prints, and `result` in run.json (docs/json.md) -------------------------------
+
+
+class PromptResult(Record):
+    """A prompt and its samples. Lists have one entry per fresh sample, task by task; scores are 0 to 1."""
+
+    search_scores: tuple[float, ...] = ()
+    """Scores in the search, on the tasks that decide."""
+    retest_scores: tuple[float, ...] = ()
+    """Scores in the re-test, on the tasks that decide."""
+    scores: tuple[float, ...]
+    mean: float
+    """Mean of `scores`."""
+    also: dict[str, tuple[float, ...]] = {}
+    """Name and version of each other rule -> its scores of the same samples."""
+    frames: tuple[int | None, ...] = ()
+    """Stored frames; None without a GIF."""
+    loop_ratios: tuple[float | None, ...] = ()
+    """Gap between last and first frame / mean step; None without a GIF or without motion."""
+    verdicts: tuple[Verdict, ...] = ()
+    prompt: str
+    candidate: str
+    """Hash of the prompt (candidates/<hash>.md)."""
+
+
+class BestResult(PromptResult):
+    """The best prompt of a run."""
+
+    is_seed: bool
+    """True when no proposal beat the seed prompt. The samples are then the seed's."""
+
+
+class BestOf(Record):
+    """The best sample of each task in a run without reflection."""
+
+    samples: int
+    """Samples within the budget."""
+    tasks: tuple[str, ...]
+    scores: tuple[float, ...]
+    also: dict[str, tuple[float, ...]] = {}
+    """Name and version of each other rule -> its scores of the same samples."""
+    gifs: tuple[str | None, ...] = ()
+    """Names in gifs/; None without a GIF."""
+
+
+class TaskResult(Record):
+    """Fresh scores of both prompts on one task, 0 to 1."""
+
+    task: str
+    brief: str
+    family: str
+    seed_scores: tuple[float, ...]
+    best_scores: tuple[float, ...]
+    seed_mean: float
+    best_mean: float
+    difference: float
+    """best_mean - seed_mean."""
+
+
+Word = Literal["better", "worse", "not shown"]
+
+Unit = Literal["sample", "task"]
+
+
+class RunVerdict(Record):
+    """Whether the best prompt scores higher than the seed prompt, and the numbers behind the answer."""
+
+    word: Word
+    difference: float
+    """Mean over tasks of the mean difference, best minus seed."""
+    interval: tuple[float, float] | None = None
+    """Its 95 % bootstrap interval; None with one unit. Equal edges if all units differ by the same amount."""
+    confidence: float = 0.95
+    p_value: float
+    """Two-sided, permutation test."""
+    smallest_possible_p_value: float
+    """The smallest p that this many units can reach."""
+    unit: Unit = "sample"
+    """What was resampled."""
+    pairs: int | None = None
+    """Pairs of fresh samples; None in old runs."""
+    tasks: int = 1
+
+    def rounded(self) -> RunVerdict:
+        """The same with numbers to 4 decimals, as they are stored."""
+        interval = None if self.interval is None else (round(self.interval[0], 4), round(self.interval[1], 4))
+        numbers = ("difference", "p_value", "smallest_possible_p_value")
+        return self.model_copy(update={"interval": interval, **{n: round(getattr(self, n), 4) for n in numbers}})
+
+
+class TokensByRole(Record):
+    """Tokens that each role wrote. A stream that localgif closed counts the tokens received until then."""
+
+    animator: int
+    reflector: int
 
     @property
-    def drawn(self) -> tuple[dict[str, Any], ...]:
-        """Its task, or its tasks; none in runs of older versions, which stored a name alone."""
-        return self.tasks or ((self.task,) if self.task is not None else ())
+    def total(self) -> int:
+        """Of both roles."""
+        return self.animator + self.reflector
+
+
+class SecondsByPart(Record):
+    """Working time of a run and what it went into, seconds."""
+
+    total: float
+    weights: float = 0.0
+    """Finding, downloading and verifying the weights."""
+    load: float = 0.0
+    """Starting the endpoint and loading its first model."""
+    llm: float = 0.0
+    """Both models together."""
+    animator: float | None = None
+    """None in old runs, as `reflector`."""
+    reflector: float | None = None
+    sandbox: float = 0.0
+
+
+class PeakMemory(Record):
+    """Peak resident size, bytes."""
+
+    localgif: int
+    endpoint: int | None
+    """Of the embedded endpoint; None for any other."""
+
+
+class RunResult(Record):
+    """What a finished run found and what it cost."""
+
+    run: str
+    folder: str
+    status: Literal["done"] = "done"
+    mode: str = "single"
+    task: str
+    """Task names separated by commas, or the name of the split."""
+    scorer: str
+    reflection: str
+    seed: PromptResult
+    best: BestResult
+    best_of: BestOf | None = None
+    """Only with reflection "none"."""
+    tasks: tuple[TaskResult, ...] = ()
+    """The tested tasks; in mode general the held-out ones."""
+    split: dict[str, tuple[str, ...]] | None = None
+    """Mode general: task names by part."""
+    verdict: RunVerdict
+    ended_by: str
+    """ "target" (a re-test reached it; without reflection one sample of each task did), "budget", "minutes", "idle"."""
+    metric_calls: int
+    """Evaluations with real samples."""
+    llm_calls: int
+    """Requests to both models."""
+    proposals: int
+    """Requests to the reflector among them."""
+    output_tokens: TokensByRole
+    reflector_tokens_by_move: dict[str, int] = {}
+    """Tokens that the reflector wrote, by kind of step."""
+    programs_run: int = 0
+    """Programs run in the sandbox; equal programs run once."""
+    seconds: SecondsByPart
+    memory: PeakMemory
+    animator: ModelIdentity
+    reflector: ModelIdentity
+    sandbox: SandboxRecord
 
 
 class ServedModel(Record):

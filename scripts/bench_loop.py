@@ -28,7 +28,7 @@ from localgif.agent.prompts import Example, Parts, render, request
 from localgif.endpoint.clients import Animator, Reply
 from localgif.files import now
 from localgif.gif import score
-from localgif.records import Limits, RunRecord
+from localgif.records import Limits
 from localgif.run.optimize import versions
 from localgif.sandbox import probe
 from localgif.search.evaluator import FRESH_FROM, Evaluator, sample_seed
@@ -37,7 +37,7 @@ from localgif.search.programs import render as run_in_sandbox
 from localgif.search.progress import Silent
 from localgif.search.sight import Sight
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
-from localgif.store.read import load_record
+from localgif.store.read import RunRecord, load_record
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, load_suite
 from localgif.tasks.task import Task
@@ -93,7 +93,7 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
         name="measured",
         status="started",
         started=now(),
-        settings=settings.model_dump(mode="json"),
+        settings=settings,
         versions=versions(),
         sandbox=probe.describe(settings.limits),
         scorer=score.VERSIONS[settings.scorer],
@@ -169,13 +169,13 @@ def outside_of_run(folder: Path) -> dict[str, Any]:
     record = load_record(folder)
     if record.result is None:
         raise SystemExit(f"{folder} has no result: it is {record.status}")
-    seconds = record.result["seconds"]
+    seconds = record.result.seconds
     return {
-        "s": seconds["total"],
-        "in the model, s": seconds["llm"],
-        "loading it, s": round(seconds["weights"] + seconds["load"], 1),
-        "in the sandbox, s": seconds["sandbox"],
-        OUTSIDE: round(100 * (seconds["total"] - seconds["llm"]) / seconds["total"], 2),
+        "s": seconds.total,
+        "in the model, s": seconds.llm,
+        "loading it, s": round(seconds.weights + seconds.load, 1),
+        "in the sandbox, s": seconds.sandbox,
+        OUTSIDE: round(100 * (seconds.total - seconds.llm) / seconds.total, 2),
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from localgif.records import Proposal, Sample
+from localgif.records import Proposal, RunResult, RunVerdict, Sample
 from localgif.search.progress import Standing
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
+from localgif.store.read import load_record
 from tests.scripted import MODEL
 
 
@@ -29,6 +31,20 @@ def settings(url: str, **changes: Any) -> Settings:
     """Settings of a plain run with the article's score that spends its whole budget; `changes` are other fields."""
     roles = {"animator": model("animator", url), "reflector": model("reflector", url)}
     return Settings(**{**roles, "reflection": "plain", "target": None, "scorer": "article", **changes})
+
+
+def run_result(verdict: RunVerdict | None = None, seed: Any = None, best: Any = None, **changes: Any) -> RunResult:
+    """The result of the stored run in tests/runs/v2; `seed` and `best` are changes of the two prompts."""
+    stored = load_record(Path(__file__).parent / "runs" / "v2").result
+    assert stored is not None
+    return stored.model_copy(
+        update={
+            "verdict": verdict or stored.verdict,
+            "seed": stored.seed.model_copy(update=seed),
+            "best": stored.best.model_copy(update=best),
+            **changes,
+        }
+    )
 
 
 def program(frames: int, duration: int = 40) -> str:

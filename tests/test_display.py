@@ -12,9 +12,11 @@ from rich.console import Console
 
 from localgif.cli.progress import Lines, LiveLines, make_progress
 from localgif.cli.shared import clock
+from localgif.records import RunResult, RunVerdict
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import Standing
+from tests.kit import run_result
 
 
 @given(st.text())
@@ -92,28 +94,26 @@ def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
     assert shown.count("goes on: sample 0 of 4   best 0.250 (seed 0.250)   10:00 elapsed") == 1
 
 
-def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> dict[str, object]:
-    return {
-        "best": {"is_seed": False},
-        "seed": {"scores": [0.0] * fresh},
-        "verdict": {"word": word, "difference": 0.1, "p_value": 0.4, "smallest_possible_p_value": smallest, **more},
-    }
+def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> RunResult:
+    numbers = {"difference": 0.1, "interval": None, "p_value": 0.4, "smallest_possible_p_value": smallest}
+    verdict = RunVerdict.model_validate({"word": word, **numbers, **more})
+    return run_result(verdict, seed={"scores": (0.0,) * fresh})
 
 
 def test_the_verdict_is_a_sentence_that_claims_what_was_shown() -> None:
     assert "the evolved prompt is better" in verdict_sentence(result("better"))
-    assert "a difference is not shown" in verdict_sentence(result("not shown"))
-    assert "no difference can be shown" in verdict_sentence(result("not shown", 1, 1.0))
-    assert "the seed is kept" in verdict_sentence({"best": {"is_seed": True}})
+    assert "no difference was shown" in verdict_sentence(result("not shown"))
+    assert "1 fresh samples per prompt are too few" in verdict_sentence(result("not shown", 1, 1.0))
+    assert "keeps the seed prompt" in verdict_sentence(run_result(best={"is_seed": True}))
 
 
 def test_the_verdict_says_the_interval_and_what_was_resampled() -> None:
     one: dict[str, Any] = {"unit": "sample", "pairs": 4, "tasks": 1}
     assert "95 % interval -0.020 to +0.300, p = 0.400, 4 pairs" in verdict_sentence(
-        result("not shown", interval=[-0.02, 0.3], **one)
+        result("not shown", interval=(-0.02, 0.3), **one)
     )
-    assert "the same in each pair" in verdict_sentence(result("better", interval=[0.1, 0.1], **one))
-    assert "interval" not in verdict_sentence(result("not shown", 1, 1.0, interval=None, **one))
-    several = verdict_sentence(result("not shown", 2, 0.25, interval=[0, 1], unit="task", pairs=6, tasks=3))
+    assert "the same in each pair" in verdict_sentence(result("better", interval=(0.1, 0.1), **one))
+    assert "interval" not in verdict_sentence(result("not shown", 1, 1.0, **one))
+    several = verdict_sentence(result("not shown", 2, 0.25, interval=(0, 1), unit="task", pairs=6, tasks=3))
     assert "6 pairs of fresh samples of 3 tasks, tasks resampled" in several
-    assert "With 3 tasks no difference can be shown; 6 or more are needed." in several
+    assert "3 tasks are too few to show a difference; at least 6 are needed." in several

@@ -396,7 +396,7 @@ class Watcher:
         self._doing = ""
         record = load_record(folder)
         settings = record.settings
-        tasks = [str(task.get("name", "")) for task in record.drawn] or [str(settings.get("task", ""))]
+        tasks = [task.name for task in record.drawn] or [settings.task]
         self._several = len(tasks) > 1
         self._deciding = set(record.split["val"]) if record.split else set(tasks)
         tested = len(record.split["held-out"]) if record.split else len(tasks)
@@ -404,8 +404,8 @@ class Watcher:
         display.started(
             record.name,
             models,
-            int(settings.get("metric_calls", 0)) * int(settings.get("samples", 0)),
-            int(settings.get("fresh", 0)) * tested,
+            settings.metric_calls * settings.samples,
+            settings.fresh * tested,
             0.0,
         )
 

@@ -26,7 +26,8 @@ from localgif.cli.shared import (
 from localgif.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from localgif.records import Limits, RunRecord, Score
+    from localgif.records import Limits, Score
+    from localgif.store.read import RunRecord
 
 
 @command
@@ -65,6 +66,7 @@ def draw(
     from localgif.cli.progress import make_progress
     from localgif.models.toml import make_settings
     from localgif.run.draw import draw as drawn
+    from localgif.tasks.task import Targets
 
     record, prompt = _found(runs_dir, run)
     # One model is asked: the reflector's role is given to the animator's, so that no second one is loaded.
@@ -72,8 +74,8 @@ def draw(
     who = file.role("animator", animator).alias
     settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=known_level(sandbox_level))
     # Runs of older versions did not store their task; all that shipped then had these targets.
-    usual = {"frames": 24, "loop_ms": 1000, "max_bytes": 100 * 1024}
-    targets = next((task["targets"] for task in record.drawn), usual)
+    usual = Targets(frames=24, loop_ms=1000, max_bytes=100 * 1024)
+    targets = next((task.targets for task in record.drawn), usual)
     with make_progress(make_console(stderr=True)) as progress:
         picture = drawn(settings, prompt, brief, targets, progress)
     if picture.gif is not None:
@@ -117,7 +119,7 @@ def _found(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
     folder = find_run(runs_dir, run)
     record = load_record(folder)
     if record.result is not None:
-        return record, str(record.result["best"]["prompt"])
+        return record, record.result.best.prompt
     try:
         return record, (folder / "best_prompt.md").read_text("utf-8")
     except OSError:
@@ -245,11 +247,13 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
             rows.append((folder.name, "unreadable", "", "", "", str(error)))
             objects.append({"run": folder.name, "status": "unreadable", "error": str(error)})
             continue
-        status, result = status_of(folder, record), record.result or {}
-        objects.append({"run": record.name, "status": status, "started": record.started, "result": record.result})
-        scores = [f"{result[key]['mean']:.3f}" if result else "" for key in ("seed", "best")]
-        word = result["verdict"]["word"] if result else record.error or ""
-        rows.append((record.name, status, str(record.settings.get("task", "")), *scores, word))
+        status, result = status_of(folder, record), record.result
+        stored = result.model_dump(mode="json") if result is not None else None
+        objects.append({"run": record.name, "status": status, "started": record.started, "result": stored})
+        ends = ("", "", record.error or "")
+        if result is not None:
+            ends = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", result.verdict.word)
+        rows.append((record.name, status, record.settings.task, *ends))
     if as_json:
         print_json(objects)
     elif rows:

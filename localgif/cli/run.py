@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -31,6 +31,9 @@ from localgif.cli.shared import (
     print_json,
 )
 from localgif.errors import ConfigError, LocalGifError
+
+if TYPE_CHECKING:
+    from localgif.records import RunResult
 
 AnimatorOption = Annotated[str | None, typer.Option(help="Model of models.toml that writes the code, or ollama:NAME.")]
 ReflectorOption = Annotated[
@@ -172,7 +175,7 @@ def watch(
     print(f"go on with it: localgif resume {record.name}")
 
 
-def _carry_out(work: Callable[[Any], dict[str, Any]], runs_dir: Path, display: str | None, *, as_json: bool) -> None:
+def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | None, *, as_json: bool) -> None:
     """Do a run's work, write its report whatever happens, and print its result."""
     from localgif.cli.tables import result_table
     from localgif.report.page import write_report
@@ -185,9 +188,9 @@ def _carry_out(work: Callable[[Any], dict[str, Any]], runs_dir: Path, display: s
             if progress.run is not None:
                 _keep(runs_dir / progress.run)
             raise
-    write_report(Path(result["folder"]))
+    write_report(Path(result.folder))
     if as_json:
-        print_json(result)
+        print_json(result.model_dump(mode="json"))
     else:
         result_table(make_console(), result)
 

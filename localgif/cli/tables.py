@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from localgif.records import BestOf, PromptResult, RunResult, SecondsByPart
     from localgif.run.model_list import Row
     from localgif.search.progress import Progress, Standing
     from localgif.sweep.cells import CellEnd
@@ -24,79 +25,79 @@ if TYPE_CHECKING:
     from localgif.sweep.plan import Cell, Plan
 
 
-def result_table(console: Console, result: dict[str, Any]) -> None:
+def result_table(console: Console, result: RunResult) -> None:
     """The article's table for this run, the verdict, the evolved prompt, and where it all lies."""
     from rich import box
     from rich.table import Table
 
-    if result.get("mode", "single") != "single":
+    if result.mode != "single":
         _task_table(console, result)
         _closing(console, result)
         return
-    fresh = len(result["seed"]["scores"])
+    fresh = len(result.seed.scores)
     table = Table(
         box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fresh} fresh samples of each prompt", title_justify="left"
     )
-    others = list(result["seed"].get("also", {}))
+    others = list(result.seed.also)
     for name in ("prompt", "mean", *others, "samples", "frames", "loop (gap / step)", "in the search", "re-test"):
         table.add_column(name, justify="right" if name in ("mean", *others) else "left", no_wrap=name != "prompt")
-    rows = [("seed", result["seed"])]
-    if not result["best"]["is_seed"]:
-        rows.append(("evolved", result["best"]))
+    rows: list[tuple[str, PromptResult]] = [("seed", result.seed)]
+    if not result.best.is_seed:
+        rows.append(("evolved", result.best))
     for label, prompt in rows:
         table.add_row(
             label,
-            f"{prompt['mean']:.3f}",
-            *(_mean_alone(prompt["also"].get(rule)) for rule in others),
-            " ".join(f"{s:.3f}" for s in prompt["scores"]),
-            " ".join(_cell(f, "{}") for f in prompt["frames"]),
-            " ".join(_cell(r, "{:.1f}") for r in prompt["loop_ratios"]),
-            _mean(prompt.get("search_scores")),
-            _mean(prompt.get("retest_scores")),
+            f"{prompt.mean:.3f}",
+            *(_mean_alone(prompt.also.get(rule)) for rule in others),
+            " ".join(f"{s:.3f}" for s in prompt.scores),
+            " ".join(_cell(f, "{}") for f in prompt.frames),
+            " ".join(_cell(r, "{:.1f}") for r in prompt.loop_ratios),
+            _mean(prompt.search_scores),
+            _mean(prompt.retest_scores),
         )
     console.print(table)
     _closing(console, result)
 
 
-def _task_table(console: Console, result: dict[str, Any]) -> None:
+def _task_table(console: Console, result: RunResult) -> None:
     """One row for each task that the two prompts were tested on, and their mean."""
     from rich import box
     from rich.table import Table
 
-    seen = "held-out tasks, which the search never saw" if result["mode"] == "general" else "tasks"
-    fresh = len(result["tasks"][0]["seed_scores"])
+    seen = "held-out tasks, which the search never saw" if result.mode == "general" else "tasks"
+    fresh = len(result.tasks[0].seed_scores)
     table = Table(
         box=box.SIMPLE_HEAD,
         pad_edge=False,
-        title=f"{len(result['tasks'])} {seen}: {fresh} fresh samples of each, by {result['scorer']}",
+        title=f"{len(result.tasks)} {seen}: {fresh} fresh samples of each, by {result.scorer}",
         title_justify="left",
     )
     for name in ("task", "seed", "evolved", "difference", "seed's samples", "evolved one's samples"):
         table.add_column(name, justify="right" if name in ("seed", "evolved", "difference") else "left")
-    for row in result["tasks"]:
+    for row in result.tasks:
         table.add_row(
-            row["task"],
-            f"{row['seed_mean']:.3f}",
-            f"{row['best_mean']:.3f}",
-            f"{row['difference']:+.3f}",
-            *(" ".join(f"{s:.3f}" for s in row[key]) for key in ("seed_scores", "best_scores")),
+            row.task,
+            f"{row.seed_mean:.3f}",
+            f"{row.best_mean:.3f}",
+            f"{row.difference:+.3f}",
+            *(" ".join(f"{s:.3f}" for s in scores) for scores in (row.seed_scores, row.best_scores)),
         )
     table.add_section()
     table.add_row(
         "mean",
-        f"{result['seed']['mean']:.3f}",
-        f"{result['best']['mean']:.3f}",
-        f"{result['verdict']['difference']:+.3f}",
+        f"{result.seed.mean:.3f}",
+        f"{result.best.mean:.3f}",
+        f"{result.verdict.difference:+.3f}",
     )
     console.print(table)
 
 
-def _closing(console: Console, result: dict[str, Any]) -> None:
+def _closing(console: Console, result: RunResult) -> None:
     """The verdict, the evolved prompt, and where it all lies."""
     console.print(verdict_sentence(result), markup=False, highlight=False, soft_wrap=True)
-    if not result["best"]["is_seed"]:
+    if not result.best.is_seed:
         console.print("\nThe evolved prompt:\n", markup=False)
-        console.print(printable(result["best"]["prompt"]), markup=False, highlight=False, soft_wrap=True)
+        console.print(printable(result.best.prompt), markup=False, highlight=False, soft_wrap=True)
     console.print(footer(result), markup=False, highlight=False, soft_wrap=True)
 
 
@@ -113,28 +114,28 @@ def _cell(value: Any, form: str) -> str:
     return "-" if value is None else form.format(value)
 
 
-def footer(result: dict[str, Any]) -> str:
+def footer(result: RunResult) -> str:
     """Cost and places, a line each."""
-    seconds, tokens = result["seconds"], result["output_tokens"]
-    rest = seconds["total"] - seconds["weights"] - seconds["load"] - seconds["llm"] - seconds["sandbox"]
+    seconds, tokens = result.seconds, result.output_tokens
+    rest = seconds.total - seconds.weights - seconds.load - seconds.llm - seconds.sandbox
     return "\n".join(
         [
             "",
-            f"time      {clock(seconds['total'])} = weights {clock(seconds['weights'])} "
-            f"+ load {clock(seconds['load'])} + models {clock(seconds['llm'])}{_by_role(seconds)} "
-            f"+ sandbox {clock(seconds['sandbox'])} + rest {clock(rest)}",
-            f"models    {result['llm_calls']} calls, {tokens['animator']} tokens written by the animator, "
-            f"{tokens['reflector']} by the reflector",
-            f"run       {result['folder']}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
+            f"time      {clock(seconds.total)} = weights {clock(seconds.weights)} "
+            f"+ load {clock(seconds.load)} + models {clock(seconds.llm)}{_by_role(seconds)} "
+            f"+ sandbox {clock(seconds.sandbox)} + rest {clock(rest)}",
+            f"models    {result.llm_calls} calls, {tokens.animator} tokens written by the animator, "
+            f"{tokens.reflector} by the reflector",
+            f"run       {result.folder}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
         ]
     )
 
 
-def _by_role(seconds: dict[str, float]) -> str:
+def _by_role(seconds: SecondsByPart) -> str:
     """Time of each role; runs of older versions did not store it."""
-    if "animator" not in seconds:
+    if seconds.animator is None or seconds.reflector is None:
         return ""
-    return f" (animator {clock(seconds['animator'])}, reflector {clock(seconds['reflector'])})"
+    return f" (animator {clock(seconds.animator)}, reflector {clock(seconds.reflector)})"
 
 
 def models_text(rows: Sequence[Row]) -> str:
@@ -231,9 +232,9 @@ class CellProgress(Silent):
         self._say(f"{self._head}  {what}: {100 * done // max(1, total)} % of {total / 1e6:,.0f} MB")
 
 
-def _best_of(luck: dict[str, Any]) -> str:
+def _best_of(luck: BestOf) -> str:
     """What a run came to that asked no reflector."""
-    return f"best of {luck['samples']} samples: {' '.join(f'{score:.3f}' for score in luck['scores'])}"
+    return f"best of {luck.samples} samples: {' '.join(f'{score:.3f}' for score in luck.scores)}"
 
 
 class SweepLines:
@@ -273,9 +274,8 @@ class SweepLines:
         self._ended += 1
         head = f"[{number}/{cells}] {end.cell.name}  {end.status}"
         if end.result is not None:
-            seed, best, word = end.result["seed"], end.result["best"], end.result["verdict"]["word"]
-            luck = end.result.get("best_of")
-            head += f"  {seed['mean']:.3f} -> {best['mean']:.3f}  {word}" if luck is None else f"  {_best_of(luck)}"
+            seed, best, luck = end.result.seed.mean, end.result.best.mean, end.result.best_of
+            head += f"  {seed:.3f} -> {best:.3f}  {end.result.verdict.word}" if luck is None else f"  {_best_of(luck)}"
         head += "  (was there)" if end.known else f"  {clock(end.seconds)}"
         head += f"  on {end.where}" if end.where else ""
         self._say(head)
@@ -283,7 +283,7 @@ class SweepLines:
             self._say(f"    {line}")
         if end.result is not None and not end.known:
             try:
-                self._finished(Path(end.result["folder"]))
+                self._finished(Path(end.result.folder))
             except (LocalGifError, OSError) as error:  # a page can be written again, a night cannot
                 self._say(f"    its report could not be written: {error}")
         if self._running and self._status is not None:

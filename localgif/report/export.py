@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from localgif.agent.prompts import request
 from localgif.errors import ConfigError
+from localgif.records import RunResult
+from localgif.store.read import RunRecord
 
 #: Where an Ollama API is expected when the run's own endpoint was started by localgif: `localgif serve` listens there.
 SERVED = "http://127.0.0.1:11435"
@@ -248,36 +250,38 @@ def _escaped(match: re.Match[str]) -> str:
     return f"\\u{ord(match[0]):04x}"
 
 
-def best_of(record: Any, prompt: str) -> Best:
+def best_of(record: RunRecord, prompt: str) -> Best:
     """What to export, from run.json and the prompt."""
-    animator, asked = record.settings["animator"], str(record.settings["task"])
-    # A task of one's own is named by its path; the tasks of a split by what they are called.
-    names = asked.split(",") if record.split is None else [task["name"] for task in record.drawn]
-    named = [(name.strip(), str(task["brief"])) for name, task in zip(names, record.drawn, strict=False)]
-    first, *others = named or [(asked, asked)]
-    endpoint = animator["endpoint"]
-    result = record.result
-    words = {"better": "It was better than the seed prompt", "worse": "It was worse than the seed prompt"}
-    word = "Not compared with the seed prompt yet."
-    if result is not None:
-        shown = words.get(result["verdict"]["word"], "A difference from the seed prompt was not shown")
-        if result["best"]["is_seed"]:
-            shown = "It is the seed prompt itself, which no proposal beat"
-        if result.get("best_of") is not None:
-            shown = "It is the seed prompt itself; none was searched for"
-        scores = result["best"]["scores"]
-        word = f"{shown}; mean score {result['best']['mean']:.3f} by {record.scorer} on {len(scores)} fresh samples."
+    settings, animator, result = record.settings, record.settings.animator, record.result
+    # A user's task is named by its path, the tasks of a split by their own names.
+    names = settings.task.split(",") if record.split is None else [task.name for task in record.drawn]
+    named = [(name.strip(), task.brief) for name, task in zip(names, record.drawn, strict=False)]
+    first, *others = named or [(settings.task, settings.task)]
+    endpoint = animator.endpoint
     return Best(
         prompt=prompt.rstrip("\n"),
         run=record.name,
         task=first[0],
         brief=first[1],
         others=tuple(others),
-        scorer=str(record.settings["scorer"]),
-        word=word,
-        model=animator["model"],
-        url=endpoint["url"] if endpoint["kind"] == "ollama" and endpoint["url"] else SERVED,
-        num_ctx=animator["num_ctx"],
-        num_predict=animator["num_predict"],
-        temperature=animator["temperature"],
+        scorer=settings.scorer,
+        word=_shown(result, record.scorer) if result is not None else "Not compared with the seed prompt yet.",
+        model=animator.model,
+        url=endpoint.url if endpoint.kind == "ollama" and endpoint.url else SERVED,
+        num_ctx=animator.num_ctx,
+        num_predict=animator.num_predict,
+        temperature=animator.temperature,
     )
+
+
+def _shown(result: RunResult, rule: str) -> str:
+    """The verdict and the mean score, for a comment."""
+    if result.best_of is not None:
+        word = "It is the seed prompt; the run evolved no other"
+    elif result.best.is_seed:
+        word = "It is the seed prompt, which no proposal beat"
+    elif result.verdict.word == "not shown":
+        word = "No difference from the seed prompt was shown"
+    else:
+        word = f"It was {result.verdict.word} than the seed prompt"
+    return f"{word}; mean score {result.best.mean:.3f} by {rule} on {len(result.best.scores)} fresh samples."

@@ -105,7 +105,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, p
     seed = next((c for c in candidates.values() if c.name == "seed"), None)
     phases = story.phases_of(run)
     names, rows = story.parts_of(candidates.values())
-    noise, noise_text = story.noise_of(candidates.values(), int(record.settings.get("samples", 1)), seed)
+    noise, noise_text = story.noise_of(candidates.values(), record.settings.samples, seed)
     drawn = dict.fromkeys(("calls", "minutes", "time", "tokens", "front"), "")
     if plotted:
         drawn |= _plots(run, noise, seed, phases, names, rows)
@@ -133,7 +133,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, p
         "plotted": plotted,
         "plots": {key: safe(svg) for key, svg in drawn.items()},
         "front_axes": story.most_telling(names, rows),
-        "command": _command(record.settings),
+        "command": _command(record.settings.model_dump(mode="json")),
         "left_out": pictures.left_out,
         "missing": missing,
         "torn": run.torn,
@@ -145,8 +145,8 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, p
 def _briefs(run: StoredRun) -> tuple[str, dict[str, str]]:
     """What was asked for: as a headline, and for the task of each sample."""
     record = run.record
-    known = {str(task.get("name")): str(task.get("brief")) for task in record.drawn if task.get("brief")}
-    headline = next(iter(known.values())) if len(known) == 1 else str(record.settings.get("task") or record.name)
+    known = {task.name: task.brief for task in record.drawn}
+    headline = next(iter(known.values())) if len(known) == 1 else record.settings.task
     return headline, {sample.task: known.get(sample.task, headline) for sample in run.samples}
 
 

@@ -8,15 +8,11 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
-from localgif.records import Proposal, Purpose, Sample
+from localgif.records import BestOf, Proposal, Purpose, RunResult, Sample
 from localgif.report.plots import Band, Trace
 from localgif.store.read import StoredRun
-
-if TYPE_CHECKING:
-    pass
-
 
 #: Words of both texts together beyond which nothing is compared: the time grows with their product.
 MAX_WORDS = 6_000
@@ -155,7 +151,7 @@ def mean(scores: Sequence[float]) -> float | None:
 def seed_of(run: StoredRun) -> str | None:
     """Hash of the candidate that the run started from; None before the first sample."""
     if run.record.result is not None:
-        return str(run.record.result["seed"]["candidate"])
+        return run.record.result.seed.candidate
     if run.samples:
         return run.samples[0].candidate
     return run.proposals[0].parent if run.proposals else None
@@ -197,7 +193,7 @@ def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Can
 def _winner(run: StoredRun, found: dict[str, Candidate]) -> Candidate | None:
     """The result's best; without a result, the best mean so far, if it is not the seed's."""
     if run.record.result is not None:
-        return found.get(str(run.record.result["best"]["candidate"]))
+        return found.get(run.record.result.best.candidate)
     ranked = [c for c in found.values() if c.scores("search")]
     best = max(ranked, key=lambda c: mean(c.scores("search")) or 0.0, default=None)
     return best if best is not None and best.name != "seed" else None
@@ -295,7 +291,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
         tokens = sum(p.output_tokens for p in asked)
         seconds = math.fsum(p.llm_seconds for p in asked)
         # What reflection ran in the sandbox is known from the whole only: a search over numbers tries many programs.
-        known = run.record.result["seconds"]["sandbox"] if run.record.result else 0.0
+        known = run.record.result.seconds.sandbox if run.record.result else 0.0
         rest = max(0.0, known - sum(row.sandbox for row in rows))
         rows.append(Phase("reflection", len(asked), tokens, seconds, rest))
     return rows
@@ -304,7 +300,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
 def total_seconds(run: StoredRun) -> float | None:
     """Of work, of the whole run; of an unfinished one until its last record. None when nothing says."""
     if run.record.result is not None:
-        return float(run.record.result["seconds"]["total"])
+        return run.record.result.seconds.total
     stored: list[Sample | Proposal] = [*run.samples, *run.proposals]
     times = [t for t in (worked(run, record) for record in stored) if t is not None]
     return 60 * max(times) if times else None
@@ -429,50 +425,48 @@ def front(rows: Sequence[PartRow], i: int, j: int) -> list[PartRow]:
     ]
 
 
-def verdict_sentence(result: dict[str, Any]) -> str:
-    """What may be said of the run, in one or two sentences."""
-    if result.get("best_of") is not None:
-        return best_of_sentence(result["best_of"])
-    if result["best"]["is_seed"]:
-        return "Verdict: no proposal beat the seed prompt; the seed is kept."
-    verdict = result["verdict"]
+def verdict_sentence(result: RunResult) -> str:
+    """The verdict of a run in one or two sentences."""
+    if result.best_of is not None:
+        return _best_of_sentence(result.best_of)
+    if result.best.is_seed:
+        return "Verdict: no proposal beat the seed prompt, so the run keeps the seed prompt."
+    verdict = result.verdict
     word = {
         "better": "the evolved prompt is better",
         "worse": "the evolved prompt is worse",
-        "not shown": "a difference is not shown",
-    }[verdict["word"]]
+        "not shown": "no difference was shown",
+    }[verdict.word]
     text = f"Verdict: {word} ({verdict_numbers(result)})."
-    if verdict["smallest_possible_p_value"] > 0.05:
-        if verdict.get("unit") == "task":
-            text += f" With {verdict['tasks']} tasks no difference can be shown; 6 or more are needed."
+    if verdict.smallest_possible_p_value > 0.05:
+        if verdict.unit == "task":
+            text += f" {verdict.tasks} tasks are too few to show a difference; at least 6 are needed."
         else:
-            text += (
-                f" With {len(result['seed']['scores'])} samples each no difference can be shown; use --fresh 4 or more."
-            )
+            count = len(result.seed.scores)
+            text += f" {count} fresh samples per prompt are too few to show a difference; use --fresh 4 or more."
     return text
 
 
-def best_of_sentence(found: dict[str, Any]) -> str:
-    """What a run without reflection came to."""
-    each = ", ".join(f"{task} {score:.3f}" for task, score in zip(found["tasks"], found["scores"], strict=True))
-    return f"No prompt was searched for. The best of {found['samples']} samples of the seed prompt: {each or 'none'}."
+def _best_of_sentence(found: BestOf) -> str:
+    """What a run without reflection found."""
+    each = ", ".join(f"{task} {score:.3f}" for task, score in zip(found.tasks, found.scores, strict=True))
+    return f"No prompt was evolved. Best of {found.samples} samples of the seed prompt: {each or 'none'}."
 
 
-def verdict_numbers(result: dict[str, Any]) -> str:
-    """Difference, interval, p and what was resampled; runs of older versions did not store an interval."""
-    verdict, n = result["verdict"], len(result["seed"]["scores"])
-    parts = [f"{verdict['difference']:+.3f} on average"]
-    interval = verdict.get("interval")
-    if interval is not None and interval[0] < interval[1]:
-        parts.append(f"95 % interval {interval[0]:+.3f} to {interval[1]:+.3f}")
-    elif interval is not None:
-        parts.append("the same in each pair" if verdict["unit"] == "sample" else "the same in each task")
-    parts.append(f"p = {verdict['p_value']:.3f}" if verdict["p_value"] >= 0.0005 else "p < 0.001")
-    if "pairs" not in verdict:
-        parts.append(f"{n} fresh samples each")
-    elif verdict["tasks"] == 1:
-        parts.append(f"{verdict['pairs']} pairs of fresh samples")
+def verdict_numbers(result: RunResult) -> str:
+    """Difference, interval, p, and what was resampled. Old runs have no interval and no number of pairs."""
+    verdict = result.verdict
+    parts = [f"{verdict.difference:+.3f} on average"]
+    if verdict.interval is not None and verdict.interval[0] < verdict.interval[1]:
+        parts.append(f"95 % interval {verdict.interval[0]:+.3f} to {verdict.interval[1]:+.3f}")
+    elif verdict.interval is not None:
+        parts.append(f"the same in each {'pair' if verdict.unit == 'sample' else 'task'}")
+    parts.append(f"p = {verdict.p_value:.3f}" if verdict.p_value >= 0.0005 else "p < 0.001")
+    if verdict.pairs is None:
+        parts.append(f"{len(result.seed.scores)} fresh samples each")
+    elif verdict.tasks == 1:
+        parts.append(f"{verdict.pairs} pairs of fresh samples")
     else:
-        by = "tasks" if verdict["unit"] == "task" else "pairs inside each task"
-        parts.append(f"{verdict['pairs']} pairs of fresh samples of {verdict['tasks']} tasks, {by} resampled")
+        by = "tasks" if verdict.unit == "task" else "pairs within each task"
+        parts.append(f"{verdict.pairs} pairs of fresh samples of {verdict.tasks} tasks, {by} resampled")
     return ", ".join(parts)

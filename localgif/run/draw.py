@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
     """The object that `--json` prints, without the file."""
 
 
-def draw(settings: Settings, prompt: str, brief: str, targets: dict[str, Any], progress: Progress) -> Drawn:
+def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress: Progress) -> Drawn:
     """Draw once, with up to two repairs, as a sample of a run is drawn.
 
     Args:
@@ -45,7 +45,7 @@ def draw(settings: Settings, prompt: str, brief: str, targets: dict[str, Any], p
         PreflightError, EndpointError, SandboxError: as for a run.
     """
     try:
-        task = Task(name="drawing", brief=brief, targets=Targets.model_validate(targets))
+        task = Task(name="drawing", brief=brief, targets=targets)
     except ValidationError as error:
         raise ConfigError(
             f"this cannot be drawn: {error.errors()[0]['msg']}", "a brief has 3 to 400 characters"

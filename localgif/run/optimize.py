@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
@@ -18,7 +17,7 @@ from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundR
 from localgif.files import now
 from localgif.gif.score import VERSIONS
 from localgif.models.toml import moved
-from localgif.records import RunRecord, Verdict
+from localgif.records import RunResult, Verdict
 from localgif.run.preflight import make_sure
 from localgif.run.result import Outcome, Prompted, result_of
 from localgif.run.roles import Roles, open_roles
@@ -33,6 +32,7 @@ from localgif.search.programs import Programs
 from localgif.search.progress import Progress
 from localgif.search.sight import Sight
 from localgif.settings import Settings
+from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, load_suite
 
@@ -46,11 +46,8 @@ def default_name(suite: Suite) -> str:
     return f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
 
 
-def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Progress) -> dict[str, Any]:
+def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Progress) -> RunResult:
     """The main job.
-
-    Returns:
-        The object that `--json` prints (see docs/json.md).
 
     Raises:
         LocalGifError: with its exit code; what was measured by then is in the run folder.
@@ -68,7 +65,7 @@ def begin(
     name: str,
     progress: Progress,
     at: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """Begin a run whose tasks are known. As optimize; `at` is as for ready."""
     clock = time.monotonic()
     with ready(settings, runs_dir, progress, at) as roles:
@@ -104,20 +101,20 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
         name=name,
         status="started",
         started=now(),
-        settings=settings.model_dump(mode="json"),
+        settings=settings,
         models=roles.identities,
         versions=versions(),
         sandbox=probe.describe(settings.limits),
         scorer=VERSIONS[settings.scorer],
-        task=suite.train[0].model_dump(mode="json") if suite.mode == "single" else None,
-        tasks=() if suite.mode == "single" else tuple(task.model_dump(mode="json") for task in suite.all),
-        split=suite.split,
+        task=suite.train[0] if suite.mode == "single" else None,
+        tasks=() if suite.mode == "single" else suite.all,
+        split=dict(suite.split) if suite.split is not None else None,
     )
 
 
 def work(
     settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
-) -> dict[str, Any]:
+) -> RunResult:
     """Search and compare, with what is in the store as done, and say in run.json how it ended.
 
     Args:
@@ -185,7 +182,7 @@ def _check_sandbox(settings: Settings) -> None:
 
 def _search_and_compare(
     settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
-) -> dict[str, Any]:
+) -> RunResult:
     programs = Programs(settings, store)
     sight = Sight(settings, programs, store)
     progress.started(
@@ -243,7 +240,7 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
             + (", sees the frames" if identity.role == "reflector" and settings.reflector.vision else "")
         )
     sandbox = probe.describe(settings.limits)
-    lines.append(f"{'sandbox':<10}level {sandbox['level']}: {sandbox['notes'][0]}")
+    lines.append(f"{'sandbox':<10}level {sandbox.level}: {sandbox.notes[0]}")
     if suite.mode != "single":
         lines += _tasks(suite)
     facts = "" if settings.facts or not settings.moves else ", no background facts"

@@ -8,9 +8,9 @@ from typing import Any
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.files import replace_file
 from localgif.gif import MEASURE, score
-from localgif.records import Limits, Measurements, Record, RunRecord, Sample, Score
+from localgif.records import Limits, Measurements, Record, Sample, Score
 from localgif.sandbox.runner import measure_gif
-from localgif.store.read import StoredRun, load_run
+from localgif.store.read import RunRecord, StoredRun, load_run
 from localgif.tasks.task import Task, load_task
 
 
@@ -57,7 +57,7 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
     replace_file(file, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
     return {
         "run": run.record.name,
-        "task": task.name if task is not None else str(run.record.settings["task"]),
+        "task": task.name if task is not None else run.record.settings.task,
         "old_scorer": run.record.scorer,
         "scorer": score.VERSIONS[scorer],
         "rows": _rows(run, lines),
@@ -67,7 +67,7 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
 
 def _own_tasks(record: RunRecord) -> dict[str, Task]:
     """Name -> task as it was; runs of older versions did not store theirs."""
-    tasks = [Task.model_validate(each) for each in record.drawn] or [load_task(str(record.settings["task"]))]
+    tasks = record.drawn or (load_task(record.settings.task),)
     return {task.name: task for task in tasks}
 
 
@@ -94,8 +94,8 @@ def _rows(run: StoredRun, lines: list[Rescored]) -> list[dict[str, Any]]:
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for sample, line in zip(run.samples, lines, strict=True):
         groups.setdefault((sample.candidate, sample.purpose), []).append((sample.score.total, line.score.total))
-    result = run.record.result or {}
-    labels = {result[key]["candidate"]: word for key, word in (("best", "evolved"), ("seed", "seed")) if key in result}
+    result = run.record.result
+    labels = {result.best.candidate: "evolved", result.seed.candidate: "seed"} if result is not None else {}
     return [
         {
             "candidate": candidate,

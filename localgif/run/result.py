@@ -8,15 +8,29 @@ import math
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from localgif.files import content_hash
-from localgif.records import Attempt, PromptResult, Proposal, RunRecord, Sample
+from localgif.records import (
+    BestResult,
+    PeakMemory,
+    PromptResult,
+    Proposal,
+    RunResult,
+    RunVerdict,
+    Sample,
+    SecondsByPart,
+    TaskResult,
+    TokensByRole,
+    Unit,
+    Word,
+)
 from localgif.run.roles import Roles
-from localgif.search.controls import best_of
+from localgif.search.controls import best_of, scores_by_rule
 from localgif.search.evaluator import Evaluator
 from localgif.search.programs import Programs
 from localgif.settings import Settings
+from localgif.store.read import RunRecord
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
@@ -39,10 +53,6 @@ RESAMPLES = 9_999
 #: Equal differences stay equal whatever order they were summed in.
 TOLERANCE = 1e-12
 
-Word = Literal["better", "worse", "not shown"]
-
-Unit = Literal["sample", "task"]
-
 
 class Pairs(NamedTuple):
     """Fresh scores of one task, 0 to 1; the same place is the same index, so the same seed of the model."""
@@ -51,40 +61,7 @@ class Pairs(NamedTuple):
     best: Sequence[float]
 
 
-class Comparison(NamedTuple):
-    """The verdict and the numbers behind it."""
-
-    word: Word
-    difference: float
-    """Mean over tasks of the mean difference, best candidate minus seed."""
-    interval: tuple[float, float] | None
-    """95 % bootstrap interval of it; None with a single unit. As wide as nothing when all units differ by the same."""
-    p_value: float
-    """Two-sided, permutation test: swaps of labels inside each task, or of whole tasks."""
-    smallest_p_value: float
-    """The smallest p that this many units can reach; above 0.05 nothing can ever be shown."""
-    unit: Unit
-    """What was resampled."""
-    pairs: int
-    tasks: int
-
-    def as_json(self) -> dict[str, object]:
-        """The object "verdict" of a result (docs/json.md)."""
-        interval = None if self.interval is None else [round(edge, 4) for edge in self.interval]
-        return {
-            "word": self.word,
-            "difference": round(self.difference, 4),
-            "interval": interval,
-            "confidence": CONFIDENCE,
-            "p_value": round(self.p_value, 4),
-            "smallest_possible_p_value": round(self.smallest_p_value, 4),
-            "unit": self.unit,
-            "pairs": self.pairs,
-            "tasks": self.tasks,
-        }
-
-
-def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> Comparison:
+def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict:
     """Compare fresh scores of the seed and of the best candidate.
 
     Args:
@@ -112,7 +89,17 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> Comparison
     word: Word = "not shown"
     if p_value <= ALPHA and interval is not None:
         word = "better" if interval[0] > TOLERANCE else "worse" if interval[1] < -TOLERANCE else "not shown"
-    return Comparison(word, difference, interval, p_value, smallest, unit, sum(len(d) for d in by_task), len(by_task))
+    return RunVerdict(
+        word=word,
+        difference=difference,
+        interval=interval,
+        confidence=CONFIDENCE,
+        p_value=p_value,
+        smallest_possible_p_value=smallest,
+        unit=unit,
+        pairs=sum(len(differences) for differences in by_task),
+        tasks=len(by_task),
+    )
 
 
 def swapped_samples(groups: Sequence[Pairs]) -> float:
@@ -228,145 +215,104 @@ def result_of(
     proposals: Sequence[Proposal],
     programs: Programs,
     outcome: Outcome,
-) -> dict[str, Any]:
-    """The whole object."""
-    seed, best = (prompt_result(*each) for each in (outcome.seed, outcome.best))
-    return {
-        "run": record.name,
-        "folder": str(evaluator.folder),
-        "status": "done",
-        "mode": settings.mode,
-        "task": settings.task,
-        "scorer": settings.scorer,
-        "reflection": settings.reflection,
-        "seed": _summary(seed, evaluator),
-        "best": {**_summary(best, evaluator), "is_seed": outcome.best.prompt == outcome.seed.prompt},
-        "best_of": best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
-        "tasks": [_row(task, outcome) for task in suite.tested],
-        "split": suite.split,
-        "verdict": comparison(suite, outcome).as_json(),
-        "ended_by": outcome.ended_by,
-        "metric_calls": evaluator.spent,
-        **_costs(evaluator.samples, proposals),
-        "programs_run": programs.run,
-        "seconds": {
-            "total": round(outcome.seconds, 1),
-            "weights": round(roles.seconds_weights, 1),
-            "load": round(roles.seconds_load, 1),
-            **_seconds(evaluator.samples, proposals),
-            "sandbox": round(programs.seconds, 1),
-        },
-        "memory": {
-            "localgif": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-            "endpoint": roles.embedded.peak_memory() if roles.embedded is not None else None,
-        },
-        "animator": _identity(roles, "animator"),
-        "reflector": _identity(roles, "reflector"),
-        "sandbox": record.sandbox,
-    }
-
-
-def comparison(suite: Suite, outcome: Outcome) -> Comparison:
-    """What may be said of the two prompts.
-
-    Of held-out tasks it is said of tasks that nobody tried, so tasks are the unit; with several trained ones, of these.
-    """
-    pairs = {
-        task.name: Pairs(*([s.score.total for s in _of(each, task)] for each in (outcome.seed, outcome.best)))
-        for task in suite.tested
-    }
-    return compare(pairs, "task" if suite.mode == "general" else "sample")
-
-
-def _of(prompted: Prompted, task: Task) -> list[Sample]:
-    return [sample for sample in prompted.samples if sample.task == task.name]
-
-
-def _row(task: Task, outcome: Outcome) -> dict[str, Any]:
-    """One task's fresh scores by both prompts."""
-    seed, best = ([s.score.total for s in _of(each, task)] for each in (outcome.seed, outcome.best))
-    means = [math.fsum(scores) / len(scores) for scores in (seed, best)]
-    return {
-        "task": task.name,
-        "brief": task.brief,
-        "family": task.family,
-        "seed_scores": seed,
-        "best_scores": best,
-        "seed_mean": round(means[0], 4),
-        "best_mean": round(means[1], 4),
-        "difference": round(means[1] - means[0], 4),
-    }
-
-
-def _attempts(samples: Sequence[Sample]) -> list[Attempt]:
-    return [attempt for sample in samples for attempt in sample.attempts]
-
-
-def _costs(samples: Sequence[Sample], proposals: Sequence[Proposal]) -> dict[str, Any]:
-    """Calls and tokens by role; a search over a program's numbers is no call."""
-    asked = [proposal for proposal in proposals if proposal.move != "tune"]
+) -> RunResult:
+    """The result of a run that has ended."""
+    identities = {identity.role: identity for identity in roles.identities}
+    asked = [proposal for proposal in proposals if proposal.move != "tune"]  # a search over numbers asks no model
     by_move: dict[str, int] = {}
     for proposal in asked:
         by_move[proposal.move] = by_move.get(proposal.move, 0) + proposal.output_tokens
-    attempts = _attempts(samples)
-    return {
-        "llm_calls": len(attempts) + len(asked),
-        "proposals": len(asked),
-        "output_tokens": {
-            "animator": sum(a.output_tokens for a in attempts),
-            "reflector": sum(p.output_tokens for p in asked),
-        },
-        "reflector_tokens_by_move": by_move,
-    }
-
-
-def _seconds(samples: Sequence[Sample], proposals: Sequence[Proposal]) -> dict[str, float]:
-    animator = sum(a.llm_seconds for a in _attempts(samples))
-    reflector = sum(p.llm_seconds for p in proposals)
-    return {
-        "llm": round(animator + reflector, 1),
-        "animator": round(animator, 1),
-        "reflector": round(reflector, 1),
-    }
-
-
-def _identity(roles: Roles, role: str) -> dict[str, Any]:
-    return next(i.model_dump(mode="json") for i in roles.identities if i.role == role)
-
-
-def prompt_result(prompt: str, samples: Sequence[Sample]) -> PromptResult:
-    """A prompt's fresh samples as one record."""
-    scores = tuple(s.score.total for s in samples)
-    measured = [s.measurements for s in samples]
-    return PromptResult(
-        candidate=content_hash(prompt),
-        prompt=prompt,
-        scores=scores,
-        mean=round(math.fsum(scores) / len(scores), 4),
-        also=_also(samples),
-        frames=tuple(m.frames if m else None for m in measured),
-        loop_ratios=tuple(round(m.gap / m.motion, 3) if m and m.motion > 0 else None for m in measured),
-        verdicts=tuple(s.verdict for s in samples),
+    attempts = [attempt for sample in evaluator.samples for attempt in sample.attempts]
+    animator = sum(attempt.llm_seconds for attempt in attempts)
+    reflector = sum(proposal.llm_seconds for proposal in proposals)
+    best = _prompt_result(outcome.best, evaluator)
+    return RunResult(
+        run=record.name,
+        folder=str(evaluator.folder),
+        mode=settings.mode,
+        task=settings.task,
+        scorer=settings.scorer,
+        reflection=settings.reflection,
+        seed=_prompt_result(outcome.seed, evaluator),
+        best=BestResult(**dict(best), is_seed=outcome.best.prompt == outcome.seed.prompt),
+        best_of=best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
+        tasks=tuple(_task_result(task, outcome) for task in suite.tested),
+        split=record.split,
+        verdict=_verdict(suite, outcome).rounded(),
+        ended_by=outcome.ended_by,
+        metric_calls=evaluator.spent,
+        llm_calls=len(attempts) + len(asked),
+        proposals=len(asked),
+        output_tokens=TokensByRole(
+            animator=sum(attempt.output_tokens for attempt in attempts),
+            reflector=sum(proposal.output_tokens for proposal in asked),
+        ),
+        reflector_tokens_by_move=by_move,
+        programs_run=programs.run,
+        seconds=SecondsByPart(
+            total=round(outcome.seconds, 1),
+            weights=round(roles.seconds_weights, 1),
+            load=round(roles.seconds_load, 1),
+            llm=round(animator + reflector, 1),
+            animator=round(animator, 1),
+            reflector=round(reflector, 1),
+            sandbox=round(programs.seconds, 1),
+        ),
+        memory=PeakMemory(
+            localgif=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),
+            endpoint=roles.embedded.peak_memory() if roles.embedded is not None else None,
+        ),
+        animator=identities["animator"],
+        reflector=identities["reflector"],
+        sandbox=record.sandbox,
     )
 
 
-def _also(samples: Sequence[Sample]) -> dict[str, tuple[float, ...]]:
-    """The other rules' scores; a sample without a GIF has 0 by every rule."""
-    rules = sorted({score.scorer for sample in samples for score in sample.also})
-    return {
-        rule: tuple(next((s.total for s in sample.also if s.scorer == rule), 0.0) for sample in samples)
-        for rule in rules
-    }
+def _verdict(suite: Suite, outcome: Outcome) -> RunVerdict:
+    """Compare the two prompts. In mode general the claim is about unseen tasks, so tasks are resampled; otherwise it is
+    about these very tasks, so samples are."""
+    pairs = {task.name: Pairs(_scores(outcome.seed, task), _scores(outcome.best, task)) for task in suite.tested}
+    return compare(pairs, "task" if suite.mode == "general" else "sample")
 
 
-def _summary(result: PromptResult, evaluator: Evaluator) -> dict[str, Any]:
-    """A prompt's fresh samples, and what the search and the re-test had said of it."""
-    deciding = {task.name for task in evaluator.suite.val}
-    mine = [s for s in evaluator.samples if s.candidate == result.candidate and s.task in deciding]
-    return {
-        "search_scores": [s.score.total for s in mine if s.purpose == "search"],
-        "retest_scores": [s.score.total for s in mine if s.purpose == "retest"],
-        **result.model_dump(mode="json", exclude={"prompt", "candidate"}),
-        "prompt": result.prompt,
-        "candidate": result.candidate,
-    }
+def _scores(prompted: Prompted, task: Task) -> tuple[float, ...]:
+    return tuple(sample.score.total for sample in prompted.samples if sample.task == task.name)
+
+
+def _task_result(task: Task, outcome: Outcome) -> TaskResult:
+    seed, best = _scores(outcome.seed, task), _scores(outcome.best, task)
+    means = [math.fsum(scores) / len(scores) for scores in (seed, best)]
+    return TaskResult(
+        task=task.name,
+        brief=task.brief,
+        family=task.family,
+        seed_scores=seed,
+        best_scores=best,
+        seed_mean=round(means[0], 4),
+        best_mean=round(means[1], 4),
+        difference=round(means[1] - means[0], 4),
+    )
+
+
+def prompt_result(prompt: str, fresh: Sequence[Sample], before: Sequence[Sample] = ()) -> PromptResult:
+    """A prompt with its fresh samples, and the scores that search and re-test gave it in the samples `before`."""
+    scores = tuple(sample.score.total for sample in fresh)
+    measured = [sample.measurements for sample in fresh]
+    return PromptResult(
+        search_scores=tuple(sample.score.total for sample in before if sample.purpose == "search"),
+        retest_scores=tuple(sample.score.total for sample in before if sample.purpose == "retest"),
+        scores=scores,
+        mean=round(math.fsum(scores) / len(scores), 4),
+        also=scores_by_rule(fresh),
+        frames=tuple(m.frames if m else None for m in measured),
+        loop_ratios=tuple(round(m.gap / m.motion, 3) if m and m.motion > 0 else None for m in measured),
+        verdicts=tuple(sample.verdict for sample in fresh),
+        prompt=prompt,
+        candidate=content_hash(prompt),
+    )
+
+
+def _prompt_result(prompted: Prompted, evaluator: Evaluator) -> PromptResult:
+    deciding, candidate = {task.name for task in evaluator.suite.val}, content_hash(prompted.prompt)
+    mine = [s for s in evaluator.samples if s.candidate == candidate and s.task in deciding]
+    return prompt_result(prompted.prompt, prompted.samples, mine)

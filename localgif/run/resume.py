@@ -7,17 +7,15 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from localgif.errors import ConfigError, RunCorrupt, RunMismatch
 from localgif.files import check_free
 from localgif.models.toml import ModelsFile, changed_settings
-from localgif.records import SCHEMA_VERSION, ModelIdentity, RunRecord
+from localgif.records import SCHEMA_VERSION, ModelIdentity, RunResult
 from localgif.run.optimize import check_budget, ready, record_of, versions, work
 from localgif.search.progress import Progress
 from localgif.settings import Settings
 from localgif.store.log import RunLog
-from localgif.store.read import load_record, load_run, read_work
+from localgif.store.read import RunRecord, load_record, load_run, read_work
 from localgif.store.write import RunStore, Shared
 from localgif.tasks.suite import Suite, suite_of
 
@@ -34,7 +32,7 @@ def resume(
     fork: bool = False,
     name: str | None = None,
     at: Mapping[str, str] | None = None,
-) -> dict[str, Any]:
+) -> RunResult:
     """Go on with a run where it stopped: nothing that was finished is done again, and it ends as it would have.
 
     Args:
@@ -47,7 +45,7 @@ def resume(
         at: Name of an endpoint -> address of the server that is asked in place of the one in models.toml.
 
     Returns:
-        The object that `--json` prints; of a run that is done the stored one.
+        The result; of a run that is done the stored one.
 
     Raises:
         RunMismatch: settings, models or versions differ from the stored ones, and `fork` is not set.
@@ -61,7 +59,7 @@ def resume(
     if fork:
         return _fork(folder, record, settings, suite, name or f"{record.name}-fork", progress, clock)
     if record.status == "done" and record.result is not None and not changes:
-        return {**record.result, "folder": str(folder)}
+        return record.result.model_copy(update={"folder": str(folder)})
     if record.schema_version < SCHEMA_VERSION:
         differing.append(f"the run folder is of version {record.schema_version}, which kept too little to go on")
     differing += _other_versions(record)
@@ -75,7 +73,7 @@ def resume(
 
 def _fork(
     folder: Path, record: RunRecord, settings: Settings, suite: Suite, name: str, progress: Progress, clock: float
-) -> dict[str, Any]:
+) -> RunResult:
     check_budget(settings, suite)
     with ready(settings, folder.parent, progress) as roles:
         child = record_of(settings, suite, roles, name).model_copy(update={"parent": record.name})
@@ -86,16 +84,8 @@ def _fork(
 
 def _present(record: RunRecord, models: ModelsFile, changes: Mapping[str, Any]) -> tuple[Settings, list[str]]:
     """Settings with today's models.toml and the user's changes, and how they differ from the stored ones."""
-    try:
-        stored = Settings.model_validate(record.settings)
-    except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise RunMismatch(
-            f"the run {record.name} has settings that this version does not know ({place})",
-            "go on with the version that wrote it, " + record.versions.get("localgif", "unknown"),
-        ) from None
-    present = changed_settings(stored, models, changes)
-    return present, list(differences(stored.model_dump(mode="json"), present.model_dump(mode="json")))
+    present = changed_settings(record.settings, models, changes)
+    return present, list(differences(record.settings.model_dump(mode="json"), present.model_dump(mode="json")))
 
 
 def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: str = "") -> Iterator[str]:
@@ -133,7 +123,7 @@ def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
     """The tasks as they were stored, whatever became of their files."""
     try:
         return suite_of(settings.mode, record.drawn, record.split)
-    except (ValidationError, ConfigError, KeyError) as error:
+    except (ConfigError, KeyError) as error:
         raise RunCorrupt(f"run.json of {record.name} does not hold its tasks ({error})") from None
 
 
@@ -154,11 +144,11 @@ def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
     Programs are, where what draws and measures them is the same; samples, where the animator is too, and the sandbox;
     answers, where the reflector is. A sample belongs to its task's brief.
     """
-    same_limits = parent.settings.get("limits") == child.settings.get("limits")
+    same_limits = parent.settings.limits == child.settings.limits
     same_drawing = same_limits and all(parent.versions.get(p) == child.versions.get(p) for p in _DRAWING)
     who = [{i.role: i.model_copy(update={"server": "", "alias": ""}) for i in run.models} for run in (parent, child)]
-    same_seed = parent.settings.get("seed") == child.settings.get("seed")
-    briefs = [{task["name"]: task["brief"] for task in run.drawn} for run in (parent, child)]
+    same_seed = parent.settings.seed == child.settings.seed
+    briefs = [{task.name: task.brief for task in run.drawn} for run in (parent, child)]
     same_animator = who[0].get("animator") == who[1].get("animator")
     same_reflector = who[0].get("reflector") == who[1].get("reflector")
     return RunLog(

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.errors import SandboxError, SandboxTooWeak
-from localgif.records import Limits
+from localgif.records import Limits, SandboxRecord
 from localgif.sandbox import keeper_client, watch
 from localgif.sandbox.keeper_client import DEFAULT_LIMITS, PROMISES, insist, run_confined
 from localgif.sandbox.protocol import (
@@ -83,20 +83,20 @@ def decide(accept: str | None = None) -> Check:
         return checked
 
 
-def describe(limits: Limits = DEFAULT_LIMITS) -> dict[str, Any]:
-    """What run.json stores about the sandbox: the level, its layers, every limit, whether root, notes for people.
+def describe(limits: Limits = DEFAULT_LIMITS) -> SandboxRecord:
+    """What run.json stores about the sandbox.
 
     Raises:
         SandboxTooWeak, SandboxError: As decide().
     """
     found = decide()
-    return {
-        "level": found.level,
-        "layers": sorted(LAYERS[found.level]),
-        **limits.model_dump(mode="json"),
-        "root": os.geteuid() == 0,
-        "notes": [PROMISES[found.level], *found.missing],
-    }
+    return SandboxRecord(
+        **limits.model_dump(),
+        level=found.level,
+        layers=tuple(sorted(LAYERS[found.level])),
+        root=os.geteuid() == 0,
+        notes=(PROMISES[found.level], *found.missing),
+    )
 
 
 def check() -> Check:

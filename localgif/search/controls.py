@@ -9,7 +9,7 @@ from typing import Any
 
 from localgif.endpoint.clients import Reply, reflector_arguments, reflector_failure
 from localgif.files import content_hash, now
-from localgif.records import Proposal, Sample, SearchEnd
+from localgif.records import BestOf, Proposal, Sample, SearchEnd
 from localgif.search.evaluator import Evaluator, sample_seed
 from localgif.search.progress import Progress
 from localgif.search.reflector import asked_once
@@ -187,16 +187,22 @@ def best_sample(samples: Sequence[Sample], task: Task) -> Sample | None:
     return max(mine, key=lambda sample: sample.score.total, default=None)
 
 
-def best_of(samples: Sequence[Sample], tasks: Sequence[Task]) -> dict[str, Any]:
-    """The object "best_of" of a result (docs/json.md); tasks that were not reached have no row."""
+def best_of(samples: Sequence[Sample], tasks: Sequence[Task]) -> BestOf:
+    """The best search sample of each task; a task without a sample has no entry."""
     found = [best for best in (best_sample(samples, task) for task in tasks) if best is not None]
-    rules = sorted({score.scorer for sample in found for score in sample.also})
+    return BestOf(
+        samples=sum(sample.purpose == "search" for sample in samples),
+        tasks=tuple(sample.task for sample in found),
+        scores=tuple(sample.score.total for sample in found),
+        also=scores_by_rule(found),
+        gifs=tuple(sample.gif for sample in found),
+    )
+
+
+def scores_by_rule(samples: Sequence[Sample]) -> dict[str, tuple[float, ...]]:
+    """Name and version of each rule that the run did not optimise -> its scores; 0 for a sample without a GIF."""
+    rules = sorted({score.scorer for sample in samples for score in sample.also})
     return {
-        "samples": sum(sample.purpose == "search" for sample in samples),
-        "tasks": [sample.task for sample in found],
-        "scores": [sample.score.total for sample in found],
-        "also": {
-            rule: [next((s.total for s in sample.also if s.scorer == rule), 0.0) for sample in found] for rule in rules
-        },
-        "gifs": [sample.gif for sample in found],
+        rule: tuple(next((s.total for s in sample.also if s.scorer == rule), 0.0) for sample in samples)
+        for rule in rules
     }

@@ -66,7 +66,7 @@ def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
             damaged.append(f"line {number}: its checksum does not match")
             continue
         try:
-            record = kind.model_validate_json(body)
+            record = kind.model_validate_json(body, extra="ignore")
         except ValidationError as error:
             damaged.append(f"line {number}: {first_problem(error)}")
             continue

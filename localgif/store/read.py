@@ -10,12 +10,56 @@ from pydantic import ValidationError
 
 from localgif.errors import ConfigError, RunCorrupt, RunError
 from localgif.files import content_hash, content_path, is_locked, replace_file
-from localgif.records import SCHEMA_VERSION, Proposal, Record, RunRecord, Sample
+from localgif.records import (
+    SCHEMA_VERSION,
+    ModelIdentity,
+    Proposal,
+    Record,
+    RunResult,
+    Sample,
+    SandboxRecord,
+    SearchEnd,
+    Status,
+)
+from localgif.settings import Settings
 from localgif.store.log import Answer, ProgramRun, RunLog, first_problem, read_log
+from localgif.tasks.task import Task
 
 SAMPLES, PROPOSALS = "samples.jsonl", "proposals.jsonl"
 
 R = TypeVar("R", bound=Record)
+
+
+class RunRecord(Record):
+    """run.json: written first with status "started", rewritten at the end."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str
+    status: Status
+    started: str
+    """UTC, ISO 8601."""
+    ended: str | None = None
+    settings: Settings
+    models: tuple[ModelIdentity, ...] = ()
+    versions: dict[str, str]
+    """Versions of Python, localgif, and the packages that decide results."""
+    sandbox: SandboxRecord
+    scorer: str
+    """Name and version of the rule."""
+    task: Task | None = None
+    """The whole task, so that the run does not depend on its file; None in old runs, and where there are `tasks`."""
+    tasks: tuple[Task, ...] = ()
+    split: dict[str, tuple[str, ...]] | None = None
+    parent: str | None = None
+    """Name of the run that this one was forked from."""
+    search_end: SearchEnd | None = None
+    error: str | None = None
+    result: RunResult | None = None
+
+    @property
+    def drawn(self) -> tuple[Task, ...]:
+        """Every task of the run; empty for old runs, which stored only a name."""
+        return self.tasks or ((self.task,) if self.task is not None else ())
 
 
 class StoredRun(NamedTuple):
@@ -60,7 +104,7 @@ def read_content(folder: Path, kind: str, name: str) -> bytes:
 
 
 def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, damaged: str) -> R:
-    """A JSON file that is one record with a `schema_version`.
+    """A JSON file that is one record with a `schema_version`. Keys that this version does not know are skipped.
 
     Args:
         path: Of the file.
@@ -84,7 +128,7 @@ def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, d
             "use that version",
         )
     try:
-        return kind.model_validate_json(raw)
+        return kind.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
         raise RunCorrupt(f"{path} is not the {path.name} of this version: {first_problem(error)}", damaged) from None
 

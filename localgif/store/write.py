@@ -21,9 +21,19 @@ from typing import Any, NamedTuple
 
 from localgif.errors import ConfigError, RunCorrupt, RunError
 from localgif.files import content_hash, content_path, now, replace_file, take_lock
-from localgif.records import Proposal, Purpose, Record, RunRecord, Sample, Status
+from localgif.records import Proposal, Purpose, Record, RunResult, Sample, Status
 from localgif.store.log import Answer, Journal, ProgramRun, RunLog, append_line
-from localgif.store.read import ANSWERS, PROGRAMS, PROPOSALS, SAMPLES, full, load_record, put_in_order, read_content
+from localgif.store.read import (
+    ANSWERS,
+    PROGRAMS,
+    PROPOSALS,
+    SAMPLES,
+    RunRecord,
+    full,
+    load_record,
+    put_in_order,
+    read_content,
+)
 
 NOW = ".now"
 
@@ -281,7 +291,7 @@ class RunStore:
         self.record = self.record.model_copy(update=changes)
         self._write_record()
 
-    def finish(self, status: Status, *, error: str | None = None, result: dict[str, Any] | None = None) -> None:
+    def finish(self, status: Status, *, error: str | None = None, result: RunResult | None = None) -> None:
         """Rewrite run.json with how the run ended."""
         (self.folder / NOW).unlink(missing_ok=True)
         self.update(status=status, ended=now(), error=error, result=result)

@@ -6,11 +6,12 @@ import shutil
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from localgif.errors import LocalGifError, RunCorrupt, RunLocked
 from localgif.files import is_locked
 from localgif.models.toml import ModelsFile
+from localgif.records import RunResult
 from localgif.run.optimize import begin
 from localgif.run.resume import resume
 from localgif.search.progress import Progress
@@ -21,7 +22,7 @@ from localgif.tasks.suite import Suite
 class Outcome(NamedTuple):
     """How one try of a cell ended."""
 
-    result: dict[str, Any] | None
+    result: RunResult | None
     """Of the run; None when it failed."""
     error: str = ""
     """Why it failed, with the remedy."""

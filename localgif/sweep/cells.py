@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 from localgif.errors import ConfigError, RunError, RunMismatch
 from localgif.files import now, replace_file, take_lock
+from localgif.records import RunResult
 from localgif.run.resume import differences
 from localgif.search.progress import Progress
 from localgif.store.read import load_record
@@ -25,7 +26,7 @@ class CellEnd(NamedTuple):
     status: Literal["done", "failed", "left"]
     seconds: float
     """Of this call; 0 when the run was there already."""
-    result: dict[str, Any] | None
+    result: RunResult | None
     error: str
     """Why it failed, with the remedy."""
     trace: str = ""
@@ -120,9 +121,9 @@ class Kept:
                     "status": end.status,
                     "folder": str(self.folder / end.cell.name),
                     "seconds": round(end.seconds, 1),
-                    "seed_mean": end.result["seed"]["mean"] if end.result else None,
-                    "best_mean": end.result["best"]["mean"] if end.result else None,
-                    "verdict": end.result["verdict"]["word"] if end.result else None,
+                    "seed_mean": end.result.seed.mean if end.result else None,
+                    "best_mean": end.result.best.mean if end.result else None,
+                    "verdict": end.result.verdict.word if end.result else None,
                     "error": end.error or None,
                     "worker": end.where or None,
                 }
@@ -166,7 +167,7 @@ def _check_stored(folder: Path, cells: Sequence[Cell]) -> None:
     for cell in cells:
         if not (folder / cell.name / "run.json").exists():
             continue
-        stored = load_record(folder / cell.name).settings
+        stored = load_record(folder / cell.name).settings.model_dump(mode="json")
         differing = list(differences(stored, cell.settings.model_dump(mode="json")))
         if differing:
             lines = "".join(f"\n  {line}" for line in differing)

@@ -17,6 +17,7 @@ from typing import Any
 
 from localgif.errors import LocalGifError, RunError
 from localgif.files import replace_file, take_lock
+from localgif.records import RunResult
 from localgif.search.progress import Progress, Standing
 from localgif.store.read import load_record
 from localgif.sweep import worker
@@ -134,7 +135,7 @@ def _bring(home: Path, pieces: Sequence[Piece]) -> None:
     take(home, pieces)
 
 
-def _at_home(home: Path) -> dict[str, Any]:
+def _at_home(home: Path) -> RunResult:
     """The result of a run that came back, whose run.json now says where it lies.
 
     Raises:
@@ -143,10 +144,10 @@ def _at_home(home: Path) -> dict[str, Any]:
     record = load_record(home)
     if record.status != "done" or record.result is None:
         raise RunError(f"{home} came back without its end", "the same command goes on with it")
-    record = record.model_copy(update={"result": {**record.result, "folder": str(home)}})
+    result = record.result.model_copy(update={"folder": str(home)})
+    record = record.model_copy(update={"result": result})
     replace_file(home / "run.json", record.model_dump_json(indent=2).encode() + b"\n")
-    assert record.result is not None
-    return record.result
+    return result
 
 
 def _tell(progress: Progress, told: Sequence[Sequence[Any]]) -> None:

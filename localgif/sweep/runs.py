@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.errors import RunCorrupt
-from localgif.records import RunRecord
-from localgif.store.read import load_record, status_of
+from localgif.records import BestOf, PromptResult, RunResult
+from localgif.store.read import RunRecord, load_record, status_of
 
 Scores = tuple[tuple[float, ...], ...]
 
@@ -87,37 +87,36 @@ def read_run(folder: Path, rule: str | None = None) -> Finished | Left:
         return Left(folder.name, f"its result does not say enough ({type(error).__name__}: {error})")
 
 
-def _finished(folder: Path, record: RunRecord, result: Mapping[str, Any], rule: str | None) -> Finished | Left:
+def _finished(folder: Path, record: RunRecord, result: RunResult, rule: str | None) -> Finished | Left:
     version = record.scorer
     if rule is not None and not version.startswith(f"{rule}-"):
-        known = [name for name in result["seed"].get("also", {}) if name.startswith(f"{rule}-")]
+        known = [name for name in result.seed.also if name.startswith(f"{rule}-")]
         if not known:
             return Left(folder.name, f"it has no scores by {rule} (localgif rescore {folder.name} --scorer {rule})")
         version = known[0]
-    tasks = len(result.get("tasks") or [None])
-    seed, best = (_by_task(_scores(result[which], record.scorer, version), tasks) for which in ("seed", "best"))
-    if result.get("best_of") is not None:
-        best = _by_task(_scores(result["best_of"], record.scorer, version), tasks)
-    fresh = sum(map(len, seed)) * (1 if result["best"]["is_seed"] else 2)
+    tasks = len(result.tasks) or 1
+    seed, best = (_by_task(_scores(each, record.scorer, version), tasks) for each in (result.seed, result.best))
+    if result.best_of is not None:
+        best = _by_task(_scores(result.best_of, record.scorer, version), tasks)
+    fresh = sum(map(len, seed)) * (1 if result.best.is_seed else 2)
     return Finished(
         name=folder.name,
         folder=folder,
-        facets=facets_of(record.settings, {i.role: i.digest for i in record.models}),
+        facets=facets_of(record.settings.model_dump(mode="json"), {i.role: i.digest for i in record.models}),
         rule=version,
         seed=seed,
         best=best,
-        is_seed=bool(result["best"]["is_seed"]),
-        word=str(result["verdict"]["word"]),
-        tokens=sum(result["output_tokens"].values()),
-        minutes=float(result["seconds"]["total"]) / 60,
-        samples=int(result["metric_calls"]) * int(record.settings.get("samples", 1)) + fresh,
+        is_seed=result.best.is_seed,
+        word=result.verdict.word,
+        tokens=result.output_tokens.total,
+        minutes=result.seconds.total / 60,
+        samples=result.metric_calls * record.settings.samples + fresh,
         version=record.versions.get("localgif", "unknown"),
     )
 
 
-def _scores(prompt: Mapping[str, Any], own: str, rule: str) -> Sequence[float]:
-    scores: Sequence[float] = prompt["scores"] if rule == own else prompt["also"][rule]
-    return scores
+def _scores(prompt: PromptResult | BestOf, own: str, rule: str) -> Sequence[float]:
+    return prompt.scores if rule == own else prompt.also[rule]
 
 
 def _by_task(scores: Sequence[float], tasks: int) -> Scores:

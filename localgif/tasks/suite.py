@@ -79,7 +79,9 @@ class Suite(NamedTuple):
         return next(task for task in self.all if task.name == name)
 
 
-def suite_of(mode: Mode, stored: Sequence[Mapping[str, Any]], split: Mapping[str, Sequence[str]] | None) -> Suite:
+def suite_of(
+    mode: Mode, stored: Sequence[Task | Mapping[str, Any]], split: Mapping[str, Sequence[str]] | None
+) -> Suite:
     """The tasks of a run from its record.
 
     Args:

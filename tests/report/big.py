@@ -12,13 +12,30 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from localgif.gif.score import article, no_gif
-from localgif.records import Attempt, Measurements, ModelIdentity, Proposal, Purpose, RunRecord, Sample, Score, Verdict
+from localgif.records import (
+    Attempt,
+    Measurements,
+    ModelIdentity,
+    Proposal,
+    Purpose,
+    RunResult,
+    Sample,
+    SandboxRecord,
+    Score,
+    SecondsByPart,
+    Verdict,
+)
 from localgif.run.result import Pairs, compare, prompt_result
+from localgif.settings import EndpointSettings
+from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
+from localgif.tasks.task import Targets, Task
+from tests.kit import model, run_result, settings
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 BRIEF = "a red ball bouncing up and down on a white background"
 FRESH = 1_000_000
+EMBEDDED = EndpointSettings(name="embedded", kind="embedded", url=None)
 
 
 def gif(frames: int, place: int, *, noise: int = 0) -> bytes:
@@ -148,12 +165,21 @@ def record(name: str, text: str = "") -> RunRecord:
         name=name,
         status="started",
         started=START.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        settings={"task": text or "bouncing-ball", "samples": 2, "fresh": 4, "seed": 0, "target": None, "note": text},
+        settings=settings(
+            "",
+            animator=model("animator", "", endpoint=EMBEDDED),
+            reflector=model("reflector", "", endpoint=EMBEDDED, alias=text or "scripted"),
+            task=text or "bouncing-ball",
+        ),
         models=models,
         versions={"python": "3.11.7", "localgif": "0.1.0", "gepa": text or "0.1.4"},
-        sandbox={"level": text or "full", "notes": [text or "programs see only Python's libraries and fonts"]},
+        sandbox=SandboxRecord(level=text or "full", notes=(text or "programs see only Python's libraries and fonts",)),
         scorer="article-1",
-        task={"name": text or "bouncing-ball", "brief": text or BRIEF},
+        task=Task(
+            name=text or "bouncing-ball",
+            brief=text[:400] if len(text) >= 3 else BRIEF,
+            targets=Targets(frames=24, loop_ms=1000, max_bytes=100 * 1024),
+        ),
     )
 
 
@@ -197,18 +223,18 @@ def make_run(
     return store.folder
 
 
-def _result(store: RunStore, seed: str, best: str, fresh: list[list[Sample]]) -> dict[str, Any]:
-    rows = [prompt_result(seed, fresh[0]), prompt_result(best, fresh[1])]
-    own = [row.model_dump(mode="json") for row in rows]
-    return {
-        "run": store.record.name,
-        "folder": "runs/big",
-        "status": "done",
-        "task": "bouncing-ball",
-        "seed": {**own[0], "search_scores": [0.3], "retest_scores": []},
-        "best": {**own[1], "search_scores": [0.9, 0.8], "retest_scores": [0.9], "is_seed": False},
-        "verdict": compare({"t": Pairs(rows[0].scores, rows[1].scores)}).as_json(),
-        "ended_by": "budget",
-        "programs_run": 40,
-        "seconds": {"total": 900.0, "weights": 0.0, "load": 5.0, "llm": 600.0, "sandbox": 40.0},
-    }
+def _result(store: RunStore, seed: str, best: str, fresh: list[list[Sample]]) -> RunResult:
+    first, second = prompt_result(seed, fresh[0]), prompt_result(best, fresh[1])
+    return run_result(
+        verdict=compare({"t": Pairs(first.scores, second.scores)}).rounded(),
+        seed=dict(first) | {"search_scores": (0.3,)},
+        best=dict(second) | {"search_scores": (0.9, 0.8), "retest_scores": (0.9,), "is_seed": False},
+        run=store.record.name,
+        folder="runs/big",
+        scorer="article",
+        reflection="plain",
+        ended_by="budget",
+        programs_run=40,
+        seconds=SecondsByPart(total=900.0, load=5.0, llm=600.0, sandbox=40.0),
+        sandbox=store.record.sandbox,
+    )

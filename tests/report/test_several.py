@@ -42,7 +42,7 @@ def test_each_gif_of_the_report_says_what_was_asked(folder: Path) -> None:
 def test_promptfoo_scores_each_task_as_itself(folder: Path) -> None:
     run = load_run(folder)
     assert run.record.result is not None
-    best = best_of(run.record, run.record.result["best"]["prompt"])
+    best = best_of(run.record, run.record.result.best.prompt)
     tests = yaml.safe_load(export(best, "promptfoo"))["tests"]
     assert [test["vars"]["brief"] for test in tests] == [load_task(name).brief for name in TASKS]
     for name, test in zip(TASKS, tests, strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,13 @@ from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunCorrupt, RunError, RunLocked
 from localgif.files import content_hash, replace_file, take_lock
-from localgif.records import Proposal, RunRecord
-from localgif.store.read import find_run, list_runs, load_record, load_run, status_of
+from localgif.records import Limits, Proposal, SandboxRecord
+from localgif.report.page import write_report
+from localgif.store.read import RunRecord, find_run, list_runs, load_record, load_run, status_of
 from localgif.store.write import RunStore
+from tests.kit import settings
+
+STORED = Path(__file__).parent
 
 
 def record(name: str = "one", started: str = "2026-01-01T00:00:00Z") -> RunRecord:
@@ -22,9 +27,9 @@ def record(name: str = "one", started: str = "2026-01-01T00:00:00Z") -> RunRecor
         name=name,
         status="started",
         started=started,
-        settings={},
+        settings=settings("http://127.0.0.1:1"),
         versions={},
-        sandbox={"level": "x"},
+        sandbox=SandboxRecord(level="x"),
         scorer="article-1",
     )
 
@@ -49,8 +54,9 @@ def test_a_run_says_started_until_it_is_finished(tmp_path: Path) -> None:
     with RunStore.create(tmp_path, record()) as store:
         assert load_record(store.folder).status == "started"
         assert status_of(store.folder, load_record(store.folder)) == "running"
-        store.finish("done", result={"x": 1})
-    assert load_record(tmp_path / "one").result == {"x": 1}
+        result = load_record(STORED / "v2").result
+        store.finish("done", result=result)
+    assert load_record(tmp_path / "one").result == result is not None
 
 
 def test_a_started_run_that_nobody_holds_has_died(tmp_path: Path) -> None:
@@ -176,3 +182,25 @@ def test_run_json_is_plain_json_in_the_order_of_the_record(tmp_path: Path) -> No
     with RunStore.create(tmp_path, record()) as store:
         keys = list(json.loads((store.folder / "run.json").read_text()))
     assert keys == list(RunRecord.model_fields)
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_stored_run_of_each_version_can_be_read_and_reported(version: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED / version, tmp_path / version)
+    run = load_run(folder)
+    assert run.samples and run.proposals and not run.damaged and run.record.settings.task == "bouncing-ball"
+    assert run.record.result is not None and run.record.result.sandbox == run.record.sandbox
+    assert run.record.result.best.prompt.split()[-1] in write_report(folder, whole=False).read_text()
+    stored = json.loads((folder / "run.json").read_text())["result"]
+    assert run.record.result.model_dump(mode="json") | stored == run.record.result.model_dump(mode="json")
+
+
+def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED / "v2", tmp_path / "v2")
+    stored = json.loads((folder / "run.json").read_text())
+    stored["settings"]["retired"] = stored["result"]["seed"]["retired"] = stored["retired"] = 1
+    del stored["settings"]["limits"], stored["result"]["best"]["also"], stored["result"]["verdict"]["pairs"]
+    (folder / "run.json").write_text(json.dumps(stored))
+    record = load_record(folder)
+    assert record.settings.limits == Limits()
+    assert record.result is not None and record.result.verdict.pairs is None

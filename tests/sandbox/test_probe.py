@@ -179,7 +179,7 @@ def test_asking_for_more_than_there_is_is_refused(monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize("level", [FULL, NO_READ_CONFINEMENT])
 def test_the_description_can_be_stored_and_tells_the_truth(level: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pretend(monkeypatch, level)
-    stored = json.loads(json.dumps(probe.describe()))
+    stored = json.loads(probe.describe().model_dump_json())
     assert (stored["level"], stored["layers"]) == (level, sorted(LAYERS[level]))
     assert stored["root"] is (os.geteuid() == 0)
     assert stored["notes"] == [PROMISES[level], "full: no Landlock"]

@@ -8,12 +8,15 @@ from typing import Any
 
 import pytest
 
-from localgif.records import RunRecord
+from localgif.records import SandboxRecord
+from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
+from tests.kit import settings
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Iterator[RunStore]:
-    fields: dict[str, Any] = {"settings": {}, "versions": {}, "sandbox": {}, "scorer": "article-1"}
+    fields: dict[str, Any] = {"versions": {}, "sandbox": SandboxRecord(), "scorer": "article-1"}
+    fields["settings"] = settings("http://127.0.0.1:1")
     with RunStore.create(tmp_path, RunRecord(name="r", status="started", started="x", **fields)) as store:
         yield store

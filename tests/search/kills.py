@@ -119,7 +119,11 @@ def end_of(folder: Path) -> End:
     rows = [[scrubbed(record.model_dump(mode="json")) for record in log.records] for log in logs]
     result = load_record(folder).result
     assert result is not None
-    kept = {k: v for k, v in result.items() if k not in ("run", "folder", "memory", "seconds", "programs_run")}
+    kept = {
+        k: v
+        for k, v in result.model_dump(mode="json").items()
+        if k not in ("run", "folder", "memory", "seconds", "programs_run")
+    }
     # Programs of an attempt that was lost with its sample are stored before the sample is made again.
     programs = sorted({(row["code"], row["start"], row["verdict"]) for row in rows[3]}, key=str)
     return End(rows[0], rows[1], rows[2], programs, kept, (folder / "best_prompt.md").read_text())

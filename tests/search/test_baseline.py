@@ -32,24 +32,26 @@ def test_the_budget_goes_into_samples_of_the_seed_prompt_and_the_best_one_counts
     assert len({s.seed for s in search}) == 6 and len({s.candidate for s in run.samples}) == 1
     best = max(search, key=lambda s: s.score.total)
     assert best.index == 3
-    found = result["best_of"]
-    assert (found["samples"], found["scores"], found["gifs"]) == (6, [best.score.total], [best.gif])
-    assert result["ended_by"] == "budget" and result["metric_calls"] == 3
-    assert result["best"]["is_seed"] and result["best"]["scores"] == result["seed"]["scores"] != found["scores"]
+    found = result.best_of
+    assert found is not None
+    assert (found.samples, found.scores, found.gifs) == (6, (best.score.total,), (best.gif,))
+    assert result.ended_by == "budget" and result.metric_calls == 3
+    assert result.best.is_seed and result.best.scores == result.seed.scores != found.scores
     assert f"{best.score.total:.3f}" in verdict_sentence(result) and "6 samples" in verdict_sentence(result)
 
     counted = read_run(tmp_path / "luck")
     assert isinstance(counted, Finished)
-    assert counted.score == best.score.total > counted.start == result["seed"]["mean"]
+    assert counted.score == best.score.total > counted.start == result.seed.mean
     strict = read_run(tmp_path / "luck", "strict")
-    assert isinstance(strict, Finished) and strict.best == (tuple(found["also"][strict.rule]),)
+    assert isinstance(strict, Finished) and strict.best == (tuple(found.also[strict.rule]),)
 
 
 def test_it_ends_when_a_sample_reaches_the_target(tmp_path: Path) -> None:
     with serving(Scripted(animator=[POOR, GOOD, POOR])) as server:
         wanted = settings(server.url, reflection="none", metric_calls=9, samples=1, fresh=1, target=0.95)
         result = optimize(wanted, tmp_path, None, Notes())
-    assert (result["ended_by"], result["metric_calls"], result["best_of"]["samples"]) == ("target", 2, 2)
+    assert (result.ended_by, result.metric_calls) == ("target", 2)
+    assert result.best_of is not None and result.best_of.samples == 2
 
 
 def test_several_tasks_take_turns_and_each_keeps_its_own_best(tmp_path: Path) -> None:
@@ -61,8 +63,8 @@ def test_several_tasks_take_turns_and_each_keeps_its_own_best(tmp_path: Path) ->
         result = optimize(wanted, tmp_path, "two", Notes())
     search = [s for s in load_run(tmp_path / "two").samples if s.purpose == "search"]
     assert [s.task for s in search] == ["bouncing-ball", "sliding-square"] * 2
-    assert result["best_of"]["tasks"] == ["bouncing-ball", "sliding-square"]
-    assert result["best_of"]["scores"] == [search[2].score.total, search[1].score.total]
+    assert result.best_of is not None and result.best_of.tasks == ("bouncing-ball", "sliding-square")
+    assert result.best_of.scores == (search[2].score.total, search[1].score.total)
     counted = read_run(tmp_path / "two")
     assert isinstance(counted, Finished) and len(counted.best) == 2
 
@@ -89,7 +91,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
                 assert len(server.asked("/api/chat")) == 7, "nothing that was finished is asked again"
         samples.append([(s.purpose, s.index, s.score.total) for s in load_run(tmp_path / name).samples])
     assert samples[0] == samples[1]
-    assert results[0]["best_of"] == results[1]["best_of"]
+    assert results[0].best_of == results[1].best_of
 
 
 def test_a_split_has_nothing_to_keep_the_best_of(tmp_path: Path) -> None:

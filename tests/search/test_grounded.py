@@ -60,14 +60,14 @@ def run(tmp_path: Path, reflector: Sequence[Any], server: type[Scripted] = Copyi
 
 def test_a_measured_program_enters_the_prompt_and_the_run_ends_at_its_target(tmp_path: Path) -> None:
     result, stored, script = run(tmp_path, [GOOD])
-    assert result["ended_by"] == "target"
-    assert result["best"]["mean"] > 0.98 > 0.5 > result["seed"]["mean"]
-    assert result["best"]["prompt"].startswith(contract(BALL.targets))
-    assert "math.cos" in result["best"]["prompt"], "the model's program, not ours"
-    assert result["best"]["search_scores"] and result["best"]["retest_scores"]
+    assert result.ended_by == "target"
+    assert result.best.mean > 0.98 > 0.5 > result.seed.mean
+    assert result.best.prompt.startswith(contract(BALL.targets))
+    assert "math.cos" in result.best.prompt, "the model's program, not ours"
+    assert result.best.search_scores and result.best.retest_scores
     assert [p.outcome for p in stored.proposals] == ["measured"]
-    assert stored.proposals[0].child == result["best"]["candidate"]
-    assert stored.text("candidates", result["best"]["candidate"]) == result["best"]["prompt"]
+    assert stored.proposals[0].child == result.best.candidate
+    assert stored.text("candidates", result.best.candidate) == result.best.prompt
     assert len(script.asked("/api/generate")) == 1
     assert (tmp_path / "r" / "best_prompt.md").read_text().startswith(contract(BALL.targets))
 
@@ -81,11 +81,11 @@ def test_every_prompt_that_the_animator_reads_begins_with_the_contract(tmp_path:
 
 def test_wrong_numbers_are_put_right_without_asking_the_model_again(tmp_path: Path) -> None:
     result, stored, script = run(tmp_path, [WRONG_NUMBERS])
-    assert result["best"]["mean"] > 0.98
+    assert result.best.mean > 0.98
     assert [p.move for p in stored.proposals] == ["example", "tune"]
     assert stored.proposals[1].output_tokens == 0
     assert len(script.asked("/api/generate")) == 1
-    assert result["proposals"] == 1, "a search over numbers is no call"
+    assert result.proposals == 1, "a search over numbers is no call"
 
 
 def test_the_animators_own_programs_are_material(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_the_animators_own_programs_are_material(tmp_path: Path) -> None:
             return WRONG_NUMBERS if said == STILL else said
 
     result, stored, script = run(tmp_path, ["???"], server=Nearly)
-    assert result["best"]["mean"] > 0.98
+    assert result.best.mean > 0.98
     assert [p.move for p in stored.proposals] == ["tune"]
     assert script.asked("/api/generate") == []
 
@@ -105,15 +105,15 @@ def test_a_crash_is_given_back_with_its_error_and_the_repair_is_used(tmp_path: P
     first, second = [body["prompt"] for body in script.asked("/api/generate")]
     assert "NameError" not in first
     assert "NameError" in second and "image.save(path)" in second
-    assert [p.score for p in stored.proposals] == [0.0, pytest.approx(result["best"]["mean"])]
+    assert [p.score for p in stored.proposals] == [0.0, pytest.approx(result.best.mean)]
 
 
 @pytest.mark.parametrize("noise", NOISE)
 def test_noise_costs_no_metric_call_and_keeps_the_seed(tmp_path: Path, noise: str) -> None:
     result, stored, _ = run(tmp_path, [noise or Fault("empty")], fresh=1)
-    assert result["best"]["is_seed"] is True
-    assert result["ended_by"] == "idle"
-    assert result["metric_calls"] == 1
+    assert result.best.is_seed is True
+    assert result.ended_by == "idle"
+    assert result.metric_calls == 1
     assert {p.outcome for p in stored.proposals} == {"rejected"}
     assert all(p.reason and p.child is None for p in stored.proposals)
     assert all(s.candidate == content_hash(SEED_TEXT) for s in stored.samples)
@@ -123,12 +123,12 @@ def test_a_reply_that_was_cut_is_rejected_and_never_measured(tmp_path: Path) -> 
     half = Fault("length", text=GOOD.split("frames.append")[0])
     result, stored, _ = run(tmp_path, [half], fresh=1)
     assert {p.reason for p in stored.proposals} <= {"cut_off", "syntax"}
-    assert result["metric_calls"] == 1
+    assert result.metric_calls == 1
 
 
 def test_a_worse_program_never_enters_the_prompt(tmp_path: Path) -> None:
     result, stored, _ = run(tmp_path, [STILL, CRASHING], fresh=1)
-    assert result["best"]["is_seed"] is True
+    assert result.best.is_seed is True
     assert all(p.child is None for p in stored.proposals)
 
 
@@ -144,7 +144,7 @@ def test_a_rule_is_one_line_more_and_the_retry_says_what_was_wrong(tmp_path: Pat
     assert "was code" in script.asked("/api/generate")[1]["prompt"]
     child = stored.text("candidates", stored.proposals[1].child or "")
     assert child == f"{SEED_TEXT}\n\nRules:\n- Draw the shape at a new place in every frame."
-    assert result["reflector_tokens_by_move"].keys() == {"instruction"}
+    assert result.reflector_tokens_by_move.keys() == {"instruction"}
 
 
 def test_a_good_example_that_is_not_followed_gets_a_rule(tmp_path: Path) -> None:
@@ -156,9 +156,9 @@ def test_a_good_example_that_is_not_followed_gets_a_rule(tmp_path: Path) -> None
             return super().next(path, body)
 
     result, stored, _ = run(tmp_path, [GOOD, RULE], server=Talking)
-    assert result["best"]["mean"] > 0.98
+    assert result.best.mean > 0.98
     assert [p.move for p in stored.proposals] == ["example", "instruction"]
-    assert "Rules:\n- Draw the shape" in result["best"]["prompt"] and "math.cos" in result["best"]["prompt"]
+    assert "Rules:\n- Draw the shape" in result.best.prompt and "math.cos" in result.best.prompt
 
 
 def test_example_only_never_asks_for_a_rule(tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_the_same_program_is_run_once(tmp_path: Path) -> None:
     result, stored, _ = run(tmp_path, [GOOD], fresh=4)
     programs = {a.code for s in stored.samples for a in s.attempts}
     written = sum(len(s.attempts) for s in stored.samples)
-    assert result["programs_run"] <= 2 * len(programs) < written
+    assert result.programs_run <= 2 * len(programs) < written
 
 
 def test_a_target_that_is_not_held_again_does_not_end_the_run(tmp_path: Path) -> None:
@@ -212,7 +212,7 @@ def test_a_target_that_is_not_held_again_does_not_end_the_run(tmp_path: Path) ->
             return WRONG_NUMBERS if path == "/api/chat" and said != STILL and len(searched) > 2 else said
 
     result, _, _ = run(tmp_path, [GOOD], server=Lucky, metric_calls=4, fresh=1)
-    assert result["ended_by"] != "target"
+    assert result.ended_by != "target"
 
 
 @pytest.mark.parametrize("at", range(1, 8))

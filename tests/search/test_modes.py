@@ -91,15 +91,15 @@ def of(run: StoredRun, purpose: str) -> set[str]:
 
 def test_one_prompt_comes_to_hold_an_example_for_each_task(tmp_path: Path) -> None:
     result, stored, _, notes = run(tmp_path)
-    prompt = result["best"]["prompt"]
-    assert result["ended_by"] == "target"
+    prompt = result.best.prompt
+    assert result.ended_by == "target"
     assert all(load_task(name).brief in prompt for name in BOTH.split(","))
-    assert [(row["task"], row["best_mean"]) for row in result["tasks"]] == [(name, 1.0) for name in BOTH.split(",")]
-    assert all(row["seed_mean"] < 0.5 for row in result["tasks"])
-    assert (result["mode"], result["task"], result["split"]) == ("multi", BOTH, None)
+    assert [(row.task, row.best_mean) for row in result.tasks] == [(name, 1.0) for name in BOTH.split(",")]
+    assert all(row.seed_mean < 0.5 for row in result.tasks)
+    assert (result.mode, result.task, result.split) == ("multi", BOTH, None)
     assert of(stored, "search") == of(stored, "retest") == of(stored, "fresh") == set(BOTH.split(","))
     assert {p.task for p in stored.proposals} == set(BOTH.split(","))
-    assert [task["name"] for task in stored.record.tasks] == BOTH.split(",") and stored.record.task is None
+    assert [task.name for task in stored.record.tasks] == BOTH.split(",") and stored.record.task is None
     assert any(line.startswith("tasks ") for line in notes.lines)
 
 
@@ -126,9 +126,9 @@ def test_the_reflector_sees_which_tasks_a_candidate_wins_and_loses(tmp_path: Pat
 
 def test_the_verdict_of_several_tasks_is_about_these(tmp_path: Path) -> None:
     result, _, _, _ = run(tmp_path, fresh=4)
-    verdict = result["verdict"]
-    assert (verdict["word"], verdict["unit"], verdict["tasks"], verdict["pairs"]) == ("better", "sample", 2, 8)
-    assert "2 tasks, pairs inside each task resampled" in verdict_sentence(result)
+    verdict = result.verdict
+    assert (verdict.word, verdict.unit, verdict.tasks, verdict.pairs) == ("better", "sample", 2, 8)
+    assert "2 tasks, pairs within each task resampled" in verdict_sentence(result)
 
 
 SMALL_SPLIT = {
@@ -152,35 +152,35 @@ def test_held_out_tasks_are_seen_by_nobody_before_the_end(tmp_path: Path) -> Non
     held_out = set(SMALL_SPLIT["held-out"])
     assert of(stored, "search") <= {*SMALL_SPLIT["train"], *SMALL_SPLIT["val"]}
     assert of(stored, "retest") == set(SMALL_SPLIT["val"])
-    assert of(stored, "fresh") == held_out == {row["task"] for row in result["tasks"]}
+    assert of(stored, "fresh") == held_out == {row.task for row in result.tasks}
     briefs = [load_task(name).brief for name in held_out]
     assert not any(brief in body["prompt"] for body in script.asked("/api/generate") for brief in briefs)
-    assert not any(brief in result["best"]["prompt"] for brief in briefs)
-    assert result["split"] == SMALL_SPLIT
+    assert not any(brief in result.best.prompt for brief in briefs)
+    assert result.split == SMALL_SPLIT
     assert stored.record.split == SMALL_SPLIT
 
 
 @pytest.mark.usefixtures("small_split")
 def test_the_headline_is_that_of_the_held_out_tasks_alone(tmp_path: Path) -> None:
     result, _, _, _ = run(tmp_path, Transferring, **GENERAL)
-    assert result["best"]["mean"] == 1.0 > 0.5 > result["seed"]["mean"]
-    assert len(result["best"]["scores"]) == 2 * len(SMALL_SPLIT["held-out"])
-    verdict = result["verdict"]
-    assert (verdict["unit"], verdict["tasks"]) == ("task", 3)
-    assert verdict["word"] == "not shown", "three tasks are too few to speak for others"
+    assert result.best.mean == 1.0 > 0.5 > result.seed.mean
+    assert len(result.best.scores) == 2 * len(SMALL_SPLIT["held-out"])
+    verdict = result.verdict
+    assert (verdict.unit, verdict.tasks) == ("task", 3)
+    assert verdict.word == "not shown", "three tasks are too few to speak for others"
 
 
 @pytest.mark.usefixtures("small_split")
 def test_an_example_that_helps_its_own_task_alone_does_not_win(tmp_path: Path) -> None:
     result, stored, _, _ = run(tmp_path, Able, **GENERAL)
     assert any(p.child for p in stored.proposals), "programs were found"
-    assert result["best"]["search_scores"] == result["seed"]["search_scores"], "and none helped the task that decides"
+    assert result.best.search_scores == result.seed.search_scores, "and none helped the task that decides"
 
 
 def test_plain_reflection_takes_several_tasks_too(tmp_path: Path) -> None:
     result, stored, _, _ = run(tmp_path, reflection="plain", reflector="```\nDraw it well.\n```", target=None)
     assert {s.task for s in stored.samples if s.purpose == "search"} == set(BOTH.split(","))
-    assert result["metric_calls"] == 14
+    assert result.metric_calls == 14
 
 
 def test_a_run_of_several_tasks_is_rescored_task_by_task(tmp_path: Path) -> None:

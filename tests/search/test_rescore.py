@@ -50,7 +50,7 @@ def test_another_task_may_be_asked_for(folder: Path) -> None:
 
 
 def test_the_task_is_in_the_run_folder(folder: Path) -> None:
-    assert load_run(folder).record.task == load_task("bouncing-ball").model_dump(mode="json")
+    assert load_run(folder).record.task == load_task("bouncing-ball")
 
 
 def test_a_gif_that_was_changed_is_named(folder: Path) -> None:

@@ -14,11 +14,10 @@ from typing import Any
 import pytest
 
 from localgif.errors import ConfigError, EndpointError, RunCorrupt, RunError, RunLocked, RunMismatch
-from localgif.records import ModelIdentity, RunRecord
+from localgif.records import Limits, ModelIdentity
 from localgif.run.optimize import optimize
 from localgif.run.resume import differences, resume, shareable
-from localgif.settings import Settings
-from localgif.store.read import find_unfinished, load_record, load_run, read_work, status_of
+from localgif.store.read import RunRecord, find_unfinished, load_record, load_run, read_work, status_of
 from localgif.store.write import RunStore
 from tests.kit import Notes
 from tests.scripted import DIGEST, Fault, serving
@@ -104,7 +103,7 @@ def test_a_run_that_is_done_gives_its_result_and_asks_nothing(
 ) -> None:
     since = len(server.history)
     result = resume(whole[0], models_file(tmp_path, server.url), Notes(), {})
-    assert result["best"]["mean"] == load_record(whole[0]).result["best"]["mean"]  # type: ignore[index]
+    assert result.best.mean == whole[1].result["best"]["mean"]
     assert len(server.history) == since
 
 
@@ -165,7 +164,7 @@ def test_other_weights_are_refused(server: Deterministic, whole: tuple[Path, End
 def test_a_log_that_another_search_wrote_is_noticed(
     server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
 ) -> None:
-    folder = copied(whole, tmp_path, settings=load_record(whole[0]).settings | {"seed": 5})
+    folder = copied(whole, tmp_path, settings=load_record(whole[0]).settings.model_dump() | {"seed": 5})
     cut(folder, "samples.jsonl", 6)
     with pytest.raises(RunMismatch, match="did something else"):
         resume(folder, models_file(tmp_path, server.url), Notes(), {})
@@ -179,8 +178,8 @@ def test_a_fork_with_a_larger_budget_shares_the_work(
     file = models_file(tmp_path, server.url)
     result = resume(folder, file, Notes(), {"metric_calls": 7}, fork=True, name="larger")
     child = load_run(tmp_path / "larger")
-    assert child.record.parent == "r" and result["run"] == "larger"
-    assert result["metric_calls"] >= 7 or result["ended_by"] != "budget"
+    assert child.record.parent == "r" and result.run == "larger"
+    assert result.metric_calls >= 7 or result.ended_by != "budget"
     shared = {(s.purpose, s.candidate, s.task, s.index) for s in load_run(folder).samples}
     mine = [(s.purpose, s.candidate, s.task, s.index) for s in child.samples]
     assert len(mine) == len(set(mine))
@@ -315,7 +314,7 @@ def test_differences_name_the_place() -> None:
 
 def _record(whole: tuple[Path, End, int], **changes: Any) -> RunRecord:
     record = load_record(whole[0])
-    settings = {**record.settings, **changes.pop("settings", {})}
+    settings = record.settings.model_copy(update=changes.pop("settings", {}))
     return record.model_copy(update={"settings": settings, **changes})
 
 
@@ -336,8 +335,9 @@ def test_only_what_is_as_good_is_shared(whole: tuple[Path, End, int]) -> None:
     assert counts(with_model("reflector", temperature=1.0)) == (True, False, True)
     assert counts(_record(whole, settings={"seed": 1})) == (False, True, True)
     assert counts(_record(whole, versions={**record.versions, "pillow": "1"})) == (False, True, False)
-    assert counts(_record(whole, settings={"limits": {}})) == (False, True, False)
-    other_brief = {**(record.task or {}), "brief": "something else"}
+    assert counts(_record(whole, settings={"limits": Limits(processes=2)})) == (False, True, False)
+    assert record.task is not None
+    other_brief = record.task.model_copy(update={"brief": "something else"})
     assert counts(_record(whole, task=other_brief)) == (False, True, True)
     assert any(run.start for run in work.programs), "a search over numbers is among them"
     by_rule = shareable(work, record, _record(whole, scorer="strict-99"))
@@ -345,4 +345,4 @@ def test_only_what_is_as_good_is_shared(whole: tuple[Path, End, int]) -> None:
 
 
 def test_the_settings_of_a_run_come_back_from_its_record(server: Deterministic, whole: tuple[Path, End, int]) -> None:
-    assert Settings.model_validate(load_record(whole[0]).settings) == chosen(server.url)
+    assert load_record(whole[0]).settings == chosen(server.url)

@@ -37,13 +37,13 @@ class Improving(Scripted):
 def test_a_run_finds_the_better_prompt_and_leaves_the_whole_folder(tmp_path: Path) -> None:
     with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as server:
         result = optimize(settings(server.url, metric_calls=4, fresh=4), tmp_path, "first", Notes())
-    assert result["best"]["prompt"] == BETTER
-    assert result["best"]["frames"] == [24, 24, 24, 24]
-    assert result["best"]["mean"] > 0.98
-    assert result["seed"]["frames"] == [12, 12, 12, 12]
-    assert result["verdict"]["word"] == "better"
-    assert result["metric_calls"] == 4
-    assert result["output_tokens"]["reflector"] > 0 < result["output_tokens"]["animator"]
+    assert result.best.prompt == BETTER
+    assert result.best.frames == (24, 24, 24, 24)
+    assert result.best.mean > 0.98
+    assert result.seed.frames == (12, 12, 12, 12)
+    assert result.verdict.word == "better"
+    assert result.metric_calls == 4
+    assert result.output_tokens.reflector > 0 < result.output_tokens.animator
 
     folder = tmp_path / "first"
     assert (folder / "best_prompt.md").read_text().strip() == BETTER
@@ -89,7 +89,7 @@ def test_a_failing_program_is_repaired_and_both_attempts_are_kept(tmp_path: Path
     sample = load_run(tmp_path / "r").samples[0]
     assert [a.verdict for a in sample.attempts] == [Verdict.ERROR, Verdict.OK]
     assert "imige" in sample.attempts[0].reason
-    assert result["llm_calls"] == 3
+    assert result.llm_calls == 3
     repair = server.asked("/api/chat")[1]["messages"]
     assert "imige.save" in repair[2]["content"] and "NameError" in repair[3]["content"]
 
@@ -97,8 +97,8 @@ def test_a_failing_program_is_repaired_and_both_attempts_are_kept(tmp_path: Path
 def test_a_program_that_never_runs_scores_zero_after_three_attempts(tmp_path: Path) -> None:
     with serving(Scripted(animator=[BAD], reflector=["```\nsame\n```"])) as server:
         result = optimize(settings(server.url, metric_calls=1, samples=1, fresh=1), tmp_path, "r", Notes())
-    assert result["seed"]["scores"] == [0.0]
-    assert result["seed"]["frames"] == [None]
+    assert result.seed.scores == (0.0,)
+    assert result.seed.frames == (None,)
     assert len(load_run(tmp_path / "r").samples[0].attempts) == 3
 
 
@@ -108,7 +108,7 @@ def test_the_budget_is_spent_exactly(tmp_path: Path, budget: int, reply: str) ->
     notes = Notes()
     with serving(Improving(animator=[POOR], reflector=[reply])) as server:
         result = optimize(settings(server.url, metric_calls=budget, samples=1, fresh=1), tmp_path, "r", notes)
-    assert result["metric_calls"] == budget
+    assert result.metric_calls == budget
     assert [number for number, _, _ in notes.calls] == list(range(1, budget + 1))
     assert sum(s.purpose == "search" for s in load_run(tmp_path / "r").samples) == budget
 
@@ -116,9 +116,9 @@ def test_the_budget_is_spent_exactly(tmp_path: Path, budget: int, reply: str) ->
 def test_a_reflector_that_only_emits_noise_keeps_the_seed_and_says_so(tmp_path: Path) -> None:
     with serving(Improving(animator=[POOR], reflector=["{}", "", "```\n```", "???"])) as server:
         result = optimize(settings(server.url, metric_calls=5, samples=1, fresh=1), tmp_path, "r", Notes())
-    assert result["best"]["is_seed"] is True
-    assert result["best"]["prompt"] == SEED_PROMPT
-    assert result["metric_calls"] == 5
+    assert result.best.is_seed is True
+    assert result.best.prompt == SEED_PROMPT
+    assert result.metric_calls == 5
     assert "empty" in {p.outcome for p in load_run(tmp_path / "r").proposals}
 
 

@@ -35,9 +35,9 @@ def test_a_weak_level_that_was_accepted_is_used_and_recorded(tmp_path: Path) -> 
         chosen = settings(server.url, metric_calls=1, samples=1, fresh=1, sandbox_level=WEAK)
         optimize(chosen, tmp_path, "r", Notes())
     record = load_run(tmp_path / "r").record
-    assert (record.settings["sandbox_level"], record.sandbox["level"]) == (WEAK, WEAK)
-    assert record.sandbox["layers"] == sorted(LAYERS[WEAK])
-    assert "full: no seccomp" in record.sandbox["notes"]
+    assert (record.settings.sandbox_level, record.sandbox.level) == (WEAK, WEAK)
+    assert record.sandbox.layers == tuple(sorted(LAYERS[WEAK]))
+    assert "full: no seccomp" in record.sandbox.notes
 
 
 def test_the_names_of_levels_are_the_same_everywhere() -> None:

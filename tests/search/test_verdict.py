@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.run.result import Comparison, Pairs, Unit, bootstrap, compare, swapped_samples, swapped_tasks
+from localgif.records import RunVerdict, Unit
+from localgif.run.result import Pairs, bootstrap, compare, swapped_samples, swapped_tasks
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
 #: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.
 REAL = (0.0, 0.112, 0.5, 0.97, 1.0)
 
 
-def one(seed: list[float], best: list[float]) -> Comparison:
+def one(seed: list[float], best: list[float]) -> RunVerdict:
     return compare({"task": Pairs(seed, best)})
 
 
@@ -50,9 +51,9 @@ def test_one_pair_and_three_pairs_can_show_nothing() -> None:
     assert one([0], [1]).interval is None
     for n in (1, 2, 3):
         result = one([0.0] * n, [1.0] * n)
-        assert result.smallest_p_value > 0.05
+        assert result.smallest_possible_p_value > 0.05
         assert result.word == "not shown"
-    assert one([0.0] * 4, [1.0] * 4).smallest_p_value < 0.05
+    assert one([0.0] * 4, [1.0] * 4).smallest_possible_p_value < 0.05
 
 
 def test_a_verdict_needs_both_the_test_and_the_interval() -> None:
@@ -66,7 +67,7 @@ def test_many_samples_of_few_tasks_show_nothing_about_tasks() -> None:
     far = Pairs([0.0] * 8, [1.0] * 8)
     five = compare({str(task): far for task in range(5)})
     assert (five.word, five.unit, five.pairs, five.tasks) == ("not shown", "task", 40, 5)
-    assert five.smallest_p_value == pytest.approx(2 / 32)
+    assert five.smallest_possible_p_value == pytest.approx(2 / 32)
     six = compare({str(task): far for task in range(6)})
     assert six.word == "better"
     assert six.p_value == pytest.approx(2 / 64)
@@ -83,7 +84,7 @@ def test_the_claim_about_these_very_tasks_resamples_inside_each() -> None:
     scores = {"easy": Pairs([0.9, 0.9], [1.0, 0.95]), "hard": Pairs([0.1, 0.0], [0.3, 0.4])}
     result = compare(scores, unit="sample")
     assert (result.unit, result.tasks, result.pairs) == ("sample", 2, 4)
-    assert result.smallest_p_value == pytest.approx(2 / 36)
+    assert result.smallest_possible_p_value == pytest.approx(2 / 36)
     # 36 ways to hand the scores out; the observed one and its mirror image are the extremes, with no other as far.
     assert result.p_value == pytest.approx(2 / 36, abs=0.01)
 

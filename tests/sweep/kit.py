@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from localgif.records import ModelIdentity, RunRecord
+from localgif.records import (
+    ModelIdentity,
+    SandboxRecord,
+    SecondsByPart,
+    TokensByRole,
+)
 from localgif.run.result import Pairs, compare
 from localgif.settings import Settings
+from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.sweep.runs import Finished
-from tests.kit import settings
+from tests.kit import run_result, settings
 from tests.scripted import MODEL
 
 
@@ -47,28 +52,27 @@ def stored(
         name=name,
         status="started",
         started="2026-11-25T10:00:00Z",
-        settings=made.model_dump(mode="json"),
+        settings=made,
         models=(identity, identity.model_copy(update={"role": "reflector"})),
         versions={"localgif": "0.1.0"},
-        sandbox={},
+        sandbox=SandboxRecord(),
         scorer=scorer,
     )
     with RunStore.create(runs_dir, record) as store:
         other = "article-1" if scorer != "article-1" else "strict-3"
-        sides = {
-            key: {"scores": scores, "mean": sum(scores) / len(scores), "also": {other: [s / 2 for s in scores]}}
-            for key, scores in (("seed", before), ("best", after))
-        }
-        result = {
-            "run": name,
-            "folder": str(store.folder),
-            "seed": sides["seed"],
-            "best": {**sides["best"], "is_seed": before == after},
-            "tasks": [{"task": "t"}],
-            "verdict": compare({"t": Pairs(before, after)}).as_json(),
-            "metric_calls": 12,
-            "output_tokens": {"animator": 700, "reflector": 300},
-            "seconds": {"total": 120.0},
-        }
-        store.finish("done", result=json.loads(json.dumps(result)))
+        seed, best = (
+            {"scores": tuple(scores), "mean": sum(scores) / len(scores), "also": {other: tuple(s / 2 for s in scores)}}
+            for scores in (before, after)
+        )
+        result = run_result(
+            verdict=compare({"t": Pairs(before, after)}).rounded(),
+            seed=seed,
+            best={**best, "is_seed": before == after},
+            run=name,
+            folder=str(store.folder),
+            metric_calls=12,
+            output_tokens=TokensByRole(animator=700, reflector=300),
+            seconds=SecondsByPart(total=120.0),
+        )
+        store.finish("done", result=result)
     return runs_dir / name

@@ -78,7 +78,7 @@ class World:
             home = runs_dir / "s" / f"seed={seed}"
             assert end_of(home) == wanted
             result = load_record(home).result
-            assert result is not None and result["folder"] == str(home)
+            assert result is not None and result.folder == str(home)
             assert not is_locked(home)
         assert len(gather(runs_dir, ["s"]).runs) == len(SEEDS)
 

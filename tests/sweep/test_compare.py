@@ -264,14 +264,14 @@ def test_rules_are_not_mixed(tmp_path: Path) -> None:
 def test_several_tasks_count_alike(tmp_path: Path) -> None:
     folder = stored(tmp_path, "a", [0.1, 0.1, 0.5, 0.5], [0.2, 0.4, 1.0, 1.0])
     record = json.loads((folder / "run.json").read_text())
-    record["result"]["tasks"] = [{"task": "t"}, {"task": "u"}]
+    record["result"]["tasks"] *= 2
     (folder / "run.json").write_text(json.dumps(record))
     run = read_run(folder)
     assert isinstance(run, Finished)
     assert (run.seed, run.best) == (((0.1, 0.1), (0.5, 0.5)), ((0.2, 0.4), (1.0, 1.0)))
     assert run.gain == pytest.approx(0.65 - 0.3)
     assert (run.tokens, run.minutes, run.samples) == (1_000, 2.0, 12 * 2 + 8)
-    record["result"]["tasks"] = [{}] * 3
+    record["result"]["tasks"] = record["result"]["tasks"][:1] * 3
     (folder / "run.json").write_text(json.dumps(record))
     left = read_run(folder)
     assert isinstance(left, Left) and "4 scores of 3 tasks" in left.why

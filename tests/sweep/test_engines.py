@@ -10,8 +10,7 @@ import pytest
 
 from localgif.models.find import Weights
 from localgif.models.toml import load_models_file
-from localgif.records import RunRecord
-from localgif.store.read import load_record, load_run
+from localgif.store.read import RunRecord, load_record, load_run
 from localgif.sweep.conduct import run_on_cluster
 from localgif.sweep.plan import parse_plan
 from tests.conftest import WEIGHTS
@@ -68,8 +67,8 @@ def swept(folder: Path, address: str, models: str, environment: dict[str, str], 
 def test_each_worker_has_an_embedded_engine_of_its_own(tmp_path: Path, address: str, smollm2: Weights) -> None:
     for record in swept(tmp_path, address, tiny_models(ANSWER), {"LOCALGIF_HOME": str(WEIGHTS.cache.parent)}):
         assert record.result is not None
-        assert record.result["animator"]["digest"] == smollm2.digest
-        assert record.result["memory"]["endpoint"] > 100e6, "the weights were in a process of the worker's"
+        assert record.result.animator.digest == smollm2.digest
+        assert (record.result.memory.endpoint or 0) > 100e6, "the weights were in a process of the worker's"
 
 
 def test_a_worker_asks_the_openai_server_of_its_own_with_a_key_that_only_it_has(

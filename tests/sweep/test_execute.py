@@ -20,6 +20,7 @@ from localgif.doctor.models import recall, remember
 from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
 from localgif.files import take_lock
 from localgif.models.toml import ModelsFile, load_models_file
+from localgif.records import RunResult
 from localgif.run.optimize import begin
 from localgif.search.progress import Progress, Silent
 from localgif.store.read import load_record
@@ -115,9 +116,9 @@ def test_every_cell_is_an_ordinary_run(undisturbed: tuple[Path, dict[str, Any], 
     for seed, row in enumerate(summary["cells"]):
         record = load_record(folder / "s" / f"seed={seed}")
         assert record.status == "done"
-        assert (record.settings["seed"], record.settings["metric_calls"]) == (seed, 2)
+        assert (record.settings.seed, record.settings.metric_calls) == (seed, 2)
         assert record.result is not None
-        assert row["best_mean"] == record.result["best"]["mean"]
+        assert row["best_mean"] == record.result.best.mean
     assert len(gather(folder, ["s"]).runs) == 2
 
 
@@ -173,7 +174,7 @@ def test_a_bug_in_one_cell_costs_that_cell_alone(
 ) -> None:
     real = begin
 
-    def broken(settings: Any, *rest: Any) -> dict[str, Any]:
+    def broken(settings: Any, *rest: Any) -> RunResult:
         return real(settings, *rest) if settings.seed else {}[settings.seed]
 
     monkeypatch.setattr(carry, "begin", broken)
