@@ -88,7 +88,7 @@ def read_lock(text: str) -> tuple[Pin, ...]:
     if not pins or len(pins) != begun:
         raise ConfigError(
             f"requirements.lock holds {begun} packages, of which {len(pins)} have a version and hashes",
-            "make it again: ./scripts/just lock",
+            "make it again: ./scripts/lock",
             code="E-BUNDLE-LOCK",
         )
     return pins
@@ -117,7 +117,7 @@ def needed(pins: Sequence[Pin], target: Target) -> tuple[Pin, ...]:
             wanted = not pin.marker or Marker(pin.marker).evaluate(environment)
         except InvalidMarker as error:
             raise ConfigError(
-                f"requirements.lock: {pin.name}: {error}", "make it again: ./scripts/just lock", code="E-BUNDLE-LOCK"
+                f"requirements.lock: {pin.name}: {error}", "make it again: ./scripts/lock", code="E-BUNDLE-LOCK"
             ) from None
         if not wanted:
             continue
@@ -125,7 +125,7 @@ def needed(pins: Sequence[Pin], target: Target) -> tuple[Pin, ...]:
             where = f"CPython {target.python} on {target.machine}"
             raise ConfigError(
                 f"requirements.lock holds {pin.name} twice for {where}",
-                "make it again: scripts/just lock",
+                "make it again: ./scripts/lock",
                 code="E-BUNDLE-LOCK",
             )
         chosen[pin.name] = pin

@@ -1,7 +1,7 @@
-"""SmolLM2's GGUF as a folder that vLLM can serve: safetensors in bfloat16, configuration and tokenizer.
+"""Writes SmolLM2's GGUF as a folder that vLLM can serve: safetensors in bfloat16, configuration and tokenizer.
 
-Runs in the environment that scripts/test-vllm makes (torch, transformers, gguf), never in localgif's own:
-`python scripts/vllm_weights.py FILE.gguf FOLDER`. vLLM needs the unpacked form, and no hub is asked for it.
+`python scripts/vllm_weights.py FILE.gguf FOLDER` runs in the environment that check_vllm.py makes (torch, transformers,
+gguf), never in localgif's own. vLLM needs this form, and nothing is downloaded for it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ OUTER = {"token_embd.weight": "model.embed_tokens.weight", "output_norm.weight":
 
 
 def hub_name(name: str) -> str:
-    """The name of a tensor in transformers' Llama."""
+    """The tensor's name in transformers' Llama."""
     if name in OUTER:
         return OUTER[name]
     _, layer, part, kind = name.split(".")  # blk.3.attn_q.weight
@@ -34,7 +34,7 @@ def hub_name(name: str) -> str:
 
 
 def unpermuted(weight: Any, heads: int) -> Any:
-    """Rows of q and k in transformers' order: GGUF keeps the two halves of each head's rotation interleaved."""
+    """The rows of q or k in transformers' order: GGUF interleaves the two halves of each head's rotation."""
     rows, columns = weight.shape
     return weight.reshape(heads, rows // heads // 2, 2, columns).swapaxes(1, 2).reshape(rows, columns)
 

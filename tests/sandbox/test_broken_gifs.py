@@ -1,7 +1,7 @@
 """GIFs that are broken on purpose: built from parts of which each may be wrong, mutated, and those that fuzzing found.
 
 What must hold for all of them: the walk refuses or passes, the measurer refuses or measures, both soon, in little
-memory, and with no exception but the one that says so. The long version is `just fuzz-gif`.
+memory, and with no exception but the one that says so.
 """
 
 from __future__ import annotations

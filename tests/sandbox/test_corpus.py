@@ -1,5 +1,5 @@
 """Every program of the corpus, as root and as an ordinary user, at the best level of this machine and at each other
-level where its header says that the level decides; with --every-level (`just test-levels`) at every level.
+level where its header says that the level decides; with --every-level (`just test-all`) at every level.
 
 The programs are run by drivers (drive.py), one for each level and user, two at a time; each test here looks at what one
 driver saw of one program. What must hold everywhere: the right verdict, nothing touched but what the header says, no

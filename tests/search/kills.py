@@ -1,6 +1,6 @@
 """Runs that are killed: a model server whose answers depend on the request alone, and a process that dies on cue.
 
-Run as a program it kills as many runs as it is told: `python -m tests.search.kills 200`.
+`just check kills 200` kills 200 runs.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 One line of the file is one exchange: method, path, whether a key was presented, the request's JSON, status, content
 type and text of the answer. A replay answers exactly the requests that were recorded: a gateway that sends something
-else is told so with a 500 that names the path, and the recording must be made again (`just test-vllm --record`).
+else is told so with a 500 that names the path, and the recording must be made again (`just check vllm --record FILE`).
 """
 
 from __future__ import annotations

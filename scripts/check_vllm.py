@@ -1,8 +1,8 @@
-"""A real vLLM on the CPU with SmolLM2-135M behind our gateway: `just test-vllm [--record FILE]`.
+"""`just check vllm [--record FILE]`: our gateway in front of a real vLLM on the CPU with SmolLM2-135M.
 
-Makes an environment of its own in .vllm/ (4 GB, the first time only), serves, runs tests/endpoint/test_vllm.py against
-it and a whole `localgif optimize` with a tiny budget. Needs x86-64, CPython 3.11 as python3.11, 6 GB of memory, and
-a pip that finds a CPU build of torch 2.13.0 (for example in a find-links folder).
+The check makes an environment in .vllm/ (4 GB, the first time only), serves the model, and runs
+tests/endpoint/test_vllm.py and a small `localgif optimize` against it. It needs x86-64, CPython 3.11 as python3.11,
+6 GB of memory, and a pip that finds a CPU build of torch 2.13.0 (for example in a find-links folder).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ HOME = ROOT / ".vllm"
 PYTHON = HOME / "venv" / "bin" / "python"
 VERSION = "0.32.0"
 TORCH = "torch==2.13.0"
-#: Parts of torch that vLLM names and that a text model never loads; their builds do not fit the CPU build of torch.
+#: Parts of torch that vLLM requires and a text model never loads; their builds do not fit the CPU build of torch.
 NOT_WANTED = ("torch", "torchvision", "torchaudio", "torchcodec")
 PORT, KEY, NAME, WINDOW = 8123, "sesame", "smollm2:135m", 4096
 READY_SECONDS = 900
@@ -51,7 +51,7 @@ def run(*command: str | Path, **extra: str) -> None:
 
 
 def make_environment() -> None:
-    """The venv, complete; a half-made one is made again."""
+    """Make the venv, unless it is complete."""
     marker = HOME / f"vllm-{VERSION}"
     if marker.exists():
         return
@@ -65,13 +65,15 @@ def make_environment() -> None:
     run(PYTHON, "-m", "pip", "install", "--no-deps", wheel)
     cuda = subprocess.run([PYTHON, "-c", "import torch; print(torch.version.cuda)"], capture_output=True, text=True)
     if cuda.stdout.strip() != "None":
-        raise SystemExit(f"pip took a CUDA build of {TORCH}; give it a CPU build, for example in a find-links folder")
+        raise SystemExit(
+            f"pip installed a CUDA build of {TORCH}; offer it a CPU build, for example in a find-links folder"
+        )
     rename_distribution()
     marker.touch()
 
 
 def requirements(wheel: Path) -> list[str]:
-    """What the wheel itself requires, without extras and without what is not wanted."""
+    """The wheel's own requirements, without extras and without `NOT_WANTED`."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         lines = archive.read(name).decode().splitlines()
@@ -81,7 +83,7 @@ def requirements(wheel: Path) -> list[str]:
 
 
 def rename_distribution() -> None:
-    """vLLM asks for a distribution called vllm, and takes the CPU for its device when "cpu" is in the version."""
+    """vLLM looks up a distribution called vllm, and uses the CPU if its version contains "cpu"."""
     (packages,) = (HOME / "venv" / "lib").glob("python3.*/site-packages")
     copy = packages / f"vllm-{VERSION}+cpu.dist-info"
     shutil.rmtree(copy, ignore_errors=True)
@@ -92,7 +94,7 @@ def rename_distribution() -> None:
 
 
 def weights() -> None:
-    """SmolLM2 in the form that vLLM reads."""
+    """Convert SmolLM2 to the form that vLLM reads, unless that is done."""
     if (HOME / "smollm2").exists():
         return
     from localgif.models.fetch import pull
@@ -105,11 +107,11 @@ def weights() -> None:
 
 @contextlib.contextmanager
 def serving(window: int) -> Iterator[None]:
-    """vLLM for the time of the block."""
+    """Run vLLM for the time of the block."""
     switches = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     environment = {**os.environ, **switches}
     command = [
-        HOME / "venv" / "bin" / "vllm", "serve", "./smollm2", "--served-model-name", NAME, "--host", "127.0.0.1",
+        str(HOME / "venv" / "bin" / "vllm"), "serve", "./smollm2", "--served-model-name", NAME, "--host", "127.0.0.1",
         "--port", str(PORT), "--max-model-len", str(window), "--dtype", "bfloat16", "--enforce-eager", "--api-key", KEY,
     ]  # fmt: skip
     log = HOME / "serve.log"
@@ -121,7 +123,7 @@ def serving(window: int) -> Iterator[None]:
             deadline = time.monotonic() + READY_SECONDS
             while not healthy():
                 if vllm.poll() is not None or time.monotonic() > deadline:
-                    raise SystemExit(f"vLLM did not come up; the end of {log}:\n{log.read_text()[-2000:]}")
+                    raise SystemExit(f"vLLM did not start; the end of {log}:\n{log.read_text()[-2000:]}")
                 time.sleep(1)
             yield
         finally:
@@ -142,7 +144,7 @@ def healthy() -> bool:
 
 
 def optimize() -> None:
-    """A whole run with a tiny budget; what it found is no matter, that it ends is."""
+    """A whole run with a tiny budget; it must end, whatever it finds."""
     budget = ["--metric-calls", "2", "--samples", "1", "--fresh", "1", "--minutes", "2", "--json"]
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "models.toml").write_text(MODELS)
@@ -157,7 +159,7 @@ def optimize() -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--record", metavar="FILE", help="write what vLLM said to this file")
+    parser.add_argument("--record", metavar="FILE", help="record vLLM's answers in this file")
     arguments = parser.parse_args()
     make_environment()
     weights()

@@ -1,8 +1,7 @@
-"""The exports for llm and promptfoo read by the real tools: `just test-exports`.
+"""`just check exports [llm] [promptfoo]`: the real tools read our exports.
 
-Makes folders of its own in .consumers/ (llm with llm-ollama from the Python index, promptfoo from the npm one, 1 GB),
-then has each tool ask a model server that writes down what it is asked. What the server gets must be the prompt, letter
-for letter. Needs node and npm for promptfoo.
+The check installs llm with llm-ollama, and promptfoo, into .consumers/ (1 GB, the first time only; promptfoo needs node
+and npm). Each tool then sends a request to a scripted model server, which must receive the prompt letter for letter.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ TOOLS = ("llm", "promptfoo")
 
 
 def run(*command: str | Path, **environment: str) -> str:
-    """Run a command; what it printed."""
+    """Run a command and return what it printed."""
     done = subprocess.run(
         [str(part) for part in command], env={**os.environ, **environment}, capture_output=True, text=True, check=False
     )
@@ -38,7 +37,7 @@ def run(*command: str | Path, **environment: str) -> str:
 
 
 def installed(name: str) -> Path:
-    """The tool's command, installed when it is not there yet."""
+    """The tool's command, which is installed if it is missing."""
     if name == "llm":
         command = HOME / "llm" / "bin" / "llm"
         if not command.exists():
@@ -53,7 +52,7 @@ def installed(name: str) -> Path:
 
 
 def asked(server: Scripted) -> dict[str, Any]:
-    """The one request that the server got."""
+    """The one request that the server received."""
     requests = server.asked("/api/chat")
     assert len(requests) == 1, f"{len(requests)} requests"
     return requests[0]
@@ -103,7 +102,7 @@ def try_promptfoo(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("tools", nargs="*", default=list(TOOLS), help=f"which to try (default: {' '.join(TOOLS)})")
+    parser.add_argument("tools", nargs="*", default=list(TOOLS), help=f"tools to try (default: {' '.join(TOOLS)})")
     for tool in parser.parse_args().tools:
         with tempfile.TemporaryDirectory() as name:
             {"llm": try_llm, "promptfoo": try_promptfoo}[tool](Path(name))

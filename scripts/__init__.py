@@ -1,0 +1,1 @@
+"""What developers run beside the tests: `just bench`, `just check`, and what writes generated pages."""

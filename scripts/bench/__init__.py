@@ -1,0 +1,1 @@
+"""Benchmarks: `just bench NAME` measures one, `just bench all` writes the tables of docs/lab/benchmarks.md."""

@@ -1,0 +1,180 @@
+"""What the embedded endpoint costs and gains against llama.cpp's own server with its defaults; medians, in turns.
+
+- the animator's tokens a second: with a worked example in its prompt, with the bare contract, with the example again;
+- what the gateway adds to a call, and what it takes off the tokens a second, against the engine without it;
+- the time to the first token of a new prompt and of the same prompt again, and how much of it is read again;
+- how long the engine continues after its client left, while it reads and while it writes;
+- four streams at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from statistics import median
+from typing import Any
+
+import httpx
+
+from localgif.agent import prompts
+from localgif.agent.prompts import Example, Parts
+from localgif.tasks.task import load_task
+from scripts.bench.figures import conditions, in_turns, seconds
+from scripts.bench.servers import NAME, Messages, Server, Timed, bare, client, engine, front, ollama, openai, weights
+
+NUM_CTX = 4096
+EXAMPLE = """
+import math
+from PIL import Image, ImageDraw
+
+def make_gif(path):
+    frames = []
+    for i in range(24):
+        image = Image.new("RGB", (200, 200), (255, 255, 255))
+        draw = ImageDraw.Draw(image)
+        height = abs(math.sin(math.pi * i / 12))
+        y = 170 - 120 * height
+        draw.line((0, 191, 199, 191), fill=(90, 90, 90), width=2)
+        draw.ellipse((80, y - 20, 120, y + 20), fill=(220, 40, 40), outline=(120, 0, 0), width=2)
+        frames.append(image)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=42, loop=0)
+"""
+
+
+def animator_messages(example: bool) -> Messages:
+    """What the animator is asked, with a worked example in its prompt or without."""
+    task = load_task("bouncing-ball")
+    parts = Parts(examples=(Example(task.brief, EXAMPLE),)) if example else Parts()
+    system = prompts.render(task.targets, parts)
+    return [{"role": "system", "content": system}, {"role": "user", "content": prompts.request(task.brief)}]
+
+
+def ratio(unit: str, ours: float, theirs: float) -> dict[str, float]:
+    """One row."""
+    return {f"ours, {unit}": round(ours, 3), f"theirs, {unit}": round(theirs, 3), "ratio": round(ours / theirs, 3)}
+
+
+def rates(ours: Server, theirs: Server, example: bool, tokens: int, repeat: int) -> tuple[float, float]:
+    """Tokens a second of our endpoint over the Ollama API, and of another server over /v1."""
+    messages = animator_messages(example)
+    ollama(ours, messages, 2, 0)
+    openai(theirs, messages, 2, 0)
+    seeds = iter(range(2, 2 * repeat + 2))
+    found = in_turns(
+        {
+            "ours": lambda: ollama(ours, messages, tokens, next(seeds) // 2).rate,
+            "theirs": lambda: openai(theirs, messages, tokens, next(seeds) // 2).rate,
+        },
+        repeat,
+    )
+    return median(found["ours"]), median(found["theirs"])
+
+
+def overhead(ours: Server, behind: Server, tokens: int, repeat: int) -> dict[str, float]:
+    """What the gateway adds: to a call of one token, and to a long answer of the same engine."""
+    messages = animator_messages(False)
+    openai(behind, messages, 1, 1)
+    calls = in_turns(
+        {
+            "with": lambda: 1000 * ollama(ours, messages, 1, 1).total,
+            "without": lambda: 1000 * openai(behind, messages, 1, 1).total,
+        },
+        6 * repeat,
+    )
+    with_, without = median(calls["with"]), median(calls["without"])
+    fast, bare_fast = rates(ours, behind, False, tokens, repeat)
+    return {
+        "ms a call, with": round(with_, 2),
+        "ms a call, without": round(without, 2),
+        "ms added": round(with_ - without, 2),
+        "tokens/s, with / without": round(fast / bare_fast, 3),
+    }
+
+
+def second_call(server: Server, repeat: int) -> dict[str, float]:
+    """The first token of a prompt that the server never saw, and of the same prompt again."""
+    pairs: list[tuple[Timed, Timed]] = []
+    for number in range(repeat):
+        messages = animator_messages(True)
+        messages[0]["content"] = f"{number} {time.time_ns()}\n{messages[0]['content']}"
+        pairs.append((openai(server, messages, 2, 1), openai(server, messages, 2, 1)))
+    return {
+        "seconds, new prompt": round(median(first.first for first, _ in pairs), 3),
+        "seconds, again": round(median(again.first for _, again in pairs), 3),
+        "read again": round(median(again.read_again for _, again in pairs), 4),
+    }
+
+
+def cancellation(gateway: Server, behind: Server, writing: bool, repeat: int) -> float:
+    """Median seconds from the client's leaving until llama.cpp answers somebody else, less its usual time for that.
+
+    /slots is not asked: each answer to it resets the clock by which llama.cpp looks for clients that left.
+    """
+    found = []
+    next_body = {"model": NAME, "messages": [{"role": "user", "content": "Hi."}], "max_tokens": 1}
+    with client() as http:
+
+        def answered() -> float:
+            return seconds(lambda: http.post(behind.url + "/v1/chat/completions", json=next_body).raise_for_status())
+
+        for _ in range(repeat):
+            answered()
+            usual = answered()
+            filler = f"{time.time_ns()} " + ("" if writing else "A ball, a box and a boat go round. " * 300)
+            messages = [{"role": "user", "content": f"{filler}Tell a long story."}]
+            body = {"model": NAME, "messages": messages, "options": {"num_predict": 2000}}
+            with client() as leaving:
+                request = leaving.build_request("POST", gateway.url + "/api/chat", json=body)
+                if writing:
+                    stream = leaving.send(request, stream=True)
+                    lines = stream.iter_lines()
+                    for _ in range(8):
+                        next(lines)
+                    stream.close()
+                else:
+                    request.extensions["timeout"]["read"] = 1.0
+                    with contextlib.suppress(httpx.ReadTimeout):  # reading the prompt takes longer
+                        leaving.send(request, stream=True).read()
+            found.append(max(0.0, answered() - usual))
+    return round(median(found), 3)
+
+
+def four_streams(ask: Callable[..., Timed], server: Server, repeat: int) -> float:
+    """Median seconds until four answers that are requested at once have all arrived."""
+    messages = animator_messages(False)
+    ask(server, messages, 64, 0)
+
+    def at_once(first: int) -> None:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(lambda seed: ask(server, messages, 64, seed), range(first, first + 4)))
+
+    return median(seconds(partial(at_once, 4 * number)) for number in range(repeat))
+
+
+def measure(model: str = "qwen2.5-coder:1.5b", tokens: int = 200, repeat: int = 5) -> dict[str, Any]:
+    """All figures; long answers have `tokens` tokens."""
+    found = conditions(repeat, model=model)
+    gguf = weights(model)
+    with bare(gguf, NUM_CTX) as theirs, engine(gguf, NUM_CTX) as behind, front(behind, NUM_CTX) as ours:
+        # The example again, after another prompt, as a search alternates: guesses must forget other prompts.
+        for name, example in (
+            ("a worked example", True),
+            ("the seed prompt", False),
+            ("a worked example, again", True),
+        ):
+            found[f"with {name}"] = ratio("tokens/s", *rates(ours, theirs, example, tokens, repeat))
+        found["the gateway"] = overhead(ours, behind, tokens, repeat)
+        found["first token, ours"] = second_call(ours, repeat)
+        found["first token, theirs"] = second_call(theirs, repeat)
+        for phase in ("reading", "writing"):
+            # Not theirs: it has several slots, and another one answers while the first continues.
+            seconds_more = cancellation(ours, behind, phase == "writing", repeat)
+            found[f"continues after its client left, {phase}"] = {"s": seconds_more}
+        streams = four_streams(ollama, ours, repeat), four_streams(openai, theirs, repeat)
+        found["four streams at once"] = ratio("s", *streams)
+        servers = {"gateway": ours, "engine": behind, "bare": theirs}
+        found["memory, MB"] = {name: round(server.memory() / 2**20) for name, server in servers.items()}
+    return found

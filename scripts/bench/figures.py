@@ -1,0 +1,115 @@
+"""The figures of a benchmark: how they are taken, printed, and written into docs/lab/benchmarks.md.
+
+Figures are one object: name -> number, text, list, or an object of these (one row of a table).
+"""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+#: Names of conditions: they stand above a table, not in it.
+CONDITIONS = ("model", "cores", "repeat", "load average")
+END = "<!-- end -->"
+
+
+def conditions(repeat: int, **others: str) -> dict[str, Any]:
+    """The state of the machine, to be taken before anything is measured.
+
+    Args:
+        repeat: How often each thing is measured.
+        others: More conditions, by name.
+    """
+    usable = len(os.sched_getaffinity(0))
+    return {**others, "cores": usable, "repeat": repeat, "load average": [round(each, 2) for each in os.getloadavg()]}
+
+
+def seconds(action: Callable[[], object]) -> float:
+    """The wall time of one call."""
+    began = time.perf_counter()
+    action()
+    return time.perf_counter() - began
+
+
+def in_turns(ways: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, list[float]]:
+    """Call each way `repeat` times, in turns, so that all of them meet the same load.
+
+    Returns:
+        Name -> what its calls returned.
+    """
+    found: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(repeat):
+        for name, way in ways.items():
+            found[name].append(way())
+    return found
+
+
+def spread(milliseconds: Sequence[float]) -> dict[str, float]:
+    """Median, 95th percentile and minimum."""
+    ordered = sorted(milliseconds)
+    return {
+        "p50": round(statistics.median(ordered), 2),
+        "p95": round(ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))], 2),
+        "min": round(ordered[0], 2),
+    }
+
+
+def text(found: Mapping[str, Any]) -> str:
+    """The figures for a terminal."""
+    return "\n".join(
+        f"{name:<42} {'  '.join(f'{k}: {v}' for k, v in _row(value).items())}" for name, value in found.items()
+    )
+
+
+def section(command: str, found: Mapping[str, Any], day: str) -> str:
+    """The figures as Markdown: their conditions, then tables. Names with the same columns share a table."""
+    said = [f"`just bench {command}`", day]
+    if "model" in found:
+        said.append(str(found["model"]))
+    said += [f"{found['cores']} CPU cores", f"repeat {found['repeat']}"]
+    said.append(f"load average {_shown(found['load average'])}")
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for name, value in found.items():
+        if name not in CONDITIONS:
+            row = _row(value)
+            groups.setdefault(tuple(row), []).append(_line([name, *map(_shown, row.values())]))
+    tables = (
+        "\n".join([_line(["", *columns]), "|---" * (len(columns) + 1) + "|", *rows]) for columns, rows in groups.items()
+    )
+    return ", ".join(said) + ".\n\n" + "\n\n".join(tables) + "\n"
+
+
+def replaced(page: str, name: str, body: str) -> str:
+    """The page with `body` in the section of a benchmark, between `<!-- bench: NAME -->` and `<!-- end -->`.
+
+    Raises:
+        ValueError: The page has no section of this name, or two.
+    """
+    before, *rest = page.split(f"<!-- bench: {name} -->\n")
+    if len(rest) != 1 or END not in rest[0]:
+        raise ValueError(f'the page needs one section that begins with "<!-- bench: {name} -->" and ends with "{END}"')
+    return f"{before}<!-- bench: {name} -->\n{body}{END}{rest[0].split(END, 1)[1]}"
+
+
+def _row(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {"": value}
+
+
+def _line(cells: Iterable[str]) -> str:
+    return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
+
+
+def _shown(value: Any) -> str:
+    """A figure as people read it."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value))
+    return "" if value is None else str(value).replace("|", "\\|")

@@ -1,0 +1,129 @@
+"""Programs run as the article runs them, inside the process that measures them; only for the benchmark of the loop.
+
+The article calls exec and make_gif in its own process, with Pillow loaded once for all programs. Here that process is a
+child that gives up the network, processes, and all files but its output before the first program, so that a benchmark
+does not run generated code unconfined. The time per program stays that of the article. It is not a sandbox: a program
+can break the child for the programs after it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import Any
+
+from localgif.agent.graph import Rendered
+from localgif.gif import measure
+from localgif.records import Limits, Measurements, Verdict
+from localgif.sandbox import child, confine, keeper, syscalls
+from localgif.sandbox.protocol import PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
+
+#: A new child has loaded its libraries after at most this many seconds.
+START_SECONDS = 60.0
+#: As the keeper sets them: threads of a library would count against the limits.
+_ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+#: Loads what Pillow loads at the first program.
+_WARM_UP = """
+from PIL import Image
+def make_gif(path):
+    frames = [Image.new("RGB", (16, 16), (0, 80 * i, 0)) for i in range(3)]
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)
+"""
+
+
+class InProcess:
+    """Runs programs one after another in one child; a context manager whose end ends the child."""
+
+    def __enter__(self) -> InProcess:
+        self._stack = contextlib.ExitStack()
+        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="in-process-"))
+        self._connection, theirs = Pipe()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", __name__, str(theirs.fileno()), str(Path(folder) / "out.gif"), str(os.getpid())],
+            pass_fds=[theirs.fileno()],
+            env={**os.environ, **_ENVIRONMENT},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+        )
+        theirs.close()
+        self._stack.callback(self._child.wait)
+        self._stack.callback(self._child.kill)
+        self._answer(START_SECONDS)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def render(self, code: str) -> Rendered:
+        """Run a program and measure its GIF; the time includes both, and handing the program over."""
+        began = time.perf_counter()
+        self._connection.send_bytes(code.encode())
+        said = self._answer(Limits().wall_seconds)
+        numbers = said["measurements"] and Measurements.model_validate(said["measurements"])
+        return Rendered(Verdict(said["verdict"]), said["reason"], None, numbers, time.perf_counter() - began)
+
+    def _answer(self, seconds: float) -> dict[str, Any]:
+        if not self._connection.poll(seconds):
+            raise SystemExit(
+                f"a program run as in the article did not end within {seconds:g} s; run the benchmark again"
+            )
+        try:
+            found: dict[str, Any] = json.loads(self._connection.recv_bytes())
+        except EOFError:
+            raise SystemExit("a program ended the process that ran it, as it can in the article; run again") from None
+        return found
+
+
+def serve(connection: Connection[Any, Any], output: str) -> None:
+    """The child: confine this process, then run the programs that come in until the other side is gone."""
+    keeper.load()
+    descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    _run(_WARM_UP, output, descriptor)
+    child.hand_out_on_open(output, descriptor)
+    limits = {name: float(value) for name, value in Limits().model_dump().items()}
+    table = confine.rlimits(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
+    confine.confine(
+        frozenset({RLIMITS, PRIVILEGES, SECCOMP, WRITE_FILTER}),
+        {name: values for name, values in table.items() if name != "CPU"},  # CPU seconds add up over all programs here
+        confine.prepare(),
+        None,
+    )
+    connection.send_bytes(b"{}")
+    with contextlib.suppress(EOFError):
+        while True:
+            connection.send_bytes(json.dumps(_run(connection.recv_bytes().decode(), output, descriptor)).encode())
+
+
+def _run(code: str, output: str, descriptor: int) -> dict[str, Any]:
+    """One program, and the measurements of its GIF."""
+    os.ftruncate(descriptor, 0)
+    random.seed(0)
+    try:
+        namespace: dict[str, Any] = {"__name__": "program"}
+        exec(compile(code, "program.py", "exec", dont_inherit=True), namespace)
+        namespace["make_gif"](output)
+    except BaseException:  # a program may call sys.exit
+        return {"verdict": "error", "reason": traceback.format_exc(limit=-3), "measurements": None}
+    data = os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+    if not data:
+        return {"verdict": "output_missing", "reason": f"the program wrote no {output}", "measurements": None}
+    try:
+        return {"verdict": "ok", "reason": "", "measurements": measure.main(data)}
+    except Exception as error:
+        return {"verdict": "output_bad", "reason": f"the GIF cannot be read: {error}", "measurements": None}
+
+
+if __name__ == "__main__":
+    number, output, parent = sys.argv[1:]
+    if confine.die_with(int(parent)):
+        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+        serve(Connection(int(number)), output)

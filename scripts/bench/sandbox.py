@@ -1,0 +1,159 @@
+"""What the sandbox costs, in milliseconds of wall time.
+
+One job runs a program that draws 24 frames of 128 pixels, takes its GIF and measures it: with a running keeper (warm),
+with a keeper that has to be started (cold), and in two ways without a sandbox: in a plain subprocess that draws and
+measures, and in one that only draws, while Pillow measures in our own process. Then come the layers one by one, two
+jobs at a time, and what 1,000 programs leave behind.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from localgif.gif import measure as measuring
+from localgif.records import Measurements, Verdict
+from localgif.sandbox import keeper_client, probe
+from localgif.sandbox.protocol import KILL, LANDLOCK, LAYERS, PRIVILEGES, RLIMITS, SECCOMP, WATCH
+from localgif.sandbox.runner import measure_gif, run_program
+from scripts.bench.figures import conditions, in_turns, seconds, spread
+
+PROGRAM = """
+from PIL import Image, ImageDraw
+
+def make_gif(path):
+    frames = []
+    for i in range(24):
+        frame = Image.new("RGB", (128, 128), (20, 24, 32))
+        draw = ImageDraw.Draw(frame)
+        y = 100 - abs(12 - i) * 7
+        draw.line((0, 112, 127, 112), fill=(200, 200, 200), width=2)
+        draw.ellipse((54, y - 10, 74, y + 10), fill=(230, 80, 60))
+        frames.append(frame)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)
+"""
+SMALL_PROGRAM = """
+def make_gif(path):
+    open("scratch.txt", "w").write("x" * 1000)
+    open(path, "wb").write(b"no GIF")
+"""
+
+
+def job(layers: frozenset[str] | None = None) -> None:
+    """Run, take, measure."""
+    result = run_program(PROGRAM, layers=layers)
+    assert result.gif is not None, result
+    assert isinstance(measure_gif(result.gif, measuring.__name__, layers=layers), Measurements)
+
+
+def cold_job() -> None:
+    """The same, with the start of a keeper."""
+    keeper_client.stop()
+    job(LAYERS[probe.decide().level])
+
+
+def subprocess_measures() -> None:
+    """Without a sandbox: a subprocess draws and measures."""
+    code = (
+        f"{PROGRAM}\nimport sys\nfrom localgif.gif import measure\nmake_gif(sys.argv[1])\n"
+        "assert measure.main(open(sys.argv[1], 'rb').read())['frames'] == 24\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        subprocess.run([sys.executable, "-c", code, f"{folder}/out.gif"], check=True)
+
+
+def we_measure() -> None:
+    """Without a sandbox: a subprocess draws, Pillow measures in our own process, which has loaded it already."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "out.gif"
+        subprocess.run([sys.executable, "-c", f"{PROGRAM}\nimport sys\nmake_gif(sys.argv[1])\n", path], check=True)
+        assert measuring.main(path.read_bytes())["frames"] == 24
+
+
+def milliseconds(action: Callable[[], object]) -> float:
+    """The wall time of one call."""
+    return 1000 * seconds(action)
+
+
+def layer_costs(repeat: int) -> dict[str, float]:
+    """Median milliseconds of running the program alone, with one more layer at each step."""
+    steps = ("none", RLIMITS, PRIVILEGES, LANDLOCK, SECCOMP, WATCH, KILL)
+    ways = {
+        name: partial(milliseconds, partial(run_program, PROGRAM, layers=frozenset(steps[1 : number + 1])))
+        for number, name in enumerate(steps)
+    }
+    return {name: round(statistics.median(values), 2) for name, values in in_turns(ways, repeat).items()}
+
+
+def throughput(threads: int, jobs: int) -> float:
+    """Jobs per second."""
+    with ThreadPoolExecutor(threads) as pool:
+        return round(jobs / seconds(lambda: list(pool.map(lambda _: job(), range(jobs)))), 1)
+
+
+def keeper() -> psutil.Process:
+    """The keeper's process."""
+    pid = keeper_client.pid()
+    assert pid is not None
+    return psutil.Process(pid)
+
+
+def state() -> dict[str, int]:
+    """What must not grow."""
+    return {
+        "processes": len(psutil.Process().children(recursive=True)),
+        "our descriptors": psutil.Process().num_fds(),
+        "keeper's descriptors": keeper().num_fds(),
+        "files": len(list(Path(tempfile.gettempdir()).iterdir())),
+    }
+
+
+def leftovers(programs: int) -> dict[str, Any]:
+    """What exists after many programs and did not exist before them."""
+
+    def once() -> None:
+        assert run_program(SMALL_PROGRAM).verdict is Verdict.OUTPUT_BAD
+
+    once()
+    before, memory = state(), keeper().memory_info().rss
+    took = sum(seconds(once) for _ in range(programs))
+    return {
+        "programs": programs,
+        "ms per program": round(1000 * took / max(1, programs), 1),
+        "left": {name: count - before[name] for name, count in state().items()},
+        "keeper grew by bytes": keeper().memory_info().rss - memory,
+    }
+
+
+def measure(repeat: int = 50, programs: int = 1000) -> dict[str, Any]:
+    """All figures; each thing is timed `repeat` times, and `programs` programs must leave nothing behind."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        tempfile.tempdir = folder  # so that nobody else's files are counted
+        found = conditions(repeat) | {"level": probe.decide().level}
+        job()
+        ways = {
+            "warm": job,
+            "cold": cold_job,
+            "plain subprocess": subprocess_measures,
+            "plain, measured by us": we_measure,
+        }
+        timed = in_turns({name: partial(milliseconds, way) for name, way in ways.items()}, repeat)
+        medians = {name: statistics.median(values) for name, values in timed.items()}
+        found |= {name: spread(values) for name, values in timed.items()}
+        found |= {f"{name} / warm": round(medians[name] / medians["warm"], 1) for name in ways if name != "warm"}
+        found["run alone, layers added"] = layer_costs(repeat)
+        found["jobs per second, 1 thread"] = throughput(1, repeat)
+        found["jobs per second, 2 threads"] = throughput(2, 2 * repeat)
+        found["keeper, MB"] = round(keeper().memory_info().rss / 2**20, 1)
+        found["leftovers"] = leftovers(programs)
+        keeper_client.stop()
+    return found

@@ -1,0 +1,31 @@
+"""`just check NAME [ARGUMENTS]`: one of the checks that are too long or too large for the tests.
+
+vllm      our gateway in front of a real vLLM on the CPU, in an environment of its own (4 GB)
+exports   exports read by the real llm and promptfoo, in folders of their own (1 GB)
+bundle    a real bundle, made, tampered with, installed and run without a network (3 GB)
+offline   every command without a network, with a list of every connection
+kills     runs killed at random moments, which must all resume to the same end: `just check kills 200`
+"""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+MODULES = {
+    "vllm": "scripts.check_vllm",
+    "exports": "scripts.check_exports",
+    "bundle": "scripts.check_bundle",
+    "offline": "scripts.check_offline",
+    "kills": "tests.search.kills",
+}
+
+if __name__ == "__main__":
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name not in MODULES:
+        print(__doc__)
+        sys.exit(
+            0 if name in ("-h", "--help") else f"error: there is no check {name!r}; choose from {', '.join(MODULES)}"
+        )
+    del sys.argv[1]
+    runpy.run_module(MODULES[name], run_name="__main__", alter_sys=True)
