@@ -306,7 +306,13 @@ class SandboxRecord(Limits):
 # --- the result of a run: what `--json` prints, and `result` in run.json (docs/json.md) -------------------------------
 
 
-class PromptResult(Record):
+class _Result(Record):
+    """Base of the parts of a result. Their docstrings become descriptions in docs/result.schema.json."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+
+class PromptResult(_Result):
     """A prompt and its samples. Lists have one entry per fresh sample, task by task; scores are 0 to 1."""
 
     search_scores: tuple[float, ...] = ()
@@ -335,7 +341,7 @@ class BestResult(PromptResult):
     """True when no proposal beat the seed prompt. The samples are then the seed's."""
 
 
-class BestOf(Record):
+class BestOf(_Result):
     """The best sample of each task in a run without reflection."""
 
     samples: int
@@ -348,7 +354,7 @@ class BestOf(Record):
     """Names in gifs/; None without a GIF."""
 
 
-class TaskResult(Record):
+class TaskResult(_Result):
     """Fresh scores of both prompts on one task, 0 to 1."""
 
     task: str
@@ -367,7 +373,7 @@ Word = Literal["better", "worse", "not shown"]
 Unit = Literal["sample", "task"]
 
 
-class RunVerdict(Record):
+class RunVerdict(_Result):
     """Whether the best prompt scores higher than the seed prompt, and the numbers behind the answer."""
 
     word: Word
@@ -393,7 +399,7 @@ class RunVerdict(Record):
         return self.model_copy(update={"interval": interval, **{n: round(getattr(self, n), 4) for n in numbers}})
 
 
-class TokensByRole(Record):
+class TokensByRole(_Result):
     """Tokens that each role wrote. A stream that localgif closed counts the tokens received until then."""
 
     animator: int
@@ -405,7 +411,7 @@ class TokensByRole(Record):
         return self.animator + self.reflector
 
 
-class SecondsByPart(Record):
+class SecondsByPart(_Result):
     """Working time of a run and what it went into, seconds."""
 
     total: float
@@ -421,7 +427,7 @@ class SecondsByPart(Record):
     sandbox: float = 0.0
 
 
-class PeakMemory(Record):
+class PeakMemory(_Result):
     """Peak resident size, bytes."""
 
     localgif: int
@@ -429,7 +435,7 @@ class PeakMemory(Record):
     """Of the embedded endpoint; None for any other."""
 
 
-class RunResult(Record):
+class RunResult(_Result):
     """What a finished run found and what it cost."""
 
     run: str

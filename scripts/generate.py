@@ -1,4 +1,5 @@
-"""Writes the generated parts of docs/: the table of scoring.md, and models.schema.json, which editors read.
+"""Writes the generated parts of docs/: the table of scoring.md, models.schema.json (editors read it), and
+result.schema.json (what `--json` prints).
 
 `just fix` runs it; tests compare the files with what it would write.
 """
@@ -12,12 +13,12 @@ from pathlib import Path
 from localgif.gif import measure
 from localgif.gif.score import SCORERS
 from localgif.models.toml import json_schema
-from localgif.records import Measurements
+from localgif.records import Measurements, RunResult
 from localgif.tasks.task import load_task
 
 ROOT = Path(__file__).parent.parent
-SCHEMA = ROOT / "docs" / "models.schema.json"
-SCORING = ROOT / "docs" / "scoring.md"
+DOCS = ROOT / "docs"
+SCORING = DOCS / "scoring.md"
 BEGIN, END = "<!-- table: just fix -->\n", "<!-- end of table -->\n"
 
 
@@ -36,14 +37,20 @@ def scoring_table() -> str:
     return "\n".join(["| GIF | article | strict | where strict finds it |", "|---|---|---|---|", *lines]) + "\n"
 
 
-def models_schema() -> str:
-    """The JSON Schema of models.toml."""
-    return json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
+def schemas() -> dict[Path, str]:
+    """File -> text of the JSON Schemas of models.toml and of a run's result."""
+    result = RunResult.model_json_schema(mode="serialization")
+    named = {"models": json_schema(), "result": {"$schema": "https://json-schema.org/draft/2020-12/schema", **result}}
+    return {
+        DOCS / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+        for name, schema in named.items()
+    }
 
 
 def main() -> None:
-    """Rewrite both files in place."""
-    SCHEMA.write_text(models_schema(), encoding="utf-8")
+    """Rewrite the files in place."""
+    for file, text in schemas().items():
+        file.write_text(text, encoding="utf-8")
     new = BEGIN + scoring_table() + END
     SCORING.write_text(
         re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: new, SCORING.read_text(), flags=re.DOTALL)
