@@ -3,7 +3,6 @@
 This file imports nothing: the confined process that measures loads this package too.
 """
 
-#: Modules whose `main` runs in the confined process. By name: what they load (numpy, scipy, Pillow) takes longer to
-#: import than many a command takes altogether, and the app itself decodes nothing.
-MEASURE = "localgif.gif.measure"
-SHEET = "localgif.gif.sheet"
+#: Modules whose `main` runs in the confined process. By name, because numpy, scipy and Pillow take longer to import
+#: than many commands take altogether, and the app itself decodes nothing.
+MEASURE, SHEET = "localgif.gif.measure", "localgif.gif.sheet"

@@ -1,17 +1,17 @@
 """Whether a GIF shows what its task asks for: named parts, each 0 to 1 with a reason. Pure.
 
-Each part is as good as its worst subject: two things that are asked for must both be there.
+The worst subject decides each part: if a task asks for two things, both must be there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from localgif.gif.tracks import PATHS, SHAPES, SIZES, Judged, Seen, Track, follow, pairs, ramp, shape_seen, spin
+from localgif.gif.tracks import PATHS, SHAPES, SIZES, Judged, Seen, Track, pairs, ramp, shape_seen, spin
 from localgif.records import Looks
 from localgif.tasks.task import Task
 
-#: Part -> what the total loses, of 1, when it is 0.
+#: Part -> what the total loses, of 1, if the part is 0.
 WEIGHTS = {
     "background": 0.5,
     "subject": 0.8,
@@ -24,27 +24,25 @@ WEIGHTS = {
     "inside": 0.5,
 }
 
-#: The background and the subjects together must cover this share of the picture: from the first on full, at the
-#: second none.
-COVERED = (0.9, 0.6)
-#: A thing must have this share of the picture where it is largest (a ball of 5 % of the width has 0.2 %); at the second
-#: share it counts as not there.
-VISIBLE = (0.0018, 0.0004)
-#: A thing at the picture's edge with less than this share of its largest area is cut by it.
-WHOLE = 0.93
-#: A thing that touches the edge in more than this share of the frames is cut by it all the time.
-STAYS = 0.8
+#: Share of the picture that background and subjects must cover together: full marks from the first on, 0 at the second.
+_COVERED = (0.9, 0.6)
+#: Share of the picture that a thing must have where it is largest (a ball of 5 % of the width has 0.2 %); at the second
+#: share it counts as missing.
+_VISIBLE = (0.0018, 0.0004)
+#: The picture's edge cuts a thing that touches it with less than this share of its largest area.
+_WHOLE = 0.93
+#: The edge always cuts a thing that touches it in more than this share of the frames.
+_STAYS = 0.8
 
 
-def judge(looks: Looks, task: Task, aspect: float) -> dict[str, Judged]:
+def judge(looks: Looks, seen: list[Seen], task: Task) -> dict[str, Judged]:
     """The parts that the task asks for, in the order of WEIGHTS.
 
     Args:
         looks: What each frame shows.
-        task: What is asked for.
-        aspect: Width of the picture by its height.
+        seen: What tracks.follow() found of each subject.
+        task: What the GIF should show.
     """
-    seen = follow(looks, task, aspect)
     found: dict[str, Judged] = {}
     if task.background is not None:
         found["background"] = _background(looks, task)
@@ -60,7 +58,7 @@ def _background(looks: Looks, task: Task) -> Judged:
     values = []
     for name, cover, pieces in zip(looks.background, looks.cover, looks.pieces, strict=True):
         subjects = sum(p.area for p in pieces if p.colour in hues)
-        values.append(ramp(cover + subjects, *COVERED[::-1]) if name == task.background else 0.0)
+        values.append(ramp(cover + subjects, *_COVERED[::-1]) if name == task.background else 0.0)
     value = ramp(sum(values) / len(values), 0.5, 1.0)
     if value == 1:
         return 1.0, f"{task.background} background"
@@ -72,7 +70,7 @@ def _background(looks: Looks, task: Task) -> Judged:
 
 
 def _subject(seen: Seen) -> Iterator[Judged]:
-    """Whether the thing is there: its colour, how many, and no others of its size."""
+    """Whether the thing is there: its colour, its number, and nothing else of its size."""
     wanted = seen.subject.count
     frames = [
         (count, others)
@@ -89,8 +87,8 @@ def _subject(seen: Seen) -> Iterator[Judged]:
     value = sum(values) / len(values)
     usual = max(set(seen.counts), key=seen.counts.count)
     area = max((p.area for track in seen.tracks for p in track.pieces), default=0.0)
-    if area < VISIBLE[0] and not seen.stand_in:
-        value *= ramp(area, *VISIBLE[::-1])
+    if area < _VISIBLE[0] and not seen.stand_in:
+        value *= ramp(area, *_VISIBLE[::-1])
         yield value, f"{seen.subject.name}, but hardly to be seen: at most {100 * area:.2f} % of the picture"
         return
     if value == 1:
@@ -107,7 +105,7 @@ def _subject(seen: Seen) -> Iterator[Judged]:
 def _each(
     seen: Seen, word: str, least: int, judged: Callable[[Track], Judged], missing: str = "nothing is seen"
 ) -> Iterator[Judged]:
-    """The answers for each thing; 0 when there are too few to judge."""
+    """The answers for each thing; 0 if there are too few to judge."""
     if len(seen.tracks) < seen.subject.count:
         yield 0.0, f"{seen.label}: {missing if not seen.tracks else 'not all are seen'}, so no {word}"
         return
@@ -162,7 +160,7 @@ def _cycle(seen: Seen) -> Iterator[Judged]:
         return
     least = max(1, 0.05 * seen.total)
     shown = [hue for hue in wanted if seen.hues.count(hue) >= least]
-    # One colour alone is no change.
+    # One colour alone is not a change.
     value = (len(shown) - 1) / (len(wanted) - 1) if shown else 0.0
     missing = [hue for hue in wanted if hue not in shown]
     words = f"{', '.join(shown) or 'none'} seen in turns" + (f", {', '.join(missing)} missing" if missing else "")
@@ -189,17 +187,17 @@ def _inside(seen: Seen) -> Iterator[Judged]:
 def _cut(track: Track, constant: bool) -> int:
     """In how many frames the picture's edge cuts a thing.
 
-    One that rests on the floor touches the edge too: it is cut when it is smaller there than elsewhere, or when it
-    never leaves the edge. Of one that changes its size, touching must do.
+    A thing that rests on the floor touches the edge too. The edge cuts it if it is smaller there than elsewhere, or if
+    it never leaves the edge. If a thing changes its size, every touch counts as a cut.
     """
     largest = max(p.area for p in track.pieces)
     touching = [p for p in track.pieces if min(p.left, p.top) <= 0.001 or max(p.right, p.bottom) >= 0.999]
-    if not constant or len(touching) > STAYS * len(track.pieces):
+    if not constant or len(touching) > _STAYS * len(track.pieces):
         return len(touching)
-    return sum(p.area < WHOLE * largest for p in touching)
+    return sum(p.area < _WHOLE * largest for p in touching)
 
 
-#: The parts about subjects, each with how to judge one subject.
+#: The parts about subjects, and how each judges one subject.
 _PARTS: dict[str, Callable[[Seen], Iterator[Judged]]] = {
     "subject": _subject,
     "shape": _shape,

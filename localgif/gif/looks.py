@@ -9,16 +9,33 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
-#: In the order of their codes; the same names as task.COLOURS, which a test compares.
+#: Colour names in the order of their codes: the same as task.COLOURS, which a test compares.
 NAMES = ("white", "black", "grey", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown")
 
-#: Code of a pixel that is not drawn at all.
+#: Code of a transparent pixel.
 TRANSPARENT = len(NAMES)
 
-#: A channel is looked at in steps of 8.
+#: Pictures larger than this are reduced to every second, third ... pixel, so that this is the longest side.
+LOOKED_SIDE = 256
+
+#: How many pieces of a frame look() keeps, the largest ones.
+MAX_PIECES = 12
+
+#: A piece has at least this many pixels, and this share of the picture.
+_MIN_PIXELS, _MIN_SHARE = 4, 0.0004
+
+#: Rotational symmetries to look for.
+_FOLDS = (2, 3, 4, 5, 6)
+#: The least strength of a symmetry that says which way a piece points: a square has 0.43, a triangle 0.75, a disc of
+#: 7 pixels 0.17 from the pixels alone.
+_POINTS = 0.2
+#: Of several symmetries the lowest one with this share of the strongest counts: a triangle has the sixfold one too.
+_LOWEST = 0.6
+
+#: Bits of each channel that count.
 _BITS = 5
 
-#: Hue from (degrees, inclusive) -> name, for colours that are neither grey nor pale nor dark.
+#: Hue from (degrees, inclusive) -> name, for colours that are not grey, pale or dark.
 _HUES = (
     (0, "red"),
     (19, "orange"),
@@ -31,45 +48,12 @@ _HUES = (
     (344, "red"),
 )
 
+_NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
-@functools.cache
-def table() -> npt.NDArray[np.uint8]:
-    """Code of every colour, (32768,): index = red // 8 * 1024 + green // 8 * 32 + blue // 8."""
-    code = {name: number for number, name in enumerate(NAMES)}
-    levels = np.linspace(0, 1, 2**_BITS)
-    red, green, blue = (c.ravel() for c in np.meshgrid(levels, levels, levels, indexing="ij"))
-    value = np.maximum(np.maximum(red, green), blue)
-    chroma = value - np.minimum(np.minimum(red, green), blue)
-    hue = _hue(red, green, blue, value, chroma)
-    starts = np.array([start for start, _ in _HUES])
-    names = np.array([code[name] for _, name in _HUES], dtype=np.uint8)
-    found = names[np.searchsorted(starts, hue, side="right") - 1]
-    saturation = chroma / np.maximum(value, 1e-9)
-    reddish = found == code["red"]
-    found[reddish & (saturation < 0.5) & (value > 0.7)] = code["pink"]
-    found[(found == code["orange"]) & (value < 0.66)] = code["brown"]
-    found[(found == code["yellow"]) & (value < 0.45)] = code["green"]
-    plain = chroma < 0.13
-    found[plain] = code["grey"]
-    found[plain & (value > 0.85)] = code["white"]
-    found[(value < 0.19) | (plain & (value < 0.27))] = code["black"]
-    return found
+#: The fields of records.Piece in their order.
+Piece = tuple[str, float, float, float, float, float, float, float, float, float, int, float]
 
-
-def _hue(
-    red: npt.NDArray[np.float64],
-    green: npt.NDArray[np.float64],
-    blue: npt.NDArray[np.float64],
-    value: npt.NDArray[np.float64],
-    chroma: npt.NDArray[np.float64],
-) -> npt.NDArray[np.float64]:
-    """Hue in degrees, 0 to 360, of the hexagonal model (HSV); 0 for greys."""
-    safe = np.where(chroma > 0, chroma, 1)
-    by_red = ((green - blue) / safe) % 6
-    by_green = (blue - red) / safe + 2
-    by_blue = (red - green) / safe + 4
-    sector = np.where(value == red, by_red, np.where(value == green, by_green, by_blue))
-    return np.where(chroma > 0, 60 * sector, 0.0)
+# --- colours -----------------------------------------------------------------------------------------------------
 
 
 def codes(rgb: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8] | None) -> npt.NDArray[np.uint8]:
@@ -90,34 +74,38 @@ def codes(rgb: npt.NDArray[np.uint8], alpha: npt.NDArray[np.uint8] | None) -> np
     return found
 
 
-#: Larger pictures are looked at in every second, third ... pixel, so that this is the longest side.
-LOOKED_SIDE = 256
+@functools.cache
+def table() -> npt.NDArray[np.uint8]:
+    """Code of every colour, (32768,): index = red // 8 * 1024 + green // 8 * 32 + blue // 8."""
+    code = {name: number for number, name in enumerate(NAMES)}
+    levels = np.linspace(0, 1, 2**_BITS)
+    red, green, blue = (c.ravel() for c in np.meshgrid(levels, levels, levels, indexing="ij"))
+    value = np.maximum(np.maximum(red, green), blue)
+    chroma = value - np.minimum(np.minimum(red, green), blue)
+    # Hue in degrees, 0 to 360, of the hexagonal model (HSV); 0 for greys.
+    safe = np.where(chroma > 0, chroma, 1)
+    others = np.where(value == green, (blue - red) / safe + 2, (red - green) / safe + 4)
+    hue = np.where(chroma > 0, 60 * np.where(value == red, ((green - blue) / safe) % 6, others), 0.0)
+    starts = np.array([start for start, _ in _HUES])
+    names = np.array([code[name] for _, name in _HUES], dtype=np.uint8)
+    found = names[np.searchsorted(starts, hue, side="right") - 1]
+    saturation = chroma / np.maximum(value, 1e-9)
+    reddish = found == code["red"]
+    found[reddish & (saturation < 0.5) & (value > 0.7)] = code["pink"]
+    found[(found == code["orange"]) & (value < 0.66)] = code["brown"]
+    found[(found == code["yellow"]) & (value < 0.45)] = code["green"]
+    plain = chroma < 0.13
+    found[plain] = code["grey"]
+    found[plain & (value > 0.85)] = code["white"]
+    found[(value < 0.19) | (plain & (value < 0.27))] = code["black"]
+    return found
 
-#: Pieces of a frame that are kept, the largest.
-MAX_PIECES = 12
 
-#: A piece is at least so many pixels, and this share of the picture.
-MIN_PIXELS, MIN_SHARE = 4, 0.0004
-
-#: Rotational symmetries that are looked for.
-FOLDS = (2, 3, 4, 5, 6)
-
-#: The least strength of a symmetry that says which way a piece points: a square has 0.43, a triangle 0.75, a disc of
-#: 7 pixels 0.17 from the pixels alone.
-POINTS = 0.2
-
-#: Of several symmetries the lowest that has this share of the strongest: a triangle has the sixfold one too.
-LOWEST = 0.6
-
-_NEIGHBOURS = np.ones((3, 3), dtype=bool)
-
-Piece = tuple[str, float, float, float, float, float, float, float, float, float, int, float]
-
-"""The fields of measured.Piece in their order."""
+# --- pieces ------------------------------------------------------------------------------------------------------
 
 
 def reduced(side: int) -> int:
-    """Every how many pixels a picture with this longest side is looked at."""
+    """For a picture with this longest side: look at every how many-th pixel."""
     return -(-side // LOOKED_SIDE)
 
 
@@ -131,7 +119,7 @@ def look(code: npt.NDArray[np.uint8]) -> tuple[str, float, list[Piece]]:
     background = int(np.bincount(border).argmax())
     # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.
     counts = np.array(Image.fromarray(code).histogram()[: TRANSPARENT + 1])
-    least = max(MIN_PIXELS, int(MIN_SHARE * code.size))
+    least = max(_MIN_PIXELS, int(_MIN_SHARE * code.size))
     pieces: list[Piece] = []
     for number in np.flatnonzero(counts >= least):
         if number != background:
@@ -152,9 +140,8 @@ def _pieces(mask: npt.NDArray[np.bool_], name: str, least: int) -> list[Piece]:
     labels, _ = ndimage.label(part, structure=_NEIGHBOURS)
     sizes = np.bincount(labels.ravel())[1:]
     boxes = ndimage.find_objects(labels)
-    largest = np.argsort(-sizes, kind="stable")[:MAX_PIECES]
     found = []
-    for index in largest:
+    for index in np.argsort(-sizes, kind="stable")[:MAX_PIECES]:
         if sizes[index] < least:
             break
         rows_, columns_ = boxes[index]
@@ -189,9 +176,9 @@ def _described(name: str, x: npt.NDArray[np.intp], y: npt.NDArray[np.intp], shap
 
 
 def _pointing(z: npt.NDArray[np.complex128], squared: npt.NDArray[np.float64]) -> tuple[int, float]:
-    """Which rotational symmetry a piece has (0: none that shows), and the angle of it in degrees.
+    """The rotational symmetry of a piece (0: too weak), and its angle in degrees.
 
-    The n-th moment sum(r**4 * exp(i n phi)) / sum(r**4) turns n times as fast as the piece; far pixels, the corners,
+    The n-th moment sum(r**4 * exp(i n phi)) / sum(r**4) turns n times as fast as the piece. Far pixels, the corners,
     count most.
     """
     weight = squared * squared
@@ -201,11 +188,11 @@ def _pointing(z: npt.NDArray[np.complex128], squared: npt.NDArray[np.float64]) -
     unit = z / np.maximum(np.sqrt(squared), 1e-9)
     turning = weight * unit
     moments = {}
-    for fold in FOLDS:  # one power more each time
+    for fold in _FOLDS:  # one power more each time
         turning *= unit
         moments[fold] = complex(turning.sum() / total)
     strongest = max(abs(m) for m in moments.values())
-    if strongest < POINTS:
+    if strongest < _POINTS:
         return 0, 0.0
-    fold = next(n for n in FOLDS if abs(moments[n]) >= LOWEST * strongest)
+    fold = next(n for n in _FOLDS if abs(moments[n]) >= _LOWEST * strongest)
     return fold, round(float(np.degrees(np.angle(moments[fold])) / fold), 2)

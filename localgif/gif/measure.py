@@ -13,74 +13,12 @@ import numpy.typing as npt
 from PIL import GifImagePlugin, Image, ImageFile
 
 from localgif.gif import looks
-from localgif.gif.looks import codes
 
-#: Largest frame that is decoded, pixels.
-MAX_PIXELS = 1024 * 1024
-
-
-@contextlib.contextmanager
-def opened(data: bytes) -> Iterator[GifImagePlugin.GifImageFile]:
-    """The GIF, with Pillow's own limits set; inside, a picture that is too large is an error.
-
-    Raises:
-        ValueError: Pillow cannot open it; the message says why.
-    """
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
-    ImageFile.LOAD_TRUNCATED_IMAGES = False
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        try:
-            image = Image.open(io.BytesIO(data), formats=["GIF"])
-        except Exception as error:
-            raise bad(error) from error
-        assert isinstance(image, GifImagePlugin.GifImageFile)
-        yield image
-
-
-def positions(image: GifImagePlugin.GifImageFile) -> Iterator[int]:
-    """Puts the GIF on each of its frames in turn, and gives the frame's number from 0.
-
-    Raises:
-        ValueError: A frame cannot be reached, or is not as large as the first.
-    """
-    number, size = 0, image.size
-    while True:
-        try:
-            image.seek(number)
-        except EOFError:
-            return
-        except Exception as error:
-            raise bad(error) from error
-        if image.size != size:  # Pillow enlarges the picture when it finds a frame that reaches outside
-            raise ValueError(f"frame {number + 1} changes the size of the picture to {image.width}x{image.height}")
-        yield number
-        number += 1
-
-
-def bad(error: Exception) -> ValueError:
-    """Whatever type Pillow raised: on a file that is broken or made to break it, any can come."""
-    return ValueError(f"{type(error).__name__}: {error}")
-
+#: Largest frame that Pillow decodes, pixels.
+_MAX_PIXELS = 1024 * 1024
 
 #: Colours of the first frame are counted up to here.
 MAX_COLOURS = 4096
-
-
-class _Frame(NamedTuple):
-    """One decoded frame."""
-
-    grey: npt.NDArray[np.uint8]
-    """(height, width), 0-255."""
-    digest: tuple[int, int]
-    """Hashes of the grey pixels and of the colours that are looked at; they hold inside one process."""
-    colours: int | None
-    """Different RGB colours, counted in the first frame only."""
-    delay_ms: int
-    small: npt.NDArray[np.uint8]
-    """RGB of the pixels that are looked at, (height, width, 3), 0-255."""
-    seen: tuple[str, float, list[looks.Piece]]
-    """Background, its cover, and pieces."""
 
 
 def main(data: bytes) -> dict[str, object]:
@@ -90,43 +28,105 @@ def main(data: bytes) -> dict[str, object]:
         ValueError: Pillow cannot decode it; the message says why.
     """
     with opened(data) as image:
-        found = _numbers(_frames(image))
+        found = _numbers(_decoded(image, number) for number in positions(image))
     return {"width": image.width, "height": image.height, "size": len(data), "loop": image.info.get("loop"), **found}
 
 
-def _frames(image: GifImagePlugin.GifImageFile) -> Iterator[_Frame]:
-    for number in positions(image):
-        try:
-            frame = _decoded(image, number)
-        except Exception as error:
-            raise bad(error) from error
-        yield frame
+# --- decoding, also for sheet.py ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def opened(data: bytes) -> Iterator[GifImagePlugin.GifImageFile]:
+    """The GIF, with Pillow's own limits set; inside, a picture that is too large is an error.
+
+    Raises:
+        ValueError: Pillow cannot open it, or failed on a frame; the message says why.
+    """
+    Image.MAX_IMAGE_PIXELS = _MAX_PIXELS
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        with refusing():
+            image = Image.open(io.BytesIO(data), formats=["GIF"])
+        assert isinstance(image, GifImagePlugin.GifImageFile)
+        yield image
+
+
+@contextlib.contextmanager
+def refusing() -> Iterator[None]:
+    """Makes any exception a ValueError: on a file that is broken on purpose, Pillow can raise any type."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def positions(image: GifImagePlugin.GifImageFile) -> Iterator[int]:
+    """Puts the GIF on each of its frames in turn, and yields the frame's number from 0.
+
+    Raises:
+        ValueError: A frame cannot be reached, or is not as large as the first.
+    """
+    number, size = 0, image.size
+    while True:
+        with refusing():
+            try:
+                image.seek(number)
+            except EOFError:
+                return
+        if image.size != size:  # Pillow enlarges the picture if it finds a frame that reaches outside
+            raise ValueError(f"frame {number + 1} changes the size of the picture to {image.width}x{image.height}")
+        yield number
+        number += 1
+
+
+def has_alpha(image: Image.Image) -> bool:
+    """Whether some pixels of the current frame may be transparent."""
+    return image.mode == "RGBA" or (image.mode == "P" and "transparency" in image.info)
+
+
+# --- numbers -----------------------------------------------------------------------------------------------------
+
+
+class _Frame(NamedTuple):
+    """One decoded frame."""
+
+    grey: npt.NDArray[np.uint8]
+    """(height, width), 0-255."""
+    digest: tuple[int, int]
+    """Hashes of the grey pixels and of the colours in `small`; valid only inside one process."""
+    colours: int | None
+    """Different RGB colours; counted only in the first frame."""
+    delay_ms: int
+    small: npt.NDArray[np.uint8]
+    """RGB of the pixels that looks.py examines, (height, width, 3), 0-255."""
+    seen: tuple[str, float, list[looks.Piece]]
+    """Background, its cover, and pieces."""
 
 
 def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
-    rgb = image if image.mode == "RGB" else image.convert("RGB")
-    colours = None
-    if number == 0:
-        counted = rgb.getcolors(maxcolors=MAX_COLOURS)
-        colours = MAX_COLOURS if counted is None else len(counted)
-    small = np.asarray(_reduced(rgb))
-    grey = np.asarray(image.convert("L"))
-    alpha = None
-    if image.mode == "RGBA" or (image.mode == "P" and "transparency" in image.info):
-        alpha = np.asarray(_reduced(image.convert("RGBA").getchannel("A")))
-    return _Frame(
-        grey=grey,
-        # Only compared with those of the same file, so Python's own hash will do: four times as fast as sha1.
-        digest=(hash(grey.tobytes()), hash(small.tobytes())),
-        colours=colours,
-        delay_ms=round(image.info.get("duration", 0)),
-        small=small,
-        seen=looks.look(codes(small, alpha)),
-    )
+    with refusing():
+        rgb = image if image.mode == "RGB" else image.convert("RGB")
+        colours = None
+        if number == 0:
+            counted = rgb.getcolors(maxcolors=MAX_COLOURS)
+            colours = MAX_COLOURS if counted is None else len(counted)
+        small = np.asarray(_reduced(rgb))
+        grey = np.asarray(image.convert("L"))
+        alpha = np.asarray(_reduced(image.convert("RGBA").getchannel("A"))) if has_alpha(image) else None
+        return _Frame(
+            grey=grey,
+            # Only compared with others of the same file, so Python's own hash will do: four times as fast as sha1.
+            digest=(hash(grey.tobytes()), hash(small.tobytes())),
+            colours=colours,
+            delay_ms=round(image.info.get("duration", 0)),
+            small=small,
+            seen=looks.look(looks.codes(small, alpha)),
+        )
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """Every second, third ... pixel of a large picture, a small one whole: mixing neighbours would invent colours."""
+    """Every second, third ... pixel of a large picture, or a small one whole; mixing pixels would invent colours."""
     every = looks.reduced(max(image.size))
     if every == 1:
         return image
@@ -135,7 +135,7 @@ def _reduced(image: Image.Image) -> Image.Image:
 
 
 def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
-    """What the frames say, read once in order."""
+    """The measurements of the frames, read once in order."""
     first = previous = next(frames)
     background = int(np.bincount(first.grey.ravel()).argmax())
     delays, digests, steps, ink = [first.delay_ms], {first.digest}, [], [_ink(first, background)]
@@ -144,7 +144,7 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
         colour_steps.append(_colour_difference(previous, frame))
         seen.append(frame.seen)
         ink.append(_ink(frame, background))
-        steps.append(_difference(previous, frame))
+        steps.append(_difference(previous.grey, frame.grey))
         delays.append(frame.delay_ms)
         digests.add(frame.digest)
         previous = frame
@@ -152,7 +152,7 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
         "frames": len(delays),
         "delays_ms": delays,
         "motion": sum(steps) / len(steps) if steps else 0.0,
-        "gap": float(_difference(previous, first)),
+        "gap": float(_difference(previous.grey, first.grey)),
         "colours": first.colours,
         "distinct_frames": len(digests),
         "steps": [float(step) for step in steps],
@@ -167,23 +167,19 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
 
 
 def _ink(frame: _Frame, background: int) -> float:
-    """Share of the pixels that are not as grey as the background."""
+    """Share of the pixels whose grey level differs from the background's."""
     return float(np.count_nonzero(frame.grey != background) / frame.grey.size)
 
 
-def _difference(one: _Frame, other: _Frame) -> int:
-    """Summed absolute difference of two frames, grey levels."""
-    return _summed_difference(one.grey, other.grey)
-
-
 def _colour_difference(one: _Frame, other: _Frame) -> float:
-    """Mean absolute difference of two frames over the pixels that are looked at and their channels, 0 to 1."""
-    return round(_summed_difference(one.small, other.small) / (255 * one.small.size), 7)
+    """Mean absolute difference of two frames over the pixels and channels of `small`, 0 to 1."""
+    return round(_difference(one.small, other.small) / (255 * one.small.size), 7)
 
 
-def _summed_difference(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
-    # In bytes: four times as fast as through wider signed numbers, with the same result. The sum of decode.MAX_PIXELS
-    # bytes, or of all channels that are looked at, is below 2**32.
+def _difference(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> int:
+    """Summed absolute difference."""
+    # In bytes: four times as fast as through wider signed numbers, with the same result. The sum of _MAX_PIXELS bytes,
+    # or of all channels of `small`, is below 2**32.
     difference = np.maximum(one, other)
     difference -= np.minimum(one, other)
     return int(difference.sum(dtype=np.uint32))

@@ -1,8 +1,8 @@
 """From the bytes of a GIF to one small picture for a model that can see: a contact sheet. Only in a confined process.
 
-At most twelve frames in an even choice, first and last among them, each with its number from 1; where the loop jumps, a
-last cell "seam" shows the absolute difference of the last and the first frame, black where they are equal. What is
-transparent shows the grey of the sheet. The same GIF always gives the same bytes.
+It shows at most twelve frames, evenly chosen, with the first and the last, each with its number from 1. If the loop
+jumps, a last cell "seam" shows the absolute difference of the last and the first frame, black where they are equal.
+Transparent pixels show the grey of the sheet. The same GIF always gives the same bytes.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from typing import NamedTuple
 
 from PIL import GifImagePlugin, Image, ImageChops, ImageDraw, ImageFont, ImageStat, PngImagePlugin
 
-from localgif.gif.measure import bad, opened, positions
+from localgif.gif.measure import has_alpha, opened, positions, refusing
 
 #: Most frames of a sheet, and longest side of each, pixels.
 MAX_SHOWN, CELL = 12, 96
 #: Largest sheet, bytes.
 MAX_BYTES = 40 * 1024
 
-#: Longest side of a cell and number of colours, tried in turn until the sheet is small enough. The last is always: at
-#: four bits a pixel its 264 x 196 pixels take 26 kB even where nothing can be compressed.
+#: Longest side of a cell and number of colours, tried in turn until the sheet is small enough. The last one always is:
+#: at four bits a pixel its 264 x 196 pixels take 26 kB even if nothing can be compressed.
 _SIZES = ((CELL, 256), (CELL, 64), (64, 32), (48, 16))
 _COLUMNS = 5
 _GAP = 4
@@ -30,12 +30,12 @@ _GAP = 4
 _LABEL = (24, 11)
 _GROUND = (160, 160, 160)
 
-#: A loop jumps when its seam changes so many times more, or reaches so many times further, than any step inside. The
-#: reach tells for a small thing, all of whose pixels change at every step however far it goes.
+#: A loop jumps if its seam changes this many times more, or reaches this many times further, than any step inside. The
+#: reach matters for a small thing: all of its pixels change at every step, however far it goes.
 _JUMPS = 1.3
 #: What a seam changes at least, mean over pixels and channels, 0 to 1.
 _LEAST = 1e-4
-#: Differences up to this many grey levels count as equal where the reach is taken: a dithered picture is noisy.
+#: For the reach, differences up to this many grey levels count as equal: a dithered picture is noisy.
 _NOISE = 8
 
 # Loaded here, before the process is confined: Pillow would look for it when it writes the first sheet.
@@ -67,7 +67,7 @@ def main(data: bytes) -> dict[str, object]:
 
 
 def choice(frames: int) -> list[int]:
-    """The frames that are shown, from 0 and in order: all of them, or MAX_SHOWN with the first and the last."""
+    """The frames that a sheet shows, from 0 and in order: all, or MAX_SHOWN of them with the first and the last."""
     if frames <= MAX_SHOWN:
         return list(range(frames))
     return [round(place * (frames - 1) / (MAX_SHOWN - 1)) for place in range(MAX_SHOWN)]
@@ -75,21 +75,17 @@ def choice(frames: int) -> list[int]:
 
 def _cells(image: GifImagePlugin.GifImageFile) -> list[tuple[str, Image.Image]]:
     """Label and picture (RGB, at most CELL a side) of each cell."""
-    try:
-        frames = image.n_frames
-    except Exception as error:
-        raise bad(error) from error
-    shown = set(choice(frames))
+    with refusing():
+        shown = set(choice(image.n_frames))
     cells: list[tuple[str, Image.Image]] = []
     inside = _Step(0.0, 0.0)
     first = previous = None
     for number in positions(image):
-        try:
+        with refusing():
             if number in shown:
-                cells.append((str(number + 1), _fitted(_with_alpha(image), CELL)))
+                way = Image.Resampling.NEAREST if max(image.size) <= CELL else Image.Resampling.BOX
+                cells.append((str(number + 1), _on_ground(_with_alpha(image).resize(_size(image, CELL), way))))
             small = _on_ground(_with_alpha(image.resize(_size(image, CELL), Image.Resampling.NEAREST)))
-        except Exception as error:
-            raise bad(error) from error
         if previous is not None:
             step = _step(previous, small)
             inside = _Step(max(inside.mean, step.mean), max(inside.reach, step.reach))
@@ -117,15 +113,9 @@ def _size(image: Image.Image, side: int) -> tuple[int, int]:
     return max(1, image.width * side // longest), max(1, image.height * side // longest)
 
 
-def _fitted(image: Image.Image, side: int) -> Image.Image:
-    """The picture on the sheet's ground, RGB, at most `side` a side."""
-    way = Image.Resampling.NEAREST if max(image.size) <= side else Image.Resampling.BOX
-    return _on_ground(image.resize(_size(image, side), way))
-
-
 def _with_alpha(image: Image.Image) -> Image.Image:
-    """RGBA, transparent where measure.py sees nothing too."""
-    if image.mode == "RGBA" or (image.mode == "P" and "transparency" in image.info):
+    """RGBA, transparent where measure.py sees a transparent pixel too."""
+    if has_alpha(image):
         return image.convert("RGBA")
     opaque = image.convert("RGB")
     opaque.putalpha(255)
@@ -140,8 +130,9 @@ def _on_ground(image: Image.Image) -> Image.Image:
 
 def _drawn(cells: list[tuple[str, Image.Image]], side: int) -> Image.Image:
     """The sheet, RGB: rows of cells, each below its label."""
-    if side < CELL:
-        cells = [(label, _shrunk(cell, side)) for label, cell in cells]
+    if max(cells[0][1].size) > side:
+        box = Image.Resampling.BOX
+        cells = [(label, cell.resize(_size(cell, side), box)) for label, cell in cells]
     width = max(cells[0][1].width, _LABEL[0]) + _GAP
     height = cells[0][1].height + _LABEL[1] + _GAP
     columns = min(_COLUMNS, len(cells))
@@ -153,10 +144,6 @@ def _drawn(cells: list[tuple[str, Image.Image]], side: int) -> Image.Image:
         draw.text((x, y), label, fill="black", font=font)
         sheet.paste(cell, (x, y + _LABEL[1]))
     return sheet
-
-
-def _shrunk(cell: Image.Image, side: int) -> Image.Image:
-    return cell if max(cell.size) <= side else cell.resize(_size(cell, side), Image.Resampling.BOX)
 
 
 def _written(sheet: Image.Image, colours: int) -> bytes:

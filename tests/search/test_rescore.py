@@ -31,9 +31,13 @@ def test_every_sample_is_scored_again_and_the_run_stays_as_it_is(folder: Path) -
     lines = [json.loads(line) for line in Path(result["file"]).read_text().splitlines()]
     assert len(lines) == len(run.samples)
     for line, sample in zip(lines, run.samples, strict=True):
-        assert (line["index"], line["gif"], line["score"]["scorer"]) == (sample.index, sample.gif, score.VERSION)
+        assert (line["index"], line["gif"], line["score"]["scorer"]) == (
+            sample.index,
+            sample.gif,
+            score.VERSIONS["strict"],
+        )
         assert line["score"]["total"] == next((s.total for s in sample.also), 0.0), "stored beside the run's own"
-    assert (result["old_scorer"], result["scorer"]) == ("article-1", score.VERSION)
+    assert (result["old_scorer"], result["scorer"]) == ("article-1", score.VERSIONS["strict"])
     assert sum(row["samples"] for row in result["rows"]) == len(run.samples)
     assert {path: path.read_bytes() for path in before} == before
 
