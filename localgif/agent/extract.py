@@ -1,7 +1,7 @@
 """The program in a model's reply, whatever the model put around it.
 
 Small models forget the closing fence, talk before and after, repeat themselves, answer without any fence, or show a
-`pip install` block first. Text is never executed here, only parsed.
+`pip install` block first. This module only parses text and never executes it.
 """
 
 from __future__ import annotations
@@ -47,35 +47,34 @@ def blocks(reply: str) -> list[Block]:
 
 
 def complete(reply: str) -> bool:
-    """Whether the reply already holds a closed block with the whole function: nothing after it is of interest."""
-    return any(block.closed and _defines(_clean(block.text)) for block in blocks(spoken(reply)))
+    """Whether the reply already holds a closed block with the whole function, so that the rest does not matter."""
+    return any(block.closed and FUNCTION in _functions(_clean(block.text)) for block in blocks(spoken(reply)))
 
 
 def extract(reply: str) -> str | None:
-    """The program of a reply, or None when it holds nothing that looks like one.
+    """The program of a reply, or None if nothing in it looks like one.
 
-    In order: the first block that parses and defines make_gif (with the imports and helpers of the blocks before it);
-    the same after cutting an unfinished end; any other Python block that parses; unfenced code; and last a block that
-    does not parse, so that its syntax error can be reported back to the model.
+    In this order: the first block that parses and defines make_gif, with the imports and helpers of the blocks before
+    it; the same after cutting an unfinished end; any other Python block that parses; unfenced code; a block that does
+    not parse, so that the model can be told its syntax error.
     """
     reply = spoken(reply)
     fenced = [b for b in blocks(reply) if b.language in ("", "python", "py", "python3", "gif") and b.text.strip()]
     texts = [_clean(block.text) for block in fenced]
     for position, text in enumerate(texts):
-        if _defines(text):
+        if FUNCTION in _functions(text):
             return _with_helpers(texts[:position], text)
     for text in texts:
         shortened = _longest_prefix(text)
-        if shortened is not None and _defines(shortened):
+        if shortened is not None and FUNCTION in _functions(shortened):
             return shortened
     if not fenced:
         return _unfenced(reply)
-    parsing = [text for text in texts if _parse(text) is not None and _has_function(text)]
-    return parsing[0] if parsing else max(texts, key=len)
+    return next((text for text in texts if _functions(text)), None) or max(texts, key=len)
 
 
 def spoken(reply: str) -> str:
-    """The reply without a model's thinking; a lone closing tag means that the template opened it."""
+    """The reply without the model's thinking. Before a lone closing tag, the template opened it."""
     head, tag, tail = reply.rpartition("</think>")
     if tag and "<think>" not in head:
         return tail
@@ -93,29 +92,22 @@ def _parse(text: str) -> ast.Module | None:
         return None
 
 
-def _defines(text: str) -> bool:
+def _functions(text: str) -> list[str]:
+    """The functions that a text defines at its top level; empty if it does not parse."""
     tree = _parse(text)
-    return tree is not None and any(isinstance(n, ast.FunctionDef) and n.name == FUNCTION for n in tree.body)
-
-
-def _has_function(text: str) -> bool:
-    tree = _parse(text)
-    return tree is not None and any(isinstance(n, ast.FunctionDef) for n in tree.body)
+    return [] if tree is None else [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def _with_helpers(before: list[str], text: str) -> str:
-    """Prepend earlier blocks that only import, define or assign: models split a program over several blocks."""
+    """Prepends earlier blocks that only import, define or assign: models split a program over several blocks."""
     harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    parts = []
-    for earlier in before:
-        tree = _parse(earlier)
-        if tree is not None and tree.body and all(isinstance(node, harmless) for node in tree.body):
-            parts.append(earlier)
+    bodies = [(earlier, getattr(_parse(earlier), "body", [])) for earlier in before]
+    parts = [earlier for earlier, body in bodies if body and all(isinstance(node, harmless) for node in body)]
     return "\n".join([*parts, text])
 
 
 def _longest_prefix(text: str) -> str | None:
-    """The text without its last lines, as few as make it parse."""
+    """The text without its last lines, as few as possible, so that it parses."""
     lines = text.splitlines()
     for end in range(len(lines), 0, -1):
         candidate = "\n".join(lines[:end]) + "\n"
@@ -125,13 +117,13 @@ def _longest_prefix(text: str) -> str | None:
 
 
 def _unfenced(reply: str) -> str | None:
-    """Code without fences: from the first line that starts a program to the last that still parses."""
+    """Code without fences, from the first line that starts a program to the last one that still parses."""
     lines = reply.splitlines()
     for start, line in enumerate(lines):
         if _CODE_START.match(line):
             rest = _clean("\n".join(lines[start:]))
             shortened = _longest_prefix(rest)
-            if shortened is not None and _has_function(shortened):
+            if shortened is not None and _functions(shortened):
                 return shortened
             return rest if "def " in rest else None
     return None

@@ -1,4 +1,4 @@
-"""The animator as a LangGraph graph: generate, run, repair; decoding loops are cut off."""
+"""The animator as a LangGraph graph: generate, run, repair; it cuts off replies that repeat themselves."""
 
 from __future__ import annotations
 
@@ -11,34 +11,21 @@ from typing import Annotated, Literal, Protocol, TypedDict
 from localgif.agent import extract, prompts
 from localgif.records import Measurements, Verdict
 
-#: So many equal blocks in a row are a loop.
-TIMES = 4
-
-#: Shortest block, characters (about 12 tokens); shorter repetitions are common in tables of numbers and in drawings.
-SHORTEST = 48
-
-#: Longest block, characters (about 200 tokens).
-LONGEST = 800
-
-
-def loops(text: str) -> bool:
-    """Whether the text ends in the same block of 48 to 800 characters four times."""
-    longest = min(LONGEST, len(text) // TIMES)
-    for size in range(SHORTEST, longest + 1):
-        block = text[-size:]
-        if text[-2 * size : -size] == block and text.endswith(block * TIMES):
-            # A block of blanks or of one sign is a drawing or an indentation, not a thought.
-            return len(set(block)) > 2
-    return False
-
-
+#: Attempts of one sample, the first program and its repairs.
 MAX_ATTEMPTS = 3
 
+#: This many equal blocks in a row are a loop.
+_TIMES = 4
+#: Shortest and longest block, characters (about 12 and 200 tokens). Shorter repetitions are common in tables of numbers
+#: and in drawings.
+SHORTEST, LONGEST = 48, 800
+
+#: Role and text.
 Message = tuple[str, str]
 
 
 class Written(Protocol):
-    """What `write` gives back (see endpoint.clients.Reply)."""
+    """What a `Write` returns (see endpoint.clients.Reply)."""
 
     @property
     def text(self) -> str: ...
@@ -52,14 +39,13 @@ class Written(Protocol):
     def seconds(self) -> float: ...
 
 
+#: (messages, seed, finished) -> reply; `finished` returns "" to continue, or why the text so far is enough.
 Write = Callable[[Sequence[Message], int, Callable[[str], str]], Written]
-
-"""(messages, seed, finished) -> reply; `finished` gives "" to go on, or why the text so far is enough."""
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What became of one program: `gif` and `measurements` are there exactly when the verdict is ok."""
+    """What became of one program; `gif` and `measurements` are set exactly if the verdict is ok."""
 
     verdict: Verdict
     reason: str
@@ -73,7 +59,7 @@ Render = Callable[[str], Rendered]
 
 @dataclass(frozen=True)
 class Try:
-    """One attempt: what was written and what became of it."""
+    """One attempt: a reply and what became of its program."""
 
     written: Written
     code: str | None
@@ -87,39 +73,26 @@ class _State(TypedDict):
     tries: Annotated[list[Try], operator.add]
 
 
-#: How a reply can end before its program does, and what is said of it.
+#: How a reply can end before its program does, and what the reason then says.
 _UNFINISHED = {
     "length": "the reply was cut off after {} tokens, so the program is not whole",
     "loop": "the reply repeated itself and was cut off after {} tokens",
 }
 
 
-def enough(text: str) -> str:
-    """Why a reply needs no more text: "closed" when its program is whole, "loop" when it repeats itself, else ""."""
-    if extract.complete(text):
-        return "closed"
-    return "loop" if loops(text) else ""
-
-
-class Animation(Protocol):
-    """A compiled animator."""
-
-    def __call__(self, seed: int) -> tuple[Try, ...]: ...
-
-
-def compile_animator(system_prompt: str, brief: str, write: Write, render: Render) -> Animation:
-    """Compile the graph of one candidate for one brief.
+def compile_animator(system_prompt: str, brief: str, write: Write, render: Render) -> Callable[[int], tuple[Try, ...]]:
+    """Compiles the graph of one candidate for one brief.
 
     Returns:
-        A callable that makes one sample: `animation(seed)` gives its 1 to 3 attempts in order, the last one decides.
-        Exceptions of `write` and `render` (our own failures) pass through.
+        A callable that makes one sample: `animation(seed)` returns its 1 to 3 attempts in order, and the last one
+        decides. Exceptions of `write` and `render` (our own failures) pass through.
     """
     from langgraph.graph import END, START, StateGraph
 
     opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief))]
 
     def generate(state: _State) -> dict[str, object]:
-        # A repair gets another seed, or a model that ignores the error would repeat itself word by word.
+        # A repair gets another seed: otherwise a model that ignores the error would repeat itself word by word.
         return {"written": write(state["messages"], state["seed"] + len(state["tries"]), enough)}
 
     def run(state: _State) -> dict[str, object]:
@@ -137,9 +110,9 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
 
     def repair(state: _State) -> dict[str, object]:
         last = state["tries"][-1]
-        # Only the latest program and its error: a small model loses itself in a longer history. A reply that was closed
-        # right after its program goes back word by word: the server still has it in its prompt cache, and reading it
-        # again costs a CPU about a third of the repair.
+        # Only the latest program and its error, because a small model gets lost in a longer history. A reply that ended
+        # right after its program goes back word by word: the server still has it in its prompt cache, and on a CPU
+        # reading it again would take about a third of the repair.
         verbatim = last.code is None or last.written.done_reason == "closed"
         answer = last.written.text if verbatim else f"```python\n{last.code}```"
         complaint = prompts.repair(last.rendered.reason, had_code=last.code is not None)
@@ -164,3 +137,21 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
         return tuple(final["tries"])
 
     return animation
+
+
+def enough(text: str) -> str:
+    """Why a reply needs no more text: "closed" if its program is whole, "loop" if it repeats itself, else ""."""
+    if extract.complete(text):
+        return "closed"
+    return "loop" if loops(text) else ""
+
+
+def loops(text: str) -> bool:
+    """Whether the text ends in the same block of 48 to 800 characters four times."""
+    longest = min(LONGEST, len(text) // _TIMES)
+    for size in range(SHORTEST, longest + 1):
+        block = text[-size:]
+        if text[-2 * size : -size] == block and text.endswith(block * _TIMES):
+            # A block of blanks or of one character is a drawing or an indentation, not a thought.
+            return len(set(block)) > 2
+    return False

@@ -1,7 +1,7 @@
-"""The texts of the animator's conversation. Facts and orders only: no text here holds a program.
+"""The texts of the animator's conversation: facts and orders, never a program.
 
-A system prompt is a fixed contract and, below it, what the search may change: rules and one worked example. The
-contract is put in front of every candidate here, so that no proposal can drop or contradict it.
+A system prompt is a fixed contract and, below it, what the search may change: rules and worked examples. render() puts
+the contract in front of every candidate, so that no proposal can drop or contradict it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Example(NamedTuple):
     brief: str
     """What the program draws."""
     code: str
-    """A whole program that was measured."""
+    """A whole program whose GIF was measured."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Parts:
     """Short orders, one line each."""
     examples: tuple[Example, ...] = ()
     others: bool = False
-    """Whether animations will be asked for that no example shows; known before the search, no candidate's choice."""
+    """Whether requests will come that no example answers; known before the search, so no candidate can choose it."""
 
 
 def contract(targets: Targets) -> str:
@@ -78,7 +78,7 @@ def request(brief: str) -> str:
 
 
 def repair(reason: str, *, had_code: bool) -> str:
-    """The user message after a failed run; the program itself stands in the assistant message before it."""
+    """The user message after a failed run; the assistant message before it holds the program itself."""
     if not had_code:
         return "The answer held no Python program. Write the whole function make_gif(path). Output only code."
     return f"The program failed:\n{reason}\nWrite the whole corrected function make_gif(path). Output only code."

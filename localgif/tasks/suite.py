@@ -1,4 +1,4 @@
-"""Which tasks a run works on: one, several whose prompt is shared, or some to learn from and others to be tested on."""
+"""Which tasks a run works on: one, several that share a prompt, or some to learn from and others for the test."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from localgif.tasks.task import Targets, Task, load_task
 
 Part = Literal["train", "val", "held-out"]
 
-#: The split of mode "general". Families are disjoint, or a test task would only be another colour of a trained one:
-#: in the order of the sha256 of their names two are trained on, one chooses among candidates, two are tested on, and
-#: the last one (compose) is in none. Of a larger family the first three by name that need no scale of their own.
+#: The split of mode "general". Its parts share no family, or a test task would only be another colour of a trained one.
+#: In the order of the sha256 of their names, two families are for training, one chooses among candidates, two are for
+#: the test, and the last one (compose) is unused. A larger family gives the first three by name that need no scale of
+#: their own.
 SPLIT: dict[Part, tuple[str, ...]] = {
     "train": (
         "diagonal-ball",
@@ -36,19 +37,19 @@ SPLIT: dict[Part, tuple[str, ...]] = {
 
 
 class Suite(NamedTuple):
-    """The tasks of a run by what they are for."""
+    """The tasks of a run by their purpose."""
 
     mode: Mode
     train: tuple[Task, ...]
-    """Reflected on; the worked examples are theirs."""
+    """The search reflects on these; the worked examples are theirs."""
     val: tuple[Task, ...]
-    """A candidate's standing is its mean over these. The trained ones, but for mode "general"."""
+    """A candidate's standing is its mean over these. The same as `train`, except in mode "general"."""
     tested: tuple[Task, ...]
-    """Fresh samples at the end are of these. The trained ones, but for mode "general": those never seen before."""
+    """The fresh samples at the end are of these. The same as `train`; in mode "general", tasks never seen before."""
 
     @property
     def targets(self) -> Targets:
-        """Of every task: one prompt states one set of them."""
+        """Of every task, because one prompt states one set of targets."""
         return self.train[0].targets
 
     @property
@@ -58,7 +59,7 @@ class Suite(NamedTuple):
 
     @property
     def split(self) -> dict[Part, tuple[str, ...]] | None:
-        """Names by part, as they are stored; None when there is nothing to split."""
+        """Names by part, as they are stored; None without a split."""
         if self.mode != "general":
             return None
         parts: dict[Part, tuple[Task, ...]] = {"train": self.train, "val": self.val, "held-out": self.tested}
@@ -66,7 +67,7 @@ class Suite(NamedTuple):
 
     @property
     def objective(self) -> str:
-        """What GEPA's stock reflection is told to aim at."""
+        """The aim that GEPA's stock reflection gets."""
         if self.mode == "single":
             return self.train[0].objective
         drawn = "the requested animation, whichever it is"
@@ -85,13 +86,13 @@ def suite_of(
     """The tasks of a run from its record.
 
     Args:
-        mode: What is done with them.
+        mode: The run's mode.
         stored: The tasks.
-        split: Names by part; None where there is nothing to split.
+        split: Names by part; None without a split.
 
     Raises:
-        ValidationError: a stored task is none.
-        KeyError: the split names one that is not there.
+        ValidationError: A stored task is malformed.
+        KeyError: The split names a task that is not stored.
     """
     tasks = {task.name: task for task in map(Task.model_validate, stored)}
     if split is None:
@@ -105,17 +106,17 @@ def load_suite(mode: Mode, text: str) -> Suite:
     """The tasks of a run.
 
     Args:
-        mode: What is done with them.
+        mode: The run's mode.
         text: One task, tasks with commas between them (multi), or the name of the split (general).
 
     Raises:
-        ConfigError: a task cannot be read, too few or too many, two of one name, or targets that differ.
+        ConfigError: A task cannot be read, there are too few or too many, two have one name, or their targets differ.
     """
     if mode == "general":
         if text != SHIPPED_SPLIT:
             raise ConfigError(
-                f"--task {text}: --mode general has a split of its own ({SHIPPED_SPLIT}), so that its held-out tasks "
-                "are nobody's choice",
+                f"--task {text}: --mode general has a split of its own ({SHIPPED_SPLIT}), so that nobody chooses its "
+                "held-out tasks",
                 "leave --task out, or name several tasks with --mode multi",
                 code="E-TASK",
             )
@@ -145,8 +146,8 @@ def _check(tasks: tuple[Task, ...]) -> None:
             other = getattr(tasks[0].targets, key)
             if value != other:
                 raise ConfigError(
-                    f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}: one prompt can ask for "
-                    "one of them only",
+                    f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}, but one prompt can ask "
+                    "only for one of them",
                     "give the tasks of a run the same targets, or optimise them one by one",
                     code="E-TASK",
                 )

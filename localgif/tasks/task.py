@@ -1,4 +1,4 @@
-"""A task: one brief, its targets, and what must be seen; read from the shipped TOML files or the user's own."""
+"""A task: one brief, its targets, and what the GIF must show; from the shipped TOML files or the user's own."""
 
 from __future__ import annotations
 
@@ -10,28 +10,27 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from localgif.errors import ConfigError, nearest
+from localgif.files import read_bounded
 from localgif.records import Record
 
 Colour = Literal[
     "white", "black", "grey", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink", "brown"
 ]
-
 #: The colours that a task can name, in the order of their codes (gif/looks.py).
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 
 Shape = Literal["any", "round", "square", "triangle", "star", "bar"]
-
 MotionPath = Literal["any", "still", "up-down", "left-right", "diagonal", "orbit", "across"]
-
 Size = Literal["any", "constant", "pulse", "grow"]
-
 Turn = Literal["any", "spin"]
-
 Shown = Literal["always", "blink"]
+
+#: Largest task file, bytes.
+_MAX_BYTES = 64 * 1024
 
 
 class Targets(Record):
-    """What a GIF of the task is measured against."""
+    """The numbers that a GIF of the task should reach."""
 
     frames: int = Field(ge=2, le=200)
     loop_ms: int = Field(ge=100, le=60_000)
@@ -43,26 +42,26 @@ class Targets(Record):
 
     @property
     def delay_ms(self) -> int:
-        """Delay of one frame, milliseconds: what comes nearest to `loop_ms` in the 10 ms steps of GIF, at least 20."""
+        """Delay of one frame, milliseconds: the nearest to `loop_ms` in the 10 ms steps of GIF, at least 20."""
         return max(20, 10 * round(self.loop_ms / self.frames / 10))
 
 
 class Subject(Record):
-    """One kind of thing that must be seen; "any" leaves a property open."""
+    """One kind of thing that the GIF must show; "any" leaves a property open."""
 
     colour: Colour | None = None
-    """Its colour; None when it changes (`colours`)."""
+    """Its colour; None if it changes (`colours`)."""
     colours: tuple[Colour, ...] = ()
     """The colours that it takes in turns, at least two."""
     count: int = Field(1, ge=1, le=8)
-    """How many of it are seen at once."""
+    """How many the GIF shows at once."""
     shape: Shape = "any"
     path: MotionPath = "any"
     size: Size = "any"
     turn: Turn = "any"
     shown: Shown = "always"
     inside: bool = True
-    """Whether it must be whole inside the picture in every frame."""
+    """Whether every frame must show all of it inside the picture."""
 
     @model_validator(mode="after")
     def _one_or_many_colours(self) -> Subject:
@@ -89,7 +88,7 @@ class Subject(Record):
 
 
 class Task(Record):
-    """One GIF brief with its targets and what must be seen."""
+    """One GIF brief with its targets and what the GIF must show."""
 
     name: str
     brief: str = Field(min_length=3, max_length=400)
@@ -99,7 +98,7 @@ class Task(Record):
     background: Colour | None = None
     """Colour of the background; None leaves it open."""
     subjects: tuple[Subject, ...] = Field((), max_length=6)
-    """What must be seen; of each colour one entry."""
+    """What the GIF must show, one entry per colour."""
 
     @model_validator(mode="after")
     def _tellable_apart(self) -> Task:
@@ -113,7 +112,7 @@ class Task(Record):
 
     @property
     def objective(self) -> str:
-        """What the reflector is told to aim at."""
+        """The aim that the reflector gets."""
         t = self.targets
         return (
             f"The component is the system prompt of a small model that writes Python code. Improve it so that the "
@@ -122,10 +121,6 @@ class Task(Record):
             f"must play in about {t.loop_ms / 1000:g} s; the file must stay under {t.max_bytes // 1024} KB. The "
             "program may use only the Python standard library and Pillow."
         )
-
-
-#: No task needs more; a larger file is something else.
-MAX_BYTES = 64 * 1024
 
 
 def task_names() -> tuple[str, ...]:
@@ -144,10 +139,10 @@ def families() -> dict[str, tuple[str, ...]]:
 
 
 def load_task(name: str) -> Task:
-    """A task by the name of a shipped one, or by the path of a TOML file (it holds a slash or ends in .toml).
+    """A task by the name of a shipped one, or by the path of a TOML file (with a slash in it, or ending in .toml).
 
     Raises:
-        ConfigError: there is none, or the file cannot be used; the message names file and key.
+        ConfigError: It does not exist, or the file cannot be used; the message names file and key.
     """
     if "/" in name or name.endswith(".toml"):
         return parse_task(_read(Path(name)), Path(name).stem, name)
@@ -163,16 +158,11 @@ def load_task(name: str) -> Task:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        return read_bounded(path, _MAX_BYTES).decode("utf-8")
     except OSError as error:
         raise ConfigError(
             f"{path} cannot be read: {error.strerror or error}", "name a task file", code="E-TASK"
         ) from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB", "name a task file", code="E-TASK")
-    try:
-        return data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code="E-TASK") from None
 
@@ -182,11 +172,11 @@ def parse_task(text: str, name: str, place: str) -> Task:
 
     Args:
         text: The TOML.
-        name: What the task is called.
+        name: The task's name.
         place: The file, for error messages.
 
     Raises:
-        ConfigError: no TOML, an unknown key or word, a wrong type, a contradiction.
+        ConfigError: Invalid TOML, an unknown key or word, a wrong type, a contradiction.
     """
     try:
         data = tomllib.loads(text)
@@ -194,7 +184,7 @@ def parse_task(text: str, name: str, place: str) -> Task:
         raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code="E-TASK") from None
     if "name" in data:
         raise ConfigError(
-            f"{place}: unknown key name", "a task is called as its file is; leave the key out", code="E-TASK"
+            f"{place}: unknown key name", "a task has the name of its file; leave the key out", code="E-TASK"
         )
     try:
         return Task.model_validate({**data, "name": name})
@@ -203,7 +193,7 @@ def parse_task(text: str, name: str, place: str) -> Task:
 
 
 def _explain(place: str, error: ValidationError) -> tuple[str, str]:
-    """(message, remedy) of the first problem, with the key's full name and the nearest known one."""
+    """Message and remedy of the first problem, with the key's full name and the nearest known one."""
     problem = error.errors()[0]
     location = problem["loc"]
     key = _key(location)
@@ -213,7 +203,7 @@ def _explain(place: str, error: ValidationError) -> tuple[str, str]:
         return f"{place}: unknown key {key}{more}", nearest(str(location[-1]), set(table.model_fields) - {"name"})
     if problem["type"] == "missing":
         return f"{place}: {key} is missing{more}", f"add it; docs/tasks.md has an example of every key ({key})"
-    if problem["type"] == "value_error":  # of a whole table: its own words say what to do
+    if problem["type"] == "value_error":  # from a validator of ours, whose text says what to do
         return f"{place}: {key or 'the task'} {problem['msg'].removeprefix('Value error, ')}{more}", "see docs/tasks.md"
     expected: Any = problem.get("ctx", {}).get("expected", "")
     remedy = nearest(str(problem["input"]), _words(expected)) if expected else "correct the value; see docs/tasks.md"
@@ -235,5 +225,5 @@ def _table(location: tuple[str | int, ...]) -> type[BaseModel]:
 
 
 def _words(expected: str) -> list[str]:
-    """The words that pydantic lists: 'a', 'b' or 'c'."""
+    """The words that pydantic lists as 'a', 'b' or 'c'."""
     return expected.split("'")[1::2]

@@ -84,7 +84,7 @@ def test_every_word_of_the_vocabulary_is_measured() -> None:
         ('turn = "spin"', 'path = "across"', "add inside = false", "docs/tasks.md"),
         ('brief = "a green box that spins"', "", "brief is missing", "add it"),
         ("[targets]", "[targets", "own.toml is not valid TOML", "correct that line"),
-        ('family = "boxes"', 'name = "boxes"', "unknown key name", "called as its file is"),
+        ('family = "boxes"', 'name = "boxes"', "unknown key name", "the name of its file"),
     ],
 )
 def test_a_mistake_names_file_key_and_remedy(old: str, new: str, said: str, remedy: str) -> None:
@@ -97,7 +97,7 @@ def test_a_mistake_names_file_key_and_remedy(old: str, new: str, said: str, reme
 
 @pytest.mark.parametrize(
     ("data", "said"),
-    [(b"\xff\xfe", "is not UTF-8"), (b" " * 70_000, "is larger than 64 KiB"), (None, "cannot be read")],
+    [(b"\xff\xfe", "is not UTF-8"), (b" " * 70_000, "larger than 64 KiB"), (None, "cannot be read")],
 )
 def test_a_file_that_is_no_task_is_refused(tmp_path: Path, data: bytes | None, said: str) -> None:
     path = tmp_path / "x.toml"
