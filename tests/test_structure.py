@@ -38,7 +38,7 @@ FENCES = {
     "psutil": {"sandbox/"},
     "typer": {"cli/"},
     "rich": {"cli/"},
-    "packaging": {"bundle.py"},
+    "packaging": {"run/checks.py"},
     "dask": {"sweep/cluster.py", "sweep/worker.py"},
     "distributed": {"sweep/cluster.py", "sweep/worker.py"},
     "jinja2": {"report/"},

@@ -62,9 +62,9 @@ models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_
 def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = False) -> None:
     """Everything that a role can name, and what is there of it: in models.toml, on an Ollama, on this machine."""
     from localgif.cli.tables import models_text
-    from localgif.run.model_list import roster
+    from localgif.run.model_list import list_rows
 
-    rows = roster(load_models(models))
+    rows = list_rows(load_models(models))
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
@@ -247,35 +247,28 @@ def bundle(
         list[str] | None,
         typer.Option(help="Model of models.toml whose weights go along; may be repeated (default: the roles')."),
     ] = None,
-    platform: Annotated[
-        str | None, typer.Option(help="Machine that it is for: x86_64, aarch64 (default: as this one).")
-    ] = None,
-    python_version: Annotated[
-        str | None, typer.Option(help="CPython that it is for: 3.11, 3.12, 3.13 (default: as this one).", metavar="X.Y")
-    ] = None,
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
-    """Collect wheels, weights and the project in a folder that installs without a network."""
-    from localgif.bundle import collect, known_target, models_to_carry, this_target
+    """Collect wheels, weights and the project in a folder that installs without a network.
+
+    The folder serves machines of this kind: Linux, the same architecture, C library and minor version of Python.
+    """
+    from localgif.bundle import collect, models_to_carry
     from localgif.cli.progress import make_progress
     from localgif.models.find import places_for
     from localgif.offline import weights_environment
 
-    here = this_target()
-    target = known_target(python_version or here.python, platform or here.machine)
     file = load_models(models, offline=False)
     carried = models_to_carry(file, model or [])
     with make_progress(make_console(stderr=True)) as progress:
-        whole = collect(
-            out, file, carried, target, places_for(*weights_environment()), progress.note, progress.download
-        )
+        whole = collect(out, file, carried, places_for(*weights_environment()), progress.note, progress.download)
     if not carried:
-        print("note: no weights go along; both roles run on servers of their own", file=sys.stderr)
+        print("note: the bundle has no weights, because both roles run on separate servers", file=sys.stderr)
     for part, (files, size) in whole.sizes.items():
         print(f"{part or 'all':<12} {files:>4} file{' ' if files == 1 else 's'} {size / 1e6:>9,.1f} MB")
-    print(f"{whole.folder}: for CPython {target.python} on Linux {target.machine}")
+    print(f"{whole.folder}: for machines with {', '.join(whole.kind)}")
     print(f"sha256 of its SHA256SUMS: {whole.digest}")
-    print(f"there:  sh {whole.folder.name}/install.sh TARGET")
+    print(f"on the other machine:  sh {whole.folder.name}/install.sh TARGET")
 
 
 @command

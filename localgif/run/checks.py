@@ -11,168 +11,201 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
 from localgif.endpoint.gguf import GgufFacts
+from localgif.errors import ConfigError, LocalGifError
 from localgif.records import Record
 
 Status = Literal["PASS", "WARN", "FAIL", "SKIP"]
 
 
 class Check(Record):
-    """One precondition.
+    """One precondition of a run.
 
-    PASS: it holds. WARN: a run starts, but something is not as it should be. FAIL: a run does not start, or what comes
-    out of it cannot be trusted. SKIP: it was not looked at, the evidence says why.
+    PASS: it holds. WARN: a run starts, but something is not as it should be. FAIL: a run does not start, or its results
+    cannot be trusted. SKIP: not checked; the evidence says why.
     """
 
     name: str
     status: Status
     evidence: str
-    """What was seen, one or a few lines."""
+    """What was found, one or a few lines."""
     remedy: str = ""
-    """What the user can do about it; "" where nothing is to be done."""
+    """What the user can do; "" if there is nothing to do."""
+
+    @classmethod
+    def passed(cls, name: str, evidence: str) -> Check:
+        """PASS."""
+        return cls(name=name, status="PASS", evidence=evidence)
+
+    @classmethod
+    def warned(cls, name: str, evidence: str, remedy: str) -> Check:
+        """WARN."""
+        return cls(name=name, status="WARN", evidence=evidence, remedy=remedy)
+
+    @classmethod
+    def failed(cls, name: str, evidence: str, remedy: str) -> Check:
+        """FAIL."""
+        return cls(name=name, status="FAIL", evidence=evidence, remedy=remedy)
+
+    @classmethod
+    def raised(cls, name: str, error: LocalGifError) -> Check:
+        """FAIL, in the words of an error."""
+        return cls(name=name, status="FAIL", evidence=error.message, remedy=error.remedy)
+
+    @classmethod
+    def skipped(cls, name: str, evidence: str) -> Check:
+        """SKIP."""
+        return cls(name=name, status="SKIP", evidence=evidence)
 
 
-#: The Pythons that requirements.lock was tried with.
-TRIED = ((3, 11), (3, 12), (3, 13))
+# --- Python and packages ---------------------------------------------------------------------------------------------
 
-_ENTRY = re.compile(r"^([A-Za-z0-9][\w.-]*)==([^\s;\\]+)[ \t]*(;)?", re.MULTILINE)
+#: The Pythons that requirements.lock was tested with.
+TESTED = ((3, 11), (3, 12), (3, 13))
 
 _SHOWN = 6
 
 
 def python(version: tuple[int, int, int], implementation: str, system: str) -> Check:
-    """Whether localgif was tried with this Python.
+    """Whether localgif was tested with this Python.
 
     Args:
-        version: As sys.version_info begins.
+        version: The beginning of sys.version_info.
         implementation: E.g. "cpython".
-        system: As platform.system() says.
+        system: As platform.system() returns it.
     """
     words = f"{implementation} {'.'.join(map(str, version))} on {system} {platform.machine()}"
-    if implementation != "cpython" or version[:2] < TRIED[0]:
-        return Check(name="python", status="FAIL", evidence=words, remedy="use CPython 3.11, 3.12 or 3.13")
+    if implementation != "cpython" or version[:2] < TESTED[0]:
+        return Check.failed("python", words, "use CPython 3.11, 3.12 or 3.13")
     if system != "Linux":
-        return Check(
-            name="python",
-            status="FAIL",
-            evidence=f"{words}: the sandbox needs Linux",
-            remedy="run localgif on Linux (on Windows: in WSL2)",
+        return Check.failed(
+            "python", f"{words}: the sandbox needs Linux", "run localgif on Linux (on Windows: in WSL2)"
         )
-    if version[:2] not in TRIED:
-        return Check(
-            name="python",
-            status="WARN",
-            evidence=f"{words}, which the locked packages were not tried with",
-            remedy="use CPython 3.11, 3.12 or 3.13: LOCALGIF_PYTHON=python3.13 ./scripts/just doctor",
+    if version[:2] not in TESTED:
+        return Check.warned(
+            "python",
+            f"{words}, which the locked packages were not tested with",
+            "use CPython 3.11, 3.12 or 3.13: LOCALGIF_PYTHON=python3.13 ./scripts/just doctor",
         )
-    return Check(name="python", status="PASS", evidence=words)
+    return Check.passed("python", words)
 
 
 def this_python() -> Check:
-    """The Python that runs this."""
+    """The check of the running Python."""
     return python(sys.version_info[:3], sys.implementation.name, platform.system())
 
 
-def normalised(name: str) -> str:
-    """A package's name as indexes compare it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+class Pin(NamedTuple):
+    """A package of requirements.lock that this machine needs."""
+
+    name: str
+    """Normalised."""
+    version: str
+    hashes: frozenset[str]
+    """sha256 of each of its files, hex."""
 
 
-def read_lock(text: str) -> dict[str, dict[str, bool]]:
-    """Name -> version -> whether it is for every machine; of some packages there is one version for each Python."""
-    locked: dict[str, dict[str, bool]] = {}
-    for name, version, marker in _ENTRY.findall(text):
-        locked.setdefault(normalised(name), {})[version] = not marker
-    return locked
+def read_lock(text: str) -> tuple[Pin, ...]:
+    """The packages of a requirements.lock whose markers hold for the running Python.
+
+    Raises:
+        ConfigError: A line is not "name==version ; marker" with sha256 hashes, or the lock holds a package twice.
+    """
+    pins: dict[str, Pin] = {}
+    for line in re.sub(r"\\\n", " ", text).splitlines():
+        wanted, *hashes = line.split("#")[0].split("--hash=sha256:")
+        if not wanted.strip():
+            continue
+        try:
+            found = Requirement(wanted)
+        except InvalidRequirement as error:
+            raise _bad_lock(f"{wanted.strip()!r}: {error}") from None
+        digests = frozenset(digest.strip() for digest in hashes)
+        version = str(found.specifier).removeprefix("==")
+        name = canonicalize_name(found.name)
+        if str(found.specifier) != f"=={version}" or not digests or any(len(digest) != 64 for digest in digests):
+            raise _bad_lock(f"{name} has no exact version, or no sha256 hashes")
+        if found.marker is not None and not found.marker.evaluate():
+            continue
+        if name in pins:
+            raise _bad_lock(f"{name} is there twice for this Python")
+        pins[name] = Pin(name, version, digests)
+    if not pins:
+        raise _bad_lock("no packages")
+    return tuple(pins.values())
 
 
-def compare(locked: Mapping[str, Mapping[str, bool]], installed: Mapping[str, str], needed: Collection[str]) -> Check:
-    """What is installed against what is locked.
+def _bad_lock(what: str) -> ConfigError:
+    return ConfigError(f"requirements.lock: {what}", "make it again: ./scripts/lock", code="E-BUNDLE-LOCK")
+
+
+def compare(locked: Iterable[Pin], installed: Mapping[str, str], needed: Collection[str]) -> Check:
+    """The installed packages against the locked ones.
 
     Args:
         locked: From read_lock.
         installed: Normalised name -> version.
-        needed: Names that localgif itself asks for; others may be for other machines or for developers.
+        needed: Names that localgif itself requires; developers or a cluster may need others.
     """
-    found = {name: installed[name] for name in locked if name in installed}
-    other = [
-        f"{name} {version} (locked: {' or '.join(locked[name])})"
-        for name, version in found.items()
-        if version not in locked[name]
-    ]
-    absent = [name for name in locked if name not in installed and all(locked[name].values())]
-    missing = sorted({*needed} - {*installed})
-    remedy = "let it be put right: ./scripts/env true (or pip install --require-hashes -r requirements.lock)"
+    pins = {pin.name: pin.version for pin in locked}
+    found = {name: installed[name] for name in pins if name in installed}
+    other = [f"{name} {version} (locked: {pins[name]})" for name, version in found.items() if version != pins[name]]
+    absent = sorted(pins.keys() - installed.keys())
+    missing = sorted({*needed} - installed.keys())
+    remedy = "install the locked packages: ./scripts/env true (or pip install --require-hashes -r requirements.lock)"
     if missing:
-        return Check(name="packages", status="FAIL", evidence=f"not installed: {_some(missing)}", remedy=remedy)
-    words = []
+        return Check.failed("packages", f"not installed: {_some(missing)}", remedy)
+    words = f"{len(absent)} that only developers or a cluster need are not installed: {_some(absent)}" if absent else ""
     if other:
-        words.append(f"{len(other)} of {len(found)} are not as locked: {_some(other)}")
-    if absent:
-        words.append(f"{len(absent)} that developers or a cluster need are not installed: {_some(absent)}")
-    if other:
-        return Check(name="packages", status="WARN", evidence="\n".join(words), remedy=remedy)
-    words.insert(0, f"{len(found)} packages as requirements.lock has them")
-    return Check(name="packages", status="PASS", evidence="; ".join(words))
+        wrong = f"{len(other)} of {len(found)} have another version than requirements.lock: {_some(other)}"
+        return Check.warned("packages", "\n".join(filter(None, [wrong, words])), remedy)
+    right = f"{len(found)} packages have the versions of requirements.lock"
+    return Check.passed("packages", "; ".join(filter(None, [right, words])))
 
 
 def these_packages(root: Path | None = None) -> Check:
-    """The packages of this environment; skipped where there is no requirements.lock to compare them with.
+    """The check of this environment's packages.
 
     Args:
-        root: The project's folder; by default the one that holds localgif/.
+        root: The project's folder; by default the one that contains localgif/.
     """
     lock = (root or Path(__file__).parents[2]) / "requirements.lock"
     try:
-        text = lock.read_text(encoding="utf-8")
+        locked = read_lock(lock.read_text(encoding="utf-8"))
     except OSError:
-        return Check(name="packages", status="SKIP", evidence="localgif was installed without its requirements.lock")
-    locked = read_lock(text)
+        return Check.skipped("packages", "localgif was installed without its requirements.lock")
+    except ConfigError as error:
+        return Check.raised("packages", error)
     installed = {}
-    for name in locked:
+    for pin in locked:
         try:
-            installed[name] = metadata.version(name)
+            installed[pin.name] = metadata.version(pin.name)
         except metadata.PackageNotFoundError:
             continue
-    return compare(locked, installed, _needed() & {*locked})
+    return compare(locked, installed, _needed() & {pin.name for pin in locked})
 
 
 def _needed() -> set[str]:
-    """What localgif's own metadata asks for; nothing when it is run from a folder that was never installed."""
+    """The packages in localgif's own metadata; none if localgif runs from a folder that was never installed."""
     try:
-        asked = metadata.requires("localgif") or []
+        required = [Requirement(line) for line in metadata.requires("localgif") or []]
     except metadata.PackageNotFoundError:
         return set()
-    names = (re.match(r"[\w.-]+", line) for line in asked if "extra ==" not in line)
-    return {normalised(name[0]) for name in names if name}
+    wanted = (each for each in required if each.marker is None or each.marker.evaluate({"extra": ""}))
+    return {canonicalize_name(each.name) for each in wanted}
 
 
-def _some(names: Collection[str]) -> str:
-    shown = list(names)[:_SHOWN]
-    rest = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {rest} more" if rest else "")
+def _some(names: Sequence[str]) -> str:
+    rest = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-_MEMINFO = Path("/proc/meminfo")
+# --- variables -------------------------------------------------------------------------------------------------------
 
-_CGROUP = Path("/sys/fs/cgroup")
-
-GIB = 2**30
-
-MIB = 2**20
-
-#: localgif with its clients and libraries, and one program in the sandbox at a time, bytes.
-OURS = 800 * MIB
-
-#: What llama.cpp takes beside weights and window, bytes.
-WORK = 300 * MIB
-
-#: Below this a run's folder may not fit, and below that it is tight.
-LEAST_DISK = 100 * MIB
-
-LITTLE_DISK = 1 * GIB
-
-#: Variables that make a library of ours, or one that a user adds, report or ask somewhere else.
+#: Variables that make a library of localgif's, or one that a user adds, report to or ask another server.
 _TALKATIVE = re.compile(
     r"^(LANGSMITH_|LANGCHAIN_(TRACING|API_KEY|ENDPOINT|PROJECT)|LANGFUSE_|WANDB_|MLFLOW_|COMET_|SENTRY_|OTEL_|"
     r"OPENAI_|ANTHROPIC_|AZURE_|COHERE_|GEMINI_|GOOGLE_API_KEY$|GROQ_|MISTRAL_|OPENROUTER_|HF_TOKEN$|"
@@ -183,17 +216,39 @@ _TALKATIVE = re.compile(
 
 
 def variables(names: Iterable[str]) -> Check:
-    """Whether variables are set that make libraries talk to the outside. Their values are not looked at."""
+    """Whether variables are set that make libraries connect to other servers. Their values are not read."""
     found = sorted(name for name in names if _TALKATIVE.match(name))
     if not found:
-        return Check(name="variables", status="PASS", evidence="none that makes a library report or ask elsewhere")
-    return Check(
-        name="variables",
-        status="WARN",
-        evidence=f"set: {', '.join(found)}\nlocalgif switches tracing off, asks no hosted model and uses no proxy for "
-        "its endpoints; other programs started from here may",
-        remedy=f"unset {' '.join(found)}",
+        return Check.passed("variables", "none that makes a library connect to another server")
+    return Check.warned(
+        "variables",
+        f"set: {', '.join(found)}\nlocalgif turns tracing off, asks no hosted model and uses no proxy for its "
+        "endpoints; other programs started from here may",
+        f"unset {' '.join(found)}",
     )
+
+
+# --- memory and disk -------------------------------------------------------------------------------------------------
+
+_MEMINFO = Path("/proc/meminfo")
+
+_CGROUP = Path("/sys/fs/cgroup")
+
+GIB = 2**30
+
+MIB = 2**20
+
+#: Memory of localgif with its clients and libraries, and one program in the sandbox, bytes.
+OURS = 800 * MIB
+
+#: Memory of llama.cpp beside weights and window, bytes.
+WORK = 300 * MIB
+
+#: With less free space than this a run's folder may not fit, bytes.
+LEAST_DISK = 100 * MIB
+
+#: With less free space than this the user gets a warning, bytes.
+LITTLE_DISK = 1 * GIB
 
 
 class Memory(NamedTuple):
@@ -204,9 +259,12 @@ class Memory(NamedTuple):
 
 
 def memory_of(meminfo: str, most: str = "", used: str = "", stat: str = "") -> Memory | None:
-    """What processes here can have, from /proc/meminfo and, in a container, cgroup v2's memory.max, .current and .stat.
+    """The memory that processes here can have; None if it cannot be read.
 
-    Pages of files count as used by a container, but make room when they must (inactive_file).
+    Args:
+        meminfo: The text of /proc/meminfo.
+        most: In a container, the text of cgroup v2's memory.max; `used` and `stat` are memory.current and memory.stat.
+            A container's use includes cached pages of files, which the kernel frees on demand (inactive_file).
     """
     found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", meminfo, re.MULTILINE))
     if len(found) < 2:
@@ -220,7 +278,7 @@ def memory_of(meminfo: str, most: str = "", used: str = "", stat: str = "") -> M
 
 
 def this_memory() -> Memory | None:
-    """Of this machine or container; None where nothing tells."""
+    """The memory of this machine or container; None if it cannot be read."""
     return memory_of(_read(_MEMINFO), *(_read(_CGROUP / f"memory.{name}") for name in ("max", "current", "stat")))
 
 
@@ -230,11 +288,11 @@ class Load(NamedTuple):
     name: str
     weights: int
     window: int
-    """Keys and values of the whole window; 0 when the file does not tell."""
+    """Keys and values of the whole window; 0 if the file does not say."""
 
 
 def window_bytes(facts: GgufFacts, num_ctx: int) -> int:
-    """Keys and values of a window in 16 bits; 0 when the file does not tell what they depend on."""
+    """The memory of a window's keys and values in 16 bits, bytes; 0 if the file does not say what it depends on."""
 
     def number(key: str) -> int:
         value = facts.metadata.get(f"{facts.architecture}.{key}")
@@ -248,55 +306,44 @@ def window_bytes(facts: GgufFacts, num_ctx: int) -> int:
 
 
 def needed(models: Sequence[Load]) -> int:
-    """Bytes that a run takes with these models loaded at once."""
+    """The memory of a run with these models loaded together, bytes."""
     return sum(model.weights + model.window + WORK for model in models) + OURS
 
 
 def fit(here: Memory | None, models: Sequence[Load]) -> bool:
-    """Whether models can be loaded at once now; where nothing tells, they are taken to."""
+    """Whether the models can be loaded together now; assumed if the memory is unknown."""
     return here is None or needed(models) <= here.available
 
 
 def memory(here: Memory | None, models: Sequence[Load]) -> Check:
-    """Whether the embedded models fit, all at once or in turns: what the endpoint will do is decided in the same way.
+    """Whether the embedded models fit, together or in turns. The endpoint decides by the same rule.
 
     Args:
-        here: What there is.
-        models: Each different one.
+        here: This machine's memory.
+        models: Each different model.
     """
     if not models:
-        return Check(name="memory", status="SKIP", evidence="no model is loaded by localgif itself")
+        return Check.skipped("memory", "localgif itself loads no model")
     if here is None:
-        return Check(name="memory", status="SKIP", evidence="this system does not tell how much there is")
+        return Check.skipped("memory", "this system does not say how much memory it has")
     parts = "; ".join(f"{model.name}: weights {_gb(model.weights)}, window {_gb(model.window)}" for model in models)
     words = f"about {_gb(needed(models))} GB needed ({parts}), {_gb(here.available)} of {_gb(here.total)} GB free"
     several = len(models) > 1
     largest = [max(models, key=lambda model: model.weights + model.window)]
     smaller = "name a smaller model, " + ("the same model for both roles, " if several else "") + "or a smaller num_ctx"
     if fit(here, models):
-        held = "both models are held at once; " if several else ""
-        return Check(name="memory", status="PASS", evidence=held + words)
+        return Check.passed("memory", ("both models stay loaded; " if several else "") + words)
     if needed(largest) > here.total:
-        return Check(
-            name="memory", status="FAIL", evidence=f"{words}: there is not enough on this machine", remedy=smaller
-        )
+        return Check.failed("memory", f"{words}: this machine does not have enough", smaller)
+    remedy = f"stop other programs, {smaller}"
     if several and fit(here, largest):
-        return Check(
-            name="memory",
-            status="WARN",
-            evidence=f"{words}: no room for both at once: they are loaded in turns, again at each change of role",
-            remedy=f"end other programs, {smaller}",
-        )
-    return Check(
-        name="memory",
-        status="WARN",
-        evidence=f"{words}: the machine may swap, or end the engine in the middle",
-        remedy=f"end other programs, {smaller}",
-    )
+        turns = "only one fits at a time, so localgif loads them in turns, again at each change of role"
+        return Check.warned("memory", f"{words}: {turns}", remedy)
+    return Check.warned("memory", f"{words}: the machine may swap, or kill the engine during a run", remedy)
 
 
 def disk(folder: Path) -> Check:
-    """Whether a run's folder has room.
+    """Whether a run's folder has space.
 
     Args:
         folder: Where runs are kept; it need not exist yet.
@@ -304,10 +351,10 @@ def disk(folder: Path) -> Check:
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     free = shutil.disk_usage(there).free
     words = f"{_gb(free)} GB free in {there}; a run takes a few MB"
-    status = "FAIL" if free < LEAST_DISK else "WARN" if free < LITTLE_DISK else "PASS"
-    if status == "PASS":
-        return Check(name="disk", status="PASS", evidence=words)
-    return Check(name="disk", status=status, evidence=words, remedy="free some space, or name another --runs-dir")
+    remedy = "free some space, or name another --runs-dir"
+    if free < LEAST_DISK:
+        return Check.failed("disk", words, remedy)
+    return Check.warned("disk", words, remedy) if free < LITTLE_DISK else Check.passed("disk", words)
 
 
 def _gb(count: int) -> str:

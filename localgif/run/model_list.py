@@ -1,10 +1,10 @@
-"""Which models can be named, and what is there of each: the rows of `localgif models list`, and who may play a role."""
+"""The models that a role can use, and whether each is available: the rows of `localgif models list`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from localgif.endpoint.discover import Tag, licence_of, list_models
 from localgif.endpoint.ollama_request import same_model
@@ -19,23 +19,23 @@ from localgif.settings import EndpointKind, ModelSettings, Role
 
 ROLES: tuple[Role, ...] = ("animator", "reflector")
 
-#: Address of an Ollama -> what it has, or why it does not say.
-Asked = dict[str, tuple[Tag, ...] | str]
+#: Address of an Ollama -> its models, or why it does not list them.
+_Asked = dict[str, tuple[Tag, ...] | str]
 
 
 class Row(Record):
-    """A model that can be named. What nobody says is None."""
+    """A model that can be named. Unknown values are None."""
 
     name: str
-    """What [roles], --animator and --reflector take; for weights without a table what `models pull` takes."""
+    """What [roles], --animator and --reflector take; for weights without a table, what `models pull` takes."""
     roles: tuple[Role, ...] = ()
-    """The roles that have it now."""
+    """The roles that use it now."""
     found: Literal["file", "ollama", "weights"]
-    """Through what: models.toml names it, an Ollama has it and needs no table, or known weights that need a table."""
+    """models.toml names it, an Ollama has it (and it needs no table), or known weights that still need a table."""
     endpoint: str
     model: str
     present: bool | None
-    """None: nobody could be asked."""
+    """None if its server does not answer."""
     where: str
     """A file, an address, or what is wrong."""
     size: int | None = None
@@ -45,39 +45,42 @@ class Row(Record):
     """sha256 of the weights (embedded) or of the model (Ollama), hex."""
 
 
-def roster(file: ModelsFile) -> tuple[Row, ...]:
-    """The models of models.toml in its order, then what its Ollamas have besides, then weights without a table.
+def list_rows(file: ModelsFile) -> tuple[Row, ...]:
+    """The models of models.toml in its order, then other models of its Ollama, then weights without a table.
 
-    Nothing is downloaded and no weights are read; each server is asked once, and one that does not answer is no error.
+    Downloads nothing and reads no weights. Asks each server once; a server that does not answer is not an error.
     """
     named = {role: file.named(role) for role in ROLES}
     weights = known_here(places())
-    asked: Asked = {}
+    asked: _Asked = {}
     rows: list[Row] = []
     covered: set[str] = set()
     for name in dict.fromkeys([*file.aliases, *named.values()]):
-        marks = tuple(role for role in ROLES if named[role] == name)
+        roles = tuple(role for role in ROLES if named[role] == name)
         try:
             model = file.role("animator", name)
         except ConfigError as error:
-            rows.append(
-                Row(name=name, roles=marks, found="file", endpoint="?", model="?", present=None, where=error.message)
-            )
+            where = error.message
+            rows.append(Row(name=name, roles=roles, found="file", endpoint="?", model="?", present=None, where=where))
             continue
-        rows.append(_row(name, marks, model, weights, asked))
+        facts = _facts(model, weights, asked)
+        rows.append(Row(name=name, roles=roles, found="file", endpoint=model.endpoint.name, model=model.model, **facts))
         covered.add(f"{model.endpoint.url or ''} {canonical(model.model)}")
     ollama = _ollama(file)
     if ollama is not None:
         rows += _unnamed(ollama, asked, covered)
-    rows += [_loose(listed) for listed in weights if f" {listed.name}" not in covered]
+    for listed in weights:
+        if f" {listed.name}" not in covered:
+            facts = _of_weights(listed)
+            rows.append(Row(name=listed.name, found="weights", endpoint="embedded", model=listed.name, **facts))
     return tuple(rows)
 
 
 def may_play(model: ModelSettings) -> str:
-    """A line that says that a run could use this model now, or fetch it.
+    """A line that says that a run could use this model now, or download it.
 
     Raises:
-        PreflightError: it could not; the message carries the remedy.
+        PreflightError: A run could not; the message carries the remedy.
     """
     try:
         return check_role(model)
@@ -86,74 +89,67 @@ def may_play(model: ModelSettings) -> str:
         if model.endpoint.kind != "embedded" or model.path is not None or known is None:
             raise
         return (
-            f"{model.role:<10} {model.model}: its weights are not here yet; the next run fetches "
-            f"{known.size / 1e6:,.0f} MB, or at once: localgif models pull {model.alias}"
+            f"{model.role:<10} {model.model}: its weights are not here yet; the next run downloads "
+            f"{known.size / 1e6:,.0f} MB, or download them now: localgif models pull {model.alias}"
         )
 
 
-def _row(name: str, marks: tuple[Role, ...], model: ModelSettings, weights: list[Listed], asked: Asked) -> Row:
-    base = Row(
-        name=name,
-        roles=marks,
-        found="file",
-        endpoint=model.endpoint.name,
-        model=model.model,
-        present=None,
-        where=model.endpoint.url or "",
-    )
+# --- a model's availability, as fields of a row ----------------------------------------------------------------------
+
+
+def _facts(model: ModelSettings, weights: list[Listed], asked: _Asked) -> dict[str, Any]:
     if model.endpoint.kind == "embedded":
-        return _embedded(base, model, weights)
+        return _of_embedded(model, weights)
     if model.endpoint.kind == "ollama":
-        return _of_ollama(base, model, asked)
+        return _of_ollama(model, asked)
     try:
         found = remote_model(model)
     except LocalGifError as error:
-        missing = isinstance(error, ModelMissing)
-        return base.model_copy(update={"present": False if missing else None, "where": error.message})
-    return base.model_copy(update={"present": True, "size": found.size or None})
+        return {"present": False if isinstance(error, ModelMissing) else None, "where": error.message}
+    return {"present": True, "where": model.endpoint.url or "", "size": found.size or None}
 
 
-def _embedded(base: Row, model: ModelSettings, weights: list[Listed]) -> Row:
+def _of_embedded(model: ModelSettings, weights: list[Listed]) -> dict[str, Any]:
     if model.path is not None:
         size = file_size(Path(model.path))
-        return base.model_copy(update={"present": size is not None, "where": model.path, "size": size})
+        return {"present": size is not None, "where": model.path, "size": size}
     listed = next((each for each in weights if each.name == canonical(model.model)), None)
-    if listed is None:
-        return base.model_copy(update={"present": False, "where": "no weights of that name are known"})
-    return base.model_copy(update=_facts(listed))
+    return _of_weights(listed) if listed else {"present": False, "where": "localgif knows no weights of that name"}
 
 
-def _facts(listed: Listed) -> dict[str, object]:
-    """What the inventory says of weights, as fields of a row."""
+def _of_weights(listed: Listed) -> dict[str, Any]:
     if listed.path is not None:
         where = str(listed.path) + ("" if listed.checked else " (sha256 not checked yet)")
     elif listed.partial:
         where = f"{listed.partial / 1e6:,.0f} MB of it downloaded"
     else:
-        where = listed.note or f"the first run that needs it fetches it, or now: localgif models pull {listed.name}"
-    return {
-        "present": listed.path is not None,
-        "where": where,
-        "size": listed.size,
-        "licence": listed.licence,
-        "digest": listed.digest,
-    }
+        where = listed.note or f"the first run downloads it, or download it now: localgif models pull {listed.name}"
+    facts = {"size": listed.size, "licence": listed.licence, "digest": listed.digest}
+    return {"present": listed.path is not None, "where": where, **facts}
 
 
-def _of_ollama(base: Row, model: ModelSettings, asked: Asked) -> Row:
+def _of_ollama(model: ModelSettings, asked: _Asked) -> dict[str, Any]:
     url = model.endpoint.url
-    assert url is not None  # config refuses an endpoint of this kind without one
-    there = _tags(url, asked)
-    if isinstance(there, str):
-        return base.model_copy(update={"where": there})
-    tag = next((each for each in there if same_model(each.name, model.model)), None)
+    assert url is not None  # models.toml requires one for this kind
+    tags = _tags(url, asked)
+    if isinstance(tags, str):
+        return {"present": None, "where": tags}
+    tag = next((each for each in tags if same_model(each.name, model.model)), None)
     if tag is None:
-        return base.model_copy(update={"present": False, "where": f"{url} does not have it: ollama pull {model.model}"})
-    return base.model_copy(update=_shown(url, tag))
+        return {"present": False, "where": f"{url} does not have it: ollama pull {model.model}"}
+    return _of_tag(url, tag)
 
 
-def _tags(url: str, asked: Asked) -> tuple[Tag, ...] | str:
-    """What a server lists, or why it does not; asked once."""
+def _of_tag(url: str, tag: Tag) -> dict[str, Any]:
+    try:
+        licence = licence_of(url, tag.name)
+    except LocalGifError:
+        licence = None
+    return {"present": True, "where": url, "size": tag.size, "licence": licence, "digest": tag.digest}
+
+
+def _tags(url: str, asked: _Asked) -> tuple[Tag, ...] | str:
+    """The models of a server, or why it does not list them; asks it once."""
     if url not in asked:
         try:
             asked[url] = list_models(url)
@@ -162,16 +158,8 @@ def _tags(url: str, asked: Asked) -> tuple[Tag, ...] | str:
     return asked[url]
 
 
-def _shown(url: str, tag: Tag) -> dict[str, object]:
-    try:
-        licence = licence_of(url, tag.name)
-    except LocalGifError:
-        licence = None
-    return {"present": True, "where": url, "size": tag.size, "licence": licence, "digest": tag.digest}
-
-
 def _ollama(file: ModelsFile) -> str | None:
-    """Address of the Ollama whose models need no table; None when its name is taken by a server of another kind."""
+    """The address of the Ollama whose models need no table; None if a server of another kind has its name."""
     kinds: tuple[EndpointKind, ...] = ("ollama", "openai", "embedded")
     found = next((each for kind in kinds for each in file.endpoints(kind) if each.name == "ollama"), None)
     if found is None:
@@ -179,16 +167,10 @@ def _ollama(file: ModelsFile) -> str | None:
     return found.url if found.kind == "ollama" else None
 
 
-def _unnamed(url: str, asked: Asked, covered: set[str]) -> Iterator[Row]:
-    """The models of an Ollama that no table of the file is about."""
-    there = _tags(url, asked)
-    for tag in there if not isinstance(there, str) else ():
+def _unnamed(url: str, asked: _Asked, covered: set[str]) -> Iterator[Row]:
+    """The models of an Ollama that no table of the file names."""
+    tags = _tags(url, asked)
+    for tag in tags if not isinstance(tags, str) else ():
         if f"{url} {canonical(tag.name)}" not in covered:
-            name = OLLAMA_PREFIX + tag.name
-            row = Row(name=name, found="ollama", endpoint="ollama", model=tag.name, present=True, where=url)
-            yield row.model_copy(update=_shown(url, tag))
-
-
-def _loose(listed: Listed) -> Row:
-    row = Row(name=listed.name, found="weights", endpoint="embedded", model=listed.name, present=False, where="")
-    return row.model_copy(update=_facts(listed))
+            facts = _of_tag(url, tag)
+            yield Row(name=OLLAMA_PREFIX + tag.name, found="ollama", endpoint="ollama", model=tag.name, **facts)

@@ -1,10 +1,9 @@
-"""install.sh and the checks that it makes, on a small bundle, with the real sh."""
+"""install.sh verifies a bundle and the kind of the machine, then installs it. The bundle is small, the sh real."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -13,12 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from localgif.bundle import SUMS, _begin, seal
-from localgif.errors import ConfigError
+from localgif.bundle import SUMS, kind_here, seal
 
-INSTALL = Path(__file__).parent.parent.parent / "localgif" / "install.sh"
+INSTALL = Path(__file__).parent.parent / "localgif" / "install.sh"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
-MANIFEST = f"localgif 0\npython {PYTHON}\nmachine {platform.machine()}\n"
+KIND = f"localgif 0\n{kind_here()}glibc 2.17\n"
 
 #: Stands for the project's own scripts/env: says what it was given.
 ENV = """#!/bin/sh
@@ -32,7 +30,7 @@ def bundle(tmp_path: Path) -> Path:
     """A whole bundle with a project of one script, in a folder whose name asks for quotes."""
     folder = tmp_path / "a bundle's folder"
     folder.mkdir()
-    _begin(folder, MANIFEST)
+    (folder / "bundle.txt").write_text(KIND)
     shutil.copy(INSTALL, folder)
     for name, content in {"wheels/a-1-py3-none-any.whl": b"a", "wheels/pip-1-py3-none-any.whl": b"p"}.items():
         (folder / name).parent.mkdir(exist_ok=True)
@@ -110,26 +108,13 @@ def test_a_file_that_was_not_bundled_is_refused_by_name(bundle: Path, tmp_path: 
     refused(install(bundle, tmp_path / "t"), f"{name} is not part of this bundle", tmp_path / "t")
 
 
-def test_a_bundle_that_was_interrupted_is_told_from_a_whole_one(bundle: Path, tmp_path: Path) -> None:
+def test_an_incomplete_bundle_is_refused(bundle: Path, tmp_path: Path) -> None:
     (bundle / SUMS).write_bytes(b"")
     refused(install(bundle, tmp_path / "t"), "SHA256SUMS is empty", tmp_path / "t")
     (bundle / SUMS).unlink()
     refused(install(bundle, tmp_path / "t"), "this bundle is incomplete", tmp_path / "t")
-    _begin(bundle, MANIFEST)  # the same command goes on there
     seal(bundle)
-    with pytest.raises(ConfigError, match="whole bundle already"):
-        _begin(bundle, MANIFEST)
     assert install(bundle, tmp_path / "t").returncode == 0
-
-
-def test_a_folder_of_somebody_elses_is_not_taken(tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ConfigError, match="is not empty"):
-        _begin(tmp_path, MANIFEST)
-    other = tmp_path / "other"
-    _begin(other, MANIFEST)
-    with pytest.raises(ConfigError, match=f"begun as another bundle .*python {PYTHON}"):
-        _begin(other, MANIFEST.replace(PYTHON, "3.99"))
 
 
 def test_the_sums_are_those_of_sha256sum_and_name_every_file(bundle: Path) -> None:
@@ -144,15 +129,19 @@ def test_the_sums_are_those_of_sha256sum_and_name_every_file(bundle: Path) -> No
     ("line", "said"),
     [
         ("machine riscv", "this bundle is for Linux on riscv"),
-        ("python 3.99", "is no CPython 3.99, which this bundle is for"),
+        ("python 3.99", "is not CPython 3.99, which this bundle is for"),
+        ("libc other", "this bundle is for other"),
+        ("glibc 2.999", "this bundle is for glibc 2.999 or newer, this machine has glibc 2."),
     ],
 )
-def test_another_machine_or_python_is_refused(bundle: Path, tmp_path: Path, line: str, said: str) -> None:
+def test_a_machine_of_another_kind_is_refused(bundle: Path, tmp_path: Path, line: str, said: str) -> None:
     key = line.split()[0]
-    lines = [line if old.startswith(key) else old for old in MANIFEST.splitlines()]
+    lines = [line if old.split()[0] == key else old for old in KIND.splitlines()]
     (bundle / "bundle.txt").write_text("\n".join(lines) + "\n")
     seal(bundle)
-    refused(install(bundle, tmp_path / "t"), said, tmp_path / "t")
+    done = install(bundle, tmp_path / "t")
+    refused(done, said, tmp_path / "t")
+    assert "localgif bundle --out DIR" in done.stderr
 
 
 def test_without_the_right_python_on_the_path_its_version_is_named(bundle: Path, tmp_path: Path) -> None:
@@ -196,7 +185,7 @@ def test_an_install_that_fails_says_so_and_can_be_repeated(bundle: Path, tmp_pat
         archive.add(broken, "scripts/env")
     seal(bundle)
     done = install(bundle, target)
-    assert done.returncode == 3 and "The install did not end." in done.stderr and done.stdout == ""
+    assert done.returncode == 3 and "The install is not complete." in done.stderr and done.stdout == ""
     (bundle / "project.tar").write_bytes(good)
     seal(bundle)
     assert install(bundle, target).returncode == 0
