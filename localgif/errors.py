@@ -2,7 +2,6 @@
 
     LocalGifError                exit 1    a bug, when it is none of the below
     ├─ ConfigError               exit 2    the command line or models.toml is wrong
-    │   ├─ ModelsFileUnreadable  └─ ModelsFileWrong
     ├─ PreflightError            exit 3    nothing was started; the message carries the remedy
     │   ├─ EndpointUnreachable
     │   ├─ ModelMissing
@@ -24,10 +23,6 @@ from __future__ import annotations
 import difflib
 import errno
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    pass
 
 
 class LocalGifError(Exception):
@@ -58,18 +53,6 @@ class ConfigError(LocalGifError):
 
     exit_code = 2
     code = "E-USAGE"
-
-
-class ModelsFileUnreadable(ConfigError):
-    """models.toml is not there, or is no TOML."""
-
-    code = "E-CONFIG-FILE"
-
-
-class ModelsFileWrong(ConfigError):
-    """A key of models.toml cannot be as it is."""
-
-    code = "E-CONFIG-KEY"
 
 
 class PreflightError(LocalGifError):

@@ -1,4 +1,4 @@
-"""Files that survive a crash: names from content, atomic replacement, bounded reading, sha256, locks."""
+"""Files: bounded reading, atomic replacement, names from content, sha256, locks."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import os
 import shutil
 import socket
 import threading
+import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
-from localgif.errors import RunLocked
+from localgif.errors import ConfigError, RunLocked
 
 #: Hex digits of a content hash in file names: 64 bits, far beyond what one run could make collide.
 HASH_DIGITS = 16
@@ -37,6 +39,51 @@ def content_hash(data: str | bytes) -> str:
 def content_path(folder: Path, kind: str, name: str) -> Path:
     """Where a run folder holds a content, e.g. `gifs/0123456789abcdef.gif`."""
     return folder / kind / f"{name}.{SUFFIXES[kind]}"
+
+
+def read_input(path: Path, most: int, what: str, code: str = "E-FILE") -> bytes:
+    """The bytes of a file that the user named.
+
+    Args:
+        path: The file.
+        most: Largest size that is read, bytes.
+        what: What the file should be, for the remedy: "a task file".
+        code: The error's heading in docs/errors.md.
+
+    Raises:
+        ConfigError: missing, unreadable, not a regular file, or larger than `most`.
+    """
+    try:
+        return read_bounded(path, most)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", f"name {what}", code=code) from None
+
+
+def read_input_text(path: Path, most: int, what: str, code: str = "E-FILE") -> str:
+    """The text of a file that the user named; as read_input, and a ConfigError if it is not UTF-8."""
+    try:
+        return read_input(path, most, what, code).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code=code) from None
+
+
+def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
+    """What a TOML text holds.
+
+    Args:
+        text: The TOML.
+        place: The file, for messages.
+        code: The error's heading in docs/errors.md.
+
+    Raises:
+        ConfigError: it is not TOML; the message names the line.
+    """
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code=code) from None
+    except RecursionError:
+        raise ConfigError(f"{place} is nested too deeply", "write fewer brackets", code=code) from None
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -76,8 +123,10 @@ def read_bounded(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes.
 
     Raises:
-        OSError: The file cannot be read, or is larger (EFBIG; `strerror` names the limit).
+        OSError: The file cannot be read, is larger (EFBIG; `strerror` names the limit), or is not a regular file.
     """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     with path.open("rb") as file:
         data = file.read(most + 1)
     if len(data) > most:

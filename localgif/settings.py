@@ -1,54 +1,48 @@
-"""The settings of a run: their fields, their defaults per mode, and how flags and models.toml become them."""
+"""The settings of a run. The annotated fields of Settings are the one table of them: the options of the command line,
+the keys of a sweep file, the groups of a comparison, the report's command and docs/runs.md all follow from it."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from localgif.errors import nearest as nearest  # for whoever names a choice of the user's
+from localgif.errors import ConfigError, nearest
 from localgif.records import Limits, Record
 
-Mode = Literal["single", "multi", "general"]
-
-"""One task; one prompt for several; learn from some tasks and be tested on others."""
-
-#: What --task names for the split that ships (tasks/suite.py).
-SHIPPED_SPLIT = "shipped-split"
-
-#: Several tasks are witnesses enough: one sample of each tells more than two of half as many.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "single": {"task": "bouncing-ball", "metric_calls": 12, "samples": 2},
-    "multi": {
-        "task": "bouncing-ball,spinning-square,pulsing-square,sliding-square",
-        "metric_calls": 40,
-        "samples": 1,
-    },
-    "general": {"task": SHIPPED_SPLIT, "metric_calls": 60, "samples": 1},
-}
-
 Role = Literal["animator", "reflector"]
-
 EndpointKind = Literal["embedded", "ollama", "openai"]
 
-#: Used where models.toml sets none: the article's 0.2 makes the score reflect the prompt, not the dice; a reflector
-#: that always gives the same answer to the same prompt proposes nothing new.
+#: Used where models.toml sets none. The article's 0.2 makes the score reflect the prompt, not the dice. A reflector
+#: that always gives the same answer to the same prompt would propose nothing new.
 ROLE_TEMPERATURE: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
 
 
-class EndpointSettings(Record):
-    """Where a model runs."""
+class Endpoint(Record):
+    """Where models run."""
+
+    # The docstrings are what an editor shows: they become the descriptions of docs/models.schema.json.
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    kind: EndpointKind
+    """What it is: llama.cpp inside localgif, a running Ollama, or (openai) vLLM, llama.cpp's own server, LM Studio."""
+    url: str | None = None
+    """Address of the server: without a path for Ollama, with /v1 for an OpenAI-compatible server."""
+    api_key_env: str | None = Field(None, min_length=1)
+    """Name of the environment variable that holds the key of a server of kind "openai"."""
+    allow_remote: bool = False
+    """Whether the address may be another machine's: it gets to read prompts and programs."""
+
+
+class EndpointSettings(Endpoint):
+    """An endpoint of a run. The embedded one has no url: it picks a free port when it starts."""
 
     name: str
-    kind: EndpointKind
-    url: str | None
-    """None for the embedded endpoint, which picks a free port at start; of kind "openai" with `/v1` at its end."""
-    api_key_env: str | None = None
-    """Name of the environment variable with the key; the key itself is stored nowhere."""
-    allow_remote: bool = False
-    """Whether the address may be another machine's."""
     cloud: bool = False
-    """Whether a model may be used that its server has computed by somebody else; only with offline = false."""
+    """Whether the server may have somebody else compute the model; only with offline = false."""
 
     @model_validator(mode="before")
     @classmethod
@@ -59,64 +53,279 @@ class EndpointSettings(Record):
         return stored
 
 
-class ModelSettings(Record):
-    """One role's model with everything a request needs."""
+class Model(Record):
+    """What a request to a model needs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
+    model: str = Field(min_length=1)
+    """The name that the endpoint knows, e.g. "qwen2.5-coder:1.5b"."""
+    num_ctx: int = Field(8192, ge=512, le=1_048_576)
+    """Window in tokens, prompt and answer together."""
+    num_predict: int = Field(1024, ge=16, le=65_536)
+    """Longest answer in tokens."""
+    vision: bool = False
+    """Whether this model, as the reflector, is shown what was drawn."""
+    think: bool = False
+    """Whether it may think before it answers: its thoughts count into num_predict and are thrown away."""
+
+
+class ModelSettings(Model):
+    """The model of one role."""
 
     role: Role
     alias: str
+    """Its name in models.toml, or "ollama:" and the name that an Ollama knows."""
     endpoint: EndpointSettings
-    model: str
-    num_ctx: int
-    num_predict: int
     temperature: float
     path: str | None
+    """The GGUF file that models.toml names, if it names one."""
     litellm: str
     """The LiteLLM model string, e.g. "ollama/qwen2.5-coder:1.5b"."""
-    vision: bool = False
-    """Whether the reflector is shown contact sheets; nothing for the animator."""
-    think: bool = False
-    """Whether the model may think before it answers."""
 
     @property
     def abilities(self) -> tuple[str, ...]:
-        """What the model must be able to do beside writing, by the key of models.toml that says so."""
+        """What the model must be able to do besides writing, by the key of models.toml that asks for it."""
         sees = self.vision and self.role == "reflector"
         return (("vision",) if sees else ()) + (("think",) if self.think else ())
 
 
-#: The article's score cannot exceed 0.992 with 24 frames in about a second, the strict one is 1 at best: nothing that
-#: anyone sees is left to gain beyond this.
+@dataclass(frozen=True)
+class Setting:
+    """One row of the table. A field of Settings is annotated with the first five; the rest follows from its type."""
+
+    help: str
+    """One or two sentences for --help and docs/runs.md."""
+    by_mode: Mapping[str, Any] = field(default_factory=dict)
+    """Mode -> its default, where it differs from the field's own."""
+    fork: bool = False
+    """Whether `localgif resume` takes it, for a fork."""
+    sweep: bool = True
+    """Whether a sweep may set and vary it."""
+    bare: bool = False
+    """Whether its value names a group without the setting's name: "plain" does, 12 does not."""
+    name: str = ""
+    type: Any = str
+    """bool, int, float, str, or ModelSettings, which people give by name."""
+    default: Any = None
+    choices: tuple[str, ...] = ()
+    limits: str = ""
+    """Its range in words."""
+    optional: bool = False
+    """Whether it may be None."""
+
+    @property
+    def flag(self) -> str:
+        """Its option on the command line."""
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def none(self) -> str:
+        """How the command line and sweep files write None; "" where leaving the setting out says it."""
+        return "none" if self.optional and self.default is not None else ""
+
+    @property
+    def values(self) -> str:
+        """What it may be, for messages and docs."""
+        words = {bool: "true or false", int: "a whole number", float: "a number"}.get(self.type, "text")
+        words = ", ".join(self.choices) or words + (f", {self.limits}" if self.limits else "")
+        return words + (f', or "{self.none}"' if self.none else "")
+
+    @property
+    def default_words(self) -> str:
+        """Its default for people, with the modes that have another one."""
+        own = "as models.toml says" if self.type is ModelSettings else str(self.default).lower()
+        return "; ".join([own, *(f"{mode} {value}" for mode, value in self.by_mode.items())])
+
+    def fits(self, value: Any) -> bool:
+        """Whether a value of a TOML file has the right type."""
+        if self.none and value == self.none:
+            return True
+        if self.type is float:
+            return type(value) in (int, float) and math.isfinite(value)
+        return type(value) is (str if self.type is ModelSettings else self.type)
+
+    def parsed(self, value: Any) -> Any:
+        """A value of the command line or of a sweep file as Settings takes it.
+
+        Raises:
+            ConfigError: it is a text, and neither a number nor "none".
+        """
+        if not self.none or not isinstance(value, str):
+            return value
+        try:
+            return None if value == self.none else float(value)
+        except ValueError:
+            raise ConfigError(f"{self.flag} {value} is not a number", f"give {self.values}") from None
+
+
+#: What --task names for the split that ships (tasks/suite.py).
+SHIPPED_SPLIT = "shipped-split"
+#: The article's score cannot exceed 0.992 with 24 frames in about a second, and the strict one is 1 at best: nobody
+#: sees a difference beyond this.
 TARGET = 0.985
+
+Mode = Literal["single", "multi", "general"]
+Reflection = Literal["grounded", "example-only", "instruction-only", "plain", "none"]
+Level = Literal["full", "no-read-confinement", "weak", "limits-only"]
 
 
 class Settings(Record):
     """Everything that decides a run. Stored whole in run.json."""
 
-    animator: ModelSettings
-    reflector: ModelSettings
-    task: str = "bouncing-ball"
-    """What tasks/suite.py reads: one task, several with commas between them, or the name of the split."""
-    mode: Mode = "single"
-    reflection: Literal["grounded", "example-only", "instruction-only", "plain", "none"] = "grounded"
-    facts: bool = True
-    """Whether grounded reflection is told background facts about Pillow and GIFs."""
-    target: float | None = Field(TARGET, gt=0, le=1)
-    """The search ends when a re-test of its best candidate holds this score; None spends the whole budget."""
-    scorer: Literal["strict", "article"] = "strict"
-    metric_calls: int = Field(12, ge=1, le=10_000)
-    samples: int = Field(2, ge=1, le=64)
-    fresh: int = Field(4, ge=1, le=64)
-    seed: int = Field(0, ge=0, le=2**31 - 1)
-    minutes: float | None = Field(None, gt=0)
+    animator: Annotated[
+        ModelSettings, Setting("The model that writes the code: a name in models.toml, or ollama:NAME.", fork=True)
+    ]
+    reflector: Annotated[
+        ModelSettings, Setting("The model that rewrites the prompt: a name in models.toml, or ollama:NAME.", fork=True)
+    ]
+    reflection: Annotated[
+        Reflection,
+        Setting(
+            "How the prompt is improved. grounded takes small measured steps, with examples and rules or with one kind "
+            "only; plain is GEPA's own reflection; none keeps the best of N samples.",
+            bare=True,
+        ),
+    ] = "grounded"
+    mode: Annotated[
+        Mode,
+        Setting(
+            "single: one task. multi: one prompt for several tasks. general: learn from some tasks, test on others.",
+            bare=True,
+        ),
+    ] = "single"
+    task: Annotated[
+        str,
+        Setting(
+            "A shipped task or the path of a TOML file; for multi several, separated by commas.",
+            # With several tasks, each already adds an independent observation, so one sample per task says more.
+            {"multi": "bouncing-ball,spinning-square,pulsing-square,sliding-square", "general": SHIPPED_SPLIT},
+            bare=True,
+        ),
+    ] = "bouncing-ball"
+    facts: Annotated[bool, Setting("Give the reflector background facts about Pillow and GIFs.")] = True
+    target: Annotated[
+        float | None,
+        Setting('End when a re-test of the best prompt holds this score; "none" spends the whole budget.', fork=True),
+        Field(gt=0, le=1),
+    ] = TARGET
+    scorer: Annotated[
+        Literal["strict", "article"], Setting("The score to optimise, 0 to 1 (higher is better).", fork=True, bare=True)
+    ] = "strict"
+    metric_calls: Annotated[
+        int,
+        Setting("Budget: evaluations of a prompt on a task.", {"multi": 40, "general": 60}, fork=True),
+        Field(ge=1, le=10_000),
+    ] = 12
+    samples: Annotated[int, Setting("Samples per metric call.", {"multi": 1, "general": 1}), Field(ge=1, le=64)] = 2
+    fresh: Annotated[
+        int,
+        Setting("Fresh samples of each tested task at the end, for the seed prompt and for the best one.", fork=True),
+        Field(ge=1, le=64),
+    ] = 4
+    seed: Annotated[int, Setting("Seed of the search and of the models."), Field(ge=0, le=2**31 - 1)] = 0
+    minutes: Annotated[
+        float | None, Setting("Start no new proposal after this many minutes of work.", fork=True), Field(gt=0)
+    ] = None
+    sandbox_level: Annotated[Level, Setting("The weakest sandbox level to accept.")] = "no-read-confinement"
     limits: Limits = Limits()
-    sandbox_level: Literal["full", "no-read-confinement", "weak", "limits-only"] = "no-read-confinement"
-    """The weakest sandbox level that is accepted; what a run really had is in its record."""
 
     @property
     def moves(self) -> tuple[Literal["example", "instruction"], ...]:
-        """What grounded reflection may change; nothing for plain reflection and for none, which have no moves."""
+        """What grounded reflection may change; nothing for plain and none, which have no moves."""
         if self.reflection == "example-only":
             return ("example",)
         if self.reflection == "instruction-only":
             return ("instruction",)
         return ("example", "instruction") if self.reflection == "grounded" else ()
+
+
+def fields_of(record: type[BaseModel]) -> dict[str, Setting]:
+    """The table: name -> row, for each field of a record that is annotated with a Setting."""
+    words = {"gt": "above", "ge": "at least", "le": "at most"}
+    found = {}
+    for name, info in record.model_fields.items():
+        row = next((mark for mark in info.metadata if isinstance(mark, Setting)), None)
+        if row is None:
+            continue
+        optional = type(None) in get_args(info.annotation)
+        kind = get_args(info.annotation)[0] if optional else info.annotation
+        choices = get_args(kind) if get_origin(kind) is Literal else ()
+        ranges = [f"{words[key]} {getattr(m, key):,}" for m in info.metadata for key in words if hasattr(m, key)]
+        found[name] = replace(
+            row,
+            name=name,
+            type=str if choices else kind,
+            default=None if info.is_required() else info.default,
+            choices=choices,
+            limits=", ".join(ranges),
+            optional=optional,
+        )
+    return found
+
+
+#: The table of all settings that a user can choose, in the order of --help.
+FIELDS: dict[str, Setting] = fields_of(Settings)
+
+
+def sweep_keys() -> tuple[str, ...]:
+    """The settings that a sweep file may set."""
+    return tuple(name for name, row in FIELDS.items() if row.sweep)
+
+
+def known(name: str, value: str) -> str:
+    """A choice, if the setting has it.
+
+    Raises:
+        ConfigError: it does not; the remedy names the nearest one.
+    """
+    row = FIELDS[name]
+    if value not in row.choices:
+        what = name.replace("_", " ")
+        raise ConfigError(f'{row.flag} {value}: there is no {what} "{value}"', nearest(str(value), row.choices))
+    return value
+
+
+def checked(values: Mapping[str, Any]) -> Settings:
+    """Settings of these values; what is left out, or None where None says nothing, gets the default of its mode.
+
+    Raises:
+        ConfigError: an unknown setting or choice, or a number out of range; the message names the flag.
+    """
+    given = {name: v for name, v in values.items() if v is not None or (name in FIELDS and FIELDS[name].optional)}
+    for name, value in given.items():
+        if name in FIELDS and FIELDS[name].choices:
+            known(name, value)
+    mode = given.get("mode", FIELDS["mode"].default)
+    defaults = {name: row.by_mode[mode] for name, row in FIELDS.items() if mode in row.by_mode}
+    try:
+        return Settings(**{**defaults, **given})
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0])
+        if name not in FIELDS:
+            raise ConfigError(f"there is no setting {name}", nearest(name, FIELDS)) from None
+        remedy = f"give {FIELDS[name].values}"
+        raise ConfigError(f"{FIELDS[name].flag} {problem['input']} cannot be used", remedy) from None
+
+
+def repeat_flags(settings: Settings) -> list[str]:
+    """The words after `localgif optimize` that start a run with these settings again."""
+    words: list[str] = []
+    for name, row in FIELDS.items():
+        value = getattr(settings, name)
+        if row.type is bool:
+            words.append(row.flag if value else "--no-" + row.flag[2:])
+        elif value is not None or row.none:
+            text = value.alias if row.type is ModelSettings else row.none if value is None else value
+            words += [row.flag, str(text)]
+    return words
+
+
+def docs_table() -> str:
+    """The table of docs/runs.md, as Markdown."""
+    lines = ["| setting | values | default | in a fork | meaning |", "|---|---|---|---|---|"]
+    for row in FIELDS.values():
+        fork = "may change" if row.fork else "fixed"
+        lines.append(f"| `{row.flag}` | {row.values} | {row.default_words} | {fork} | {row.help} |")
+    return "\n".join(lines)

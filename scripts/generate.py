@@ -1,4 +1,4 @@
-"""Writes the generated parts of docs/: the table of scoring.md, models.schema.json (editors read it), and
+"""Writes the generated parts of docs/: the tables of scoring.md and runs.md, models.schema.json (editors read it), and
 result.schema.json (what `--json` prints).
 
 `just fix` runs it; tests compare the files with what it would write.
@@ -7,18 +7,18 @@ result.schema.json (what `--json` prints).
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 from localgif.gif import measure
 from localgif.gif.score import SCORERS
 from localgif.models.toml import json_schema
 from localgif.records import Measurements, RunResult
+from localgif.settings import docs_table
 from localgif.tasks.task import load_task
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-SCORING = DOCS / "scoring.md"
+SCORING, RUNS = DOCS / "scoring.md", DOCS / "runs.md"
 BEGIN, END = "<!-- table: just fix -->\n", "<!-- end of table -->\n"
 
 
@@ -51,10 +51,9 @@ def main() -> None:
     """Rewrite the files in place."""
     for file, text in schemas().items():
         file.write_text(text, encoding="utf-8")
-    new = BEGIN + scoring_table() + END
-    SCORING.write_text(
-        re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: new, SCORING.read_text(), flags=re.DOTALL)
-    )
+    for page, table in ((SCORING, scoring_table()), (RUNS, docs_table() + "\n")):
+        before, rest = page.read_text().split(BEGIN)
+        page.write_text(before + BEGIN + table + END + rest.split(END, 1)[1])
 
 
 if __name__ == "__main__":

@@ -218,7 +218,7 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("optimize", "--metric-calls", "0"), 2, "--metric-calls 0"),
         (("optimize", "--name", "../x"), 2, "cannot be the name of a folder"),
         (("optimize", "--models", "none.toml"), 2, "none.toml is not here"),
-        (("optimize", "--target", "high"), 2, "--target high is no number"),
+        (("optimize", "--target", "high"), 2, "--target high is not a number"),
         (("optimize", "--target", "2"), 2, "--target 2"),
         (("optimize", "--no-such-flag"), 2, "--no-such-flag"),
         (("score", "missing.gif"), 2, "missing.gif cannot be read"),
@@ -228,7 +228,7 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("show",), 2, "there is no run under runs"),
         (("show", "nothing"), 2, "there is no run nothing"),
         (("resume",), 2, "there is no unfinished run under runs"),
-        (("resume", "--name", "x"), 2, "--name is for the run that --fork begins"),
+        (("resume", "--name", "x"), 2, "--name is only for the run that --fork starts"),
         (("optimize", "--display", "ritch"), 2, 'did you mean "rich"?'),
         (("serve",), 2, "no model to serve"),
         (("models", "pull", "llama9:1b"), 3, "llama9:1b"),
@@ -254,7 +254,7 @@ def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scri
     assert "the server is ill" in (tmp_path / "runs" / "ill" / "report.html").read_text()
     assert "Traceback" not in run.stderr
     assert json.loads((tmp_path / "runs" / "ill" / "run.json").read_text())["status"] == "failed"
-    assert "go on with it: localgif resume ill" in run.stderr
+    assert "continue it: localgif resume ill" in run.stderr
     models = tmp_path / "models.toml"
     models.write_text(models.read_text().replace(server.url, "http://127.0.0.1:9"))
     early = localgif(tmp_path, "optimize")

@@ -55,7 +55,7 @@ def test_a_server_elsewhere_is_refused_without_its_key(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(ollama)
     done = localgif(tmp_path, "optimize")
     assert done.returncode == 2, done.stderr
-    assert "endpoints.here.url = http://192.0.2.1:11434 is not on this machine" in done.stderr
+    assert "[endpoints.here] url = http://192.0.2.1:11434 is not on this machine" in done.stderr
     upstream = localgif(tmp_path, "serve", "--upstream", "http://192.0.2.1:8000/v1", "--port", "0")
     assert upstream.returncode == 2 and "--upstream http://192.0.2.1:8000/v1 is not on this machine" in upstream.stderr
 

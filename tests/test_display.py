@@ -10,8 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from localgif.cli.progress import Lines, LiveLines, make_progress
-from localgif.cli.shared import clock
+from localgif.cli.progress import Lines, LiveLines, clock, make_progress
 from localgif.records import RunResult, RunVerdict
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable

@@ -18,12 +18,15 @@ from localgif.cli.shared import (
     ModelsOption,
     OfflineOption,
     command,
-    known_level,
     load_models,
     make_console,
     print_json,
+    write_file,
 )
-from localgif.errors import ConfigError, PreflightError, SandboxTooWeak
+from localgif.errors import ConfigError, PreflightError, SandboxTooWeak, nearest
+from localgif.files import read_input
+from localgif.sandbox.text import printable
+from localgif.settings import known
 
 if TYPE_CHECKING:
     from localgif.records import Measurements, ProgramResult
@@ -41,7 +44,6 @@ def doctor(
     from localgif.cli.progress import make_progress
     from localgif.doctor.doctor import as_object, examine, table
     from localgif.models.toml import make_settings
-    from localgif.sandbox.text import printable
 
     settings = make_settings(load_models(models, offline or None))
     with make_progress(make_console(stderr=True)) as progress:
@@ -79,8 +81,7 @@ def models_set(
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
     """Give a role another model: checks that it is there, changes one line of models.toml and shows it."""
-    from localgif.errors import nearest
-    from localgif.models.toml import replace_file, with_role
+    from localgif.models.toml import with_role
     from localgif.run.model_list import ROLES, may_play
 
     if role not in ROLES:
@@ -91,7 +92,7 @@ def models_set(
     if change.line == 0:
         print(f"{file.path}: {role} is {name} already")
     else:
-        replace_file(file.path, change.text)
+        write_file(file.path, change.text.encode(), "check the permissions of the file and its folder")
         print(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
     print(line)
 
@@ -136,8 +137,8 @@ sandbox_app = typer.Typer(
     rich_markup_mode=None,
 )
 
-#: A file without end must not fill our memory; what is longer than a program may be is refused anyway.
-_MOST_READ = 64 * 2**20
+#: A larger file is not a program; the sandbox refuses programs above its own, far lower limit.
+MOST_READ = 64 * 2**20
 
 #: Exit code of a program that did not end with the verdict ok.
 EXIT_NOT_OK = 1
@@ -157,8 +158,9 @@ def sandbox_run(
     from localgif.sandbox import probe
     from localgif.sandbox.runner import measure_gif, run_program
 
-    level = probe.decide(known_level(sandbox_level)).level
-    result = run_program(_read(file))
+    level = probe.decide(known("sandbox_level", sandbox_level)).level
+    # Bytes that are not UTF-8 stay recognisable as such: the sandbox refuses them.
+    result = run_program(read_input(file, MOST_READ, "a Python file").decode(errors="surrogateescape"))
     verdict, reason, measured = result.verdict, result.reason, None
     if result.gif is not None:
         found = measure_gif(result.gif, MEASURE)
@@ -166,7 +168,7 @@ def sandbox_run(
             verdict, reason = Verdict.OUTPUT_BAD, found
         else:
             measured = found
-            _write(output, result.gif)
+            write_file(output, result.gif, "name another file with -o")
     if as_json:
         print_json(_summary(str(verdict), reason, result, level, measured))
     else:
@@ -197,24 +199,6 @@ def _summary(
         "level": level,
         "gif": gif,
     }
-
-
-def _read(file: Path) -> str:
-    """The program, or enough of it to be refused; bytes that are no UTF-8 stay recognisable as such."""
-    try:
-        with file.open("rb") as stream:
-            return stream.read(_MOST_READ).decode(errors="surrogateescape")
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a Python file", code="E-FILE") from None
-
-
-def _write(file: Path, data: bytes) -> None:
-    try:
-        file.write_bytes(data)
-    except OSError as error:
-        raise ConfigError(
-            f"{file} cannot be written: {error.strerror}", "name another file with -o", code="E-FILE"
-        ) from None
 
 
 @sandbox_app.command("check")

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TextIO, TypeVar
 
 from pydantic import ValidationError
 
-from localgif.cli.shared import clock
 from localgif.records import Proposal, Record, Sample
 from localgif.sandbox.text import printable
 
@@ -21,6 +20,13 @@ if TYPE_CHECKING:
     from rich.live import Live
 
     from localgif.search.progress import Standing
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, "12:05"; hours in front if there are any."""
+    whole = max(0, round(seconds))
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def sample_word(sample: Sample) -> str:

@@ -12,230 +12,34 @@ from localgif.cli.shared import (
     DEFAULT_LEVEL,
     DEFAULT_MODELS,
     DEFAULT_RUNS,
+    DEFAULT_SCORER,
+    DEFAULT_TASK,
     JsonOption,
     LevelOption,
     ModelsOption,
     OfflineOption,
+    RunArgument,
     RunsOption,
     command,
-    known_level,
     load_models,
     make_console,
     print_json,
+    write_file,
 )
-from localgif.errors import ConfigError, RunError
+from localgif.errors import ConfigError, RunCorrupt
+from localgif.files import read_input
+from localgif.settings import known
 
 if TYPE_CHECKING:
-    from localgif.records import Limits, Score
     from localgif.store.read import RunRecord
 
-
-@command
-def export(
-    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the newest without it.")] = None,
-    to: Annotated[str, typer.Option(help="Form: md, modelfile, llm, promptfoo, python.")] = "md",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write; stdout without it.")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-) -> None:
-    """Print a run's best prompt in the form of another tool."""
-    from localgif.report.export import best_of
-    from localgif.report.export import export as text_of
-
-    record, prompt = _found(runs_dir, run)
-    text = text_of(best_of(record, prompt), to)
-    if out is None:
-        sys.stdout.buffer.write(text.encode("utf-8", "replace"))
-    else:
-        _write(out, text.encode("utf-8", "replace"))
-
-
-@command
-def draw(
-    brief: Annotated[str, typer.Argument(help="What to draw.")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The GIF to write.", metavar="FILE")],
-    run: Annotated[str | None, typer.Option(help="The run whose best prompt is used; the newest without it.")] = None,
-    seed: Annotated[int, typer.Option(help="Another seed gives another drawing.")] = 0,
-    animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
-    sandbox_level: LevelOption = DEFAULT_LEVEL,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    models: ModelsOption = DEFAULT_MODELS,
-    offline: OfflineOption = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Draw one GIF of any brief with a run's best prompt, and say what was measured."""
-    from localgif.cli.progress import make_progress
-    from localgif.models.toml import make_settings
-    from localgif.run.draw import draw as drawn
-    from localgif.tasks.task import Targets
-
-    record, prompt = _found(runs_dir, run)
-    # One model is asked: the reflector's role is given to the animator's, so that no second one is loaded.
-    file = load_models(models, offline or None)
-    who = file.role("animator", animator).alias
-    settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=known_level(sandbox_level))
-    # Runs of older versions did not store their task; all that shipped then had these targets.
-    usual = Targets(frames=24, loop_ms=1000, max_bytes=100 * 1024)
-    targets = next((task.targets for task in record.drawn), usual)
-    with make_progress(make_console(stderr=True)) as progress:
-        picture = drawn(settings, prompt, brief, targets, progress)
-    if picture.gif is not None:
-        _write(out, picture.gif)
-    facts = {"file": str(out) if picture.gif is not None else None, "run": record.name, **picture.facts}
-    if as_json:
-        print_json(facts)
-    else:
-        _say(facts)
-    if picture.gif is None:
-        raise typer.Exit(1)
-
-
-def _say(facts: dict[str, object]) -> None:
-    from localgif.records import Measurements, Score
-    from localgif.sandbox.text import printable
-
-    attempts = f"{facts['attempts']} attempt{'s' if facts['attempts'] != 1 else ''}"
-    if facts["file"] is None:
-        print(f"no GIF in {attempts}: {facts['verdict']}, {printable(str(facts['reason']))}")
-        return
-    m, score = Measurements.model_validate(facts["measurements"]), Score.model_validate(facts["score"])
-    print(
-        f"{facts['file']}: {m.frames} frames, {m.width}x{m.height}, {sum(m.delays_ms)} ms, {m.size:,} bytes, {attempts}"
-    )
-    print(
-        f"{score.total:.3f} by {score.scorer} (frames, loop, pace, size; whether it shows the brief was not measured)"
-    )
-    for part in score.parts:
-        print(f"  {part.name:<8} {part.value:.2f}  {part.explanation}")
-
-
-def _found(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
-    """A run and its best prompt.
-
-    Raises:
-        ConfigError: there is no such run, or its search has not ended.
-    """
-    from localgif.store.read import find_run, load_record
-
-    folder = find_run(runs_dir, run)
-    record = load_record(folder)
-    if record.result is not None:
-        return record, record.result.best.prompt
-    try:
-        return record, (folder / "best_prompt.md").read_text("utf-8")
-    except OSError:
-        raise ConfigError(
-            f"run {record.name} has no best prompt: its search did not end", "name another: --run"
-        ) from None
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise RunError(f"{path} cannot be written: {error.strerror}", "choose another -o") from None
-
-
-ScorerOption = Annotated[str, typer.Option("--scorer", help="The rule: strict, article.")]
-
-
-@command
-def score(
-    file: Annotated[Path, typer.Argument(help="A GIF that anyone made.", metavar="FILE.gif")],
-    task: Annotated[str, typer.Option(help="What it should show: a shipped task, or a TOML file.")] = "bouncing-ball",
-    scorer: ScorerOption = "strict",
-    sandbox_level: LevelOption = DEFAULT_LEVEL,
-    as_json: JsonOption = False,
-) -> None:
-    """Measure and score a GIF, in the sandbox."""
-    from localgif.gif import MEASURE
-    from localgif.gif.score import no_gif, of
-    from localgif.records import Limits
-    from localgif.sandbox import probe
-    from localgif.sandbox.runner import measure_gif
-    from localgif.tasks.task import load_task
-
-    _known_scorer(scorer)
-    wanted = load_task(task)
-    # A GIF from elsewhere may be larger and slower to read than one of a small program.
-    limits = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
-    data = _read(file, limits)
-    probe.decide(known_level(sandbox_level))
-    measured = measure_gif(data, MEASURE, limits)
-    given = no_gif(scorer, str(measured)) if isinstance(measured, str) else of(scorer, measured, wanted)
-    if as_json:
-        print_json(
-            {
-                "file": str(file),
-                "task": wanted.name,
-                "score": given.model_dump(mode="json"),
-                "measurements": None if isinstance(measured, str) else measured.model_dump(mode="json"),
-            }
-        )
-        return
-    print(f"{given.total:.3f}  {file}  ({given.scorer}, task {wanted.name})")
-    if isinstance(measured, str):
-        print(f"  it cannot be measured: {measured}")
-        return
-    _print_parts(given)
-
-
-def _read(file: Path, limits: Limits) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(limits.file_size + 1)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be read: {error.strerror}", "name a GIF file", code="E-FILE") from None
-    if len(data) > limits.file_size:
-        raise ConfigError(f"{file} is larger than {limits.file_size // 2**20} MiB", "name a smaller GIF", code="E-FILE")
-    return data
-
-
-def _print_parts(score: Score) -> None:
-    for part in score.parts:
-        print(f"  {part.value:5.3f}  weight {part.weight:.2f}  {part.name:<10} {part.explanation}")
-
-
-def _known_scorer(scorer: str) -> None:
-    from localgif.errors import nearest
-    from localgif.gif.score import SCORERS
-
-    if scorer not in SCORERS:
-        raise ConfigError(f'there is no scorer "{scorer}"', nearest(scorer, SCORERS))
-
-
-@command
-def rescore(
-    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the newest without it.")] = None,
-    scorer: ScorerOption = "strict",
-    task: Annotated[
-        str | None, typer.Option(help="Another task than the run's: a shipped one, or a TOML file.")
-    ] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    sandbox_level: LevelOption = DEFAULT_LEVEL,
-    as_json: JsonOption = False,
-) -> None:
-    """Score a run's stored GIFs again, with another rule or version; no model is asked."""
-    from localgif.cli.tables import rescored_table
-    from localgif.run.rescore import rescore as again
-    from localgif.sandbox import probe
-    from localgif.store.read import find_run
-    from localgif.tasks.task import load_task
-
-    _known_scorer(scorer)
-    folder = find_run(runs_dir, run)
-    probe.decide(known_level(sandbox_level))
-    result = again(folder, scorer, load_task(task) if task is not None else None)
-    if as_json:
-        print_json(result)
-    else:
-        rescored_table(make_console(), result)
+ScorerOption = Annotated[str, typer.Option("--scorer", help="The rule.", metavar="strict|article")]
 
 
 @command
 def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
     """List the runs, newest first."""
     from localgif.cli.tables import runs_table
-    from localgif.errors import RunCorrupt
     from localgif.store.read import list_runs, load_record, status_of
 
     rows: list[tuple[str, ...]] = []
@@ -263,33 +67,163 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
 
 
 @command
-def show(
-    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the newest without it.")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    as_json: JsonOption = False,
-) -> None:
+def show(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
     """Show a run's table, verdict and evolved prompt."""
-    from localgif.cli.tables import result_table
+    from localgif.cli.tables import print_run
     from localgif.store.read import find_run, load_record, status_of
 
     folder = find_run(runs_dir, run)
     record = load_record(folder)
     if as_json:
         print_json(record.model_dump(mode="json"))
-    elif record.result is not None:
-        result_table(make_console(), record.result)
     else:
-        print(f"run {record.name}: {status_of(folder, record)}{f', {record.error}' if record.error else ''}")
-        print(f"what was measured is in {folder}; go on with it: localgif resume {record.name}")
+        print_run(make_console(), record, status_of(folder, record), folder)
 
 
 @command
-def report(
-    run: Annotated[str | None, typer.Argument(help="Name or folder of a run; the newest without it.")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-) -> None:
+def report(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS) -> None:
     """Write a run's report.html again."""
     from localgif.report.page import write_report
     from localgif.store.read import find_run
 
     print(write_report(find_run(runs_dir, run)))
+
+
+@command
+def export(
+    run: RunArgument = None,
+    to: Annotated[
+        str, typer.Option(help="The form of the output.", metavar="md|modelfile|llm|promptfoo|python")
+    ] = "md",
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write (default: stdout).")] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Print a run's best prompt in the form of another tool."""
+    from localgif.report.export import best_of
+    from localgif.report.export import export as text_of
+
+    text = text_of(best_of(*_best_prompt(runs_dir, run)), to).encode("utf-8", "replace")
+    if out is None:
+        sys.stdout.buffer.write(text)
+    else:
+        write_file(out, text, "name another file with -o")
+
+
+@command
+def draw(
+    brief: Annotated[str, typer.Argument(help="What to draw.", metavar="BRIEF")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The GIF to write.", metavar="FILE")],
+    run: Annotated[str | None, typer.Option(help="The run whose best prompt to use (default: the newest).")] = None,
+    seed: Annotated[int, typer.Option(help="Another seed gives another drawing.")] = 0,
+    animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+    models: ModelsOption = DEFAULT_MODELS,
+    offline: OfflineOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw one GIF of any brief with a run's best prompt, and print its measurements."""
+    from localgif.cli.progress import make_progress
+    from localgif.cli.tables import drawing_text
+    from localgif.models.toml import make_settings
+    from localgif.run.draw import draw as drawn
+    from localgif.tasks.task import Targets
+
+    record, prompt = _best_prompt(runs_dir, run)
+    # Only the animator is asked: giving its model both roles avoids loading a second one.
+    file = load_models(models, offline or None)
+    who = file.role("animator", animator).alias
+    settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=sandbox_level)
+    # Runs of older versions did not store their task; all tasks that shipped then had these targets.
+    usual = Targets(frames=24, loop_ms=1000, max_bytes=100 * 1024)
+    targets = next((task.targets for task in record.drawn), usual)
+    with make_progress(make_console(stderr=True)) as progress:
+        picture = drawn(settings, prompt, brief, targets, progress)
+    if picture.gif is not None:
+        write_file(out, picture.gif, "name another file with -o")
+    facts = {"file": str(out) if picture.gif is not None else None, "run": record.name, **picture.facts}
+    if as_json:
+        print_json(facts)
+    else:
+        print(drawing_text(facts))
+    if picture.gif is None:
+        raise typer.Exit(1)
+
+
+def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
+    """A run and its best prompt.
+
+    Raises:
+        ConfigError: there is no such run, or its search has not ended.
+    """
+    from localgif.store.read import find_run, load_record
+
+    folder = find_run(runs_dir, run)
+    record = load_record(folder)
+    if record.result is not None:
+        return record, record.result.best.prompt
+    try:
+        return record, (folder / "best_prompt.md").read_text("utf-8")
+    except OSError:
+        raise ConfigError(
+            f"run {record.name} has no best prompt: its search did not end", "name another run, or resume this one"
+        ) from None
+
+
+@command
+def score(
+    file: Annotated[Path, typer.Argument(help="A GIF from anywhere.", metavar="FILE.gif")],
+    task: Annotated[str, typer.Option(help="What it should show: a shipped task, or a TOML file.")] = DEFAULT_TASK,
+    scorer: ScorerOption = DEFAULT_SCORER,
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure and score a GIF, in the sandbox."""
+    from localgif.run.rescore import GIF_LIMITS, score_gif
+    from localgif.tasks.task import load_task
+
+    known("scorer", scorer)
+    known("sandbox_level", sandbox_level)
+    wanted = load_task(task)
+    scored = score_gif(read_input(file, GIF_LIMITS.file_size, "a GIF file"), wanted, scorer, sandbox_level)
+    given, measured = scored.score, scored.measurements
+    if as_json:
+        numbers = measured.model_dump(mode="json") if measured is not None else None
+        print_json(
+            {"file": str(file), "task": wanted.name, "score": given.model_dump(mode="json"), "measurements": numbers}
+        )
+        return
+    print(f"{given.total:.3f}  {file}  ({given.scorer}, task {wanted.name})")
+    if measured is None:
+        print(f"  it cannot be measured: {given.parts[0].explanation}")
+        return
+    for part in given.parts:
+        print(f"  {part.value:5.3f}  weight {part.weight:.2f}  {part.name:<10} {part.explanation}")
+
+
+@command
+def rescore(
+    run: RunArgument = None,
+    scorer: ScorerOption = DEFAULT_SCORER,
+    task: Annotated[
+        str | None, typer.Option(help="A shipped task, or a TOML file, instead of the run's own task.")
+    ] = None,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a run's stored GIFs again, with another rule, version or task, without asking a model."""
+    from localgif.cli.tables import rescored_table
+    from localgif.run.rescore import rescore as again
+    from localgif.sandbox import probe
+    from localgif.store.read import find_run
+    from localgif.tasks.task import load_task
+
+    known("scorer", scorer)
+    folder = find_run(runs_dir, run)
+    probe.decide(known("sandbox_level", sandbox_level))
+    result = again(folder, scorer, load_task(task) if task is not None else None)
+    if as_json:
+        print_json(result)
+    else:
+        rescored_table(make_console(), result)

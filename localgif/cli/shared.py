@@ -1,8 +1,9 @@
-"""What all commands share: common options, errors as message and exit code, consoles, JSON."""
+"""What the commands share: options, errors as message and exit code, files, consoles, JSON."""
 
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 import os
 import sys
@@ -14,67 +15,72 @@ import typer
 
 from localgif import offline as offline_module
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
-from localgif.offline import pin_libraries
+from localgif.files import replace_file
+from localgif.sandbox.text import printable
+from localgif.settings import FIELDS, ModelSettings, Setting
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from localgif.models.toml import ModelsFile
 
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, "12:05"; hours in front when there are any."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
-
-
 P = ParamSpec("P")
 
-ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
 
-RunsOption = Annotated[Path, typer.Option("--runs-dir", help="Folder of the runs.", metavar="DIR")]
+def _option(row: Setting, more: str = "") -> Any:
+    flags = f"{row.flag}/--no-{row.flag[2:]}" if row.type is bool else row.flag
+    words = {bool: None, int: "N", float: "NUMBER", ModelSettings: "MODEL"}
+    metavar = "|".join(row.choices) or words.get(row.type, row.name.upper())
+    return typer.Option(flags, help=row.help + more, metavar=metavar, show_default=False)
 
-LevelOption = Annotated[
-    str,
-    typer.Option(
-        "--sandbox-level", help="Weakest sandbox level to accept: full, no-read-confinement, weak, limits-only."
-    ),
-]
-
-TaskOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Name of a shipped task, or a TOML file of your own (default: bouncing-ball); several with commas "
-        "between them for multi."
-    ),
-]
-
-ModeOption = Annotated[
-    str,
-    typer.Option(
-        help="single: one task. multi: one prompt for several tasks. general: learn from some, be tested on others."
-    ),
-]
-
-MetricCallsOption = Annotated[
-    int | None,
-    typer.Option(help="Budget: evaluations of a candidate on a task (default: 12, multi 40, general 60)."),
-]
-
-SamplesOption = Annotated[int | None, typer.Option(help="Samples per metric call (default: 2, multi and general 1).")]
-
-OfflineOption = Annotated[
-    bool, typer.Option("--offline", help="Fetch nothing, not even weights that are missing.", show_default=False)
-]
-
-JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
 
 DEFAULT_MODELS = Path("models.toml")
-
 DEFAULT_RUNS = Path("runs")
+DEFAULT_LEVEL: str = FIELDS["sandbox_level"].default
+DEFAULT_SCORER: str = FIELDS["scorer"].default
+DEFAULT_TASK: str = FIELDS["task"].default
 
-DEFAULT_LEVEL = "no-read-confinement"
+ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
+RunsOption = Annotated[Path, typer.Option("--runs-dir", help="The folder with the runs.", metavar="DIR")]
+RunArgument = Annotated[
+    str | None, typer.Argument(help="Name or folder of a run (default: the newest).", metavar="RUN")
+]
+LevelOption = Annotated[str, _option(FIELDS["sandbox_level"], f" [default: {DEFAULT_LEVEL}]")]
+OfflineOption = Annotated[
+    bool, typer.Option("--offline", help="Download nothing, not even missing weights.", show_default=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+
+
+def with_settings(*, fork: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command one option for each row of the settings table.
+
+    The command receives the settings that the user gave as a dict, as its first argument.
+
+    Args:
+        fork: Offer only what a fork may change, without the defaults of a new run.
+    """
+    rows = [row for row in FIELDS.values() if row.fork or not fork]
+
+    def parameter(row: Setting) -> inspect.Parameter:
+        option = _option(row, "" if fork else f" [default: {row.default_words}]")
+        kind: Any = str if row.none or row.type is ModelSettings else row.type
+        hint = Annotated[kind | None, option]
+        return inspect.Parameter(row.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = list(inspect.signature(function, eval_str=True).parameters.values())[1:]
+
+        @functools.wraps(function)
+        def wrapped(**values: Any) -> None:
+            given = {row.name: values.pop(row.name) for row in rows}
+            function({row.name: row.parsed(given[row.name]) for row in rows if given[row.name] is not None}, **values)
+
+        keywords = [each.replace(kind=inspect.Parameter.KEYWORD_ONLY) for each in own]
+        vars(wrapped)["__signature__"] = inspect.Signature([*map(parameter, rows), *keywords])
+        return wrapped
+
+    return decorate
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
@@ -82,7 +88,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        pin_libraries()
+        offline_module.pin_libraries()
         offline_module.guard()  # load_models widens it to what models.toml names
         try:
             function(*args, **kwargs)
@@ -97,43 +103,30 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         finally:
-            _tell_refusals()
+            # Libraries take a refused connection for a missing network and go on; the user still learns of it.
+            for refusal in offline_module.refusals():
+                print(f"note: nothing left this machine; {refusal}", file=sys.stderr)
 
     return wrapped
 
 
-def _tell_refusals() -> None:
-    """Libraries take a refused connection for a missing network and go on; the user gets to know of it all the same."""
-    for refusal in offline_module.refusals():
-        print(f"note: nothing left this machine; {refusal}", file=sys.stderr)
-
-
 def complain(error: LocalGifError) -> None:
-    from localgif.sandbox.text import printable
-
+    """Print an error on stderr: its code, its message, its remedy."""
     print(f"error [{error.code}]: {printable(error.message)}", file=sys.stderr)
     for line in printable(error.remedy).splitlines():
         print(f"  {line}", file=sys.stderr)
 
 
-def make_console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    # Without a terminal rich assumes 80 columns and would cut the table.
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
-
-
 def load_models(path: Path, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
-    """Read models.toml; from here on this process reaches what the file names, and nothing else.
+    """Read models.toml; from here on this process connects only to what the file names.
 
     Args:
-        offline: In place of what the file says. True: weights are not fetched either. False: no guard, for commands
-            that the user gives in order to fetch.
-        others: Addresses that the command line names, which may be reached too.
+        path: The file.
+        offline: Overrides the file. True: no downloads. False: no guard, for commands whose purpose is a download.
+        others: Further addresses that the command line names.
 
     Raises:
-        ConfigError: see config.load_models_file.
+        ConfigError: see models.toml.load_models_file.
     """
     from localgif.models.toml import load_models_file
 
@@ -146,19 +139,30 @@ def load_models(path: Path, offline: bool | None = None, others: Iterable[str] =
     return file
 
 
-def known_level(name: str) -> str:
-    """The name of a sandbox level.
+def write_file(path: Path, data: bytes, remedy: str) -> None:
+    """Write a file that the user named.
 
     Raises:
-        ConfigError: There is none of that name.
+        ConfigError: it cannot be written; an old file is untouched.
     """
-    from localgif.errors import nearest
-    from localgif.sandbox.protocol import LEVELS
+    try:
+        if path.exists() and not path.is_file():  # such as /dev/stdout
+            path.write_bytes(data)
+        else:
+            replace_file(path, data)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}", remedy, code="E-FILE") from None
 
-    if name not in LEVELS:
-        raise ConfigError(f'--sandbox-level {name}: there is no sandbox level "{name}"', nearest(name, LEVELS))
-    return name
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console on stdout or stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=stderr)
+    # Without a terminal rich assumes 80 columns and would cut the table.
+    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
 
 
 def print_json(value: Any) -> None:
+    """Print a JSON value on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=2))

@@ -19,7 +19,9 @@ from localgif.cli.shared import (
     load_models,
     make_console,
     print_json,
+    write_file,
 )
+from localgif.settings import known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,8 +30,6 @@ if TYPE_CHECKING:
     from localgif.doctor.models import StoredPace
     from localgif.models.toml import ModelsFile
     from localgif.settings import Settings
-    from localgif.sweep.compare import Compared
-    from localgif.sweep.gather import Gathered
     from localgif.sweep.plan import Cell, Plan
 
 
@@ -179,19 +179,21 @@ def compare(
 ) -> None:
     """Say what may be concluded from several runs, and write compare.html."""
     from localgif.cli.tables import compared_tables
-    from localgif.errors import ConfigError, nearest
     from localgif.sweep.compare import as_json as object_of
     from localgif.sweep.compare import compare as work
     from localgif.sweep.gather import gather
     from localgif.sweep.groups import group
+    from localgif.sweep.page import render
     from localgif.sweep.words import sentences
 
-    if scorer is not None and scorer not in ("strict", "article"):
-        raise ConfigError(f'--scorer {scorer}: there is no scorer "{scorer}"', nearest(scorer, ("strict", "article")))
+    if scorer is not None:
+        known("scorer", scorer)
     found = gather(runs_dir, names, scorer)
     compared = work(group(found.runs, by or (), found.axes))
     said = sentences(compared)
-    page = _page(to or found.folder / "compare.html", compared, found, said)
+    page = to or found.folder / "compare.html"
+    written = render(compared, found.title, said, found.left)
+    write_file(page, written.encode("utf-8", "replace"), "name another file: --to FILE")
     left = [{"run": run.name, "why": run.why} for run in found.left]
     if as_json:
         notes = list(compared.grouping.notes)
@@ -202,21 +204,3 @@ def compare(
     for text in (*compared.grouping.notes, *(f"left out: {run.name} ({run.why})" for run in found.left)):
         console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
     print(f"page      {page}")
-
-
-def _page(path: Path, compared: Compared, found: Gathered, said: list[str]) -> Path:
-    """Writes the page; gives back where it lies.
-
-    Raises:
-        ConfigError: it cannot be written there.
-    """
-    from localgif.errors import ConfigError
-    from localgif.files import replace_file
-    from localgif.sweep.page import render
-
-    page = render(compared, found.title, said, found.left)
-    try:
-        replace_file(path, page.encode("utf-8", "replace"))
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be written: {error.strerror}", "name another file: --to FILE") from None
-    return path

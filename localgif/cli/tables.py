@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgif.cli.shared import clock
+from localgif.cli.progress import clock
 from localgif.errors import LocalGifError
+from localgif.records import Measurements, Score
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import Silent
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from localgif.records import BestOf, PromptResult, RunResult, SecondsByPart
     from localgif.run.model_list import Row
     from localgif.search.progress import Progress, Standing
+    from localgif.store.read import RunRecord
     from localgif.sweep.cells import CellEnd
     from localgif.sweep.compare import Compared, Tested
     from localgif.sweep.plan import Cell, Plan
@@ -136,6 +138,29 @@ def _by_role(seconds: SecondsByPart) -> str:
     if seconds.animator is None or seconds.reflector is None:
         return ""
     return f" (animator {clock(seconds.animator)}, reflector {clock(seconds.reflector)})"
+
+
+def print_run(console: Console, record: RunRecord, status: str, folder: Path) -> None:
+    """The result of a finished run; of any other its status and how to continue it."""
+    if record.result is not None:
+        result_table(console, record.result)
+        return
+    print(f"run {record.name}: {status}{f', {record.error}' if record.error else ''}")
+    print(f"what was measured is in {folder}; continue it: localgif resume {record.name}")
+
+
+def drawing_text(facts: Mapping[str, Any]) -> str:
+    """`localgif draw`: what was drawn and its numbers, or why there is no GIF."""
+    attempts = f"{facts['attempts']} attempt{'s' if facts['attempts'] != 1 else ''}"
+    if facts["file"] is None:
+        return f"no GIF in {attempts}: {facts['verdict']}, {printable(str(facts['reason']))}"
+    m, score = Measurements.model_validate(facts["measurements"]), Score.model_validate(facts["score"])
+    lines = [
+        f"{facts['file']}: {m.frames} frames, {m.width}x{m.height}, {sum(m.delays_ms)} ms, {m.size:,} bytes, "
+        + attempts,
+        f"{score.total:.3f} by {score.scorer} (frames, loop, pace, size; whether it shows the brief was not measured)",
+    ]
+    return "\n".join([*lines, *(f"  {part.name:<8} {part.value:.2f}  {part.explanation}" for part in score.parts)])
 
 
 def models_text(rows: Sequence[Row]) -> str:

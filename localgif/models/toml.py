@@ -3,34 +3,28 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import re
-import shutil
-import tempfile
 import tomllib
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
-from localgif.errors import ConfigError, ModelsFileUnreadable, ModelsFileWrong, nearest, quoted
+from localgif import settings
+from localgif.errors import ConfigError, nearest, quoted
+from localgif.files import parse_toml, read_input_text
 from localgif.offline import is_here, server_url
 from localgif.settings import (
-    DEFAULTS,
+    FIELDS,
     ROLE_TEMPERATURE,
+    Endpoint,
     EndpointKind,
     EndpointSettings,
+    Model,
     ModelSettings,
     Role,
     Settings,
 )
-
-if TYPE_CHECKING:
-    from pydantic import ValidationError
-    from pydantic_core import ErrorDetails
 
 
 class _Table(BaseModel):
@@ -47,17 +41,8 @@ class RolesTable(_Table):
     """Rewrites the animator's prompt: a name of a [models.NAME] table, or "ollama:NAME"."""
 
 
-class EndpointTable(_Table):
+class EndpointTable(Endpoint, _Table):
     """Where models run."""
-
-    kind: EndpointKind
-    """What it is: llama.cpp inside localgif, a running Ollama, or (openai) vLLM, llama.cpp's own server, LM Studio."""
-    url: str | None = None
-    """Address of the server: without a path for Ollama, with /v1 for an OpenAI-compatible server."""
-    api_key_env: str | None = Field(None, min_length=1)
-    """Name of the environment variable that holds the key of a server of kind "openai"."""
-    allow_remote: bool = False
-    """Whether the address may be another machine's: it gets to read prompts and programs."""
 
     @field_validator("url", mode="before")
     @classmethod
@@ -65,27 +50,17 @@ class EndpointTable(_Table):
         return server_url(url, openai=info.data.get("kind") == "openai")
 
 
-class ModelTable(_Table):
+class ModelTable(Model, _Table):
     """A model that a role can name."""
 
     endpoint: str
     """A name of an [endpoints.NAME] table."""
-    model: str = Field(min_length=1)
-    """The name that the endpoint knows, e.g. "qwen2.5-coder:1.5b"."""
-    num_ctx: int = Field(8192, ge=512, le=1_048_576)
-    """Window in tokens, prompt and answer together."""
-    num_predict: int = Field(1024, ge=16, le=65_536)
-    """Longest answer in tokens."""
     temperature: float | None = Field(None, ge=0, le=2)
-    """Else 0.2 for the animator and 0.7 for the reflector."""
+    """Without it 0.2 for the animator and 0.7 for the reflector."""
     gguf: str | None = Field(None, min_length=1)
     """A GGUF file of yours, for an embedded endpoint; a relative path begins at the folder of this file."""
     litellm: str | None = None
-    """The reflector's LiteLLM string, else "ollama/" and the model's name."""
-    vision: bool = False
-    """Whether this model, as the reflector, is shown what was drawn."""
-    think: bool = False
-    """Whether it may think before it answers: its thoughts count into num_predict and are thrown away."""
+    """The reflector's LiteLLM string; without it "ollama/" and the model's name."""
 
     @field_validator("litellm")
     @classmethod
@@ -99,8 +74,8 @@ class ModelsToml(_Table):
     """models.toml: which local model plays which role, and where it runs."""
 
     offline: bool | None = None
-    """True: nothing is fetched, not even weights. False: nothing is refused. Not written: weights that are missing may
-    be fetched, and nothing but loopback and the endpoints of this file is reached."""
+    """True: localgif downloads nothing, not even weights. False: it refuses no connection. Without it: localgif may
+    download missing weights, and connects only to loopback and to the endpoints of this file."""
     roles: RolesTable
     endpoints: dict[str, EndpointTable] = {}
     """Where models run, by name."""
@@ -113,207 +88,86 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ModelsToml.model_json_schema()}
 
 
-#: Keys from the top, e.g. ("models", "small", "num_ctx"); a number is a place in an array.
-Location = tuple[str | int, ...]
+#: The tables of the file, with how many names lead to one.
+_TABLES = {"roles": 1, "endpoints": 2, "models": 2}
 
-_BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
-
-_SPACE = re.compile(r"[ \t]*")
-
-_BARE = re.compile(r"[A-Za-z0-9_-]+")
-
-#: A quote inside a long string is one that does not begin three of them; up to two more may stand before the end.
-_STRINGS = (
-    ('"""', re.compile(r'"""(?:\\.|[^"\\]|"(?!""))*"""(?:"{0,2})', re.DOTALL)),
-    ("'''", re.compile(r"'''(?:[^']|'(?!''))*'''(?:'{0,2})", re.DOTALL)),
-    ('"', re.compile(r'"(?:\\.|[^"\\])*"')),
-    ("'", re.compile(r"'[^']*'")),
-)
-
-_SCALAR = re.compile(r"[^,\]}#\r\n]*")
-
-
-def key_lines(text: str) -> dict[Location, int]:
-    """The line (from 1) where each table, key and array element stands first, by its location."""
-    scanner = _Scanner(text)
-    scanner.scan()
-    return scanner.lines
-
-
-def line_of(lines: Mapping[Location, int], location: Location) -> int | None:
-    """The line of a key, else of the nearest table around it; None when that is the whole file."""
-    for length in range(len(location), 0, -1):
-        if location[:length] in lines:
-            return lines[location[:length]]
-    return None
-
-
-class _Scanner:
-    def __init__(self, text: str) -> None:
-        self.lines: dict[Location, int] = {}
-        self._text = text
-        self._at = 0
-        self._breaks = [match.start() for match in re.finditer("\n", text)]
-
-    def scan(self) -> None:
-        table: Location = ()
-        while self._skip(_BLANK):
-            start = self._at
-            if self._text[start] == "[":
-                brackets = 2 if self._text.startswith("[[", start) else 1
-                self._at += brackets
-                table = self._key((), start)
-                self._at += brackets
-            else:
-                self._pair(table)
-
-    def _skip(self, pattern: re.Pattern[str]) -> bool:
-        """Go behind what matches here; whether anything is left."""
-        found = pattern.match(self._text, self._at)
-        assert found is not None
-        self._at = found.end()
-        return self._at < len(self._text)
-
-    def _note(self, location: Location, place: int) -> None:
-        self.lines.setdefault(location, bisect_left(self._breaks, place) + 1)
-
-    def _pair(self, table: Location) -> None:
-        location = self._key(table, self._at)
-        self._at += 1  # the equals sign
-        self._skip(_SPACE)
-        self._value(location)
-
-    def _key(self, table: Location, place: int) -> Location:
-        """Read a key, dotted or not, up to what follows it; each of its parts is noted at `place`."""
-        location = table
-        while True:
-            self._skip(_SPACE)
-            location = (*location, self._part())
-            self._note(location, place)
-            self._skip(_SPACE)
-            if self._text[self._at] != ".":
-                return location
-            self._at += 1
-
-    def _part(self) -> str:
-        start = self._at
-        if self._text[start] not in "\"'":
-            self._skip(_BARE)
-            return self._text[start : self._at]
-        self._string()
-        name = tomllib.loads(f"name = {self._text[start : self._at]}")["name"]
-        assert isinstance(name, str)
-        return name
-
-    def _string(self) -> None:
-        self._skip(next(pattern for quote, pattern in _STRINGS if self._text.startswith(quote, self._at)))
-
-    def _value(self, location: Location) -> None:
-        first = self._text[self._at]
-        if first in "\"'":
-            self._string()
-        elif first in "[{":
-            self._at += 1
-            self._entries(location, "]" if first == "[" else "}")
-        else:
-            self._skip(_SCALAR)
-
-    def _entries(self, location: Location, end: str) -> None:
-        """What is between the brackets of an array or an inline table, and the closing one."""
-        number = 0
-        while self._skip(_BLANK) and self._text[self._at] != end:
-            if end == "]":
-                self._note((*location, number), self._at)
-                self._value((*location, number))
-            else:
-                self._pair(location)
-            number += 1
-            self._skip(_BLANK)
-            if self._text[self._at] == ",":
-                self._at += 1
-        self._at += 1
-
+#: The keys of each table; "" is the file itself.
+_KEYS = {
+    "": ModelsToml.model_fields,
+    "roles": RolesTable.model_fields,
+    "endpoints": EndpointTable.model_fields,
+    "models": ModelTable.model_fields,
+}
 
 #: Keys of earlier versions -> what they are called now.
 _RENAMED = {"path": "gguf"}
 
 _PROXY = "for several servers put a reverse proxy such as nginx or HAProxy in front and name its address"
 
-#: What pydantic calls a value where a table should be.
-_NO_TABLE = ("model_type", "dict_type")
+#: What to add when a key is missing.
+_EXAMPLES = {
+    "roles": '[roles] with animator = "..." and reflector = "..."',
+    "animator": 'animator = "NAME" under [roles], a name of a [models.NAME] table or "ollama:NAME"',
+    "reflector": 'reflector = "NAME" under [roles], a name of a [models.NAME] table or "ollama:NAME"',
+    "kind": 'kind = "embedded", kind = "ollama" or kind = "openai"',
+    "endpoint": 'endpoint = "embedded"',
+    "model": 'model = "qwen2.5-coder:1.5b"',
+}
 
 
-def explain(
-    error: ValidationError, place: Callable[[Location], str], keys: Mapping[str, Collection[str]]
-) -> tuple[str, str]:
-    """(message, remedy) of the first problem, with its place and the key's full name.
-
-    Args:
-        error: What pydantic says of the file.
-        place: File and line of a key.
-        keys: Name of a top-level table -> keys of the tables in it; "" -> the top-level keys.
-    """
-    problem = _first(error)
-    location = problem["loc"]
-    key = ".".join(quoted(str(part)) for part in location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    where = place(location)
-    if problem["type"] == "extra_forbidden":
-        name = str(location[-1])
-        known = keys["" if len(location) == 1 else str(location[0])]
-        if _RENAMED.get(name) in known:
-            return f"{where}: {key} is called {_RENAMED[name]} now{more}", f"write {_RENAMED[name]} = ... there"
-        return f"{where}: unknown key {key}{more}", nearest(name, known)
-    if problem["type"] == "missing":
-        return f"{where}: {key} is missing{more}", f"add it: {_example(location)}"
-    value: Any = problem["input"]
-    if location[-1] == "url" and isinstance(value, list):
-        return f"{where}: {key} = {value!r}: must be one address, not a list{more}", _PROXY
-    message = "must be a table" if problem["type"] in _NO_TABLE else problem["msg"].removeprefix("Value error, ")
-    return f"{where}: {key} = {value!r}: {message}{more}", "correct the value"
+def _key(location: tuple[str | int, ...]) -> str:
+    """A key as the file has it: [models.big] num_ctx."""
+    parts = [quoted(str(part)) for part in location]
+    depth = _TABLES.get(parts[0], 0)
+    table = f"[{'.'.join(parts[:depth])}]" if depth else ""
+    return " ".join(filter(None, (table, ".".join(parts[depth:]))))
 
 
-def _first(error: ValidationError) -> ErrorDetails:
-    """The problem to tell: an unknown key before the missing one that it may be meant for."""
+def _explain(error: ValidationError, path: Path) -> ConfigError:
+    """The first problem of the file, an unknown key before the missing one that it may be meant for."""
     problems = error.errors()
-    return next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
-
-
-def _example(location: Location) -> str:
-    examples = {
-        "roles": '[roles] with animator = "..." and reflector = "..."',
-        "animator": 'animator = "NAME" under [roles], a name of a [models.NAME] table or "ollama:NAME"',
-        "reflector": 'reflector = "NAME" under [roles], a name of a [models.NAME] table or "ollama:NAME"',
-        "kind": 'kind = "embedded", kind = "ollama" or kind = "openai"',
-        "endpoint": 'endpoint = "embedded"',
-        "model": 'model = "qwen2.5-coder:1.5b"',
-    }
-    return examples.get(str(location[-1]), str(location[-1]))
+    problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
+    location, value = problem["loc"], problem["input"]
+    name, where = str(location[-1]), f"{path}: {_key(location)}"
+    what, remedy = f"{where} = {value!r}: {problem['msg'].removeprefix('Value error, ')}", "correct the value"
+    if problem["type"] == "extra_forbidden":
+        known = _KEYS["" if len(location) == 1 else str(location[0])]
+        what, remedy = f"{path}: unknown key {_key(location)}", nearest(name, known)
+        if _RENAMED.get(name) in known:
+            what, remedy = f"{where} is called {_RENAMED[name]} now", f"write {_RENAMED[name]} = ... there"
+    elif problem["type"] == "missing":
+        what, remedy = f"{where} is missing", f"add it: {_EXAMPLES.get(name, name)}"
+    elif problem["type"] in ("model_type", "dict_type"):
+        what = f"{where} = {value!r}: must be a table"
+    elif name == "url" and isinstance(value, list):
+        what, remedy = f"{where} = {value!r}: must be one address, not a list", _PROXY
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return ConfigError(what + more, remedy, code="E-CONFIG-KEY")
 
 
 MODELS_FILE = Path("models.toml")
+#: Nobody writes a larger one by hand.
+_MAX_BYTES = 2**20
 
 #: Before the name of any model that a running Ollama has: a model that needs no table.
 OLLAMA_PREFIX = "ollama:"
-
-#: Where it is asked for when the file has no [endpoints.ollama].
+#: The address of that Ollama when the file has no [endpoints.ollama].
 OLLAMA_URL = "http://127.0.0.1:11434"
 
 
 class ModelsFile:
     """A checked models.toml."""
 
-    def __init__(self, path: Path, text: str, data: ModelsToml, lines: Mapping[Location, int]) -> None:
+    def __init__(self, path: Path, text: str, data: ModelsToml) -> None:
         self.path = path
         self.text = text
         self._data = data
-        self._lines = lines
-        #: True: nothing is fetched either. None (not written): weights that are missing may be. False: no guard.
         self.offline = data.offline
+        """True: download nothing. None: missing weights may be downloaded. False: refuse no connection."""
 
     @property
     def elsewhere(self) -> tuple[str, ...]:
-        """The addresses that are not on this machine and may be reached."""
+        """The addresses of other machines that localgif may connect to."""
         return tuple(end.url for end in self._data.endpoints.values() if end.allow_remote and end.url)
 
     @property
@@ -322,11 +176,11 @@ class ModelsFile:
         return tuple(self._data.models)
 
     def named(self, role: Role) -> str:
-        """What [roles] says."""
+        """The name that [roles] gives a role."""
         return str(getattr(self._data.roles, role))
 
     def endpoints(self, kind: EndpointKind) -> tuple[EndpointSettings, ...]:
-        """The endpoints of a kind that have all that they need, in the file's order."""
+        """The complete endpoints of a kind, in the file's order."""
         return tuple(
             self._endpoint_settings(name, endpoint)
             for name, endpoint in self._data.endpoints.items()
@@ -337,7 +191,7 @@ class ModelsFile:
         """The settings of a role, optionally with another model than [roles] names.
 
         Args:
-            role: Which.
+            role: Which role.
             alias: A name under [models], or "ollama:" and the name of a model that a running Ollama has.
             said: How the user named the alias, for messages; by default the flag --animator or --reflector.
 
@@ -345,7 +199,7 @@ class ModelsFile:
             ConfigError: the alias, or the endpoint that it names, is not in the file.
         """
         chosen = alias or self.named(role)
-        place = (said or f"--{role}") if alias else f"{self._place(('roles', role))}: roles.{role}"
+        place = (said or f"--{role}") if alias else f"{self.path}: [roles] {role}"
         model = self._data.models.get(chosen)
         if model is None and chosen.startswith(OLLAMA_PREFIX):
             model = self._of_ollama(place, chosen)
@@ -357,22 +211,16 @@ class ModelsFile:
             )
         return self._settings(role, chosen, model)
 
-    def _place(self, location: Location) -> str:
-        return _place(self.path, self._lines, location)
-
-    def _wrong(self, location: Location, what: str, remedy: str, code: str | None = None) -> ConfigError:
-        """A key, named with its place, and what is wrong with it."""
-        key = ".".join(quoted(str(part)) for part in location)
-        return ModelsFileWrong(f"{self._place(location)}: {key}{what}", remedy, code=code)
+    def _wrong(self, location: tuple[str, ...], what: str, remedy: str, code: str = "E-CONFIG-KEY") -> ConfigError:
+        return ConfigError(f"{self.path}: {_key(location)}{what}", remedy, code=code)
 
     def _of_ollama(self, place: str, alias: str) -> ModelTable:
-        """The table that a model without one would have."""
+        """The table for a model of an Ollama that has none in the file."""
         name = alias.removeprefix(OLLAMA_PREFIX)
         endpoint = self._data.endpoints.get("ollama")
         if endpoint is not None and endpoint.kind != "ollama":
             raise ConfigError(
-                f'{place}: "{alias}" is for the endpoint "ollama", which {self._place(("endpoints", "ollama"))} gives '
-                f'the kind "{endpoint.kind}"',
+                f'{place}: "{alias}" needs an Ollama, but [endpoints.ollama] has the kind "{endpoint.kind}"',
                 f"give the model a table of its own: [models.{quoted(name or 'NAME')}]",
             )
         if not name:
@@ -380,7 +228,7 @@ class ModelsFile:
         return ModelTable(endpoint="ollama", model=name)
 
     def _instead(self, chosen: str) -> str:
-        """What a name that is none may have been meant for."""
+        """The remedy for a name that the file does not have."""
         same = [alias for alias, model in self._data.models.items() if model.model == chosen]
         if same:
             return f'that model is called "{same[0]}" here'
@@ -396,7 +244,7 @@ class ModelsFile:
             ("models", alias, "endpoint"),
             f' names "{model.endpoint}", which is not under [endpoints]',
             nearest(model.endpoint, self._data.endpoints),
-            code="E-CONFIG-NAME",
+            "E-CONFIG-NAME",
         )
 
     def _endpoint_settings(self, name: str, endpoint: EndpointTable) -> EndpointSettings:
@@ -404,7 +252,20 @@ class ModelsFile:
 
     def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
         endpoint = self._endpoint(alias, model)
-        where = ("endpoints", model.endpoint)
+        self._check_endpoint(model.endpoint, endpoint)
+        self._check_model(alias, model, endpoint)
+        return ModelSettings(
+            **model.model_dump(include=set(Model.model_fields)),
+            role=role,
+            alias=alias,
+            endpoint=self._endpoint_settings(model.endpoint, endpoint),
+            temperature=ROLE_TEMPERATURE[role] if model.temperature is None else model.temperature,
+            path=self._file(model.gguf) if model.gguf is not None else None,
+            litellm=model.litellm or f"ollama/{model.model}",
+        )
+
+    def _check_endpoint(self, name: str, endpoint: EndpointTable) -> None:
+        where = ("endpoints", name)
         if endpoint.kind != "embedded" and not endpoint.url:
             example = OLLAMA_URL if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
             raise self._wrong(where, " has no url", f'add a line such as url = "{example}"')
@@ -412,48 +273,36 @@ class ModelsFile:
             raise self._wrong(
                 (*where, "url"),
                 f" = {endpoint.url} is not on this machine",
-                "write 127.0.0.1 if it is; else, when prompts and programs may go there: allow_remote = true",
-                code="E-CONFIG-REMOTE",
+                "write 127.0.0.1 if it is; otherwise, if prompts and programs may go there: allow_remote = true",
+                "E-CONFIG-REMOTE",
             )
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
             what = f' is for an endpoint of kind openai, not "{endpoint.kind}"'
             raise self._wrong((*where, "api_key_env"), what, "remove the line")
+
+    def _check_model(self, alias: str, model: ModelTable, endpoint: EndpointTable) -> None:
+        where = ("models", alias)
         if model.vision and endpoint.kind == "embedded":
             raise self._wrong(
-                ("models", alias, "vision"),
-                f' = true, but the endpoint "{model.endpoint}" is embedded, and the embedded engine cannot look at '
-                "pictures",
+                (*where, "vision"),
+                f' = true, but "{model.endpoint}" is embedded, and the embedded engine cannot look at pictures',
                 'remove the line, or give the model an endpoint of kind "ollama" that has it with vision',
             )
         if model.gguf is not None and endpoint.kind != "embedded":
             raise self._wrong(
-                ("models", alias, "gguf"),
-                f' is a file, but the endpoint "{model.endpoint}" is of kind "{endpoint.kind}" and has models of its '
-                "own",
+                (*where, "gguf"),
+                f' is a file, but the endpoint "{model.endpoint}" of kind "{endpoint.kind}" has its own models',
                 "remove the line, or give the model an endpoint of kind embedded",
             )
         if model.num_predict >= model.num_ctx:
             raise self._wrong(
-                ("models", alias),
+                where,
                 f": num_predict ({model.num_predict}) leaves no room for a prompt in num_ctx ({model.num_ctx})",
                 "lower num_predict or raise num_ctx",
             )
-        return ModelSettings(
-            role=role,
-            alias=alias,
-            endpoint=self._endpoint_settings(model.endpoint, endpoint),
-            model=model.model,
-            num_ctx=model.num_ctx,
-            num_predict=model.num_predict,
-            temperature=ROLE_TEMPERATURE[role] if model.temperature is None else model.temperature,
-            path=self._file(model.gguf) if model.gguf is not None else None,
-            litellm=model.litellm or f"ollama/{model.model}",
-            vision=model.vision,
-            think=model.think,
-        )
 
     def _file(self, name: str) -> str:
-        """A path as it is written in the file: relative ones begin at its folder."""
+        """A path as the file writes it: relative ones begin at its folder."""
         written = Path(name)
         with contextlib.suppress(RuntimeError):  # "~" of a user without a home folder
             written = written.expanduser()
@@ -464,22 +313,15 @@ def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
     """Read and check models.toml.
 
     Raises:
-        ConfigError: missing, unreadable, no TOML, an unknown key, a wrong type, a missing role.
+        ConfigError: missing, unreadable, not TOML, an unknown key, a wrong type, a missing role.
     """
-    try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
-        raise ModelsFileUnreadable(
-            f"{path} is not here ({Path.cwd()})", "run localgif where models.toml lies, or name the file: --models FILE"
-        ) from None
-    except OSError as error:
-        raise ModelsFileUnreadable(
-            f"{path} cannot be read: {error.strerror or error}", "check the file's permissions"
-        ) from None
-    try:
-        return read_models(path, raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise ModelsFileUnreadable(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
+    if not path.exists():
+        raise ConfigError(
+            f"{path} is not here ({Path.cwd()})",
+            "run localgif in the folder of models.toml, or name the file: --models FILE",
+            code="E-CONFIG-FILE",
+        )
+    return read_models(path, read_input_text(path, _MAX_BYTES, "a models file", "E-CONFIG-FILE"))
 
 
 def read_models(path: Path, text: str) -> ModelsFile:
@@ -489,90 +331,55 @@ def read_models(path: Path, text: str) -> ModelsFile:
         ConfigError: as load_models_file.
     """
     try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        line = re.search(r"at line (\d+)", str(error))
-        place = line[1] if line else str(1 + text.rstrip().count("\n"))
-        raise ModelsFileUnreadable(f"{path}:{place}: this is not valid TOML: {error}", "correct that line") from None
-    lines = key_lines(text)
-    try:
-        return ModelsFile(path, text, ModelsToml.model_validate(data), lines)
+        return ModelsFile(path, text, ModelsToml.model_validate(parse_toml(text, str(path), "E-CONFIG-FILE")))
     except ValidationError as error:
-        keys = {
-            "": ModelsToml.model_fields,
-            "roles": RolesTable.model_fields,
-            "endpoints": EndpointTable.model_fields,
-            "models": ModelTable.model_fields,
-        }
-        raise ModelsFileWrong(*explain(error, lambda location: _place(path, lines, location), keys)) from None
-
-
-def _place(path: Path, lines: Mapping[Location, int], location: Location) -> str:
-    """File and line of a key, as an editor can open it."""
-    line = line_of(lines, location)
-    return f"{path}:{line}" if line else str(path)
-
-
-#: What this version offers where the command line names a choice.
-_CHOICES = {
-    "mode": tuple(DEFAULTS),
-    "reflection": ("grounded", "example-only", "instruction-only", "plain", "none"),
-    "scorer": ("strict", "article"),
-}
+        raise _explain(error, path) from None
 
 
 def make_settings(
     models: ModelsFile, *, animator: str | None = None, reflector: str | None = None, **values: Any
 ) -> Settings:
-    """Settings of a run from models.toml and flags; `values` are the other fields of Settings.
+    """Settings of a run from models.toml and flags.
 
-    A value of None for task, metric_calls and samples is the mode's own (modes.py).
+    Args:
+        models: models.toml.
+        animator, reflector: Names of other models than [roles] has.
+        values: The other fields of Settings; what is left out or None gets the default of its mode.
 
     Raises:
         ConfigError: an unknown model or choice (with the nearest known one), or a number out of range.
     """
-    for name, known in _CHOICES.items():
-        value = values.get(name, known[0])
-        if value not in known:
-            raise ConfigError(f'--{name} {value}: there is no {name} "{value}"', nearest(str(value), known))
-    for name, default in DEFAULTS[values.get("mode", "single")].items():
-        if values.get(name) is None:
-            values[name] = default
-    return _validated(
-        {"animator": models.role("animator", animator), "reflector": models.role("reflector", reflector), **values}
-    )
+    roles = {"animator": models.role("animator", animator), "reflector": models.role("reflector", reflector)}
+    return settings.checked({**values, **roles})
 
 
 def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str, Any]) -> Settings:
-    """Settings of a stored run with what models.toml says of its models today, and with other values for some fields.
+    """The settings of a stored run with the models as models.toml has them today, and with other values.
 
-    For "animator" and "reflector" `changes` has the name of another model. Raises ConfigError as make_settings does.
+    Args:
+        stored: Settings of the run.
+        models: models.toml.
+        changes: Field -> another value; for "animator" and "reflector" the name of another model.
+
+    Raises:
+        ConfigError: a setting that a fork cannot change, or as make_settings.
     """
-    return _validated(
-        {
-            **stored.model_dump(),
-            **changes,
-            "animator": models.role("animator", changes.get("animator", stored.animator.alias)),
-            "reflector": models.role("reflector", changes.get("reflector", stored.reflector.alias)),
-        }
-    )
+    for name in changes:
+        if not FIELDS[name].fork:
+            raise ConfigError(f"{FIELDS[name].flag} cannot change in a fork", "start a new run: localgif optimize")
+    roles = {
+        "animator": models.role("animator", changes.get("animator", stored.animator.alias)),
+        "reflector": models.role("reflector", changes.get("reflector", stored.reflector.alias)),
+    }
+    return settings.checked({**dict(stored), **changes, **roles})
 
 
-def _validated(values: Mapping[str, Any]) -> Settings:
-    try:
-        return Settings(**values)
-    except ValidationError as error:
-        problem = error.errors()[0]
-        flag = "--" + str(problem["loc"][0]).replace("_", "-")
-        raise ConfigError(f"{flag} {problem['input']}: {problem['msg']}", "see: localgif optimize --help") from None
-
-
-def moved(settings: Settings, at: Mapping[str, str]) -> Settings:
+def moved(stored: Settings, at: Mapping[str, str]) -> Settings:
     """The same settings with other servers behind some endpoints.
 
     Args:
-        settings: Of a run.
-        at: Name of an endpoint -> address of the one server that is asked in place of its own.
+        stored: Settings of a run.
+        at: Name of an endpoint -> address of the server to ask instead.
     """
 
     def there(model: ModelSettings) -> ModelSettings:
@@ -581,7 +388,7 @@ def moved(settings: Settings, at: Mapping[str, str]) -> Settings:
             return model
         return model.model_copy(update={"endpoint": model.endpoint.model_copy(update={"url": url})})
 
-    return settings.model_copy(update={"animator": there(settings.animator), "reflector": there(settings.reflector)})
+    return stored.model_copy(update={"animator": there(stored.animator), "reflector": there(stored.reflector)})
 
 
 class Change(NamedTuple):
@@ -625,29 +432,3 @@ def with_role(file: ModelsFile, role: Role, name: str) -> Change:
         return Change(text, 0, "", "")
     number = other[0]
     return Change(text, number + 1, before[number].rstrip("\r"), after[number].rstrip("\r"))
-
-
-def replace_file(path: Path, text: str) -> None:
-    """Replace a file as a whole: a reader sees the old text or the new one. Permissions stay, and a link stays a link.
-
-    Raises:
-        ConfigError: it cannot be written; the old file is untouched.
-    """
-    real = path.resolve()
-    try:
-        handle, temporary = tempfile.mkstemp(dir=real.parent, prefix=f".{real.name}-")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8", newline="") as out:
-                out.write(text)
-                out.flush()
-                os.fsync(out.fileno())
-            shutil.copymode(real, temporary)
-            Path(temporary).replace(real)
-        except BaseException:
-            with suppress(OSError):
-                Path(temporary).unlink()
-            raise
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be changed: {error.strerror or error}", "check the permissions of the file and its folder"
-        ) from None

@@ -15,28 +15,13 @@ from localgif.report import plots, story
 from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Pictures, pairs_of, tiles_of
 from localgif.report.story import Candidate, candidates_of, mean, steps_of
 from localgif.sandbox.text import printable
+from localgif.settings import repeat_flags
 from localgif.store.read import StoredRun
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from localgif.store.read import StoredRun
-
-
-#: Settings that `localgif optimize` takes as flags, in its order.
-_FLAGS = (
-    "task",
-    "mode",
-    "reflection",
-    "target",
-    "scorer",
-    "metric_calls",
-    "samples",
-    "fresh",
-    "seed",
-    "minutes",
-    "sandbox_level",
-)
 
 
 def render(
@@ -133,7 +118,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], safe: type[str], *, p
         "plotted": plotted,
         "plots": {key: safe(svg) for key, svg in drawn.items()},
         "front_axes": story.most_telling(names, rows),
-        "command": _command(record.settings.model_dump(mode="json")),
+        "command": shlex.join(["localgif", "optimize", *repeat_flags(record.settings)]),
         "left_out": pictures.left_out,
         "missing": missing,
         "torn": run.torn,
@@ -221,21 +206,6 @@ def _text(run: StoredRun, kind: str, name: str) -> str | None:
         return run.text(kind, name)
     except RunCorrupt:
         return None
-
-
-def _command(settings: dict[str, Any]) -> str:
-    """The command that starts such a run again, with every flag that can decide its result."""
-    words = ["localgif", "optimize"]
-    for role in ("animator", "reflector"):
-        alias = settings.get(role, {}).get("alias") if isinstance(settings.get(role), dict) else None
-        words += [f"--{role}", str(alias)] if alias else []
-    for key in _FLAGS:
-        value = settings.get(key)
-        if key in settings and (value is not None or key == "target"):
-            words += ["--" + key.replace("_", "-"), "none" if value is None else str(value)]
-    if "facts" in settings:
-        words.append("--facts" if settings["facts"] else "--no-facts")
-    return shlex.join(words)
 
 
 def asset(name: str) -> str:

@@ -1,4 +1,4 @@
-"""A run's stored GIFs scored again: another rule, another version, another task. No model is asked."""
+"""GIFs scored without asking a model: any GIF, and a run's stored GIFs with another rule, version or task."""
 
 from __future__ import annotations
 
@@ -9,9 +9,48 @@ from localgif.errors import ConfigError, RunCorrupt
 from localgif.files import replace_file
 from localgif.gif import MEASURE, score
 from localgif.records import Limits, Measurements, Record, Sample, Score
+from localgif.sandbox import probe
 from localgif.sandbox.runner import measure_gif
+from localgif.settings import known
 from localgif.store.read import RunRecord, StoredRun, load_run
 from localgif.tasks.task import Task, load_task
+
+#: A GIF from elsewhere may be larger and slower to read than the GIF of a small program.
+GIF_LIMITS = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
+
+
+class ScoredGif(Record):
+    """A GIF's score and the numbers behind it."""
+
+    score: Score
+    """0 to 1 (higher is better); 0 with the reason in its parts when the GIF cannot be measured."""
+    measurements: Measurements | None
+    """None when the GIF cannot be measured."""
+
+
+def score_gif(
+    data: bytes, task: Task | str = "bouncing-ball", scorer: str = "strict", sandbox_level: str = "no-read-confinement"
+) -> ScoredGif:
+    """Measure a GIF in a confined process and score it.
+
+    Args:
+        data: The bytes of the GIF, at most 32 MiB.
+        task: What it should show: a task, the name of a shipped one, or the path of a TOML file.
+        scorer: "strict" or "article".
+        sandbox_level: The weakest sandbox level to accept.
+
+    Raises:
+        ConfigError: there is no such task, scorer or level.
+        SandboxTooWeak: this machine cannot confine a process as far as that level asks.
+        SandboxError: the sandbox itself failed.
+    """
+    wanted = load_task(task) if isinstance(task, str) else task
+    known("scorer", scorer)
+    probe.decide(known("sandbox_level", sandbox_level))
+    measured = measure_gif(data, MEASURE, GIF_LIMITS)
+    if isinstance(measured, str):
+        return ScoredGif(score=score.no_gif(scorer, measured), measurements=None)
+    return ScoredGif(score=score.of(scorer, measured, wanted), measurements=measured)
 
 
 class Rescored(Record):

@@ -6,25 +6,10 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from localgif.errors import ConfigError, nearest
+from localgif.settings import FIELDS
 from localgif.sweep.runs import Finished
 
 SEED = "seed"
-#: What groups are called by, if it differs, before anything else.
-_FIRST = (
-    "animator",
-    "reflector",
-    "reflection",
-    "mode",
-    "task",
-    "facts",
-    "scorer",
-    "metric_calls",
-    "samples",
-    "fresh",
-    "target",
-    "minutes",
-    "sandbox_level",
-)
 
 
 class Group(NamedTuple):
@@ -84,7 +69,7 @@ def group(runs: Sequence[Finished], by: Sequence[str] = (), order: Sequence[str]
 def _axes(runs: Sequence[Finished], order: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
     """Settings in which runs differ, without those that follow from others of them."""
     known = dict.fromkeys(key for run in runs for key in run.facets)
-    names = dict.fromkeys([*(k for k in (*order, *_FIRST) if k in known), *sorted(known)])
+    names = dict.fromkeys([*(k for k in (*order, *FIELDS) if k in known), *sorted(known)])
     kept: list[str] = []
     along: list[str] = []
     for name in names:
@@ -114,13 +99,9 @@ def _frozen(value: Any) -> Hashable:
     return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else (type(value) is bool, value)
 
 
-#: A value of these says what it is: "plain" does, 12 does not.
-_TELLING = ("reflection", "mode", "task", "scorer")
-
-
 def _label(values: Mapping[str, Any]) -> str:
     words = []
     for axis, value in values.items():
         word = str(value).lower() if isinstance(value, bool) or value is None else str(value)
-        words.append(word if axis in _TELLING else f"{axis} {word}")
+        words.append(word if axis in FIELDS and FIELDS[axis].bare else f"{axis} {word}")
     return ", ".join(words)

@@ -6,16 +6,15 @@ import itertools
 import json
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.errors import ConfigError, nearest
-from localgif.files import content_hash
+from localgif.files import content_hash, parse_toml, read_input_text
 from localgif.models.toml import ModelsFile, make_settings
 from localgif.run.optimize import check_budget
-from localgif.settings import Settings
+from localgif.settings import FIELDS, Settings, sweep_keys
 from localgif.sweep.places import read_places
 from localgif.tasks.suite import Suite, load_suite
 
@@ -24,26 +23,6 @@ MOST_CELLS = 10_000
 MAX_BYTES = 256 * 1024
 #: A folder name may have 255 bytes, and a path its own limit.
 LONGEST_NAME = 100
-
-_TEXT, _WHOLE, _NUMBER, _SWITCH = "a text in quotes", "a whole number", "a number", "true or false"
-
-#: What a sweep may set: what `localgif optimize` takes as flags, and what kind of value each is.
-KEYS: dict[str, str] = {
-    "animator": _TEXT,
-    "reflector": _TEXT,
-    "reflection": _TEXT,
-    "mode": _TEXT,
-    "task": _TEXT,
-    "facts": _SWITCH,
-    "target": 'a number, or "none"',
-    "scorer": _TEXT,
-    "metric_calls": _WHOLE,
-    "samples": _WHOLE,
-    "fresh": _WHOLE,
-    "seed": _WHOLE,
-    "minutes": _NUMBER,
-    "sandbox_level": _TEXT,
-}
 
 
 class Cell(NamedTuple):
@@ -90,7 +69,7 @@ def read_plan(path: Path, models: ModelsFile) -> Plan:
     Raises:
         ConfigError: the file cannot be used; the message names it and the key.
     """
-    return parse_plan(_read(path), path.stem, str(path), models)
+    return parse_plan(read_input_text(path, MAX_BYTES, "a sweep file", "E-USAGE"), path.stem, str(path), models)
 
 
 def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
@@ -110,10 +89,7 @@ def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
             f"{place}: a sweep's folder is called as its file is, and {name!r} cannot be the name of a folder",
             "rename the file: letters, digits, - and _",
         )
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line") from None
+    data = parse_toml(text, place, "E-USAGE")
     fixed, axes = _tables(data, place)
     cells = math.prod(len(values) for values in axes.values())
     if cells > MOST_CELLS:
@@ -129,24 +105,10 @@ def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
     return Plan(name, axes, ordered, read_places(data.get("workers", {}), endpoints, place))
 
 
-def _read(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror or error}", "name a sweep file") from None
-    if len(data) > MAX_BYTES:
-        raise ConfigError(f"{path} is larger than {MAX_BYTES // 1024} KiB", "name a sweep file")
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8") from None
-
-
 def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
     """What all cells share, and the axes."""
     for key in data:
-        if key in KEYS:
+        if key in sweep_keys():
             raise ConfigError(
                 f"{place}: {key} stands outside of a table",
                 f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], a run for each value)",
@@ -158,8 +120,8 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
         if not isinstance(table, dict):
             raise ConfigError(f"{place}: {name} = {_shown(table)} is no table", f"write [{name}], and keys below it")
         for key in table:
-            if key not in KEYS:
-                raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, KEYS))
+            if key not in sweep_keys():
+                raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, sweep_keys()))
     fixed, axes = tables["settings"], tables["axes"]
     if not axes:
         raise ConfigError(f"{place} has no axis", "add [axes] with a line such as seed = [0, 1, 2, 3]")
@@ -183,25 +145,13 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
 
 
 def _check(key: str, value: Any, where: str) -> None:
-    kind = KEYS[key]
-    if kind == _SWITCH:
-        fits = isinstance(value, bool)
-    elif kind == _TEXT:
-        fits = isinstance(value, str)
-    elif kind == _WHOLE:
-        fits = isinstance(value, int) and not isinstance(value, bool)
-    else:
-        fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        fits = fits or (key == "target" and value == "none")
-    if not fits:
+    if not FIELDS[key].fits(value):
         hint = "a list of values belongs under [axes]" if isinstance(value, list) else "correct the value"
-        raise ConfigError(f"{where} = {_shown(value)} is not {kind}", hint)
+        raise ConfigError(f"{where} = {_shown(value)} is not {FIELDS[key].values}", hint)
 
 
 def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: ModelsFile) -> Cell:
-    chosen = {**fixed, **values}
-    if chosen.get("target") == "none":
-        chosen["target"] = None
+    chosen = {key: FIELDS[key].parsed(value) for key, value in {**fixed, **values}.items()}
     name = cell_name(values)
     try:
         settings = make_settings(models, **chosen)
@@ -215,7 +165,7 @@ def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: 
 def _placed(message: str, values: Mapping[str, Any]) -> str:
     """A message about a flag as one about a key of the file."""
     flag = re.match(r"--([a-z][a-z-]*)", message)
-    if flag is None or (key := flag[1].replace("-", "_")) not in KEYS:
+    if flag is None or (key := flag[1].replace("-", "_")) not in sweep_keys():
         return message
     return f"{'axes' if key in values else 'settings'}.{key}{message[flag.end() :]}"
 

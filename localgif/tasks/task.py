@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,7 +9,7 @@ from typing import Any, Literal, get_args
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from localgif.errors import ConfigError, nearest
-from localgif.files import read_bounded
+from localgif.files import parse_toml, read_input_text
 from localgif.records import Record
 
 Colour = Literal[
@@ -145,7 +144,7 @@ def load_task(name: str) -> Task:
         ConfigError: It does not exist, or the file cannot be used; the message names file and key.
     """
     if "/" in name or name.endswith(".toml"):
-        return parse_task(_read(Path(name)), Path(name).stem, name)
+        return parse_task(read_input_text(Path(name), _MAX_BYTES, "a task file", "E-TASK"), Path(name).stem, name)
     if name not in task_names():
         raise ConfigError(
             f'there is no task "{name}"',
@@ -154,17 +153,6 @@ def load_task(name: str) -> Task:
         )
     text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return parse_task(text, name, f"{name}.toml")
-
-
-def _read(path: Path) -> str:
-    try:
-        return read_bounded(path, _MAX_BYTES).decode("utf-8")
-    except OSError as error:
-        raise ConfigError(
-            f"{path} cannot be read: {error.strerror or error}", "name a task file", code="E-TASK"
-        ) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code="E-TASK") from None
 
 
 def parse_task(text: str, name: str, place: str) -> Task:
@@ -178,10 +166,7 @@ def parse_task(text: str, name: str, place: str) -> Task:
     Raises:
         ConfigError: Invalid TOML, an unknown key or word, a wrong type, a contradiction.
     """
-    try:
-        data = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code="E-TASK") from None
+    data = parse_toml(text, place, "E-TASK")
     if "name" in data:
         raise ConfigError(
             f"{place}: unknown key name", "a task has the name of its file; leave the key out", code="E-TASK"

@@ -111,4 +111,4 @@ def test_a_mistake_in_the_file_is_exit_2(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text((tmp_path / "models.toml").read_text() + "num_ctxx = 1\n")
     done = doctor(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
-    assert "models.toml:11: unknown key models.s.num_ctxx" in done.stderr
+    assert "models.toml: unknown key [models.s] num_ctxx" in done.stderr

@@ -141,7 +141,7 @@ def test_the_verdict_the_table_and_the_reasons_are_there(tmp_path: Path) -> None
     assert "Not better than its parent in the search" in page
     assert "<ins>- Rule 0 of" in page
     assert "Rule: number 4 &lt;b&gt;is&lt;/b&gt; bold &amp; short" in page
-    assert "localgif optimize --animator scripted --reflector scripted --task bouncing-ball" in page
+    assert "localgif optimize --animator scripted --reflector scripted --reflection plain" in page
     assert "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046" in page
 
 

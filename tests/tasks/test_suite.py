@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError
-from localgif.settings import DEFAULTS, SHIPPED_SPLIT, Mode
+from localgif.settings import FIELDS, SHIPPED_SPLIT, Mode
 from localgif.tasks.suite import SPLIT, load_suite
 from localgif.tasks.task import families, task_names
 
@@ -85,8 +85,8 @@ def test_tasks_with_other_targets_cannot_share_a_prompt(tmp_path: Path) -> None:
         load_suite("multi", f"bouncing-ball,{tmp_path}/rests-30.toml")
 
 
-@pytest.mark.parametrize("mode", DEFAULTS)
+@pytest.mark.parametrize("mode", FIELDS["mode"].choices)
 def test_the_defaults_of_a_mode_can_be_run(mode: Mode) -> None:
-    default = DEFAULTS[mode]
+    default = {name: row.by_mode.get(mode, row.default) for name, row in FIELDS.items()}
     suite = load_suite(mode, default["task"])
     assert default["metric_calls"] * default["samples"] >= 4 * len(suite.val)

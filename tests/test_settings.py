@@ -1,0 +1,142 @@
+"""The table of settings: each row shows up wherever a person meets settings, and a wrong value is named."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from pydantic import Field
+from typer.testing import CliRunner
+
+from localgif.cli import run as cli_run
+from localgif.errors import ConfigError
+from localgif.models.toml import ModelsFile, changed_settings, load_models_file, make_settings
+from localgif.report.page import render
+from localgif.settings import FIELDS, EndpointSettings, Setting, Settings, docs_table, fields_of, repeat_flags
+from localgif.store.read import load_run
+from localgif.sweep.groups import group
+from localgif.sweep.plan import parse_plan
+from tests.sweep.kit import finished, stored
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def models() -> ModelsFile:
+    return load_models_file(ROOT / "models.toml")
+
+
+class More(Settings):
+    """Settings with one more, as a change of the table would make them."""
+
+    strokes: Annotated[int, Setting("Lines per picture.", {"multi": 7}, fork=True), Field(ge=2, le=9)] = 3
+
+
+@pytest.fixture
+def strokes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Setting]:
+    row = fields_of(More)["strokes"]
+    monkeypatch.setitem(FIELDS, "strokes", row)
+    monkeypatch.setattr("localgif.settings.Settings", More)
+    importlib.reload(cli_run)
+    yield row
+    monkeypatch.undo()
+    importlib.reload(cli_run)
+
+
+def test_a_setting_is_added_in_one_place(strokes: Setting, models: ModelsFile, tmp_path: Path) -> None:
+    app = typer.Typer(rich_markup_mode=None)
+    app.command()(cli_run.optimize)
+    app.command()(cli_run.resume)
+    for command in ("optimize", "resume"):
+        said = " ".join(CliRunner().invoke(app, [command, "--help"]).output.split())
+        assert "--strokes N Lines per picture." in said
+        assert ("[default: 3; multi 7]" in said) == (command == "optimize")
+
+    plan = parse_plan('[axes]\nstrokes = [2, 9]\nmode = ["single", "multi"]', "s", "s.toml", models)
+    assert {cell.values["strokes"] for cell in plan.cells} == {2, 9}
+    with pytest.raises(ConfigError, match=r"axes\.strokes 10 cannot be used"):
+        parse_plan("[axes]\nstrokes = [10]", "s", "s.toml", models)
+    made = make_settings(models, mode="multi")
+    assert isinstance(made, More) and made.strokes == 7
+    assert "strokes: 3" not in str(changed_settings(made, models, {"strokes": 5}))
+
+    groups = group([finished(0.1, strokes=n, steps=n) for n in (2, 9)]).groups
+    assert [each.name for each in groups] == ["strokes 2", "strokes 9"], "before what is not in the table"
+
+    run = load_run(stored(tmp_path, "run", [0.1], [0.2]))
+    settings = More(**dict(run.record.settings), strokes=4)
+    record = run.record.model_copy(update={"settings": settings, "result": None, "status": "interrupted"})
+    assert "--strokes 4" in render(run._replace(record=record), "interrupted", None, plotted=False)
+
+    assert "| `--strokes` | a whole number, at least 2, at most 9 | 3; multi 7 | may change |" in docs_table()
+
+
+def test_every_row_explains_itself() -> None:
+    assert set(FIELDS) == set(Settings.model_fields) - {"limits"}
+    for row in FIELDS.values():
+        assert row.help.endswith("."), row.name
+        assert set(row.by_mode) <= set(FIELDS["mode"].choices)
+
+
+def test_the_table_of_the_docs_is_current() -> None:
+    assert docs_table() in (ROOT / "docs" / "runs.md").read_text(), "run: ./scripts/just fix"
+
+
+@pytest.mark.parametrize(
+    ("values", "message", "remedy"),
+    [
+        ({"metric_calls": 0}, "--metric-calls 0 cannot be used", "at least 1, at most 10,000"),
+        ({"samples": 1000}, "--samples 1000", "at most 64"),
+        ({"seed": -1}, "--seed -1", "at least 0"),
+        ({"minutes": 0.0}, "--minutes 0.0", "a number, above 0"),
+        ({"target": 2.0}, "--target 2.0", 'or "none"'),
+        ({"mode": "several"}, '--mode several: there is no mode "several"', "general"),
+        ({"scorer": "artikel"}, "--scorer artikel", 'did you mean "article"?'),
+        ({"reflection": "ground"}, "--reflection ground", 'did you mean "grounded"?'),
+        ({"sandbox_level": "weaker"}, 'there is no sandbox level "weaker"', 'did you mean "weak"?'),
+        ({"animator": "bigg"}, '--animator names the model "bigg"', "[models.bigg]"),
+        ({"sample": 3}, "there is no setting sample", 'did you mean "samples"?'),
+    ],
+)
+def test_a_wrong_value_is_named(models: ModelsFile, values: dict[str, Any], message: str, remedy: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_settings(models, **values)
+    assert message in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_what_is_left_out_gets_the_default_of_the_mode(models: ModelsFile) -> None:
+    general = make_settings(models, mode="general", samples=None, fresh=2)
+    assert (general.metric_calls, general.samples, general.fresh) == (60, 1, 2)
+    assert make_settings(models, mode="general", samples=3).samples == 3
+    assert make_settings(models).target == 0.985
+    assert make_settings(models, target=None).target is None, "it never ends early"
+
+
+def test_a_fork_changes_what_its_samples_do_not_depend_on(models: ModelsFile) -> None:
+    made = make_settings(models, seed=3, minutes=1.5)
+    assert changed_settings(made, models, {}) == made
+    assert changed_settings(made, models, {"fresh": 9, "target": None}).seed == 3
+    with pytest.raises(ConfigError, match="--seed cannot change in a fork"):
+        changed_settings(made, models, {"seed": 4})
+
+
+def test_settings_survive_a_round_trip_through_json(models: ModelsFile) -> None:
+    settings = make_settings(models, seed=3, minutes=1.5)
+    assert Settings.model_validate_json(settings.model_dump_json()) == settings
+
+
+def test_the_command_that_repeats_a_run_says_all_that_decides_it(models: ModelsFile) -> None:
+    words = repeat_flags(make_settings(models, target=None, facts=False))
+    assert words[:4] == ["--animator", "qwen-coder-1.5b", "--reflector", "qwen-coder-1.5b"]
+    assert "--no-facts" in words and words[words.index("--target") + 1] == "none"
+    assert "--minutes" not in words
+
+
+def test_a_stored_endpoint_of_several_servers_is_still_read() -> None:
+    stored = {"name": "both", "kind": "ollama", "url": "http://127.0.0.1:1", "urls": ["http://127.0.0.1:1"], "slots": 2}
+    assert EndpointSettings.model_validate(stored).url == "http://127.0.0.1:1"
