@@ -1,37 +1,187 @@
-"""The search: GEPA's optimize_anything in its three modes. With reflect.py the only place that knows gepa.
+"""The search: GEPA's optimize_anything, with its own reflection or with grounded reflection. The only importer of gepa.
 
-gepa 0.1.4, the parts that matter here: a run_dir would make it write pickles and replace sys.stdout, so it gets none;
-exceptions of the evaluator end the run (raise_on_exception); exceptions of the reflector are swallowed (see
-reflect.Escape); its own metric-call stopper overruns, so the evaluator keeps the budget.
+What matters here of gepa 0.1.4: with a run_dir it would write pickles and replace sys.stdout, so it gets none; an
+exception of the evaluator ends the run (raise_on_exception), but one of the reflector is swallowed (see `Escape`); its
+own budget check overruns, so the evaluator keeps the budget.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import base64
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from localgif.records import SearchEnd
+from localgif.endpoint.clients import Reply, reflector_arguments, reflector_failure
+from localgif.files import content_hash, now
+from localgif.records import Proposal, SearchEnd
 from localgif.search.candidate import Candidate, prompt_of, seed_of
-from localgif.search.controls import Escape, PlainReflector
-from localgif.search.evaluator import Evaluator, SideInfo, beats, mean_by_task
+from localgif.search.evaluator import TASK, Evaluator, SideInfo, beats, mean_by_task, sample_seed
 from localgif.search.grounded import GroundedReflector
-from localgif.settings import Settings
+from localgif.search.progress import Progress
+from localgif.search.reflector import asked_once
+from localgif.search.sight import split, written_down
+from localgif.settings import ModelSettings, Settings
 from localgif.store.write import RunStore
 from localgif.tasks.task import Task
 
-#: Reflections in a row that lead to no new measurement before the search gives up.
+#: The search gives up after this many reflections in a row without a new measurement.
 MAX_IDLE_REFLECTIONS = 5
-#: Tasks that a reflection looks at, where a run has several.
+#: Tasks per reflection in a run with several tasks.
 MINIBATCH = 2
-#: How often the strengths of two candidates are put together, at most.
+#: At most this many times GEPA merges two candidates.
 MERGES = 5
-#: So many candidates at most are tested again, those whose search mean is this close to the best one's.
+#: At most this many candidates are re-tested: those whose search mean is this close to the best.
 FINALISTS, CLOSE = 3, 0.05
 
 
+class EmptyReply(Exception):
+    """The reflector's reply was empty: GEPA drops the proposal and continues."""
+
+
+class Escape(BaseException):
+    """Carries an exception through GEPA's `except Exception`."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+@contextlib.contextmanager
+def escaping() -> Iterator[None]:
+    """Turn every exception except EmptyReply into an Escape."""
+    try:
+        yield
+    except EmptyReply:
+        raise
+    except Exception as error:
+        raise Escape(error) from error
+
+
+class PlainReflector:
+    """The reflector as GEPA's stock reflection calls it, prompt -> reply, through gepa's LM and LiteLLM.
+
+    Args:
+        parent: Returns the prompt that is being reflected on.
+    """
+
+    #: Without it GEPA would count tokens by string length; local tokens cost nothing.
+    total_cost = 0.0
+
+    def __init__(
+        self,
+        model: ModelSettings,
+        url: str,
+        run_seed: int,
+        parent: Callable[[], str],
+        store: RunStore,
+        progress: Progress,
+    ) -> None:
+        from gepa.lm import LM
+
+        self.proposals: list[Proposal] = []
+        self._model = model
+        self._url = url
+        self._run_seed = run_seed
+        self._parent = parent
+        self._store = store
+        self._progress = progress
+        self._lm = LM(**reflector_arguments(model, url, progress.note))
+
+    def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
+        """One reflection.
+
+        Raises:
+            Escape: The endpoint failed, or the run folder cannot be written.
+            EmptyReply: The reply was empty.
+        """
+        with escaping():
+            return self._reflect(prompt)
+
+    def _reflect(self, prompt: str | list[dict[str, Any]]) -> str:
+        number = len(self.proposals) + 1
+        self._store.doing(f"reflecting (proposal {number})")
+        # A new seed each time, never a sample's: the same prompt must not give the same proposal.
+        seed = self._lm.completion_kwargs["seed"] = sample_seed(self._run_seed, -number)
+        started = now()
+        text, pictures = split(prompt)
+        answer = asked_once(self._store, self._progress, seed, (text, *pictures), lambda: self._ask(prompt))
+        child, parent = _proposed(answer.text), self._parent()
+        proposal = Proposal(
+            number=number,
+            parent=content_hash(parent),
+            child=self._store.put_candidate(child) if child else None,
+            outcome="empty" if not child else "unchanged" if child == parent else "evaluated",
+            prompt=written_down(text, pictures, self._store),
+            reply=answer.text,
+            finish_reason=answer.done_reason,
+            prompt_tokens=answer.prompt_tokens or 0,
+            output_tokens=answer.output_tokens,
+            llm_seconds=answer.seconds,
+            started=started,
+        )
+        proposal = self._store.append_proposal(proposal)
+        self.proposals.append(proposal)
+        self._progress.proposal(proposal)
+        if not child:
+            self._progress.note(f"proposal {number} is empty; it is dropped")
+            raise EmptyReply
+        if proposal.finish_reason == "length":
+            self._progress.note(f"proposal {number} was cut off at num_predict = {self._model.num_predict} tokens")
+        return answer.text
+
+    def _ask(self, prompt: str | list[dict[str, Any]]) -> Reply:
+        tokens_in, tokens_out = self._lm.total_tokens_in, self._lm.total_tokens_out
+        began = time.monotonic()
+        try:
+            text = self._lm(prompt) or ""
+        except Exception as error:
+            raise reflector_failure(self._model, self._url, error) from error
+        written = self._lm.total_tokens_out - tokens_out
+        # `ollama/` always reports "stop", so the count decides.
+        reason = "length" if written >= self._model.num_predict else "stop"
+        return Reply(text, reason, self._lm.total_tokens_in - tokens_in, written, time.monotonic() - began)
+
+
+def _proposed(reply: str) -> str:
+    """The candidate that GEPA's stock extractor will take from a reply."""
+    from gepa.strategies.instruction_proposal import InstructionProposalSignature
+
+    return InstructionProposalSignature.output_extractor(reply.strip())["new_instruction"]
+
+
+class _Grounded:
+    """Grounded reflection as GEPA calls it (the seam `reflection_strategy`)."""
+
+    total_cost = 0.0
+
+    def __init__(self, reflector: GroundedReflector) -> None:
+        self._reflector = reflector
+
+    def reflect(
+        self,
+        candidate: Candidate,
+        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        components_to_update: list[str],
+    ) -> tuple[Any, _Grounded]:
+        """One proposal; without new texts GEPA continues and spends no metric call.
+
+        Raises:
+            Escape: The endpoint or the sandbox failed, or the run folder cannot be written.
+        """
+        from gepa.proposer.reflective_mutation.reflection_lm import ReflectionProposal
+
+        # Every component gets the same records: those of the tasks in GEPA's minibatch.
+        records = next(iter(reflective_dataset.values()), ())
+        with escaping():
+            new, move = self._reflector.propose(candidate, [str(record[TASK]) for record in records if TASK in record])
+        return ReflectionProposal(new_texts=new, metadata={"move": move}), self
+
+
 class _Log:
-    """GEPA's own log lines, kept for whoever wants to know what it did; written anew by a run that goes on."""
+    """GEPA's own log, in gepa/log.txt; a resumed run starts it again."""
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(exist_ok=True)
@@ -44,7 +194,7 @@ class _Log:
 
 
 class _Stop:
-    """Ends the search: target held, budget spent, time over, or the reflector gives nothing new any more."""
+    """Ends the search: target held, budget spent, time over, or nothing new from the reflector."""
 
     def __init__(self, evaluator: Evaluator, settings: Settings, store: RunStore) -> None:
         self.reason = ""
@@ -67,7 +217,7 @@ class _Stop:
         return bool(self.reason)
 
     def _reason(self, *, timed: bool) -> str:
-        """Why to stop now, "" to go on; `timed` says whether the clock counts, as it doesn't in what is repeated."""
+        """Why to stop now, or "". `timed`: whether the clock counts; it doesn't while stored work is replayed."""
         spent = self._evaluator.spent
         self._idle = 0 if spent > self._last_spent else self._idle + 1
         self._last_spent = spent
@@ -81,16 +231,11 @@ class _Stop:
         return "idle" if self._idle > MAX_IDLE_REFLECTIONS else ""
 
     def _holds_target(self) -> bool:
-        """Whether the best candidate reaches the target, and again on samples that the search never saw."""
-        target = self._settings.target
-        if target is None:
+        """Whether the best candidate reaches the target in the search, and again in the re-test."""
+        target, ranked = self._settings.target, self._evaluator.ranking()
+        if target is None or not ranked or self._evaluator.mean_of(ranked[0]) < target:
             return False
-        ranked = self._evaluator.ranking()
-        if not ranked or self._evaluator.mean_of(ranked[0]) < target:
-            return False
-        best = ranked[0]
-        again = self._evaluator.retest(best, self._settings.samples)
-        return mean_by_task(again) >= target
+        return mean_by_task(self._evaluator.retest(ranked[0], self._settings.samples)) >= target
 
 
 class _Paired:
@@ -115,45 +260,41 @@ class _Paired:
 def search_plain(
     seed_prompt: str, evaluator: Evaluator, reflector: PlainReflector, settings: Settings, store: RunStore
 ) -> tuple[str, str]:
-    """Evolve the seed prompt with GEPA's stock reflection; the candidate is a bare text.
+    """Evolve the seed prompt with GEPA's stock reflection; the candidate is one bare text.
 
     Returns:
-        The best candidate by GEPA's own choice, and why the search ended: "target", "budget", "minutes" or "idle".
+        The best candidate by GEPA's choice, and why the search ended: "target", "budget", "minutes" or "idle".
 
     Raises:
-        EndpointError: animator or reflector could not be reached any more.
-        SandboxError: our sandbox failed.
+        EndpointError: A model could not be reached any more.
+        SandboxError: The sandbox failed.
     """
     from gepa.optimize_anything import ReflectionConfig
 
-    def measure(candidate: str, task: Task) -> tuple[float, SideInfo]:
-        return evaluator.metric_call(candidate, task)
-
     best, ended = _run(
         seed_prompt,
-        measure,
+        evaluator.metric_call,
         evaluator,
         settings,
         store,
         objective=evaluator.suite.objective,
         reflection=ReflectionConfig(reflection_lm=reflector),
     )
-    assert isinstance(best, str)  # the seed candidate is a bare string, so GEPA gives one back
+    assert isinstance(best, str)  # the seed is a bare string, so GEPA returns one
     return best, ended
 
 
 def search_grounded(
     evaluator: Evaluator, reflector: GroundedReflector, settings: Settings, store: RunStore
 ) -> tuple[str, str]:
-    """Evolve rules and worked example below the contract; see grounded.py.
+    """Evolve rules and worked examples below the contract; see grounded.py.
 
     Returns:
-        The prompt that won the re-test of the best candidates, and why the search ended: "target", "budget",
-        "minutes" or "idle".
+        The prompt that won the re-test, and why the search ended, as for search_plain.
 
     Raises:
-        EndpointError: animator or reflector could not be reached any more.
-        SandboxError: our sandbox failed.
+        EndpointError: A model could not be reached any more.
+        SandboxError: The sandbox failed.
     """
     from gepa.optimize_anything import ReflectionConfig
 
@@ -168,28 +309,26 @@ def search_grounded(
         evaluator,
         settings,
         store,
-        # The moves have requests of their own, so GEPA's stock request is never rendered.
+        # The moves write their own requests, so GEPA's template is never rendered.
         reflection=ReflectionConfig(
             reflection_lm=None,
             reflection_prompt_template=None,
-            reflection_strategy=reflector,
+            reflection_strategy=_Grounded(reflector),
             module_selector="all",
         ),
         acceptance=_Paired(evaluator),
     )
-    # Who held the target has been tested again already.
+    # A candidate that held the target has been re-tested already.
     return (evaluator.ranking()[0] if ended == "target" else _winner(evaluator, settings)), ended
 
 
 def _winner(evaluator: Evaluator, settings: Settings) -> str:
-    """Test the best candidates again on samples that the search never saw: luck in the search is not repeated there."""
+    """The winner among the best candidates on new samples, where luck in the search is not repeated."""
     ranked = evaluator.ranking()
     close = [p for p in ranked[:FINALISTS] if evaluator.mean_of(p) >= evaluator.mean_of(ranked[0]) - CLOSE]
     if len(close) == 1:
         return close[0]
-    means = {}
-    for prompt in close:
-        means[prompt] = mean_by_task(evaluator.retest(prompt, settings.samples))
+    means = {prompt: mean_by_task(evaluator.retest(prompt, settings.samples)) for prompt in close}
     return max(close, key=lambda prompt: means[prompt])  # of equal ones the better ranked
 
 
@@ -215,7 +354,7 @@ def _run(
         several["dataset"] = [task.name for task in suite.train]
         if suite.mode == "general":
             several["valset"] = [task.name for task in suite.val]
-        if not isinstance(seed, str):  # a bare text has no parts that could be put together
+        if not isinstance(seed, str):  # a bare text has no components to merge
             merge = MergeConfig(max_merge_invocations=MERGES, merge_val_overlap_floor=min(5, len(suite.val)))
     config = GEPAConfig(
         engine=EngineConfig(
@@ -232,12 +371,12 @@ def _run(
         stop_callbacks=[stop],
     )
 
-    # GEPA looks at the names of the parameters: without a dataset there must be no example.
+    # GEPA looks at parameter names: without a dataset there must be no `example`.
     def evaluate_one(candidate: Any) -> tuple[float, SideInfo]:
-        return measure(candidate, suite.train[0])
+        return _with_images(*measure(candidate, suite.train[0]))
 
     def evaluate_any(candidate: Any, example: str) -> tuple[float, SideInfo]:
-        return measure(candidate, suite.task(example))
+        return _with_images(*measure(candidate, suite.task(example)))
 
     evaluate = evaluate_any if several else evaluate_one
     try:
@@ -247,3 +386,15 @@ def _run(
     except Escape as escape:
         raise escape.error from escape
     return result.best_candidate, stop.reason
+
+
+def _with_images(score: float, info: SideInfo) -> tuple[float, SideInfo]:
+    """The score and the side info, PNGs as GEPA's images."""
+    from gepa.image import Image
+
+    def shown(value: Any) -> Any:
+        if not isinstance(value, bytes):
+            return value
+        return Image(base64_data=base64.b64encode(value).decode("ascii"), media_type="image/png")
+
+    return score, {key: shown(value) for key, value in info.items()}

@@ -1,23 +1,20 @@
-"""What a reflector that can see is shown, contact sheets of GIFs, and how a request with pictures is written down."""
+"""Contact sheets of GIFs for a reflector that can see, and how a request with pictures is stored."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from localgif.records import Sample
 from localgif.search.programs import Programs
 from localgif.settings import Settings
 from localgif.store.write import RunStore
 
-if TYPE_CHECKING:
-    from gepa.image import Image
-
-#: What the side info calls a sheet, behind the number of its sample.
+#: Name of a sheet in the side info, after the number of its sample.
 KEY = "frames (numbered; a cell named seam shows where the last and the first differ)"
-#: Stands above a request of grounded reflection that a sheet goes with.
+#: First lines of a grounded request with a sheet.
 CAPTION = (
     "The picture shows frames, with their numbers, of what the program spoken of below drew, the worst one if there "
     "are two. A cell named seam, if there is one, shows where the last and the first frame differ.\n\n"
@@ -25,13 +22,7 @@ CAPTION = (
 
 
 class Sight:
-    """Contact sheets for a reflector with vision = true; nothing for any other.
-
-    Args:
-        settings: Of the run.
-        programs: Draws sheets, each once.
-        store: Holds the GIFs of samples.
-    """
+    """Contact sheets for a reflector with vision = true; nothing for any other."""
 
     def __init__(self, settings: Settings, programs: Programs, store: RunStore) -> None:
         self._on = settings.reflector.vision
@@ -39,38 +30,31 @@ class Sight:
         self._store = store
 
     def of_gif(self, gif: bytes | None) -> tuple[bytes, ...]:
-        """The sheet of a GIF, a PNG; none when there is no GIF, or it cannot be decoded.
+        """The sheet of a GIF, a PNG; empty without a GIF, or when it cannot be decoded.
 
         Raises:
-            SandboxError: our machinery failed.
+            SandboxError: The sandbox failed.
         """
         sheet = self._programs.sheet(gif) if self._on and gif is not None else None
         return () if sheet is None else (sheet,)
 
     def of_program(self, code: str) -> tuple[bytes, ...]:
-        """The sheet of what a program draws; as of_gif."""
+        """The sheet of a program's GIF, as of_gif."""
         return self.of_gif(self._programs.render(code).gif) if self._on else ()
 
     def of_sample(self, sample: Sample | None) -> tuple[bytes, ...]:
-        """The sheet of a sample's GIF; as of_gif."""
+        """The sheet of a sample's GIF, as of_gif."""
         if not self._on or sample is None or sample.gif is None:
             return ()
         return self.of_gif(self._store.gif(sample.gif))
 
-    def side_info(self, position: int, sample: Sample) -> dict[str, Image]:
-        """The entry of GEPA's side info for the sample at `position`, from 1: GEPA sends it on as a picture."""
-        from gepa.image import Image
-
-        return {
-            f"Sample {position}, {KEY}": Image(
-                base64_data=base64.b64encode(png).decode("ascii"), media_type="image/png"
-            )
-            for png in self.of_sample(sample)
-        }
+    def side_info(self, position: int, sample: Sample) -> dict[str, bytes]:
+        """The entry of the side info for the sample at `position`, from 1: its sheet, a PNG."""
+        return {f"Sample {position}, {KEY}": png for png in self.of_sample(sample)}
 
 
 def split(prompt: str | list[dict[str, Any]]) -> tuple[str, list[bytes]]:
-    """Text and pictures of a request as GEPA makes it: a text, or messages with content parts."""
+    """Text and pictures of a request from GEPA: a text, or messages with content parts."""
     if isinstance(prompt, str):
         return prompt, []
     texts: list[str] = []
@@ -87,7 +71,7 @@ def split(prompt: str | list[dict[str, Any]]) -> tuple[str, list[bytes]]:
 
 
 def written_down(text: str, images: Sequence[bytes], store: RunStore) -> str:
-    """A request as proposals.jsonl keeps it: a line for each picture, which lies in the folder sheets."""
+    """A request for proposals.jsonl, with one line per picture; the picture goes to sheets/."""
     lines = [
         f"[picture sheets/{store.put_sheet(png)}.png, {len(png):,} bytes, sha256 {hashlib.sha256(png).hexdigest()}]"
         for png in images

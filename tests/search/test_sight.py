@@ -17,7 +17,7 @@ from localgif.records import Limits, Verdict
 from localgif.run.optimize import optimize
 from localgif.sandbox.runner import picture_gif
 from localgif.search.candidate import seed_of
-from localgif.search.controls import PlainReflector
+from localgif.search.gepa import PlainReflector
 from localgif.search.programs import Programs, render
 from localgif.search.reflector import Ledger
 from localgif.search.sight import CAPTION, Sight, split, written_down
