@@ -1,9 +1,8 @@
 """A candidate as GEPA holds it (named texts) and as the animator reads it (one system prompt).
 
-With grounded reflection a candidate has the component `instructions`, one rule a line, and for each task that is
-reflected on a component for a worked example of it, a whole program, empty at first. So GEPA's merge can put together
-what two candidates found for different tasks. The contract is no component, so no proposal can touch it. With plain
-reflection a candidate is one bare text.
+With grounded reflection a candidate has the component `instructions` (one rule per line) and one component per trained
+task for a worked example, a whole program, empty at first. So GEPA can merge what two candidates found for different
+tasks. The contract is not a component, so no proposal can change it. With plain reflection a candidate is one text.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ Candidate = dict[str, str]
 
 
 def slot(task: Task) -> str:
-    """The component that holds the worked example of a task."""
+    """The component with the worked example of a task."""
     return f"example {task.name}"
 
 

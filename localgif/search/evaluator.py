@@ -1,4 +1,4 @@
-"""Candidate and task -> samples -> score and side info. Decides how many samples a candidate gets."""
+"""Measures a candidate on a task: samples, their mean score, and side info; decides how many samples it gets."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from localgif.tasks.task import Task
 
 K = TypeVar("K", bound=Hashable)
 
-#: A child whose first sample is this far below its parent's gets no second one.
+#: A child gets no second sample when its first is this far below its parent's.
 BADLY = 0.15
 
-#: Below this a first sample has failed badly whatever the parent did: no GIF, or one that does not move.
+#: A first sample below this has failed whatever the parent scored: no GIF, or one without motion.
 HOPELESS = 0.3
 
-#: What a child must gain, on average over the shared indices, to count as better.
+#: A child counts as better when its mean gain over the shared indices is larger.
 MARGIN = 0.001
 
 
@@ -36,7 +36,7 @@ def goes_on(scores: Sequence[float], rivals: Mapping[int, float]) -> bool:
     """Whether a candidate deserves its next sample.
 
     Args:
-        scores: Its samples so far, by index from 0; at least one.
+        scores: Scores of its samples so far, by index from 0; at least one.
         rivals: Its parent's scores by index; empty for the seed.
     """
     shared = [(score, rivals[i]) for i, score in enumerate(scores) if i in rivals]
@@ -54,24 +54,24 @@ def beats(child: Mapping[K, float], parent: Mapping[K, float]) -> bool:
     return sum(child[i] - parent[i] for i in shared) / len(shared) > MARGIN
 
 
-#: Fresh samples are numbered from here, so that no seed of theirs was ever used by the search.
+#: First index of fresh samples: the search never used their seeds.
 FRESH_FROM = 1_000_000
 
-#: The same for the samples that choose the winner.
+#: First index of the re-test's samples, for the same reason.
 RETEST_FROM = 500_000
 
-#: Near the end of the budget GEPA's repeated questions about a measured candidate are answered from the last
-#: measurement, at most so often; after that they cost a metric call like any other.
+#: Near the end of the budget, GEPA's repeated requests for a measured candidate get the last measurement at most this
+#: many times; later ones cost a metric call.
 MAX_REUSES = 3
 
 SideInfo = dict[str, Any]
 
-#: Key of the side info that holds the task's name; there when a run has several tasks.
+#: Key of the task's name in the side info of a run with several tasks.
 TASK = "Task"
 
 
 def sample_seed(run_seed: int, index: int) -> int:
-    """The model's seed for a sample: the same index gives every candidate the same seed, 0 <= seed < 2**31 - 3."""
+    """The model's seed for a sample, 0 <= seed < 2**31 - 3: every candidate gets the same seed at the same index."""
     digest = hashlib.sha256(f"{run_seed}:{index}".encode()).digest()
     return int.from_bytes(digest[:4], "big") % (2**31 - 3)
 
@@ -80,15 +80,9 @@ class Evaluator:
     """Makes samples and metric calls, and keeps count of both.
 
     Args:
-        suite: What is to be drawn.
-        settings: Of the run.
         write: Asks the animator's model.
-        programs: Runs and scores programs.
-        store: Where every sample goes first.
-        progress: Who is told.
-        sight: Draws contact sheets for a reflector that can see.
-        racing: With grounded reflection a candidate that fails its first sample badly gets no second, and the best one
-            gets more; the total number of samples stays the same. Without it every metric call makes `samples` samples.
+        racing: For grounded reflection: a candidate whose first sample fails badly gets no second one, and the best
+            candidate gets more; the total stays the same. Otherwise every metric call makes `samples` samples.
     """
 
     def __init__(
@@ -107,9 +101,9 @@ class Evaluator:
         self.settings = settings
         self.samples: list[Sample] = []
         self.spent = 0
-        """Metric calls made with real samples."""
+        """Metric calls with real samples."""
         self.last_prompt = ""
-        """The candidate that was evaluated last: GEPA measures a parent right before it reflects on it."""
+        """The last evaluated candidate. GEPA measures a parent right before it reflects on it."""
         self._write = write
         self._programs = programs
         self._store = store
@@ -117,7 +111,7 @@ class Evaluator:
         self._sight = sight
         self._racing = racing
         self._measured: dict[tuple[str, str], tuple[float, SideInfo]] = {}
-        """(prompt, task) -> what the last metric call gave."""
+        """(prompt, task) -> result of the last metric call."""
         self._reuses = 0
 
     @property
@@ -127,17 +121,17 @@ class Evaluator:
 
     @property
     def samples_left(self) -> int:
-        """Samples left in the budget of metric calls x samples."""
+        """Samples left of metric calls x samples."""
         made = sum(s.purpose == "search" for s in self.samples)
         return self.settings.metric_calls * self.settings.samples - made
 
     @property
     def remaining(self) -> int:
-        """Metric calls left in the budget (racing: samples left)."""
+        """Metric calls left in the budget; with racing, samples."""
         return self.samples_left if self._racing else self.settings.metric_calls - self.spent
 
     def samples_of(self, prompt: str, task: Task | None = None) -> list[Sample]:
-        """The search samples of a candidate, of one task or of all, in order of their index."""
+        """The search samples of a candidate, of one task or of all, by index."""
         name = content_hash(prompt)
         return [
             s
@@ -146,12 +140,7 @@ class Evaluator:
         ]
 
     def mean_of(self, prompt: str, tasks: Sequence[Task] | None = None) -> float:
-        """Mean score of a candidate's search samples, over the tasks that it has samples of; 0 when there is none.
-
-        Args:
-            prompt: The candidate.
-            tasks: Which to count; by default those that decide (suite.val).
-        """
+        """Mean over `tasks` (default: suite.val, which decide) of a candidate's mean search score; 0 without a sample."""
         return mean_by_task(
             s for task in (self.suite.val if tasks is None else tasks) for s in self.samples_of(prompt, task)
         )
@@ -161,25 +150,24 @@ class Evaluator:
         return max((self.mean_of(prompt) for prompt in self.ranking()), default=0.0)
 
     def ranking(self) -> list[str]:
-        """The candidates that were measured on all tasks that decide, best mean first; of equal ones the earlier."""
+        """Candidates measured on every task that decides, best mean first, then in order of appearance."""
         prompts = dict.fromkeys(prompt for prompt, _ in self._measured)
         whole = [p for p in prompts if all((p, task.name) in self._measured for task in self.suite.val)]
         return sorted(whole, key=lambda prompt: -self.mean_of(prompt))
 
     def metric_call(self, prompt: str, task: Task, parent: str | None = None) -> tuple[float, SideInfo]:
-        """What GEPA calls: the mean score of a candidate's new samples of a task, and the side info.
+        """Mean score of a candidate's new samples of a task, and the side info. GEPA calls this.
+
+        GEPA checks its budget only between iterations: one iteration measures the parent again, then the child, then
+        an accepted child once more. So without racing the last metric call of the budget is reserved for a candidate
+        without a measurement; a measured one keeps its last measurement. With racing a measured candidate gets one
+        more sample if it is the best of several and has fewer than twice `samples`; its mean counts all its samples.
+        With several tasks, each already adds an independent observation, so no extra sample is drawn.
 
         Args:
             prompt: The candidate.
-            task: What is drawn.
-            parent: What it was made from, when racing; None for the seed and when unknown.
-
-        GEPA checks its budget only between iterations and would overrun it: an iteration measures the parent again,
-        then the child, then an accepted child once more. So without racing the last metric call of the budget is kept
-        for a candidate that was never measured; until it is spent, and after, a measured candidate's last measurement
-        stands. With racing a measured candidate gets one more sample when it is the best of several and has fewer
-        than twice `samples`, and its mean is over all of its samples; of several tasks each is a witness of its own,
-        so that no more is asked for there.
+            task: The task to draw.
+            parent: The candidate's parent, for racing; None for the seed or if unknown.
         """
         self.last_prompt = prompt
         return self._race(prompt, task, parent) if self._racing else self._call(prompt, task)
@@ -192,7 +180,7 @@ class Evaluator:
         return self.more(prompt, task)
 
     def more(self, prompt: str, task: Task) -> tuple[float, SideInfo]:
-        """A metric call on samples that are all new, measured before or not."""
+        """A metric call on new samples only."""
         count = self.settings.samples
         first = len(self.samples_of(prompt, task))
         made = [self._search_sample(prompt, task, first + i, f"sample {i + 1} of {count}") for i in range(count)]
@@ -211,7 +199,7 @@ class Evaluator:
             made.append(self._search_sample(prompt, task, len(made), f"sample {len(made) + 1}"))
             if not goes_on([s.score.total for s in made], rivals):
                 break
-        if not made:  # the budget ended inside an iteration of GEPA's
+        if not made:  # the budget ended inside a GEPA iteration
             return 0.0, {"Note": "the budget was spent before this candidate was measured", **self._label(task)}
         return self._done(prompt, task, made, made)
 
@@ -240,9 +228,9 @@ class Evaluator:
         return self._measured[prompt, task.name]
 
     def retest(self, prompt: str, count: int) -> list[Sample]:
-        """New samples of each task that decides, which the search never saw, outside the budget.
+        """`count` samples of each task that decides, outside the budget and never seen by the search.
 
-        Asked again, the ones that are there count.
+        Samples of an earlier re-test count.
         """
         name = content_hash(prompt)
         found = []
@@ -255,7 +243,7 @@ class Evaluator:
         return found
 
     def fresh(self, prompt: str, label: str) -> list[Sample]:
-        """New samples of a prompt, of each task that it is tested on, with seeds that the search never used."""
+        """New samples of a prompt on each tested task, with seeds that the search never used."""
         count = self.settings.fresh
         return [
             self.sample(
@@ -323,7 +311,7 @@ class Evaluator:
         return sample
 
     def _scored(self, other: Sample, task: Task, metric_call: int | None) -> Sample:
-        """A sample of another run by this one's rule."""
+        """A sample of another run, scored by this run's rule."""
         last = Rendered(other.verdict, other.attempts[-1].reason, None, other.measurements, 0.0)
         return other.model_copy(
             update={
@@ -356,7 +344,7 @@ class Evaluator:
             "Mean score (0 to 1)": f"{mean:.3f}",
         }
         if self._racing:
-            # GEPA keeps a Pareto front over these parts too.
+            # GEPA keeps a Pareto front over these parts, too.
             parts = [part.name for part in samples[0].score.parts]
             info["scores"] = {
                 name: sum(p.value for s in samples for p in s.score.parts if p.name == name) / len(samples)
@@ -371,7 +359,7 @@ class Evaluator:
 
 
 def mean_by_task(samples: Iterable[Sample]) -> float:
-    """Mean over tasks of the mean score of their samples; 0 of none."""
+    """Mean over tasks of the mean score of their samples; 0 without a sample."""
     groups: dict[str, list[float]] = {}
     for sample in samples:
         groups.setdefault(sample.task, []).append(sample.score.total)

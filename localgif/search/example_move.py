@@ -1,8 +1,7 @@
-"""The move *example*: a worked program for the prompt, written, repaired or put right by its numbers, always measured.
+"""The move *example*: finds a worked program for the prompt by writing, repairing and tuning; each one is measured.
 
-Material comes from three sides: the reflector, the animator's own samples, and a search over numbers (tune.py). All
-programs of a task lie in one pool, so that what was written for one proposal helps the next; what is good for one task
-is shown as a model when a program for another one is asked for.
+Programs come from the reflector, the animator's own samples, and number search. All programs of a task are in one pool,
+so that each proposal can use the earlier ones; a good program for one task is a model for the others.
 """
 
 from __future__ import annotations
@@ -22,19 +21,19 @@ from localgif.search.reply_checks import with_imports
 from localgif.search.sight import Sight
 from localgif.tasks.task import Task
 
-#: Programs asked for in one move at most.
+#: At most this many programs are requested per move.
 ATTEMPTS = 6
-#: Longest program, tokens; a model that needs more is talking.
+#: Longest program, tokens; a model that needs more is not writing a program.
 PROGRAM_TOKENS = 640
-#: Programs that are given other numbers between two requests.
+#: Programs tuned between two requests.
 TUNED = 1
-#: A program below this score is not worth other numbers or a repair: nearly nothing of it is right.
+#: A program below this score is neither tuned nor repaired: nearly nothing of it is right.
 WORTH_TUNING = 0.05
-#: A program for another task is shown as a model from this score on.
+#: A program for another task is shown as a model from this score.
 WORTH_ADAPTING = 0.8
-#: A program below this score is no example: an animator that follows it does badly, and little better is no gain.
+#: A program below this score is not used as an example: an animator that follows it scores badly.
 WORTH_SHOWING = 0.3
-#: What a program must score above the present example, and above the samples, to replace it.
+#: A program replaces the example if it scores this much more than the example and the samples.
 BEATS = 0.005
 
 
@@ -42,12 +41,8 @@ class ExampleMove:
     """Finds a better worked example of a task.
 
     Args:
-        evaluator: Knows every sample that was made.
-        programs: Runs programs and remembers them.
-        ledger: Asks and records.
-        sight: Contact sheets for a reflector that can see.
-        background: Facts for the reflector; "" for none.
-        goal: A program that scores this needs no more work.
+        background: Facts for the reflector, or "".
+        goal: A program with this score needs no more work.
     """
 
     def __init__(
@@ -67,16 +62,16 @@ class ExampleMove:
         self._background = background
         self._goal = goal
         self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.train}
-        """Task -> text -> program, as it was measured for that task."""
+        """Task -> text -> program, measured for that task."""
         self._tuned: set[tuple[str, str]] = set()
 
     def score_of(self, candidate: Candidate, task: Task) -> float:
-        """What a candidate's worked example of a task scored when it was run; 0 without one."""
+        """Measured score of a candidate's worked example of a task; 0 without one."""
         known = self._pools[task.name].get(candidate[slot(task)])
         return known.score.total if known else 0.0
 
     def propose(self, candidate: Candidate, task: Task) -> dict[str, str]:
-        """The component of a task's example with a better program; empty when none was found."""
+        """The component of a task's example with a better program; empty if none was found."""
         followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task])
         bar = max(self.score_of(candidate, task) + BEATS, followed + BEATS, WORTH_SHOWING)
         self._harvest(task)
@@ -85,8 +80,8 @@ class ExampleMove:
         for attempt in range(ATTEMPTS):
             if self._good(best):
                 break
-            # What just crashed is put right once; what is nearly good now and then; the rest are new beginnings, which
-            # leave a bad idea behind where a repair keeps it.
+            # A program that just crashed is repaired once, a nearly good one every third attempt. All other attempts
+            # start afresh: a repair keeps a bad idea.
             base = crashed or (self._repairable(task) if attempt % 3 == 2 else None)
             request = self._request(candidate, task, base, remark, attempt)
             images = self._sight.of_program(base.code) if base else ()
@@ -97,7 +92,7 @@ class ExampleMove:
         return {slot(task): best.code} if best is not None else {}
 
     def _request(self, candidate: Candidate, task: Task, base: Trial | None, remark: str, attempt: int) -> str:
-        """What is asked next: a repair, the form of what is good for another task, or a new beginning."""
+        """The next request: a repair, an adaptation of another task's example, or a new program."""
         model = self._model(candidate, task) if attempt % 3 == 0 and base is None and not remark else None
         what = "repairing" if base else "adapting" if model else "writing"
         of = f" for {task.name}" if self._suite.mode != "single" else ""
@@ -109,7 +104,7 @@ class ExampleMove:
         return reflector.write_program(task, self._background, remark)
 
     def _model(self, candidate: Candidate, task: Task) -> tuple[Task, str] | None:
-        """A good worked example of another task, the best one."""
+        """The best worked example of another task, if it is good."""
         others = [other for other in self._suite.train if other is not task and candidate[slot(other)]]
         best = max(others, key=lambda other: self.score_of(candidate, other), default=None)
         if best is None or self.score_of(candidate, best) < WORTH_ADAPTING:
@@ -119,10 +114,10 @@ class ExampleMove:
     def _write_program(
         self, candidate: Candidate, task: Task, request: str, bar: float, images: tuple[bytes, ...]
     ) -> tuple[str, Trial | None]:
-        """Ask for a program, run it, and remember it.
+        """Request a program, run it, and add it to the pool.
 
         Returns:
-            What the next request should say about a bad reply, and what became of the program.
+            What the next request should say about a bad reply, and the program's trial.
         """
         reply = self._ledger.ask(request, enough, PROGRAM_TOKENS, images)
         read = reply_checks.program(reply.text, reply.done_reason)
@@ -130,7 +125,7 @@ class ExampleMove:
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
         code = canonical(with_imports(read.code))
-        assert code is not None  # the gate has parsed it
+        assert code is not None  # reply_checks has parsed it
         known = self._pools[task.name].get(code)
         if known is not None:
             self._ledger.record(
@@ -149,21 +144,21 @@ class ExampleMove:
         return trial
 
     def _harvest(self, task: Task) -> None:
-        """The programs that the animator wrote during sampling are material too."""
+        """Add the programs of the animator's samples to the pool."""
         for sample in self._evaluator.samples:
             for attempt in sample.attempts:
                 if attempt.code is None or sample.purpose == "fresh" or sample.task != task.name:
                     continue
                 code = canonical(self._ledger.store.code(attempt.code))
                 whole = canonical(with_imports(code)) if code is not None else None
-                # What crashed is of use only when it did so for want of an import.
+                # A crashed program is useful only if an import was missing.
                 if whole is None or (attempt.verdict is not Verdict.OK and whole == code):
                     continue
                 if whole not in self._pools[task.name] and not foreign_imports(whole):
                     self._trial(whole, task)
 
     def _improve(self, candidate: Candidate, task: Task, bar: float) -> Trial | None:
-        """Try other numbers in what is promising and new; the best program that beats the present example."""
+        """Tune a promising new program; returns the best program if it reaches `bar`."""
         pool = self._pools[task.name].values()
         new = [t for t in pool if t.moves and (task.name, t.code) not in self._tuned and not self._good(t)]
         for trial in sorted(new, key=lambda t: t.rank, reverse=True)[:TUNED]:
@@ -191,7 +186,7 @@ class ExampleMove:
         return trial is not None and trial.score.total >= self._goal and not trial.flickers
 
     def _repairable(self, task: Task) -> Trial | None:
-        """The best program so far, when it is worth a repair."""
+        """The best program so far, if it is worth a repair."""
         best = self._best(task)
         return best if best is not None and best.score.total >= WORTH_TUNING and not self._good(best) else None
 

@@ -1,8 +1,8 @@
-"""Other numbers for a program that runs: a search that needs no model.
+"""Better numbers for a program that runs: a search without a model.
 
-A small model often writes a program whose shape is right and whose numbers are not: 30 frames, a delay of 100 ms, a
-step that does not divide the circle. Each change is one or a few numbers of the program's own text, run and measured
-like any other program; only what scores higher is kept. Nothing is added: no statement, no drawing, no keyword.
+A small model often writes a program with the right structure and wrong numbers: 30 frames, a delay of 100 ms, a step
+that does not divide the circle. Each change replaces one or a few numbers in the program's own text; localgif runs and
+measures the result and keeps it only if it scores higher. The search adds no statement, drawing or keyword.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import NamedTuple
 from localgif.search.programs import Trial
 from localgif.tasks.task import Targets
 
-#: Programs run for one search at most.
+#: At most this many programs run per search.
 BUDGET = 150
-#: Programs that are run at the same time, on every machine. Of two that gain the one that was to be tried first counts.
+#: Programs in parallel, the same on every machine. If both gain, the first in order wins.
 AT_ONCE = 2
-#: What a change must gain to be kept.
+#: A change is kept if it gains at least this much.
 GAIN = 0.002
 
 Number = int | float
@@ -33,14 +33,14 @@ class Site(NamedTuple):
     position: int
     value: Number
     role: str
-    """ "frames" when it counts a loop's turns, "delay" when it is the duration of a saved frame, else ""."""
+    """ "frames" if it counts iterations of a loop, "delay" if it is the duration of a frame, else ""."""
 
 
 def numbers(code: str) -> list[Site]:
-    """The numbers of a program in the order of its tree; colours and 0 and 1 are left alone.
+    """The numbers of a program in tree order, without colours, 0 and 1.
 
     Raises:
-        SyntaxError: it does not parse.
+        SyntaxError: The program does not parse.
     """
     tree = ast.parse(code)
     roles = _roles(tree)
@@ -64,7 +64,7 @@ def changed(code: str, change: Change) -> str:
 
 
 def proposals(code: str, targets: Targets) -> Iterator[Change]:
-    """Changes worth a try, the likely ones first."""
+    """Changes to try, the likely ones first."""
     sites = numbers(code)
     yield from _towards(sites, targets)
     for site in sites:
@@ -82,17 +82,14 @@ def tune(
     goal: float,
     budget: int = BUDGET,
 ) -> Trial:
-    """The best program found by changing numbers, step by step upwards.
+    """The best program found by hill climbing over numbers; the start itself if nothing scored higher.
 
     Args:
         start: A program that runs.
-        measure: Runs and scores programs, at most AT_ONCE of them; gives the trials in their order.
-        targets: What the task asks for.
-        goal: Search no further once this score is reached.
-        budget: How many programs may be run.
-
-    Returns:
-        The start itself when nothing scored higher.
+        measure: Runs and scores at most AT_ONCE programs; returns their trials in order.
+        targets: The targets of the task.
+        goal: The search ends at this score.
+        budget: At most this many programs run.
     """
     best, left = start, budget
     seen = {start.code}
@@ -110,7 +107,7 @@ def tune(
 
 
 def _untried(code: str, targets: Targets, seen: set[str]) -> Iterator[str]:
-    """The programs that changes of one lead to, each once in a search."""
+    """The programs one change away, each once per search."""
     for change in proposals(code, targets):
         text = changed(code, change)
         if text not in seen:
@@ -125,7 +122,7 @@ def _constants(tree: ast.Module) -> Iterator[ast.Constant]:
 
 
 def _roles(tree: ast.Module) -> dict[int, str]:
-    """What some numbers are for: by where they stand, or by where the name that they are given stands."""
+    """Roles of numbers, by their place or by the place of the variable that holds them."""
     counted: set[str] = set()
     delays: set[str] = set()
     roles: dict[int, str] = {}
@@ -155,7 +152,7 @@ def _roles(tree: ast.Module) -> dict[int, str]:
 
 
 def _colours(tree: ast.Module) -> set[int]:
-    """Numbers that make up a colour: three or four of them in a tuple, 0 to 255, whole."""
+    """Numbers that form a colour: tuples of three or four integers from 0 to 255."""
     found: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Tuple) and len(node.elts) in (3, 4):
@@ -166,7 +163,7 @@ def _colours(tree: ast.Module) -> set[int]:
 
 
 def _towards(sites: list[Site], targets: Targets) -> Iterator[Change]:
-    """Straight to the targets: the delay, the number of frames, and what goes with the number of frames."""
+    """Straight to the targets: the delay, the number of frames, and the numbers that depend on it."""
     for site in sites:
         if site.role == "delay" and site.value != targets.delay_ms:
             yield {site.position: targets.delay_ms}

@@ -1,8 +1,7 @@
 """Programs of a run: each is run and measured once, whoever wrote it.
 
-The same text always draws the same GIF (the sandbox fixes every seed), so what became of a program is remembered. Only
-a verdict that the machine's load can cause, the wall limit, is not. What this run found out before it was interrupted
-is in its journal.
+The same text always draws the same GIF because the sandbox fixes every seed, so outcomes are remembered; a resumed run
+finds them in its journal. The exception is the wall limit, which the load of the machine can cause.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from localgif.store.log import ProgramRun
 from localgif.store.write import RunStore
 from localgif.tasks.task import Task
 
-#: What a worked example may import beside the standard library: the contract names no more.
+#: What a worked example may import: the contract allows the standard library and Pillow.
 LIBRARIES = frozenset(sys.stdlib_module_names) | {"PIL"}
 
 
@@ -33,7 +32,7 @@ def render(code: str, limits: Limits) -> Rendered:
     """Run a program in the sandbox and measure its GIF in a second confined process.
 
     Raises:
-        SandboxError: our machinery failed.
+        SandboxError: The sandbox failed.
     """
     started = time.monotonic()
     result = run_program(code, limits)
@@ -48,7 +47,7 @@ def render(code: str, limits: Limits) -> Rendered:
 
 
 def canonical(code: str) -> str | None:
-    """The program without comments and with one way of writing it; None when it does not parse."""
+    """The program without comments and docstrings, uniformly formatted; None when it does not parse."""
     try:
         return ast.unparse(_without_docstrings(ast.parse(code))) + "\n"
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -73,13 +72,13 @@ def _without_docstrings(tree: ast.Module) -> ast.Module:
     return tree
 
 
-#: What a flicker counts less when programs are compared.
+#: Score deduction for a flicker when programs are compared.
 FLICKER = 0.1
 
 
 @dataclass(frozen=True)
 class Trial:
-    """A program and what became of it."""
+    """A program, its outcome and its score."""
 
     code: str
     rendered: Rendered
@@ -93,33 +92,28 @@ class Trial:
 
     @property
     def flickers(self) -> bool:
-        """Whether its GIF has so few different frames that it jumps to and fro: under a third of all."""
+        """Whether fewer than a third of its GIF's frames are distinct, so that it jumps back and forth."""
         measured = self.rendered.measurements
         return measured is not None and 3 * measured.distinct_frames < measured.frames
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """Order among programs: by score; of equal ones (a total of 0 says little) by what the parts are worth on
-        average, then the shorter. A flicker counts as 0.1 less, since the article's score is blind to it: two pictures
-        in turns are 24 frames that move and close their loop."""
+        """Order among programs: by score, then by the weighted mean of the parts (many totals are 0), then the shorter.
+        A flicker counts 0.1 less because the article's score cannot see it: two alternating pictures are 24 frames
+        that move and close their loop."""
         weights = sum(part.weight for part in self.score.parts) or 1.0
         parts = sum(part.weight * part.value for part in self.score.parts) / weights
         return (self.score.total - (FLICKER if self.flickers else 0.0), parts, -len(self.code))
 
 
 class Programs:
-    """Runs programs and remembers what became of them.
-
-    Args:
-        settings: Of the run.
-        store: Where it is written down.
-    """
+    """Runs programs and remembers their outcomes, in memory and in the run folder."""
 
     def __init__(self, settings: Settings, store: RunStore) -> None:
         self.seconds = store.journal.program_seconds
         """Time spent in the sandbox."""
         self.run = store.journal.programs_run
-        """Programs that were really run."""
+        """Programs actually run."""
         self._store = store
         self._limits = settings.limits
         self._scorer = settings.scorer
@@ -127,10 +121,10 @@ class Programs:
         self._sheets: dict[bytes, bytes | None] = {}
 
     def outcome(self, code: str) -> Rendered:
-        """What becomes of a program; its GIF may be left out when it was run by an earlier process.
+        """The outcome of a program; without its GIF if an earlier process ran it.
 
         Raises:
-            SandboxError: our machinery failed.
+            SandboxError: The sandbox failed.
         """
         known = self._known.get(code)
         if known is not None:
@@ -148,7 +142,7 @@ class Programs:
         return rendered
 
     def render(self, code: str) -> Rendered:
-        """The same with its GIF, if it has one: run again where only the numbers were kept."""
+        """The outcome with the GIF, if there is one; a program whose GIF was not kept runs again."""
         rendered = self.outcome(code)
         if rendered.verdict is Verdict.OK and rendered.gif is None:
             again = render(code, self._limits)
@@ -161,15 +155,15 @@ class Programs:
     def search(
         self, start: Trial, task: Task, find: Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]
     ) -> Trial:
-        """What a search over the numbers of a program finds; one that was made before is not made again.
+        """The result of a number search, stored or new.
 
         Args:
-            start: The program.
-            task: What it draws.
-            find: Does the search from a program, with a function that runs and scores others, all at the same time.
+            start: The program to start from.
+            task: The task that it draws.
+            find: Searches from a program; gets a function that runs and scores several programs in parallel.
 
         Raises:
-            SandboxError: our machinery failed.
+            SandboxError: The sandbox failed.
         """
         began = content_hash(start.code)
         stored = self._store.known_search(began, task.name)
@@ -206,7 +200,7 @@ class Programs:
         """The contact sheet of a GIF, a PNG; None when it cannot be decoded.
 
         Raises:
-            SandboxError: our machinery failed.
+            SandboxError: The sandbox failed.
         """
         if gif not in self._sheets:
             started = time.monotonic()
@@ -216,11 +210,11 @@ class Programs:
         return self._sheets[gif]
 
     def score(self, rendered: Rendered, task: Task) -> Score:
-        """The score of what a program left, by the run's rule."""
+        """The score of an outcome by the run's rule."""
         return score.of(self._scorer, rendered.measurements, task)
 
     def others(self, rendered: Rendered, task: Task) -> tuple[Score, ...]:
-        """What the other rules say of it; nothing when there is no GIF."""
+        """Its scores by the other rules; empty without a GIF."""
         if rendered.measurements is None:
             return ()
         return tuple(score.of(name, rendered.measurements, task) for name in score.SCORERS if name != self._scorer)

@@ -1,4 +1,4 @@
-"""What a run tells whoever watches it. The terminal's side is localgif/cli/progress.py."""
+"""Progress events of a run, and durations for people. cli/progress.py displays them."""
 
 from __future__ import annotations
 
@@ -10,22 +10,33 @@ from typing import NamedTuple, Protocol
 from localgif.records import Proposal, Sample
 
 
+def duration(seconds: float | None) -> str:
+    """ "4.2 s", "42 s", "4 min 05 s", "1 h 02 min"; "-" for None."""
+    if seconds is None:
+        return "-"
+    whole = round(max(0.0, seconds))
+    if whole < 10:
+        return f"{max(0.0, seconds):.1f} s"
+    if whole < 60:
+        return f"{whole} s"
+    return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole // 60 % 60:02} min"
+
+
 class Standing(NamedTuple):
     """Means over the tasks that decide, 0 to 1."""
 
     seed: float
     best: float
-    """Of the best candidate so far, the seed among them."""
+    """The best candidate so far, seed included."""
     noise: float | None = None
-    """By how much one sample of a candidate and task varies: standard deviation, pooled over all that have several;
-    None until one has."""
+    """Standard deviation of single samples of one candidate and task, pooled over all with several; None without any."""
 
 
 def standing_of(samples: Iterable[Sample], deciding: Collection[str]) -> Standing | None:
-    """Where a search stands, from its samples in their order; None until the seed has one of every task that decides.
+    """The standing of a search; None until the seed has a sample of every task that decides.
 
     Args:
-        samples: Of any purpose; those of the search count.
+        samples: In order. Only those of the search count.
         deciding: Names of the tasks that decide.
     """
     groups: dict[str, dict[str, list[float]]] = {}
@@ -47,45 +58,45 @@ def standing_of(samples: Iterable[Sample], deciding: Collection[str]) -> Standin
 
 
 class Progress(Protocol):
-    """Receives what happens; must return quickly and must not raise."""
+    """Receives events; must return quickly and must not raise."""
 
     def replay(self, on: bool) -> None:
-        """Whether what follows was done by an earlier process and is told again."""
+        """Whether the next events repeat the work of an earlier process."""
 
     def activity(self, text: str) -> None:
-        """What is going on now, e.g. "writing code (sample 2 of 2, attempt 1)"."""
+        """What happens now, e.g. "writing code (sample 2 of 2, attempt 1)"."""
 
     def download(self, done: int, total: int, what: str) -> None:
-        """Bytes of the weights so far."""
+        """`done` of `total` bytes of the weights `what`."""
 
     def started(
         self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
     ) -> None:
-        """The run begins, or goes on after `elapsed` seconds: its name and what it runs on, one line each."""
+        """The run starts, or resumes after `elapsed` seconds; `lines` describe models, sandbox and budget."""
 
     def sample(self, sample: Sample) -> None:
-        """A sample is measured and stored."""
+        """A sample was measured and stored."""
 
     def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
-        """Metric call `number` is done.
+        """A metric call ended.
 
         Args:
             number: 1-based.
-            mean: Score of its samples.
+            mean: Mean score of its samples.
             what: "seed", "proposal" or "re-measured".
-            task: Of several; "" when the run has one.
-            standing: Of the run; None until the seed was measured on every task that decides.
+            task: Name of the task; "" if the run has only one.
+            standing: None until the seed was measured on every task that decides.
         """
 
     def proposal(self, proposal: Proposal) -> None:
-        """The reflector answered, or a search over numbers ended, and it is stored."""
+        """A proposal (an answer of the reflector, or a number search) was stored."""
 
     def note(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """Information worth a line of its own."""
 
 
 class Silent:
-    """Watches nothing (`--json` with progress switched off, tests)."""
+    """Ignores every event."""
 
     def replay(self, on: bool) -> None: ...
     def activity(self, text: str) -> None: ...

@@ -1,4 +1,4 @@
-"""The reflector: what it is asked, each question asked once, each answer recorded."""
+"""The reflector: its requests, each asked once, and its answers, each recorded."""
 
 from __future__ import annotations
 
@@ -24,18 +24,15 @@ from localgif.tasks.task import Targets, Task
 def asked_once(
     store: RunStore, progress: Progress, seed: int, request: Sequence[str | bytes], ask: Callable[[], Reply]
 ) -> Reply:
-    """The answer to a request.
+    """The answer to a request: the stored one, else a new one, stored before it is returned.
 
     Args:
-        store: Of the run.
-        progress: Who is told that the stored work ends here.
-        seed: The model's seed.
         request: Text and pictures.
         ask: Asks the model.
 
     Raises:
-        EndpointError: the endpoint failed.
-        RunMismatch: the stored run did something else at this place.
+        EndpointError: The endpoint failed.
+        RunMismatch: The stored run did something else at this point.
     """
     name = content_hash("\n".join(content_hash(part) for part in request))
     answer = store.known_answer(seed, name)
@@ -60,7 +57,7 @@ def asked_once(
 
 
 def facts(targets: Targets) -> str:
-    """The background facts with the targets' numbers filled in, one a line."""
+    """The background facts with the targets' numbers, one per line."""
     text = resources.files(__package__).joinpath("facts.txt").read_text(encoding="utf-8")
     return text.format(frames=targets.frames, delay_ms=targets.delay_ms).strip()
 
@@ -84,7 +81,7 @@ def _order(task: Task) -> str:
 
 
 def write_program(task: Task, background: str, remark: str = "") -> str:
-    """Asks for a new program."""
+    """The request for a new program."""
     return (
         f"{_opening(task, background)}\nWrite a Python program with one function make_gif(path) that draws this "
         f"animation and saves it as a GIF to path. {_order(task)}{_said(remark)}"
@@ -92,7 +89,7 @@ def write_program(task: Task, background: str, remark: str = "") -> str:
 
 
 def adapt_program(task: Task, background: str, other: Task, code: str) -> str:
-    """Asks for a program in the form of one that draws another animation well."""
+    """The request for a program modelled on one that draws another animation well."""
     return (
         f"{_known(background)}This program draws another animation, {other.brief}, and is good:\n"
         f"```python\n{code.strip()}\n```\n\nAnimation: {task.brief}.\nWrite a program for this animation in the same "
@@ -101,7 +98,7 @@ def adapt_program(task: Task, background: str, other: Task, code: str) -> str:
 
 
 def repair_program(task: Task, background: str, code: str, feedback: str) -> str:
-    """Asks for a program again, with what was measured about it."""
+    """The request for a corrected program, with what was measured."""
     return (
         f"{_opening(task, background)}\nThis program was run:\n```python\n{code.strip()}\n```\n"
         f"What was measured:\n{feedback}\n\nWrite the whole program again with this put right: one function "
@@ -119,16 +116,16 @@ def write_rule(
     standing: Mapping[str, float],
     remark: str = "",
 ) -> str:
-    """Asks for one more rule, or a better one.
+    """The request for one more rule.
 
     Args:
         suite: The tasks of the run.
-        task: The one of the worst program.
+        task: The task of the worst program.
         background: Facts.
-        rules: Those that the prompt has.
+        rules: The rules of the prompt.
         worst: What was measured of the worst program.
-        best: The same of the best one; "" for none.
-        standing: Brief -> mean score, of the tasks that the candidate was measured on.
+        best: What was measured of the best one, or "".
+        standing: Brief -> mean score, for the measured tasks.
         remark: What was wrong with the last answer.
     """
     present = "".join(f"{number}. {text}\n" for number, text in enumerate(rules, 1)) or "none yet\n"
@@ -153,7 +150,7 @@ def sharpen_rule(
     standing: Mapping[str, float],
     remark: str = "",
 ) -> str:
-    """Asks for one rule in better words; arguments as for write_rule."""
+    """The request for one rule in better words; arguments as for write_rule."""
     return (
         f"{_animations(suite, task, background, standing)}\nA small model writes a Pillow program for "
         f"{'this animation' if suite.mode == 'single' else 'each of them'}. It was given this "
@@ -163,7 +160,7 @@ def sharpen_rule(
 
 
 def _animations(suite: Suite, task: Task, background: str, standing: Mapping[str, float]) -> str:
-    """The animation; of several the ones that were measured, with what the prompt wins and loses."""
+    """The animation; with several tasks the measured ones, each with its score."""
     if suite.mode == "single":
         return _opening(task, background)
     lines = "".join(f"- {brief}: {score:.2f} of 1\n" for brief, score in standing.items())
@@ -175,15 +172,7 @@ def _said(remark: str) -> str:
 
 
 class Ledger:
-    """The reflector's side of a run: each request, each answer, what it cost and what became of it.
-
-    Args:
-        settings: Of the run.
-        reflector: The model.
-        suite: What is drawn.
-        store: Where proposals are recorded.
-        progress: Who is told.
-    """
+    """The reflector's side of a run: each request, its answer, its cost and its outcome."""
 
     def __init__(
         self, settings: Settings, reflector: Reflector, suite: Suite, store: RunStore, progress: Progress
@@ -201,18 +190,18 @@ class Ledger:
 
     @property
     def tokens(self) -> int:
-        """Tokens that the reflector has written."""
+        """Tokens that the reflector wrote."""
         return sum(proposal.output_tokens for proposal in self.proposals)
 
     def ask(self, request: str, finished: Callable[[str], str], longest: int, images: Sequence[bytes] = ()) -> Reply:
-        """One request, with the contact sheets that belong to it.
+        """The answer to one request with its contact sheets.
 
         Raises:
-            EndpointError: the endpoint failed.
+            EndpointError: The endpoint failed.
         """
         self.asked += 1
         self._shown = tuple(images)
-        # Other seeds than the samples', and a new one each time: the same request must not give the same answer.
+        # A new seed each time, never a sample's: the same request must not give the same answer.
         seed = sample_seed(self._run_seed, -self.asked)
         text = self._captioned(request)
         return asked_once(
@@ -236,7 +225,7 @@ class Ledger:
         trial: Trial | None = None,
         child: Candidate | None = None,
     ) -> None:
-        """Write down the answer to the last request and what was made of it."""
+        """Store the answer to the last request and its outcome."""
         self._append(
             move,
             task,
@@ -257,12 +246,12 @@ class Ledger:
         return CAPTION + request if self._shown else request
 
     def record_tuning(self, task: Task, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
-        """Write down a program that a search over numbers found."""
+        """Store a program that a number search found."""
         words = f"other numbers for program {self.store.put_code(start.code)} (score {start.score.total})"
         self._append("tune", task, parent, child, found, outcome="measured", prompt=words)
 
     def record_dropped(self, task: Task, parent: Candidate, rule: str, child: Candidate) -> None:
-        """Write down that a rule was taken out to make room."""
+        """Store that a rule was dropped to make room."""
         self._append("instruction", task, parent, child, None, outcome="evaluated", prompt=f"dropped the rule: {rule}")
 
     def _append(

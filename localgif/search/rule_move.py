@@ -1,4 +1,4 @@
-"""The move *instruction*: one short rule more, one in better words, or one less."""
+"""The move *instruction*: adds one short rule, sharpens one, or drops one."""
 
 from __future__ import annotations
 
@@ -14,21 +14,14 @@ from localgif.search.reflector import Ledger
 from localgif.search.sight import Sight
 from localgif.tasks.task import Task
 
-#: Rules that a prompt may have; beyond, one is dropped before another is added.
+#: At most this many rules per prompt; one is dropped before another is added.
 MAX_RULES = 4
 #: Longest answer to a request for a rule, tokens.
 RULE_TOKENS = 96
 
 
 class InstructionMove:
-    """Changes one rule, from what was measured of the worst and the best sample.
-
-    Args:
-        evaluator: Knows every sample that was made.
-        ledger: Asks and records.
-        sight: Contact sheets for a reflector that can see.
-        background: Facts for the reflector; "" for none.
-    """
+    """Changes one rule, based on what was measured of the worst and the best sample."""
 
     def __init__(self, evaluator: Evaluator, ledger: Ledger, sight: Sight, background: str) -> None:
         self._evaluator = evaluator
@@ -38,12 +31,7 @@ class InstructionMove:
         self._background = background
 
     def propose(self, candidate: Candidate, tasks: Sequence[Task]) -> dict[str, str]:
-        """The component `instructions` with one rule changed; empty when the reflector gave none, twice.
-
-        Args:
-            candidate: Whose samples are looked at.
-            tasks: Those that are reflected on.
-        """
+        """The component `instructions` with one rule changed; empty if two replies held no usable rule."""
         rules = rules_of(candidate)
         prompt = prompt_of(candidate, self._suite)
         worst, best = _extremes([s for task in tasks for s in self._evaluator.samples_of(prompt, task)])
@@ -51,7 +39,7 @@ class InstructionMove:
         told_worst = self._told(worst) if worst else "nothing was measured yet"
         told_best = self._told(best) if best and best is not worst else ""
         if len(rules) >= MAX_RULES:
-            # Full: drop the oldest rule, so that the next reflection has room. No model is needed for that.
+            # Full: drop the oldest rule without asking a model, so that the next reflection has room.
             fewer = {**candidate, INSTRUCTIONS: with_rules(rules[1:])}
             self._ledger.record_dropped(task, candidate, rules[0], fewer)
             return {INSTRUCTIONS: fewer[INSTRUCTIONS]}
@@ -80,7 +68,7 @@ class InstructionMove:
         return {}
 
     def _standing(self, prompt: str) -> dict[str, float]:
-        """Brief -> mean score of a candidate, for the tasks that may be reflected on and were measured."""
+        """Brief -> mean score of a candidate, for the measured training tasks."""
         return {
             task.brief: self._evaluator.mean_of(prompt, [task])
             for task in self._suite.train
