@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from localgif.cli.progress import Lines, LiveLines, clock, make_progress
+from localgif.cli.progress import Lines, LiveLines, make_progress
 from localgif.records import RunResult, RunVerdict
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
-from localgif.search.progress import Standing
+from localgif.search.progress import Standing, duration
 from tests.kit import run_result
 
 
@@ -30,8 +30,9 @@ def test_an_escape_sequence_goes_whole() -> None:
     assert printable("\x1b[2Jhello\x07\u202e") == "hello"
 
 
-def test_clock() -> None:
-    assert [clock(s) for s in (0, 59.6, 61, 3725, -3)] == ["0:00", "1:00", "1:01", "1:02:05", "0:00"]
+def test_durations_are_readable() -> None:
+    said = [duration(s) for s in (None, -3, 4.24, 42, 59.6, 65, 3725)]
+    assert said == ["-", "0.0 s", "4.2 s", "42 s", "1 min 00 s", "1 min 05 s", "1 h 02 min"]
 
 
 def test_a_terminal_gets_the_live_block_and_a_pipe_plain_lines() -> None:
@@ -90,7 +91,7 @@ def test_a_run_that_goes_on_tells_only_what_is_new() -> None:
     progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
     shown = output.getvalue()
     assert "call  1" not in shown and "call  2" in shown
-    assert shown.count("goes on: sample 0 of 4   best 0.250 (seed 0.250)   10:00 elapsed") == 1
+    assert shown.count("goes on: sample 0 of 4   best 0.250 (seed 0.250)   10 min 00 s elapsed") == 1
 
 
 def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> RunResult:

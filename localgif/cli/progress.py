@@ -14,19 +14,13 @@ from pydantic import ValidationError
 
 from localgif.records import Proposal, Record, Sample
 from localgif.sandbox.text import printable
+from localgif.search.progress import duration
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
     from localgif.search.progress import Standing
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, "12:05"; hours in front if there are any."""
-    whole = max(0, round(seconds))
-    hours, rest = divmod(whole, 3600)
-    return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
 def sample_word(sample: Sample) -> str:
@@ -127,10 +121,10 @@ class Tally:
         if self.standing is not None:
             noise = "" if self.standing.noise is None else f", one sample +-{self.standing.noise:.3f}"
             parts.append(f"best {self.standing.best:.3f} (seed {self.standing.seed:.3f}{noise})")
-        parts.append(f"{clock(self.elapsed)} elapsed")
+        parts.append(f"{duration(self.elapsed)} elapsed")
         left = self.remaining_seconds()
         if left is not None:
-            parts.append(f"at most about {clock(left)} left")
+            parts.append(f"at most about {duration(left)} left")
         return "   ".join(parts)
 
     def split(self) -> str:
@@ -205,7 +199,7 @@ class Lines:
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
-        seconds = clock(self.tally.last_seconds)
+        seconds = duration(self.tally.last_seconds)
         self.say(f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {seconds}")
 
     def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
@@ -256,7 +250,7 @@ class LiveLines(Lines):
     def _block(self) -> Any:
         from rich.text import Text
 
-        now = f"now: {self._activity}  {clock(time.monotonic() - self._since)}"
+        now = f"now: {self._activity}  {duration(time.monotonic() - self._since)}"
         lines = (self.tally.line(), self.tally.split(), printable(now))
         return Text("\n".join(filter(None, lines)), style="dim", overflow="ellipsis", no_wrap=True)
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgif.cli.progress import clock
 from localgif.errors import LocalGifError
 from localgif.records import Measurements, Score
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
-from localgif.search.progress import Silent
+from localgif.search.progress import Silent, duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,9 +122,9 @@ def footer(result: RunResult) -> str:
     return "\n".join(
         [
             "",
-            f"time      {clock(seconds.total)} = weights {clock(seconds.weights)} "
-            f"+ load {clock(seconds.load)} + models {clock(seconds.llm)}{_by_role(seconds)} "
-            f"+ sandbox {clock(seconds.sandbox)} + rest {clock(rest)}",
+            f"time      {duration(seconds.total)} = weights {duration(seconds.weights)} "
+            f"+ load {duration(seconds.load)} + models {duration(seconds.llm)}{_by_role(seconds)} "
+            f"+ sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
             f"models    {result.llm_calls} calls, {tokens.animator} tokens written by the animator, "
             f"{tokens.reflector} by the reflector",
             f"run       {result.folder}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
@@ -137,7 +136,7 @@ def _by_role(seconds: SecondsByPart) -> str:
     """Time of each role; runs of older versions did not store it."""
     if seconds.animator is None or seconds.reflector is None:
         return ""
-    return f" (animator {clock(seconds.animator)}, reflector {clock(seconds.reflector)})"
+    return f" (animator {duration(seconds.animator)}, reflector {duration(seconds.reflector)})"
 
 
 def print_run(console: Console, record: RunRecord, status: str, folder: Path) -> None:
@@ -301,7 +300,7 @@ class SweepLines:
         if end.result is not None:
             seed, best, luck = end.result.seed.mean, end.result.best.mean, end.result.best_of
             head += f"  {seed:.3f} -> {best:.3f}  {end.result.verdict.word}" if luck is None else f"  {_best_of(luck)}"
-        head += "  (was there)" if end.known else f"  {clock(end.seconds)}"
+        head += "  (was there)" if end.known else f"  {duration(end.seconds)}"
         head += f"  on {end.where}" if end.where else ""
         self._say(head)
         for line in (end.error + ("\n" + end.trace if end.trace else "")).splitlines():

@@ -140,7 +140,7 @@ class Evaluator:
         ]
 
     def mean_of(self, prompt: str, tasks: Sequence[Task] | None = None) -> float:
-        """Mean over `tasks` (default: suite.val, which decide) of a candidate's mean search score; 0 without a sample."""
+        """Mean over `tasks` (by default suite.val) of a candidate's mean search score; 0 without a sample."""
         return mean_by_task(
             s for task in (self.suite.val if tasks is None else tasks) for s in self.samples_of(prompt, task)
         )

@@ -29,7 +29,7 @@ class Standing(NamedTuple):
     best: float
     """The best candidate so far, seed included."""
     noise: float | None = None
-    """Standard deviation of single samples of one candidate and task, pooled over all with several; None without any."""
+    """Pooled standard deviation of single samples of one candidate and task; None before any has two."""
 
 
 def standing_of(samples: Iterable[Sample], deciding: Collection[str]) -> Standing | None:
