@@ -282,7 +282,7 @@ def serve(
     from localgif.run.roles import config_of_models, config_of_upstream
 
     if upstream is not None:
-        run(config_of_upstream(upstream, model or [], port).model_copy(update={"host": host}), managed=False)
+        run(config_of_upstream(upstream, model or [], port).model_copy(update={"host": host}))
         return
     file = load_models(models, offline or None)
     wanted = (
@@ -290,4 +290,4 @@ def serve(
     )
     with make_progress(make_console(stderr=True)) as progress:
         config = config_of_models(wanted, port, progress)
-    run(config.model_copy(update={"host": host}), managed=False)
+    run(config.model_copy(update={"host": host}))

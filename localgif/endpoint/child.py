@@ -83,8 +83,9 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
         endpoint: RunningEndpoint | None = None
         try:
             event = _first_event(process, config, log, what)
-            if event.get("event") != "ready":
-                raise _start_failure(event)
+            if event["event"] != "ready":
+                kind = ModelMissing if event["kind"] == "ModelMissing" else EndpointUnreachable
+                raise kind(event["message"], event["remedy"], code=event["code"])
             endpoint = _RUNNING[event["url"]] = RunningEndpoint(process, event["url"], log, what)
             yield endpoint
         finally:
@@ -129,12 +130,6 @@ def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[
     code = process.wait(_STOP_SECONDS)
     how = f"did not start within {_START_SECONDS:.0f} s" if overdue.is_set() else f"{_exit_words(code)} while starting"
     raise EndpointUnreachable(f"{what} {how}", _tail(log), code="E-ENGINE")
-
-
-def _start_failure(event: dict[str, Any]) -> EndpointUnreachable | ModelMissing:
-    kind = ModelMissing if event.get("kind") == "ModelMissing" else EndpointUnreachable
-    message = event.get("message") or "the embedded endpoint failed to start"
-    return kind(message, event.get("remedy") or "", code=event.get("code"))
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

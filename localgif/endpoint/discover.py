@@ -6,7 +6,7 @@ import difflib
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import httpx
@@ -36,7 +36,6 @@ class ServerInfo:
         version: Of the server, e.g. "0.33.0".
         model: The model's name as the server lists it.
         digest: sha256 of the model; None if the server does not say.
-        details: Family, size, quantisation, in the server's words.
         capabilities: E.g. ("completion", "thinking"); None if the server does not say (an Ollama before 0.6.4).
         context_length: The window that the model was trained for, tokens; not the one that will be allocated.
     """
@@ -44,7 +43,6 @@ class ServerInfo:
     version: str
     model: str
     digest: str | None
-    details: dict[str, Any] = field(default_factory=dict)
     capabilities: tuple[str, ...] | None = None
     context_length: int | None = None
 
@@ -93,7 +91,6 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
         version=version,
         model=name,
         digest=_digest(found),
-        details=shown.get("details") or found.get("details") or {},
         capabilities=tuple(map(str, able)) if isinstance(able, list) else None,
         context_length=next(
             (value for key, value in info.items() if key.endswith(".context_length") and isinstance(value, int)), None

@@ -17,7 +17,7 @@ from pathlib import Path
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.llama import EngineConfig
 from localgif.endpoint.ollama_request import FOREVER
-from localgif.endpoint.upstream import Card, LoadFailed, Upstream
+from localgif.endpoint.upstream import Backend, Card, LoadFailed, Upstream
 from localgif.records import ServedModel
 
 #: Gigabytes from a cold network disk take minutes; a load that is stuck must still end.
@@ -32,8 +32,8 @@ _LOG = logging.getLogger("localgif.endpoint")
 _ERROR_LINE = re.compile(r"^[\d.]+ E (.*)$", re.M)
 
 
-class Engine:
-    """A `Backend` whose server is our own llama.cpp process.
+class Engine(Backend):
+    """A model whose server is our own llama.cpp process.
 
     Args:
         model: What to serve.
@@ -46,7 +46,7 @@ class Engine:
         self.rivals: tuple[Engine, ...] = ()
         """Engines whose models do not fit into memory beside this one's."""
         path = Path(model.path)
-        self.card = Card(
+        card = Card(
             name=model.name,
             facts=read_facts(path),
             num_ctx=model.num_ctx,
@@ -56,11 +56,11 @@ class Engine:
             source=path.name,
             description=model.description,
         )
+        super().__init__(card)
         self._threads = threads
         self._default = keep_alive
         self._users = 0
         self._process: asyncio.subprocess.Process | None = None
-        self._upstream: Upstream | None = None
         self._tail = bytearray()
         self._tail_task: asyncio.Task[None] | None = None
         self._loading: asyncio.Task[Upstream] | None = None
@@ -255,10 +255,8 @@ def physical_cores(cpuinfo: str, allowed: set[int]) -> int:
     """Different (socket, core) pairs of the allowed CPUs in the text of /proc/cpuinfo; 0 if it does not say."""
     pairs = set()
     for block in cpuinfo.split("\n\n"):
-        fields = {
-            name.strip(): value.strip() for name, _, value in (line.partition(":") for line in block.splitlines())
-        }
-        if "core id" in fields and fields.get("processor", "").isdigit() and int(fields["processor"]) in allowed:
+        fields = dict(re.findall(r"^(processor|physical id|core id)\s*:\s*(\d+)", block, re.M))
+        if "core id" in fields and int(fields.get("processor", -1)) in allowed:
             pairs.add((fields.get("physical id"), fields["core id"]))
     return len(pairs)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
 import socket
 import time
@@ -23,15 +24,11 @@ from aiohttp.typedefs import Handler, Middleware
 
 from localgif.endpoint.ollama_reply import (
     Answer,
-    Clock,
     Delta,
     UpstreamBroken,
-    chunk,
-    cut_silently,
     emptied,
     encode,
     encode_line,
-    final,
     timestamp,
 )
 from localgif.endpoint.ollama_request import ApiError, Call, Kind, parse_object, read_call, read_model, same_model
@@ -44,14 +41,13 @@ from localgif.endpoint.upstream import (
     deltas,
     fit_window,
     new_session,
-    with_thoughts,
 )
 from localgif.offline import is_loopback, plain_address
 
 _LOG = logging.getLogger("localgif.endpoint")
 
 #: The Ollama version whose behaviour this follows; clients look here whether `think` and `truncate` are known.
-OLLAMA_VERSION = "0.33.0"
+_OLLAMA_VERSION = "0.33.0"
 
 #: The longest request, bytes. Prompts with sources in them are long, but not this long.
 MAX_BODY = 64 * 2**20
@@ -89,8 +85,8 @@ class Gateway:
         app.router.add_get("/api/tags", self._tags)
         app.router.add_get("/api/ps", self._ps)
         app.router.add_post("/api/show", self._show)
-        app.router.add_post("/api/chat", self._chat)
-        app.router.add_post("/api/generate", self._generate)
+        app.router.add_post("/api/chat", functools.partial(self._answer, "chat"))
+        app.router.add_post("/api/generate", functools.partial(self._answer, "generate"))
         for verb in ("pull", "push", "create", "copy"):
             app.router.add_post(f"/api/{verb}", self._unmanaged)
         app.router.add_delete("/api/delete", self._unmanaged)
@@ -107,7 +103,7 @@ class Gateway:
         return web.Response(text="Ollama is running")
 
     async def _version(self, request: web.Request) -> web.Response:
-        return _json({"version": OLLAMA_VERSION})
+        return _json({"version": _OLLAMA_VERSION})
 
     async def _tags(self, request: web.Request) -> web.Response:
         entries = [
@@ -147,12 +143,6 @@ class Gateway:
 
     # --- text --------------------------------------------------------------------------------------------------------
 
-    async def _chat(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer("chat", request)
-
-    async def _generate(self, request: web.Request) -> web.StreamResponse:
-        return await self._answer("generate", request)
-
     async def _answer(self, kind: Kind, request: web.Request) -> web.StreamResponse:
         arrival = time.monotonic_ns()
         call = read_call(kind, parse_object(await _read_body(request)))
@@ -164,16 +154,14 @@ class Gateway:
         assert session is not None, "the application has not started"
         async with self._turns.hold(), _in_use(backend, call.keep_alive) as upstream:
             await fit_window(session, upstream, call.body, call.sampling.num_ctx)
-            generation = _Generation(call, arrival, time.monotonic_ns(), upstream)
-            events = _with_exit_reason(backend, deltas(session, upstream, call.body))
-            if backend.card.facts.can_think is not False:
-                events = with_thoughts(events)
-            async with aclosing(events):
+            tagged, trusted = backend.card.facts.can_think is not False, upstream.dialect != "other"
+            answer = Answer(call, arrival, time.monotonic_ns(), tagged=tagged, trusted=trusted)
+            async with aclosing(_with_exit_reason(backend, deltas(session, upstream, call.body))) as events:
                 if call.stream:
-                    return await _stream(request, generation, events)
+                    return await _stream(request, answer, events)
                 async for delta in events:
-                    generation.take(delta)
-                return _json(generation.final(whole=True))
+                    answer.take(delta, time.monotonic_ns())
+                return _json(answer.final(whole=True, now=time.monotonic_ns()))
 
     async def _load_or_unload(self, call: Call, backend: Backend) -> web.Response:
         if call.keep_alive == 0:
@@ -187,59 +175,14 @@ class Gateway:
             return _json(emptied(call.kind, call.model, "load"))
 
 
-class _Generation:
-    """One answer in progress: what came so far, and when."""
-
-    def __init__(self, call: Call, arrival: int, dispatch: int, upstream: Upstream) -> None:
-        self._call = call
-        self._upstream = upstream
-        self._answer = Answer()
-        self._arrival = arrival
-        self._dispatch = dispatch
-        self._first: int | None = None
-        self._last: int | None = None
-        #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token all the same.
-        self._silent = call.sampling.num_predict == 0
-
-    def take(self, delta: Delta) -> dict[str, Any] | None:
-        """Collect one event; returns the client's line if there is text in it."""
-        self._answer.add(delta)
-        if not delta.speaks or self._silent:
-            return None
-        self._last = time.monotonic_ns()
-        self._first = self._first or self._last
-        return chunk(self._call.kind, self._call.model, delta.content, delta.thinking)
-
-    def final(self, whole: bool) -> dict[str, Any]:
-        """The line with `done`.
-
-        Raises:
-            UpstreamBroken: The upstream said [DONE] without a finish reason, so the answer may be half of one; or it
-                cannot have read the whole prompt.
-        """
-        if self._answer.finish is None:
-            raise UpstreamBroken("the upstream server ended the answer without a finish reason")
-        read = self._answer.usage.get("prompt_tokens")
-        prompt = "\n".join(message["content"] for message in self._call.body["messages"])
-        if self._upstream.dialect == "other" and isinstance(read, int) and cut_silently(prompt, read):
-            raise UpstreamBroken(
-                f"the prompt exceeds the available context size: the upstream server read only {read} tokens of it and "
-                "silently dropped the rest; raise the context length of that server"
-            )
-        clock = Clock(self._arrival, self._dispatch, self._first, self._last, time.monotonic_ns())
-        return final(self._call.kind, self._call.model, self._answer, clock, whole, self._silent)
-
-
-async def _stream(
-    request: web.Request, generation: _Generation, events: AsyncGenerator[Delta, None]
-) -> web.StreamResponse:
+async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[Delta, None]) -> web.StreamResponse:
     """NDJSON: the headers go out with the first line, so that a failure before it still has a status."""
     response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", "Cache-Control": "no-store"})
     try:
         async for delta in events:
-            if (line := generation.take(delta)) is not None:
+            if (line := answer.take(delta, time.monotonic_ns())) is not None:
                 await _send(request, response, encode_line(line))
-        await _send(request, response, encode_line(generation.final(whole=False)))
+        await _send(request, response, encode_line(answer.final(whole=False, now=time.monotonic_ns())))
     except _ClientGone:
         raise
     except Exception as error:
@@ -404,13 +347,6 @@ def _hostname(authority: str) -> str:
         return ""
 
 
-def _is_local_page(origin: str) -> bool:
-    try:
-        return is_local(urlsplit(origin).netloc)
-    except ValueError:
-        return False
-
-
 def _guarded(everybody: bool) -> Middleware:
     """A middleware that refuses strangers and turns every exception into `{"error": text}`.
 
@@ -421,7 +357,7 @@ def _guarded(everybody: bool) -> Middleware:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         host, origin = request.headers.get("Host", "localhost"), request.headers.get("Origin")
         welcome = _is_this_machine(host) if everybody else is_local(host)
-        if not welcome or (origin is not None and not _is_local_page(origin)):
+        if not welcome or (origin is not None and not is_local(origin.partition("://")[2])):
             return _json({"error": "localgif answers local callers only"}, 403)
         return await _with_json_errors(request, handler)
 

@@ -51,10 +51,6 @@ _WORDS = {
     ),
 }
 
-#: "unreachable": no server took the request. "lost": the connection broke. "unfinished": a clean end without `done`.
-#: "silent": nothing came for too long. "status": an HTTP status of 400 or more. "said": an error in place of a line.
-#: "garbled": not the Ollama API. "flood": far more than was asked for. "window": the prompt does not fit.
-#: "thought": the whole budget went into thinking.
 Kind = Literal["unreachable", "lost", "unfinished", "silent", "status", "said", "garbled", "flood", "window", "thought"]
 
 #: Statuses that say "not now": the server did not begin the request.

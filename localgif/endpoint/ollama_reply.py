@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from localgif.endpoint.ollama_request import ApiError, Kind
+from localgif.endpoint.ollama_request import ApiError, Call, Kind
 
 #: At most this many characters of an unreadable upstream answer are shown.
 _SHOWN = 500
@@ -113,11 +113,6 @@ class Delta:
     usage: dict[str, Any] | None = None
     timings: dict[str, Any] | None = None
 
-    @property
-    def speaks(self) -> bool:
-        """Whether the event holds text for the client."""
-        return bool(self.content or self.thinking)
-
 
 def read_delta(data: str) -> Delta:
     """One `data:` payload of the stream.
@@ -144,39 +139,7 @@ def read_delta(data: str) -> Delta:
     return Delta(delta.get("content") or "", thinking or "", finish, event.get("usage"), event.get("timings"))
 
 
-@dataclass
-class Answer:
-    """A whole answer, collected from its events."""
-
-    content: list[str] = field(default_factory=list)
-    thinking: list[str] = field(default_factory=list)
-    finish: str | None = None
-    usage: dict[str, Any] = field(default_factory=dict)
-    timings: dict[str, Any] = field(default_factory=dict)
-    pieces: int = 0
-
-    def add(self, delta: Delta) -> None:
-        """Add one event."""
-        self.content.append(delta.content)
-        self.thinking.append(delta.thinking)
-        self.pieces += delta.speaks
-        self.finish = delta.finish or self.finish
-        self.usage = delta.usage or self.usage
-        self.timings = delta.timings or self.timings
-
-
 # --- lines -----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Clock:
-    """Readings of one monotonic clock, nanoseconds; None for a first or last token that never came."""
-
-    arrival: int
-    dispatch: int
-    first: int | None
-    last: int | None
-    end: int
 
 
 def chunk(kind: Kind, model: str, content: str = "", thinking: str = "") -> dict[str, Any]:
@@ -190,41 +153,96 @@ def chunk(kind: Kind, model: str, content: str = "", thinking: str = "") -> dict
     return line | {"done": False}
 
 
-def final(kind: Kind, model: str, answer: Answer, clock: Clock, whole: bool, silent: bool = False) -> dict[str, Any]:
-    """The last line of a stream, or with `whole` the one object of an answer that is not streamed.
-
-    Args:
-        silent: The client wanted no token at all (num_predict 0); llama.cpp generates one all the same.
-    """
-    line = chunk(kind, model)
-    if whole and not silent:
-        line = chunk(kind, model, "".join(answer.content), "".join(answer.thinking))
-    counts = _metrics(answer, clock)
-    if silent:
-        counts["eval_count"] = 0
-    return line | {"done": True, "done_reason": "length" if answer.finish == "length" else "stop"} | counts
-
-
 def emptied(kind: Kind, model: str, reason: str) -> dict[str, Any]:
     """The reply to a request without text; `reason` is "load" or "unload"."""
     return chunk(kind, model) | {"done": True, "done_reason": reason}
 
 
-def _metrics(answer: Answer, clock: Clock) -> dict[str, int]:
-    """The six numbers of the last line: tokens, and nanoseconds. The upstream's own measurements take precedence."""
-    usage, timings = answer.usage, answer.timings
-    parts: list[Any] = [timings.get(name) for name in ("cache_n", "prompt_n")]
-    read = sum(parts) if all(isinstance(part, int) for part in parts) else None
-    first = clock.end if clock.first is None else clock.first
-    last = first if clock.last is None else clock.last
-    return {
-        "total_duration": max(0, clock.end - clock.arrival),
-        "load_duration": max(0, clock.dispatch - clock.arrival),
-        "prompt_eval_count": _count(usage.get("prompt_tokens"), read),
-        "prompt_eval_duration": _nanoseconds(timings.get("prompt_ms"), first - clock.dispatch),
-        "eval_count": _count(usage.get("completion_tokens"), timings.get("predicted_n"), answer.pieces),
-        "eval_duration": _nanoseconds(timings.get("predicted_ms"), last - first),
-    }
+class Answer:
+    """One answer in progress, from the events that came so far.
+
+    All times are readings of one monotonic clock, nanoseconds.
+
+    Args:
+        call: The request.
+        arrival: When it arrived.
+        dispatch: When it was sent to the upstream.
+        tagged: Whether the text may contain thoughts in tags.
+        trusted: Whether the upstream is known to refuse a prompt that exceeds its window.
+    """
+
+    def __init__(
+        self, call: Call, arrival: int = 0, dispatch: int = 0, *, tagged: bool = True, trusted: bool = True
+    ) -> None:
+        self._call = call
+        self._arrival = arrival
+        self._dispatch = dispatch
+        self._thoughts = Thoughts() if tagged else None
+        self._trusted = trusted
+        #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token all the same.
+        self._silent = call.sampling.num_predict == 0
+        self._content: list[str] = []
+        self._thinking: list[str] = []
+        self._first: int | None = None
+        self._last: int | None = None
+        self._finish: str | None = None
+        self._usage: dict[str, Any] = {}
+        self._timings: dict[str, Any] = {}
+
+    def take(self, delta: Delta, now: int) -> dict[str, Any] | None:
+        """Collect one event; returns the client's line if there is text in it."""
+        self._finish = delta.finish or self._finish
+        self._usage = delta.usage or self._usage
+        self._timings = delta.timings or self._timings
+        content, thinking = delta.content, delta.thinking
+        if self._thoughts is not None:
+            content, thought = self._thoughts.feed(content)
+            rest = self._thoughts.end() if delta.finish is not None else ("", "")
+            content, thinking = content + rest[0], thinking + thought + rest[1]
+        if self._silent or not (content or thinking):
+            return None
+        self._content.append(content)
+        self._thinking.append(thinking)
+        self._first, self._last = self._first or now, now
+        return chunk(self._call.kind, self._call.model, content, thinking)
+
+    def final(self, whole: bool, now: int) -> dict[str, Any]:
+        """The last line of a stream, or with `whole` the one object of an answer that is not streamed.
+
+        Raises:
+            UpstreamBroken: The upstream said [DONE] without a finish reason, so the answer may be half of one; or it
+                cannot have read the whole prompt.
+        """
+        if self._finish is None:
+            raise UpstreamBroken("the upstream server ended the answer without a finish reason")
+        read = self._usage.get("prompt_tokens")
+        prompt = "\n".join(message["content"] for message in self._call.body["messages"])
+        if not self._trusted and isinstance(read, int) and cut_silently(prompt, read):
+            raise UpstreamBroken(
+                f"the prompt exceeds the available context size: the upstream server read only {read} tokens of it and "
+                "silently dropped the rest; raise the context length of that server"
+            )
+        text = ("".join(self._content), "".join(self._thinking)) if whole else ()
+        line = chunk(self._call.kind, self._call.model, *text)
+        reason = "length" if self._finish == "length" else "stop"
+        return line | {"done": True, "done_reason": reason} | self._metrics(now)
+
+    def _metrics(self, now: int) -> dict[str, int]:
+        """Six numbers: tokens, and nanoseconds. The upstream's own measurements take precedence."""
+        usage, timings = self._usage, self._timings
+        parts: list[Any] = [timings.get(name) for name in ("cache_n", "prompt_n")]
+        read = sum(parts) if all(isinstance(part, int) for part in parts) else None
+        first = now if self._first is None else self._first
+        last = first if self._last is None else self._last
+        written = _count(usage.get("completion_tokens"), timings.get("predicted_n"), len(self._content))
+        return {
+            "total_duration": max(0, now - self._arrival),
+            "load_duration": max(0, self._dispatch - self._arrival),
+            "prompt_eval_count": _count(usage.get("prompt_tokens"), read),
+            "prompt_eval_duration": _nanoseconds(timings.get("prompt_ms"), first - self._dispatch),
+            "eval_count": 0 if self._silent else written,
+            "eval_duration": _nanoseconds(timings.get("predicted_ms"), last - first),
+        }
 
 
 def _count(*candidates: Any) -> int:

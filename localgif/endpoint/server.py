@@ -25,8 +25,8 @@ from localgif import offline
 from localgif.endpoint.engine import Engine, usable_cores
 from localgif.endpoint.gateway import Gateway, is_local
 from localgif.endpoint.ollama_request import FOREVER
-from localgif.endpoint.upstream import Backend, LoadFailed, Remote
-from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
+from localgif.endpoint.upstream import Backend, LoadFailed, remote_backend
+from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 from localgif.records import ServeConfig
 
 #: Ollama's default for a server that people start. In a run, minutes of rendering must not unload the model.
@@ -89,27 +89,13 @@ def _bound_socket(host: str, port: int) -> socket.socket:
     return listener
 
 
-def serve(config: ServeConfig, *, managed: bool) -> None:
-    """Serve until SIGINT or SIGTERM, managed also until the end of stdin. Leaves no process behind.
-
-    Args:
-        managed: A program started us: talk JSON on stdout, and end with its end.
+def serve(config: ServeConfig) -> None:
+    """Serve until SIGINT or SIGTERM. Leaves no process behind.
 
     Raises:
-        PreflightError: Only unmanaged: the port is in use, or llama.cpp refuses the first model.
-        SystemExit: Only managed, after the failure was written to stdout.
+        PreflightError: The port is in use, or llama.cpp refuses the first model.
     """
-    if not managed:
-        asyncio.run(_serve(config, managed=False))
-        return
-    # Engines are on loopback; beyond that a gateway talks only to the servers that it stands in front of.
-    offline.guard(remote.url for remote in config.remotes)
-    try:
-        asyncio.run(_serve(config, managed=True))
-    except PreflightError as error:
-        failure = {"message": error.message, "remedy": error.remedy, "code": error.code}
-        _say({"event": "failed", "kind": type(error).__name__, **failure})
-        raise SystemExit(error.exit_code) from None
+    asyncio.run(_serve(config, managed=False))
 
 
 async def _serve(config: ServeConfig, *, managed: bool) -> None:
@@ -124,7 +110,7 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
     if config.swap:
         for engine in engines:
             engine.rivals = tuple(other for other in engines if other is not engine)
-    remotes = [Remote(model) for model in config.remotes]
+    remotes = [remote_backend(model) for model in config.remotes]
     slots = 1 if engines else config.slots  # engines share the cores: nothing else runs beside one
     async with listening([*engines, *remotes], config.port, config.max_queue, slots, config.host) as url:
         if engines and not await _load_first(engines[0], stop):
@@ -191,13 +177,17 @@ def _say(event: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Run the managed form."""
+    """Run the managed form; ends with the error's exit code after writing the error to stdout."""
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    line = sys.stdin.buffer.readline()
+    config = ServeConfig.model_validate_json(sys.stdin.buffer.readline())
+    # Engines are on loopback; beyond that a gateway talks only to the servers that it stands in front of.
+    offline.guard(remote.url for remote in config.remotes)
     try:
-        serve(ServeConfig.model_validate_json(line), managed=True)
-    except LocalGifError as error:
-        raise SystemExit(str(error)) from None
+        asyncio.run(_serve(config, managed=True))
+    except PreflightError as error:
+        failure = {"message": error.message, "remedy": error.remedy, "code": error.code}
+        _say({"event": "failed", "kind": type(error).__name__, **failure})
+        raise SystemExit(error.exit_code) from None
 
 
 if __name__ == "__main__":

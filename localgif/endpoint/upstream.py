@@ -6,13 +6,13 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any
 
 import aiohttp
 
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.ollama_reply import Delta, Thoughts, UpstreamBroken, read_delta, upstream_failure
+from localgif.endpoint.ollama_reply import Delta, UpstreamBroken, read_delta, upstream_failure
 from localgif.endpoint.ollama_request import FOREVER, ApiError
 from localgif.records import Dialect, RemoteModel
 
@@ -72,16 +72,25 @@ class LoadFailed(Exception):
     """The model could not be loaded; the text is for the user and names the reason."""
 
 
-class Backend(Protocol):
-    """One model behind the gateway."""
+class Backend:
+    """One model behind the gateway. The defaults suit a server that we neither start nor stop.
 
-    card: Card
+    Args:
+        card: For the listings.
+        upstream: The server, if it runs already.
+    """
+
+    def __init__(self, card: Card, upstream: Upstream | None = None) -> None:
+        self.card = card
+        self._upstream = upstream
 
     def loaded(self) -> Upstream | None:
         """The server, if it is up; never waits."""
+        return self._upstream
 
     def expires_in(self) -> float:
         """Seconds until the model is unloaded if nobody asks; may be infinite."""
+        return FOREVER
 
     async def acquire(self) -> Upstream:
         """Keep the model loaded until `release`, loading it first if needed.
@@ -91,6 +100,9 @@ class Backend(Protocol):
         Raises:
             LoadFailed: The next call tries again.
         """
+        if self._upstream is None:
+            raise LoadFailed(f"{self.card.name} has no server")
+        return self._upstream
 
     async def release(self, keep_alive: float | None) -> None:
         """End one use.
@@ -101,52 +113,30 @@ class Backend(Protocol):
 
     async def exit_reason(self) -> str:
         """Why the server ended, e.g. "killed by SIGKILL"; empty if it runs, or if we did not start it."""
+        return ""
 
     async def close(self) -> None:
         """Stop at once, for good."""
 
 
-class Remote:
-    """A `Backend` for a model on a server that we neither start nor stop: vLLM, llama.cpp's own server, LM Studio.
-
-    Args:
-        model: What `discover.find_models` found there.
-    """
-
-    def __init__(self, model: RemoteModel) -> None:
-        self.card = Card(
-            name=model.name,
-            facts=GgufFacts(
-                context_length=model.context_length or model.window,
-                parameters=model.parameters,
-                quantisation=model.quantisation,
-                template=model.template,
-            ),
-            num_ctx=model.window,
-            size=model.size,
-            modified=float(model.created),
-            source=f"{model.url}/v1",
-            description=model.server,
-        )
-        self._upstream = Upstream(model.url, model.key, model.name, model.window, model.dialect, ours=False)
-
-    def loaded(self) -> Upstream | None:
-        return self._upstream
-
-    def expires_in(self) -> float:
-        return FOREVER
-
-    async def acquire(self) -> Upstream:
-        return self._upstream
-
-    async def release(self, keep_alive: float | None) -> None:
-        """Do nothing: the server decides how long a model stays."""
-
-    async def exit_reason(self) -> str:
-        return ""
-
-    async def close(self) -> None:
-        """Do nothing."""
+def remote_backend(model: RemoteModel) -> Backend:
+    """A model on a server that somebody else runs, as `discover.find_models` found it."""
+    facts = GgufFacts(
+        context_length=model.context_length or model.window,
+        parameters=model.parameters,
+        quantisation=model.quantisation,
+        template=model.template,
+    )
+    card = Card(
+        name=model.name,
+        facts=facts,
+        num_ctx=model.window,
+        size=model.size,
+        modified=float(model.created),
+        source=f"{model.url}/v1",
+        description=model.server,
+    )
+    return Backend(card, Upstream(model.url, model.key, model.name, model.window, model.dialect, ours=False))
 
 
 class Turns:
@@ -284,18 +274,6 @@ async def deltas(
     raise UpstreamBroken("the upstream server ended the stream without [DONE]")
 
 
-async def with_thoughts(events: AsyncGenerator[Delta, None]) -> AsyncGenerator[Delta, None]:
-    """The same events, with thoughts that the server left in the text moved out of it."""
-    thoughts = Thoughts()
-    async with contextlib.aclosing(events):
-        async for delta in events:
-            content, thinking = thoughts.feed(delta.content)
-            if delta.finish is not None:
-                rest = thoughts.end()
-                content, thinking = content + rest[0], thinking + rest[1]
-            yield replace(delta, content=content, thinking=delta.thinking + thinking)
-
-
 async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
     """Payloads of the `data:` lines, without comments, pings and blank lines.
 
@@ -309,7 +287,7 @@ async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
                 yield line[5:].strip().decode("utf-8", "replace")
 
 
-async def count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
+async def _count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
     """Tokens of the prompt that the upstream makes of this body with its chat template.
 
     Returns:
@@ -358,7 +336,7 @@ async def fit_window(
     window = upstream.window if num_ctx is None else num_ctx
     if upstream.ours and window == upstream.window:
         return
-    prompt = await count_tokens(session, upstream, body)
+    prompt = await _count_tokens(session, upstream, body)
     if prompt is None:
         return
     if prompt >= window:

@@ -19,7 +19,7 @@ import pytest
 from localgif.endpoint import gateway as module
 from localgif.endpoint.gguf import GgufFacts
 from localgif.endpoint.server import listening
-from localgif.endpoint.upstream import LoadFailed, Remote
+from localgif.endpoint.upstream import LoadFailed, remote_backend
 from localgif.records import RemoteModel
 from tests.support.gateway_kit import (
     DONE,
@@ -488,7 +488,7 @@ def test_only_local_callers_are_answered_and_no_web_page() -> None:
 
 
 def test_with_another_host_callers_come_from_elsewhere_but_web_pages_still_do_not() -> None:
-    remote = Remote(RemoteModel(name=MODEL, url="http://127.0.0.1:9", dialect="other", server="", window=4096))
+    remote = remote_backend(RemoteModel(name=MODEL, url="http://127.0.0.1:9", dialect="other", server="", window=4096))
     with in_thread(lambda: listening([remote], host="0.0.0.0")) as url:
         here = url.replace("0.0.0.0", "127.0.0.1") + "/api/version"
         for headers in [*HERE, *OTHER_MACHINES]:

@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 from datetime import datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,52 +14,63 @@ from hypothesis import strategies as st
 
 from localgif.endpoint.ollama_reply import (
     Answer,
-    Clock,
     Thoughts,
     UpstreamBroken,
     cut_silently,
     error_text,
-    final,
     overflow_words,
     read_delta,
     timestamp,
     upstream_failure,
 )
+from localgif.endpoint.ollama_request import Kind, read_call
 
 EXCEEDS = "exceeds the available context size"
-CLOCK = Clock(arrival=0, dispatch=10, first=30, last=70, end=100)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
 
 
+def finished(events: list[Any], whole: bool = True, kind: Kind = "chat", **options: Any) -> dict[str, Any]:
+    """The last line of an answer that arrives at 0, is sent at 10, has text at 30 and 70, and ends at 100."""
+    answer = Answer(read_call(kind, {"model": "m", "prompt": "hi", "messages": [], "options": options}), 0, 10)
+    for event, now in zip(events, (30, 70, 80, 90), strict=False):
+        answer.take(read_delta(json.dumps(event)), now)
+    return answer.final(whole, 100)
+
+
+def said(finish: str | None = None, **delta: str) -> dict[str, Any]:
+    return {"choices": [{"delta": delta, "finish_reason": finish}]}
+
+
 def test_both_names_for_thoughts_are_read() -> None:
-    answer = Answer()
-    for piece in ({"reasoning_content": "hm"}, {"reasoning": "m"}, {"content": "ok"}):
-        answer.add(read_delta(json.dumps({"choices": [{"delta": piece}]})))
-    assert ("".join(answer.thinking), "".join(answer.content), answer.pieces) == ("hmm", "ok", 3)
+    line = finished([said(reasoning_content="hm"), said(reasoning="m"), said("stop", content="ok")])
+    assert line["message"] == {"role": "assistant", "content": "ok", "thinking": "hmm"}
+    assert (line["done_reason"], line["eval_count"]) == ("stop", 3)
 
 
 def test_the_upstreams_numbers_come_first() -> None:
-    answer = Answer(
-        finish="length",
-        usage={"prompt_tokens": 9, "completion_tokens": 4},
-        timings={"prompt_ms": 1e-5, "predicted_ms": 2e-5},
-    )
-    line = final("chat", "m", answer, CLOCK, whole=False)
+    counted = {
+        "usage": {"prompt_tokens": 9, "completion_tokens": 4},
+        "timings": {"prompt_ms": 1e-5, "predicted_ms": 2e-5},
+    }
+    line = finished([said("length", content="a"), counted], whole=False)
     assert line["done_reason"] == "length" and line["message"] == {"role": "assistant", "content": ""}
     assert (line["prompt_eval_count"], line["eval_count"]) == (9, 4)
     durations = [line[name] for name in ("total_duration", "load_duration", "prompt_eval_duration", "eval_duration")]
     assert durations == [100, 10, 10, 20] and all(type(value) is int for value in durations)
-    from_cache = Answer(finish="stop", timings={"cache_n": 5, "prompt_n": 2, "predicted_n": 3})
-    line = final("chat", "m", from_cache, CLOCK, whole=False)
+    line = finished([said("stop"), {"timings": {"cache_n": 5, "prompt_n": 2, "predicted_n": 3}}])
     assert (line["prompt_eval_count"], line["eval_count"]) == (7, 3)
+    assert finished([said("stop", content="a")], num_predict=0)["eval_count"] == 0
 
 
 def test_without_them_the_clock_and_the_pieces_do() -> None:
-    line = final("generate", "m", Answer(finish="other", pieces=3), CLOCK, whole=True)
-    assert (line["done_reason"], line["eval_count"], line["prompt_eval_count"]) == ("stop", 3, 0)
+    line = finished([said(content="a"), said("other", content="b")], kind="generate")
+    assert (line["response"], line["done_reason"]) == ("ab", "stop")
+    assert (line["eval_count"], line["prompt_eval_count"]) == (2, 0)
     assert (line["prompt_eval_duration"], line["eval_duration"]) == (20, 40)
+    with pytest.raises(UpstreamBroken, match="finish reason"):
+        finished([said(content="a")])
 
 
 def test_timestamps_are_utc() -> None:

@@ -34,7 +34,7 @@ SERVE = """
 import sys
 from localgif.endpoint.server import serve
 from localgif.records import ServeConfig
-serve(ServeConfig.model_validate_json(sys.argv[1]), managed=False)
+serve(ServeConfig.model_validate_json(sys.argv[1]))
 """
 
 

@@ -21,7 +21,7 @@ from langchain_ollama import ChatOllama
 
 from localgif.endpoint.gguf import GgufFacts
 from localgif.endpoint.server import listening
-from localgif.endpoint.upstream import Card, Remote, Upstream
+from localgif.endpoint.upstream import Backend, Card, Upstream, remote_backend
 from localgif.records import Dialect, RemoteModel
 
 MODEL = "scripted:1b"
@@ -162,28 +162,25 @@ class Script:
         return response
 
 
-class FixedBackend:
+class FixedBackend(Backend):
     """A backend whose server runs already; its load can be made to fail."""
 
     def __init__(self, url: str, facts: GgufFacts, name: str, dialect: Dialect, ours: bool) -> None:
-        self.card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1, source="nowhere.gguf")
+        card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1, source="nowhere.gguf")
+        super().__init__(card, Upstream(url, KEY, "upstream-name", 4096, dialect, ours))
         self.keep_alives: list[float | None] = []
         self.load_error: Exception | None = None
         self.death = ""
-        self._upstream = Upstream(url, KEY, "upstream-name", 4096, dialect, ours)
         self._up = True
 
     def loaded(self) -> Upstream | None:
         return self._upstream if self._up else None
 
-    def expires_in(self) -> float:
-        return 60.0
-
     async def acquire(self) -> Upstream:
         if self.load_error:
             raise self.load_error
         self._up = True
-        return self._upstream
+        return await super().acquire()
 
     async def release(self, keep_alive: float | None) -> None:
         self.keep_alives.append(keep_alive)
@@ -191,9 +188,6 @@ class FixedBackend:
 
     async def exit_reason(self) -> str:
         return self.death
-
-    async def close(self) -> None:
-        self._up = False
 
 
 @dataclass(frozen=True)
@@ -272,7 +266,7 @@ def gateway(
 @contextlib.contextmanager
 def gateway_to(*models: RemoteModel) -> Iterator[str]:
     """The address of a gateway in front of servers that run already."""
-    with in_thread(lambda: listening([Remote(model) for model in models])) as address:
+    with in_thread(lambda: listening([remote_backend(model) for model in models])) as address:
         yield address
 
 
