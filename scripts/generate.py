@@ -34,7 +34,7 @@ def scoring_table() -> str:
             (-article, path.stem.replace("-", " "), strict.total, ", ".join(f"{p.name} {p.value:.2f}" for p in lost))
         )
     lines = [f"| {name} | {-article:.3f} | {strict:.3f} | {lost} |" for article, name, strict, lost in sorted(rows)]
-    return "\n".join(["| GIF | article | strict | where strict finds it |", "|---|---|---|---|", *lines]) + "\n"
+    return "\n".join(["| GIF | article | strict | strict parts below 0.9 |", "|---|---|---|---|", *lines]) + "\n"
 
 
 def schemas() -> dict[Path, str]:
