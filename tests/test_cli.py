@@ -1,11 +1,8 @@
-"""What a person sees: messages, exit codes, JSON. The commands run as users run them, in a process of their own; only
-some whole runs do not, since loading the clients of the models takes longer than they do.
-"""
+"""What a person sees: messages, exit codes, JSON."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
 import subprocess
@@ -16,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner, Result
 
-from localgif import offline
-from localgif.cli.app import app
 from tests.kit import fenced, program
 from tests.scripted import MODEL, Entry, Fault, Scripted, serving
+from tests.support.commands import SOON, Done, localgif, started
 
 ROOT = Path(__file__).parent.parent
 POOR, GOOD = fenced(program(12, 100)), fenced(program(24, 40))
@@ -50,37 +45,11 @@ def write_models(folder: Path, url: str) -> None:
     )
 
 
-def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    # Without what pages that were written in this process have left: where matplotlib writes is the command's to say.
-    ours = {name: value for name, value in os.environ.items() if name != "MPLCONFIGDIR"}
-    return subprocess.run(
-        [sys.executable, "-m", "localgif", *arguments],
-        cwd=folder,
-        env={**ours, "HOME": str(folder), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
-def invoked(folder: Path, *arguments: str) -> Result:
-    """The same in this process, which keeps its own way with SIGTERM and reaches afterwards what it reached before."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.chdir(folder)
-            patch.setenv("HOME", str(folder))
-            return CliRunner().invoke(app, list(arguments))
-    finally:
-        signal.signal(signal.SIGTERM, before)
-        offline.release()
-
-
 SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "4")
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done]:
     """A folder with one finished run, and what the command printed."""
     folder = tmp_path_factory.mktemp("finished")
     with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as script:
@@ -88,7 +57,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
         return folder, localgif(folder, "optimize", *SMALL, "--name", "first")
 
 
-Finished = tuple[Path, subprocess.CompletedProcess[str]]
+Finished = tuple[Path, Done]
 
 
 def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(finished: Finished) -> None:
@@ -110,7 +79,7 @@ def test_a_run_from_the_command_line_shows_the_table_and_where_it_lies(finished:
 
 
 def test_json_is_one_object_on_stdout_and_nothing_else(server: Scripted, tmp_path: Path) -> None:
-    result = json.loads(invoked(tmp_path, "optimize", *SMALL, "--json").stdout)
+    result = json.loads(localgif(tmp_path, "optimize", *SMALL, "--json").stdout)
     documented = set(re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs" / "json.md").read_text(), re.MULTILINE))
     keys = {key for cell in documented for key in re.findall(r"`(\w+)`", cell)}
     assert set(result) == keys
@@ -129,37 +98,13 @@ def test_the_finished_run_can_be_shown_listed_and_reported(finished: Finished) -
     assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
 
 
-def test_ctrl_c_ends_in_two_seconds_with_130_and_keeps_the_samples(server: Scripted, tmp_path: Path) -> None:
-    process = subprocess.Popen(
-        [
-            sys.executable,
-            "-m",
-            "localgif",
-            "optimize",
-            *SMALL[:2],
-            "--target",
-            "none",
-            "--metric-calls",
-            "50",
-            "--name",
-            "cut",
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "HOME": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    timer = threading.Timer(60, process.kill)
-    timer.start()
-    for line in process.stderr:
-        if "call  1" in line:
-            break
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=2)
-    timer.cancel()
+def test_ctrl_c_ends_a_run_with_130_and_keeps_the_samples(server: Scripted, tmp_path: Path) -> None:
+    arguments = ("--reflection", "plain", "--target", "none", "--metric-calls", "50", "--name", "cut")
+    with started(tmp_path, "optimize", *arguments) as process:
+        assert process.stderr is not None
+        assert any("call  1" in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=SOON)
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert "what was measured is kept in runs/cut" in errors
@@ -184,26 +129,17 @@ class Holding(Scripted):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_path: Path, number: int) -> None:
+def test_a_signal_in_the_middle_of_a_reflection_ends_the_run(tmp_path: Path, number: int) -> None:
     with serving(Holding(animator=["no program"], reflector=["x"])) as server:
         assert isinstance(server, Holding)
         write_models(tmp_path, server.url)
-        process = subprocess.Popen(
-            [sys.executable, "-m", "localgif", "optimize", "--samples", "1", "--name", "cut"],
-            cwd=tmp_path,
-            env={**os.environ, "HOME": str(tmp_path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
-        try:
-            assert server.reached.wait(60)
-            process.send_signal(number)
-            _, errors = process.communicate(timeout=2)
-        finally:
-            process.kill()
-            server.release.set()
+        with started(tmp_path, "optimize", "--samples", "1", "--name", "cut") as process:
+            try:
+                assert server.reached.wait(60)
+                process.send_signal(number)
+                _, errors = process.communicate(timeout=SOON)
+            finally:
+                server.release.set()
     assert process.returncode == 130
     assert "Traceback" not in errors
     assert json.loads((tmp_path / "runs" / "cut" / "run.json").read_text())["status"] == "interrupted"
@@ -234,7 +170,7 @@ def test_a_signal_in_the_middle_of_a_reflection_ends_the_run_in_two_seconds(tmp_
         (("models", "pull", "llama9:1b"), 3, "llama9:1b"),
     ],
 )
-def test_a_mistake_gets_a_message_and_its_exit_code(
+def test_a_mistake_gets_a_message_and_its_returncode(
     server: Scripted, tmp_path: Path, arguments: tuple[str, ...], code: int, said: str
 ) -> None:
     run = localgif(tmp_path, *arguments, LOCALGIF_HOME=str(tmp_path / "home"))
@@ -247,8 +183,8 @@ def test_a_mistake_gets_a_message_and_its_exit_code(
 
 def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scripted, tmp_path: Path) -> None:
     server.fail_at = 3
-    run = invoked(tmp_path, "optimize", *SMALL, "--name", "ill")
-    assert run.exit_code == 4
+    run = localgif(tmp_path, "optimize", *SMALL, "--name", "ill")
+    assert run.returncode == 4
     assert "the server is ill" in run.stderr
     assert "what was measured is kept in runs/ill" in run.stderr
     assert "the server is ill" in (tmp_path / "runs" / "ill" / "report.html").read_text()
@@ -270,7 +206,7 @@ def test_a_server_that_is_gone_is_exit_3_before_and_4_in_the_middle(server: Scri
 
 def test_a_run_that_failed_goes_on_and_can_be_watched_and_forked(server: Scripted, tmp_path: Path) -> None:
     server.fail_at = 3
-    assert invoked(tmp_path, "optimize", *SMALL, "--name", "ill").exit_code == 4
+    assert localgif(tmp_path, "optimize", *SMALL, "--name", "ill").returncode == 4
     run = localgif(tmp_path, "resume", "--display", "json", "--json")
     assert run.returncode == 0, run.stderr
     assert json.loads(run.stdout)["verdict"]["word"] == "better"
@@ -282,8 +218,8 @@ def test_a_run_that_failed_goes_on_and_can_be_watched_and_forked(server: Scripte
     asked = len(server.history)
     again = localgif(tmp_path, "resume", "ill", "--json")
     assert (again.returncode, again.stdout) == (0, run.stdout)
-    fork = invoked(tmp_path, "resume", "ill", "--fork", "--name", "wider", "--fresh", "5", "--display", "none")
-    assert (fork.exit_code, fork.stderr) == (0, "")
+    fork = localgif(tmp_path, "resume", "ill", "--fork", "--name", "wider", "--fresh", "5", "--display", "none")
+    assert (fork.returncode, fork.stderr) == (0, "")
     assert len(server.history) == asked + 2, "one new sample of each prompt"
 
 

@@ -18,7 +18,8 @@ from localgif.run.optimize import optimize
 from localgif.search.progress import Silent
 from tests.kit import fenced, program
 from tests.scripted import MODEL, Scripted, serving
-from tests.test_cli import BETTER, Improving, localgif, write_models
+from tests.support.commands import localgif
+from tests.test_cli import BETTER, Improving, write_models
 
 
 def make_run(folder: Path, url: str) -> None:

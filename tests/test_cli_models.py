@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import stat
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +13,13 @@ from typer.testing import CliRunner
 from localgif.cli.app import app
 from localgif.models.toml import load_models_file
 from tests.scripted import DIGEST, MODEL, Scripted, serving
+from tests.support.commands import Done, localgif
 
 ROOT = Path(__file__).parent.parent
 
 
-def models(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "HOME": str(folder), "LOCALGIF_HOME": str(folder / "home")}
-    return subprocess.run(
-        [sys.executable, "-m", "localgif", "models", *arguments],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def models(folder: Path, *arguments: str) -> Done:
+    return localgif(folder, "models", *arguments, LOCALGIF_HOME=str(folder / "home"))
 
 
 def write(folder: Path, url: str) -> Path:

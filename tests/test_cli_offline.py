@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from tests.scripted import MODEL, Scripted, serving
+from tests.support import commands
+from tests.support.commands import Done
 
 EMBEDDED = (
     '[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "embedded"\n'
@@ -17,17 +16,10 @@ EMBEDDED = (
 )
 
 
-def localgif(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+def localgif(folder: Path, *arguments: str, **environment: str) -> Done:
     """Run in an empty home: no weights are there."""
-    places = {"HOME": str(folder), "LOCALGIF_HOME": str(folder / "weights"), "OLLAMA_MODELS": str(folder / "none")}
-    return subprocess.run(
-        [sys.executable, "-m", "localgif", *arguments],
-        cwd=folder,
-        env={**os.environ, **places, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    places = {"LOCALGIF_HOME": str(folder / "weights"), "OLLAMA_MODELS": str(folder / "none")}
+    return commands.localgif(folder, *arguments, **{**places, **environment})
 
 
 @pytest.mark.parametrize(
@@ -45,7 +37,7 @@ def test_offline_missing_weights_end_the_command_and_nothing_is_fetched(
     # An index that would be asked, if anybody asked: nobody listens there.
     done = localgif(tmp_path, *command, PIP_INDEX_URL="http://127.0.0.1:9/simple")
     assert done.returncode == 3, done.stderr
-    assert "offline nothing is fetched" in done.stderr and "localgif models pull smollm2:135m" in done.stderr
+    assert "offline mode downloads nothing" in done.stderr and "localgif models pull smollm2:135m" in done.stderr
     assert "127.0.0.1:9" not in done.stderr and "Traceback" not in done.stderr
     assert not (tmp_path / "runs").exists()
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from localgif.sandbox.probe import ATTACKS
 from localgif.sandbox.protocol import FULL, LEVELS
+from tests.support.commands import Done, localgif
 
 PROGRAM = """
 from PIL import Image
@@ -21,14 +20,8 @@ def make_gif(path):
 """
 
 
-def sandbox(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "localgif", "sandbox", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def sandbox(folder: Path, *arguments: str) -> Done:
+    return localgif(folder, "sandbox", *arguments)
 
 
 def test_a_good_program_leaves_its_gif(tmp_path: Path) -> None:
@@ -96,13 +89,7 @@ def test_every_command_that_runs_programs_knows_the_levels(tmp_path: Path) -> No
         '[models.s]\nendpoint = "e"\nmodel = "qwen2.5-coder:1.5b"\n'
     )
     for arguments in (["optimize"], ["score", "some.gif"]):
-        run = subprocess.run(
-            [sys.executable, "-m", "localgif", *arguments, "--sandbox-level", "weaker"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        run = localgif(tmp_path, *arguments, "--sandbox-level", "weaker")
         assert run.returncode == 2
         assert run.stderr.startswith('error [E-USAGE]: --sandbox-level weaker: there is no sandbox level "weaker"')
         assert 'did you mean "weak"?' in run.stderr

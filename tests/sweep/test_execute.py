@@ -34,8 +34,8 @@ from localgif.sweep.runs import stored_runs
 from localgif.sweep.words import plan_sentences
 from tests.scripted import MODEL, Entry, serving
 from tests.search.kills import MODELS, Deterministic, end_of
+from tests.support.commands import localgif as invoked
 from tests.sweep.kit import stored
-from tests.test_cli import invoked
 
 TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
 TWO = TINY + "[axes]\nseed = [0, 1]\n"
