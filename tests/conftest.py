@@ -40,7 +40,6 @@ SIZES = {
         "endpoint/test_gateway.py",
         "endpoint/test_server.py",
         "report/test_browser.py",
-        "report/test_several.py",
         "sandbox/",
         "search/test_baseline.py",
         "search/test_resume.py",

@@ -70,7 +70,7 @@ def test_a_setting_is_added_in_one_place(strokes: Setting, models: ModelsFile, t
     run = load_run(stored(tmp_path, "run", [0.1], [0.2]))
     settings = More(**dict(run.record.settings), strokes=4)
     record = run.record.model_copy(update={"settings": settings, "result": None, "status": "interrupted"})
-    assert "--strokes 4" in render(run._replace(record=record), "interrupted", None, plotted=False)
+    assert "--strokes 4" in render(run._replace(record=record), "interrupted", plotted=False)
 
     assert "| `--strokes` | a whole number, at least 2, at most 9 | 3; multi 7 | may change |" in docs_table()
 

@@ -1,6 +1,6 @@
-"""A run's best prompt in the forms that other tools read. Pure: text in, text out.
+"""A run's best prompt in the formats of other tools.
 
-Each form is written so that its reader gives the prompt back letter for letter, or refused when that cannot be.
+A reader of each format gets the prompt back unchanged; export refuses a prompt that the format cannot carry.
 """
 
 from __future__ import annotations
@@ -15,36 +15,36 @@ from localgif.errors import ConfigError
 from localgif.records import RunResult
 from localgif.store.read import RunRecord
 
-#: Where an Ollama API is expected when the run's own endpoint was started by localgif: `localgif serve` listens there.
+#: The address of `localgif serve`, for runs whose endpoint localgif started.
 SERVED = "http://127.0.0.1:11435"
 
 
 class Best(NamedTuple):
-    """What is exported."""
+    """The prompt and what a file says about it."""
 
     prompt: str
     run: str
     task: str
-    """What --task takes for the brief."""
+    """The value of --task for the brief."""
     brief: str
     scorer: str
-    """Name on the command line."""
+    """The value of --scorer."""
     word: str
-    """What was shown of it, for a comment."""
+    """The verdict, for a comment."""
     model: str
     url: str
     num_ctx: int
     num_predict: int
     temperature: float
     others: tuple[tuple[str, str], ...] = ()
-    """Task and brief of the other tasks of a run that has several."""
+    """Task and brief of each further task."""
 
 
 def export(best: Best, to: str) -> str:
     """The text of the file.
 
     Raises:
-        ConfigError: there is no such form, or it cannot carry this prompt.
+        ConfigError: The form is unknown, or it cannot carry this prompt.
     """
     if to not in FORMS:
         raise ConfigError(f'--to {to}: there is no form "{to}"', f"known: {', '.join(FORMS)}")
@@ -56,7 +56,7 @@ def _md(best: Best) -> str:
 
 
 def _modelfile(best: Best) -> str:
-    """Ollama's Modelfile. Its reader knows no escapes: a quoted text ends where a line ends in three quotes."""
+    """Ollama's Modelfile. Its reader has no escapes: a quoted text ends where a line ends in three quotes."""
     text = best.prompt
     lines = [match.start() for match in re.finditer(r"[\r\n]", text)]
     ends = any(len(said := f'"""{text[:end]}'.strip()) >= 6 and said.endswith('"""') for end in lines)
@@ -77,8 +77,8 @@ def _modelfile(best: Best) -> str:
 
 
 def _llm(best: Best) -> str:
-    """A template of the tool `llm`. `$` begins a variable there, `$$` is the sign; its plugin llm-ollama (0.19) puts
-    `ollama/` in front of a model's name."""
+    """A template of the tool `llm`, where `$$` is a dollar sign. Its plugin llm-ollama (0.19) prefixes a model's name
+    with `ollama/`."""
     system = best.prompt.replace("$", "$$")
     return (
         f"# {_comment(best)}\n"
@@ -93,7 +93,7 @@ def _llm(best: Best) -> str:
     )
 
 
-#: What promptfoo runs on every answer: the program in the sandbox, its GIF by `localgif score`.
+#: promptfoo runs this on every answer: the program in the sandbox, then `localgif score` on its GIF.
 _ASSERT = """\
 import json, pathlib, re, subprocess, tempfile
 blocks = re.findall(r"```(?:python)?\\n(.*?)```", output, re.S)
@@ -115,22 +115,21 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def _promptfoo(best: Best) -> str:
-    """A promptfoo configuration. Its texts are templates: the prompt stands between raw marks."""
+    """A promptfoo configuration. Its texts are templates, so raw marks enclose the prompt."""
     if "endraw" in best.prompt:
         raise ConfigError(
             'a promptfoo prompt cannot hold the word "endraw"',
             "use another form: --to md, --to python",
             code="E-EXPORT",
         )
-    # promptfoo parses a prompt that is JSON, and then renders the templates in its texts. The line breaks between its
-    # fields tell it from the name of a file.
+    # promptfoo parses a JSON prompt and renders the templates in its texts. Line breaks show that it is not a file.
     system = "{% raw %}" + best.prompt + "{% endraw %}"
     messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
     chat = json.dumps(messages, indent=1, ensure_ascii=False)
     tests = "".join(_promptfoo_test(best.scorer, *each) for each in ((best.task, best.brief), *best.others))
     return (
         f"# {_comment(best)}\n"
-        "# Needs localgif on the PATH. The scores are of the run's tasks; other briefs need a --task of their own.\n"
+        "# Needs localgif on the PATH. The scores are for the run's tasks; another brief needs its own --task.\n"
         f"description: {_yaml(f'the prompt of run {best.run}')}\n"
         f"prompts:\n  - {_yaml(chat)}\n"
         f"providers:\n  - id: {_yaml('ollama:chat:' + best.model)}\n"
@@ -229,17 +228,17 @@ def _comment(best: Best) -> str:
 
 
 def _line(text: str) -> str:
-    """Printable, in one line."""
+    """Printable, on one line."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _literal(text: str) -> str:
-    """What may stand inside a triple-quoted Python text."""
+    """Safe inside a triple-quoted Python string."""
     return text.replace("\\", "/").replace('"', "'")
 
 
 def _yaml(text: str) -> str:
-    """A YAML text: double-quoted, every character that YAML does not take as it is escaped."""
+    """A double-quoted YAML string, with every character escaped that YAML requires."""
     quoted = json.dumps(text, ensure_ascii=False)
     return re.sub(
         r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[\u2028\u2029]", _escaped, quoted

@@ -1,4 +1,4 @@
-"""The pictures of the report: tiles and pairs from samples, each GIF embedded while there is room. Pure."""
+"""The pictures of the report: tiles and pairs of samples, with GIFs embedded up to a limit."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from localgif.report.story import Candidate
 from localgif.sandbox.intake import BadGif, first_frame
 from localgif.store.read import StoredRun
 
-#: Bytes of GIFs and stills that are embedded; in base64 they grow by a third, and the page should stay below 25 MB.
+#: At most this many bytes of pictures are embedded. Base64 adds a third, and the page should stay below 25 MB.
 ROOM = 15 * 2**20
-#: Longest text that is shown whole, characters: a program may have 200 KB, and a page hundreds of programs.
+#: Longer texts are cut, characters: a program may have 200 KB, and a page hundreds of programs.
 LONGEST_TEXT = 20_000
-#: Pairs that are shown side by side; the gallery has all.
+#: At most this many pairs are shown side by side; the gallery has all.
 MAX_PAIRS = 8
 
 PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh"}
@@ -24,14 +24,14 @@ PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh"}
 
 @dataclass(frozen=True)
 class Picture:
-    """A GIF that is embedded."""
+    """An embedded GIF."""
 
     source: str
     """data: URL."""
     still: str | None
-    """data: URL of its first frame; None when it has a single one."""
+    """data: URL of the first frame; None with a single frame."""
     strip: str | None
-    """data: URL of a PNG with its frames; None where none was made."""
+    """data: URL of a PNG with all frames, if there is one."""
     width: int
     height: int
     alt: str
@@ -39,7 +39,7 @@ class Picture:
 
 @dataclass
 class Tile:
-    """Samples that gave the same program and the same GIF for the same reason, shown once."""
+    """Samples with the same program, GIF and reasons, shown once."""
 
     candidate: Candidate
     labels: list[str]
@@ -48,16 +48,16 @@ class Tile:
     """One of them."""
     picture: Picture | None
     absent: str
-    """Why there is no picture; "" when there is."""
+    """Why there is no picture, or ""."""
     code: str
     weakest: ScorePart | None
     score: float
     others: list[tuple[str, float]] = field(default_factory=list)
-    """What the other rules say."""
+    """Name and score of each other rule."""
 
     @property
     def facts(self) -> str:
-        """Frames, time, size, seam."""
+        """Frames, seconds per loop, size, and the loop ratio."""
         m = self.sample.measurements
         if m is None:
             return ""
@@ -72,7 +72,7 @@ class Tile:
 
 @dataclass(frozen=True)
 class Pair:
-    """The same task and index, so the same seed of the model: drawn with the seed prompt and with the best one."""
+    """Samples of the seed prompt and of the best one with the same task and index, so the same model seed."""
 
     label: str
     seed: Tile
@@ -80,7 +80,7 @@ class Pair:
 
 
 class Pictures:
-    """Reads and embeds GIFs until the room is used up; remembers what could not be read."""
+    """Reads and embeds GIFs up to `room` bytes; remembers files that cannot be read."""
 
     def __init__(self, run: StoredRun, strips: Mapping[str, bytes], room: int = ROOM) -> None:
         self.left_out = 0
@@ -132,7 +132,7 @@ def _url(kind: str, data: bytes) -> str:
 def tiles_of(
     candidates: Sequence[Candidate], pictures: Pictures, programs: Mapping[str, str | None], briefs: Mapping[str, str]
 ) -> list[Tile]:
-    """All samples, by candidate, those that are the same thing together."""
+    """All samples by candidate; equal ones share a tile."""
     tiles: list[Tile] = []
     for candidate in candidates:
         same: dict[object, Tile] = {}
@@ -157,11 +157,11 @@ def tile_of(
     programs: Mapping[str, str | None],
     briefs: Mapping[str, str],
 ) -> Tile:
-    """One sample."""
+    """The tile of one sample."""
     of = "the seed prompt" if candidate.name == "seed" else f"candidate {candidate.name}"
     count = sample.measurements.frames if sample.measurements else 0
     frames = f", {count} frame{'s' if count != 1 else ''}" if count else ""
-    alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; asked was: {briefs[sample.task]}"
+    alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; brief: {briefs[sample.task]}"
     picture, absent = pictures.of(sample, alt)
     below = [part for part in sample.score.parts if part.value < 0.995]
     return Tile(
@@ -184,7 +184,7 @@ def pairs_of(
     programs: Mapping[str, str | None],
     briefs: Mapping[str, str],
 ) -> tuple[list[Pair], int, str]:
-    """Pairs to show side by side, how many there are, and of what: fresh samples, or of the search until there are."""
+    """Pairs to show, the number of all pairs, and their purpose: fresh samples, else search samples."""
     seed = next((c for c in candidates.values() if c.name == "seed"), None)
     best = next((c for c in candidates.values() if c.winner), None)
     if seed is None:

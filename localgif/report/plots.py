@@ -1,8 +1,7 @@
-"""The report's plots as inline SVG, drawn by matplotlib in colours of the page.
+"""The plots of the report as inline SVG, drawn by matplotlib in the page's colours.
 
-Each colour is a stand-in while matplotlib draws and a CSS variable in the result, so one drawing serves dark and light.
-A plot is drawn about as wide as a phone: what is legible there is legible everywhere. Labels are taken literally (no
-mathtext), and the same numbers give the same bytes.
+matplotlib draws with stand-in colours, which CSS variables replace, so one drawing serves dark and light. A plot is
+about as wide as a phone. Labels are literal text (no mathtext), and the same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ COLOURS = {
     "sandbox": "#01020b",
     "rest": "#01020c",
 }
-#: Inches; a point is 1/72 of one, and a point of the drawing is about a pixel on a phone.
+#: Inches. A point (1/72 inch) of the drawing is about a pixel on a phone.
 WIDTH, HEIGHT = 4.9, 2.9
 
 _STYLE: dict[Any, Any] = {
@@ -60,7 +59,7 @@ _STYLE: dict[Any, Any] = {
 
 
 class Band(NamedTuple):
-    """Where the mean of one metric call of an unchanged seed prompt is expected: chance alone moves it so far."""
+    """The range where chance alone puts the mean of one metric call of an unchanged seed prompt."""
 
     low: float
     high: float
@@ -68,25 +67,25 @@ class Band(NamedTuple):
 
 @dataclass
 class Trace:
-    """What a score plot shows. Places are metric calls or minutes, scores 0 to 1."""
+    """The points of a score plot: (metric call or minutes, score 0 to 1)."""
 
     samples: list[tuple[float, float]] = field(default_factory=list)
     """Single samples of the search."""
     later: list[tuple[float, float]] = field(default_factory=list)
-    """Single samples of re-test and final comparison."""
+    """Single samples of the re-test and the final comparison."""
     programs: list[tuple[float, float]] = field(default_factory=list)
-    """Programs of the reflector that were measured."""
+    """Measured programs of the reflector."""
     means: list[tuple[float, float]] = field(default_factory=list)
     """Mean of each metric call."""
     best: list[tuple[float, float]] = field(default_factory=list)
-    """Best candidate's mean so far, at each place where it was measured."""
+    """Mean of the best candidate so far, wherever it changed."""
 
 
 def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str, *, whole: bool) -> str:
     """Scores over metric calls (whole=True) or minutes."""
 
     with _axes() as (axes, drawn):
-        from matplotlib.ticker import MaxNLocator  # not before _axes has said where matplotlib may write
+        from matplotlib.ticker import MaxNLocator  # after _axes has set where matplotlib may write
 
         if band is not None:
             axes.axhspan(band.low, max(band.high, band.low + 0.004), color=COLOURS["band"], lw=0, label="seed's noise")
@@ -149,7 +148,7 @@ class Point(NamedTuple):
 
 
 def front_plot(points: Sequence[Point], xlabel: str, ylabel: str) -> str:
-    """Candidates by two parts of the score; those that no other beats in both are joined."""
+    """Candidates by two parts of the score; a line joins those that no other beats in both."""
     with _axes() as (axes, drawn):
         front = sorted((p.x, p.y) for p in points if p.front)
         if front:
@@ -191,11 +190,11 @@ class Strip(NamedTuple):
     runs: Sequence[float]
     """Mean of each run."""
     seed: float
-    """Mean of the seed prompt."""
+    """Mean score of the seed prompt."""
 
 
 def strip_plot(strips: Sequence[Strip]) -> str:
-    """A strip for each group: every sample, every run, the seed prompt's mean and the group's."""
+    """One strip per group: samples, runs, the mean of the seed prompt and of the group."""
     with _axes(0.7 + 0.62 * len(strips)) as (axes, drawn):
         for row, strip in enumerate(strips):
             said = row == 0
@@ -234,7 +233,7 @@ def _dots(axes: Axes, points: Sequence[tuple[float, float]], label: str, **how: 
 
 
 def _piled(scores: Sequence[float], place: float) -> list[tuple[float, float]]:
-    """Equal scores beside each other, so that each is seen: up to five high, then one over another."""
+    """Equal scores side by side, up to five high, so that each is visible."""
     seen: dict[float, int] = {}
     points = []
     for score in sorted(scores):
@@ -250,7 +249,7 @@ def _legend(axes: Axes, columns: int) -> None:
 
 @contextmanager
 def _axes(height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes to draw on; when the block ends, the list holds the SVG."""
+    """Axes to draw on; after the block the list holds the SVG."""
     pin_matplotlib()
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -273,7 +272,7 @@ def _axes(height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
 
 
 def _for_page(svg: str) -> str:
-    """The <svg> element alone, in the page's colours and fonts, without a size of its own and hidden from readers."""
+    """The <svg> element in the page's colours and fonts, without a size, hidden from screen readers."""
     svg = svg[svg.index("<svg") :].rstrip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     head, rest = svg.split(">", 1)

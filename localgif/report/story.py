@@ -1,4 +1,4 @@
-"""What happened in a run, in order: candidates, proposals, costs, and the verdict in a sentence."""
+"""The story of a run for its report: candidates, proposals, costs, and the verdict as a sentence."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from localgif.records import BestOf, Proposal, Purpose, RunResult, Sample
 from localgif.report.plots import Band, Trace
 from localgif.store.read import StoredRun
 
-#: Words of both texts together beyond which nothing is compared: the time grows with their product.
+#: Two texts with more words than this together are not compared: the time grows with their product.
 MAX_WORDS = 6_000
 
-#: Unchanged words that are shown on each side of a change.
+#: Unchanged words shown on each side of a change.
 CONTEXT = 12
 
 
@@ -29,10 +29,9 @@ class Word(NamedTuple):
 
 
 def word_diff(before: str, after: str) -> list[Word]:
-    """Pieces that make `before` out of same and removed ones, `after` out of same and added ones.
+    """Pieces: "same" and "removed" ones make `before`, "same" and "added" ones make `after`.
 
-    Long unchanged stretches are replaced by one piece "left out" with their number of words; empty when the texts are
-    equal or too long to compare.
+    One piece "left out" replaces a long unchanged stretch. Empty if the texts are equal or too long to compare.
     """
     old, new = _words(before), _words(after)
     if before == after or len(old) + len(new) > MAX_WORDS:
@@ -52,7 +51,7 @@ def word_diff(before: str, after: str) -> list[Word]:
 
 
 def _words(text: str) -> list[str]:
-    """Words with the space after them, line breaks by themselves: joined they are the text again."""
+    """Words with their trailing space; line breaks are words. Joined they give the text."""
     return re.findall(r"\n|[^\S\n]*[^\s]+[^\S\n]*|[^\S\n]+", text)
 
 
@@ -73,31 +72,31 @@ _MOVES = {
     "prompt": "A new prompt from the reflector",
     "example": "A worked example from the reflector",
     "instruction": "A rule from the reflector",
-    "tune": "Other numbers in a program",
+    "tune": "Tuned numbers in a program",
 }
 
 _REASONS = {
     "empty": "the answer was empty",
     "loop": "the answer repeated itself",
-    "thinking": "the answer held only thoughts",
-    "cut_off": "the answer was cut off at the longest allowed length",
-    "no_program": "the answer held no program",
+    "thinking": "the answer contained only thoughts",
+    "cut_off": "the answer was cut off at the maximum length",
+    "no_program": "the answer contained no program",
     "syntax": "the program was not valid Python",
     "no_function": "the program had no function make_gif",
-    "other_library": "the program imported what is not there",
-    "function_for_rule": "code came where one sentence was asked for",
+    "other_library": "the program imported a library that is not available",
+    "function_for_rule": "the answer was code, not one sentence",
     "monologue": "the answer talked around the rule",
     "too_long": "the rule was too long",
-    "no_rule": "the answer held no rule",
+    "no_rule": "the answer contained no rule",
     "contradiction": "the rule contradicted the task",
-    "duplicate": "it was there already",
-    "unchanged": "it said nothing that was not there",
+    "duplicate": "the run had it already",
+    "unchanged": "it said nothing new",
 }
 
 
 @dataclass
 class Candidate:
-    """A prompt of the run. Scores are 0 to 1; a list is empty when nothing was measured."""
+    """A prompt of the run. Scores are 0 to 1."""
 
     hash: str
     name: str
@@ -105,7 +104,7 @@ class Candidate:
     text: str | None
     """None when its file is missing."""
     parent: str | None
-    """Name of the candidate that it was made from."""
+    """Name of its parent."""
     winner: bool = False
     samples: list[Sample] = field(default_factory=list)
     children: list[Candidate] = field(default_factory=list)
@@ -113,7 +112,7 @@ class Candidate:
     """Number of the proposal that made it."""
 
     def scores(self, *purposes: Purpose) -> list[float]:
-        """Of its samples with these purposes, or of all."""
+        """Scores of its samples with these purposes, or of all."""
         return [s.score.total for s in self.samples if not purposes or s.purpose in purposes]
 
     @property
@@ -144,7 +143,7 @@ class Step:
 
 
 def mean(scores: Sequence[float]) -> float | None:
-    """None for nothing."""
+    """The mean; None of nothing."""
     return sum(scores) / len(scores) if scores else None
 
 
@@ -158,11 +157,11 @@ def seed_of(run: StoredRun) -> str | None:
 
 
 def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Candidate]:
-    """Every prompt of the run by hash, the seed first, then in order of appearance.
+    """Hash -> every prompt of the run, the seed first, then in order of appearance.
 
     Args:
         run: The run.
-        texts: Hash -> text, None for a file that is missing.
+        texts: Hash -> text; None for a missing file.
     """
     seed = seed_of(run)
     found: dict[str, Candidate] = {}
@@ -191,7 +190,7 @@ def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Can
 
 
 def _winner(run: StoredRun, found: dict[str, Candidate]) -> Candidate | None:
-    """The result's best; without a result, the best mean so far, if it is not the seed's."""
+    """The best of the result; without a result the best mean so far, unless it is the seed's."""
     if run.record.result is not None:
         return found.get(run.record.result.best.candidate)
     ranked = [c for c in found.values() if c.scores("search")]
@@ -200,7 +199,7 @@ def _winner(run: StoredRun, found: dict[str, Candidate]) -> Candidate | None:
 
 
 def steps_of(run: StoredRun, candidates: dict[str, Candidate], programs: dict[str, str | None]) -> list[Step]:
-    """The proposals in order, each with what became of it."""
+    """The proposals in order, each with its outcome."""
     steps = []
     for p in run.proposals:
         parent, child = candidates[p.parent], candidates[p.child] if p.child is not None else None
@@ -227,21 +226,21 @@ def steps_of(run: StoredRun, candidates: dict[str, Candidate], programs: dict[st
 
 
 def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool, str]:
-    """Whether it was kept, and a sentence that says why."""
+    """Whether the proposal was kept, and why, as a sentence."""
     if p.outcome in ("rejected", "empty", "unchanged"):
         code = p.reason or p.outcome
-        measured = "" if p.score is None else f" (a program that had scored {p.score:.3f} before)"
+        measured = "" if p.score is None else f" (that program had scored {p.score:.3f})"
         return False, f"Rejected: {_REASONS.get(code, code)}{measured}. It cost no metric call."
     if p.outcome == "measured" and p.score is not None:
         if child is None:
-            return False, f"Not kept: its program scored {p.score:.3f}, no more than the example before it."
-        text = f"Kept: its program scored {p.score:.3f}, more than the example before it"
+            return False, f"Not kept: its program scored {p.score:.3f}, which does not beat the example so far."
+        text = f"Kept: its program scored {p.score:.3f}, more than the example so far"
         return True, text + _measured(child, parent)
     if child is None:
-        return False, "Nothing came of it."
+        return False, "It led to no new prompt."
     own, before = mean(child.scores("search")), mean(parent.scores("search"))
     if own is None:
-        return True, "Kept for the next step; it was not measured by itself."
+        return True, "Kept for the next step, without a measurement of its own."
     if before is None:
         return True, f"Measured: {own:.3f} in the search."
     if own > before:
@@ -252,7 +251,7 @@ def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool,
 def _measured(child: Candidate, parent: Candidate) -> str:
     own, before = mean(child.scores("search")), mean(parent.scores("search"))
     if own is None:
-        return "; a better one came before it was tried as a prompt."
+        return ". A better one replaced it before it was tried as a prompt."
     against = f" (its parent {before:.3f})" if before is not None else ""
     return f". As a prompt it scored {own:.3f} in the search{against}."
 
@@ -262,13 +261,23 @@ _PHASES: tuple[tuple[str, Purpose], ...] = (("search", "search"), ("re-test", "r
 
 @dataclass(frozen=True)
 class Phase:
-    """A row of the table of costs. Seconds and tokens."""
+    """A row of the table of costs; `model` and `sandbox` in seconds."""
 
     name: str
     requests: int
     tokens: int
     model: float
     sandbox: float
+
+    @property
+    def writer(self) -> str:
+        """The role that wrote the tokens."""
+        return "reflector" if self.name == "reflection" else "animator"
+
+    @property
+    def colour(self) -> str:
+        """Its colour on the page."""
+        return "other" if self.name == "reflection" else "best"
 
 
 def phases_of(run: StoredRun) -> list[Phase]:
@@ -290,7 +299,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
     if asked:
         tokens = sum(p.output_tokens for p in asked)
         seconds = math.fsum(p.llm_seconds for p in asked)
-        # What reflection ran in the sandbox is known from the whole only: a search over numbers tries many programs.
+        # The sandbox time of reflection is the rest of the total: a number search runs many programs.
         known = run.record.result.seconds.sandbox if run.record.result else 0.0
         rest = max(0.0, known - sum(row.sandbox for row in rows))
         rows.append(Phase("reflection", len(asked), tokens, seconds, rest))
@@ -298,7 +307,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
 
 
 def total_seconds(run: StoredRun) -> float | None:
-    """Of work, of the whole run; of an unfinished one until its last record. None when nothing says."""
+    """Working time of the run, or until the last record of an unfinished one; None if unknown."""
     if run.record.result is not None:
         return run.record.result.seconds.total
     stored: list[Sample | Proposal] = [*run.samples, *run.proposals]
@@ -307,15 +316,13 @@ def total_seconds(run: StoredRun) -> float | None:
 
 
 def worked(run: StoredRun, record: Sample | Proposal) -> float | None:
-    """Minutes that the run had been at work when a record was stored; None when nothing says.
-
-    Version 1 did not store that: there it is the time since the start of the run.
-    """
+    """Minutes of work when a record was stored; None if unknown. Version 1 stored only the time of day, so there it is
+    the time since the start of the run."""
     return record.at / 60 if record.at is not None else minutes(run.record.started, record.started)
 
 
 def minutes(start: str, stamp: str) -> float | None:
-    """From one ISO 8601 time to another; None when one of them is none."""
+    """Minutes between two ISO 8601 times; None when either is not one."""
     try:
         return (datetime.fromisoformat(stamp) - datetime.fromisoformat(start)).total_seconds() / 60
     except (ValueError, TypeError):
@@ -323,31 +330,32 @@ def minutes(start: str, stamp: str) -> float | None:
 
 
 def noise_of(candidates: Iterable[Candidate], per_call: int, seed: Candidate | None) -> tuple[Band | None, str]:
-    """Where 95 % of the metric calls of an unchanged seed prompt are expected, and what to say about it.
+    """The band where 95 % of metric calls of an unchanged seed prompt are expected, and a sentence about it.
 
-    The spread of single samples is pooled over all candidates with two or more (the article's rule and ours are 0 to 1,
-    so the band is cut there); the mean of a call of `per_call` samples spreads by its square root less.
+    The standard deviation of single samples is pooled over all candidates with two or more; the mean of `per_call`
+    samples has this divided by the square root of `per_call`. Scores are 0 to 1, so the band is cut there.
     """
     groups = [scores for c in candidates if len(scores := c.scores()) > 1]
     if seed is None or (around := seed.mean) is None:
         return None, "The seed prompt was not measured yet."
     if not groups:
-        return None, "No prompt was sampled twice, so how far chance moves a score is not known."
+        return None, "No prompt has two samples, so the effect of chance is unknown."
     squares = math.fsum(math.fsum((x - math.fsum(g) / len(g)) ** 2 for x in g) for g in groups)
     spread = math.sqrt(squares / sum(len(g) - 1 for g in groups))
     half = 1.96 * spread / math.sqrt(max(1, per_call))
     calls = f"{per_call} sample{'s' if per_call != 1 else ''}"
     if half == 0:
-        return Band(around, around), "Samples of one prompt all scored the same, so the band has no width."
+        return Band(around, around), "All samples of a prompt scored the same, so the band has no width."
     text = (
         f"The band is where 95 % of metric calls ({calls}) of an unchanged seed prompt are expected: "
-        f"single samples of one prompt differ by a standard deviation of {spread:.3f}. Outside of it is more than luck."
+        f"single samples of one prompt have a standard deviation of {spread:.3f}. A call outside the band is unlikely "
+        "to be luck."
     )
     return Band(max(0.0, around - half), min(1.0, around + half)), text
 
 
 def traces_of(run: StoredRun) -> tuple[Trace, Trace]:
-    """Scores over metric calls, and over minutes since the start."""
+    """Scores over metric calls, and over minutes of work."""
     calls, clock = Trace(), Trace()
     grouped: dict[int, list[Sample]] = {}
     for sample in run.samples:
@@ -383,11 +391,11 @@ class PartRow:
     candidate: Candidate
     parts: list[float]
     front: bool
-    """No other candidate is at least as good in every part and better in one."""
+    """Whether no other candidate is at least as good in every part and better in one."""
 
 
 def parts_of(candidates: Iterable[Candidate]) -> tuple[list[str], list[PartRow]]:
-    """Names of the parts, and each measured candidate's mean in each; a sample without a GIF has 0 in all."""
+    """Names of the parts, and each measured candidate's means; a sample without a GIF has 0 in every part."""
     measured = [c for c in candidates if c.samples]
     names = list(dict.fromkeys(part.name for c in measured for s in c.samples for part in s.score.parts))
     values = []
@@ -406,7 +414,7 @@ def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def most_telling(names: Sequence[str], rows: Sequence[PartRow]) -> tuple[int, int] | None:
-    """The two parts to plot: two in which different candidates are the best, else the two that vary most."""
+    """The two parts to plot: two with different best candidates, else the two that vary most; None if fewer vary."""
     spread = [max(column) - min(column) for column in zip(*(row.parts for row in rows), strict=True)]
     varied = sorted((i for i in range(len(names)) if spread and spread[i] > 0), key=lambda i: -spread[i])
     if len(varied) < 2:
@@ -419,7 +427,7 @@ def most_telling(names: Sequence[str], rows: Sequence[PartRow]) -> tuple[int, in
 
 
 def front(rows: Sequence[PartRow], i: int, j: int) -> list[PartRow]:
-    """The rows that no other beats in these two parts."""
+    """The rows that no other row beats in both parts."""
     return [
         row for row in rows if not any(_dominates((o.parts[i], o.parts[j]), (row.parts[i], row.parts[j])) for o in rows)
     ]

@@ -1,4 +1,4 @@
-"""One large run for all tests of the report that need one: making it takes longer than reading it."""
+"""Runs that several tests of the report read."""
 
 from __future__ import annotations
 
@@ -6,10 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from tests.report.big import make_run
+from localgif.run.optimize import optimize
+from tests.kit import Notes, fenced, program, settings
+from tests.scripted import Scripted, serving
+from tests.support.reports import make_run
 
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """300 samples, and more bytes of GIFs than a page may hold."""
-    return make_run(tmp_path_factory.mktemp("large"), samples=300, noise=48)
+    """More bytes of GIFs than a page may hold."""
+    return make_run(tmp_path_factory.mktemp("large"), samples=120, noise=110)
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("runs")
+    tasks = "bouncing-ball,sliding-square"
+    with serving(Scripted(animator=[fenced(program(24))], reflector=["```\nDraw it.\n```"])) as server:
+        wanted = settings(server.url, mode="multi", task=tasks, metric_calls=4, samples=1, fresh=1)
+        optimize(wanted, place, "several", Notes())
+    return place / "several"

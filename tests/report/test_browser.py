@@ -15,8 +15,7 @@ from typing import Any
 import pytest
 
 from localgif.report.page import write_report
-from tests.report.big import make_run
-from tests.report.hostile import ALL
+from tests.support.reports import ALL, make_run
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium on PATH: the report was not opened in a browser (apt install chromium)"
@@ -155,9 +154,9 @@ def test_filters_and_order_and_details(browser: Any, report: Path) -> None:
         assert page.locator("#shown").inner_text() == "8 samples in 8 tiles"
         assert visible.count() == 8
         page.get_by_label("purpose").select_option("")
-        page.get_by_label("what became of it").select_option("error")
+        page.get_by_label("outcome").select_option("error")
         assert set(visible.locator(".none").all_inner_texts()) == {"no picture: error"}
-        page.get_by_label("what became of it").select_option("")
+        page.get_by_label("outcome").select_option("")
         page.get_by_label("order").select_option("best")
         scores = [float(text) for text in visible.locator("figcaption > b").all_inner_texts()]
         assert scores == sorted(scores, reverse=True)

@@ -6,6 +6,7 @@ import ast
 import json
 import re
 import string
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError
-from localgif.report.export import FORMS, Best, export
-from tests.report.hostile import HOSTILE
+from localgif.report.export import FORMS, Best, best_of, export
+from localgif.store.read import load_run
+from localgif.tasks.task import load_task
+from tests.support.reports import HOSTILE
 
 PROMPT = (
     "You are a Python animator. Write make_gif(path).\nRules:\n- It costs $5, {{ not }} {% a %} template.\n\n"
@@ -147,3 +150,15 @@ def test_hostile_names_and_briefs_break_no_form(to: str) -> None:
 def test_an_unknown_form_is_named() -> None:
     with pytest.raises(ConfigError, match="there is no form"):
         export(best(), "toml")
+
+
+def test_each_task_of_a_run_is_exported(several: Path) -> None:
+    run, tasks = load_run(several), ("bouncing-ball", "sliding-square")
+    assert run.record.result is not None
+    whole = best_of(run.record, run.record.result.best.prompt)
+    tests = yaml.safe_load(export(whole, "promptfoo"))["tests"]
+    assert [test["vars"]["brief"] for test in tests] == [load_task(name).brief for name in tasks]
+    for name, test in zip(tasks, tests, strict=True):
+        assert f'"--task", {name!r}' in test["assert"][0]["value"]
+    for form in ("modelfile", "llm", "python"):
+        assert json.dumps(whole.run)[1:-1] in export(whole, form)

@@ -22,7 +22,7 @@ from localgif.sweep.groups import group
 from localgif.sweep.page import render
 from localgif.sweep.runs import Finished, Left, read_run
 from localgif.sweep.words import sentences
-from tests.report.hostile import ALL
+from tests.support.reports import ALL
 from tests.sweep.kit import finished, stored
 
 SEEDS = range(5)
