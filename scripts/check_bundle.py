@@ -42,7 +42,7 @@ def make(work: Path) -> Path:
     check(done.returncode == 0, f"localgif bundle: {done.stderr}")
     print(f"made in {seconds:.0f} s\n{done.stdout}")
     again, _ = run(command, work, {**os.environ, "PYTHONPATH": str(ROOT)})
-    check(again.returncode == 2 and "whole bundle already" in again.stderr, "a second time it is refused")
+    check(again.returncode == 2 and "already holds a complete bundle" in again.stderr, "a second time it is refused")
     return work / "bundle"
 
 

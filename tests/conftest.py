@@ -35,6 +35,10 @@ _LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENA
 SIZES = {
     "slow": (
         "doctor/test_doctor.py",
+        "models/test_download.py",
+        "models/test_fetch.py",
+        "test_bundle.py",
+        "test_install.py",
         "endpoint/test_clients.py",
         "endpoint/test_child.py",
         "endpoint/test_gateway.py",

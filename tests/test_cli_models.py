@@ -98,7 +98,7 @@ def test_weights_that_the_next_run_fetches_are_no_reason_to_refuse(tmp_path: Pat
     path = write(tmp_path, "http://127.0.0.1:9")
     done = models(tmp_path, "set", "animator", "small")
     assert done.returncode == 0, done.stderr
-    assert "the next run fetches 98 MB" in done.stdout
+    assert "the next run downloads 98 MB" in done.stdout
     assert load_models_file(path).named("animator") == "small"
 
 

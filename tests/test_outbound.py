@@ -250,7 +250,7 @@ def test_offline_weights_that_are_missing_are_not_fetched(tmp_path: Path) -> Non
     offline.guard(fetch=False)
     with pytest.raises(ModelMissing) as caught:
         pull("smollm2:135m", Places(tmp_path / "models", (tmp_path / "no-ollama",)))
-    assert "offline nothing is fetched" in caught.value.message and str(tmp_path) in caught.value.message
+    assert "offline mode downloads nothing" in caught.value.message and str(tmp_path) in caught.value.message
     assert "localgif models pull smollm2:135m" in caught.value.remedy
     assert not list(tmp_path.rglob("*.gguf*"))
 

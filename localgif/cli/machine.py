@@ -49,7 +49,7 @@ def doctor(
     with make_progress(make_console(stderr=True)) as progress:
         found = examine(settings, DEFAULT_RUNS, progress, offline)
     if as_json:
-        print_json(as_object(found.checks, found.minutes, found.cheap_seconds, found.seconds))
+        print_json(as_object(found))
     else:
         print(printable(table(found.checks)))
     if found.failed:

@@ -1,4 +1,4 @@
-"""Every check in its order, what a run will take, and the table."""
+"""All checks in their order, the estimate of a run's duration, and the table."""
 
 from __future__ import annotations
 
@@ -20,108 +20,28 @@ from localgif.search.progress import Progress
 from localgif.settings import ModelSettings, Settings
 from localgif.tasks.suite import Suite, load_suite
 
-
-def table(checks: Sequence[Check]) -> str:
-    """One row a check: status, name, evidence; below it, behind an arrow, what to do about it."""
-    width = max((len(check.name) for check in checks), default=0)
-    margin = " " * (6 + width + 2)
-    lines = []
-    for check in checks:
-        first, *more = check.evidence.splitlines() or [""]
-        lines.append(f"{check.status:<6}{check.name:<{width}}  {first}".rstrip())
-        lines += [f"{margin}{line}" for line in more]
-        lines += [f"{margin}{'   ' if n else '-> '}{line}" for n, line in enumerate(check.remedy.splitlines())]
-    return "\n".join([*lines, "", summary(checks)])
-
-
-def summary(checks: Sequence[Check]) -> str:
-    """The last line."""
-    failures = [check.name for check in checks if check.status == "FAIL"]
-    warnings = [check.name for check in checks if check.status == "WARN"]
-    skipped = sum(check.status == "SKIP" for check in checks)
-    said = [f"{sum(check.status == 'PASS' for check in checks)} of {len(checks)} checks passed"]
-    said += [f"{len(warnings)} warnings ({', '.join(warnings)})"] if warnings else []
-    said += [f"{skipped} skipped"] if skipped else []
-    said += [f"{len(failures)} FAILED ({', '.join(failures)})"] if failures else []
-    return ", ".join(said)
-
-
-def as_object(checks: Sequence[Check], minutes: Minutes | None, cheap: float, whole: float) -> dict[str, Any]:
-    """The object that `--json` prints; seconds and minutes are rounded."""
-    return {
-        "ok": not any(check.status == "FAIL" for check in checks),
-        "checks": [check.model_dump(mode="json") for check in checks],
-        "minutes": None if minutes is None else {"least": round(minutes.least, 1), "most": round(minutes.most, 1)},
-        "seconds": {"cheap": round(cheap, 2), "whole": round(whole, 2)},
-    }
-
-
-#: A request for a program, which is what grounded reflection asks most: tokens read beside what the cache has, written.
+#: The usual request to the reflector is for a program: tokens that it reads beyond its cache, and writes.
 REFLECTION_READ, REFLECTION_WRITTEN = 600, 200
 
-#: The same for an attempt of the animator, where its exam did not tell.
+#: The same for one attempt of the animator, used if its exam was not finished.
 ATTEMPT_READ, ATTEMPT_WRITTEN = 150, 230
-
-
-def attempt_seconds(pace: Pace | None) -> float | None:
-    """Seconds of an attempt of the animator, from its speed."""
-    return _seconds(pace, ATTEMPT_READ, ATTEMPT_WRITTEN)
-
-
-def reflection_seconds(pace: Pace | None) -> float | None:
-    """Seconds of a request to the reflector, from its speed."""
-    return _seconds(pace, REFLECTION_READ, REFLECTION_WRITTEN)
-
-
-def estimate(
-    settings: Settings, suite: Suite, attempt: float | None, reflection: float | None
-) -> tuple[Check, Minutes | None]:
-    """The estimate as the last row; skipped when nothing was measured.
-
-    Args:
-        settings: With the budget.
-        suite: What is drawn.
-        attempt: Seconds of one attempt of the animator.
-        reflection: Seconds of one request to the reflector.
-    """
-    if attempt is None or reflection is None:
-        return Check(name="estimate", status="SKIP", evidence="the models were not measured"), None
-    found = minutes(settings, suite, attempt, reflection)
-    budget = f"{settings.metric_calls} metric calls x {settings.samples} samples, then 2 x {settings.fresh} fresh ones"
-    words = (
-        f"{max(1, round(found.least))} to {max(1, round(found.most))} minutes for the budget of localgif optimize: "
-        f"{budget}; an attempt takes {attempt:.0f} s, a sample has 1 to {ATTEMPTS}"
-    )
-    if settings.target is not None:
-        words += f"; it ends earlier when a re-test holds {settings.target:g}"
-    return Check(name="estimate", status="PASS", evidence=words), found
-
-
-def _seconds(pace: Pace | None, read: int, written: int) -> float | None:
-    if pace is None or pace.read <= 0 or pace.write <= 0:
-        return None
-    return read / pace.read + written / pace.write
 
 
 @dataclass(frozen=True)
 class Found:
-    """Everything that doctor found.
-
-    Attributes:
-        checks: In their order.
-        minutes: Of a run; None when nothing was measured.
-        cheap_seconds: What the checks without a model took.
-        seconds: What all of them took.
-    """
+    """Everything that doctor found."""
 
     checks: tuple[Check, ...]
     minutes: Minutes | None
+    """Of a run; None if nothing was measured."""
     cheap_seconds: float
+    """Duration of the checks without a model."""
     seconds: float
+    """Duration of all checks."""
 
     @property
     def failed(self) -> bool:
-        """Whether anything is as it must not be."""
+        """Whether any check failed."""
         return any(check.status == "FAIL" for check in self.checks)
 
 
@@ -131,8 +51,8 @@ def examine(settings: Settings, runs_dir: Path, progress: Progress, offline: boo
     Args:
         settings: Of a usual run with the models of models.toml.
         runs_dir: Where runs are kept.
-        progress: Who is told what is going on.
-        offline: Nothing but loopback is asked.
+        progress: Receives what is being checked.
+        offline: Connect only to loopback.
     """
     started = time.monotonic()
     checks: list[Check] = []
@@ -147,15 +67,16 @@ def examine(settings: Settings, runs_dir: Path, progress: Progress, offline: boo
         checks += [digest(model, places) for model in different(settings) if model.endpoint.kind == "embedded"]
     why = _obstacle(checks, settings, offline)
     if why:
-        checks += [Check(name=name, status="SKIP", evidence=why) for name in _costly(settings)]
+        names = [f"{what} {model.model}" for model in different(settings) for what in ("endpoint", "speed", "canary")]
+        checks += [Check.skipped(name, why) for name in (*names, "reflector", "animator", "estimate")]
         return Found(tuple(checks), None, cheap, time.monotonic() - started)
-    run = _Costly(settings, load_suite(settings.mode, settings.task), progress)
-    checks += run.checks()
-    return Found(tuple(checks), run.minutes, cheap, time.monotonic() - started)
+    costly = _Costly(settings, load_suite(settings.mode, settings.task), progress)
+    checks += costly.checks()
+    return Found(tuple(checks), costly.minutes, cheap, time.monotonic() - started)
 
 
 def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
-    """Why the models are not asked; "" when they can be."""
+    """Why the models are not asked; "" if they can be."""
     failed = [check.name for check in checks if check.status == "FAIL"]
     if failed:
         return f"not tried, because of the failures above: {', '.join(failed)}"
@@ -166,14 +87,8 @@ def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
     return f"not tried, because --offline asks no other machine: {', '.join(far)}" if far and offline else ""
 
 
-def _costly(settings: Settings) -> list[str]:
-    """Names of the checks that ask the models."""
-    each = [f"{what} {model.model}" for model in different(settings) for what in ("endpoint", "speed", "canary")]
-    return [*each, "reflector", "animator", "estimate"]
-
-
 class _Costly:
-    """The checks that ask the models. `minutes` is there afterwards when enough could be measured."""
+    """The checks that ask the models; afterwards `minutes` is known if enough could be measured."""
 
     def __init__(self, settings: Settings, suite: Suite, progress: Progress) -> None:
         self.minutes: Minutes | None = None
@@ -187,7 +102,7 @@ class _Costly:
             with open_roles(self._settings, self._progress) as roles:
                 yield from self._with(roles)
         except LocalGifError as error:
-            yield Check(name="start", status="FAIL", evidence=error.message, remedy=error.remedy)
+            yield Check.raised("start", error)
 
     def _with(self, roles: Roles) -> Iterator[Check]:
         settings, urls = self._settings, {"animator": roles.animator_url, "reflector": roles.reflector_url}
@@ -198,8 +113,7 @@ class _Costly:
             self._paces[model.endpoint.name, model.model] = measured.pace
             answers = answers and measured.answers
         if not answers:
-            for name in ("reflector", "animator", "estimate"):
-                yield Check(name=name, status="SKIP", evidence="the endpoint failed before")
+            yield from (Check.skipped(n, "the endpoint failed before") for n in ("reflector", "animator", "estimate"))
             return
         yield reflector_exam(settings, self._suite, roles.reflector_url, self._progress)
         sampled = animator_exam(settings, self._suite, roles.animator_url, self._progress)
@@ -213,3 +127,84 @@ class _Costly:
 
     def _pace(self, model: ModelSettings) -> Pace | None:
         return self._paces.get((model.endpoint.name, model.model))
+
+
+# --- the estimate ----------------------------------------------------------------------------------------------------
+
+
+def attempt_seconds(pace: Pace | None) -> float | None:
+    """Seconds of one attempt of the animator at this speed."""
+    return _seconds(pace, ATTEMPT_READ, ATTEMPT_WRITTEN)
+
+
+def reflection_seconds(pace: Pace | None) -> float | None:
+    """Seconds of one request to the reflector at this speed."""
+    return _seconds(pace, REFLECTION_READ, REFLECTION_WRITTEN)
+
+
+def _seconds(pace: Pace | None, read: int, written: int) -> float | None:
+    if pace is None or pace.read <= 0 or pace.write <= 0:
+        return None
+    return read / pace.read + written / pace.write
+
+
+def estimate(
+    settings: Settings, suite: Suite, attempt: float | None, reflection: float | None
+) -> tuple[Check, Minutes | None]:
+    """The last row: the duration of a run; skipped if nothing was measured.
+
+    Args:
+        settings: With the budget.
+        suite: The tasks of the run.
+        attempt: Seconds of one attempt of the animator.
+        reflection: Seconds of one request to the reflector.
+    """
+    if attempt is None or reflection is None:
+        return Check.skipped("estimate", "the models were not measured"), None
+    found = minutes(settings, suite, attempt, reflection)
+    budget = f"{settings.metric_calls} metric calls x {settings.samples} samples, then 2 x {settings.fresh} fresh ones"
+    words = (
+        f"{max(1, round(found.least))} to {max(1, round(found.most))} minutes for the budget of localgif optimize: "
+        f"{budget}; an attempt takes {attempt:.0f} s, a sample needs 1 to {ATTEMPTS} attempts"
+    )
+    if settings.target is not None:
+        words += f"; the run ends earlier if a re-test reaches {settings.target:g}"
+    return Check.passed("estimate", words), found
+
+
+# --- output ----------------------------------------------------------------------------------------------------------
+
+
+def table(checks: Sequence[Check]) -> str:
+    """One row per check (status, name, evidence); below it, behind an arrow, its remedy. The last line sums up."""
+    width = max((len(check.name) for check in checks), default=0)
+    margin = " " * (6 + width + 2)
+    lines = []
+    for check in checks:
+        first, *more = check.evidence.splitlines() or [""]
+        lines.append(f"{check.status:<6}{check.name:<{width}}  {first}".rstrip())
+        lines += [f"{margin}{line}" for line in more]
+        lines += [f"{margin}{'   ' if n else '-> '}{line}" for n, line in enumerate(check.remedy.splitlines())]
+    return "\n".join([*lines, "", _summary(checks)])
+
+
+def _summary(checks: Sequence[Check]) -> str:
+    failures = [check.name for check in checks if check.status == "FAIL"]
+    warnings = [check.name for check in checks if check.status == "WARN"]
+    skipped = sum(check.status == "SKIP" for check in checks)
+    said = [f"{sum(check.status == 'PASS' for check in checks)} of {len(checks)} checks passed"]
+    said += [f"{len(warnings)} warnings ({', '.join(warnings)})"] if warnings else []
+    said += [f"{skipped} skipped"] if skipped else []
+    said += [f"{len(failures)} FAILED ({', '.join(failures)})"] if failures else []
+    return ", ".join(said)
+
+
+def as_object(found: Found) -> dict[str, Any]:
+    """The object that `--json` prints; seconds and minutes are rounded."""
+    run = found.minutes
+    return {
+        "ok": not found.failed,
+        "checks": [check.model_dump(mode="json") for check in found.checks],
+        "minutes": None if run is None else {"least": round(run.least, 1), "most": round(run.most, 1)},
+        "seconds": {"cheap": round(found.cheap_seconds, 2), "whole": round(found.seconds, 2)},
+    }

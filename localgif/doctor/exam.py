@@ -23,9 +23,9 @@ from localgif.search.rule_move import RULE_TOKENS, one_line
 from localgif.settings import Settings
 from localgif.tasks.suite import Suite
 
-#: Number of the exam's sample, whose seed no sample of a run has.
+#: Number of the exam's sample; no sample of a run has its seed.
 EXAM = 3_000_000
-#: After so long no repair is asked for.
+#: After this many seconds the animator gets no further chance to repair its program.
 REPAIR_SECONDS = 15.0
 
 _OLD_RULE = "Use nice colours for everything that is drawn."
@@ -41,37 +41,29 @@ class Item:
     """One question of the reflector's exam."""
 
     what: str
-    """What it shows, as it is told."""
+    """What a good answer shows, in the words of the report."""
     request: str
-    present: tuple[str, ...]
+    present: tuple[str, ...] = ()
     """Rules that the answer must not repeat."""
     about: re.Pattern[str] | None = None
-    """What the answer must speak of."""
+    """What the answer must mention."""
 
 
 def items(suite: Suite, settings: Settings) -> tuple[Item, ...]:
-    """The questions, in the words that a run asks them in."""
-    task = suite.train[0]
-    background = reflector_module.facts(task.targets) if settings.facts else ""
+    """The questions, worded as in a run."""
+    task, old = suite.train[0], (_OLD_RULE,)
+    facts = reflector_module.facts(task.targets) if settings.facts else ""
     standing = {task.brief: 0.31}
+    write, sharpen = reflector_module.write_rule, reflector_module.sharpen_rule
     return (
-        Item("keeps the format", reflector_module.write_rule(suite, task, background, (), _FRAMES, "", standing), ()),
-        Item(
-            "names the problem",
-            reflector_module.write_rule(suite, task, background, (_OLD_RULE,), _LOOP, "", standing),
-            (_OLD_RULE,),
-            _ABOUT_LOOP,
-        ),
-        Item(
-            "changes one rule",
-            reflector_module.sharpen_rule(suite, task, background, _OLD_RULE, _FRAMES, standing),
-            (_OLD_RULE,),
-        ),
+        Item("keeps the format", write(suite, task, facts, (), _FRAMES, "", standing)),
+        Item("names the problem", write(suite, task, facts, old, _LOOP, "", standing), old, _ABOUT_LOOP),
+        Item("changes one rule", sharpen(suite, task, facts, _OLD_RULE, _FRAMES, standing), old),
     )
 
 
 def mark(item: Item, reply: str, finish: str, suite: Suite) -> str:
-    """Why an answer does not pass; "" when it does."""
+    """Why an answer does not pass; "" if it passes."""
     task = suite.train[0]
     read = reply_checks.rule(reply, finish, item.present, prompt_of(seed_of(suite), suite), task.targets)
     if isinstance(read, reply_checks.Rejected):
@@ -91,19 +83,18 @@ def reflector_exam(settings: Settings, suite: Suite, url: str, progress: Progres
         try:
             reply = reflector.write(item.request, number, one_line, RULE_TOKENS)
         except LocalGifError as error:
-            return Check(name="reflector", status="FAIL", evidence=error.message, remedy=error.remedy)
+            return Check.raised("reflector", error)
         why = mark(item, reply.text, reply.done_reason, suite)
         if why:
             wrong.append(f"{item.what}: {why}")
     seconds = time.monotonic() - started
     words = f"{len(questions) - len(wrong)} of {len(questions)} questions answered in {seconds:.0f} s"
     if not wrong:
-        return Check(name="reflector", status="PASS", evidence=f"{words}: {', '.join(q.what for q in questions)}")
-    return Check(
-        name="reflector",
-        status="WARN",
-        evidence=f"{words}; not: {'; '.join(wrong)}",
-        remedy="a run works all the same, with fewer useful proposals; a larger model as reflector makes more of them "
+        return Check.passed("reflector", f"{words}: {', '.join(q.what for q in questions)}")
+    return Check.warned(
+        "reflector",
+        f"{words}; not: {'; '.join(wrong)}",
+        "a run works, but gets fewer useful proposals; a larger reflector gives more "
         "(localgif models set reflector NAME)",
     )
 
@@ -114,10 +105,11 @@ class _Enough(Exception):
 
 @dataclass(frozen=True)
 class Sampled:
-    """What the animator's exam found; seconds are None when no attempt came to its end."""
+    """The result of the animator's exam."""
 
     check: Check
     seconds_per_attempt: float | None
+    """None if no attempt was finished."""
 
 
 def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress) -> Sampled:
@@ -147,21 +139,19 @@ def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress
         except _Enough:
             last = rendered[-1] if rendered else None
         except LocalGifError as error:
-            return Sampled(Check(name="animator", status="FAIL", evidence=error.message, remedy=error.remedy), None)
+            return Sampled(Check.raised("animator", error), None)
     seconds = time.monotonic() - started
-    tokens = sum(reply.output_tokens for reply in written)
-    words = f"{len(written)} attempts, {tokens} tokens, {seconds:.0f} s"
+    words = f"{len(written)} attempts, {sum(reply.output_tokens for reply in written)} tokens, {seconds:.0f} s"
     if last is not None and last.measurements is not None:
-        given = score.of(settings.scorer, last.measurements, task)
-        evidence = f"{task.name}: a GIF of {last.measurements.frames} frames, score {given.total:.3f} ({words})"
-        check = Check(name="animator", status="PASS", evidence=evidence)
+        total = score.of(settings.scorer, last.measurements, task).total
+        evidence = f"{task.name}: a GIF of {last.measurements.frames} frames, score {total:.3f} ({words})"
+        check = Check.passed("animator", evidence)
     else:
         why = "no reply held a program" if last is None else f"{last.verdict}: {' '.join(last.reason.split())[:200]}"
-        check = Check(
-            name="animator",
-            status="WARN",
-            evidence=f"{task.name}: no GIF; {why} ({words})",
-            remedy="with the seed prompt that is usual for a small model: improving it is what a run is for. A larger "
-            "animator starts from further up (localgif models set animator NAME)",
+        check = Check.warned(
+            "animator",
+            f"{task.name}: no GIF; {why} ({words})",
+            "this is usual for a small model with the seed prompt, which a run improves; a larger animator starts with "
+            "a higher score (localgif models set animator NAME)",
         )
     return Sampled(check, seconds / len(written) if written else None)

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from localgif.endpoint.ollama_request import same_model
-from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
+from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
 from localgif.records import Dialect, RemoteModel
 
 #: None of these answers needs a model: a server that takes longer is broken.
@@ -311,17 +311,37 @@ def _extra(root: str, path: str, key: str) -> dict[str, Any]:
 @functools.cache
 def _client() -> httpx.Client:
     """One client for all questions, without a proxy and without kept connections."""
-    return httpx.Client(trust_env=False, timeout=TIMEOUT_SECONDS, limits=httpx.Limits(max_keepalive_connections=0))
+    return httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
+
+
+def ask_object(
+    url: str,
+    path: str,
+    body: dict[str, Any] | None,
+    wrong: Callable[[str, str], LocalGifError],
+    remedy: str,
+    seconds: float = TIMEOUT_SECONDS,
+) -> dict[str, Any]:
+    """One JSON object from a server: GET, or POST with a body. No proxy is used.
+
+    Args:
+        wrong: Makes the error for any other answer, from the address and the reason.
+        remedy: What to do if no server answers.
+        seconds: The longest silence of the server.
+
+    Raises:
+        EndpointUnreachable: No server answers.
+        LocalGifError: What `wrong` made.
+    """
+    url = url.rstrip("/")
+    value = _json(url, path, _answer(url, path, body, {}, wrong, remedy, seconds), wrong)
+    if not isinstance(value, dict):
+        raise wrong(url, f"{path} does not answer with an object")
+    return value
 
 
 def _ask_ollama(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    """One JSON object from the server: GET, or POST with a body."""
-    url = url.rstrip("/")
-    response = _answer(url, path, body, {}, _not_ollama, "start the server: ollama serve")
-    value = _json(url, path, response, _not_ollama)
-    if not isinstance(value, dict):
-        raise _not_ollama(url, f"{path} does not answer with an object")
-    return value
+    return ask_object(url, path, body, _not_ollama, "start the server: ollama serve")
 
 
 def _ask_openai(url: str, path: str, key: str, deadline: float = 0.0) -> Any:
@@ -345,20 +365,23 @@ def _answer(
     path: str,
     body: dict[str, Any] | None,
     headers: dict[str, str],
-    wrong: Callable[[str, str], EndpointUnreachable],
+    wrong: Callable[[str, str], LocalGifError],
     remedy: str,
+    seconds: float = TIMEOUT_SECONDS,
 ) -> httpx.Response:
+    method = "GET" if body is None else "POST"
     try:
-        return _client().request("GET" if body is None else "POST", url + path, json=body, headers=headers)
+        return _client().request(method, url + path, json=body, headers=headers, timeout=seconds)
     except (httpx.NetworkError, httpx.TimeoutException) as error:
         raise EndpointUnreachable(f"no answer from {url}: {error}", remedy) from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # not an address, or not HTTP
         raise wrong(url, f"{path}: {type(error).__name__} {error}") from None
 
 
-def _json(url: str, path: str, response: httpx.Response, wrong: Callable[[str, str], EndpointUnreachable]) -> Any:
+def _json(url: str, path: str, response: httpx.Response, wrong: Callable[[str, str], LocalGifError]) -> Any:
     if response.status_code != 200:
-        raise wrong(url, f"{path} answers {response.status_code} {response.reason_phrase}")
+        words = " ".join(response.text.split())[:200]
+        raise wrong(url, f"{path} answers {response.status_code} {response.reason_phrase}" + (words and f": {words}"))
     try:
         return response.json()
     except (ValueError, RecursionError) as error:

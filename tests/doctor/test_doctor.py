@@ -1,4 +1,4 @@
-"""localgif doctor as users run it: on a machine with everything, on one with nothing, against a server that cheats."""
+"""localgif doctor as users run it: on a machine with everything, with nothing, and with a server that cuts prompts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ from typing import Any
 
 import pytest
 
-from localgif.doctor.doctor import examine, table
-from localgif.doctor.models import minutes, recall
+from localgif.doctor.doctor import (
+    Found,
+    as_object,
+    attempt_seconds,
+    estimate,
+    examine,
+    reflection_seconds,
+    table,
+)
+from localgif.doctor.models import Pace, minutes, recall
 from localgif.models.toml import load_models_file, make_settings
+from localgif.run.checks import Check
 from localgif.search.progress import Silent
 from localgif.tasks.suite import load_suite
 from tests.conftest import WEIGHTS
-from tests.doctor.kit import RULE, Server, serving
-from tests.kit import fenced, program
+from tests.kit import fenced, program, settings
 from tests.scripted import MODEL
+from tests.support.measurable import RULE, Server, serving
 
 ROOT = Path(__file__).parents[2]
+SUITE = load_suite("single", "bouncing-ball")
 
 
 def doctor(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -59,10 +69,10 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -
     models = (f"endpoint {MODEL}", f"speed {MODEL}", f"canary {MODEL}", "reflector", "animator", "estimate")
     assert [seen[name] for name in models] == ["PASS"] * 6, found
     assert 0 < found["minutes"]["least"] < found["minutes"]["most"]
-    settings = make_settings(load_models_file(tmp_path / "models.toml"))
-    kept = recall(tmp_path / "cache" / "models", settings)
+    used = make_settings(load_models_file(tmp_path / "models.toml"))
+    kept = recall(tmp_path / "cache" / "models", used)
     assert kept is not None and kept.attempt > 0 and kept.reflection > 0
-    most = minutes(settings, load_suite(settings.mode, settings.task), kept.attempt, kept.reflection).most
+    most = minutes(used, load_suite(used.mode, used.task), kept.attempt, kept.reflection).most
     assert most == pytest.approx(found["minutes"]["most"], abs=0.06)
     assert 0 < found["seconds"]["cheap"] < found["seconds"]["whole"]
     assert not (tmp_path / "runs").exists(), "nothing is left behind"
@@ -74,7 +84,7 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -
     assert set(found) <= set(re.findall(r"`(\w+)`", page))
 
 
-def test_a_server_that_cuts_and_models_that_know_nothing_are_told(tmp_path: Path) -> None:
+def test_a_server_that_cuts_and_weak_models_are_reported(tmp_path: Path) -> None:
     with serving(Server(cut=2050, animator=["no program"], reflector=["Okay, let me think."])) as server:
         write(tmp_path, server.url)
         found = examine(make_settings(load_models_file(tmp_path / "models.toml")), tmp_path / "runs", Silent())
@@ -112,3 +122,53 @@ def test_a_mistake_in_the_file_is_exit_2(tmp_path: Path) -> None:
     done = doctor(tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert "models.toml: unknown key [models.s] num_ctxx" in done.stderr
+
+
+def test_minutes_follow_the_budget() -> None:
+    given_settings = settings("http://x", metric_calls=12, samples=2, fresh=4)
+    found = minutes(given_settings, SUITE, attempt_seconds=15, reflection_seconds=30)
+    assert (found.samples, found.least, found.most) == (32, 8.0, 30.0)
+    pace = Pace(40, 200 / 15)
+    row, same = estimate(given_settings, SUITE, 15, reflection_seconds(pace))
+    assert same is not None and same.least == 8.0 and row.status == "PASS"
+    assert "8 to 30 minutes" in row.evidence
+    row, nothing = estimate(given_settings, SUITE, None, 30)
+    assert (row.status, nothing) == ("SKIP", None)
+    assert attempt_seconds(pace) == pytest.approx(150 / 40 + 230 * 15 / 200)
+    assert attempt_seconds(None) is reflection_seconds(Pace(40, 0)) is None
+
+
+ROWS = [
+    Check(name="python", status="PASS", evidence="cpython"),
+    Check(name="sandbox level", status="FAIL", evidence="too weak\nby far", remedy="another kernel\nor none"),
+    Check(name="x", status="WARN", evidence="odd", remedy="look"),
+    Check(name="y", status="SKIP", evidence="not now"),
+]
+
+
+def test_the_table_is_aligned_and_ends_with_a_summary() -> None:
+    assert table(ROWS).splitlines() == [
+        "PASS  python         cpython",
+        "FAIL  sandbox level  too weak",
+        "                     by far",
+        "                     -> another kernel",
+        "                        or none",
+        "WARN  x              odd",
+        "                     -> look",
+        "SKIP  y              not now",
+        "",
+        "1 of 4 checks passed, 1 warnings (x), 1 skipped, 1 FAILED (sandbox level)",
+    ]
+    assert table(ROWS[:1]).endswith("\n1 of 1 checks passed")
+
+
+def test_the_object_says_whether_anything_failed() -> None:
+    bad = as_object(Found(tuple(ROWS), None, 0.123, 4.567))
+    assert (bad["ok"], bad["minutes"], bad["seconds"]) == (False, None, {"cheap": 0.12, "whole": 4.57})
+    assert bad["checks"][1] == {
+        "name": "sandbox level",
+        "status": "FAIL",
+        "evidence": "too weak\nby far",
+        "remedy": "another kernel\nor none",
+    }
+    assert as_object(Found(tuple(ROWS[:1]), None, 0, 0))["ok"]

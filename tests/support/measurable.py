@@ -1,4 +1,4 @@
-"""An Ollama on real HTTP that reads, counts and cuts prompts as a test tells it; the roles get scripted answers."""
+"""An Ollama that reads, counts and cuts prompts as a test sets it; the roles get scripted answers."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ READ, WRITE = 500.0, 20.0
 
 @dataclass
 class Server(Scripted):
-    """What the server does beside answering the roles."""
+    """What the server does besides answering the roles."""
 
     window: int | None = 4096
-    """Allocated; None: it does not say."""
+    """Allocated; None: not reported."""
     cut: int | None = None
-    """Prompts longer than this lose their beginning in silence."""
+    """Prompts longer than this lose their beginning silently."""
     counts: bool = True
-    """Whether it says how many tokens it read."""
+    """Whether it reports how many tokens it read."""
     weak: bool = False
-    """Whether it answers beside the point."""
+    """Whether its answers are wrong."""
     silent: bool = False
-    """Whether it answers with an empty text."""
+    """Whether its answers are empty."""
     refuse_from: int | None = None
-    """Tokens from which it answers 400."""
+    """Prompts of this many tokens get 400."""
     answers: list[str] = field(default_factory=lambda: ["It falls. It rises."])
     """To repeated requests, in turns."""
     asked_whole: list[dict[str, Any]] = field(default_factory=list)
