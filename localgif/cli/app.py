@@ -1,4 +1,4 @@
-"""The command line: flags -> Settings -> one call; errors -> message and exit code. No logic lives here.
+"""The command line: options become Settings and one call, errors become a message and an exit code. No logic here.
 
 `--json` prints one JSON object on stdout and nothing else; progress and messages go to stderr.
 """
@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from localgif.cli.machine import bundle, doctor, models_app, sandbox_app, serve
-from localgif.cli.results import draw, export, report, rescore, runs, score, show
-from localgif.cli.run import optimize, resume, watch
-from localgif.cli.sweep import compare, sweep
+from localgif.cli import machine, results, run, sweep
 
 app = typer.Typer(
     name="localgif",
@@ -20,36 +17,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-app.add_typer(models_app, name="models")
-
-app.add_typer(sandbox_app, name="sandbox")
-
-app.command()(optimize)
-
-app.command()(resume)
-
-app.command()(watch)
-
-app.command()(doctor)
-
-app.command()(score)
-
-app.command()(rescore)
-
-app.command()(export)
-
-app.command()(draw)
-
-app.command()(bundle)
-
-app.command()(sweep)
-
-app.command()(compare)
-app.command()(runs)
-app.command()(show)
-app.command()(report)
-app.command()(serve)
+for commands in (
+    (run.optimize, run.resume, run.watch),
+    (results.runs, results.show, results.report, results.export, results.draw, results.score, results.rescore),
+    (sweep.sweep, sweep.compare),
+    (machine.doctor, machine.serve, machine.bundle),
+):
+    for command in commands:
+        app.command()(command)
+app.add_typer(machine.models_app, name="models")
+app.add_typer(machine.sandbox_app, name="sandbox")
 
 
 def main() -> None:

@@ -1,11 +1,11 @@
-"""`localgif doctor`, `models`, `sandbox`, `serve` and `bundle`: this machine and what it offers."""
+"""`localgif doctor`, `models`, `sandbox`, `bundle` and `serve`: this machine and what it offers."""
 
 from __future__ import annotations
 
 import hashlib
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,7 +19,7 @@ from localgif.cli.shared import (
     OfflineOption,
     command,
     load_models,
-    make_console,
+    open_progress,
     print_json,
     write_file,
 )
@@ -28,25 +28,21 @@ from localgif.files import read_input
 from localgif.sandbox.text import printable
 from localgif.settings import known
 
-if TYPE_CHECKING:
-    from localgif.records import Measurements, ProgramResult
-
 
 @command
 def doctor(
     offline: Annotated[
-        bool, typer.Option("--offline", help="Ask nothing but this machine; weights that are not here are a failure.")
+        bool, typer.Option("--offline", help="Check only this machine; missing weights are a failure.")
     ] = False,
     models: ModelsOption = DEFAULT_MODELS,
     as_json: JsonOption = False,
 ) -> None:
-    """Try everything that a run needs and say what to do about the rest; exit 3 when anything fails."""
-    from localgif.cli.progress import make_progress
+    """Check everything that a run needs and print a remedy for each failure; exit 3 if anything fails."""
     from localgif.doctor.doctor import as_object, examine, table
     from localgif.models.toml import make_settings
 
     settings = make_settings(load_models(models, offline or None))
-    with make_progress(make_console(stderr=True)) as progress:
+    with open_progress() as progress:
         found = examine(settings, DEFAULT_RUNS, progress, offline)
     if as_json:
         print_json(as_object(found))
@@ -56,13 +52,13 @@ def doctor(
         raise typer.Exit(PreflightError.exit_code)
 
 
-models_app = typer.Typer(help="models.toml and the weights behind it.", no_args_is_help=True, rich_markup_mode=None)
+models_app = typer.Typer(help="List, choose, download and check models.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @models_app.command("list")
 @command
 def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = False) -> None:
-    """Everything that a role can name, and what is there of it: in models.toml, on an Ollama, on this machine."""
+    """List the models a role can use, from models.toml, an Ollama and this machine, and whether each is available."""
     from localgif.cli.tables import models_text
     from localgif.run.model_list import list_rows
 
@@ -77,10 +73,13 @@ def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = Fal
 @command
 def models_set(
     role: Annotated[str, typer.Argument(help="animator or reflector.", metavar="ROLE")],
-    name: Annotated[str, typer.Argument(help="A name of models.toml, or ollama:NAME for a model of a running Ollama.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="A name in models.toml, or ollama:NAME.", metavar="NAME"),
+    ],
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
-    """Give a role another model: checks that it is there, changes one line of models.toml and shows it."""
+    """Give a role another model: check that it is available, then change one line of models.toml and show it."""
     from localgif.models.toml import with_role
     from localgif.run.model_list import ROLES, may_play
 
@@ -100,16 +99,15 @@ def models_set(
 @models_app.command("pull")
 @command
 def models_pull(
-    name: Annotated[str, typer.Argument(help="A name of models.toml or of the catalogue, e.g. qwen2.5-coder:1.5b.")],
+    name: Annotated[str, typer.Argument(help="A name in models.toml, or e.g. qwen2.5-coder:1.5b.", metavar="NAME")],
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
     """Find or download the weights of a model and verify them."""
-    from localgif.cli.progress import make_progress
     from localgif.models.fetch import pull
     from localgif.run.roles import fetch_weights, places
 
     file = load_models(models, offline=False)
-    with make_progress(make_console(stderr=True)) as progress:
+    with open_progress() as progress:
         if name in file.aliases:
             weights = fetch_weights(file.role("animator", name), progress)
         else:
@@ -123,16 +121,16 @@ def models_pull(
 @models_app.command("check")
 @command
 def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
-    """Check models.toml, and that the roles' models are there: weights verified, servers answering."""
+    """Check models.toml and the models of both roles: verified weights, or a server that answers."""
     from localgif.run.roles import check_role
 
     file = load_models(models)
-    for role in ("animator", "reflector"):
-        print(check_role(file.role(role)))
+    print(check_role(file.role("animator")))
+    print(check_role(file.role("reflector")))
 
 
 sandbox_app = typer.Typer(
-    help="Run a program as generated ones are run, and check what holds it.",
+    help="Run a program in the sandbox, and check the sandbox.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -148,11 +146,11 @@ EXIT_NOT_OK = 1
 @command
 def sandbox_run(
     file: Annotated[Path, typer.Argument(help="A program that defines make_gif(path).", metavar="FILE.py")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the GIF goes.", metavar="FILE.gif")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The GIF to write.", metavar="FILE.gif")],
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one program, take its GIF and measure it; exit 0 for the verdict ok, 1 for any other."""
+    """Run one program in the sandbox and measure its GIF; exit 0 for the verdict ok, 1 for any other."""
     from localgif.gif import MEASURE
     from localgif.records import Verdict
     from localgif.sandbox import probe
@@ -170,7 +168,15 @@ def sandbox_run(
             measured = found
             write_file(output, result.gif, "name another file with -o")
     if as_json:
-        print_json(_summary(str(verdict), reason, result, level, measured))
+        gif = None
+        if measured is not None and result.gif is not None:
+            digest = hashlib.sha256(result.gif).hexdigest()
+            gif = {"bytes": len(result.gif), "sha256": digest, "frames": measured.frames}
+        seconds = {"cpu": result.cpu_seconds, "wall": result.wall_seconds}
+        print_json(
+            {"verdict": str(verdict), "reason": reason, "seconds": seconds}
+            | {"peak_rss": result.peak_rss, "level": level, "gif": gif}
+        )
     else:
         print(f"{verdict}: {reason}")
         used = f"{result.wall_seconds:.3f} s, {result.cpu_seconds:.3f} s of CPU, {result.peak_rss / 2**20:.0f} MB"
@@ -184,27 +190,10 @@ def sandbox_run(
         raise typer.Exit(EXIT_NOT_OK)
 
 
-def _summary(
-    verdict: str, reason: str, result: ProgramResult, level: str, measured: Measurements | None
-) -> dict[str, Any]:
-    gif = None
-    if measured is not None and result.gif is not None:
-        digest = hashlib.sha256(result.gif).hexdigest()
-        gif = {"bytes": len(result.gif), "sha256": digest, "frames": measured.frames}
-    return {
-        "verdict": verdict,
-        "reason": reason,
-        "seconds": {"cpu": result.cpu_seconds, "wall": result.wall_seconds},
-        "peak_rss": result.peak_rss,
-        "level": level,
-        "gif": gif,
-    }
-
-
 @sandbox_app.command("check")
 @command
 def sandbox_check(as_json: JsonOption = False) -> None:
-    """Try what must be refused, and say at which level programs run here; exit 0 only at level full."""
+    """Attack the sandbox, and print its level on this machine; exit 0 only at level full."""
     from localgif.sandbox import probe
     from localgif.sandbox.keeper_client import PROMISES
     from localgif.sandbox.protocol import FULL
@@ -226,10 +215,10 @@ def sandbox_check(as_json: JsonOption = False) -> None:
 
 @command
 def bundle(
-    out: Annotated[Path, typer.Option("--out", help="Folder to make.", metavar="DIR")],
+    out: Annotated[Path, typer.Option("--out", help="The folder to create.", metavar="DIR")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Model of models.toml whose weights go along; may be repeated (default: the roles')."),
+        typer.Option(help="Model of models.toml whose weights to include; repeatable (default: both roles)."),
     ] = None,
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
@@ -238,13 +227,12 @@ def bundle(
     The folder serves machines of this kind: Linux, the same architecture, C library and minor version of Python.
     """
     from localgif.bundle import collect, models_to_carry
-    from localgif.cli.progress import make_progress
     from localgif.models.find import places_for
     from localgif.offline import weights_environment
 
     file = load_models(models, offline=False)
     carried = models_to_carry(file, model or [])
-    with make_progress(make_console(stderr=True)) as progress:
+    with open_progress() as progress:
         whole = collect(out, file, carried, places_for(*weights_environment()), progress.note, progress.download)
     if not carried:
         print("note: the bundle has no weights, because both roles run on separate servers", file=sys.stderr)
@@ -260,7 +248,7 @@ def serve(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model of models.toml, or of the --upstream; may be repeated (default: the roles', or all there)."
+            help="Model of models.toml, or of the --upstream; repeatable (default: both roles, or all of the upstream)."
         ),
     ] = None,
     upstream: Annotated[
@@ -269,15 +257,15 @@ def serve(
             help="OpenAI-compatible server whose models to serve instead, e.g. http://127.0.0.1:8000/v1.", metavar="URL"
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 11435,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 picks a free one.")] = 11435,
     host: Annotated[
-        str, typer.Option(help="Address to listen at. Any other than this one lets everybody who reaches it in.")
+        str,
+        typer.Option(help="Address to listen at. Anything but 127.0.0.1 exposes the models to other machines."),
     ] = "127.0.0.1",
     models: ModelsOption = DEFAULT_MODELS,
     offline: OfflineOption = False,
 ) -> None:
-    """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or those of another server."""
-    from localgif.cli.progress import make_progress
+    """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or the models of another server."""
     from localgif.endpoint.server import serve as run
     from localgif.run.roles import config_of_models, config_of_upstream
 
@@ -288,6 +276,6 @@ def serve(
     wanted = (
         [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
     )
-    with make_progress(make_console(stderr=True)) as progress:
+    with open_progress() as progress:
         config = config_of_models(wanted, port, progress)
     run(config.model_copy(update={"host": host}))

@@ -1,4 +1,4 @@
-"""Progress on stderr, live or from another terminal: what is counted, and how it is drawn."""
+"""Progress on stderr, of this process's run or of one in another terminal: what is counted, and how it is drawn."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TextIO, TypeVar
 
 from pydantic import ValidationError
 
-from localgif.records import Proposal, Record, Sample
+from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
-from localgif.search.progress import duration
+from localgif.search.progress import Standing, duration, standing_of
+from localgif.store.log import unframed
+from localgif.store.read import PROPOSALS, SAMPLES, load_record, status_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
 
-    from localgif.search.progress import Standing
-
 
 def sample_word(sample: Sample) -> str:
-    """One sample in a few characters: its score and its frames, or what went wrong."""
+    """One sample in a few characters: its score, and its frames or its verdict."""
     what = f"{sample.measurements.frames} fr" if sample.measurements else sample.verdict.value
     return f"{sample.score.total:.3f} ({what})"
 
@@ -55,21 +55,21 @@ class Tally:
         self.tokens: Counter[str] = Counter()
         """Role -> tokens written."""
         self.seconds: dict[str, float] = defaultdict(float)
-        """ "animator", "reflector", "sandbox" -> seconds spent there. Sandbox: for samples; a search over a program's
-        numbers is in the rest."""
+        """ "animator", "reflector", "sandbox" -> seconds; the sandbox's for samples only, not for searches over
+        numbers."""
         self._started = time.monotonic()
         self._before = 0.0
         self._call: list[Sample] = []
         self._sample_seconds: list[float] = []
 
     def begin(self, search_samples: int, fresh_samples: int, elapsed: float) -> None:
-        """The search begins now, or goes on after `elapsed` seconds; what came before (download, load) is no part of
-        the estimate."""
+        """The search begins now, or continues after `elapsed` seconds. The estimate leaves out what came before
+        (download, load)."""
         self._started, self._before = time.monotonic(), elapsed
         self.total, self.fresh_left = search_samples, 2 * fresh_samples
 
     def at(self, elapsed: float) -> None:
-        """Set the clock: what is told next was stored after so many seconds of work."""
+        """Set the clock: what comes next was stored after this many seconds of work."""
         self._started, self._before = time.monotonic(), elapsed
 
     @property
@@ -79,7 +79,7 @@ class Tally:
 
     @property
     def last_seconds(self) -> float:
-        """What the last sample took."""
+        """Seconds that the last sample took."""
         return self._sample_seconds[-1] if self._sample_seconds else 0.0
 
     def sample(self, sample: Sample) -> None:
@@ -108,7 +108,7 @@ class Tally:
         return samples
 
     def remaining_seconds(self) -> float | None:
-        """Estimate of what is left: the budget at the pace so far (reflections included), then fresh samples."""
+        """Seconds left: the budget at the pace so far (with reflections), then the fresh samples; None at first."""
         if not self.done or not self._sample_seconds:
             return None
         pace = self.elapsed / self.done if self.done < self.total else 0.0
@@ -116,7 +116,7 @@ class Tally:
         return pace * (self.total - self.done) + fresh
 
     def line(self) -> str:
-        """Where the run stands: samples, the best against the seed with its noise, time."""
+        """The state of the run: samples, the best score and the seed's with its noise, time."""
         parts = [f"sample {self.done} of {self.total}"] if self.total else []
         if self.standing is not None:
             noise = "" if self.standing.noise is None else f", one sample +-{self.standing.noise:.3f}"
@@ -128,7 +128,7 @@ class Tally:
         return "   ".join(parts)
 
     def split(self) -> str:
-        """Where the time went, and how fast tokens come; "" before there is anything."""
+        """The share of time by role, with tokens per second; "" before the first sample."""
         elapsed = self.elapsed
         if not self._sample_seconds or elapsed <= 0:
             return ""
@@ -146,7 +146,7 @@ Display = Literal["rich", "plain", "json", "none"]
 
 
 class Lines:
-    """Progress as plain lines: no terminal, or none that can move its cursor."""
+    """Progress as plain lines, for a pipe or a terminal that cannot move its cursor."""
 
     def __init__(self, console: Console) -> None:
         self.tally = Tally()
@@ -169,16 +169,16 @@ class Lines:
     def replay(self, on: bool) -> None:
         if self._muted and not on:
             self._muted = False
-            self.say(f"goes on: {self.tally.line()}")
+            self.say(f"continues: {self.tally.line()}")
         self._muted = on
 
     def activity(self, text: str) -> None:
-        # Samples have lines of their own when they are done; what takes long beside them is said when it begins.
+        # A sample gets its line when it is done; other work that takes long is announced when it begins.
         if "sample" not in text:
             self.say(f"  {text}")
 
     def download(self, done: int, total: int, what: str) -> None:
-        # Pieces of a download have a name each; only their first word says what is being done.
+        # The parts of a download have different names; only the first word says what happens.
         percent, kind = 10 * (10 * done // max(1, total)), what.split(" ")[0]
         if kind == "checking":
             if self._percent != kind:
@@ -192,10 +192,12 @@ class Lines:
         self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
     ) -> None:
         self.run = name
-        self.say(f"run {name}")
-        for line in lines:
-            self.say(f"  {line}")
         self.tally.begin(search_samples, fresh_samples, elapsed)
+        self._announce(name, lines, search_samples, fresh_samples)
+
+    def _announce(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
+        for line in (f"run {name}", *(f"  {line}" for line in lines)):
+            self.say(line)
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
@@ -209,7 +211,7 @@ class Lines:
         self.standing()
 
     def standing(self) -> None:
-        """Where the run stands, after a metric call."""
+        """Print the state of the run after a metric call."""
         self.say(f"  {self.tally.line()}")
 
     def proposal(self, proposal: Proposal) -> None:
@@ -223,7 +225,7 @@ class Lines:
 
 
 class LiveLines(Lines):
-    """The same lines, with a status block below them that renews itself."""
+    """The same lines, with a status block below them that refreshes itself."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -257,7 +259,7 @@ class LiveLines(Lines):
     def activity(self, text: str) -> None:
         self._activity, self._since = text, time.monotonic()
 
-    def standing(self) -> None: ...  # the block shows it all the time
+    def standing(self) -> None: ...  # the block always shows it
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
@@ -269,7 +271,7 @@ class LiveLines(Lines):
 
 
 class JsonLines(Lines):
-    """One JSON object a line for each event, for programs that watch; docs/json.md lists them."""
+    """One JSON object per line and event, for other programs; docs/json.md lists them."""
 
     def __init__(self, console: Console, out: TextIO) -> None:
         super().__init__(console)
@@ -289,11 +291,7 @@ class JsonLines(Lines):
     def download(self, done: int, total: int, what: str) -> None:
         self._event("download", done=done, total=total, what=what)
 
-    def started(
-        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
-    ) -> None:
-        self.run = name
-        self.tally.begin(search_samples, fresh_samples, elapsed)
+    def _announce(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
         self._event("started", run=name, search_samples=search_samples, fresh_samples=fresh_samples)
 
     def sample(self, sample: Sample) -> None:
@@ -324,13 +322,13 @@ class JsonLines(Lines):
 
 
 class NoLines(Lines):
-    """Counts and says nothing."""
+    """Counts and prints nothing."""
 
     def say(self, text: str) -> None: ...
 
 
 def make_progress(console: Console, display: Display | None = None) -> Lines:
-    """The display that was asked for, by default the one that fits the terminal."""
+    """The named display; by default the one that fits the terminal."""
     if display == "json":
         return JsonLines(console, sys.stderr)
     if display == "none":
@@ -342,21 +340,19 @@ def make_progress(console: Console, display: Display | None = None) -> Lines:
 #: Seconds between two looks at the folder.
 PAUSE = 0.5
 
-R = TypeVar("R", bound=Record)
+R = TypeVar("R", Sample, Proposal)
 
 
 class Tail(Generic[R]):
-    """The lines that were added to a log since the last look."""
+    """The lines added to a log since the last look."""
 
     def __init__(self, path: Path, kind: type[R]) -> None:
         self._path = path
-        self._kind = kind
+        self._kind: type[R] = kind
         self._read = 0
 
     def new(self) -> list[R]:
-        """Whole, undamaged lines only; a line that is being written comes at the next look."""
-        from localgif.store.log import unframed
-
+        """New whole, undamaged lines; a line that is still being written comes at the next look."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._read)
@@ -372,21 +368,14 @@ class Tail(Generic[R]):
                 if body is not None:
                     found.append(self._kind.model_validate_json(body))
             except ValidationError:
-                continue  # reading commands say what is damaged
+                continue  # reading commands report damaged lines
         return found
 
 
 class Watcher:
-    """Tells a display what happens in a run folder.
-
-    Args:
-        folder: The run's.
-        display: Where it is told.
-    """
+    """Shows on a display what happens in a run folder."""
 
     def __init__(self, folder: Path, display: Lines) -> None:
-        from localgif.store.read import PROPOSALS, SAMPLES, load_record
-
         self._folder = folder
         self._display = display
         self._samples = Tail(folder / SAMPLES, Sample)
@@ -401,23 +390,17 @@ class Watcher:
         self._deciding = set(record.split["val"]) if record.split else set(tasks)
         tested = len(record.split["held-out"]) if record.split else len(tasks)
         models = tuple(f"{m.role:<10}{m.model} on {m.endpoint} ({m.server})" for m in record.models)
-        display.started(
-            record.name,
-            models,
-            settings.metric_calls * settings.samples,
-            settings.fresh * tested,
-            0.0,
-        )
+        samples = settings.metric_calls * settings.samples
+        display.started(record.name, models, samples, settings.fresh * tested, 0.0)
 
     def look(self) -> bool:
-        """Tell what is new; whether the run is still at work."""
-        from localgif.store.read import load_record, status_of
-
-        # The status first: what a run writes before it ends is then read below.
+        """Show what is new; returns whether the run is still working."""
+        # The status comes first, so that everything a run wrote before its end is read below.
         running = status_of(self._folder, load_record(self._folder)) == "running"
-        for at, kind, record in self._news():
-            self._display.tally.at(at)
-            if kind == "sample":
+        news: list[Sample | Proposal] = [*self._samples.new(), *self._proposals.new()]
+        for record in sorted(news, key=lambda each: each.at or 0.0):
+            self._display.tally.at(record.at or 0.0)
+            if isinstance(record, Sample):
                 self._sample(record)
             else:
                 self._end_call()
@@ -431,13 +414,6 @@ class Watcher:
             self._display.activity(doing)
         return running
 
-    def _news(self) -> list[tuple[float, str, Any]]:
-        """New samples and proposals in the order in which they came."""
-        samples = [(s.at or 0.0, "sample", s) for s in self._samples.new()]
-        proposals = [(p.at or 0.0, "proposal", p) for p in self._proposals.new()]
-        merged: list[tuple[float, str, Any]] = [*samples, *proposals]
-        return sorted(merged, key=lambda item: item[0])
-
     def _sample(self, sample: Sample) -> None:
         if self._call and sample.metric_call != self._call[0].metric_call:
             self._end_call()
@@ -447,9 +423,7 @@ class Watcher:
             self._call.append(sample)
 
     def _end_call(self) -> None:
-        """Tell of the metric call whose samples are all there."""
-        from localgif.search.progress import standing_of
-
+        """Show the metric call whose samples are complete."""
         if not self._call:
             return
         first, number = self._call[0], self._call[0].metric_call
@@ -472,13 +446,11 @@ class Watcher:
 
 
 def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sleep) -> str:
-    """Tell what a run does until it ends; returns its status then.
+    """Show what a run does until it ends; returns its status then.
 
     Raises:
         RunCorrupt: run.json cannot be read.
     """
-    from localgif.store.read import load_record, status_of
-
     watcher = Watcher(folder, display)
     while watcher.look():
         pause(PAUSE)

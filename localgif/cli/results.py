@@ -23,6 +23,7 @@ from localgif.cli.shared import (
     command,
     load_models,
     make_console,
+    open_progress,
     print_json,
     write_file,
 )
@@ -123,7 +124,6 @@ def draw(
     as_json: JsonOption = False,
 ) -> None:
     """Draw one GIF of any brief with a run's best prompt, and print its measurements."""
-    from localgif.cli.progress import make_progress
     from localgif.cli.tables import drawing_text
     from localgif.models.toml import make_settings
     from localgif.run.draw import draw as drawn
@@ -137,7 +137,7 @@ def draw(
     # Runs of older versions did not store their task; all tasks that shipped then had these targets.
     usual = Targets(frames=24, loop_ms=1000, max_bytes=100 * 1024)
     targets = next((task.targets for task in record.drawn), usual)
-    with make_progress(make_console(stderr=True)) as progress:
+    with open_progress() as progress:
         picture = drawn(settings, prompt, brief, targets, progress)
     if picture.gif is not None:
         write_file(out, picture.gif, "name another file with -o")

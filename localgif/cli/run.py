@@ -7,7 +7,7 @@ import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -22,10 +22,11 @@ from localgif.cli.shared import (
     command,
     load_models,
     make_console,
+    open_progress,
     print_json,
     with_settings,
 )
-from localgif.errors import ConfigError, LocalGifError, nearest
+from localgif.errors import ConfigError, LocalGifError
 
 if TYPE_CHECKING:
     from localgif.records import RunResult
@@ -101,7 +102,7 @@ def watch(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, display:
     from localgif.store.read import find_run, load_record
 
     folder = find_run(runs_dir, run)
-    with _progress(display) as progress:
+    with open_progress(display) as progress:
         status = follow(folder, progress)
     print_run(make_console(), load_record(folder), status, folder)
 
@@ -112,7 +113,7 @@ def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | 
     from localgif.report.page import write_report
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _progress(display) as progress:
+    with open_progress(display) as progress:
         try:
             result = work(progress)
         except (LocalGifError, KeyboardInterrupt):
@@ -128,15 +129,6 @@ def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | 
         print_json(result.model_dump(mode="json"))
     else:
         result_table(make_console(), result)
-
-
-def _progress(display: str | None) -> Any:
-    from localgif.cli.progress import Display, make_progress
-
-    known = get_args(Display)
-    if display is not None and display not in known:
-        raise ConfigError(f'--display {display}: there is no display "{display}"', nearest(display, known))
-    return make_progress(make_console(stderr=True), display)  # type: ignore[arg-type]
 
 
 def _check_name(name: str | None) -> None:

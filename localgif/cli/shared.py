@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, get_args
 
 import typer
 
 from localgif import offline as offline_module
-from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
+from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError, nearest
 from localgif.files import replace_file
 from localgif.sandbox.text import printable
 from localgif.settings import FIELDS, ModelSettings, Setting
@@ -22,6 +22,7 @@ from localgif.settings import FIELDS, ModelSettings, Setting
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from localgif.cli.progress import Lines
     from localgif.models.toml import ModelsFile
 
 P = ParamSpec("P")
@@ -161,6 +162,20 @@ def make_console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr)
     # Without a terminal rich assumes 80 columns and would cut the table.
     return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
+
+
+def open_progress(display: str | None = None) -> Lines:
+    """Progress on stderr: the named display, or the one that fits the terminal.
+
+    Raises:
+        ConfigError: there is no display of that name.
+    """
+    from localgif.cli.progress import Display, make_progress
+
+    displays = get_args(Display)
+    if display is not None and display not in displays:
+        raise ConfigError(f'--display {display}: there is no display "{display}"', nearest(display, displays))
+    return make_progress(make_console(stderr=True), display)  # type: ignore[arg-type]
 
 
 def print_json(value: Any) -> None:

@@ -1,4 +1,4 @@
-"""What commands print on stdout for people: tables, verdicts, one line about each thing."""
+"""What commands print on stdout for people: tables, verdicts, a line for each model."""
 
 from __future__ import annotations
 
@@ -16,136 +16,119 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from rich.console import Console
+    from rich.table import Table
 
-    from localgif.records import BestOf, PromptResult, RunResult, SecondsByPart
+    from localgif.records import BestOf, RunResult
     from localgif.run.model_list import Row
     from localgif.search.progress import Progress, Standing
     from localgif.store.read import RunRecord
     from localgif.sweep.cells import CellEnd
-    from localgif.sweep.compare import Compared, Tested
+    from localgif.sweep.compare import Compared
     from localgif.sweep.plan import Cell, Plan
 
 
-def result_table(console: Console, result: RunResult) -> None:
-    """The article's table for this run, the verdict, the evolved prompt, and where it all lies."""
+def _table(title: str | None, words: Sequence[str], numbers: Sequence[str] = (), last: Sequence[str] = ()) -> Table:
+    """A table whose columns are words (left), numbers (right) and words again."""
     from rich import box
     from rich.table import Table
 
-    if result.mode != "single":
-        _task_table(console, result)
-        _closing(console, result)
-        return
-    fresh = len(result.seed.scores)
-    table = Table(
-        box=box.SIMPLE_HEAD, pad_edge=False, title=f"{fresh} fresh samples of each prompt", title_justify="left"
-    )
-    others = list(result.seed.also)
-    for name in ("prompt", "mean", *others, "samples", "frames", "loop (gap / step)", "in the search", "re-test"):
-        table.add_column(name, justify="right" if name in ("mean", *others) else "left", no_wrap=name != "prompt")
-    rows: list[tuple[str, PromptResult]] = [("seed", result.seed)]
-    if not result.best.is_seed:
-        rows.append(("evolved", result.best))
-    for label, prompt in rows:
-        table.add_row(
-            label,
-            f"{prompt.mean:.3f}",
-            *(_mean_alone(prompt.also.get(rule)) for rule in others),
-            " ".join(f"{s:.3f}" for s in prompt.scores),
-            " ".join(_cell(f, "{}") for f in prompt.frames),
-            " ".join(_cell(r, "{:.1f}") for r in prompt.loop_ratios),
-            _mean(prompt.search_scores),
-            _mean(prompt.retest_scores),
-        )
-    console.print(table)
-    _closing(console, result)
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+    for names, justify in ((words, "left"), (numbers, "right"), (last, "left")):
+        for name in names:
+            made.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    return made
 
 
-def _task_table(console: Console, result: RunResult) -> None:
-    """One row for each task that the two prompts were tested on, and their mean."""
-    from rich import box
-    from rich.table import Table
-
-    seen = "held-out tasks, which the search never saw" if result.mode == "general" else "tasks"
-    fresh = len(result.tasks[0].seed_scores)
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-        title=f"{len(result.tasks)} {seen}: {fresh} fresh samples of each, by {result.scorer}",
-        title_justify="left",
-    )
-    for name in ("task", "seed", "evolved", "difference", "seed's samples", "evolved one's samples"):
-        table.add_column(name, justify="right" if name in ("seed", "evolved", "difference") else "left")
-    for row in result.tasks:
-        table.add_row(
-            row.task,
-            f"{row.seed_mean:.3f}",
-            f"{row.best_mean:.3f}",
-            f"{row.difference:+.3f}",
-            *(" ".join(f"{s:.3f}" for s in scores) for scores in (row.seed_scores, row.best_scores)),
-        )
-    table.add_section()
-    table.add_row(
-        "mean",
-        f"{result.seed.mean:.3f}",
-        f"{result.best.mean:.3f}",
-        f"{result.verdict.difference:+.3f}",
-    )
-    console.print(table)
+def _say(console: Console, *lines: str) -> None:
+    """Print lines as they are: no markup, no wrapping."""
+    for line in lines:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _closing(console: Console, result: RunResult) -> None:
-    """The verdict, the evolved prompt, and where it all lies."""
-    console.print(verdict_sentence(result), markup=False, highlight=False, soft_wrap=True)
-    if not result.best.is_seed:
-        console.print("\nThe evolved prompt:\n", markup=False)
-        console.print(printable(result.best.prompt), markup=False, highlight=False, soft_wrap=True)
-    console.print(footer(result), markup=False, highlight=False, soft_wrap=True)
-
-
-def _mean_alone(scores: Sequence[float] | None) -> str:
-    return f"{sum(scores) / len(scores):.3f}" if scores else "-"
-
-
-def _mean(scores: Sequence[float] | None) -> str:
-    """Mean and number of the samples of one purpose; runs of older versions did not store them."""
-    return f"{sum(scores) / len(scores):.3f} ({len(scores)})" if scores else "-"
-
-
-def _cell(value: Any, form: str) -> str:
+def _number(value: float | None, form: str = "{:.3f}") -> str:
     return "-" if value is None else form.format(value)
 
 
-def footer(result: RunResult) -> str:
-    """Cost and places, a line each."""
-    seconds, tokens = result.seconds, result.output_tokens
-    rest = seconds.total - seconds.weights - seconds.load - seconds.llm - seconds.sandbox
-    return "\n".join(
-        [
-            "",
-            f"time      {duration(seconds.total)} = weights {duration(seconds.weights)} "
-            f"+ load {duration(seconds.load)} + models {duration(seconds.llm)}{_by_role(seconds)} "
-            f"+ sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
-            f"models    {result.llm_calls} calls, {tokens.animator} tokens written by the animator, "
-            f"{tokens.reflector} by the reflector",
-            f"run       {result.folder}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
-        ]
-    )
-
-
-def _by_role(seconds: SecondsByPart) -> str:
-    """Time of each role; runs of older versions did not store it."""
-    if seconds.animator is None or seconds.reflector is None:
-        return ""
-    return f" (animator {duration(seconds.animator)}, reflector {duration(seconds.reflector)})"
+def _mean(scores: Sequence[float] | None, form: str = "{:.3f}") -> str:
+    """The mean of the scores; "-" for what runs of older versions did not store."""
+    return form.format(sum(scores) / len(scores), len(scores)) if scores else "-"
 
 
 def print_run(console: Console, record: RunRecord, status: str, folder: Path) -> None:
-    """The result of a finished run; of any other its status and how to continue it."""
+    """Print the result of a finished run; of any other its status and how to continue it."""
     if record.result is not None:
         result_table(console, record.result)
         return
     print(f"run {record.name}: {status}{f', {record.error}' if record.error else ''}")
     print(f"what was measured is in {folder}; continue it: localgif resume {record.name}")
+
+
+def result_table(console: Console, result: RunResult) -> None:
+    """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and the run folder."""
+    console.print(_prompt_table(result) if result.mode == "single" else _task_table(result))
+    _say(console, verdict_sentence(result))
+    if not result.best.is_seed:
+        _say(console, "\nThe evolved prompt:\n", printable(result.best.prompt))
+    seconds, tokens = result.seconds, result.output_tokens
+    roles = ""
+    if seconds.animator is not None and seconds.reflector is not None:  # runs of older versions did not store them
+        roles = f" (animator {duration(seconds.animator)}, reflector {duration(seconds.reflector)})"
+    rest = seconds.total - seconds.weights - seconds.load - seconds.llm - seconds.sandbox
+    _say(
+        console,
+        f"\ntime      {duration(seconds.total)} = weights {duration(seconds.weights)} + load {duration(seconds.load)} "
+        f"+ models {duration(seconds.llm)}{roles} + sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
+        f"models    {result.llm_calls} calls, {tokens.animator} tokens written by the animator, "
+        f"{tokens.reflector} by the reflector",
+        f"run       {result.folder}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
+    )
+
+
+def _prompt_table(result: RunResult) -> Table:
+    """The article's table: one row for each prompt."""
+    others = list(result.seed.also)
+    title = f"{len(result.seed.scores)} fresh samples of each prompt"
+    columns = ("samples", "frames", "loop (gap / step)", "in the search", "re-test")
+    table = _table(title, ["prompt"], ["mean", *others], columns)
+    for label, prompt in (("seed", result.seed), ("evolved", result.best)):
+        if label == "seed" or not result.best.is_seed:
+            table.add_row(
+                label,
+                f"{prompt.mean:.3f}",
+                *(_mean(prompt.also.get(rule)) for rule in others),
+                " ".join(f"{score:.3f}" for score in prompt.scores),
+                " ".join(_number(frames, "{}") for frames in prompt.frames),
+                " ".join(_number(ratio, "{:.1f}") for ratio in prompt.loop_ratios),
+                _mean(prompt.search_scores, "{:.3f} ({})"),
+                _mean(prompt.retest_scores, "{:.3f} ({})"),
+            )
+    return table
+
+
+def _task_table(result: RunResult) -> Table:
+    """One row for each task that the two prompts were tested on, and their mean."""
+    seen = "held-out tasks, which the search never saw" if result.mode == "general" else "tasks"
+    fresh = len(result.tasks[0].seed_scores)
+    title = f"{len(result.tasks)} {seen}: {fresh} fresh samples of each, by {result.scorer}"
+    table = _table(
+        title, ["task"], ["seed", "evolved", "difference"], ["samples of the seed", "samples of the evolved"]
+    )
+    for row in result.tasks:
+        samples = (" ".join(f"{score:.3f}" for score in scores) for scores in (row.seed_scores, row.best_scores))
+        table.add_row(row.task, f"{row.seed_mean:.3f}", f"{row.best_mean:.3f}", f"{row.difference:+.3f}", *samples)
+    table.add_section()
+    means = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", f"{result.verdict.difference:+.3f}")
+    table.add_row("mean", *means)
+    return table
+
+
+def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
+    """Print the rows of `localgif runs`."""
+    table = _table(None, ("run", "status", "task", "seed", "best", "verdict"))
+    table.columns[0].no_wrap = True
+    for row in rows:
+        table.add_row(*(printable(cell) for cell in row))
+    console.print(table)
 
 
 def drawing_text(facts: Mapping[str, Any]) -> str:
@@ -154,20 +137,30 @@ def drawing_text(facts: Mapping[str, Any]) -> str:
     if facts["file"] is None:
         return f"no GIF in {attempts}: {facts['verdict']}, {printable(str(facts['reason']))}"
     m, score = Measurements.model_validate(facts["measurements"]), Score.model_validate(facts["score"])
-    lines = [
-        f"{facts['file']}: {m.frames} frames, {m.width}x{m.height}, {sum(m.delays_ms)} ms, {m.size:,} bytes, "
-        + attempts,
-        f"{score.total:.3f} by {score.scorer} (frames, loop, pace, size; whether it shows the brief was not measured)",
-    ]
-    return "\n".join([*lines, *(f"  {part.name:<8} {part.value:.2f}  {part.explanation}" for part in score.parts)])
+    numbers = f"{m.frames} frames, {m.width}x{m.height}, {sum(m.delays_ms)} ms, {m.size:,} bytes, {attempts}"
+    parts = [f"  {part.name:<8} {part.value:.2f}  {part.explanation}" for part in score.parts]
+    rule = (
+        f"{score.total:.3f} by {score.scorer} (frames, loop, pace, size; whether it shows the brief was not measured)"
+    )
+    return "\n".join([f"{facts['file']}: {numbers}", rule, *parts])
+
+
+def rescored_table(console: Console, result: Mapping[str, Any]) -> None:
+    """Print the stored mean and the new one for each prompt and purpose."""
+    table = _table(f"run {result['run']}", ("prompt", "purpose"), ("samples", result["old_scorer"], result["scorer"]))
+    for row in result["rows"]:
+        prompt = row["candidate"][:12] + (f" ({row['label']})" if row["label"] else "")
+        table.add_row(prompt, row["purpose"], str(row["samples"]), f"{row['old_mean']:.3f}", f"{row['mean']:.3f}")
+    console.print(table)
+    _say(console, f"scores    {result['file']}")
 
 
 def models_text(rows: Sequence[Row]) -> str:
-    """`localgif models list`: what has a table, what an Ollama has besides, weights without a table."""
+    """`localgif models list`: models with a table, other models of an Ollama, weights without a table."""
     titles = {
         "file": "in models.toml:",
-        "ollama": "on Ollama, to be named as they are here:",
-        "weights": "weights for the embedded endpoint that no table is about:",
+        "ollama": "on Ollama, to use by these names:",
+        "weights": "weights for the embedded endpoint, without a table in models.toml:",
     }
     lines: list[str] = []
     for found, title in titles.items():
@@ -178,64 +171,61 @@ def models_text(rows: Sequence[Row]) -> str:
 
 def _model_lines(row: Row) -> list[str]:
     word = {True: "here", False: "NOT HERE", None: "unknown"}[row.present]
-    facts = [
-        f"{row.size / 1e6:,.0f} MB" if row.size else "",
-        row.licence or "",
-        f"sha256 {row.digest[:12]}" if row.digest else "",
-    ]
+    size = f"{row.size / 1e6:,.0f} MB" if row.size else ""
+    facts = ", ".join(filter(None, (size, row.licence, f"sha256 {row.digest[:12]}" if row.digest else "")))
     marks = f"   <- {', '.join(row.roles)}" if row.roles else ""
-    lines = [
-        f"  {row.name:<24} {row.model} on {row.endpoint}{marks}",
-        f"  {'':<24} {word}: {row.where}",
-    ]
-    told = ", ".join(filter(None, facts))
-    return [printable(line) for line in [*lines, *([f"  {'':<24} {told}"] if told else [])]]
-
-
-def rescored_table(console: Console, result: dict[str, Any]) -> None:
-    """`localgif rescore`: for each prompt and purpose the stored scores' mean and the new one."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"run {result['run']}", title_justify="left")
-    for name in ("prompt", "purpose", "samples", result["old_scorer"], result["scorer"]):
-        table.add_column(name, justify="left" if name in ("prompt", "purpose") else "right", no_wrap=True)
-    for row in result["rows"]:
-        table.add_row(
-            row["candidate"][:12] + (f" ({row['label']})" if row["label"] else ""),
-            row["purpose"],
-            str(row["samples"]),
-            f"{row['old_mean']:.3f}",
-            f"{row['mean']:.3f}",
-        )
-    console.print(table)
-    console.print(f"scores    {result['file']}", markup=False, highlight=False, soft_wrap=True)
-
-
-def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
-    """`localgif runs`."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("run", "status", "task", "seed", "best", "verdict"):
-        table.add_column(name, no_wrap=name == "run")
-    for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
-    console.print(table)
+    lines = [f"  {row.name:<24} {row.model} on {row.endpoint}{marks}"]
+    lines += [f"  {'':<24} {text}" for text in (f"{word}: {row.where}", facts) if text]
+    return [printable(line) for line in lines]
 
 
 def plan_table(console: Console, plan: Plan, chosen: Sequence[Cell], stored: Callable[[Cell], str]) -> None:
-    """The cells in the order in which they are run, and what lies there already."""
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=f"sweep {plan.name}", title_justify="left")
-    for name in ("cell", "metric calls", "samples, at most", "so far"):
-        table.add_column(name, justify="left" if name in ("cell", "so far") else "right", no_wrap=name == "cell")
+    """Print the cells of a sweep in their order, with the status of what is stored."""
+    table = _table(f"sweep {plan.name}", ["cell"], ["metric calls", "samples, at most"], ["so far"])
+    table.columns[0].no_wrap = True
     for cell in chosen:
         table.add_row(printable(cell.name), str(cell.settings.metric_calls), str(cell.samples), stored(cell))
     console.print(table)
+
+
+def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -> None:
+    """Print the groups, their differences, and the conclusions."""
+    scores = _table(
+        f"fresh scores by {compared.rule}, one number per run",
+        ["group"],
+        ["runs", "seed prompt", "mean", "median", "lowest", "highest", "sd", "gain", "p"],
+        ["own verdicts"],
+    )
+    costs = _table(
+        "cost of a run, and of a gain of 0.1", ["group"], ["tokens", "minutes", "tokens, 0.1", "minutes, 0.1"]
+    )
+    for row in compared.rows:
+        name = printable(row.group.name)
+        numbers = (row.start, row.mean, row.quartiles[1], min(row.scores), max(row.scores), row.spread.total)
+        gain = (f"{row.gain.difference:+.3f}", f"{row.gain.adjusted:.3f}")
+        verdicts = ", ".join(f"{n} {word}" for word, n in row.verdicts.items())
+        scores.add_row(name, str(len(row.scores)), *map(_number, numbers), *gain, verdicts)
+        per_gain = (_number(row.per_gain(row.tokens), "{:,.0f}"), _number(row.per_gain(row.minutes), "{:.1f}"))
+        costs.add_row(name, f"{row.tokens:,.0f}", f"{row.minutes:.1f}", *per_gain)
+    console.print(scores)
+    if compared.versus:
+        columns = ["runs", "difference", "95 % interval", "p", "corrected", "paired"]
+        pairs = _table("differences between groups", ["groups"], columns, ["verdict"])
+        for v in compared.versus:
+            tested, ends = v.tested, v.tested.interval
+            pairs.add_row(
+                printable(f"{v.second.name} minus {v.first.name}"),
+                f"{v.sizes[1]}, {v.sizes[0]}",
+                f"{tested.difference:+.3f}",
+                "-" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}",
+                f"{tested.p_value:.3f}",
+                f"{tested.adjusted:.3f}",
+                _number(tested.paired),
+                {"better": "higher", "worse": "lower"}.get(tested.word, tested.word),
+            )
+        console.print(pairs)
+    console.print(costs)
+    _say(console, *(f"- {printable(sentence)}" for sentence in said))
 
 
 class CellProgress(Silent):
@@ -322,77 +312,4 @@ class SweepLines:
             self._status.stop()
 
     def _say(self, text: str) -> None:
-        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
-
-
-def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -> None:
-    """Groups, their differences, and what may be said of them."""
-    from rich import box
-    from rich.table import Table
-
-    def table(title: str, *names: str) -> Table:
-        made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-        for name in names:
-            left = name in ("group", "groups", "own verdicts", "verdict")
-            made.add_column(name, justify="left" if left else "right", overflow="fold")
-        return made
-
-    scores = table(
-        f"fresh scores by {compared.rule}, a number a run",
-        *("group", "runs", "seed prompt", "mean", "median", "lowest", "highest", "sd", "gain", "p", "own verdicts"),
-    )
-    costs = table("costs, of a run and of a tenth of gain", "group", "tokens", "minutes", "tokens, 0.1", "minutes, 0.1")
-    for row in compared.rows:
-        name = printable(row.group.name)
-        numbers = (row.start, row.mean, row.quartiles[1], min(row.scores), max(row.scores), row.spread.total)
-        scores.add_row(
-            name,
-            str(len(row.scores)),
-            *(_score_cell(number) for number in numbers),
-            f"{row.gain.difference:+.3f}",
-            f"{row.gain.adjusted:.3f}",
-            ", ".join(f"{n} {word}" for word, n in row.verdicts.items()),
-        )
-        costs.add_row(
-            name,
-            f"{row.tokens:,.0f}",
-            f"{row.minutes:.1f}",
-            _score_cell(row.per_gain(row.tokens), "{:,.0f}"),
-            _score_cell(row.per_gain(row.minutes), "{:.1f}"),
-        )
-    console.print(scores)
-    if compared.versus:
-        pairs = table(
-            "differences between groups",
-            "groups",
-            "runs",
-            "difference",
-            "95 % interval",
-            "p",
-            "corrected",
-            "paired",
-            "verdict",
-        )
-        for v in compared.versus:
-            pairs.add_row(
-                printable(f"{v.second.name} minus {v.first.name}"),
-                f"{v.sizes[1]}, {v.sizes[0]}",
-                f"{v.tested.difference:+.3f}",
-                _interval(v.tested),
-                f"{v.tested.p_value:.3f}",
-                f"{v.tested.adjusted:.3f}",
-                _score_cell(v.tested.paired),
-                {"better": "higher", "worse": "lower"}.get(v.tested.word, v.tested.word),
-            )
-        console.print(pairs)
-    console.print(costs)
-    for sentence in said:
-        console.print(f"- {printable(sentence)}", markup=False, highlight=False, soft_wrap=True)
-
-
-def _interval(tested: Tested) -> str:
-    return "-" if tested.interval is None else f"{tested.interval[0]:+.3f} to {tested.interval[1]:+.3f}"
-
-
-def _score_cell(value: float | None, form: str = "{:.3f}") -> str:
-    return "-" if value is None else form.format(value)
+        _say(self._console, printable(text))
