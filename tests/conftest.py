@@ -51,7 +51,6 @@ SIZES = {
         "sweep/test_engines.py",
         "sweep/test_hosts.py",
         "tasks/test_achievable.py",
-        "test_cli_offline.py",
         "test_nothing_leaves.py",
         "test_scripts.py",
     ),

@@ -237,7 +237,7 @@ class LiveLines(Lines):
 
         self._live = Live(
             console=self._console,
-            get_renderable=self._block,
+            get_renderable=self.block,
             refresh_per_second=4,
             transient=True,
             redirect_stdout=False,
@@ -249,7 +249,8 @@ class LiveLines(Lines):
         assert self._live is not None
         self._live.__exit__(*details)
 
-    def _block(self) -> Any:
+    def block(self) -> Any:
+        """The status block: where the run stands, where the time went, what happens now."""
         from rich.text import Text
 
         now = f"now: {self._activity}  {duration(time.monotonic() - self._since)}"

@@ -1,4 +1,4 @@
-"""Watching a run from its folder: the same lines as the run's own terminal, whatever state the folder is in."""
+"""Progress: what each display draws, and a run watched from its folder, whatever state the folder is in."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from localgif.cli.progress import JsonLines, Lines, NoLines, Watcher, make_progress, watch
+from localgif.cli.progress import JsonLines, Lines, LiveLines, NoLines, Watcher, make_progress, watch
 from localgif.run.optimize import optimize
+from localgif.search.progress import Standing
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from tests.scripted import serving
@@ -107,3 +108,63 @@ def test_no_display_says_nothing_and_counts(told: tuple[Path, list[str]]) -> Non
     watch(told[0], display)
     assert output.getvalue() == "" and display.tally.done > 0
     assert "animator" in display.tally.split()
+
+
+def test_a_terminal_gets_the_live_block_and_a_pipe_plain_lines() -> None:
+    def chosen(terminal: bool, term: str) -> type[Lines]:
+        return type(make_progress(Console(file=io.StringIO(), force_terminal=terminal, _environ={"TERM": term})))
+
+    assert chosen(True, "xterm") is LiveLines
+    assert chosen(True, "dumb") is Lines
+    assert chosen(False, "xterm") is Lines
+
+
+def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=True, width=100, _environ={"TERM": "xterm"})
+    with LiveLines(console) as progress:
+        progress.started("run", ("animator x",), 12, 4, 0.0)
+        progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25))
+        progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
+        progress.activity("reflecting (proposal 2)")
+        console.print(progress.block())
+    shown = output.getvalue()
+    assert "sample 0 of 12" in shown
+    assert "best 0.500 (seed 0.250)" in shown
+    assert "now: reflecting (proposal 2)" in shown
+    assert "animator x" in shown
+
+
+@pytest.mark.parametrize(
+    ("terminal", "environment"),
+    [(True, {"TERM": "xterm", "NO_COLOR": "1"}), (False, {"TERM": "xterm"}), (True, {"TERM": "dumb"})],
+)
+@pytest.mark.parametrize("width", [20, 80])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8"])
+def test_any_terminal_is_served(terminal: bool, environment: dict[str, str], width: int, encoding: str) -> None:
+    raw = io.BytesIO()
+    file = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")  # as Python opens stderr
+    console = Console(file=file, force_terminal=terminal, width=width, _environ=environment)
+    with make_progress(console) as progress:
+        progress.started("läuft", ("animator x",), 12, 4, 0.0)
+        progress.activity("reflecting: writing a program (try 1)")
+        progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25, 0.08))
+        progress.note("größer\x1b[31m")
+    file.flush()
+    shown = raw.getvalue().decode(encoding)
+    assert "call  1  mean 0.250" in shown
+    assert "\x1b[31m" not in shown
+
+
+def test_a_continued_run_shows_only_what_is_new() -> None:
+    output = io.StringIO()
+    progress = Lines(Console(file=output, width=120))
+    progress.started("run", (), 4, 2, 600.0)
+    progress.replay(True)
+    progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25))
+    progress.replay(False)
+    progress.replay(False)
+    progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
+    shown = output.getvalue()
+    assert "call  1" not in shown and "call  2" in shown
+    assert shown.count("continues: sample 0 of 4   best 0.250 (seed 0.250)   10 min 00 s elapsed") == 1

@@ -1,25 +1,20 @@
-"""localgif models: what is listed, and a role's model changed in one line of the file."""
+"""models and sandbox: what is listed, one line of models.toml changed, programs run, the sandbox checked."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import stat
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from localgif.cli.app import app
 from localgif.models.toml import load_models_file
+from localgif.sandbox.probe import ATTACKS
+from localgif.sandbox.protocol import FULL, LEVELS
 from tests.scripted import DIGEST, MODEL, Scripted, serving
-from tests.support.commands import Done, localgif
-
-ROOT = Path(__file__).parent.parent
-
-
-def models(folder: Path, *arguments: str) -> Done:
-    return localgif(folder, "models", *arguments, LOCALGIF_HOME=str(folder / "home"))
+from tests.support.commands import localgif
 
 
 def write(folder: Path, url: str) -> Path:
@@ -37,7 +32,7 @@ def write(folder: Path, url: str) -> Path:
 
 
 def rows(folder: Path) -> dict[str, dict[str, Any]]:
-    listed = models(folder, "list", "--json")
+    listed = localgif(folder, "models", "list", "--json")
     assert listed.returncode == 0, listed.stderr
     return {row["name"]: row for row in json.loads(listed.stdout)}
 
@@ -47,7 +42,7 @@ def test_the_list_tells_role_place_size_and_digest_of_each(tmp_path: Path) -> No
     with serving(Scripted()) as server:
         write(tmp_path, server.url)
         found = rows(tmp_path)
-        text = models(tmp_path, "list").stdout
+        text = localgif(tmp_path, "models", "list").stdout
     s = found["s"]
     assert (s["roles"], s["endpoint"], s["present"]) == (["animator", "reflector"], "ollama", True)
     assert (s["size"], s["digest"], s["where"]) == (1, DIGEST, server.url)
@@ -62,7 +57,7 @@ def test_the_list_tells_role_place_size_and_digest_of_each(tmp_path: Path) -> No
     assert found["qwen2.5-coder:1.5b"]["found"] == "weights"
     assert "ollama:" + MODEL not in found, "it has a table"
     assert f"  s                        {MODEL} on ollama   <- animator, reflector" in text
-    assert "NOT HERE" in text and "weights for the embedded endpoint that no table is about:" in text
+    assert "NOT HERE" in text and "weights for the embedded endpoint, without a table in models.toml:" in text
 
 
 def test_what_an_ollama_has_is_listed_by_the_name_that_it_can_be_named_by(tmp_path: Path) -> None:
@@ -74,7 +69,7 @@ def test_what_an_ollama_has_is_listed_by_the_name_that_it_can_be_named_by(tmp_pa
         )
         name = f"ollama:{MODEL}"
         assert rows(tmp_path)[name]["found"] == "ollama"
-        done = models(tmp_path, "set", "reflector", name)
+        done = localgif(tmp_path, "models", "set", "reflector", name)
         assert done.returncode == 0, done.stderr
         assert rows(tmp_path)[name]["roles"] == ["reflector"]
     assert load_models_file(tmp_path / "models.toml").role("reflector").model == MODEL
@@ -85,7 +80,7 @@ def test_set_changes_one_line_and_shows_it(tmp_path: Path) -> None:
         path = write(tmp_path, server.url)
         before = path.read_text()
         path.chmod(0o640)
-        done = models(tmp_path, "set", "animator", f"ollama:{MODEL}")
+        done = localgif(tmp_path, "models", "set", "animator", f"ollama:{MODEL}")
     assert done.returncode == 0, done.stderr
     assert path.read_text() == before.replace('animator  = "s"', f'animator  = "ollama:{MODEL}"')
     assert f'models.toml:3\n- animator  = "s"      # draws\n+ animator  = "ollama:{MODEL}"' in done.stdout
@@ -94,9 +89,9 @@ def test_set_changes_one_line_and_shows_it(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".models")] == []
 
 
-def test_weights_that_the_next_run_fetches_are_no_reason_to_refuse(tmp_path: Path) -> None:
+def test_weights_that_the_next_run_downloads_are_not_a_reason_to_refuse(tmp_path: Path) -> None:
     path = write(tmp_path, "http://127.0.0.1:9")
-    done = models(tmp_path, "set", "animator", "small")
+    done = localgif(tmp_path, "models", "set", "animator", "small")
     assert done.returncode == 0, done.stderr
     assert "the next run downloads 98 MB" in done.stdout
     assert load_models_file(path).named("animator") == "small"
@@ -114,16 +109,12 @@ def test_weights_that_the_next_run_fetches_are_no_reason_to_refuse(tmp_path: Pat
         ("animater", "s", 2, 'did you mean "animator"?'),
     ],
 )
-def test_a_model_that_is_not_there_changes_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, role: str, name: str, code: int, said: str
-) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("LOCALGIF_HOME", str(tmp_path / "home"))
+def test_a_model_that_is_not_there_changes_nothing(tmp_path: Path, role: str, name: str, code: int, said: str) -> None:
     with serving(Scripted()) as server:
         path = write(tmp_path, server.url)
         before = path.read_bytes()
-        done = CliRunner().invoke(app, ["models", "set", role, name, "--models", str(path)])
-    assert done.exit_code == code, done.output
+        done = localgif(tmp_path, "models", "set", role, name)
+    assert done.returncode == code, done.output
     assert said in done.stderr
     assert done.stdout == ""
     assert path.read_bytes() == before
@@ -133,6 +124,72 @@ def test_the_same_model_again_is_said_and_nothing_written(tmp_path: Path) -> Non
     with serving(Scripted()) as server:
         path = write(tmp_path, server.url)
         inode = path.stat().st_ino
-        done = models(tmp_path, "set", "reflector", "s")
+        done = localgif(tmp_path, "models", "set", "reflector", "s")
     assert "reflector is s already" in done.stdout
     assert path.stat().st_ino == inode
+
+
+PROGRAM = """
+from PIL import Image
+def make_gif(path):
+    frames = [Image.new("RGB", (8, 8), (n, n, n)) for n in (0, 100, 200)]
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+"""
+
+
+def test_a_good_program_leaves_its_gif(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(PROGRAM)
+    run = localgif(tmp_path, "sandbox", "run", "good.py", "-o", "out.gif", "--json")
+    assert run.returncode == 0, run.stderr
+    found, data = json.loads(run.stdout), (tmp_path / "out.gif").read_bytes()
+    assert found["verdict"] == "ok" and found["level"] in LEVELS
+    assert found["gif"] == {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "frames": 3}
+    assert set(found["seconds"]) == {"cpu", "wall"} and found["peak_rss"] > 0
+    assert "ok: wrote a GIF of" in localgif(tmp_path, "sandbox", "run", "good.py", "-o", "out.gif").stdout
+
+
+@pytest.mark.parametrize(
+    ("source", "verdict", "said"),
+    [
+        ("def make_gif(path):\n    1 / 0\n", "error", "ZeroDivisionError: division by zero (line 2: 1 / 0)"),
+        ("def make_gif(path):\n    open(path, 'w').write('<html>')\n", "output_bad", "not a GIF"),
+        (b"x = '\xff'\n", "error", "not valid text"),
+        ("#" * 300_000, "error", "bytes long, the limit is"),
+    ],
+)
+def test_any_other_verdict_is_exit_1_and_no_gif(source: str | bytes, verdict: str, said: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_bytes(source if isinstance(source, bytes) else source.encode())
+    run = localgif(tmp_path, "sandbox", "run", "bad.py", "-o", "out.gif", "--json")
+    assert run.returncode == 1, run.stderr
+    found = json.loads(run.stdout)
+    assert (found["verdict"], found["gif"]) == (verdict, None) and said in found["reason"]
+    assert not (tmp_path / "out.gif").exists()
+
+
+def test_a_gif_that_cannot_be_decoded_is_output_bad(tmp_path: Path) -> None:
+    data = b"GIF89a\x08\x00\x08\x00\x80\x00\x00\0\0\0\xff\xff\xff,\0\0\0\0\x08\0\x08\0\0\x02\x02\x01\x44\0;"
+    (tmp_path / "bad.py").write_text(f"def make_gif(path):\n    open(path, 'wb').write({data!r})\n")
+    run = localgif(tmp_path, "sandbox", "run", "bad.py", "-o", "out.gif", "--json")
+    assert (run.returncode, json.loads(run.stdout)["verdict"]) == (1, "output_bad")
+    assert "cannot be decoded" in json.loads(run.stdout)["reason"]
+
+
+def test_mistakes_are_named_without_a_traceback(tmp_path: Path) -> None:
+    (tmp_path / "good.py").write_text(PROGRAM)
+    for arguments, said in [
+        (("run", "none.py", "-o", "out.gif"), "none.py cannot be read"),
+        (("run", "good.py", "-o", "no/out.gif"), "no/out.gif cannot be written"),
+        (("run", "good.py", "-o", "out.gif", "--sandbox-level", "fall"), 'did you mean "full"?'),
+    ]:
+        run = localgif(tmp_path, "sandbox", *arguments)
+        assert run.returncode == 2 and said in run.stderr and "Traceback" not in run.stderr
+
+
+def test_the_check_names_every_probe_and_exits_0_at_level_full_only(tmp_path: Path) -> None:
+    run = localgif(tmp_path, "sandbox", "check", "--json")
+    found = json.loads(run.stdout)
+    assert [each["name"] for each in found["probes"]] == [attack.name for attack in ATTACKS]
+    assert all(set(each) == {"name", "refused", "layer"} for each in found["probes"])
+    assert (run.returncode == 0) == (found["level"] == FULL)
+    words = localgif(tmp_path, "sandbox", "check").stdout
+    assert words.startswith(f"level {found['level']}: ") and all(attack.name in words for attack in ATTACKS)

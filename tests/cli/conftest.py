@@ -1,0 +1,68 @@
+"""A server that lets a run improve, and a finished run that several files look at."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.kit import fenced, program
+from tests.scripted import MODEL, Entry, Fault, Scripted, serving
+from tests.support.commands import Done, localgif
+
+POOR, GOOD = fenced(program(12, 100)), fenced(program(24, 40))
+BETTER = "Write make_gif(path) with exactly 24 frames. Output only code."
+SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "4")
+
+
+class Improving(Scripted):
+    """Draws 12 frames, and 24 for the prompt that its reflector proposes."""
+
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        said = super().next(path, body)
+        if path != "/api/chat" or isinstance(said, Fault):
+            return said
+        return GOOD if "24 frames" in body["messages"][0]["content"] else POOR
+
+
+@contextlib.contextmanager
+def improving(folder: Path) -> Iterator[Scripted]:
+    """An improving server, and a models.toml for it in the folder."""
+    with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as script:
+        write_models(folder, script.url)
+        yield script
+
+
+def write_models(folder: Path, url: str) -> None:
+    """A models.toml with one model of one Ollama in both roles."""
+    (folder / "models.toml").write_text(
+        f'[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "ollama"\nurl = "{url}"\n'
+        f'[models.s]\nendpoint = "here"\nmodel = "{MODEL}"\nnum_ctx = 4096\n'
+    )
+
+
+class Finished(NamedTuple):
+    """A folder with the run "first"."""
+
+    folder: Path
+    made: Done
+    """What the command that made it printed."""
+    server: Scripted
+    """Still running."""
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Finished]:
+    folder = tmp_path_factory.mktemp("finished")
+    with improving(folder) as server:
+        yield Finished(folder, localgif(folder, "optimize", *SMALL, "--name", "first"), server)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Scripted]:
+    """An improving server that the models.toml in tmp_path names."""
+    with improving(tmp_path) as script:
+        yield script

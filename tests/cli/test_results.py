@@ -1,0 +1,134 @@
+"""runs, show, report, export, draw, score and rescore, against a finished run."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.cli.conftest import BETTER, SMALL, Finished, write_models
+from tests.kit import fenced, program
+from tests.scripted import MODEL, Scripted, serving
+from tests.support.commands import localgif, started
+
+
+def test_a_finished_run_is_shown_listed_reported_and_rescored(
+    finished: Finished, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = finished.folder
+    assert localgif(folder, "show").stdout == finished.made.stdout
+    assert re.search(r"first +done +bouncing-ball +0\.\d{3} +0\.\d{3} +better", localgif(folder, "runs").stdout)
+    assert json.loads(localgif(folder, "runs", "--json").stdout)[0]["status"] == "done"
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)  # as other tests in this process have left it
+    with started(folder, "report", "first") as process:
+        page = folder / process.communicate()[0].strip()
+    assert not (folder / ".config").exists(), "matplotlib's folder is in our cache"
+    assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
+    again = localgif(folder, "rescore", "first", "--scorer", "article")
+    assert re.search(r"\(evolved\) +fresh +4 +0\.\d{3} +0\.9\d\d", again.stdout), again.output
+    assert "scores-article-1.jsonl" in again.stdout
+    both = json.loads(localgif(folder, "rescore", "--task", "spinning-star", "--json").stdout)
+    assert (both["run"], both["task"]) == ("first", "spinning-star")
+
+
+def test_a_run_that_cannot_be_read_is_listed_all_the_same(tmp_path: Path) -> None:
+    assert localgif(tmp_path, "runs").stdout == "no runs under runs\n"
+    (tmp_path / "runs" / "torn").mkdir(parents=True)
+    (tmp_path / "runs" / "torn" / "run.json").write_text("{")
+    assert "unreadable" in localgif(tmp_path, "runs").stdout
+    assert json.loads(localgif(tmp_path, "runs", "--json").stdout)[0]["run"] == "torn"
+
+
+def test_a_run_is_exported_in_every_form_and_its_prompt_works(finished: Finished) -> None:
+    folder = finished.folder
+    assert localgif(folder, "export").stdout == BETTER + "\n"
+    assert localgif(folder, "export", "first", "--to", "modelfile", "-o", "Modelfile").returncode == 0
+    assert f"FROM {MODEL}\n" in (folder / "Modelfile").read_text()
+    assert yaml.safe_load(localgif(folder, "export", "--to", "llm").stdout)["system"] == BETTER
+    # The Python file runs as it is: LangGraph and ChatOllama ask the server, and it prints the program.
+    localgif(folder, "export", "--to", "python", "-o", "animate.py")
+    assert finished.server.url in (folder / "animate.py").read_text()
+    words = [sys.executable, "animate.py", "a boat"]
+    environment = {**os.environ, "NO_PROXY": "*"}
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120, env=environment)
+    assert "def make_gif(path):" in done.stdout, done.stderr
+    wrong = localgif(folder, "export", "--to", "toml")
+    assert wrong.returncode == 2 and "known: md, modelfile" in wrong.stderr
+    nowhere = localgif(folder, "export", "-o", "none/x.md")
+    assert nowhere.returncode == 2 and "none/x.md cannot be written" in nowhere.stderr
+
+
+def test_the_assert_of_promptfoo_scores_an_answer(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = yaml.safe_load(localgif(finished.folder, "export", "--to", "promptfoo").stdout)
+    body = read["tests"][0]["assert"][0]["value"].replace("strict", "article")
+    scope: dict[str, Any] = {}
+    exec("def check(output):\n" + "\n".join("    " + line for line in body.splitlines()), scope)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    check = scope["check"]
+    good = check(fenced(program(24)))
+    assert good["pass"] and good["score"] > 0.9, good
+    bad = check(fenced("def make_gif(path):\n    nonsense\n"))
+    assert not bad["pass"] and "NameError" in bad["reason"], bad
+
+
+def test_draw_uses_the_best_prompt_on_any_brief_and_prints_what_it_measured(finished: Finished) -> None:
+    folder = finished.folder
+    drawn = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--json")
+    assert drawn.returncode == 0, drawn.stderr
+    said = json.loads(drawn.stdout)
+    assert (said["file"], said["run"], said["verdict"]) == ("boat.gif", "first", "ok")
+    assert said["measurements"]["frames"] == 24, "the server draws 24 frames for the evolved prompt alone"
+    assert (folder / "boat.gif").read_bytes().startswith(b"GIF8")
+    plain = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--run", "first")
+    assert "24 frames" in plain.stdout and "whether it shows the brief was not measured" in plain.stdout
+
+
+def test_draw_without_a_run_or_with_a_bad_brief_says_so(finished: Finished) -> None:
+    folder = finished.folder
+    assert "there is no run" in localgif(folder, "draw", "a boat", "-o", "x.gif", "--run", "none").stderr
+    wrong = localgif(folder, "draw", "x", "-o", "x.gif")
+    assert wrong.returncode == 2 and "3 to 400 characters" in wrong.stderr
+    assert not (folder / "x.gif").exists()
+
+
+def test_draw_that_gives_no_gif_says_why_and_writes_none(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[fenced("def make_gif(path):\n    nonsense\n")], reflector=[""])) as script:
+        write_models(tmp_path, script.url)
+        assert localgif(tmp_path, "optimize", *SMALL[:-1], "1").returncode == 0
+        drawn = localgif(tmp_path, "draw", "a boat", "-o", "x.gif")
+    assert drawn.returncode == 1
+    assert "no GIF in 3 attempts: error" in drawn.stdout and "NameError" in drawn.stdout
+    assert not (tmp_path / "x.gif").exists()
+
+
+def test_a_gif_is_scored(tmp_path: Path) -> None:
+    namespace: dict[str, Any] = {}
+    exec(program(24, 40), namespace)
+    namespace["make_gif"](str(tmp_path / "x.gif"))
+    given = json.loads(localgif(tmp_path, "score", "x.gif", "--scorer", "article", "--json").stdout)
+    assert given["score"]["total"] > 0.98
+    assert given["measurements"]["frames"] == 24
+    text = localgif(tmp_path, "score", "x.gif", "--scorer", "article").stdout
+    assert text.startswith(f"{given['score']['total']:.3f}  x.gif  (article-1, task bouncing-ball)")
+    assert "24 frames, target 24" in text
+    strict = json.loads(localgif(tmp_path, "score", "x.gif", "--json").stdout)["score"]
+    assert strict["total"] < 0.2, "a black square that goes round is not a red ball that bounces"
+    assert "no red thing" in next(p["explanation"] for p in strict["parts"] if p["name"] == "subject")
+
+
+def test_a_file_that_is_not_a_gif_scores_0_and_says_why(tmp_path: Path) -> None:
+    (tmp_path / "x.gif").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
+    run = localgif(tmp_path, "score", "x.gif", "--json")
+    given = json.loads(run.stdout)
+    assert (run.returncode, given["score"]["total"], given["measurements"]) == (0, 0.0, None)
+    text = localgif(tmp_path, "score", "x.gif")
+    assert text.returncode == 0
+    assert text.stdout.startswith("0.000  x.gif")
+    assert "cannot be measured" in text.stdout

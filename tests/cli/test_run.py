@@ -1,0 +1,178 @@
+"""optimize, resume and watch: what they print, what a signal or a lost server leaves, and what offline means."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cli.conftest import BETTER, SMALL, Finished, write_models
+from tests.scripted import MODEL, Entry, Scripted, serving
+from tests.support.commands import SOON, localgif, started
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_a_run_prints_the_table_and_where_it_lies(finished: Finished) -> None:
+    run = finished.made
+    assert run.returncode == 0, run.stderr
+    score = r"0\.\d{3}"
+    assert re.search(
+        rf"^ *seed +{score} +{score} +{score} {score} {score} {score} +12 12 12 12", run.stdout, re.MULTILINE
+    )
+    # The strict rule gives little for a black square that goes round, the article's rule nearly everything.
+    assert re.search(rf"^ *evolved +{score} +0\.9\d\d .* 24 24 24 24", run.stdout, re.MULTILINE)
+    assert "Verdict: the evolved prompt is better" in run.stdout
+    assert BETTER in run.stdout
+    assert "runs/first" in run.stdout
+    assert "call  1" in run.stderr and "call  2" in run.stderr, "without a terminal there are plain lines"
+    assert "\x1b" not in run.stdout + run.stderr
+    files = {"run.json", "samples.jsonl", "proposals.jsonl", "best_prompt.md", "report.html"}
+    assert {p.name for p in (finished.folder / "runs" / "first").iterdir()} >= files | {"candidates", "code", "gifs"}
+
+
+def test_json_is_one_documented_object_on_stdout_and_nothing_else(finished: Finished) -> None:
+    result = json.loads(localgif(finished.folder, "resume", "first", "--json").stdout)
+    documented = set(re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs" / "json.md").read_text(), re.MULTILINE))
+    assert set(result) == {key for cell in documented for key in re.findall(r"`(\w+)`", cell)}
+
+
+def test_ctrl_c_ends_a_run_with_130_and_keeps_the_samples(server: Scripted, tmp_path: Path) -> None:
+    words = ("--reflection", "plain", "--target", "none", "--metric-calls", "50", "--name", "cut")
+    with started(tmp_path, "optimize", *words) as process:
+        assert process.stderr is not None
+        next(line for line in process.stderr if "call  1" in line)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=SOON)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert "what was measured is kept in runs/cut" in errors
+    folder = tmp_path / "runs" / "cut"
+    assert "interrupted" in (folder / "report.html").read_text()
+    assert json.loads((folder / "run.json").read_text())["status"] == "interrupted"
+    assert len((folder / "samples.jsonl").read_text().splitlines()) >= 2
+
+
+class Holding(Scripted):
+    """Never answers a reflection."""
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(**values)
+        self.reached, self.release = threading.Event(), threading.Event()
+
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        if path == "/api/generate":
+            self.reached.set()
+            self.release.wait(60)
+        return super().next(path, body)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_in_the_middle_of_a_reflection_ends_the_run(tmp_path: Path, number: int) -> None:
+    holding = Holding(animator=["no program"], reflector=["x"])
+    with serving(holding) as server:
+        write_models(tmp_path, server.url)
+        with started(tmp_path, "optimize", "--samples", "1", "--name", "cut") as process:
+            try:
+                assert holding.reached.wait(60)
+                process.send_signal(number)
+                _, errors = process.communicate(timeout=SOON)
+            finally:
+                holding.release.set()
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "runs" / "cut" / "run.json").read_text())["status"] == "interrupted"
+
+
+def test_a_lost_server_is_exit_3_before_a_run_and_4_in_the_middle(server: Scripted, tmp_path: Path) -> None:
+    server.fail_at = 3
+    run = localgif(tmp_path, "optimize", *SMALL, "--name", "ill")
+    assert run.returncode == 4
+    assert "the server is ill" in run.stderr and "Traceback" not in run.stderr
+    assert "what was measured is kept in runs/ill" in run.stderr
+    assert "continue it: localgif resume ill" in run.stderr
+    folder = tmp_path / "runs" / "ill"
+    assert "the server is ill" in (folder / "report.html").read_text()
+    before = (folder / "run.json").read_bytes()
+    assert json.loads(before)["status"] == "failed"
+    write_models(tmp_path, "http://127.0.0.1:9")
+    early = localgif(tmp_path, "optimize")
+    assert early.returncode == 3
+    assert "http://127.0.0.1:9" in early.stderr
+    other = localgif(tmp_path, "resume")
+    assert other.returncode == 5
+    assert f"animator.endpoint.url: {server.url}, now http://127.0.0.1:9" in other.stderr
+    assert "localgif resume ill --fork" in other.stderr
+    assert (folder / "run.json").read_bytes() == before
+
+
+def test_a_failed_run_is_continued_watched_and_forked(server: Scripted, tmp_path: Path) -> None:
+    server.fail_at = 3
+    assert localgif(tmp_path, "optimize", *SMALL, "--name", "ill").returncode == 4
+    run = localgif(tmp_path, "resume", "--display", "json", "--json")
+    assert run.returncode == 0, run.stderr
+    assert json.loads(run.stdout)["verdict"]["word"] == "better"
+    events = [json.loads(line) for line in run.stderr.splitlines()]
+    assert [e["number"] for e in events if e["event"] == "metric_call"] == [2], "call 1 was made before"
+    seen = localgif(tmp_path, "watch", "ill")
+    assert "call  1" in seen.stderr and "call  2" in seen.stderr
+    assert seen.stdout == localgif(tmp_path, "show").stdout
+    asked = len(server.history)
+    again = localgif(tmp_path, "resume", "ill", "--json")
+    assert (again.returncode, again.stdout) == (0, run.stdout)
+    fork = localgif(tmp_path, "resume", "ill", "--fork", "--name", "wider", "--fresh", "5", "--display", "none")
+    assert (fork.returncode, fork.stderr) == (0, "")
+    assert len(server.history) == asked + 2, "one new sample of each prompt"
+
+
+EMBEDDED = (
+    '[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "embedded"\n'
+    '[models.s]\nendpoint = "here"\nmodel = "smollm2:135m"\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("line", "command"),
+    [
+        ("", ("optimize", "--offline")),
+        ("", ("serve", "--offline", "--port", "0")),
+        ("offline = true\n", ("optimize",)),
+    ],
+)
+def test_offline_missing_weights_end_the_command_without_a_download(
+    tmp_path: Path, line: str, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "models.toml").write_text(line + EMBEDDED)
+    # The index that a download would ask: nobody listens there.
+    done = localgif(tmp_path, *command, PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    assert done.returncode == 3, done.stderr
+    assert "[E-WEIGHTS-OFFLINE]" in done.stderr and "localgif models pull smollm2:135m" in done.stderr
+    assert "127.0.0.1:9" not in done.stderr and "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_server_elsewhere_is_refused(tmp_path: Path) -> None:
+    ollama = EMBEDDED.replace('"embedded"', '"ollama"\nurl = "http://192.0.2.1:11434"')
+    (tmp_path / "models.toml").write_text(ollama)
+    done = localgif(tmp_path, "optimize")
+    assert done.returncode == 2, done.stderr
+    assert "[endpoints.here] url = http://192.0.2.1:11434 is not on this machine" in done.stderr
+    upstream = localgif(tmp_path, "serve", "--upstream", "http://192.0.2.1:8000/v1", "--port", "0")
+    assert upstream.returncode == 2 and "--upstream http://192.0.2.1:8000/v1 is not on this machine" in upstream.stderr
+
+
+def test_a_model_that_its_server_computes_elsewhere_ends_the_run_before_it_begins(tmp_path: Path) -> None:
+    with serving(Scripted(animator=["x"], shown={"remote_host": "https://ollama.com:443"})) as server:
+        ollama = EMBEDDED.replace('"embedded"', f'"ollama"\nurl = "{server.url}"').replace("smollm2:135m", MODEL)
+        (tmp_path / "models.toml").write_text(ollama)
+        done = localgif(tmp_path, "optimize")
+        assert not server.history
+        (tmp_path / "models.toml").write_text(f"offline = false\n{ollama}")
+        checked = localgif(tmp_path, "models", "check")
+    assert done.returncode == 3 and "https://ollama.com:443" in done.stderr, done.stderr
+    assert checked.returncode == 0 and f"{server.url} answers" in checked.stdout
