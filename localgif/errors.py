@@ -1,21 +1,21 @@
-"""Every failure that localgif reports, its exit code, and the code that docs/errors.md explains it under.
+"""Every failure that localgif reports, with its exit code and its code in docs/errors.md.
 
-    LocalGifError                exit 1    a bug, when it is none of the below
+    LocalGifError                exit 1    a bug, unless it is one of the following
     ├─ ConfigError               exit 2    the command line or models.toml is wrong
-    ├─ PreflightError            exit 3    nothing was started; the message carries the remedy
+    ├─ PreflightError            exit 3    a precondition fails; nothing was started
     │   ├─ EndpointUnreachable
     │   ├─ ModelMissing
     │   └─ SandboxTooWeak
-    ├─ EndpointError             exit 4    the server failed mid-run; what was measured is kept
-    │   └─ OutboundRefused                 something wanted to leave this machine (offline.py); an OSError too
-    ├─ SandboxError              exit 4    OUR machinery failed; never a score
+    ├─ EndpointError             exit 4    the server failed during a run; the run keeps what was measured
+    │   └─ OutboundRefused                 something tried to leave this machine (offline.py); also an OSError
+    ├─ SandboxError              exit 4    our own machinery failed; never a score
     └─ RunError                  exit 5    the run folder
         ├─ RunLocked
         ├─ RunMismatch
         └─ RunCorrupt
 
-Each class has a code of its own; an error that needs a remedy of its own names a sharper one where it is raised. What
-generated code does wrong is a verdict (data), never one of these.
+Each class has a code. An error whose remedy needs its own entry in docs/errors.md gets a sharper code where it is
+raised. A fault of generated code is a verdict (data), never one of these.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from collections.abc import Iterable
 
 
 class LocalGifError(Exception):
-    """Base of all; shown to the user as message and remedy, without a traceback.
+    """Base of all; the user sees message and remedy, without a traceback.
 
     Args:
-        message: What happened, with the value and the place.
+        message: What is wrong, with the value and the place.
         remedy: What the user can do about it; one or several lines.
-        code: A heading of docs/errors.md, when the class's own says too little.
+        code: A heading of docs/errors.md, if the code of the class says too little.
     """
 
     exit_code = 1
@@ -49,49 +49,48 @@ class LocalGifError(Exception):
 
 
 class ConfigError(LocalGifError):
-    """A flag, an environment variable or a line of models.toml cannot be used."""
+    """A flag, an environment variable or a line of a file cannot be used."""
 
     exit_code = 2
     code = "E-USAGE"
 
 
 class PreflightError(LocalGifError):
-    """A precondition of the run does not hold; nothing was started."""
+    """A precondition of the run fails; nothing was started."""
 
     exit_code = 3
     code = "E-PREFLIGHT"
 
 
 class EndpointUnreachable(PreflightError):
-    """No server answers at the endpoint's address, or it could not be started."""
+    """No server answers at the endpoint's address, or the embedded endpoint could not start."""
 
     code = "E-CONN"
 
 
 class ModelMissing(PreflightError):
-    """The weights or the model name are not there."""
+    """The weights are missing, or the server does not have the model."""
 
     code = "E-MODEL-MISSING"
 
 
 class SandboxTooWeak(PreflightError):
-    """This machine cannot confine programs as far as was asked."""
+    """This machine cannot confine programs at the level that the user accepts."""
 
     code = "E-SANDBOX-LEVEL"
 
 
 class EndpointError(LocalGifError):
-    """The endpoint failed in the middle of a run."""
+    """The endpoint failed during a run."""
 
     exit_code = 4
     code = "E-ENDPOINT"
 
 
 class OutboundRefused(EndpointError, PermissionError):
-    """Something in this process wanted to reach a host that it may not.
+    """Something in this process tried to connect to a host that is not allowed.
 
-    An OSError too, because it comes out of connect() and getaddrinfo(): libraries take it for a network that is not
-    there, as they should.
+    Also an OSError, because connect() and getaddrinfo() raise it: libraries then treat it as a missing network.
     """
 
     code = "E-OFFLINE"
@@ -102,7 +101,7 @@ class OutboundRefused(EndpointError, PermissionError):
 
 
 class SandboxError(LocalGifError):
-    """Our own sandbox machinery failed: says nothing about the program it was running."""
+    """Our own sandbox machinery failed; this says nothing about the program in it."""
 
     exit_code = 4
     code = "E-SANDBOX"
@@ -138,7 +137,7 @@ EXIT_INTERRUPTED = 130
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """A hint for a mistyped name: the nearest known one, or all of them when none is near."""
+    """A remedy for a mistyped name: the nearest known name, and all known ones."""
     names = sorted(known)
     close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     if close:

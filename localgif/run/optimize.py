@@ -29,7 +29,7 @@ from localgif.search.evaluator import Evaluator
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
 from localgif.search.programs import Programs
-from localgif.search.progress import Progress
+from localgif.search.progress import Progress, Silent
 from localgif.search.sight import Sight
 from localgif.settings import Settings
 from localgif.store.read import RunRecord
@@ -46,16 +46,28 @@ def default_name(suite: Suite) -> str:
     return f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
 
 
-def optimize(settings: Settings, runs_dir: Path, name: str | None, progress: Progress) -> RunResult:
-    """The main job.
+def optimize(
+    settings: Settings, runs_dir: Path = Path("runs"), name: str | None = None, progress: Progress | None = None
+) -> RunResult:
+    """Evolve the animator's system prompt (the main job).
+
+    Args:
+        settings: Settings of the run.
+        runs_dir: The folder that gets the run folder.
+        name: Name of the run folder; None for date, time and task.
+        progress: Receives progress events.
+
+    Returns:
+        The fresh scores of the seed prompt and of the best one, the verdict, and the cost of the run.
 
     Raises:
-        LocalGifError: with its exit code; what was measured by then is in the run folder.
-        KeyboardInterrupt: likewise, the run is marked "interrupted".
+        ConfigError, PreflightError: Nothing was started.
+        EndpointError, SandboxError: A part failed; the run folder keeps what was measured, and resume continues it.
+        KeyboardInterrupt: As before; run.json says "interrupted".
     """
     suite = load_suite(settings.mode, settings.task)
     check_budget(settings, suite)
-    return begin(settings, suite, runs_dir, name or default_name(suite), progress)
+    return begin(settings, suite, runs_dir, name or default_name(suite), progress or Silent())
 
 
 def begin(

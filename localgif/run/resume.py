@@ -12,7 +12,7 @@ from localgif.files import check_free
 from localgif.models.toml import ModelsFile, changed_settings
 from localgif.records import SCHEMA_VERSION, ModelIdentity, RunResult
 from localgif.run.optimize import check_budget, ready, record_of, versions, work
-from localgif.search.progress import Progress
+from localgif.search.progress import Progress, Silent
 from localgif.settings import Settings
 from localgif.store.log import RunLog
 from localgif.store.read import RunRecord, load_record, load_run, read_work
@@ -26,32 +26,33 @@ _DRAWING = ("python", "pillow", "numpy", "scipy")
 def resume(
     folder: Path,
     models: ModelsFile,
-    progress: Progress,
-    changes: Mapping[str, Any],
+    progress: Progress | None = None,
+    changes: Mapping[str, Any] | None = None,
     *,
     fork: bool = False,
     name: str | None = None,
     at: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Go on with a run where it stopped: nothing that was finished is done again, and it ends as it would have.
+    """Continue a run where it stopped, without repeating finished work; it ends as it would have.
 
     Args:
-        folder: The run's.
+        folder: The run folder.
         models: models.toml as it is now.
-        progress: Who is told.
-        changes: Settings that the user wants otherwise.
-        fork: Begin another run, with what differs, that shares what is as good for it as its own work.
-        name: Of that other run.
-        at: Name of an endpoint -> address of the server that is asked in place of the one in models.toml.
+        progress: Receives progress events.
+        changes: Setting -> another value, for a fork; for a role the name of another model.
+        fork: Start a new run with today's settings that shares the work that is still valid.
+        name: Name of the new run; None for the old name and "-fork".
+        at: Name of an endpoint -> address of the server to ask instead of the one in models.toml.
 
     Returns:
-        The result; of a run that is done the stored one.
+        The result; the stored one if the run is done.
 
     Raises:
         RunMismatch: settings, models or versions differ from the stored ones, and `fork` is not set.
         RunLocked, RunCorrupt, RunError: the run folder.
         LocalGifError: as for optimize.
     """
+    progress, changes = progress or Silent(), changes or {}
     clock = time.monotonic()
     record = load_record(folder)
     settings, differing = _present(record, models, changes)
