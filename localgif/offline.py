@@ -1,4 +1,4 @@
-"""Nothing leaves this machine: the environment that libraries see, checked addresses, and the guard on connections."""
+"""Nothing leaves this machine: checked addresses, the environment that libraries see, the guard on connections."""
 
 from __future__ import annotations
 
@@ -18,30 +18,29 @@ from urllib.parse import SplitResult, urlsplit
 
 from localgif.errors import ConfigError, OutboundRefused
 
+# --- addresses -------------------------------------------------------------------------------------------------------
 
-def http_parts(url: str, example: str) -> SplitResult:
-    """The parts of an http or https address.
+_HTTP = ("http", "https")
+
+
+def server_url(value: object, openai: bool) -> str:
+    """The address in a `url` of models.toml.
 
     Raises:
-        ValueError: it is none; the text completes "url must ...".
+        ValueError: It is not text, or as in `ollama_url` or `openai_url`; the message completes "url ...".
     """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:  # a port that is none, half an IPv6 address
-        valid = False
-    if not valid:
-        raise ValueError(f"must be a URL such as {example}")
-    return parts
+    if not isinstance(value, str):
+        raise ValueError("must be an address in quotes")
+    return openai_url(value) if openai else ollama_url(value)
 
 
 def openai_url(url: str) -> str:
     """The address of an OpenAI-compatible server, with `/v1` at its end.
 
     Raises:
-        ValueError: No URL, or one of something else; the text completes "url must ...".
+        ValueError: It is not a URL, or has another path; the message completes "url ...".
     """
-    parts = http_parts(url, "http://127.0.0.1:8000/v1")
+    parts = _parts(url, _HTTP, "http://127.0.0.1:8000/v1")
     path = parts.path.rstrip("/")
     if parts.query or parts.fragment or (path and not path.endswith("/v1")):
         raise ValueError("must end with /v1, such as http://127.0.0.1:8000/v1")
@@ -52,30 +51,44 @@ def ollama_url(url: str) -> str:
     """The address of a server of the Ollama API, without a slash at its end.
 
     Raises:
-        ValueError: No URL, or one with a path; the text completes "url must ...".
+        ValueError: It is not a URL, or has a path; the message completes "url ...".
     """
-    # ollama-python silently falls back to its own default for a value that it cannot parse.
-    if http_parts(url, "http://127.0.0.1:11434").path.rstrip("/"):
-        raise ValueError("must have no path: the Ollama API is asked at the root, not under /v1")
+    # ollama-python silently uses its own default for a value that it cannot parse.
+    if _parts(url, _HTTP, "http://127.0.0.1:11434").path.rstrip("/"):
+        raise ValueError("must have no path: the Ollama API is at the root, not under /v1")
     return url.rstrip("/")
 
 
-def server_url(value: object, openai: bool) -> str:
-    """The address in a `url` of models.toml.
+def scheduler_url(url: str) -> str:
+    """The address of a Dask scheduler.
 
     Raises:
-        ValueError: As in `ollama_url` or `openai_url`, or no text; the message completes "url ...".
+        ValueError: It is not one; the message completes "URL ...".
     """
-    if not isinstance(value, str):
-        raise ValueError("must be an address in quotes")
-    return openai_url(value) if openai else ollama_url(value)
+    parts = _parts(url, ("tcp", "tls"), "tcp://gpu-box:8786")
+    if not parts.port or parts.path.rstrip("/") or parts.query or parts.fragment:
+        raise ValueError("must be a URL such as tcp://gpu-box:8786")
+    return url.rstrip("/")
+
+
+def _parts(url: str, schemes: tuple[str, ...], example: str) -> SplitResult:
+    with contextlib.suppress(ValueError):  # a port that is not a number, half an IPv6 address
+        parts = urlsplit(url)
+        if parts.scheme in schemes and parts.hostname and parts.port != 0:
+            return parts
+    raise ValueError(f"must be a URL such as {example}")
+
+
+def is_here(url: str) -> bool:
+    """Whether an address is on this machine, by the rule of `is_loopback`."""
+    return is_loopback(urlsplit(url).hostname or "")
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host is this machine for certain: "localhost", or an address of loopback as it is usually written.
+    """Whether a host is certainly this machine: "localhost", or a loopback address in its usual spelling.
 
-    An IPv4 address inside an IPv6 one counts as what it is. Other spellings (0x7f000001, 127.1, 0177.0.0.1), 0.0.0.0
-    and other names may be this machine too; they count as elsewhere.
+    An IPv4 address inside an IPv6 one counts as the IPv4 address. Other spellings (0x7f000001, 127.1, 0177.0.0.1),
+    0.0.0.0 and other names may be this machine too; they count as elsewhere.
     """
     if host.lower() == "localhost":
         return True
@@ -83,8 +96,8 @@ def is_loopback(host: str) -> bool:
     return address is not None and address.is_loopback
 
 
-def plain_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that a host is, IPv4 taken out of IPv6; None for a name and for unusual spellings of numbers."""
+def plain_address(host: str) -> IPv4Address | IPv6Address | None:
+    """A host as an address, with IPv4 taken out of IPv6; None for a name or an unusual spelling of numbers."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -92,68 +105,15 @@ def plain_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | 
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def is_here(url: str) -> bool:
-    """Whether an http or https address is on this machine, by the rule of `is_loopback`."""
-    return is_loopback(urlsplit(url).hostname or "")
+# --- environment -----------------------------------------------------------------------------------------------------
 
+#: The names of the variables that were set when this process began, which the user's shell exported.
+_AT_START = frozenset(os.environ)
 
-def scheduler_url(url: str) -> str:
-    """The address of a scheduler of Dask.
-
-    Raises:
-        ValueError: It is none; the text completes "URL ...".
-    """
-    try:
-        parts = urlsplit(url)
-        valid = parts.scheme in ("tcp", "tls") and bool(parts.hostname) and bool(parts.port)
-    except ValueError:
-        valid = False
-    if not valid or parts.path.rstrip("/") or parts.query or parts.fragment:
-        raise ValueError("must be an address such as tcp://gpu-box:8786")
-    return url.rstrip("/")
-
-
-def weights_environment() -> tuple[str | None, str | None]:
-    """The values of LOCALGIF_HOME (where weights are kept) and OLLAMA_MODELS (where an Ollama keeps its own)."""
-    return os.environ.get("LOCALGIF_HOME"), os.environ.get("OLLAMA_MODELS")
-
-
-def pin_matplotlib() -> None:
-    """Set, before matplotlib is imported, where it keeps its list of fonts: with our cache, not in ~/.config.
-
-    Where the user names a place (MPLCONFIGDIR), that one is used.
-    """
-    import platformdirs
-
-    base = Path(os.environ.get("LOCALGIF_HOME") or platformdirs.user_cache_dir("localgif"))
-    os.environ.setdefault("MPLCONFIGDIR", str(base.absolute() / "matplotlib"))
-
-
-def api_key(name: str | None, where: str) -> str:
-    """The key that a server wants, from the variable `name`; "" when no variable is named.
-
-    Args:
-        where: The line of models.toml that names it, e.g. "endpoints.vllm.api_key_env".
-
-    Raises:
-        ConfigError: the variable is not set.
-    """
-    if name is None:
-        return ""
-    key = os.environ.get(name, "").strip()
-    if not key:
-        raise ConfigError(
-            f"{where} names the variable {name}, which is not set",
-            f"export {name}=... with the key that the server was started with, or remove the line",
-            code="E-API-KEY",
-        )
-    return key
-
-
-#: What keeps libraries quiet, whatever the environment says. Each was measured, or read in the library's source:
-#: litellm 1.106 downloads a price list on import unless the first says the word "True" (others like it are asked for by
-#: parts that we do not use); LITELLM_MODE stops its search for a .env file; USE_LITELLM_PROXY would send every request
-#: of the reflector to another server. langsmith traces when any one of its four variables says so, and
+#: Keeps libraries quiet, whatever the user's environment says. Each was measured, or read in the library's source:
+#: litellm 1.106 downloads a price list on import unless the first contains the word "True" (others like it belong to
+#: parts that localgif does not use); LITELLM_MODE stops its search for a .env file; USE_LITELLM_PROXY would send every
+#: request of the reflector to another server. langsmith traces if any one of its four variables says so, and
 #: LANGSMITH_GATEWAY redirects chat models. gepa can report to Weights & Biases.
 _QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
@@ -173,29 +133,25 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
 }
 
-#: Must not be there at all: langchain stops with an error at the first two, whatever they say, and litellm looks for
+#: Must not be set at all: langchain fails if it sees one of the first two, whatever their value, and litellm looks for
 #: tiktoken's files at the third instead of among its own.
 _UNWANTED = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER", "CUSTOM_TIKTOKEN_CACHE_DIR")
-
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
-
-#: The names of the variables that were set when this process began: what the user's shell leaks.
-_AT_START = frozenset(os.environ)
 
 
 def pin_libraries() -> None:
-    """Set, before any library is imported, what keeps it from calling home; child processes inherit it."""
+    """Set the variables that keep libraries quiet, before any library is imported; child processes inherit them."""
     os.environ.update(_QUIET)
     for name in _UNWANTED:
         os.environ.pop(name, None)
 
 
 def pin_environment(url: str) -> None:
-    """Set, before litellm and langchain are imported, what keeps them on this machine and at our endpoint.
+    """Set the variables that keep litellm and langchain at our endpoint, before they are imported.
 
-    litellm's side calls go to OLLAMA_API_BASE whatever address it is given, ollama's client reads OLLAMA_HOST. Proxies
-    go: no model is asked through one, and httpx without socksio does not even start where ALL_PROXY names a SOCKS one.
-    What has to be fetched was fetched before.
+    litellm sends side requests to OLLAMA_API_BASE whatever address it is given; ollama's client reads OLLAMA_HOST.
+    Proxies are removed: models are never asked through one, and httpx without socksio fails if ALL_PROXY names a SOCKS
+    proxy. All downloads are done by then.
     """
     pin_libraries()
     os.environ.update(OLLAMA_API_BASE=url, OLLAMA_HOST=url)
@@ -203,60 +159,89 @@ def pin_environment(url: str) -> None:
         del os.environ[name]
 
 
+def pin_matplotlib() -> None:
+    """Make matplotlib keep its list of fonts in our cache, not in ~/.config; call it before matplotlib is imported.
+
+    A folder that the user names (MPLCONFIGDIR) is respected.
+    """
+    import platformdirs
+
+    base = Path(os.environ.get("LOCALGIF_HOME") or platformdirs.user_cache_dir("localgif"))
+    os.environ.setdefault("MPLCONFIGDIR", str(base.absolute() / "matplotlib"))
+
+
 def variable_names() -> frozenset[str]:
-    """The names of the variables that the user's shell had set, without their values."""
+    """The names of the variables that the user's shell exported, without their values."""
     return _AT_START
 
 
-#: Told with (socket, address).
+def weights_environment() -> tuple[str | None, str | None]:
+    """The values of LOCALGIF_HOME (our folder for weights) and OLLAMA_MODELS (an Ollama's folder)."""
+    return os.environ.get("LOCALGIF_HOME"), os.environ.get("OLLAMA_MODELS")
+
+
+def api_key(name: str | None, where: str) -> str:
+    """The key of a server from the variable `name`; "" if no variable is named.
+
+    Args:
+        where: The key of models.toml that names it, e.g. "endpoints.vllm.api_key_env".
+
+    Raises:
+        ConfigError: The variable is not set.
+    """
+    if name is None:
+        return ""
+    key = os.environ.get(name, "").strip()
+    if not key:
+        raise ConfigError(
+            f"{where} names the variable {name}, which is not set",
+            f"export {name}=... with the server's key, or remove the line",
+            code="E-API-KEY",
+        )
+    return key
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+#: Audit events with (socket, address).
 _TO_AN_ADDRESS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
-#: Told with a host first, or with (host, port).
+#: Audit events with a host first, or with (host, port).
 _OF_A_NAME = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"})
 
-_WATCHED = _TO_AN_ADDRESS | _OF_A_NAME
-
-#: They do not leave the machine: pipes between processes, and questions to the kernel.
+#: These stay on the machine: pipes between processes, and questions to the kernel.
 _LOCAL_FAMILIES = frozenset({int(socket.AF_UNIX), int(getattr(socket, "AF_NETLINK", -1))})
-
 _INTERNET = frozenset({int(socket.AF_INET), int(socket.AF_INET6)})
 
-#: They connect on behalf of whoever called them; the message names that one.
-_CARRIERS = frozenset(
-    {"httpx", "httpcore", "httpx2", "httpcore2", "anyio", "aiohttp", "aiohappyeyeballs", "urllib3", "requests"}
-)
-
-_Address = IPv4Address | IPv6Address
+#: HTTP libraries connect on behalf of their caller, so the message names the caller instead.
+_CARRIERS = {"httpx", "httpcore", "httpx2", "httpcore2", "anyio", "aiohttp", "aiohappyeyeballs", "urllib3", "requests"}
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """What may be reached beside loopback."""
+    """What may be reached besides loopback."""
 
     hosts: frozenset[tuple[str, int]]
-    """Names and addresses with their ports, as the list of the user spells them, lower case."""
+    """Names and addresses with their ports, as the user spells them, in lower case."""
     fetch: bool
-    """Whether weights that are missing may be brought here."""
+    """Whether missing weights may be downloaded."""
 
 
 _rules: _Rules | None = None
-
 _installed = False
-
 _lifted = threading.local()
-
 _refused: dict[str, None] = {}
 
 
 def guard(urls: Iterable[str] = (), *, fetch: bool = True) -> None:
-    """From here on, refuse to reach anything but loopback and the hosts of `urls` at their ports.
+    """Refuse all connections except to loopback and to the hosts of `urls` at their ports.
+
+    A later call replaces the list; `release` ends it. The audit hook itself stays for the life of the process, because
+    Python cannot remove one; it costs 0.1 µs per audit event.
 
     Args:
         urls: Addresses such as "http://gpu-box:11434".
-        fetch: Whether `lifted` may let a download pass.
-
-    A later call replaces the list; `release` ends it. The hook itself stays for the life of the process (the
-    interpreter cannot take one out) and costs a tenth of a microsecond for each event of any kind.
+        fetch: Whether missing weights may be downloaded (`may_fetch`).
     """
     global _rules, _installed
     _rules = _Rules(frozenset(_host_and_port(url) for url in urls), fetch)
@@ -266,19 +251,19 @@ def guard(urls: Iterable[str] = (), *, fetch: bool = True) -> None:
 
 
 def release() -> None:
-    """Refuse nothing any more."""
+    """End the guard."""
     global _rules
     _rules = None
 
 
 def may_fetch() -> bool:
-    """Whether weights that are missing may be downloaded."""
+    """Whether missing weights may be downloaded."""
     return _rules is None or _rules.fetch
 
 
 @contextlib.contextmanager
 def lifted() -> Iterator[None]:
-    """Let this thread, and no other, reach anything inside the block: for a download that the user was told about."""
+    """Let only this thread connect anywhere inside the block: for a download that the user was notified of."""
     _lifted.depth = getattr(_lifted, "depth", 0) + 1
     try:
         yield
@@ -287,18 +272,18 @@ def lifted() -> Iterator[None]:
 
 
 def refusals() -> tuple[str, ...]:
-    """What was refused in this process, each once, in words."""
+    """What this process was refused, each once, in words."""
     return tuple(_refused)
 
 
 def cause(error: BaseException | None) -> OutboundRefused | None:
-    """The refusal that is behind an exception of a library, or None."""
+    """The refusal behind a library's exception, or None."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, OutboundRefused):
             return error
         seen.add(id(error))
-        reason = getattr(error, "reason", None)  # urllib's way of saying why
+        reason = getattr(error, "reason", None)  # urllib stores the cause here
         error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
     return None
 
@@ -309,7 +294,7 @@ def _host_and_port(url: str) -> tuple[str, int]:
 
 
 def _hook(event: str, arguments: tuple[Any, ...]) -> None:
-    if event not in _WATCHED:
+    if event not in _TO_AN_ADDRESS and event not in _OF_A_NAME:
         return
     rules = _rules
     if rules is None or getattr(_lifted, "depth", 0) > 0:
@@ -321,7 +306,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _check_address(rules: _Rules, sock: Any, address: Any) -> None:
-    """Raises OutboundRefused. No address: the socket is connected, and that was checked."""
+    """Raises OutboundRefused. Without an address the socket is connected, and that was checked."""
     family = int(sock.family)
     if address is None or family in _LOCAL_FAMILIES:
         return
@@ -336,7 +321,7 @@ def _check_address(rules: _Rules, sock: Any, address: Any) -> None:
 
 
 def _check_name(rules: _Rules, asked: Any, port: Any) -> None:
-    """Raises OutboundRefused. No name: the machine itself, as servers ask for it."""
+    """Raises OutboundRefused. Without a name a server asks for this machine's own addresses."""
     host = _text(asked[0] if isinstance(asked, tuple) and asked else asked)
     if not host or is_loopback(host) or any(host.lower() == known for known, _ in rules.hosts):
         return
@@ -345,9 +330,9 @@ def _check_name(rules: _Rules, asked: Any, port: Any) -> None:
         _refuse(f"{host} port {port}" if port else host)
 
 
-def _addresses(rules: _Rules) -> set[tuple[_Address, int]]:
-    """The addresses of the listed hosts now. Names are looked up each time: an address may change in a long run."""
-    found: set[tuple[_Address, int]] = set()
+def _addresses(rules: _Rules) -> set[tuple[IPv4Address | IPv6Address, int]]:
+    """The current addresses of the listed hosts. Looks names up each time: an address may change during a long run."""
+    found: set[tuple[IPv4Address | IPv6Address, int]] = set()
     for host, port in rules.hosts:
         known = plain_address(host)
         if known is not None:
@@ -368,8 +353,7 @@ def _text(host: Any) -> str:
 
 
 def _refuse(what: str) -> NoReturn:
-    caller = _caller()
-    refusal = f"{caller} wanted to reach {what}, which is neither this machine nor an endpoint of models.toml"
+    refusal = f"{_caller()} wanted to reach {what}, which is neither this machine nor an endpoint of models.toml"
     _refused.setdefault(refusal)
     raise OutboundRefused(
         f"nothing leaves this machine: {refusal}",
@@ -379,7 +363,7 @@ def _refuse(what: str) -> NoReturn:
 
 
 def _caller() -> str:
-    """The nearest code that is neither Python's own nor one of the carriers: "litellm.main, line 7"."""
+    """The nearest code that is neither Python's own nor an HTTP library: "litellm.main, line 7,"."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", "?"))

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests import offline_kit
-from tests.offline_kit import MODELS, ROOT, in_namespace
+from tests.support import tracing
+from tests.support.tracing import MODELS, ROOT, in_namespace
 
 LONGEST_INSTALL = 180.0
 """Seconds; docs/offline.md promises it."""
@@ -89,12 +89,12 @@ def install_and_run(bundle: Path, target: Path, home: Path, environment: dict[st
     left = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
     check(not left, f"nothing is left in the home folder: {left}")
     print("the home folder is as empty as before")
-    watched = offline_kit.traced(home, environment, "just report", just, "report")
-    check(watched.status == 0 and not offline_kit.leaks([watched]), f"just report: {watched.stderr}")
+    watched = tracing.traced(home, environment, "just report", just, "report")
+    check(watched.status == 0 and not tracing.leaks([watched]), f"just report: {watched.stderr}")
 
 
 def main() -> int:
-    why = offline_kit.why_not()
+    why = tracing.why_not()
     if why:
         print(f"error: {why}", file=sys.stderr)
         return 3

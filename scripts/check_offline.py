@@ -14,9 +14,8 @@ from pathlib import Path
 from localgif.models.fetch import pull
 from localgif.models.find import places_for
 from localgif.offline import weights_environment
-from tests import offline_kit
-from tests.offline_kit import Traced, localgif
-from tests.test_environment import HOSTILE
+from tests.support import tracing
+from tests.support.tracing import HOSTILE, Traced, localgif
 
 SMALL = ("--metric-calls", "2", "--samples", "1", "--fresh", "1", "--minutes", "1")
 
@@ -51,7 +50,7 @@ def commands(folder: Path, environment: dict[str, str]) -> list[Traced]:
         localgif(folder, environment, "runs"),
         localgif(folder, environment, "sandbox", "check"),
         localgif(folder, environment, "models", "list"),
-        offline_kit.traced(folder, environment, "serve, one request", sys.executable, "-W", "ignore", "-c", SERVE),
+        tracing.traced(folder, environment, "serve, one request", sys.executable, "-W", "ignore", "-c", SERVE),
         localgif(folder, environment, "doctor", "--offline"),
     ]
 
@@ -64,7 +63,7 @@ def acceptable(run: Traced) -> bool:
 
 
 def main() -> int:
-    why = offline_kit.why_not()
+    why = tracing.why_not()
     if why:
         print(f"error: {why}", file=sys.stderr)
         return 3
@@ -74,8 +73,8 @@ def main() -> int:
     for name, extra in (("a clean environment", {}), ("a hostile environment", HOSTILE)):
         with tempfile.TemporaryDirectory(prefix="localgif-offline-") as made:
             folder = Path(made)
-            settings = offline_kit.hostile(folder, extra) if extra else {}
-            runs = commands(folder, offline_kit.home(folder, places.cache.parent, settings))
+            settings = tracing.hostile(folder, extra) if extra else {}
+            runs = commands(folder, tracing.home(folder, places.cache.parent, settings))
         print(f"\nin {name}{f': {len(extra)} variables and a .env' if extra else ''}")
         for run in runs:
             print(f"  {run.line()}")
@@ -87,9 +86,9 @@ def main() -> int:
                 print(f"    the guard refused a connection:\n{run.stderr}")
         places_reached = [place for run in runs for place in run.reached]
         print(f"  {len(places_reached)} connections:")
-        for line in offline_kit.summary(places_reached):
+        for line in tracing.summary(places_reached):
             print(f"  {line}")
-        leaks = offline_kit.leaks(runs)
+        leaks = tracing.leaks(runs)
         failed = failed or bool(leaks)
         for leak in leaks:
             print(f"  LEAK {leak}")

@@ -9,32 +9,31 @@ import sys
 from pathlib import Path
 
 from localgif.models.find import Weights
-from tests import offline_kit
 from tests.conftest import WEIGHTS
-from tests.offline_kit import Reached, read_trace
-from tests.test_environment import HOSTILE
+from tests.support import tracing
+from tests.support.tracing import HOSTILE, Reached, read_trace
 
 
 def test_a_run_a_report_and_an_export_reach_nobody_but_this_machine(tmp_path: Path, smollm2: Weights) -> None:
-    offline_kit.need_namespace()
-    environment = offline_kit.home(tmp_path, WEIGHTS.cache.parent, offline_kit.hostile(tmp_path, HOSTILE))
+    tracing.need_namespace()
+    environment = tracing.home(tmp_path, WEIGHTS.cache.parent, tracing.hostile(tmp_path, HOSTILE))
     budget = ("--metric-calls", "1", "--samples", "1", "--fresh", "1", "--minutes", "0.1", "--name", "r")
     runs = [
-        offline_kit.localgif(tmp_path, environment, "optimize", "--reflection", "plain", *budget),
-        offline_kit.localgif(tmp_path, environment, "report"),
-        offline_kit.localgif(tmp_path, environment, "export", "--to", "modelfile"),
+        tracing.localgif(tmp_path, environment, "optimize", "--reflection", "plain", *budget),
+        tracing.localgif(tmp_path, environment, "report"),
+        tracing.localgif(tmp_path, environment, "export", "--to", "modelfile"),
     ]
     for run in runs:
         assert run.status == 0, run.stderr
         assert "nothing left this machine" not in run.stderr, "nobody even tries"
-    assert not offline_kit.leaks(runs)
+    assert not tracing.leaks(runs)
     assert any(place.family == "AF_INET" for place in runs[0].reached), "the models are asked over loopback"
     assert (tmp_path / "runs" / "r" / "report.html").exists()
 
 
 def test_the_watch_sees_what_it_must_see(tmp_path: Path) -> None:
     """The test above could not fail if this one did not pass."""
-    offline_kit.need_namespace()
+    tracing.need_namespace()
     code = (
         "import socket, subprocess, sys\n"
         "def tried(call):\n"
@@ -47,7 +46,7 @@ def test_the_watch_sees_what_it_must_see(tmp_path: Path) -> None:
         "subprocess.run([sys.executable, '-c', 'import socket; socket.getaddrinfo(\"name.invalid\", 80)'],"
         " stderr=subprocess.DEVNULL)\n"
     )
-    seen = offline_kit.traced(tmp_path, {"PATH": "/usr/bin:/bin"}, "control", sys.executable, "-c", code)
+    seen = tracing.traced(tmp_path, {"PATH": "/usr/bin:/bin"}, "control", sys.executable, "-c", code)
     assert seen.status == 0, seen.stderr
     for place in (
         Reached("AF_INET", "192.0.2.1", 443, False),

@@ -1,6 +1,6 @@
 """A sweep on three hosts, each a network namespace: scheduler and command on one, a worker and a model server on two.
 
-`python tests/netns.py python -m tests.sweep.hosts FOLDER` runs it, as root, and prints what came of it as JSON. The
+`python tests/support/netns.py python -m tests.sweep.hosts FOLDER` runs it, as root, and prints the result as JSON. The
 model servers have one address, 127.0.0.1:11434, each on its own host. In the middle of the first cell its host is cut
 off; when the sweep has gone on elsewhere the host is there again, and its worker finishes the cell for nobody.
 """
@@ -28,7 +28,7 @@ from tests.sweep.test_execute import Told
 
 URL, PORT = "http://127.0.0.1:11434", 11434
 SEEDS = (0, 1, 2)
-_NETNS = kit.ROOT / "tests" / "netns.py"
+_NETNS = kit.ROOT / "tests" / "support" / "netns.py"
 
 
 class Holding(Deterministic):

@@ -255,7 +255,7 @@ def test_nobody_answers_and_dask_is_not_there(world: World, tmp_path: Path, monk
 
 @pytest.mark.parametrize("wrong", ["local", "local:0", "local:x", "gpu-box", "http://gpu-box:80", "tcp://gpu-box", ""])
 def test_what_is_no_scheduler_is_refused(wrong: str) -> None:
-    with pytest.raises(ConfigError, match=r"--scheduler .* must be an address such as tcp://"):
+    with pytest.raises(ConfigError, match=r"--scheduler .* must be a URL such as tcp://"):
         cluster.local_workers(wrong)
 
 

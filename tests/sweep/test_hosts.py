@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns import REFUSED
-from tests.offline_kit import ROOT, in_namespace
+from tests.support.netns import REFUSED
+from tests.support.tracing import ROOT, in_namespace
 
 
 def need_hosts() -> None:

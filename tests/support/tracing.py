@@ -17,12 +17,45 @@ from pathlib import Path
 import pytest
 
 from tests.kit import tiny_models
-from tests.netns import REFUSED
+from tests.support.netns import REFUSED
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 _NETNS = Path(__file__).parent / "netns.py"
 
 MODELS = tiny_models(32)
+
+#: What people have in their shells, with addresses that belong to nobody.
+HOSTILE = {
+    "HTTP_PROXY": "http://192.0.2.1:3128",
+    "HTTPS_PROXY": "http://192.0.2.1:3128",
+    "ALL_PROXY": "socks5://192.0.2.1:1080",
+    "http_proxy": "http://192.0.2.1:3128",
+    "https_proxy": "http://192.0.2.1:3128",
+    "all_proxy": "socks5://192.0.2.1:1080",
+    "LANGSMITH_TRACING": "true",
+    "LANGSMITH_TRACING_V2": "true",
+    "LANGCHAIN_TRACING_V2": "true",
+    "LANGCHAIN_TRACING": "true",
+    "LANGCHAIN_HANDLER": "langchain",
+    "LANGSMITH_API_KEY": "ls-secret",
+    "LANGSMITH_ENDPOINT": "http://192.0.2.2:1984",
+    "LANGSMITH_GATEWAY": "http://192.0.2.2:1985",
+    "LANGSMITH_OTEL_ENABLED": "true",
+    "OTEL_EXPORTER_OTLP_ENDPOINT": "http://192.0.2.2:4318",
+    "OPENAI_API_KEY": "sk-secret",
+    "OPENAI_BASE_URL": "http://192.0.2.3/v1",
+    "USE_LITELLM_PROXY": "True",
+    "LITELLM_PROXY_API_BASE": "http://192.0.2.4:4000",
+    "LITELLM_MODEL_COST_MAP_URL": "http://192.0.2.4/prices.json",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "1",
+    "LITELLM_MODE": "DEV",
+    "OLLAMA_HOST": "http://192.0.2.5:11434",
+    "OLLAMA_API_BASE": "http://192.0.2.5:11434",
+    "WANDB_API_KEY": "wandb-secret",
+    "WANDB_MODE": "online",
+    "HF_HUB_OFFLINE": "0",
+    "CUSTOM_TIKTOKEN_CACHE_DIR": "/nowhere",
+}
 
 _CALL = re.compile(r"^(?:\d+\s+)?(connect|sendto|sendmsg|sendmmsg)\(")
 _FAMILY = re.compile(

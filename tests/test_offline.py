@@ -1,13 +1,14 @@
-"""Nothing leaves: what the guard refuses, what it lets pass, and what becomes of a refusal in other people's hands.
+"""Nothing leaves: addresses, the environment of libraries, and the guard, also inside other libraries.
 
-`sys.audit` tells every hook of the interpreter about a connection without making one: most tests here ask that way, and
-no test sends a packet to another machine.
+`sys.audit` notifies every hook of the interpreter of a connection without making one. Most tests here use it, and no
+test sends a packet to another machine.
 """
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
 import socket
 import subprocess
 import sys
@@ -29,13 +30,14 @@ from localgif.endpoint.clients import Animator, reflector_arguments
 from localgif.errors import EndpointError, ModelMissing, OutboundRefused
 from localgif.models.fetch import pull
 from localgif.models.find import Places
-from localgif.offline import is_here, is_loopback
+from localgif.offline import is_here, is_loopback, scheduler_url, server_url
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
 from tests.kit import model
+from tests.support.tracing import HOSTILE, ROOT
 
-#: Addresses for documentation: they belong to nobody.
+#: An address for documentation, which belongs to nobody.
 ELSEWHERE = "192.0.2.1"
 
 V4 = st.ip_addresses(v=4)
@@ -48,6 +50,124 @@ LABEL = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,10}[a-z0-9])?", fullmatch=True)
 NAMES = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name: not is_loopback(name))
 
 
+# --- addresses -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("url", "here"),
+    [
+        ("http://127.0.0.1:11434", True),
+        ("http://localhost:8000/v1", True),
+        ("http://[::1]:80", True),
+        ("http://127.9.9.9", True),
+        ("http://0.0.0.0:11434", False),
+        ("http://gpu-box:11434", False),
+        ("http://192.168.1.5:11434", False),
+        ("http://2130706433", False),
+        ("http://localhost.example.org", False),
+        ("http://127.0.0.1@192.0.2.1/", False),
+    ],
+)
+def test_where_an_address_is(url: str, here: bool) -> None:
+    assert is_here(url) is here
+
+
+@pytest.mark.parametrize(
+    ("url", "openai", "address"),
+    [
+        ("http://127.0.0.1:11434/", False, "http://127.0.0.1:11434"),
+        ("https://gpu-box", False, "https://gpu-box"),
+        ("http://127.0.0.1:11434/v1", False, "must have no path"),
+        ("http://127.0.0.1:8000", True, "http://127.0.0.1:8000/v1"),
+        ("http://127.0.0.1:8000/api/v1/", True, "http://127.0.0.1:8000/api/v1"),
+        ("http://127.0.0.1:8000/models", True, "must end with /v1"),
+        ("http://127.0.0.1:8000/v1?key=x", True, "must end with /v1"),
+        ("localhost:11434", False, "must be a URL such as"),
+        ("http://127.0.0.1:port", False, "must be a URL such as"),
+        ("http://[::1", True, "must be a URL such as"),
+        (11434, False, "must be an address in quotes"),
+    ],
+)
+def test_an_address_of_models_toml_is_checked(url: object, openai: bool, address: str) -> None:
+    if address.startswith("http"):
+        assert server_url(url, openai) == address
+        return
+    with pytest.raises(ValueError, match=address):
+        server_url(url, openai)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://a:1", "tcp://a", "tcp://:8786", "tcp://a:0", "tcp://a:1/x", "tls://a:1?b=c", "a:1"]
+)
+def test_other_addresses_are_not_schedulers(url: str) -> None:
+    assert scheduler_url("tls://gpu-box:8786/") == "tls://gpu-box:8786"
+    with pytest.raises(ValueError, match="must be a URL such as tcp://gpu-box:8786"):
+        scheduler_url(url)
+
+
+# --- environment -----------------------------------------------------------------------------------------------------
+
+OURS = "http://127.0.0.1:11434"
+
+#: Both clients answer, with the guard up and everything that a shell can say against it.
+ASK = """
+import sys
+from localgif import offline
+offline.pin_libraries()
+offline.guard()
+from tests.kit import model
+from tests.scripted import Scripted, serving
+from localgif.endpoint.clients import Animator, Reflector
+with serving(Scripted(animator=["hello\\n"], reflector=["hello\\n"])) as server:
+    with Animator(model("animator", server.url), server.url) as animator:
+        print(animator.write([("user", "hi")], 1, lambda _: "").text.strip())
+    print(Reflector(model("reflector", server.url), server.url).write("hi", 1, lambda _: "", 16).text.strip())
+    paths = sorted({path for path, _ in server.history})
+from langsmith.utils import tracing_is_enabled
+import litellm, os
+print(tracing_is_enabled(), paths, offline.refusals(), os.environ.get("FROM_THE_FILE"))
+"""
+
+
+def test_in_a_hostile_environment_both_clients_answer_and_nothing_is_tried(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("FROM_THE_FILE=1\nLANGSMITH_TRACING=true\nOPENAI_API_KEY=sk-file\n")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", ASK],
+        cwd=tmp_path,
+        env={**os.environ, **HOSTILE, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split("\n") == ["hello", "hello", "False ['/api/chat', '/api/generate'] () None", ""]
+
+
+def test_pinning_twice_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in HOSTILE.items():
+        monkeypatch.setenv(name, value)
+    offline.pin_environment(OURS)
+    once = dict(os.environ)
+    offline.pin_environment(OURS)
+    assert dict(os.environ) == once
+    assert once["OLLAMA_HOST"] == once["OLLAMA_API_BASE"] == OURS
+    assert once["LITELLM_LOCAL_MODEL_COST_MAP"] == "True", 'litellm takes no other word for it, "1" neither'
+    assert not [name for name in once if name.lower().endswith("_proxy") and name != "USE_LITELLM_PROXY"]
+    for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2"):
+        assert once[name] == "false", "any one of them is enough to trace"
+    assert "LANGCHAIN_TRACING" not in once and "LANGCHAIN_HANDLER" not in once
+
+
+def test_proxies_stay_until_the_models_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights are downloaded through them."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
+    offline.pin_libraries()
+    assert os.environ["HTTPS_PROXY"] == "http://192.0.2.1:3128"
+
+
+# --- the guard -------------------------------------------------------------------------------------------------------
+
+
 @pytest.fixture(autouse=True)
 def _guard() -> Iterator[None]:
     offline.guard()
@@ -56,14 +176,14 @@ def _guard() -> Iterator[None]:
 
 
 class Sock:
-    """As much of a socket as the hook looks at."""
+    """The part of a socket that the hook reads."""
 
     def __init__(self, family: int) -> None:
         self.family = family
 
 
 def refused(host: Any, port: int = 80, family: int = socket.AF_INET) -> bool:
-    """Whether connections are refused; all three ways to send something must agree."""
+    """Whether connections are refused; all three ways to send must agree."""
     rest = (0, 0) if family == socket.AF_INET6 else ()
     answers = set()
     for event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
@@ -94,7 +214,7 @@ def look_up_refused(host: Any) -> bool:
 
 
 def spellings(address: ipaddress.IPv4Address) -> list[str]:
-    """Ways in which C libraries take an IPv4 address beside the usual one."""
+    """Other spellings of an IPv4 address that C libraries accept."""
     a, b, c, d = address.packed
     number = int(address)
     return [
@@ -114,7 +234,7 @@ def spellings(address: ipaddress.IPv4Address) -> list[str]:
 @example(ipaddress.IPv4Address("0.0.0.0"), 80)
 @example(ipaddress.IPv4Address("255.255.255.255"), 80)
 @example(ipaddress.IPv4Address("169.254.169.254"), 80)
-def test_no_ipv4_address_elsewhere_is_reached_however_it_is_written(address: ipaddress.IPv4Address, port: int) -> None:
+def test_no_ipv4_address_elsewhere_is_reached_in_any_spelling(address: ipaddress.IPv4Address, port: int) -> None:
     assert refused(str(address), port)
     assert look_up_refused(str(address)) and look_up_refused(str(address).encode())
     mapped = ipaddress.IPv6Address(f"::ffff:{address}")
@@ -149,13 +269,13 @@ def test_loopback_is_reached_at_every_address_and_port(host: int, port: int) -> 
     address = ipaddress.IPv4Address((127 << 24) + host)
     assert not refused(str(address), port) and not look_up_refused(str(address))
     assert not refused(f"::ffff:{address}", port, socket.AF_INET6)
-    # This machine too, but not certainly so for everybody who reads a number: refused, like every unusual spelling.
+    # These may be this machine too, but not every library agrees: refused, like every unusual spelling.
     for text in spellings(address):
         assert refused(text, port), text
 
 
 @pytest.mark.parametrize("host", [None, "", b"", "localhost", "LOCALHOST", b"localhost", "::1", "0:0:0:0:0:0:0:1"])
-def test_what_servers_and_clients_of_this_machine_ask_for_is_answered(host: Any) -> None:
+def test_names_of_this_machine_are_looked_up(host: Any) -> None:
     assert not look_up_refused(host)
 
 
@@ -185,7 +305,7 @@ def test_a_listed_name_is_looked_up_and_reached_where_it_is_now(monkeypatch: pyt
     assert not refused("2001:db8::1", 443, socket.AF_INET6) and refused("2001:db8::1", 80, socket.AF_INET6)
 
 
-def test_a_name_that_cannot_be_looked_up_lets_nobody_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_name_allows_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     offline.guard(["http://gpu-box:11434"])
 
     def unknown(*_: Any, **__: Any) -> list[Any]:
@@ -206,7 +326,7 @@ def test_other_families_are_refused_and_pipes_are_not() -> None:
         sys.audit("socket.connect", Sock(40), (2, 1024))  # AF_VSOCK: to the host of a virtual machine
 
 
-def test_a_real_connection_is_refused_before_it_is_made_and_says_who_wanted_it() -> None:
+def test_a_real_connection_is_refused_before_it_is_made_and_its_caller_named() -> None:
     with socket.socket() as sock, pytest.raises(OutboundRefused) as caught:
         sock.settimeout(5)
         sock.connect((ELSEWHERE, 9))
@@ -226,7 +346,7 @@ def test_released_it_refuses_nothing() -> None:
     assert not refused(ELSEWHERE) and not look_up_refused("example.org") and offline.may_fetch()
 
 
-def test_a_download_passes_in_its_own_thread_and_nobody_else_does() -> None:
+def test_only_the_thread_of_a_download_may_connect() -> None:
     inside, done, answers = threading.Event(), threading.Event(), []
 
     def elsewhere() -> None:
@@ -246,7 +366,7 @@ def test_a_download_passes_in_its_own_thread_and_nobody_else_does() -> None:
     assert answers == [True] and refused(ELSEWHERE)
 
 
-def test_offline_weights_that_are_missing_are_not_fetched(tmp_path: Path) -> None:
+def test_offline_missing_weights_are_not_downloaded(tmp_path: Path) -> None:
     offline.guard(fetch=False)
     with pytest.raises(ModelMissing) as caught:
         pull("smollm2:135m", Places(tmp_path / "models", (tmp_path / "no-ollama",)))
@@ -255,11 +375,11 @@ def test_offline_weights_that_are_missing_are_not_fetched(tmp_path: Path) -> Non
     assert not list(tmp_path.rglob("*.gguf*"))
 
 
-# --- in other people's hands -----------------------------------------------------------------------------------------
+# --- inside libraries ------------------------------------------------------------------------------------------------
 
 
 class Redirecting(BaseHTTPRequestHandler):
-    """A server on this machine that sends everybody elsewhere."""
+    """A server on this machine that redirects every request elsewhere."""
 
     def log_message(self, *_: object) -> None: ...
 
@@ -302,7 +422,7 @@ def with_aiohttp(url: str) -> None:
         async with aiohttp.ClientSession() as session, session.get(url):
             pass
 
-    # In a thread of its own: a browser that other tests drive keeps a loop running in this one.
+    # In a separate thread, because a browser test may keep a loop running in this one.
     with ThreadPoolExecutor(1) as pool:
         pool.submit(lambda: asyncio.run(get())).result()
 
@@ -318,7 +438,7 @@ def test_a_redirect_to_elsewhere_is_refused_in_every_library(ask: Any, redirecti
     assert __name__ in found.message or "localgif" in found.message or ask is with_aiohttp
 
 
-def test_no_model_is_asked_at_an_address_that_its_server_names(redirecting: str) -> None:
+def test_no_client_follows_a_server_elsewhere(redirecting: str) -> None:
     with pytest.raises(OutboundRefused) as caught, Animator(model("animator", redirecting), redirecting) as animator:
         animator.write([("user", "hi")], 1, lambda _: "")
     assert f"{ELSEWHERE} port 9" in caught.value.message
@@ -331,7 +451,7 @@ def test_no_model_is_asked_at_an_address_that_its_server_names(redirecting: str)
     assert reflector_arguments(reflector.model, redirecting)["api_base"] == redirecting
 
 
-def test_a_cause_is_found_in_any_chain_and_not_invented() -> None:
+def test_a_refusal_is_found_in_any_chain_of_exceptions() -> None:
     first = OutboundRefused("no")
     try:
         try:
@@ -352,10 +472,10 @@ def test_programs_run_while_the_guard_stands() -> None:
     assert ran.verdict is Verdict.OUTPUT_BAD
 
 
-# --- as users meet it ------------------------------------------------------------------------------------------------
+# --- in a command ----------------------------------------------------------------------------------------------------
 
 
-def test_a_library_that_calls_home_is_told_to_the_user_and_the_command_goes_on(tmp_path: Path) -> None:
+def test_a_library_that_calls_home_is_reported_and_the_command_continues(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     code = (
         "import localgif.store.read as read, urllib.request, sys\n"
@@ -370,22 +490,3 @@ def test_a_library_that_calls_home_is_told_to_the_user_and_the_command_goes_on(t
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout == "no runs under runs\n"
     assert done.stderr.startswith("note: nothing left this machine; __main__, line 3, wanted to reach 192.0.2.1 port 9")
-
-
-@pytest.mark.parametrize(
-    ("url", "here"),
-    [
-        ("http://127.0.0.1:11434", True),
-        ("http://localhost:8000/v1", True),
-        ("http://[::1]:80", True),
-        ("http://127.9.9.9", True),
-        ("http://0.0.0.0:11434", False),
-        ("http://gpu-box:11434", False),
-        ("http://192.168.1.5:11434", False),
-        ("http://2130706433", False),
-        ("http://localhost.example.org", False),
-        ("http://127.0.0.1@192.0.2.1/", False),
-    ],
-)
-def test_where_an_address_is(url: str, here: bool) -> None:
-    assert is_here(url) is here
