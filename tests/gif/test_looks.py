@@ -1,4 +1,4 @@
-"""Pieces of a frame: where they are, how large, how round, which way they point."""
+"""Names of colours are the ones that people use, and pieces have the place, size, shape and angle that was drawn."""
 
 from __future__ import annotations
 
@@ -8,10 +8,54 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image, ImageDraw
+from PIL import Image, ImageColor, ImageDraw
 
-from localgif.gif.looks import LOOKED_SIDE, MAX_PIECES, NAMES, codes, look, reduced
+from localgif.gif.looks import LOOKED_SIDE, MAX_PIECES, NAMES, TRANSPARENT, codes, look, reduced, table
 from localgif.records import Piece
+
+# --- colours -----------------------------------------------------------------------------------------------------
+
+CSS = {
+    "white": "white snow ivory whitesmoke",
+    "black": "black #101010",
+    "grey": "grey dimgray silver darkgray slategray",
+    "red": "red crimson firebrick darkred tomato maroon orangered",
+    "orange": "orange darkorange",
+    "yellow": "yellow gold",
+    "green": "green lime forestgreen limegreen darkgreen seagreen",
+    "cyan": "cyan turquoise teal",
+    "blue": "blue navy royalblue dodgerblue deepskyblue skyblue steelblue",
+    "purple": "purple indigo blueviolet darkorchid",
+    "pink": "pink hotpink deeppink",
+    "brown": "saddlebrown sienna",
+}
+
+
+def named(rgb: tuple[int, ...]) -> str:
+    return NAMES[int(codes(np.array([[rgb]], dtype=np.uint8), None)[0, 0])]
+
+
+@pytest.mark.parametrize(("name", "shades"), CSS.items())
+def test_shades_have_the_name_that_people_use(name: str, shades: str) -> None:
+    assert {shade: named(ImageColor.getrgb(shade)) for shade in shades.split()} == dict.fromkeys(shades.split(), name)
+
+
+@given(st.tuples(*[st.integers(0, 255)] * 3))
+def test_every_value_has_one_name_and_greys_are_no_hue(rgb: tuple[int, int, int]) -> None:
+    assert named(rgb) in NAMES
+    assert named((rgb[0],) * 3) in ("white", "grey", "black")
+
+
+def test_the_table_has_every_name_and_no_other() -> None:
+    assert set(np.unique(table())) == set(range(len(NAMES)))
+
+
+def test_a_transparent_pixel_has_no_colour() -> None:
+    picture = np.zeros((1, 3, 3), dtype=np.uint8)
+    assert codes(picture, np.array([[0, 127, 128]], dtype=np.uint8)).tolist() == [[TRANSPARENT, TRANSPARENT, 1]]
+
+
+# --- pieces ------------------------------------------------------------------------------------------------------
 
 
 def seen(image: Image.Image) -> tuple[str, float, list[Piece]]:
@@ -85,7 +129,7 @@ def test_things_of_one_colour_are_told_apart_and_the_largest_come_first() -> Non
     assert [p.area for p in pieces] == sorted((p.area for p in pieces), reverse=True)
 
 
-def test_a_thing_that_is_not_drawn_is_transparent() -> None:
+def test_a_transparent_thing_is_a_piece() -> None:
     image = np.full((50, 50, 3), 255, dtype=np.uint8)
     alpha = np.full((50, 50), 255, dtype=np.uint8)
     alpha[20:30, 20:30] = 0

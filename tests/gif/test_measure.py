@@ -10,19 +10,14 @@ import itertools
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from localgif.gif.measure import MAX_COLOURS, main
 from localgif.gif.score import article
 from localgif.records import Measurements
-
-
-def saved(frames: list[Image.Image], **options: object) -> bytes:
-    file = io.BytesIO()
-    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], **options)
-    return file.getvalue()
+from tests.support.scenes import saved
 
 
 def measured(data: bytes) -> Measurements:
@@ -102,7 +97,6 @@ def test_colours_are_counted_up_to_the_cap() -> None:
     assert MAX_COLOURS == 4096
 
 
-@settings(max_examples=30)
 @given(
     st.lists(st.tuples(st.integers(0, 120), st.integers(0, 120)), min_size=1, max_size=6),
     st.integers(2, 50).map(lambda tens: tens * 10),

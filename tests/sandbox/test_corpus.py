@@ -1,29 +1,35 @@
-"""Every program of the corpus, as root and as an ordinary user, at the best level of this machine and at each other
-level where its header says that the level decides; with --every-level (`just test-all`) at every level.
+"""Every program of the corpus gets what its header says, each layer is needed, and a missing one is found out.
 
-The programs are run by drivers (drive.py), one for each level and user, two at a time; each test here looks at what one
-driver saw of one program. What must hold everywhere: the right verdict, nothing touched but what the header says, no
-process left, our own memory and the time kept.
+Drivers (tests/support/drive.py) run the programs; each test here checks what a driver saw of one. What must hold
+everywhere: the right verdict, nothing touched but what the header says, no process left, our own memory and the time
+kept. Without --every-level (`just test-all`) a program runs at a lower level, or as another user, only if its header
+says that they decide: limits and the watch are the same everywhere.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from tests.sandbox import corpus
-from tests.sandbox.cases import CASES, Cases, check
+from localgif.sandbox.protocol import KILL, LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WATCH, WRITE_FILTER
+from tests.support import corpus
+from tests.support.corpus import Case
+from tests.support.drivers import CASES, USERS, Drive, Drivers, check, drive_to_the_end
 
 PROGRAMS = corpus.programs()
 
 
 @pytest.fixture(scope="session")
-def cases(request: pytest.FixtureRequest) -> Cases:
-    """The drivers; each runs only what was selected."""
-    return Cases(request.session.items)
+def drivers(request: pytest.FixtureRequest) -> Drivers:
+    """The drivers that the selected tests need."""
+    return Drivers(request.session.items)
+
+
+def users(drives: dict[str, Drive]) -> list[object]:
+    """Drives as parameters; what another user than the first does is left to `just test-all`."""
+    return [
+        pytest.param(each, id=name, marks=[pytest.mark.full] if each.case.user != USERS[0] else [])
+        for name, each in drives.items()
+    ]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,15 +42,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             pytest.param(case, name, id=f"{case.level}-{case.user}-{name}")
             for case in CASES
             for name, program in PROGRAMS.items()
-            # Below the first level only what the level decides, unless all is asked for: the rest is decided by limits
-            # and the watch, which are the same everywhere.
-            if program.runs_in(case) and (every or case.level == CASES[0].level or program.differs_by_level)
+            if program.runs_in(case)
+            and (every or case.level == CASES[0].level or program.decided_by(corpus.LEVELS))
+            and (every or case.user == CASES[0].user or program.decided_by(corpus.USERS))
         ],
     )
 
 
-def test_a_program_gets_what_its_header_says(case: corpus.Case, name: str, cases: Cases) -> None:
-    check(PROGRAMS[name], case, cases.seen(case, name))
+def test_a_program_gets_what_its_header_says(case: Case, name: str, drivers: Drivers) -> None:
+    check(PROGRAMS[name], case, drivers.program(case, name))
 
 
 def test_the_corpus_holds_every_number_of_the_design() -> None:
@@ -52,50 +58,145 @@ def test_the_corpus_holds_every_number_of_the_design() -> None:
     assert {str(n) for n in range(1, 94)} | {f"b{n}" for n in range(1, 12)} <= numbers
 
 
-def test_every_attack_succeeds_somewhere_or_is_refused_everywhere() -> None:
+def test_every_program_has_a_verdict_wherever_it_runs() -> None:
     """A header without a verdict in some case would be a test that cannot fail."""
     for program in PROGRAMS.values():
-        for level in corpus.LEVELS:
-            for user in corpus.USERS:
-                case = corpus.Case(level, user)
-                assert not program.runs_in(case) or program.verdicts(case), (program.name, case)
+        for case in (Case(level, user) for level in corpus.LEVELS for user in corpus.USERS):
+            assert not program.runs_in(case) or program.verdicts(case), (program.name, case)
 
 
-def test_the_last_line_that_fits_counts(tmp_path: Path) -> None:
-    path = tmp_path / "p1_x.py"
-    path.write_text(
-        "# 1 a name\n# verdict: error\n# verdict(weak root): ok\n# hits(user): canary udp\npass\n# verdict: ok\n"
-    )
-    program = corpus.parse(path)
-    assert program.get("verdict", corpus.Case("weak", "root")) == "ok"
-    assert program.get("verdict", corpus.Case("weak", "user")) == "error"
-    assert program.get("hits", corpus.Case("full", "user")) == "canary udp"
-    assert program.get("hits", corpus.Case("full", "root")) == ""
+# --- each layer is needed ----------------------------------------------------------------------------------------
+
+#: Layers that are switched off, where, and the programs that the tests must then notice.
+PLANTED: list[tuple[set[str], str, str, tuple[str, ...]]] = [
+    (
+        {LANDLOCK},
+        "full",
+        "root user",
+        ("f01_deletes_a_folder", "f07b_carries_a_secret_out", "f23_writes_shared_memory"),
+    ),
+    ({SECCOMP}, "full", "root user", ("f04_chmods", "n27_unix_path", "p49b_x32_calls")),
+    (
+        {WRITE_FILTER},
+        "no-read-confinement",
+        "root user",
+        ("f02_overwrites", "f02c_creates_while_opening_to_read"),
+    ),
+    ({RLIMITS}, "full", "root user", ("f17b_one_file_too_large",)),
+    ({PRIVILEGES}, "full", "root", ("p48c_ignores_modes",)),
+    ({PRIVILEGES}, "limits-only", "root user", ("p48d_says_what_it_may",)),
+    ({WATCH}, "full", "root user", ("f16_ten_thousand_files", "f16d_many_bytes_in_many_files")),
+    ({KILL}, "limits-only", "root", ("p34c_daemon_without_environment",)),
+    # For an ordinary user the kernel's limit on processes comes first.
+    ({KILL, RLIMITS}, "limits-only", "user", ("p34c_daemon_without_environment",)),
+]
 
 
 @pytest.mark.parametrize(
-    "header",
-    ["", "# no number", "# 1 a name\n# verdcit: ok", "# 1 a name\n# verdict(fulll): ok", "# 1 a name\n# hits: moon"],
+    "without",
+    users(
+        {
+            f"{'+'.join(sorted(off))}-{level}-{user}": Drive(Case(level, user), names, off=frozenset(off))
+            for off, level, planted_users, names in PLANTED
+            for user in planted_users.split()
+            if user in USERS
+        }
+    ),
 )
-def test_a_header_with_a_slip_in_it_is_refused(header: str, tmp_path: Path) -> None:
-    (tmp_path / "p1_x.py").write_text(f"{header}\npass\n")
-    with pytest.raises(ValueError, match="p1_x"):
-        corpus.parse(tmp_path / "p1_x.py")
+def test_a_layer_that_is_switched_off_is_noticed(without: Drive, drivers: Drivers) -> None:
+    seen = drivers.seen(without)
+    for name in without.names:
+        with pytest.raises(AssertionError):
+            check(PROGRAMS[name], without.case, seen[name])
 
 
-@given(st.text(alphabet=st.characters(codec="utf-8"), max_size=200), st.booleans())
-def test_any_text_is_a_header_or_refused(tmp_path_factory: pytest.TempPathFactory, text: str, started: bool) -> None:
-    path = tmp_path_factory.mktemp("header") / "p1_x.py"
-    path.write_text(f"# 1 a name\n# {text}" if started else text)
-    try:
-        program = corpus.parse(path)
-    except ValueError as error:
-        assert "p1_x" in str(error)
-    else:
-        assert all(rule.key in corpus.KEYS for rule in program.rules)
+#: Programs that reach a listener, and its mark.
+REACHING = {"n25_tcp": "tcp", "n26_udp": "udp", "n27b_unix_abstract": "unix"}
+REACHED = {user: Drive(Case("limits-only", user), (*REACHING,)) for user in USERS}
 
 
-def test_what_stands_for_things_is_filled_in(tmp_path: Path) -> None:
-    path = tmp_path / "p1_x.py"
-    path.write_text('x = "@CANARY@@NUL@@REPEAT 3 ab@"')
-    assert corpus.Program(path, "", ()).source({"CANARY": "/c"}) == 'x = "/c\0ababab"'
+@pytest.mark.parametrize("as_it_is", users(REACHED))
+@pytest.mark.parametrize(
+    "without", [pytest.param(REACHED[USERS[0]]._replace(off=frozenset({NETWORK})), id="without the layer")]
+)
+def test_the_network_is_reached_without_its_layer(without: Drive, as_it_is: Drive, drivers: Drivers) -> None:
+    """Best effort where seccomp is missing, so the headers promise nothing, and this test compares."""
+    assert {name: seen.marks for name, seen in drivers.seen(without).items()} == {n: [m] for n, m in REACHING.items()}
+    if any(seen.marks for seen in drivers.seen(as_it_is).values()):
+        pytest.skip("this machine offers no network namespace")
+
+
+SEARCHING = ("o98_environment", "o97b_searches_for_the_environment")
+
+
+@pytest.mark.parametrize("handed_on", users({user: Drive(Case("full", user), SEARCHING, leaky=True) for user in USERS}))
+def test_an_environment_that_is_handed_on_is_noticed(handed_on: Drive, drivers: Drivers) -> None:
+    finds, searches = (drivers.seen(handed_on)[name] for name in handed_on.names)
+    assert finds.marks == ["secret"]
+    assert "found 1 times" in searches.reason
+
+
+# --- a machine that lacks a layer --------------------------------------------------------------------------------
+
+#: At each level: things that it still holds, and one that works.
+HELD = {
+    "no-read-confinement": ("b1_plain", "f01_deletes_a_folder", "f04_chmods", "n25_tcp", "p38b_kills_its_parent"),
+    "weak": ("b2_replace", "f01_deletes_a_folder", "f07b_carries_a_secret_out", "f04_chmods", "p38_kills"),
+    "limits-only": ("b2_replace", "f02_overwrites", "r51_spins", "o76_junk_with_magic"),
+}
+#: What a kernel lacks, how it says so, and the level that is left.
+LACKING = [
+    ({"landlock": "ENOSYS"}, "no-read-confinement"),
+    ({"landlock": "EOPNOTSUPP"}, "no-read-confinement"),
+    ({"landlock": "EPERM"}, "no-read-confinement"),
+    ({"seccomp": "EINVAL"}, "weak"),
+    ({"landlock": "ENOSYS", "seccomp": "EINVAL"}, "limits-only"),
+]
+
+
+def with_the_oldest(case: Case) -> Drive:
+    names = [name for name, program in PROGRAMS.items() if name[0] in "fnb" and program.runs_in(case)]
+    names += ["p36b_execs_itself_away", "p38_kills", "p40_signal_by_descriptor", "p40c_types_into_a_terminal"]
+    return Drive(case, tuple(names), landlock=1)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    users(
+        {
+            f"{'+'.join('-'.join(pair) for pair in lacks.items())}-{user}": Drive(
+                Case(level, user), HELD[level], lacks=tuple(lacks.items())
+            )
+            for lacks, level in LACKING
+            for user in USERS
+        }
+        | {f"landlock-1-{user}": with_the_oldest(Case("full", user)) for user in USERS}
+    ),
+)
+def test_a_kernel_without_a_layer_is_found_out_and_the_rest_holds(wanted: Drive, drivers: Drivers) -> None:
+    """The driver fails unless localgif finds this very level; then programs run as they do in a run.
+
+    The oldest Landlock stays at level full: seccomp refuses what it does not know yet (moving between folders,
+    truncation, TCP, devices, signals).
+    """
+    found = drivers.seen(wanted)
+    assert set(found) == set(wanted.names)
+    for name, seen in found.items():
+        check(PROGRAMS[name], wanted.case, seen)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "marks"),
+    [
+        (Drive(Case("full", USERS[0]), ("n25_tcp",), frozenset({SECCOMP}), landlock=version), marks)
+        for version, marks in ((3, ["tcp"]), (4, []))
+    ],
+    ids=["no TCP in it", "TCP in it"],
+)
+def test_an_old_landlock_is_really_taken_for_one(wanted: Drive, marks: list[str], drivers: Drivers) -> None:
+    assert drivers.seen(wanted)["n25_tcp"].marks == marks
+
+
+def test_a_machine_that_holds_too_little_is_refused_unless_it_is_accepted() -> None:
+    with pytest.raises(AssertionError, match="SandboxTooWeak"):
+        drive_to_the_end(Drive(Case("no-read-confinement", "user"), ("b1_plain",), lacks=(("seccomp", "EINVAL"),)))

@@ -1,4 +1,4 @@
-"""The compiled filter says what the rules say, for every call and every argument; run by a small machine of our own."""
+"""The compiled filter says what the rules say, for every call and every argument. A small machine of ours runs it."""
 
 from __future__ import annotations
 
@@ -99,12 +99,9 @@ def test_calls_of_another_architecture_end_the_process(machine: str) -> None:
     others = [arch for name, arch in syscalls.AUDIT_ARCH.items() if name != machine]
     for architecture in (*others, 0x40000003, 0):  # 0x40000003: int 0x80 on x86_64
         assert answer(program, architecture, syscalls.numbers(machine)["read"], [0] * 6) == KILL_PROCESS
-
-
-def test_calls_of_the_x32_interface_end_the_process() -> None:
-    program = seccomp.compile_rules(seccomp.rules_for(PID, write_filter=False), "x86_64")
-    for number in (0x40000000, 0x40000001, 0x7FFFFFFF, -1):
-        assert answer(program, syscalls.AUDIT_ARCH["x86_64"], number, [0] * 6) == KILL_PROCESS
+    if machine == "x86_64":  # the x32 interface
+        for number in (0x40000000, 0x40000001, 0x7FFFFFFF, -1):
+            assert answer(program, syscalls.AUDIT_ARCH[machine], number, [0] * 6) == KILL_PROCESS
 
 
 @BOTH

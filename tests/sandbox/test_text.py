@@ -1,20 +1,62 @@
-"""Text that a model or a program wrote cannot steer a terminal."""
+"""Program output is safe to show: no control characters, no half sequences, never more than the end of it."""
 
 from __future__ import annotations
 
+import time
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.sandbox.text import printable
+from localgif.sandbox.text import Tail, capped, clean
 
 
-@given(st.text())
-def test_printable_text_has_no_controls_and_is_stable(text: str) -> None:
-    shown = printable(text)
-    assert not any(ord(c) < 32 and c not in "\n\t" for c in shown)
-    assert "\x7f" not in shown and "\x9b" not in shown
-    assert printable(shown) == shown
+@given(st.binary() | st.text().map(lambda text: text.encode(errors="replace")))
+def test_cleaning_twice_changes_nothing_more_and_leaves_no_control_character(data: bytes) -> None:
+    once = clean(data)
+    assert clean(once.encode()) == once
+    assert not [char for char in once if (ord(char) < 32 and char not in "\t\n") or 127 <= ord(char) < 160]
 
 
-def test_an_escape_sequence_goes_whole() -> None:
-    assert printable("\x1b[2Jhello\x07\u202e") == "hello"
+@given(st.text(alphabet=st.characters(codec="utf-8", exclude_categories=("Cc", "Cf", "Zl", "Zp"))))
+def test_ordinary_text_is_left_alone(text: str) -> None:
+    assert clean(text.encode()) == text
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        (b"\x1b[31mred\x1b[0m", "red"),
+        (b"\x1b]0;title\x07after", "after"),
+        (b"\x1b]8;;http://x\x1b\\link", "link"),
+        ("\x9b2Jcleared".encode(), "cleared"),
+        (b"line\r\nnext\rover", "line\nnextover"),
+        (b"caf\xc3\xa9 \xff\xfe", "café "),
+        ("\u202eevil".encode(), "evil"),
+        (b"\x1b\x1b[31m\x1b[0m!", "!"),
+        ("\x1b[2Jhello\x07\u202e".encode(), "hello"),
+    ],
+)
+def test_sequences_are_removed_whole(data: bytes, text: str) -> None:
+    assert clean(data) == text
+
+
+@pytest.mark.parametrize("start", ["\x9d", "\x9d\x9b", "\x1b]", "\x1b[", "\x1b[0", "\x9b ", "\x1b"])
+def test_beginnings_of_sequences_without_an_end_take_linear_time(start: str) -> None:
+    data = (start * 65_536).encode()[:65_536]
+    started = time.process_time()
+    assert "\x9d" not in clean(data)
+    assert time.process_time() - started < 0.5
+
+
+@given(st.lists(st.binary(max_size=50)), st.integers(0, 40))
+def test_the_tail_is_the_end_of_everything_fed(chunks: list[bytes], limit: int) -> None:
+    tail = Tail(limit)
+    for chunk in chunks:
+        tail.feed(chunk)
+    assert tail.get() == (b"".join(chunks)[-limit:] if limit else b"")
+
+
+def test_a_cut_shows() -> None:
+    assert capped("abcdef", 6) == "abcdef"
+    assert capped("abcdefg", 6) == "abc..."

@@ -1,4 +1,4 @@
-"""Whatever ends the app or the keeper, the programs end too, and what they leave is swept."""
+"""Whatever ends the app or the keeper, the programs end too, and the next start sweeps what they left."""
 
 from __future__ import annotations
 
@@ -9,20 +9,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 import localgif
-from localgif.errors import SandboxError
+from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client, watch
 from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY
 from localgif.sandbox.runner import run_program
-from tests.sandbox.guest_kit import AS_ROOT, SMALL, Ground, grounds, left_running, source_of
+from tests.support.ground import AS_ROOT, PLAIN, SMALL, Ground, left_running, wait_until
 
 HERE = str(Path(localgif.__file__).parent.parent)
 
@@ -41,15 +40,8 @@ def make_gif(path):
     open('started', 'w').close()
     time.sleep(60)
 """
-#: Gives up the signal at the parent's death; only a level without seccomp lets it.
+#: Gives up the signal at the parent's death; only a level without seccomp allows it.
 _OUTLIVES = "ctypes.CDLL(None).prctl(1, 0)"
-
-
-def wait_until(condition: Callable[[], bool], seconds: float) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "did not happen in time"
-        time.sleep(0.01)
 
 
 class App:
@@ -94,16 +86,16 @@ def test_the_program_and_the_keeper_die_at_once_when_the_app_is_killed(
     with app_with_sleeper(tmp_path, before, level) as app:
         assert watch.sweep() == []  # its app is alive
         app.kill()
-        wait_until(lambda: not app.alive(), 2)
+        wait_until(lambda: not app.alive(), 5)
         assert len(watch.sweep()) == 1
         assert list(tmp_path.iterdir()) == []
 
 
 def test_the_program_dies_with_a_keeper_that_was_killed(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path) as app:
-        os.kill(app.process.pid, signal.SIGSTOP)  # it must not be the app that clears up
+        os.kill(app.process.pid, signal.SIGSTOP)  # so that the app does not clean up
         app.keeper.kill()
-        wait_until(lambda: not app.alive(), 2)
+        wait_until(lambda: not app.alive(), 5)
 
 
 def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,10 +104,10 @@ def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monk
         os.kill(app.process.pid, signal.SIGSTOP)
         app.keeper.kill()
         app.kill()
-        wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie", 2)
+        wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie", 5)
         assert app.alive() == [app.guests[0].pid]
         assert len(watch.sweep()) == 1
-        wait_until(lambda: not app.alive(), 2)
+        wait_until(lambda: not app.alive(), 5)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user's program cannot fork at all with one process allowed")
@@ -123,7 +115,7 @@ def test_a_daemon_dies_with_the_app(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path, "os.fork() or (os.setsid(), time.sleep(60))", LIMITS_ONLY) as app:
         assert len(app.guests) == 2
         app.kill()
-        wait_until(lambda: not app.alive(), 2)
+        wait_until(lambda: not app.alive(), 5)
 
 
 def test_an_interrupt_ends_the_program_and_removes_its_directory(tmp_path: Path) -> None:
@@ -137,23 +129,17 @@ def test_an_interrupt_ends_the_program_and_removes_its_directory(tmp_path: Path)
 # --- the keeper of this process ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
-    with grounds(tmp_path, monkeypatch) as ground:
-        yield ground
-
-
 def test_a_keeper_that_died_idle_is_replaced_without_a_word(ground: Ground) -> None:
-    assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
+    assert ground.run(PLAIN).verdict is Verdict.OK
     before = keeper_client.pid()
     assert before is not None
     os.kill(before, signal.SIGKILL)
-    assert ground.run(source_of("b1_plain.py")).verdict is Verdict.OK
+    assert ground.run(PLAIN).verdict is Verdict.OK
     assert keeper_client.pid() not in (None, before)
 
 
-def kill_keepers_while(source: str, times: int, jobs: Path) -> None:
-    """Kills the keeper as soon as the program has written the file "started", as often as asked."""
+def kill_keepers(times: int, jobs: Path) -> None:
+    """Kills the keeper as soon as a program has written the file "started", this many times."""
     for _ in range(times):
         wait_until(lambda: any(jobs.glob("*/started")), 20)
         victim = keeper_client.pid()
@@ -162,16 +148,15 @@ def kill_keepers_while(source: str, times: int, jobs: Path) -> None:
         wait_until(lambda: not any(jobs.glob("*/started")), 20)
 
 
-@pytest.mark.parametrize("layers", [LAYERS[FULL], LAYERS[LIMITS_ONLY]], ids=[FULL, LIMITS_ONLY])
+@pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (LIMITS_ONLY, _OUTLIVES)])
 def test_a_keeper_that_dies_twice_under_a_job_is_our_failure_and_leaves_nothing(
-    layers: frozenset[str], ground: Ground
+    level: str, before: str, ground: Ground
 ) -> None:
-    source = _SLEEPER.format(before="pass" if layers == LAYERS[FULL] else _OUTLIVES)
-    killer = threading.Thread(target=kill_keepers_while, args=(source, 2, ground.jobs))
+    killer = threading.Thread(target=kill_keepers, args=(2, ground.jobs))
     killer.start()
     try:
         with pytest.raises(SandboxError, match=r"failed twice: the keeper died\."):
-            run_program(source, Limits(wall_seconds=30), layers=layers)
+            run_program(_SLEEPER.format(before=before), Limits(wall_seconds=30), layers=LAYERS[level])
     finally:
         killer.join()
     ground.check()
@@ -185,21 +170,79 @@ def is_ours(process: psutil.Process) -> bool:
 
 
 def test_a_keeper_that_hangs_is_ended_and_reported(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("localgif.sandbox.keeper_client.ANSWER_PATIENCE", 0.2)
-    monkeypatch.setattr("localgif.sandbox.watch.KILL_PATIENCE", -0.5)  # half a second for a keeper to stop
-    ground.run(source_of("b1_plain.py"), layers=LAYERS[FULL])
+    monkeypatch.setattr(keeper_client, "ANSWER_PATIENCE", 0.2)
+    monkeypatch.setattr(watch, "KILL_PATIENCE", -0.5)  # half a second for a keeper to stop
+    ground.run(PLAIN, layers=LAYERS[FULL])
     stopped = keeper_client.pid()
     assert stopped is not None
     os.kill(stopped, signal.SIGSTOP)
-    result = ground.run(source_of("b1_plain.py"), SMALL.model_copy(update={"wall_seconds": 1.0}), LAYERS[FULL])
-    assert result.verdict is Verdict.OK  # the second try, with a new keeper
+    result = ground.run(PLAIN, SMALL.model_copy(update={"wall_seconds": 1.0}), LAYERS[FULL])
+    assert result.verdict is Verdict.OK  # the retry, with a new keeper
     assert keeper_client.pid() != stopped
     assert not psutil.pid_exists(stopped)
 
 
+#: A keeper whose kill loop kills nothing, and soon gives up.
+_HARMLESS = (
+    "; import os, psutil; from localgif.sandbox import watch; watch.KILL_PATIENCE = 0.05; "
+    "os.killpg = psutil.Process.kill = lambda *_: None; main()"
+)
+
+
+@pytest.mark.usefixtures("fresh_keeper")
+def test_a_survivor_is_loud_and_not_retried(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("; main()", _HARMLESS))
+    with pytest.raises(SandboxError, match=r"are alive 0\.05 s after SIGKILL") as raised:
+        run_program(_SLEEPER.format(before="pass"), Limits(wall_seconds=0.3), layers=LAYERS[FULL])
+    assert raised.value.code == "E-SANDBOX-STUCK"
+    keeper_client.stop()
+
+
 def test_stopping_the_keeper_leaves_no_process(ground: Ground) -> None:
-    ground.run(source_of("b1_plain.py"))
+    ground.run(PLAIN)
     before = keeper_client.pid()
     assert before is not None and left_running() == []
     keeper_client.stop()
     assert keeper_client.pid() is None and not psutil.pid_exists(before)
+
+
+def test_an_app_that_was_forked_starts_a_keeper_of_its_own(ground: Ground) -> None:
+    ground.run(PLAIN)
+    before = keeper_client.pid()
+    read, write = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            run_program(PLAIN, SMALL, layers=LAYERS[FULL])
+            os.write(write, str(keeper_client.pid()).encode())
+            keeper_client.stop()
+        finally:
+            os._exit(0)
+    os.waitpid(pid, 0)
+    other = int(os.read(read, 20))
+    os.close(read)
+    os.close(write)
+    assert other != before and not psutil.pid_exists(other)
+    assert keeper_client.pid() == before and ground.run(PLAIN).verdict is Verdict.OK
+
+
+@pytest.mark.usefixtures("fresh_keeper")
+def test_a_python_that_cannot_start_is_our_failure(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    with pytest.raises(SandboxError, match="cannot be started"):
+        ground.run(PLAIN, layers=LAYERS[FULL])
+
+
+@pytest.mark.usefixtures("fresh_keeper")
+def test_a_keeper_that_cannot_import_us_is_our_failure_with_its_last_words(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("localgif.", "nolocalgif."))
+    with pytest.raises(SandboxError, match=r"(?s)the keeper (died|takes no job).*ModuleNotFoundError"):
+        ground.run(PLAIN, layers=LAYERS[FULL])
+
+
+def test_other_systems_run_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SandboxTooWeak, match="needs Linux, this is darwin"):
+        run_program(PLAIN)

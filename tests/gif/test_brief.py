@@ -6,20 +6,13 @@ import functools
 
 import pytest
 
-from localgif.gif import measure
 from localgif.gif.score import strict
 from localgif.records import Measurements, Score
 from localgif.tasks.task import load_task, task_names
-from tests.tasks.near_misses import near_misses
-from tests.tasks.references import REFERENCES
-from tests.tasks.scenes import Scene, gif
+from tests.support.scenes import REFERENCES, measured, near_misses
 
 #: A ball that bounces over a floor is a bouncing ball too.
 ALSO = {("bouncing-ball", "ball-over-bar")}
-
-
-def measured(scene: Scene) -> Measurements:
-    return Measurements.model_validate(measure.main(gif(scene)))
 
 
 @functools.cache

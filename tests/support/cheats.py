@@ -1,5 +1,6 @@
-"""Ways to look like a red ball that bounces on white without being it, as GIFs: what the strict score must not be
-fooled by. `python -m tests.tasks.cheats` writes them to tests/corpus/gifs/; the files, not this text, are the corpus.
+"""GIFs that look like a red ball that bounces on white, but are not: they must not fool the strict score.
+
+`python -m tests.support.cheats` writes them to tests/corpus/gifs/. The files, not this module, are the corpus.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tests.tasks.scenes import RGB, Scene, Thing, bounce, fixed, images, ring, saved, wave
-from tests.tasks.scenes import gif as scene_gif
+from tests.support.scenes import RGB, Scene, Thing, bounce, fixed, images, ring, saved, wave
+from tests.support.scenes import gif as scene_gif
 
 FOLDER = Path(__file__).parent.parent / "corpus" / "gifs"
 SIZE = (120, 120)

@@ -1,7 +1,7 @@
-"""The corpus: programs with what must become of them in their header. Pure.
+"""The corpus: programs whose header says what must become of them. Pure.
 
 The header is the block of comments at the top of a file. Its first line is the number of the program in the design and
-its name; the others are `key: value`, or `key(word word): value` for some levels and some users only:
+its name. The other lines are `key: value`, or `key(word word): value` for some levels or users only:
 
     # 4 chmod 000 on somebody's file
     # verdict: error
@@ -9,17 +9,17 @@ its name; the others are `key: value`, or `key(word word): value` for some level
     # says(full no-read-confinement): PermissionError
     # hits(weak limits-only): canary
 
-Of several lines with one key, the last that fits a case counts. The keys:
+The last line that fits a case counts. The keys:
 
 verdict  the verdicts that are right, at least one
 says     what the reason must contain; " | " between alternatives
-hits     what the program gets at, no more and no less: that it gets there where nothing stops it proves it an attack
-may      what it may or may not get at, where the kernel's settings decide
-measured why a GIF that was taken cannot be measured (part of the reason); without this it can be
-only     the levels and users at which it is run at all
+hits     what the program gets at, exactly: reaching it where nothing stops it proves that it is an attack
+may      what it may or may not get at, depending on the kernel's settings
+measured why a GIF that was taken cannot be measured (part of the reason); without this key it can be measured
+only     the levels and users at which it runs at all
 machine  the only machine (uname -m) for which it is written
-limits   "brief" for a program that does nothing but wait, "roomy" for one that needs CPU to fill memory or be decoded
-after    another program runs in the same keeper before it, one that holds the token in a comment
+limits   "brief" for a program that only waits, "roomy" for one that needs CPU to fill memory or to be decoded
+after    another program, with the token in a comment, runs in the same keeper before it
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ MARKS = frozenset({"canary", "secret", "tcp", "udp", "unix", "victim", "files", 
 
 #: Small, so that a program that hits one does so soon.
 SMALL = Limits(cpu_seconds=0.5, wall_seconds=6.0, address_space=400 * 2**20, rss=300 * 2**20)
-#: For programs that do nothing but wait.
+#: For programs that only wait.
 BRIEF = SMALL.model_copy(update={"wall_seconds": 1.0})
-#: For programs that must hit a memory limit, not the one of the CPU that they need to fill it, and for the slowest GIF:
-#: on a busy machine it takes just over half a second to decode and look at.
+#: For programs that must hit a memory limit before the limit of the CPU that they need to fill it, and for the slowest
+#: GIF, which takes just over half a second to decode on a busy machine.
 ROOMY = SMALL.model_copy(update={"cpu_seconds": 3.0, "wall_seconds": 20.0})
 LIMITS = {"brief": BRIEF, "roomy": ROOMY}
 
@@ -87,12 +87,10 @@ class Program:
     def limits(self) -> Limits:
         return next((LIMITS[rule.value] for rule in self.rules if rule.key == "limits"), SMALL)
 
-    @property
-    def differs_by_level(self) -> bool:
-        """Whether what becomes of it depends on the sandbox's level."""
-        return any(
-            (rule.words | ({*rule.value.split()} if rule.key == "only" else set())) & {*LEVELS} for rule in self.rules
-        )
+    def decided_by(self, words: tuple[str, ...]) -> bool:
+        """Whether its header names one of these levels or users."""
+        named = (rule.words.union(rule.value.split() if rule.key == "only" else ()) for rule in self.rules)
+        return any(each & {*words} for each in named)
 
     def runs_in(self, case: Case) -> bool:
         for rule in self.rules:

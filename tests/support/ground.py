@@ -1,13 +1,14 @@
-"""What the sandbox's tests share: small limits, the corpus, and the check that a program left nothing behind."""
+"""What the sandbox's tests share: small limits, the corpus, and checks that a program left nothing behind."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import resource
+import struct
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -16,26 +17,29 @@ import pytest
 from localgif.records import Limits, ProgramResult
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
-from tests.sandbox import corpus
+from tests.support import corpus
 
-#: Small, so that a program that hits one does so soon.
+#: Small, so that a program that hits a limit does so soon.
 SMALL = Limits(cpu_seconds=1.0, wall_seconds=8.0, address_space=400 * 2**20, rss=300 * 2**20)
-#: For programs that do nothing but wait.
+#: For programs that only wait.
 BRIEF = SMALL.model_copy(update={"wall_seconds": 1.5})
 
-#: On top of the wall limit: start, kill loop, removal, on a busy machine.
-SLACK_SECONDS = 3.0
-#: More than this may a program not make our own process grow, bytes.
+#: On top of the wall limit: start, kill loop and removal, on a busy machine.
+_SLACK_SECONDS = 3.0
+#: A program may not make our own process grow by more than this, bytes.
 _OWN_GROWTH = 20 * 2**20
-#: Room for the test process itself above what it has, bytes: no experiment may take the machine down.
+#: Room above what the test process has, bytes, so that no experiment takes the machine down.
 _OWN_SPACE = 2 * 2**30
 
 AS_ROOT = os.geteuid() == 0
 
+#: Draws twelve frames of 64 x 64 pixels.
+PLAIN = corpus.programs()["b1_plain"].source({})
 
-def source_of(name: str, canary: Path | None = None) -> str:
+
+def source_of(name: str) -> str:
     """A program of the corpus."""
-    return corpus.programs()[name.split(".")[0]].source({"CANARY": str(canary)})
+    return corpus.programs()[name].source({})
 
 
 class Ground:
@@ -54,11 +58,11 @@ class Ground:
         return self.canary.read_bytes(), info.st_mode, info.st_mtime_ns, info.st_size, info.st_nlink
 
     def run(self, source: str, limits: Limits = SMALL, layers: frozenset[str] | None = None) -> ProgramResult:
-        """Runs a program and checks everything that must hold whatever the program does."""
+        """Runs a program, and checks everything that must hold whatever the program does."""
         rss_before = psutil.Process().memory_info().rss
         started = time.monotonic()
         result = run_program(source, limits, layers=layers)
-        assert time.monotonic() - started < limits.wall_seconds + SLACK_SECONDS
+        assert time.monotonic() - started < limits.wall_seconds + _SLACK_SECONDS
         assert psutil.Process().memory_info().rss - rss_before < _OWN_GROWTH
         self.check()
         assert (result.gif is not None) == (result.verdict == "ok")
@@ -67,7 +71,7 @@ class Ground:
         return result
 
     def check(self) -> None:
-        """Nothing is left of any program, and nothing was touched."""
+        """Checks that no program left anything or touched anything."""
         assert left_running() == []
         assert list(self.jobs.iterdir()) == []
         assert self._canary_state() == self._before
@@ -79,9 +83,17 @@ def left_running() -> list[int]:
     return [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
 
 
+def wait_until(condition: Callable[[], bool], seconds: float) -> None:
+    """Polls until the condition holds; a condition that does not hold in time is an AssertionError."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def grounds(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
-    """Jobs run in a directory of the test's own, and this process may not take the machine's memory."""
+    """Jobs run in a directory of the test's own, and this process cannot take the machine's memory."""
     ground = Ground(path)
     monkeypatch.setattr(tempfile, "tempdir", str(ground.jobs))
     before = resource.getrlimit(resource.RLIMIT_AS)
@@ -90,3 +102,32 @@ def grounds(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
         yield ground
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def raw_gif(
+    width: int,
+    height: int,
+    *,
+    frames: int = 1,
+    delay: int = 4,
+    loop: int | None = None,
+    rectangle: tuple[int, int, int, int] | None = None,
+    code: bytes = b"\x02\x4c\x01",
+    padding: int = 0,
+    trailer: bytes = b";",
+) -> bytes:
+    """A GIF of equal frames, byte by byte, right or wrong as a test wants it.
+
+    Args:
+        delay: In units of 10 ms.
+        code: Code size and data of a picture that nobody decodes.
+        padding: Bytes of comment per frame.
+    """
+    screen = b"GIF89a" + struct.pack("<HHBBB", width, height, 0x80, 0, 0) + b"\0\0\0\xff\xff\xff"
+    if loop is not None:
+        screen += b"!\xff\x0bNETSCAPE2.0\x03\x01" + struct.pack("<H", loop) + b"\0"
+    control = b"!\xf9\x04\0" + struct.pack("<H", delay) + b"\0\0"
+    comment = b"!\xfe" + (b"\xff" + b"c" * 255) * (padding // 256) + b"\0"
+    image = b"," + struct.pack("<HHHHB", *(rectangle or (0, 0, width, height)), 0)
+    data = b"\x02" + bytes([len(code)]) + code + b"\0"
+    return screen + (control + comment + image + data) * frames + trailer

@@ -1,0 +1,206 @@
+"""Runs programs of the corpus one after the other at one level, as the user that it was started as, and checks what
+they did. It prints one line of JSON per program; see Seen.
+
+A process of its own, because user and subreaper are properties of a process, and because the growth of our own memory
+is measured in a process that does nothing else. It reads one JSON object, an Order, from standard input.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import json
+import os
+import resource
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TypedDict
+
+import psutil
+
+from localgif.errors import SandboxError
+from localgif.gif import MEASURE
+from localgif.records import Limits, Measurements, ProgramResult
+from localgif.sandbox import keeper_client, landlock, probe, syscalls
+from localgif.sandbox.protocol import LANDLOCK, LAYERS
+from localgif.sandbox.runner import measure_gif, run_program
+from localgif.sandbox.seccomp import ALLOW, Instruction, load, pack
+from tests.support import corpus, stage
+
+#: Room above what this process has, bytes, so that no experiment takes the machine down.
+_OWN_SPACE = 2 * 2**30
+
+
+class Order(TypedDict):
+    """What a driver has to do: one level, one user, some programs."""
+
+    level: str
+    user: str
+    off: list[str]
+    """Layers that are switched off."""
+    lacks: dict[str, str]
+    """What the kernel refuses ("landlock", "seccomp"), and with which error. localgif must then find this level."""
+    landlock: int
+    """The Landlock version that the keeper sees; 0: the real one."""
+    leaky: bool
+    """Whether the keeper starts with our whole environment, as a careless app would do it."""
+    programs: list[str]
+
+
+@dataclass
+class Seen:
+    """What became of one program, for the test."""
+
+    program: str
+    verdict: str = ""
+    reason: str = ""
+    output: str = ""
+    marks: list[str] = field(default_factory=list)
+    """What it got at; see stage.py."""
+    left: list[str] = field(default_factory=list)
+    """Processes that were alive when the result came."""
+    grown: int = 0
+    """Resident bytes that this process and the sandbox's own have gained."""
+    wall_seconds: float = 0.0
+    elapsed: float = 0.0
+    failure: str = ""
+    """An exception in place of a result; always our fault."""
+    measured: str = ""
+    """Why the GIF of a program with the verdict ok cannot be measured."""
+
+
+def main() -> None:
+    order: Order = json.load(sys.stdin)
+    known = corpus.programs()
+    own = psutil.Process().memory_info().vms + _OWN_SPACE
+    resource.setrlimit(resource.RLIMIT_AS, (own, resource.getrlimit(resource.RLIMIT_AS)[1]))
+    stage.become_subreaper()
+    scene = stage.Stage()
+    tempfile.tempdir = str(scene.jobs)
+    try:
+        _arrange(order)
+        # Not a program's doing: everything that is started, imported and cached once, measuring included.
+        for _ in range(2):
+            result = _run(order, known["b1_plain"].source({}), corpus.SMALL)
+            if result.gif is not None:
+                _measure(order, result.gif, corpus.SMALL)
+        for name in order["programs"]:
+            print(json.dumps(asdict(_seen(known[name], order, scene))), flush=True)
+    finally:
+        keeper_client.stop()
+        scene.close()
+
+
+def _seen(program: corpus.Program, order: Order, scene: stage.Stage) -> Seen:
+    case = corpus.Case(order["level"], order["user"])
+    found = Seen(program.name)
+    if program.get("after", case):
+        earlier = corpus.programs()["b1_plain"].source({}) + f"\n# {scene.token} END\n"
+        _run(order, earlier, corpus.SMALL)
+    before = _own_memory()
+    started = time.monotonic()
+    said = _fill_in(found, program.source(scene.places()), program.limits, order)
+    found.elapsed = time.monotonic() - started
+    found.left = stage.left_running(_own_processes() | {scene.victim.pid})
+    found.marks = sorted(scene.marks(said, set(program.get("hits", case).split())))
+    found.grown = _own_memory() - before
+    return found
+
+
+def _fill_in(found: Seen, source: str, limits: Limits, order: Order) -> bytes:
+    """Fills in the result; returns all that came out of the program."""
+    try:
+        result = _run(order, source, limits)
+    except SandboxError as error:
+        found.failure = str(error)
+        return b""
+    found.verdict, found.reason, found.output = str(result.verdict), result.reason, result.output[:3000]
+    found.wall_seconds = result.wall_seconds
+    if result.gif is not None:
+        measured = _measure(order, result.gif, limits)
+        found.measured = measured if isinstance(measured, str) else ""
+    return result.output.encode() + result.reason.encode() + (result.gif or b"")
+
+
+def _run(order: Order, source: str, limits: Limits) -> ProgramResult:
+    return run_program(source, limits, layers=_layers(order))
+
+
+def _measure(order: Order, data: bytes, limits: Limits) -> Measurements | str:
+    return measure_gif(data, MEASURE, limits, layers=_layers(order))
+
+
+def _layers(order: Order) -> frozenset[str] | None:
+    """None: the layers of the level that localgif found, as in a run."""
+    return None if order["lacks"] else LAYERS[order["level"]] - set(order["off"])
+
+
+def _own_processes() -> set[int]:
+    pid = keeper_client.pid()
+    return set() if pid is None else {pid}
+
+
+def _own_memory() -> int:
+    return sum(psutil.Process(pid).memory_info().rss for pid in {os.getpid(), *_own_processes()})
+
+
+@functools.cache
+def levels() -> tuple[str, ...]:
+    """The levels for which this machine has the layers."""
+    try:
+        landlock.handled_rights()
+    except OSError:
+        return tuple(level for level, layers in LAYERS.items() if LANDLOCK not in layers)
+    return tuple(LAYERS)
+
+
+# --- another machine, or another app -----------------------------------------------------------------------------
+
+#: Rights to files, to the network, and scopes, by the version of Landlock that brought them.
+_RIGHTS = {1: (13,), 2: (14,), 3: (15,), 4: (15, 2), 5: (16, 2), 6: (16, 2, 2)}
+
+_LOAD, _EQUAL, _RETURN = 0x20, 0x15, 0x06
+_NUMBER_AT, _FIRST_ARGUMENT_AT = 0, 16
+_ALLOW = Instruction(_RETURN, 0, 0, ALLOW)
+
+
+def _arrange(order: Order) -> None:
+    """Makes this process, its keepers and the kernel what the order says.
+
+    Raises:
+        AssertionError: The kernel lacks something, but localgif found another level than the order's.
+    """
+    if order["leaky"]:
+        clean = keeper_client.clean_environment
+        keeper_client.clean_environment = lambda mark: {**os.environ, **clean(mark)}
+    if order["landlock"]:
+        masks = tuple((1 << count) - 1 for count in _RIGHTS[order["landlock"]])
+        keeper_client.BOOT = (
+            "import sys; sys.path.insert(0, sys.argv[-1]); from localgif.sandbox import landlock as l; "
+            f"r = l.handled_rights; l.handled_rights = lambda: tuple(a & b for a, b in zip(r(), {masks})); "
+        ) + keeper_client.BOOT
+    if order["lacks"]:
+        for thing, name in order["lacks"].items():  # seccomp last, which nothing can filter afterwards
+            syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
+            load(pack(_refusing(thing, getattr(errno, name))))
+        found = probe.decide(accept=order["level"])
+        assert found.level == order["level"], found
+
+
+def _refusing(thing: str, number: int) -> list[Instruction]:
+    """A filter that refuses "landlock" or "seccomp" with an error number, as an older kernel or a container would."""
+    refused = Instruction(_RETURN, 0, 0, 0x00050000 | number)
+    call = Instruction(_LOAD, 0, 0, _NUMBER_AT)
+    if thing == "landlock":
+        first = syscalls.LANDLOCK_CREATE_RULESET  # its three calls have one number after the other
+        tests = [step for n in range(first, first + 3) for step in (Instruction(_EQUAL, 0, 1, n), refused)]
+        return [call, *tests, _ALLOW]
+    option = [Instruction(_LOAD, 0, 0, _FIRST_ARGUMENT_AT), Instruction(_EQUAL, 0, 1, syscalls.PR_SET_SECCOMP)]
+    prctl = syscalls.numbers(syscalls.MACHINE)["prctl"]
+    return [call, Instruction(_EQUAL, 1, 0, prctl), _ALLOW, *option, refused, _ALLOW]
+
+
+if __name__ == "__main__":
+    main()
