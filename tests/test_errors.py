@@ -30,11 +30,7 @@ def raised() -> dict[str, set[int]]:
     for path in (ROOT / "localgif").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             given = [word for word in getattr(node, "keywords", ()) if word.arg == "code"]
-            if not given or not isinstance(node, ast.Call):
-                continue
-            if not isinstance(node.func, ast.Name):
-                if getattr(node.func, "attr", "") == "_wrong":  # config.ModelsFile
-                    found[str(ast.literal_eval(given[0].value))].add(KINDS["ModelsFileWrong"].exit_code)
+            if not given or not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
                 continue
             for part in ast.walk(given[0].value) if node.func.id in KINDS else ():
                 if isinstance(part, ast.Constant) and str(part.value).startswith("E-"):
