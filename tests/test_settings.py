@@ -18,9 +18,9 @@ from localgif.models.toml import ModelsFile, changed_settings, load_models_file,
 from localgif.report.page import render
 from localgif.settings import FIELDS, EndpointSettings, Setting, Settings, docs_table, fields_of, repeat_flags
 from localgif.store.read import load_run
-from localgif.sweep.groups import group
+from localgif.sweep.compare import group
 from localgif.sweep.plan import parse_plan
-from tests.sweep.kit import finished, stored
+from tests.support.sweeps import finished, stored
 
 ROOT = Path(__file__).parent.parent
 

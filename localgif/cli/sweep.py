@@ -21,12 +21,10 @@ from localgif.cli.shared import (
     print_json,
     write_file,
 )
-from localgif.settings import known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from localgif.cli.tables import SweepLines
     from localgif.doctor.models import StoredPace
     from localgif.models.toml import ModelsFile
     from localgif.settings import Settings
@@ -41,12 +39,14 @@ def sweep(
         str | None,
         typer.Option(help="Run only the cells whose names match, e.g. 'reflection=plain_*'.", metavar="PATTERN"),
     ] = None,
-    minutes: Annotated[float | None, typer.Option(min=0, help="Start no new cell after so many minutes.")] = None,
+    minutes: Annotated[
+        float | None, typer.Option(min=0, help="Start no new cell after this many minutes (default: no limit).")
+    ] = None,
     scheduler: Annotated[
         str | None,
         typer.Option(
             help="Run the cells on a Dask cluster: tcp://HOST:PORT of its scheduler, or local:N for N workers on this "
-            "machine (docs/scale.md).",
+            "machine (docs/sweeps.md).",
             metavar="ADDRESS",
         ),
     ] = None,
@@ -54,17 +54,17 @@ def sweep(
     models: ModelsOption = DEFAULT_MODELS,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every combination of some settings, one run after another or on a cluster; the same command again goes on."""
-    from localgif.cli.tables import SweepLines, plan_table
-    from localgif.report.page import write_report
+    """Run every combination of some settings, one after another or on a cluster. The same command again goes on."""
+    from localgif.cli.tables import plan_table
     from localgif.store.read import load_record, status_of
-    from localgif.sweep.estimate import estimate
-    from localgif.sweep.execute import choose, run_sweep
-    from localgif.sweep.plan import read_plan
-    from localgif.sweep.runs import stored_runs
-    from localgif.sweep.words import plan_sentences
+    from localgif.sweep.cluster import local_workers
+    from localgif.sweep.execute import choose
+    from localgif.sweep.plan import estimate, read_plan
+    from localgif.sweep.read import stored_runs
+    from localgif.sweep.sentences import plan_sentences
 
-    known = load_models(models, others=_reached(scheduler))
+    address = scheduler if scheduler is not None and local_workers(scheduler) is None else None
+    known = load_models(models, others=(address,) if address is not None else ())
     plan = read_plan(file, known)
     chosen = choose(plan, cells)
 
@@ -74,7 +74,6 @@ def sweep(
 
     done = {cell.name for cell in chosen if stored(cell) == "done"}
     estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done, _measured)
-
     if as_json and plan_only:
         rows = [{"cell": c.name, "values": c.values, "samples": c.samples, "status": stored(c) or None} for c in chosen]
         print_json({"sweep": plan.name, "cells": rows, "estimate": estimated.as_json()})
@@ -85,19 +84,7 @@ def sweep(
         console.print(sentence, markup=False, highlight=False, soft_wrap=True)
     if plan_only:
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    lines = SweepLines(make_console(stderr=True), write_report)
-    try:
-        if scheduler is None:
-            summary = run_sweep(plan, known, runs_dir, chosen, lines, minutes)
-        else:
-            summary = _on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
-    except KeyboardInterrupt:
-        lines.stop()
-        print(f"what was measured is kept in {runs_dir / plan.name}; the same command goes on", file=sys.stderr)
-        raise
-    finally:
-        lines.stop()
+    summary = _run(plan, known, runs_dir, chosen, minutes, scheduler)
     if as_json:
         print_json(summary)
     else:
@@ -106,17 +93,30 @@ def sweep(
         raise typer.Exit(4)
 
 
-def _reached(scheduler: str | None) -> tuple[str, ...]:
-    """The address that --scheduler names, if it names one.
+def _run(
+    plan: Plan, known: ModelsFile, runs_dir: Path, chosen: Sequence[Cell], minutes: float | None, scheduler: str | None
+) -> dict[str, Any]:
+    """Run the cells; returns the object that `--json` prints."""
+    from localgif.cli.tables import SweepLines
+    from localgif.offline import is_here
+    from localgif.report.page import write_report
+    from localgif.sweep.cluster import run_on_cluster
+    from localgif.sweep.execute import run_sweep
 
-    Raises:
-        ConfigError: it names none, nor local:N.
-    """
-    if scheduler is None:
-        return ()
-    from localgif.sweep.cluster import local_workers
-
-    return (scheduler,) if local_workers(scheduler) is None else ()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    lines = SweepLines(make_console(stderr=True), write_report)
+    try:
+        if scheduler is None:
+            return run_sweep(plan, known, runs_dir, chosen, lines, minutes)
+        if not scheduler.startswith("local:") and not is_here(scheduler):
+            lines.note(f"{scheduler} is not this machine: the scheduler and its workers read prompts and programs")
+        return run_on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
+    except KeyboardInterrupt:
+        lines.stop()
+        print(f"what was measured is kept in {runs_dir / plan.name}; the same command goes on", file=sys.stderr)
+        raise
+    finally:
+        lines.stop()
 
 
 def _measured(settings: Settings) -> StoredPace | None:
@@ -126,23 +126,6 @@ def _measured(settings: Settings) -> StoredPace | None:
     from localgif.offline import weights_environment
 
     return recall(places_for(*weights_environment()).cache, settings)
-
-
-def _on_cluster(
-    plan: Plan,
-    known: ModelsFile,
-    runs_dir: Path,
-    chosen: Sequence[Cell],
-    lines: SweepLines,
-    scheduler: str,
-    minutes: float | None,
-) -> dict[str, Any]:
-    from localgif.offline import is_here
-    from localgif.sweep.conduct import run_on_cluster
-
-    if _reached(scheduler) and not is_here(scheduler):
-        lines.note(f"{scheduler} is not this machine; it and its workers get to read prompts and programs")
-    return run_on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
 
 
 def _say(summary: dict[str, Any], runs_dir: Path) -> None:
@@ -166,12 +149,12 @@ def compare(
         list[str] | None,
         typer.Option(
             help="Setting that tells groups apart; may be repeated. Runs are then compared inside each combination of "
-            "what else differs (default: all that differs but the seed)."
+            "what else differs (default: every setting that differs, except the seed)."
         ),
     ] = None,
     scorer: Annotated[
         str | None,
-        typer.Option(help="Compare by this rule's scores: strict, article (default: the one that was optimised)."),
+        typer.Option(help="Compare by this rule's scores: strict, article (default: the rule that was optimised)."),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Where to write the page.", metavar="FILE")] = None,
     runs_dir: RunsOption = DEFAULT_RUNS,
@@ -179,23 +162,23 @@ def compare(
 ) -> None:
     """Say what may be concluded from several runs, and write compare.html."""
     from localgif.cli.tables import compared_tables
+    from localgif.settings import known
     from localgif.sweep.compare import as_json as object_of
-    from localgif.sweep.compare import compare as work
-    from localgif.sweep.gather import gather
-    from localgif.sweep.groups import group
-    from localgif.sweep.page import render
-    from localgif.sweep.words import sentences
+    from localgif.sweep.compare import compare as compare_groups
+    from localgif.sweep.compare import group, render
+    from localgif.sweep.read import find_runs
+    from localgif.sweep.sentences import sentences
 
     if scorer is not None:
         known("scorer", scorer)
-    found = gather(runs_dir, names, scorer)
-    compared = work(group(found.runs, by or (), found.axes))
+    found = find_runs(runs_dir, names, scorer)
+    compared = compare_groups(group(found.runs, by or (), found.axes))
     said = sentences(compared)
     page = to or found.folder / "compare.html"
     written = render(compared, found.title, said, found.left)
     write_file(page, written.encode("utf-8", "replace"), "name another file: --to FILE")
-    left = [{"run": run.name, "why": run.why} for run in found.left]
     if as_json:
+        left = [{"run": run.name, "why": run.why} for run in found.left]
         notes = list(compared.grouping.notes)
         print_json({**object_of(compared), "sentences": said, "notes": notes, "left": left, "page": str(page)})
         return

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from localgif.run.model_list import Row
     from localgif.search.progress import Progress, Standing
     from localgif.store.read import RunRecord
-    from localgif.sweep.cells import CellEnd
     from localgif.sweep.compare import Compared
+    from localgif.sweep.execute import CellEnd
     from localgif.sweep.plan import Cell, Plan
 
 
@@ -291,7 +291,7 @@ class SweepLines:
             seed, best, luck = end.result.seed.mean, end.result.best.mean, end.result.best_of
             head += f"  {seed:.3f} -> {best:.3f}  {end.result.verdict.word}" if luck is None else f"  {_best_of(luck)}"
         head += "  (was there)" if end.known else f"  {duration(end.seconds)}"
-        head += f"  on {end.where}" if end.where else ""
+        head += f"  on {end.worker}" if end.worker else ""
         self._say(head)
         for line in (end.error + ("\n" + end.trace if end.trace else "")).splitlines():
             self._say(f"    {line}")

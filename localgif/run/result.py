@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
 import resource
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from localgif.files import content_hash
 from localgif.records import (
@@ -30,28 +28,12 @@ from localgif.search.controls import best_of, scores_by_rule
 from localgif.search.evaluator import Evaluator
 from localgif.search.programs import Programs
 from localgif.settings import Settings
+from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p, sign_flip_p, smallest_p
 from localgif.store.read import RunRecord
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Floats = NDArray[np.float64]
-
-
-ALPHA = 0.05
-
 CONFIDENCE = 1 - ALPHA
-
-#: Up to this many arrangements all are counted; beyond, as many are drawn.
-ARRANGEMENTS = 20_000
-
-RESAMPLES = 9_999
-
-#: Equal differences stay equal whatever order they were summed in.
-TOLERANCE = 1e-12
 
 
 class Pairs(NamedTuple):
@@ -81,11 +63,10 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
     means = [math.fsum(differences) / len(differences) for differences in by_task]
     difference = math.fsum(means) / len(means)
     if unit == "task":
-        p_value, interval, smallest = swapped_tasks(means), bootstrap([means]), min(1.0, 2 ** (1 - len(means)))
+        p_value, interval, smallest = sign_flip_p(means), mean_interval([means]), min(1.0, 2 ** (1 - len(means)))
     else:
-        groups = list(scores.values())
-        p_value, interval = swapped_samples(groups), bootstrap(by_task)
-        smallest = min(1.0, 2 / math.prod(math.comb(2 * len(group.seed), len(group.seed)) for group in groups))
+        p_value, interval = float(permutation_p(list(scores.values()))), mean_interval(by_task)
+        smallest = smallest_p([(len(pairs.seed), len(pairs.best)) for pairs in scores.values()])
     word: Word = "not shown"
     if p_value <= ALPHA and interval is not None:
         word = "better" if interval[0] > TOLERANCE else "worse" if interval[1] < -TOLERANCE else "not shown"
@@ -100,92 +81,6 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
         pairs=sum(len(differences) for differences in by_task),
         tasks=len(by_task),
     )
-
-
-def swapped_samples(groups: Sequence[Pairs]) -> float:
-    """Two-sided p of the permutation test for a difference of means (mean over groups), 0 < p <= 1.
-
-    The share of all ways to hand the scores of each group out to seed and best anew, in numbers as they were, whose
-    difference is at least as large as the observed one (Fisher's randomisation test). Exact for one group of up to
-    20,000 ways, else estimated from as many random ones with the observed one counted in (Phipson and Smyth 2010),
-    with a fixed seed. Whole scores are handed out, not only swapped within pairs: 4 pairs can be swapped in 16 ways,
-    which can never reach 0.05, and two prompts' answers to one seed have little in common. Where they have something
-    in common the test only gets more careful.
-    """
-    import numpy as np
-
-    pooled = [np.array([*group.best, *group.seed], dtype=np.float64) for group in groups]
-    observed = abs(sum(_split(part, np.arange(len(part) // 2)[None, :])[0] for part in pooled)) / len(pooled)
-    if len(pooled) == 1 and math.comb(len(pooled[0]), len(pooled[0]) // 2) <= ARRANGEMENTS:
-        return float(np.mean(np.abs(_split(pooled[0], _halves(len(pooled[0])))) >= observed - TOLERANCE))
-    draw = np.random.default_rng(0)
-    total = np.zeros(ARRANGEMENTS)
-    for part in pooled:
-        order = draw.permuted(np.tile(np.arange(len(part)), (ARRANGEMENTS, 1)), axis=1)
-        total += _split(part, order[:, : len(part) // 2])
-    return _drawn(np.abs(total / len(pooled)) >= observed - TOLERANCE)
-
-
-def swapped_tasks(means: Sequence[float]) -> float:
-    """Two-sided p when the labels of whole tasks are swapped: all signs of the tasks' mean differences, 0 < p <= 1."""
-    import numpy as np
-
-    values = np.array(means, dtype=np.float64)
-    observed = abs(math.fsum(means))
-    if 2 ** len(means) <= ARRANGEMENTS:
-        signs = np.array(list(itertools.product((-1.0, 1.0), repeat=len(means))))
-        return float(np.mean(np.abs(signs @ values) >= observed - TOLERANCE))
-    signs = np.random.default_rng(0).choice((-1.0, 1.0), size=(ARRANGEMENTS, len(means)))
-    return _drawn(np.abs(signs @ values) >= observed - TOLERANCE)
-
-
-def bootstrap(groups: Sequence[Sequence[float]]) -> tuple[float, float] | None:
-    """95 % interval of the mean over groups of their mean difference; values of one group replace only each other.
-
-    The percentile bootstrap, its level widened for few values as Hesterberg (2015, "expanded percentile") does: the
-    plain one is too narrow by the factor sqrt((n - 1) / n) and by normal instead of t quantiles. BCa is not used: its
-    skewness correction jumps with every tie and fails on equal values, and scores are full of both. With 4 pairs the
-    result is their range. None where a group has a single value: nothing can be resampled.
-    """
-    fewest = min(len(group) for group in groups)
-    if fewest < 2:
-        return None
-    low, high = (sum(edge(group) for group in groups) / len(groups) for edge in (min, max))
-    if high - low <= TOLERANCE:
-        return low, high
-    from scipy import stats
-
-    wide = math.sqrt(fewest / (fewest - 1)) * stats.t.ppf(1 - ALPHA / 2, sum(len(group) - 1 for group in groups))
-    found = stats.bootstrap(
-        tuple(groups),
-        lambda *parts, axis: sum(part.mean(axis=axis) for part in parts) / len(parts),
-        n_resamples=RESAMPLES,
-        batch=RESAMPLES,
-        vectorized=True,
-        paired=False,
-        method="percentile",
-        confidence_level=1 - 2 * stats.norm.sf(wide),
-        rng=0,
-    ).confidence_interval
-    return float(found.low), float(found.high)
-
-
-def _split(pooled: Floats, chosen: NDArray[np.intp]) -> Floats:
-    """Difference of means for each row of indices: the chosen half minus the rest."""
-    part = pooled[chosen].sum(axis=1)
-    rest: Floats = (2 * part - pooled.sum()) / chosen.shape[1]
-    return rest
-
-
-@functools.lru_cache(maxsize=8)
-def _halves(size: int) -> NDArray[np.intp]:
-    import numpy as np
-
-    return np.array(list(itertools.combinations(range(size), size // 2)))
-
-
-def _drawn(hits: NDArray[np.bool_]) -> float:
-    return (int(hits.sum()) + 1) / (len(hits) + 1)
 
 
 class Prompted(NamedTuple):

@@ -1,45 +1,45 @@
-"""A Dask cluster: who works there, tasks on one worker, calls beside them. The only module that imports distributed.
-
-Dask carries what is said and tells who is there. It is not asked to decide where a cell goes or when it is repeated
-(dispatch.py does): a task is bound to one worker, and what goes on elsewhere is another task.
-"""
+"""A sweep on a Dask cluster: a cell is a task that Dask places, retries and moves; its run folder comes back whole."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import queue
 import re
-from collections.abc import AsyncIterator, Callable
-from typing import Any, NamedTuple
-from urllib.parse import urlsplit
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
-from localgif.errors import ConfigError, EndpointError, PreflightError
+from localgif.errors import ConfigError, EndpointError, LocalGifError, PreflightError, RunCorrupt
+from localgif.files import replace_file
+from localgif.models.toml import ModelsFile
 from localgif.offline import scheduler_url
+from localgif.records import RunResult
+from localgif.search.progress import Progress, Standing
+from localgif.store.read import load_record
+from localgif.sweep import worker
+from localgif.sweep.execute import (
+    Archive,
+    CellEnd,
+    Outcome,
+    SweepFolder,
+    Watch,
+    end_of,
+    is_done,
+    known_end,
+    open_sweep,
+    pack,
+    unpack,
+)
+from localgif.sweep.plan import Cell, Plan
 
-#: To answer at all, and to come back when it was cut off in the middle.
+#: For the scheduler to answer.
 SCHEDULER_SECONDS = 30.0
-_LOCAL = re.compile(r"local:([0-9]{1,4})")
-#: A worker in another state is on its way out.
-_THERE = ("running", "paused")
-
-
-class Lost(Exception):
-    """A worker, or what it was doing, is gone."""
-
-
-class Unreachable(Exception):
-    """The scheduler does not answer; it may come back."""
-
-
-class Seen(NamedTuple):
-    """A worker as the scheduler knows it."""
-
-    address: str
-    name: str
-    host: str
-    threads: int
-    scratch: str
-    """Where it may write."""
+#: For another worker to join when none that is there can take any cell that is left.
+GRACE_SECONDS = 15.0
+_BEAT_SECONDS = 1.0
 
 
 def local_workers(scheduler: str) -> int | None:
@@ -48,8 +48,8 @@ def local_workers(scheduler: str) -> int | None:
     Raises:
         ConfigError: it is neither.
     """
-    local = _LOCAL.fullmatch(scheduler)
-    if local is not None and int(local[1]) > 0:
+    local = re.fullmatch(r"local:([1-9][0-9]{0,3})", scheduler)
+    if local is not None:
         return int(local[1])
     try:
         scheduler_url(scheduler)
@@ -58,87 +58,50 @@ def local_workers(scheduler: str) -> int | None:
     return None
 
 
-class Cluster:
-    """An open connection to a scheduler. Use `connected`."""
+def run_on_cluster(
+    plan: Plan,
+    models: ModelsFile,
+    runs_dir: Path,
+    cells: Sequence[Cell],
+    watch: Watch,
+    scheduler: str,
+    minutes: float | None = None,
+) -> dict[str, Any]:
+    """As `execute.run_sweep`, with the cells on the workers of a Dask cluster.
 
-    def __init__(self, client: Any, where: str, local: bool) -> None:
-        self._client = client
-        self.where = where
-        """What the user called it."""
-        self.local = local
-        """Whether its workers were started here, for this sweep."""
-
-    async def workers(self) -> dict[str, Seen]:
-        """Who is there now, by address.
-
-        Raises:
-            Unreachable: the scheduler does not say.
-            EndpointError: it was gone for too long.
-        """
-        if self._client.status == "closed":
-            raise self.gone()
-        try:
-            known = (await self._client.scheduler.identity(n_workers=-1))["workers"]
-        except (OSError, TimeoutError) as error:
-            raise Unreachable(str(error)) from error
-        return {
-            address: Seen(address, str(said["name"]), said["host"], said["nthreads"], said["local_directory"])
-            for address, said in known.items()
-            if said["status"] in _THERE
-        }
-
-    def gone(self) -> EndpointError:
-        """What to say when the scheduler does not come back."""
-        return EndpointError(
-            f"the scheduler at {self.where} is gone, since {SCHEDULER_SECONDS:.0f} s or more",
-            "What came back is kept. Start it again; the same command goes on.",
-            code="E-SCHEDULER-LOST",
-        )
-
-    async def task(self, address: str, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Run a function as a task of one worker; gives back or raises what it does.
-
-        Args:
-            address: Of the worker.
-            name: Of the task, for Dask's own displays; unique.
-
-        Raises:
-            Lost: the task was taken back, because the worker or the scheduler is gone.
-        """
-        from distributed import CancelledError, KilledWorker
-
-        future = self._client.submit(
-            function, *arguments, key=name, workers=[address], allow_other_workers=False, pure=False, retries=0
-        )
-        try:
-            return await future
-        except (CancelledError, KilledWorker) as error:
-            raise Lost(str(error)) from error
-        finally:
-            future.release()
-
-    async def call(self, address: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a quick function of worker.py in a worker, beside its tasks.
-
-        Raises:
-            Lost: the worker does not answer.
-        """
-        try:
-            answers = await self._client.run(function, *arguments, workers=[address])
-            return answers[address]
-        except (OSError, TimeoutError, KeyError, ValueError) as error:
-            raise Lost(f"{type(error).__name__}: {error}") from error
-
-
-@contextlib.asynccontextmanager
-async def connected(scheduler: str) -> AsyncIterator[Cluster]:
-    """A connection to a scheduler; with "local:N" N workers are started on this machine, and stopped at the end.
+    Args:
+        scheduler: Address of a Dask scheduler, or "local:N" for N workers on this machine.
 
     Raises:
-        ConfigError: it is neither an address nor "local:N".
-        PreflightError: Dask is not installed, no scheduler answers, or one behind TLS cannot be asked.
+        ConfigError: `scheduler` is neither, or N embedded engines would share this machine.
+        PreflightError: no Dask, no scheduler, or no worker that can take a cell.
+        EndpointError: the scheduler was lost during the sweep.
+        KeyboardInterrupt: Ctrl-C or SIGTERM. The workers stop; finished cells are kept.
+        LocalGifError: as `execute.open_sweep`.
     """
     count = local_workers(scheduler)
+    embedded = any(m.endpoint.kind == "embedded" for c in cells for m in (c.settings.animator, c.settings.reflector))
+    if count is not None and count > 1 and embedded:
+        raise ConfigError(
+            f"--scheduler {scheduler} would start the embedded engine {count} times; one takes all cores",
+            "leave --scheduler out, or use models of a server (docs/sweeps.md)",
+        )
+    deadline = None if minutes is None else time.monotonic() + 60 * minutes
+    aliases = {alias for cell in cells for alias in _needs(cell)}
+    with open_sweep(plan, runs_dir, cells) as folder, _connected(scheduler, count, aliases) as client:
+        sweep = _Sweep(plan, cells, folder, watch, client, scheduler)
+        sweep.run(models, deadline)
+        return folder.summary([sweep.ends[cell.name] for cell in cells])
+
+
+@contextlib.contextmanager
+def _connected(scheduler: str, count: int | None, aliases: set[str]) -> Iterator[Any]:
+    """A client of the scheduler; with a count, of as many workers on this machine, which are stopped at the end.
+
+    Raises:
+        PreflightError: Dask is not installed, or no scheduler answers.
+        EndpointError: the scheduler is lost inside the block.
+    """
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -148,57 +111,241 @@ async def connected(scheduler: str) -> AsyncIterator[Cluster]:
             "in a checkout: ./scripts/env true\nelsewhere: pip install 'localgif[cluster]'",
             code="E-CLUSTER",
         ) from None
-    _check_certificates(scheduler)
-    # A run that goes on elsewhere travels as an argument; that is what it is.
+    for name in ("distributed", "distributed.client"):  # a lost scheduler is reported below, without tracebacks
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    # The folder of a cell that was begun before travels as an argument of its task.
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"})
-    async with contextlib.AsyncExitStack() as stack:
+    with contextlib.ExitStack() as stack:
         place: Any = scheduler
         if count is not None:
-            place = await stack.enter_async_context(
+            place = stack.enter_context(
                 LocalCluster(  # type: ignore[no-untyped-call]
                     n_workers=count,
                     threads_per_worker=1,
-                    processes=True,
+                    resources=dict.fromkeys(aliases, 1),
                     host="127.0.0.1",
                     dashboard_address="127.0.0.1:0",  # any other would be open to the network, or taken
                     worker_dashboard_address="127.0.0.1:0",
                     silence_logs=logging.ERROR,
-                    asynchronous=True,
                 )
             )
         try:
-            opening = Client(place, asynchronous=True, timeout=SCHEDULER_SECONDS)  # type: ignore[no-untyped-call]
-            client = await stack.enter_async_context(opening)
-        except (OSError, TimeoutError) as error:
+            client = stack.enter_context(Client(place, timeout=SCHEDULER_SECONDS))  # type: ignore[no-untyped-call]
+        except (OSError, TypeError, ValueError) as error:  # the last two from certificates that are missing or wrong
+            certificates = scheduler.startswith("tls:") and isinstance(
+                error, FileNotFoundError | TypeError | ValueError
+            )
             raise PreflightError(
-                f"no scheduler of Dask answers at {scheduler} ({error})",
-                "start one: dask scheduler; or correct --scheduler",
-                code="E-SCHEDULER",
+                f"no Dask scheduler can be asked at {scheduler} ({error})",
+                "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
+                "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to files (docs/sweeps.md)"
+                if certificates
+                else "start one with `dask scheduler`, or correct --scheduler",
+                code="E-CERTIFICATES" if certificates else "E-SCHEDULER",
             ) from None
-        yield Cluster(client, scheduler, count is not None)
+        try:
+            if count is not None:
+                client.run(worker.ignore_ctrl_c)
+            yield client
+        except LocalGifError:
+            raise
+        except Exception as error:
+            if client.status == "running" and not isinstance(error, OSError):
+                raise
+            raise _lost(scheduler) from error
 
 
-def _check_certificates(scheduler: str) -> None:
-    """See that there are certificates to ask a scheduler behind TLS with: without them Dask raises a TypeError."""
-    if urlsplit(scheduler).scheme != "tls":
-        return
-    from distributed.security import Security
-
-    remedy = (
-        "set DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
-        "DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY to files (docs/scale.md)"
+def _lost(scheduler: str) -> EndpointError:
+    return EndpointError(
+        f"the scheduler at {scheduler} is gone",
+        "start the scheduler again, then repeat the same command: it goes on, and finished cells are kept",
+        code="E-SCHEDULER-LOST",
     )
-    try:
-        arguments = Security().get_connection_args("client")  # type: ignore[no-untyped-call]
-    except (OSError, ValueError) as error:  # a file that is not there, or no certificate
-        raise PreflightError(
-            f"--scheduler {scheduler}: the certificates of Dask's configuration cannot be used ({error})",
-            remedy,
-            code="E-CERTIFICATES",
-        ) from None
-    if arguments["ssl_context"] is None:
-        raise PreflightError(
-            f"--scheduler {scheduler} takes certificates, and Dask's configuration names none for a client",
-            remedy,
-            code="E-CERTIFICATES",
-        )
+
+
+class _Sweep:
+    """One call of a sweep: hands all cells to Dask, then follows what comes back until every cell has an end."""
+
+    def __init__(
+        self, plan: Plan, cells: Sequence[Cell], folder: SweepFolder, watch: Watch, client: Any, scheduler: str
+    ) -> None:
+        self.ends: dict[str, CellEnd] = {}
+        self._plan, self._folder, self._watch = plan, folder, watch
+        self._client, self._scheduler = client, scheduler
+        self._cells = {cell.name: (number, cell) for number, cell in enumerate(cells, 1)}
+        self._futures: dict[str, Any] = {}
+        """Of the cells that have no end yet."""
+        self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
+        """(cell, future) that ended, and (time, message) of what workers tell."""
+        self._running: dict[str, tuple[str, float, Progress]] = {}
+        """Cell -> name of its worker, when it began there, and who watches it."""
+        self._workers: set[str] = set()
+        self._refusals: dict[str, str] = {}
+        """Worker that left -> why it could not start a cell."""
+        self._moved = time.monotonic()
+        """When a cell last began or ended."""
+
+    def run(self, models: ModelsFile, deadline: float | None) -> None:
+        """Until every cell has an end."""
+        for name, (_, cell) in self._cells.items():
+            if is_done(home := self._folder.folder / name):
+                self._end(known_end(cell, home))
+        self._check_workers()
+        if deadline is None or time.monotonic() < deadline:
+            self._submit(models)
+        while self._futures:
+            with contextlib.suppress(queue.Empty):
+                self._receive(*self._events.get(timeout=_BEAT_SECONDS))
+            if deadline is not None and time.monotonic() >= deadline:
+                for name in self._futures.keys() - self._running.keys():
+                    self._futures.pop(name).cancel()
+            self._look()
+        for name, (_, cell) in self._cells.items():
+            self.ends.setdefault(name, CellEnd(cell, "left"))
+
+    def _check_workers(self) -> None:
+        """check before anything starts that workers have this localgif. Those that join later check it themselves."""
+        problems = []
+        for address, theirs in self._client.run(worker.identity, on_error="return").items():
+            broken = isinstance(theirs, Exception)
+            why = f"it cannot run localgif: {theirs}" if broken else worker.differing(theirs, worker.identity())
+            problems += [f"worker {address}: {why}"] if why else []
+        if problems:
+            raise PreflightError(
+                "\n".join(problems),
+                "use the same checkout and packages for the scheduler, its workers and this command",
+                code="E-WORKERS",
+            )
+
+    def _submit(self, models: ModelsFile) -> None:
+        topic = f"localgif-{secrets.token_hex(8)}"
+        self._client.subscribe_topic(topic, lambda event: self._events.put(event))
+        for name, (number, cell) in self._cells.items():
+            if name in self.ends:
+                continue
+            order = {
+                "name": name,
+                "identity": worker.identity(),
+                "settings": cell.settings.model_dump(mode="json"),
+                "tasks": [task.model_dump(mode="json") for task in cell.suite.all],
+                "split": cell.suite.split,
+                "models_path": str(models.path),
+                "models_text": models.text,
+            }
+            future = self._client.submit(
+                worker.run_on_worker,
+                order,
+                pack(self._folder.folder / name),
+                topic,
+                key=f"{self._plan.name}/{name}-{topic}",
+                resources=dict.fromkeys(_needs(cell), 1),
+                priority=-number,
+                retries=1,
+                pure=False,
+            )
+            self._futures[name] = future
+            future.add_done_callback(lambda ended, name=name: self._events.put((name, ended)))
+
+    def _receive(self, first: Any, second: Any) -> None:
+        if isinstance(first, str):
+            if first in self._futures:
+                self._settle(first, second)
+            return
+        kind, name, where, *rest = second
+        if kind == "refused":
+            self._running.pop(name, None)
+            self._refusals[where] = rest[0]
+            self._watch.note(f"worker {where} leaves, because it cannot start {name}: {rest[0]}")
+        elif kind == "begins" and name in self._futures:
+            self._moved = time.monotonic()
+            number, cell = self._cells[name]
+            self._running[name] = where, self._moved, self._watch.begins(cell, number, len(self._cells))
+        elif kind == "activity" and name in self._running:
+            self._running[name][2].activity(*rest)
+        elif kind == "metric_call" and name in self._running:
+            *call, standing = rest
+            call.append(Standing(*standing) if standing is not None else None)
+            self._running[name][2].metric_call(*call)
+
+    def _settle(self, name: str, future: Any) -> None:
+        """Take the end of a cell: its run folder goes into its place."""
+        if future.status == "cancelled":  # not by us: Dask does that when it loses the scheduler
+            raise _lost(self._scheduler)
+        home, number_and_cell = self._folder.folder / name, self._cells[name]
+        where, began, _ = self._running.get(name, ("", self._moved, None))
+        try:
+            if future.status == "finished":
+                where, archive = future.result()
+                outcome = Outcome(_brought(archive, home))
+            elif isinstance(failed := future.exception(), worker.CellFailed):
+                where, outcome = failed.worker, failed.outcome
+                if failed.archive is not None:
+                    unpack(failed.archive, home)
+            else:
+                outcome = Outcome(None, f"Dask gave the cell up: {failed}")
+        except LocalGifError as error:
+            outcome = Outcome(None, str(error), error.code)
+        del self._futures[name]
+        self._end(end_of(number_and_cell[1], outcome, time.monotonic() - began, where))
+
+    def _end(self, end: CellEnd) -> None:
+        self._running.pop(end.cell.name, None)
+        self._moved = time.monotonic()
+        self.ends[end.cell.name] = end
+        self._folder.note(end)
+        self._watch.ended(end, self._cells[end.cell.name][0], len(self._cells))
+
+    def _look(self) -> None:
+        """Notice lost workers; give up when none that is there can take what is left.
+
+        Raises:
+            PreflightError: of all cells, before one was done.
+        """
+        present = {
+            str(w["name"]): w["resources"] for w in self._client.scheduler_info(n_workers=-1)["workers"].values()
+        }
+        for gone in self._workers - present.keys():
+            cells = [name for name, (where, _, _) in self._running.items() if where == gone]
+            for name in cells:
+                del self._running[name]
+            if gone not in self._refusals:
+                self._watch.note(f"worker {gone} is gone" + (f"; {', '.join(cells)} starts again" if cells else ""))
+        self._workers = set(present)
+        fits = any(_needs(self._cells[name][1]) <= named.keys() for name in self._futures for named in present.values())
+        waited = time.monotonic() - self._moved
+        if fits or self._running or not self._futures or waited < GRACE_SECONDS:
+            return
+        if not present and not self._refusals:
+            self._moved = time.monotonic()
+            self._watch.note(f"waiting for workers at {self._scheduler}")
+            return
+        aliases = sorted({alias for name in self._futures for alias in _needs(self._cells[name][1])})
+        lines = {**self._refusals, **dict.fromkeys(present, f"it does not name the models {', '.join(aliases)}")}
+        why = "\n".join(f"worker {name}: {said}" for name, said in lines.items())
+        if all(end.known for end in self.ends.values()):
+            resources = " ".join(f"{alias}=1" for alias in aliases)
+            raise PreflightError(
+                f"no worker at {self._scheduler} can take a cell:\n{why}",
+                f"start workers that name their models: dask worker ADDRESS --resources '{resources}' (docs/sweeps.md)",
+                code="E-WORKERS",
+            )
+        for name in list(self._futures):
+            self._futures.pop(name).cancel()
+            self._end(CellEnd(self._cells[name][1], "failed", error=f"no worker can take it:\n{why}"))
+
+
+def _needs(cell: Cell) -> set[str]:
+    """The models of a cell, by the names under which workers have them."""
+    return {cell.settings.animator.alias, cell.settings.reflector.alias}
+
+
+def _brought(archive: Archive, home: Path) -> RunResult:
+    """put a finished run in its place; returns its result, which then names that folder"""
+    unpack(archive, home)
+    record = load_record(home)
+    if record.result is None:
+        raise RunCorrupt(f"{home} came back without a result", "check the worker")
+    result = record.result.model_copy(update={"folder": str(home)})
+    record = record.model_copy(update={"result": result})
+    replace_file(home / "run.json", record.model_dump_json(indent=2).encode() + b"\n")
+    return result

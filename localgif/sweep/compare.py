@@ -1,38 +1,142 @@
-"""What may be concluded from many runs: groups, their gains and differences, each with what chance could do. Pure.
+"""What may be concluded from many runs: groups, their gains and differences, how much chance could do; compare.html.
 
-Runs are the unit: the samples of a run share its search, so they are no witnesses of what another search would find.
+A run is one observation. The samples of a run share its search, so they say nothing about what another search finds.
 """
 
 from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from localgif.run.result import ALPHA, bootstrap, swapped_tasks
-from localgif.sweep.groups import SEED, Group, Grouping
-from localgif.sweep.runs import Finished
-from localgif.sweep.stats import (
+from localgif.errors import ConfigError, nearest
+from localgif.records import Word
+from localgif.report import page, plots
+from localgif.settings import FIELDS
+from localgif.significance import (
+    ALPHA,
     Floats,
     Spread,
-    Strata,
     difference_interval,
     holm,
+    mean_interval,
     permutation_p,
     pooled_deviation,
     runs_needed,
+    sign_flip_p,
     smallest_p,
     spread,
 )
+from localgif.sweep.read import Finished, Left
 
-Word = Literal["better", "worse", "not shown"]
+_SEED = "seed"
+
+# --- groups -----------------------------------------------------------------------------------------------------------
+
+
+class Group(NamedTuple):
+    """Runs that differ only in their seed, and in what is averaged over (strata)."""
+
+    name: str
+    values: dict[str, Any]
+    strata: dict[str, tuple[Finished, ...]]
+    """Name of a stratum -> its runs; one named "" when nothing is averaged over."""
+
+    @property
+    def runs(self) -> tuple[Finished, ...]:
+        return tuple(run for runs in self.strata.values() for run in runs)
+
+
+class Grouping(NamedTuple):
+    """How runs are compared."""
+
+    axes: tuple[str, ...]
+    """What tells the groups apart."""
+    over: tuple[str, ...]
+    """What else differs: groups are compared inside each combination of it, and the differences averaged."""
+    groups: tuple[Group, ...]
+    notes: tuple[str, ...]
+
+
+def group(runs: Sequence[Finished], by: Sequence[str] = (), order: Sequence[str] = ()) -> Grouping:
+    """Group runs by the settings in which they differ.
+
+    Args:
+        runs: At least one, all scored by the same rule.
+        by: The settings that tell groups apart; by default every setting in which runs differ, except the seed.
+        order: Settings to name groups by first: the axes of a sweep.
+
+    Raises:
+        ConfigError: the runs do not differ in a setting of `by`.
+    """
+    axes, notes = _axes(runs, order)
+    for name in by:
+        if name not in axes:
+            raise ConfigError(f"--by {name}: the runs do not differ in it", nearest(name, axes))
+    chosen = tuple(by) or axes
+    over = tuple(axis for axis in axes if axis not in chosen)
+    found: dict[Hashable, dict[str, list[Finished]]] = {}
+    values: dict[Hashable, dict[str, Any]] = {}
+    for run in runs:
+        key = _key(run, chosen)
+        values.setdefault(key, {axis: run.facets.get(axis) for axis in chosen})
+        found.setdefault(key, {}).setdefault(_label({axis: run.facets.get(axis) for axis in over}), []).append(run)
+    groups = tuple(
+        Group(_label(values[key]) or "all runs", values[key], {s: tuple(own) for s, own in strata.items()})
+        for key, strata in found.items()
+    )
+    return Grouping(chosen, over, groups, tuple(notes))
+
+
+def _axes(runs: Sequence[Finished], order: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """Settings in which runs differ, without those that follow from others of them."""
+    known = dict.fromkeys(key for run in runs for key in run.facets)
+    names = dict.fromkeys([*(key for key in (*order, *FIELDS) if key in known), *sorted(known)])
+    kept: list[str] = []
+    along: list[str] = []
+    for name in names:
+        if name == _SEED or len({_frozen(run.facets.get(name)) for run in runs}) == 1:
+            continue
+        if kept and _follows(runs, kept, name):
+            if name.split(".")[0] not in kept:
+                along.append(name)
+        else:
+            kept.append(name)
+    notes = [f"{', '.join(along)} differ{'s' if len(along) == 1 else ''} along with {', '.join(kept)}"] if along else []
+    if len(versions := sorted({run.version for run in runs})) > 1:
+        notes.append(f"the runs were made by different versions of localgif: {', '.join(versions)}")
+    return tuple(kept), notes
+
+
+def _follows(runs: Sequence[Finished], kept: Sequence[str], name: str) -> bool:
+    seen: dict[Hashable, Hashable] = {}
+    return all(seen.setdefault(_key(r, kept), _frozen(r.facets.get(name))) == _frozen(r.facets.get(name)) for r in runs)
+
+
+def _key(run: Finished, axes: Sequence[str]) -> Hashable:
+    return tuple(_frozen(run.facets.get(axis)) for axis in axes)
+
+
+def _frozen(value: Any) -> Hashable:
+    return tuple(map(_frozen, value)) if isinstance(value, list | tuple) else (type(value) is bool, value)
+
+
+def _label(values: Mapping[str, Any]) -> str:
+    words = []
+    for axis, value in values.items():
+        word = str(value).lower() if isinstance(value, bool) or value is None else str(value)
+        words.append(word if axis in FIELDS and FIELDS[axis].bare else f"{axis} {word}")
+    return ", ".join(words)
+
+
+# --- comparison -------------------------------------------------------------------------------------------------------
 
 
 class Tested(NamedTuple):
-    """A difference of means and what chance could do of it."""
+    """A difference of means, and how often chance makes one as large."""
 
     difference: float
     interval: tuple[float, float] | None
@@ -42,7 +146,7 @@ class Tested(NamedTuple):
     adjusted: float
     """After Holm's correction for all questions of its kind; this one decides."""
     smallest: float
-    """The smallest adjusted p that so many runs can reach if it is the smallest of all."""
+    """The smallest adjusted p that this many runs can reach."""
     paired: float | None
     """Two-sided, signs of the pairs' differences; None where runs do not pair up. For information."""
     pairs: int
@@ -55,12 +159,12 @@ class Tested(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One group. Scores are means of fresh samples, a number a run."""
+    """One group. Scores are means of fresh samples, one number per run."""
 
     group: Group
     scores: tuple[float, ...]
     start: float
-    """Mean of the seed prompt's."""
+    """Mean score of the seed prompt."""
     quartiles: tuple[float, float, float]
     gain: Tested
     """Evolved prompt minus seed prompt."""
@@ -68,9 +172,9 @@ class Row(NamedTuple):
     """Word of a run's own verdict -> runs."""
     spread: Spread
     tokens: float
-    """A run, both models."""
+    """Per run, both models."""
     minutes: float
-    """A run."""
+    """Per run."""
 
     @property
     def mean(self) -> float:
@@ -93,9 +197,9 @@ class Versus(NamedTuple):
     """Of these, over strata."""
     left_out: tuple[str, ...]
     """Strata that only one of them has."""
-    needed: int | None
-    """Runs of each, strata together, that show such a difference in 80 % of sweeps, were it the true one; None where
-    the question is decided, where 1,000 do not, and where nothing is known of the spread."""
+    needed: int | None = None
+    """Runs per group, strata together, that detect a true difference of the observed size 80 % of the time. None when
+    the question is decided, when 1,000 are too few, or when nothing is known of the spread."""
 
 
 class Compared(NamedTuple):
@@ -112,13 +216,10 @@ class Compared(NamedTuple):
 
 
 def compare(grouping: Grouping) -> Compared:
-    """Everything that is said of the groups."""
+    """Test every group's gain and every pair of groups."""
     gains = [_gain(group) for group in grouping.groups]
     corrected = holm([g.p_value for g in gains])
-    gains = [
-        g._replace(adjusted=p, smallest=min(1.0, g.smallest * len(gains)))
-        for g, p in zip(gains, corrected, strict=True)
-    ]
+    gains = [_corrected(g, p, len(gains)) for g, p in zip(gains, corrected, strict=True)]
     cells = [[run.score for run in runs] for group in grouping.groups for runs in group.strata.values()]
     pooled = pooled_deviation(cells)
     deviation = pooled[0] if pooled is not None else None
@@ -131,16 +232,17 @@ def compare(grouping: Grouping) -> Compared:
                 apart.append(f"{first.name} and {second.name}")
     corrected = holm([versus.tested.p_value for versus in found])
     versus = tuple(_decided(each, p, len(found), deviation) for each, p in zip(found, corrected, strict=True))
-    rule = grouping.groups[0].runs[0].rule
     rows = tuple(_row(group, gain) for group, gain in zip(grouping.groups, gains, strict=True))
-    return Compared(rule, grouping, rows, versus, deviation, tuple(apart))
+    return Compared(grouping.groups[0].runs[0].rule, grouping, rows, versus, deviation, tuple(apart))
 
 
 def _array(runs: Sequence[Finished], what: str) -> Floats:
     return np.array([getattr(run, what) for run in runs], dtype=np.float64)
 
 
-def _tested(strata: Strata, interval: tuple[float, float] | None, differences: Sequence[float]) -> Tested:
+def _tested(
+    strata: Sequence[tuple[Floats, Floats]], interval: tuple[float, float] | None, differences: Sequence[float]
+) -> Tested:
     p = float(permutation_p(strata))
     return Tested(
         difference=math.fsum(float(b.mean() - a.mean()) for a, b in strata) / len(strata),
@@ -148,16 +250,20 @@ def _tested(strata: Strata, interval: tuple[float, float] | None, differences: S
         p_value=p,
         adjusted=p,
         smallest=smallest_p([(len(a), len(b)) for a, b in strata]),
-        paired=swapped_tasks(differences) if len(differences) > 1 else None,
+        paired=sign_flip_p(differences) if len(differences) > 1 else None,
         pairs=len(differences),
     )
+
+
+def _corrected(tested: Tested, adjusted: float, questions: int) -> Tested:
+    return tested._replace(adjusted=adjusted, smallest=min(1.0, tested.smallest * questions))
 
 
 def _gain(group: Group) -> Tested:
     """Seed prompt and evolved prompt of each run are a pair."""
     strata = [(_array(runs, "start"), _array(runs, "score")) for runs in group.strata.values()]
     by_stratum = [[run.gain for run in runs] for runs in group.strata.values()]
-    return _tested(strata, bootstrap(by_stratum), [gain for gains in by_stratum for gain in gains])
+    return _tested(strata, mean_interval(by_stratum), [gain for gains in by_stratum for gain in gains])
 
 
 def _versus(first: Group, second: Group) -> Versus:
@@ -170,23 +276,21 @@ def _versus(first: Group, second: Group) -> Versus:
         differences = []  # runs without a partner would count in one test and not in the other
     tested = _tested(strata, difference_interval(strata), differences)
     low, high = (math.fsum(float(each[i].mean()) for each in strata) / len(strata) for i in (0, 1))
-    return Versus(
-        first, second, tested, sizes, (low, high), tuple(sorted(first.strata.keys() ^ second.strata.keys())), None
-    )
+    return Versus(first, second, tested, sizes, (low, high), tuple(sorted(first.strata.keys() ^ second.strata.keys())))
 
 
 def _paired(first: Sequence[Finished], second: Sequence[Finished]) -> list[float]:
-    """Differences of the runs with one seed; none where a seed is there twice."""
-    sides = [{run.facets.get(SEED): run.score for run in runs} for runs in (first, second)]
+    """Differences of the runs with one seed; none where a seed occurs twice."""
+    sides = [{run.facets.get(_SEED): run.score for run in runs} for runs in (first, second)]
     if len(sides[0]) < len(first) or len(sides[1]) < len(second):
         return []
     return [sides[1][seed] - score for seed, score in sides[0].items() if seed in sides[1]]
 
 
 def _decided(versus: Versus, adjusted: float, comparisons: int, deviation: float | None) -> Versus:
-    tested = versus.tested._replace(adjusted=adjusted, smallest=min(1.0, versus.tested.smallest * comparisons))
+    tested = _corrected(versus.tested, adjusted, comparisons)
     needed = None
-    # Rounded, so that much the same question is worked out once.
+    # Rounded, so that nearly equal questions share one cached answer.
     difference, spread = round(tested.difference, 4), round(deviation or 0.0, 4)
     if tested.word == "not shown" and spread > 0 and difference != 0:
         needed = runs_needed(difference, spread, comparisons)
@@ -215,11 +319,14 @@ def _spread(group: Group) -> Spread:
     """Pooled over strata: runs of different tasks differ by more than their seeds."""
     each = [spread([run.best for run in runs]) for runs in group.strata.values()]
 
-    def pooled(values: list[float | None]) -> float | None:
+    def pooled(values: Sequence[float | None]) -> float | None:
         known = [value for value in values if value is not None]
         return math.sqrt(math.fsum(v * v for v in known) / len(known)) if known else None
 
-    return Spread(*(pooled(list(column)) for column in zip(*each, strict=True)))
+    return Spread(*(pooled(column) for column in zip(*each, strict=True)))
+
+
+# --- for programs and for people --------------------------------------------------------------------------------------
 
 
 def as_json(compared: Compared) -> dict[str, Any]:
@@ -229,38 +336,7 @@ def as_json(compared: Compared) -> dict[str, Any]:
         "axes": list(compared.grouping.axes),
         "over": list(compared.grouping.over),
         "deviation_between_runs": _round(compared.deviation),
-        "groups": [
-            {
-                "group": row.group.name,
-                "values": row.group.values,
-                "runs": [
-                    {
-                        "run": run.name,
-                        "seed": run.facets.get(SEED),
-                        "seed_score": _round(run.start),
-                        "score": _round(run.score),
-                    }
-                    | {
-                        "fresh": [list(scores) for scores in run.best],
-                        "tokens": run.tokens,
-                        "minutes": _round(run.minutes),
-                    }
-                    for run in row.group.runs
-                ],
-                "mean": _round(row.mean),
-                "quartiles": [_round(q) for q in row.quartiles],
-                "range": [min(row.scores), max(row.scores)],
-                "seed_mean": _round(row.start),
-                "gain": _test_json(row.gain),
-                "verdicts": row.verdicts,
-                "spread": {key: _round(value) for key, value in row.spread._asdict().items()},
-                "tokens": round(row.tokens),
-                "minutes": _round(row.minutes),
-                "tokens_per_tenth": _round(row.per_gain(row.tokens)),
-                "minutes_per_tenth": _round(row.per_gain(row.minutes)),
-            }
-            for row in compared.rows
-        ],
+        "groups": [_group_json(row) for row in compared.rows],
         "comparisons": [
             {
                 "first": versus.first.name,
@@ -274,6 +350,36 @@ def as_json(compared: Compared) -> dict[str, Any]:
             for versus in compared.versus
         ],
         "apart": list(compared.apart),
+    }
+
+
+def _group_json(row: Row) -> dict[str, Any]:
+    return {
+        "group": row.group.name,
+        "values": row.group.values,
+        "runs": [
+            {
+                "run": run.name,
+                "seed": run.facets.get(_SEED),
+                "seed_score": _round(run.start),
+                "score": _round(run.score),
+                "fresh": [list(scores) for scores in run.best],
+                "tokens": run.tokens,
+                "minutes": _round(run.minutes),
+            }
+            for run in row.group.runs
+        ],
+        "mean": _round(row.mean),
+        "quartiles": [_round(q) for q in row.quartiles],
+        "range": [min(row.scores), max(row.scores)],
+        "seed_mean": _round(row.start),
+        "gain": _test_json(row.gain),
+        "verdicts": row.verdicts,
+        "spread": {key: _round(value) for key, value in row.spread._asdict().items()},
+        "tokens": round(row.tokens),
+        "minutes": _round(row.minutes),
+        "tokens_per_tenth": _round(row.per_gain(row.tokens)),
+        "minutes_per_tenth": _round(row.per_gain(row.minutes)),
     }
 
 
@@ -292,3 +398,53 @@ def _test_json(tested: Tested) -> dict[str, Any]:
 
 def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)
+
+
+#: Groups in the plot; the tables have all of them.
+_MOST_STRIPS = 24
+#: Letters of a group's name in the plot, about what fits on a phone.
+_LONGEST_LABEL = 72
+
+
+def render(compared: Compared, title: str, said: Sequence[str], left: Sequence[Left]) -> str:
+    """compare.html: one self-contained page in the report's style, without a script.
+
+    Args:
+        compared: What is shown.
+        title: Of the sweep, or the number of runs.
+        said: Its sentences; the first is the headline.
+        left: Runs that are left out.
+    """
+    from markupsafe import Markup
+
+    strips = [
+        plots.Strip(
+            _plot_label(row.group.name),
+            [score for run in row.group.runs for scores in run.best for score in scores],
+            row.scores,
+            row.start,
+        )
+        for row in compared.rows[:_MOST_STRIPS]
+    ]
+    template = page.environment().get_template("compare.html")
+    return template.render(
+        title=title,
+        style=Markup(page.asset("report.css")),
+        plot=Markup(plots.strip_plot(strips)),
+        plotted=_MOST_STRIPS,
+        runs=sum(len(row.scores) for row in compared.rows),
+        axes=compared.grouping.axes,
+        over=compared.grouping.over,
+        notes=compared.grouping.notes,
+        rule=compared.rule,
+        rows=compared.rows,
+        versus=compared.versus,
+        sentences=said,
+        left=left,
+    )
+
+
+def _plot_label(name: str) -> str:
+    """A name in letters that matplotlib's own font has; for others it warns. The tables have them all."""
+    plain = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in name)
+    return plain if len(plain) <= _LONGEST_LABEL else f"{plain[: _LONGEST_LABEL - 3]}..."

@@ -1,30 +1,93 @@
-"""Runs the cells of a sweep one after another; what is done is skipped, what was begun goes on."""
+"""Runs the cells of a sweep one after another and keeps sweep.json; finished cells are skipped, begun ones resumed."""
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
+import hashlib
+import io
+import os
+import shutil
+import tarfile
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple, Protocol
 
-from localgif.errors import ConfigError, LocalGifError, nearest
+from localgif.errors import ConfigError, LocalGifError, RunCorrupt, RunError, RunLocked, RunMismatch, nearest
+from localgif.files import check_free, is_locked, now, replace_file, sync_folder, take_lock
 from localgif.models.toml import ModelsFile
-from localgif.sweep.carry import carry_out
-from localgif.sweep.cells import CellEnd, Watch, end_of, is_done, known_end, opened
+from localgif.records import RunResult
+from localgif.run.optimize import begin
+from localgif.run.resume import differences, resume
+from localgif.search.progress import Progress
+from localgif.settings import Settings
+from localgif.store.read import load_record
 from localgif.sweep.plan import Cell, Plan
+from localgif.sweep.read import SWEEP, SweepRecord, read_sweep_record
+from localgif.tasks.suite import Suite
+
+#: A larger archive is not a run folder.
+_MOST_BYTES = 512 * 1024 * 1024
+
+
+class Outcome(NamedTuple):
+    """How one attempt at a cell ended."""
+
+    result: RunResult | None
+    """Of the run; None when it failed."""
+    error: str = ""
+    """Why it failed, with the remedy."""
+    code: str = ""
+    """Of that error in docs/errors.md; "" for a bug."""
+    trace: str = ""
+    """The traceback of a bug; "" for failures that have a code."""
+    exit_code: int = 1
+    """Of that error; tells a machine that cannot start a run (3) from a run that failed."""
+
+
+class CellEnd(NamedTuple):
+    """What became of a cell."""
+
+    cell: Cell
+    status: Literal["done", "failed", "left"]
+    seconds: float = 0.0
+    """In this call; 0 when the run was done before."""
+    result: RunResult | None = None
+    error: str = ""
+    """Why it failed, with the remedy."""
+    trace: str = ""
+    """The traceback of a bug; "" for failures that have a code."""
+    known: bool = False
+    """Whether it was done before this call."""
+    worker: str = ""
+    """name of the worker that ran it; "" for this process."""
+
+
+class Watch(Protocol):
+    """Receives what a sweep does."""
+
+    def begins(self, cell: Cell, number: int, cells: int) -> Progress:
+        """A cell begins; the returned progress receives what its run reports."""
+
+    def ended(self, end: CellEnd, number: int, cells: int) -> None:
+        """A cell ended. Called for each failed attempt."""
+
+    def note(self, text: str) -> None:
+        """Something worth a line of its own."""
 
 
 def choose(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
     """The cells whose names match a shell pattern; all without one.
 
     Raises:
-        ConfigError: none does.
+        ConfigError: none matches.
     """
     chosen = tuple(cell for cell in plan.cells if pattern is None or fnmatch.fnmatchcase(cell.name, pattern))
     if not chosen:
         names = [cell.name for cell in plan.cells]
-        raise ConfigError(f"--cells {pattern}: no cell is called so", nearest(str(pattern), names[:20]))
+        raise ConfigError(f"--cells {pattern}: no cell has that name", nearest(str(pattern), names[:20]))
     return chosen
 
 
@@ -33,26 +96,24 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Run cells of a plan, each in `runs_dir / plan.name / cell.name`.
 
-    A cell that fails is tried again at the end, once. Ctrl-C ends the sweep; the next call goes on with its cell.
+    A cell that fails is tried once more at the end. Ctrl-C ends the sweep; the next call resumes its cell.
 
     Args:
         plan: The whole plan.
         models: models.toml.
         runs_dir: Where runs lie.
-        cells: Those of the plan that are to be run.
-        watch: Who is told.
-        minutes: Start no new cell after so many.
+        cells: The cells of the plan to run.
+        watch: Receives what happens.
+        minutes: Start no new cell after this many minutes.
 
     Returns:
         The object that `--json` prints.
 
     Raises:
-        RunMismatch: a cell was run, or begun, with other settings.
-        RunLocked: another process runs the sweep.
-        RunError: the folder cannot be written.
+        LocalGifError: as `open_sweep`.
     """
     began = time.monotonic()
-    with opened(plan, runs_dir, cells) as kept:
+    with open_sweep(plan, runs_dir, cells) as sweep:
         ends: dict[str, CellEnd] = {}
         waiting = list(cells)
         for _ in range(2):
@@ -60,25 +121,252 @@ def run_sweep(
             for cell in waiting:
                 number = cells.index(cell) + 1
                 late = minutes is not None and time.monotonic() - began >= 60 * minutes
-                if late and not is_done(kept.folder / cell.name):
-                    ends.setdefault(cell.name, CellEnd(cell, "left", 0.0, None, ""))
+                if late and not is_done(sweep.folder / cell.name):
+                    ends.setdefault(cell.name, CellEnd(cell, "left"))
                     continue
-                end = _carry_out(kept.folder / cell.name, cell, models, watch, number, len(cells))
+                end = _attempt(sweep.folder / cell.name, cell, models, watch, number, len(cells))
                 ends[cell.name] = end
                 watch.ended(end, number, len(cells))
-                kept.note(end)
+                sweep.note(end)
                 if end.status == "failed":
                     failed.append(cell)
             waiting = failed
-        return kept.summary([ends[cell.name] for cell in cells])
+        return sweep.summary([ends[cell.name] for cell in cells])
 
 
-def _carry_out(home: Path, cell: Cell, models: ModelsFile, watch: Watch, number: int, cells: int) -> CellEnd:
+def _attempt(home: Path, cell: Cell, models: ModelsFile, watch: Watch, number: int, cells: int) -> CellEnd:
     began = time.monotonic()
     try:
         if is_done(home):
             return known_end(cell, home)
     except LocalGifError as error:
-        return CellEnd(cell, "failed", time.monotonic() - began, None, str(error))
-    outcome = carry_out(home, cell.settings, cell.suite, models, watch.begins(cell, number, cells))
+        return CellEnd(cell, "failed", time.monotonic() - began, error=str(error))
+    outcome = run_cell(home, cell.settings, cell.suite, models, watch.begins(cell, number, cells))
     return end_of(cell, outcome, time.monotonic() - began)
+
+
+# --- one cell ---------------------------------------------------------------------------------------------------------
+
+
+def run_cell(home: Path, settings: Settings, suite: Suite, models: ModelsFile, progress: Progress) -> Outcome:
+    """Begin the run of a cell, or resume the one in its folder. Failures are returned, not raised.
+
+    Args:
+        home: Folder of the run, named after the cell.
+        settings: Of the cell.
+        suite: Its tasks.
+        models: models.toml.
+        progress: Receives what the run reports.
+    """
+    try:
+        if (home / "run.json").exists():
+            return Outcome(resume(home, models, progress, {}))
+        _clear_stillborn(home)
+        return Outcome(begin(settings, suite, home.parent, home.name, progress))
+    except LocalGifError as error:
+        return Outcome(None, str(error), error.code, exit_code=error.exit_code)
+    except Exception as error:
+        # A bug in one cell is reported as a bug, and must not end the other cells.
+        return Outcome(None, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
+
+
+def _clear_stillborn(home: Path) -> None:
+    """remove the folder of a run that died before it had a run.json: it holds no work.
+
+    Raises:
+        RunLocked: another process is just beginning it.
+        RunCorrupt: it holds a file that no run writes that early.
+    """
+    if not home.exists():
+        return
+    if is_locked(home):
+        raise RunLocked(f"{home} is being written by another process", "wait for it, or stop it")
+    for path in home.rglob("*"):
+        ours = path.name == ".lock" or (path.name.startswith(".run.json.") and path.name.endswith(".tmp"))
+        if not ours and not (path.is_dir() and path.name in ("candidates", "code", "gifs")):
+            raise RunCorrupt(f"{home} has no run.json, but holds {path.name}", "move the folder away")
+    shutil.rmtree(home)
+
+
+def is_done(home: Path) -> bool:
+    """Whether the run of a cell is done; raises RunCorrupt when that cannot be read."""
+    return (home / "run.json").exists() and load_record(home).status == "done"
+
+
+def known_end(cell: Cell, home: Path) -> CellEnd:
+    """The end of a cell that was done before this call."""
+    return CellEnd(cell, "done", result=load_record(home).result, known=True)
+
+
+def end_of(cell: Cell, outcome: Outcome, seconds: float, worker: str = "") -> CellEnd:
+    """The end of a cell that was attempted now."""
+    status: Literal["done", "failed"] = "failed" if outcome.result is None else "done"
+    return CellEnd(cell, status, seconds, outcome.result, outcome.error, outcome.trace, worker=worker)
+
+
+# --- a run folder on its way between machines -------------------------------------------------------------------------
+
+
+class Archive(NamedTuple):
+    """A run folder as a tar file."""
+
+    data: bytes
+    digest: str
+    """sha256 of the data, hex."""
+
+
+def pack(home: Path) -> Archive | None:
+    """The run folder of a cell; None when it holds no run."""
+    if not (home / "run.json").is_file():
+        return None
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for path in sorted(home.rglob("*")):
+            if path.is_file() and not path.is_symlink() and path.name[0] != "." and path.name != "report.html":
+                tar.add(path, path.relative_to(home).as_posix())
+    return Archive(file.getvalue(), hashlib.sha256(file.getvalue()).hexdigest())
+
+
+def unpack(archive: Archive, home: Path) -> None:
+    """put the run folder of a cell in its place; an older folder there is replaced as a whole.
+
+    Raises:
+        RunCorrupt: the archive is not the packed one, too large, or holds anything but plain files inside the folder.
+        RunLocked: another process writes in the folder.
+        RunError: the folder cannot be written.
+    """
+    if len(archive.data) > _MOST_BYTES or hashlib.sha256(archive.data).hexdigest() != archive.digest:
+        raise RunCorrupt(f"{home}: the archive that arrived is not the one that was sent", "check the network")
+    arriving = home.with_name(f".{home.name}.arriving")
+    try:
+        shutil.rmtree(arriving, ignore_errors=True)
+        for kind in ("candidates", "code", "gifs"):
+            (arriving / kind).mkdir(parents=True)
+        with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:") as tar:
+            members = tar.getmembers()
+            if any(member.type not in (tarfile.REGTYPE, tarfile.DIRTYPE) or member.issparse() for member in members):
+                raise RunCorrupt(f"{home}: the archive that arrived holds more than plain files", "check the worker")
+            tar.extractall(arriving, members, filter="data")
+        if home.exists():
+            check_free(home)
+            shutil.rmtree(home)
+        arriving.rename(home)
+        sync_folder(home.parent)
+    except tarfile.TarError as error:
+        raise RunCorrupt(f"{home}: the archive that arrived cannot be read ({error})", "check the worker") from None
+    except OSError as error:
+        raise RunError(f"{home} cannot be written: {error.strerror}", "free some space, then repeat") from None
+    finally:
+        shutil.rmtree(arriving, ignore_errors=True)
+
+
+# --- the folder of a sweep --------------------------------------------------------------------------------------------
+
+
+class SweepFolder:
+    """The locked folder of a sweep and its sweep.json. Use `open_sweep`."""
+
+    def __init__(self, plan: Plan, folder: Path) -> None:
+        self.folder = folder
+        self._plan = plan
+        old = read_sweep_record(folder) if (folder / SWEEP).exists() else None
+        names = {cell.name: cell.values for cell in plan.cells}
+        # Written anew: the sweep file may have more cells than the last time.
+        self._record = self._write(
+            SweepRecord(
+                name=plan.name,
+                started=old.started if old is not None else now(),
+                axes=plan.axes,
+                cells=names,
+                failures={name: why for name, why in old.failures.items() if name in names} if old is not None else {},
+            )
+        )
+
+    def _write(self, record: SweepRecord) -> SweepRecord:
+        path = self.folder / SWEEP
+        try:
+            replace_file(path, record.model_dump_json(indent=2).encode() + b"\n")
+        except OSError as error:
+            raise RunError(
+                f"{path} cannot be written: {error.strerror}", "free some space, then repeat the command"
+            ) from None
+        return record
+
+    def note(self, end: CellEnd) -> None:
+        """Keep a failure for `localgif compare`: a cell that never began has no run folder that says why.
+
+        Raises:
+            RunError: sweep.json cannot be written.
+        """
+        failures = {name: why for name, why in self._record.failures.items() if name != end.cell.name}
+        if end.status == "failed":
+            failures[end.cell.name] = end.error
+        if failures != self._record.failures:
+            self._record = self._write(self._record.model_copy(update={"failures": failures}))
+
+    def summary(self, ends: Sequence[CellEnd]) -> dict[str, Any]:
+        """The object that `--json` prints."""
+        return {
+            "sweep": self._plan.name,
+            "folder": str(self.folder),
+            **{status: sum(end.status == status for end in ends) for status in ("done", "failed", "left")},
+            "cells": [
+                {
+                    "cell": end.cell.name,
+                    "values": end.cell.values,
+                    "status": end.status,
+                    "folder": str(self.folder / end.cell.name),
+                    "seconds": round(end.seconds, 1),
+                    "seed_mean": end.result.seed.mean if end.result else None,
+                    "best_mean": end.result.best.mean if end.result else None,
+                    "verdict": end.result.verdict.word if end.result else None,
+                    "error": end.error or None,
+                    "worker": end.worker or None,
+                }
+                for end in ends
+            ],
+        }
+
+
+@contextlib.contextmanager
+def open_sweep(plan: Plan, runs_dir: Path, cells: Sequence[Cell]) -> Iterator[SweepFolder]:
+    """Create the folder of a sweep if needed, and hold its lock during the block.
+
+    Args:
+        plan: The whole plan.
+        runs_dir: Where runs lie.
+        cells: The cells to run.
+
+    Raises:
+        ConfigError: a run has that name.
+        RunMismatch: a stored cell was run, or begun, with other settings.
+        RunLocked: another process runs the sweep.
+        RunError: the folder cannot be written.
+    """
+    folder = runs_dir / plan.name
+    if (folder / "run.json").exists():
+        raise ConfigError(f"{folder} is a run, so it cannot be a sweep", "rename the sweep's file")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = take_lock(folder)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be written: {error.strerror}", "choose another --runs-dir") from None
+    try:
+        for cell in cells:
+            _check_stored(folder / cell.name, cell)
+        yield SweepFolder(plan, folder)
+    finally:
+        os.close(lock)
+
+
+def _check_stored(home: Path, cell: Cell) -> None:
+    """check before anything starts that a stored cell belongs to this plan"""
+    if not (home / "run.json").exists():
+        return
+    stored = load_record(home).settings.model_dump(mode="json")
+    if differing := list(differences(stored, cell.settings.model_dump(mode="json"))):
+        lines = "".join(f"\n  {line}" for line in differing)
+        raise RunMismatch(
+            f"the cell {cell.name} of {home.parent} was run with other settings:{lines}",
+            "restore them, or rename the sweep's file: another name is another sweep",
+        )

@@ -1,4 +1,4 @@
-"""A sweep file -> cells: every combination of the axes, each a whole run with a name and checked settings."""
+"""A sweep file -> cells, every combination of its axes; and what they will cost and can show."""
 
 from __future__ import annotations
 
@@ -6,22 +6,24 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from localgif.doctor.models import StoredPace, minutes
 from localgif.errors import ConfigError, nearest
 from localgif.files import content_hash, parse_toml, read_input_text
 from localgif.models.toml import ModelsFile, make_settings
 from localgif.run.optimize import check_budget
 from localgif.settings import FIELDS, Settings, sweep_keys
-from localgif.sweep.places import read_places
+from localgif.significance import pooled_deviation, power, runs_needed
+from localgif.sweep.read import Finished, facets_of
 from localgif.tasks.suite import Suite, load_suite
 
-#: Nobody plans more; a file that comes to more has an axis too many.
-MOST_CELLS = 10_000
-MAX_BYTES = 256 * 1024
-#: A folder name may have 255 bytes, and a path its own limit.
+#: A file with more cells has an axis too many.
+_MOST_CELLS = 10_000
+_MAX_BYTES = 256 * 1024
+#: A folder name may have 255 bytes, and a path has its own limit.
 LONGEST_NAME = 100
 
 
@@ -29,7 +31,7 @@ class Cell(NamedTuple):
     """One run of a sweep."""
 
     name: str
-    """Of its folder: "reflection=plain_seed=3"."""
+    """Of the cell and its folder: "reflection=plain_seed=3"."""
     values: dict[str, Any]
     """Axis -> value."""
     settings: Settings
@@ -38,7 +40,7 @@ class Cell(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """The most that it can take, re-tests not counted."""
+        """The most samples that it can take, without re-tests."""
         return self.settings.metric_calls * self.settings.samples + 2 * self.settings.fresh * len(self.suite.tested)
 
 
@@ -50,8 +52,6 @@ class Plan(NamedTuple):
     axes: dict[str, tuple[Any, ...]]
     cells: tuple[Cell, ...]
     """In the order in which they are run."""
-    workers: Mapping[str, Mapping[str, str]]
-    """Name of a worker of a cluster -> name of an endpoint -> address of the server that it asks there."""
 
     @property
     def groups(self) -> dict[tuple[Any, ...], int]:
@@ -69,7 +69,8 @@ def read_plan(path: Path, models: ModelsFile) -> Plan:
     Raises:
         ConfigError: the file cannot be used; the message names it and the key.
     """
-    return parse_plan(read_input_text(path, MAX_BYTES, "a sweep file", "E-USAGE"), path.stem, str(path), models)
+    text = read_input_text(path, _MAX_BYTES, "a sweep file", "E-USAGE")
+    return parse_plan(text, path.stem, str(path), models)
 
 
 def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
@@ -77,52 +78,41 @@ def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
 
     Args:
         text: The TOML.
-        name: What the sweep is called.
+        name: Name of the sweep.
         place: The file, for messages.
         models: models.toml.
 
     Raises:
-        ConfigError: no TOML, an unknown key, a wrong value, no axis, too many cells.
+        ConfigError: not TOML, an unknown key, a wrong value, no axis, too many cells.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", name):
         raise ConfigError(
-            f"{place}: a sweep's folder is called as its file is, and {name!r} cannot be the name of a folder",
-            "rename the file: letters, digits, - and _",
+            f"{place}: a sweep's folder has the name of its file, and {name!r} cannot be the name of a folder",
+            "rename the file with letters, digits, - and _",
         )
     data = parse_toml(text, place, "E-USAGE")
     fixed, axes = _tables(data, place)
     cells = math.prod(len(values) for values in axes.values())
-    if cells > MOST_CELLS:
+    if cells > _MOST_CELLS:
         raise ConfigError(
-            f"{place}: the axes make {cells:,} cells, more than {MOST_CELLS:,}", "shorten or drop an axis"
+            f"{place}: the axes make {cells:,} cells, more than {_MOST_CELLS:,}", "shorten or drop an axis"
         )
-    made = [
-        _cell(dict(zip(axes, values, strict=True)), fixed, place, models)
-        for values in itertools.product(*axes.values())
-    ]
-    ordered = _ordered(made, axes)
-    endpoints = {m.endpoint.name: m.endpoint for c in made for m in (c.settings.animator, c.settings.reflector)}
-    return Plan(name, axes, ordered, read_places(data.get("workers", {}), endpoints, place))
+    combinations = itertools.product(*axes.values())
+    made = [_cell(dict(zip(axes, values, strict=True)), fixed, place, models) for values in combinations]
+    return Plan(name, axes, _ordered(made, axes))
 
 
 def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
-    """What all cells share, and the axes."""
+    """The settings that all cells share, and the axes."""
     for key in data:
         if key in sweep_keys():
             raise ConfigError(
-                f"{place}: {key} stands outside of a table",
-                f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], a run for each value)",
+                f"{place}: {key} stands outside a table",
+                f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], one run per value)",
             )
-        if key not in ("axes", "settings", "workers"):
-            raise ConfigError(f"{place}: unknown key {key}", nearest(key, ("axes", "settings", "workers")))
-    tables = {name: data.get(name, {}) for name in ("settings", "axes")}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"{place}: {name} = {_shown(table)} is no table", f"write [{name}], and keys below it")
-        for key in table:
-            if key not in sweep_keys():
-                raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, sweep_keys()))
-    fixed, axes = tables["settings"], tables["axes"]
+        if key not in ("axes", "settings"):
+            raise ConfigError(f"{place}: unknown key {key}", nearest(key, ("axes", "settings")))
+    fixed, axes = (_table(data.get(name, {}), name, place) for name in ("settings", "axes"))
     if not axes:
         raise ConfigError(f"{place} has no axis", "add [axes] with a line such as seed = [0, 1, 2, 3]")
     for key, value in fixed.items():
@@ -132,7 +122,7 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
     for key, values in axes.items():
         if not isinstance(values, list) or not values:
             raise ConfigError(
-                f"{place}: axes.{key} = {_shown(values)} is no list of values",
+                f"{place}: axes.{key} = {_shown(values)} is not a list of values",
                 f"write {key} = [...] with a value for each run, or put a single value under [settings]",
             )
         for value in values:
@@ -142,6 +132,15 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
                     f"{place}: axes.{key} has {_shown(value)} twice", "remove one; other seeds repeat a run"
                 )
     return fixed, {key: tuple(values) for key, values in axes.items()}
+
+
+def _table(table: Any, name: str, place: str) -> dict[str, Any]:
+    if not isinstance(table, dict):
+        raise ConfigError(f"{place}: {name} = {_shown(table)} is not a table", f"write [{name}], and keys below it")
+    for key in table:
+        if key not in sweep_keys():
+            raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, sweep_keys()))
+    return table
 
 
 def _check(key: str, value: Any, where: str) -> None:
@@ -158,11 +157,11 @@ def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: 
         suite = load_suite(settings.mode, settings.task)
         check_budget(settings, suite)
     except ConfigError as error:
-        raise ConfigError(f"{place}: {_placed(error.message, values)} (cell {name})", error.remedy) from None
+        raise ConfigError(f"{place}: {_as_key(error.message, values)} (cell {name})", error.remedy) from None
     return Cell(name, values, settings, suite)
 
 
-def _placed(message: str, values: Mapping[str, Any]) -> str:
+def _as_key(message: str, values: Mapping[str, Any]) -> str:
     """A message about a flag as one about a key of the file."""
     flag = re.match(r"--([a-z][a-z-]*)", message)
     if flag is None or (key := flag[1].replace("-", "_")) not in sweep_keys():
@@ -171,7 +170,7 @@ def _placed(message: str, values: Mapping[str, Any]) -> str:
 
 
 def cell_name(values: Mapping[str, Any]) -> str:
-    """A folder name that tells the cell's values; two cells of a sweep never share one."""
+    """A folder name that says the cell's values; two cells of a sweep never share one."""
     name = "_".join(f"{axis}={_word(value)}" for axis, value in values.items())
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}-{content_hash(name)[:8]}"
 
@@ -187,18 +186,150 @@ def _shown(value: Any) -> str:
 
 
 def _ordered(cells: list[Cell], axes: Mapping[str, tuple[Any, ...]]) -> tuple[Cell, ...]:
-    """Cells with the same models one after another, so that a server swaps them once; within these seed by seed, so
-    that a sweep that is cut off has about as many runs of each group."""
+    """Cells with the same models together, so that a server loads them once; within these seed by seed, so that a sweep
+    that is cut off has about the same number of runs in each group."""
     pairs: dict[tuple[str, str], int] = {}
     for cell in cells:
-        pairs.setdefault((cell.settings.animator.alias, cell.settings.reflector.alias), len(pairs))
+        pairs.setdefault(_models(cell), len(pairs))
     seeds = axes.get("seed", ())
     return tuple(
-        sorted(
-            cells,
-            key=lambda cell: (
-                pairs[cell.settings.animator.alias, cell.settings.reflector.alias],
-                seeds.index(cell.values["seed"]) if seeds else 0,
-            ),
-        )
+        sorted(cells, key=lambda cell: (pairs[_models(cell)], seeds.index(cell.values["seed"]) if seeds else 0))
     )
+
+
+def _models(cell: Cell) -> tuple[str, str]:
+    return cell.settings.animator.alias, cell.settings.reflector.alias
+
+
+# --- what a plan costs and can show -----------------------------------------------------------------------------------
+
+#: Seconds per sample, everything included, where nothing is known: runs of a 1.5B model on two CPU cores took 20 (one
+#: task) to 45 (several tasks) of them (docs/lab/experiments.md).
+DEFAULT_SECONDS = 30.0
+#: Standard deviation between runs of one group where nothing is known: three runs of the article's procedure each gave
+#: 0.29, 0.60 and 0.13.
+DEFAULT_DEVIATION = 0.25
+#: The difference of mean scores that a plan is judged by.
+DIFFERENCE = 0.2
+#: Fewer degrees of freedom say nothing about a deviation.
+_FEWEST_FREEDOM = 3
+
+
+class Estimate(NamedTuple):
+    """What a plan comes to."""
+
+    cells: int
+    """That are not done yet; metric calls, samples and seconds are of these."""
+    metric_calls: int
+    samples: int
+    """At most, without re-tests."""
+    seconds: float
+    """An upper bound: runs that reach their target end earlier."""
+    basis: str
+    """Where the seconds come from."""
+    groups: int
+    """Of the whole plan, as everything below."""
+    comparisons: int
+    """Pairs of groups."""
+    runs: int
+    """Of the smallest group."""
+    deviation: float
+    deviation_basis: str
+    power: float
+    """How often a true difference of 0.2 between two groups is detected, 0 to 1."""
+    needed: int | None
+    """Runs per group that detect it 80 % of the time; None when 1,000 are too few."""
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            **self._asdict(),
+            "seconds": round(self.seconds),
+            "difference": DIFFERENCE,
+            "power": round(self.power, 3),
+        }
+
+
+def estimate(
+    plan: Plan,
+    stored: Sequence[Finished],
+    done: Collection[str] = (),
+    measured: Callable[[Settings], StoredPace | None] = lambda settings: None,
+) -> Estimate:
+    """What a plan costs and can show.
+
+    Args:
+        plan: The sweep.
+        stored: Finished runs of any kind.
+        done: Names of the cells that are done: they cost nothing more.
+        measured: Returns what `localgif doctor` measured of a run's models; used where no stored run has them.
+    """
+    cells = [cell for cell in plan.cells if cell.name not in done]
+    counted = [_seconds(cell, stored, measured(cell.settings)) for cell in cells]
+    sizes = list(plan.groups.values())
+    comparisons = math.comb(len(sizes), 2)
+    deviation, deviation_basis = _deviation(plan, stored)
+    return Estimate(
+        cells=len(cells),
+        metric_calls=sum(cell.settings.metric_calls for cell in cells),
+        samples=sum(cell.samples for cell in cells),
+        seconds=math.fsum(seconds for seconds, _ in counted),
+        basis=_basis([source for _, source in counted]),
+        groups=len(sizes),
+        comparisons=comparisons,
+        runs=min(sizes),
+        deviation=deviation,
+        deviation_basis=deviation_basis,
+        power=power(min(sizes), DIFFERENCE, deviation, max(1, comparisons)),
+        needed=runs_needed(DIFFERENCE, deviation, max(1, comparisons)),
+    )
+
+
+_Source = frozenset[str] | StoredPace | None
+"""Where the seconds of a cell come from: names of runs, or doctor's measurement; None for the default."""
+
+
+def _seconds(cell: Cell, stored: Sequence[Finished], measured: StoredPace | None) -> tuple[float, _Source]:
+    """Seconds of a cell, from the stored runs most like it, else from doctor, else by the default."""
+    own = facets_of(cell.settings.model_dump(mode="json"), {})
+    models = ("animator", "animator.model", "reflector", "reflector.model")
+    same = [run for run in stored if all(run.facets.get(key) == own[key] for key in models)]
+    if not same:
+        if measured is None:
+            return cell.samples * DEFAULT_SECONDS, None
+        return 60 * minutes(cell.settings, cell.suite, measured.attempt, measured.reflection).most, measured
+    for key in ("reflection", "mode"):
+        same = [run for run in same if run.facets.get(key) == own[key]] or same
+    rate = 60 * math.fsum(run.minutes for run in same) / sum(run.samples for run in same)
+    return cell.samples * rate, frozenset(str(run.folder) for run in same)
+
+
+def _basis(sources: Sequence[_Source]) -> str:
+    """Where the seconds of all cells come from."""
+    runs = [source for source in sources if isinstance(source, frozenset)]
+    measured = [source for source in sources if isinstance(source, StoredPace)]
+    said = []
+    if runs:
+        used = len(frozenset().union(*runs))
+        said.append((len(runs), f"from {used} stored run{'s' if used != 1 else ''} of the same models"))
+    if measured:
+        said.append((len(measured), f"from what doctor measured on {min(each.at for each in measured)}"))
+    if guessed := len(sources) - len(runs) - len(measured):
+        said.append((guessed, f"a default of {DEFAULT_SECONDS:g} s per sample; localgif doctor measures it"))
+    if len(said) == 1:
+        return said[0][1]
+    return "; ".join(f"for {count} cell{'s' if count != 1 else ''} {text}" for count, text in said)
+
+
+def _deviation(plan: Plan, stored: Sequence[Finished]) -> tuple[float, str]:
+    """Standard deviation between stored runs of the plan's models that differ only in their seed, and its source."""
+    models = {_models(cell) for cell in plan.cells}
+    groups: dict[tuple[Any, ...], list[float]] = {}
+    for run in stored:
+        if (run.facets.get("animator"), run.facets.get("reflector")) in models:
+            key = (run.rule, *sorted((k, str(v)) for k, v in run.facets.items() if k != "seed"))
+            groups.setdefault(key, []).append(run.score)
+    found = pooled_deviation(list(groups.values())) if groups else None
+    if found is None or found[1] < _FEWEST_FREEDOM or found[0] < 1e-9:
+        return DEFAULT_DEVIATION, "assumed: too few stored runs differ only in their seed"
+    deviation, freedom = found
+    return deviation, f"from {freedom + sum(len(g) > 1 for g in groups.values())} stored runs"

@@ -1,19 +1,20 @@
-"""What is called on a worker of a cluster: cells are carried out by children of it, and news of them is given out.
+"""What runs on a worker of a Dask cluster: one cell, in a guarded child process.
 
-Two of these functions are tasks and run in a thread of the worker (`meet`, `carry`); the others are called aside, in
-its event loop, and are quick. Nothing here knows Dask. A worker writes in a folder of its own, never in anybody's runs:
-what comes of it is fetched by who gave the cell out, so one that was given up can do no harm, however long it goes on.
+Dask calls `run_on_worker` in a thread of the worker. The run itself is a child, `python -m localgif.sweep.worker`: it
+guards what it connects to, sets variables that other libraries read, and can be interrupted alone:
+
+    stdin    a line of JSON, the cell; its end interrupts the run, so nothing goes on after the worker is gone
+    stdout   a JSON array per line: ["started"], ["activity", ...] and ["metric_call", ...] as the run reports them, and
+             ["end", ...] with what became of it
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
-import logging
 import os
-import secrets
-import select
 import shutil
 import signal
 import subprocess
@@ -21,242 +22,202 @@ import sys
 import tempfile
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any
 
 import localgif
+from localgif import offline
+from localgif.errors import RunMismatch
+from localgif.models.toml import read_models
 from localgif.run.optimize import versions
-from localgif.sweep.parcel import Piece, State, lacking, unpack
+from localgif.sandbox import keeper_client
+from localgif.search.progress import Silent, Standing
+from localgif.settings import Settings
+from localgif.sweep.execute import Archive, Outcome, pack, run_cell, unpack
+from localgif.tasks.suite import suite_of
 
-#: Who gave a cell out asks for news every second; a worker that hears nothing for so long stops it.
-LEASE_SECONDS = 45.0
-#: How often a child's silence is interrupted to look whether the cell is still wanted.
-_BEAT = 1.0
-_STOP_SECONDS = 5.0
-_TAIL = 4096
-
-
-class News(NamedTuple):
-    """What became of a cell since the last time."""
-
-    born: str
-    """Of this try, so that another one under the same token is not taken for it."""
-    number: int
-    """To be said back next time: then these pieces have come."""
-    pieces: tuple[Piece, ...]
-    told: tuple[list[Any], ...]
-    """Lines of the child."""
+#: How often a worker checks whether the cell is still wanted.
+_BEAT_SECONDS = 0.5
+#: For a run to end after its interruption.
+_STOP_SECONDS = 10.0
 
 
-class _Child:
-    """A process that carries out one order after another."""
+class CellFailed(Exception):
+    """A cell failed on a worker. Dask tries it once more, then the command reports it."""
 
-    def __init__(self) -> None:
-        self._log: IO[bytes] = tempfile.TemporaryFile(prefix="localgif-child-")  # noqa: SIM115 (closed in `end`)
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "localgif.sweep.child"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,  # a Ctrl-C at the worker's terminal is the worker's business
-        )
-        self._stopped = False
+    def __init__(self, worker: str, outcome: Outcome, archive: Archive | None) -> None:
+        super().__init__(worker, outcome, archive)
+        self.worker, self.outcome, self.archive = worker, outcome, archive
 
-    def ask(self, order: Mapping[str, Any], told: Callable[[list[Any]], object], beat: Callable[[], object]) -> Any:
-        """What the child says at the end; a dictionary with an `error` when it died.
+    def __repr__(self) -> str:
+        return f"CellFailed({self.outcome.error!r})"  # Dask logs it, without the bytes of the archive
 
-        Args:
-            order: As child.py describes them.
-            told: Gets each line before.
-            beat: Called about every second.
-        """
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it died; the end of its stdout says so below
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
-        descriptor, rest = self._process.stdout.fileno(), b""
-        while True:
-            beat()
-            if not select.select([descriptor], [], [], _BEAT)[0]:
-                continue
-            data = os.read(descriptor, 65536)
-            if not data:
-                return self._death()
-            *lines, rest = (rest + data).split(b"\n")
-            for line in map(json.loads, lines):
-                if line[0] == "end":
-                    return line[1]
-                told(line)
-
-    def _death(self) -> dict[str, str]:
-        code = self._process.wait(_STOP_SECONDS)
-        self._log.seek(max(0, self._log.seek(0, os.SEEK_END) - _TAIL))
-        words = self._log.read().decode("utf-8", "replace").strip()
-        how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        return {"error": f"the process that ran the cell {how}", "code": "", "trace": words}
-
-    def usable(self) -> bool:
-        """Whether it takes another order."""
-        return not self._stopped and self._process.poll() is None
-
-    def stop(self) -> None:
-        """Interrupt what it does, as Ctrl-C would; it ends then."""
-        assert self._process.stdin is not None
-        if self._stopped:
-            return  # a second one would hit what it does at the end
-        self._stopped = True
-        with contextlib.suppress(OSError, ValueError):
-            self._process.stdin.write(b"stop\n")
-            self._process.stdin.flush()
-
-    def end(self) -> None:
-        """Be rid of it."""
-        assert self._process.stdin is not None and self._process.stdout is not None
-        with contextlib.suppress(OSError):
-            self._process.stdin.close()
-        try:
-            self._process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-        self._process.stdout.close()
-        self._log.close()
+    __str__ = __repr__
 
 
-class _Attempt:
-    """A cell that is carried out here, or was, until it is forgotten."""
-
-    def __init__(self, home: Path, copy: Mapping[str, State]) -> None:
-        self.home = home
-        self.told: deque[list[Any]] = deque(maxlen=200)
-        self.child: _Child | None = None
-        self._born = secrets.token_hex(8)
-        self._copy = dict(copy)
-        self._number = 0
-        self._sent: tuple[Piece, ...] = ()
-        self._heard = time.monotonic()
-
-    @property
-    def lapsed(self) -> bool:
-        return time.monotonic() - self._heard > LEASE_SECONDS
-
-    def news(self, acked: int) -> News:
-        self._heard = time.monotonic()
-        if acked == self._number:
-            self._copy.update((piece.path, piece.state) for piece in self._sent)
-        self._number += 1
-        try:
-            self._sent = lacking(self.home, self._copy) if self.home.is_dir() else ()
-        except FileNotFoundError:
-            self._sent = ()  # a damaged log was set aside at this moment; next time
-        told = tuple(self.told.popleft() for _ in range(len(self.told)))
-        return News(self._born, self._number, self._sent, told)
-
-    def beat(self) -> None:
-        if self.lapsed and self.child is not None:
-            self.child.stop()
-
-
-_attempts: dict[str, _Attempt] = {}
-_idle: list[_Child] = []
-_lock = threading.Lock()
-
-
+@functools.cache
 def identity() -> dict[str, str]:
-    """What must be the same on every machine of a sweep: versions, and localgif to the letter."""
+    """What must be equal on every machine of a sweep: versions, and a digest of localgif's source."""
     root = Path(localgif.__file__).parent
     source = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         source.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    return {**versions(), "source": source.hexdigest()[:12]}
-
-
-def meet(question: Mapping[str, Any]) -> Any:
-    """What this worker is, `identity`, and what it `lacks` of the models that are asked for, each with the reason."""
-    _quiet()
-    with _child() as child:
-        return child.ask({"meet": question}, lambda line: None, lambda: None)
-
-
-def carry(token: str, order: Mapping[str, Any], files: Mapping[str, bytes], scratch: str) -> Any:
-    """Carry out a cell; gives back `error`, `code` and `trace`, all empty when the run is done.
-
-    Args:
-        token: What the cell is called in `news`, `stop` and `forget`.
-        order: As child.py wants it, without the folder.
-        files: Of its run folder, when it was begun elsewhere.
-        scratch: Where this worker may write.
-    """
-    for old in [name for name, attempt in list(_attempts.items()) if attempt.lapsed and attempt.child is None]:
-        forget(old)
-    home = Path(tempfile.mkdtemp(prefix="localgif-cell-", dir=scratch)) / str(order["name"])
-    attempt = _attempts[token] = _Attempt(home, unpack(home, files) if files else {})
-    with _child() as child:
-        attempt.child = child
-        try:
-            return child.ask({"cell": {**order, "home": str(home)}}, attempt.told.append, attempt.beat)
-        finally:
-            attempt.child = None
-
-
-def news(token: str, acked: int) -> News | None:
-    """What became of a cell since; None when nothing of that name was begun here.
-
-    Args:
-        token: As for `carry`.
-        acked: The number of the news that came last, 0 at first.
-    """
-    attempt = _attempts.get(token)
-    return attempt.news(acked) if attempt is not None else None
-
-
-def stop(token: str) -> None:
-    """Interrupt a cell, as Ctrl-C would."""
-    attempt = _attempts.get(token)
-    if attempt is not None and attempt.child is not None:
-        attempt.child.stop()
-
-
-def forget(token: str) -> None:
-    """Remove what is left of a cell."""
-    attempt = _attempts.pop(token, None)
-    if attempt is not None:
-        shutil.rmtree(attempt.home.parent, ignore_errors=True)
+    # Kernel and distribution decide nothing that a run stores.
+    return {key: value for key, value in versions().items() if key != "platform"} | {"source": source.hexdigest()[:12]}
 
 
 def ignore_ctrl_c() -> None:
-    """For workers on the terminal of who gives the cells out: Ctrl-C is meant for that one, who tells them to stop."""
+    """For workers at the terminal of the command: Ctrl-C is for the command, which stops them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@contextlib.contextmanager
-def _child() -> Iterator[_Child]:
-    """A child, used before or new; it is kept for the next order when it lives on."""
-    with _lock:
-        while _idle and not _idle[-1].usable():
-            _idle.pop().end()
-        child = _idle.pop() if _idle else _Child()
+def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
+    """How a worker's `identity` differs from the command's; "" when it does not."""
+    names = {**there, **here}
+    lines = [f"{n}: {there.get(n)} there, {here.get(n)} here" for n in names if there.get(n) != here.get(n)]
+    return f"it has another localgif or other packages: {'; '.join(lines)}" if lines else ""
+
+
+def run_on_worker(order: Mapping[str, Any], archive: Archive | None, topic: str) -> tuple[str, Archive]:
+    """Run a cell on this worker, as a task of Dask; returns the worker's name and the run folder.
+
+    Args:
+        order: The cell: "name", "identity", "settings", "tasks", "split", "models_path", "models_text".
+        archive: Its run folder, when it was begun before.
+        topic: Of the events for the command: ["begins" or "refused" or a kind of the child's lines, cell, worker, ...].
+
+    Raises:
+        CellFailed: the cell failed here.
+        Reschedule: this machine cannot start it (a missing model, other packages). The worker leaves the cluster, so
+            that it does not fail one cell after another, and Dask places the cell elsewhere.
+    """
+    from distributed import Reschedule, get_worker
+
+    worker = get_worker()
+    key, name = worker.get_current_task(), str(worker.name)
+
+    def wanted() -> bool:
+        task = worker.state.tasks.get(key)
+        return worker.status.name in ("running", "paused") and task is not None and task.state != "cancelled"
+
+    def tell(kind: str, *rest: Any) -> None:
+        worker.log_event(topic, [kind, order["name"], name, *rest])
+
+    home = Path(tempfile.mkdtemp(prefix="localgif-cell-", dir=worker.local_directory)) / str(order["name"])
     try:
-        yield child
-    except BaseException:
-        child.end()
-        raise
-    if child.usable():
-        with _lock:
-            _idle.append(child)
-    else:
-        child.end()
+        tell("begins")
+        refusal = differing(identity(), order["identity"])
+        if not refusal:
+            if archive is not None:
+                unpack(archive, home)
+            outcome = _in_child({**order, "home": str(home)}, tell, wanted)
+            refusal = outcome.error if outcome.exit_code in (2, 3) or outcome.code == RunMismatch.code else ""
+        if not refusal:
+            packed = pack(home)
+            if outcome.error or packed is None:
+                raise CellFailed(name, outcome, packed)
+            return name, packed
+    finally:
+        shutil.rmtree(home.parent, ignore_errors=True)
+    tell("refused", refusal)
+    worker.loop.add_callback(worker.close_gracefully)
+    raise Reschedule
 
 
-def _quiet() -> None:
-    """Dask notes every call aside in the worker's log; one a second says nothing."""
-    logger = logging.getLogger("distributed.worker")
-    if not any(isinstance(each, _NoCalls) for each in logger.filters):
-        logger.addFilter(_NoCalls())
+def _in_child(order: Mapping[str, Any], tell: Callable[..., None], wanted: Callable[[], bool]) -> Outcome:
+    """Run a cell in a child process; `tell` receives its lines."""
+    command = [sys.executable, "-m", "localgif.sweep.worker"]
+    outcome: Outcome | None = None
+    with (
+        tempfile.TemporaryFile() as log,
+        # A session of its own: Ctrl-C at the worker's terminal is for the worker.
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
+        ) as child,
+    ):
+        assert child.stdin is not None and child.stdout is not None
+        with contextlib.suppress(BrokenPipeError):  # it died; its exit code says how
+            child.stdin.write(json.dumps(order).encode() + b"\n")
+            child.stdin.flush()
+        threading.Thread(target=_watch, args=(child, wanted), daemon=True).start()
+        for kind, *said in map(json.loads, child.stdout):
+            if kind == "end":
+                outcome = Outcome(None, *said)
+            else:
+                tell(kind, *said)
+        if outcome is None:
+            log.seek(0)
+            error = f"the process that ran the cell ended with code {child.wait()} (below 0: killed by that signal)"
+            outcome = Outcome(None, error, trace=log.read().decode("utf-8", "replace")[-4096:])
+    return outcome
 
 
-class _NoCalls(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        return not str(record.msg).startswith("Run out-of-band function")
+def _watch(child: subprocess.Popen[bytes], wanted: Callable[[], bool]) -> None:
+    while child.poll() is None and wanted():
+        time.sleep(_BEAT_SECONDS)
+    with contextlib.suppress(OSError):
+        child.stdin.close()  # type: ignore[union-attr]
+
+
+# --- in the child -----------------------------------------------------------------------------------------------------
+
+
+class _Telling(Silent):
+    """What a run reports, as lines on stdout."""
+
+    def __init__(self, say: Callable[..., None]) -> None:
+        self._say = say
+
+    def started(self, *_: Any) -> None:
+        self._say("started")
+
+    def activity(self, text: str) -> None:
+        self._say("activity", text)
+
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
+        self._say("metric_call", number, mean, what, task, standing)
+
+
+def main() -> None:
+    """Run the cell on stdin."""
+    offline.pin_libraries()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # What a library prints must not be taken for an answer.
+    out = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+
+    def say(*line: Any) -> None:
+        out.write(json.dumps(line) + "\n")
+        out.flush()
+
+    try:
+        order = json.loads(sys.stdin.buffer.readline())
+        threading.Thread(target=_interrupt_at_the_end, daemon=True).start()
+        models = read_models(Path(order["models_path"]), order["models_text"])
+        if models.offline is False:
+            offline.release()
+        else:
+            offline.guard(models.elsewhere, fetch=models.offline is None)
+        settings = Settings.model_validate(order["settings"])
+        suite = suite_of(settings.mode, order["tasks"], order["split"])
+        outcome = run_cell(Path(order["home"]), settings, suite, models, _Telling(say))
+        # The result is in the run folder, which travels as an archive.
+        say("end", outcome.error, outcome.code, outcome.trace, outcome.exit_code)
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass  # the worker is gone, or the cell is not wanted any more
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        keeper_client.stop()
+        os._exit(0)  # libraries keep threads for which the interpreter would wait
+
+
+def _interrupt_at_the_end() -> None:
+    sys.stdin.buffer.read()
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(_STOP_SECONDS)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,8 +1,8 @@
-"""How a sweep on a Dask cluster scales from one endpoint to four, and what the cluster adds to a cell.
+"""How a sweep on a Dask cluster scales from one worker to four, and what the cluster adds to a cell.
 
-Scripted model servers answer after a fixed delay. `localgif sweep` runs the cells of one endpoint in its own process,
-then on a cluster of one worker, then four times as many cells on four workers with a server each. Everything except the
-delay shares the cores of this machine.
+A scripted model server answers every request after a fixed delay. `localgif sweep` runs the cells in its own process,
+then on a cluster of one worker, then four times as many cells on four workers. Everything except the delay shares the
+cores of this machine.
 """
 
 from __future__ import annotations
@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from scripts.bench.figures import conditions, seconds
-from tests.scripted import Entry, serving
-from tests.search.kills import Deterministic
-from tests.sweep.cluster_kit import ROOT, TINY, models_text
+from tests.scripted import MODEL, Entry, serving
+from tests.search.kills import MODELS, Deterministic
+from tests.support.cluster import ROOT
+from tests.support.sweeps import TINY
 
-ENDPOINTS = 4
+WORKERS = 4
 
 
 class Slow(Deterministic):
@@ -37,18 +38,17 @@ class Slow(Deterministic):
 
 
 def measure(delay: float = 2.0, cells: int = 3) -> dict[str, Any]:
-    """The three sweeps, with `cells` cells for each endpoint and answers after `delay` seconds."""
+    """The three sweeps, with `cells` cells per worker and answers after `delay` seconds."""
     found = conditions(1)
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        servers = [stack.enter_context(serving(Slow(delay))) for _ in range(ENDPOINTS)]
-        (folder / "models.toml").write_text(models_text(servers[0].url))
+        server = stack.enter_context(serving(Slow(delay)))
+        (folder / "models.toml").write_text(MODELS.format(url=server.url, model=MODEL))
 
         def sweep(name: str, workers: int, *arguments: str) -> float:
-            # The same seeds for each endpoint, so that each has the same work to do.
+            # The same seeds for each worker, so that each has the same work to do.
             axes = f"[axes]\nminutes = {[60.0 + i for i in range(workers)]}\nseed = {list(range(cells))}\n"
-            where = "".join(f'[workers.{n}]\nollama = "{each.url}"\n' for n, each in enumerate(servers[:workers]))
-            (folder / f"{name}.toml").write_text(TINY + axes + where)
+            (folder / f"{name}.toml").write_text(TINY + axes)
             command = [sys.executable, "-m", "localgif", "sweep", f"{name}.toml", *arguments]
             environment = {**os.environ, "PYTHONPATH": str(ROOT)}
             return seconds(
@@ -56,10 +56,10 @@ def measure(delay: float = 2.0, cells: int = 3) -> dict[str, Any]:
             )
 
         here, one = sweep("here", 1), sweep("one", 1, "--scheduler", "local:1")
-        four = sweep("four", ENDPOINTS, "--scheduler", f"local:{ENDPOINTS}")
+        four = sweep("four", WORKERS, "--scheduler", f"local:{WORKERS}")
     found["without a cluster, s"] = round(here, 1)
     found["one worker, s"] = round(one, 1)
-    found[f"{ENDPOINTS} workers, {ENDPOINTS} times as many cells, s"] = round(four, 1)
+    found[f"{WORKERS} workers, {WORKERS} times as many cells, s"] = round(four, 1)
     found["part of linear"] = round(one / four, 3)
     found["added to a cell by the cluster, s"] = round((one - here) / cells, 2)
     return found

@@ -12,7 +12,7 @@ from localgif.report.story import verdict_sentence
 from localgif.run.optimize import optimize
 from localgif.run.resume import resume
 from localgif.store.read import load_run
-from localgif.sweep.runs import Finished, read_run
+from localgif.sweep.read import Finished, read_run
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Fault, Scripted, serving
 from tests.search.kills import models_file

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.records import RunVerdict, Unit
-from localgif.run.result import Pairs, bootstrap, compare, swapped_samples, swapped_tasks
+from localgif.run.result import Pairs, compare
+from localgif.significance import mean_interval, permutation_p, sign_flip_p
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
 #: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.
@@ -116,14 +117,14 @@ def test_the_exact_test_agrees_with_counting_by_hand(a: list[int], b: list[int])
         part = sum(pooled[i] for i in chosen)
         total += 1
         hits += abs(part - (sum(pooled) - part)) >= observed
-    assert swapped_samples([Pairs(a, b)]) == pytest.approx(hits / total)
+    assert float(permutation_p([(a, b)])) == pytest.approx(hits / total)
 
 
 @given(st.lists(st.integers(-3, 3), min_size=1, max_size=7))
 def test_swapping_tasks_agrees_with_counting_by_hand(means: list[int]) -> None:
     signs = list(itertools.product((-1, 1), repeat=len(means)))
     hits = sum(abs(sum(s * m for s, m in zip(sign, means, strict=True))) >= abs(sum(means)) for sign in signs)
-    assert swapped_tasks(means) == pytest.approx(hits / len(signs))
+    assert sign_flip_p(means) == pytest.approx(hits / len(signs))
 
 
 def test_many_samples_and_many_tasks_are_drawn_and_agree_with_the_exact_test() -> None:
@@ -132,8 +133,8 @@ def test_many_samples_and_many_tasks_are_drawn_and_agree_with_the_exact_test() -
     assert 0.1 < drawn.p_value < 0.4  # a shift of half a standard deviation on 12 + 12
     assert one(low, [x + 0.02 for x in low]) == drawn, "the same numbers give the same verdict"
     means = [0.1, -0.05, 0.2, 0.02, -0.1, 0.15, 0.0] * 2
-    exact = swapped_tasks(means)
-    assert swapped_tasks([*means, 0.0]) == pytest.approx(exact, abs=0.01), "a task without difference adds nothing"
+    exact = sign_flip_p(means)
+    assert sign_flip_p([*means, 0.0]) == pytest.approx(exact, abs=0.01), "a task without difference adds nothing"
 
 
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
@@ -145,7 +146,7 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> 
                 draw.choice(REAL, n, p=(0.3, 0.4, 0.2, 0.1, 0)),
                 draw.choice(REAL, n, p=(0.1, 0.2, 0.2, 0.4, 0.1)),
             )
-            low, high = bootstrap([list(best - seed)]) or (0.0, 0.0)
+            low, high = mean_interval([list(best - seed)]) or (0.0, 0.0)
             hits += low <= (0.1 * 1 + 0.3 * 0.97 - 0.2 * 0.112) <= high
         assert hits / 300 >= least
 

@@ -1,14 +1,16 @@
-"""A sweep runs every cell once, whatever happens in between, and never drops one without a word."""
+"""A sweep runs every cell once, whatever happens in between, and reports every one it could not run."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +18,20 @@ import pytest
 from typer.testing import CliRunner
 
 from localgif.cli.app import app
-from localgif.doctor.models import recall, remember
 from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
 from localgif.files import take_lock
 from localgif.models.toml import ModelsFile, load_models_file
 from localgif.records import RunResult
 from localgif.run.optimize import begin
-from localgif.search.progress import Progress, Silent
-from localgif.store.read import load_record
-from localgif.sweep import carry
-from localgif.sweep.cells import CellEnd
-from localgif.sweep.estimate import DEFAULT_DEVIATION, DEFAULT_SECONDS, estimate
-from localgif.sweep.execute import choose, run_sweep
-from localgif.sweep.gather import SWEEP, gather
-from localgif.sweep.plan import Cell, Plan, parse_plan, read_plan
-from localgif.sweep.runs import stored_runs
-from localgif.sweep.words import plan_sentences
+from localgif.store.read import load_record, load_run
+from localgif.sweep import execute
+from localgif.sweep.execute import Archive, choose, pack, run_sweep, unpack
+from localgif.sweep.read import SWEEP, find_runs
 from tests.scripted import MODEL, Entry, serving
 from tests.search.kills import MODELS, Deterministic, end_of
 from tests.support.commands import localgif as invoked
-from tests.sweep.kit import stored
+from tests.support.sweeps import TINY, TWO, Told, plan_of, stored
 
-TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
-TWO = TINY + "[axes]\nseed = [0, 1]\n"
-SEVERAL = TWO.replace("reflection = 'plain'\n", "") + "reflection = [{}]"
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
 
 
@@ -58,8 +50,8 @@ class Killing(Deterministic):
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Killing]:
-    server = Killing()
-    with serving(server):
+    with serving(Killing()) as server:
+        assert isinstance(server, Killing)
         yield server
 
 
@@ -69,45 +61,14 @@ def models(server: Killing, tmp_path: Path) -> ModelsFile:
     return load_models_file(tmp_path / "models.toml")
 
 
-class Told:
-    """Remembers what it was told; may be asked to be interrupted when a cell begins."""
-
-    def __init__(self, stop_at: str | None = None) -> None:
-        self.begun: list[str] = []
-        self.ends: list[CellEnd] = []
-        self.notes: list[str] = []
-        self.stop_at = stop_at
-
-    def begins(self, cell: Cell, number: int, cells: int) -> Progress:
-        self.begun.append(cell.name)
-        if cell.name == self.stop_at:
-            raise KeyboardInterrupt
-        return Silent()
-
-    def ended(self, end: CellEnd, number: int, cells: int) -> None:
-        self.ends.append(end)
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
-def plan_of(text: str, models: ModelsFile) -> Plan:
-    return parse_plan(text, "s", "s.toml", models)
-
-
-def statuses(told: Told) -> list[tuple[str, str]]:
-    return [(end.cell.name, end.status) for end in told.ends]
-
-
 @pytest.fixture(scope="module")
 def undisturbed(server: Killing, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], int]:
     """A sweep that nothing disturbed, its summary, and how many requests it made."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "models.toml").write_text(MODELS.format(url=server.url, model=MODEL))
-    plan = plan_of(TWO, load_models_file(folder / "models.toml"))
-    before = len(server.history)
-    summary = run_sweep(plan, load_models_file(folder / "models.toml"), folder, plan.cells, Told())
-    return folder, summary, len(server.history) - before
+    models = load_models_file(folder / "models.toml")
+    plan, before = plan_of(TWO, models), len(server.history)
+    return folder, run_sweep(plan, models, folder, plan.cells, Told()), len(server.history) - before
 
 
 def test_every_cell_is_an_ordinary_run(undisturbed: tuple[Path, dict[str, Any], int]) -> None:
@@ -119,35 +80,29 @@ def test_every_cell_is_an_ordinary_run(undisturbed: tuple[Path, dict[str, Any], 
         assert (record.settings.seed, record.settings.metric_calls) == (seed, 2)
         assert record.result is not None
         assert row["best_mean"] == record.result.best.mean
-    assert len(gather(folder, ["s"]).runs) == 2
+    assert len(find_runs(folder, ["s"]).runs) == 2
 
 
-def test_what_is_done_is_not_done_again(
+def test_what_is_done_is_not_done_again_and_a_longer_list_adds_cells(
     server: Killing, undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile
 ) -> None:
     folder, summary, _ = undisturbed
     before, told, plan = len(server.history), Told(), plan_of(TWO, models)
     again = run_sweep(plan, models, folder, plan.cells, told)
     assert len(server.history) == before
-    assert told.begun == []
-    assert all(end.known for end in told.ends)
-    volatile = {"seconds"}
-    rows = [[{k: v for k, v in row.items() if k not in volatile} for row in s["cells"]] for s in (summary, again)]
+    assert told.begun == [] and all(end.known for end in told.ends)
+    rows = [[{**row, "seconds": 0} for row in s["cells"]] for s in (summary, again)]
     assert rows[0] == rows[1]
-
-
-def test_a_longer_list_adds_cells(undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile) -> None:
-    folder = undisturbed[0]
-    plan, told = plan_of(TWO.replace("[0, 1]", "[0, 1, 2]"), models), Told()
-    run_sweep(plan, models, folder, plan.cells, told)
+    longer, told = plan_of(TWO.replace("[0, 1]", "[0, 1, 2]"), models), Told()
+    run_sweep(longer, models, folder, longer.cells, told)
     assert told.begun == ["seed=2"]
 
 
-def test_a_cell_that_failed_goes_on_at_the_end(server: Killing, models: ModelsFile, tmp_path: Path) -> None:
+def test_a_cell_that_failed_is_resumed_at_the_end(server: Killing, models: ModelsFile, tmp_path: Path) -> None:
     plan, told = plan_of(TWO, models), Told()
     server.fail_at = len(server.history) + 3
     summary = run_sweep(plan, models, tmp_path, plan.cells, told)
-    assert statuses(told) == [("seed=0", "failed"), ("seed=1", "done"), ("seed=0", "done")]
+    assert told.statuses == [("seed=0", "failed"), ("seed=1", "done"), ("seed=0", "done")]
     assert "the server is ill" in told.ends[0].error
     assert told.ends[0].trace == ""
     assert (summary["done"], summary["failed"]) == (2, 0)
@@ -157,16 +112,12 @@ def test_a_cell_that_failed_goes_on_at_the_end(server: Killing, models: ModelsFi
 def test_a_cell_that_cannot_run_is_reported_and_the_rest_is_run(models: ModelsFile, tmp_path: Path) -> None:
     plan, told = plan_of(TINY + '[axes]\nanimator = ["missing", "scripted"]', models), Told()
     summary = run_sweep(plan, models, tmp_path, plan.cells, told)
-    assert statuses(told) == [
-        ("animator=missing", "failed"),
-        ("animator=scripted", "done"),
-        ("animator=missing", "failed"),
-    ]
+    missing = ("animator=missing", "failed")
+    assert told.statuses == [missing, ("animator=scripted", "done"), missing]
     assert (summary["done"], summary["failed"]) == (1, 1)
     assert "missing:1b" in summary["cells"][0]["error"]
-    found = gather(tmp_path, ["s"])
-    assert [run.name for run in found.left] == ["animator=missing"]
-    assert "missing:1b" in found.left[0].why
+    (left,) = find_runs(tmp_path, ["s"]).left
+    assert left.name == "animator=missing" and "missing:1b" in left.why
 
 
 def test_a_bug_in_one_cell_costs_that_cell_alone(
@@ -177,7 +128,7 @@ def test_a_bug_in_one_cell_costs_that_cell_alone(
     def broken(settings: Any, *rest: Any) -> RunResult:
         return real(settings, *rest) if settings.seed else {}[settings.seed]
 
-    monkeypatch.setattr(carry, "begin", broken)
+    monkeypatch.setattr(execute, "begin", broken)
     plan, told = plan_of(TWO, models), Told()
     summary = run_sweep(plan, models, tmp_path, plan.cells, told)
     assert [row["status"] for row in summary["cells"]] == ["failed", "done"]
@@ -197,21 +148,16 @@ def test_minutes_and_patterns(models: ModelsFile, tmp_path: Path) -> None:
     plan, told = plan_of(TWO, models), Told()
     summary = run_sweep(plan, models, tmp_path, plan.cells, told, minutes=0)
     assert (told.begun, summary["left"]) == ([], 2)
-    with pytest.raises(ConfigError, match=r"\(seed=0: not started; seed=1: not started\)"):
-        gather(tmp_path, ["s"])
     assert [cell.name for cell in choose(plan, "*=1")] == ["seed=1"]
-    with pytest.raises(ConfigError, match=r"--cells seed=7: no cell is called so"):
+    with pytest.raises(ConfigError, match=r"--cells seed=7: no cell has that name"):
         choose(plan, "seed=7")
 
 
 def test_other_settings_are_refused_before_anything_starts(
     server: Killing, undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile
 ) -> None:
-    before = len(server.history)
-    plan, told = (
-        plan_of(TWO.replace("metric_calls = 2", "metric_calls = 3").replace("[0, 1]", "[9, 1]"), models),
-        Told(),
-    )
+    changed = TWO.replace("metric_calls = 2", "metric_calls = 3").replace("[0, 1]", "[9, 1]")
+    plan, told, before = plan_of(changed, models), Told(), len(server.history)
     with pytest.raises(RunMismatch, match=r"seed=1 .* was run with other settings:\n  metric_calls: 2, now 3"):
         run_sweep(plan, models, undisturbed[0], plan.cells, told)
     assert (told.begun, len(server.history)) == ([], before)
@@ -226,7 +172,7 @@ def test_a_run_that_died_before_it_had_begun_begins_anew(models: ModelsFile, tmp
     (tmp_path / "s" / "seed=1" / "code" / "mine.py").touch()
     told = Told()
     run_sweep(plan, models, tmp_path, plan.cells, told)
-    assert statuses(told) == [("seed=0", "done"), ("seed=1", "failed"), ("seed=1", "failed")]
+    assert told.statuses == [("seed=0", "done"), ("seed=1", "failed"), ("seed=1", "failed")]
     assert "mine.py" in told.ends[-1].error
     assert (tmp_path / "s" / "seed=1" / "code" / "mine.py").exists()
 
@@ -248,75 +194,68 @@ def test_two_sweeps_of_one_name_do_not_meet(models: ModelsFile, tmp_path: Path) 
         run_sweep(plan, models, tmp_path, plan.cells, Told())
 
 
-# --- what a plan says -------------------------------------------------------------------------------------------------
+# --- a run folder on its way ------------------------------------------------------------------------------------------
 
 
-def test_without_stored_runs_the_plan_says_that_it_guesses(models: ModelsFile) -> None:
-    found = estimate(plan_of(TWO, models), [])
-    assert (found.cells, found.metric_calls, found.samples) == (2, 4, 2 * 4)
-    assert found.seconds == 8 * DEFAULT_SECONDS
-    assert "no measurement (localgif doctor makes one)" in found.basis
-    assert plan_sentences(found)[1] == "There is one group of runs, so nothing is compared."
-    several = estimate(plan_of(SEVERAL.format('"plain", "grounded", "example-only"'), models), [])
-    assert (several.groups, several.runs, several.comparisons, several.power) == (3, 2, 3, 0.0)
-    said = plan_sentences(several)
-    assert f"standard deviation of {DEFAULT_DEVIATION:.2f} (assumed" in said[1]
-    assert said[2] == f"To find it in 80 % takes {several.needed} runs of each."
+def archive_of(*members: tarfile.TarInfo | str) -> Archive:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as tar:
+        for member in members:
+            tar.addfile(tarfile.TarInfo(member) if isinstance(member, str) else member)
+    return Archive(file.getvalue(), hashlib.sha256(file.getvalue()).hexdigest())
 
 
-def test_stored_runs_of_the_same_models_tell_how_long_and_how_far_apart(models: ModelsFile, tmp_path: Path) -> None:
-    for seed, score in enumerate((0.2, 0.4, 0.6, 0.8)):
-        stored(tmp_path, f"r{seed}", [0.1] * 4, [score] * 4, seed=seed)  # two minutes, 12 x 2 + 8 samples
-    runs = stored_runs(tmp_path)
-    plan = plan_of(SEVERAL.format('"plain", "grounded"'), models)
-    found = estimate(plan, runs)
-    assert found.seconds == pytest.approx(4 * 4 * 120 / 32)
-    assert found.basis == "from 4 stored runs of the same models"
-    assert found.deviation == pytest.approx(0.2582, abs=1e-4)
-    assert found.deviation_basis == "from 4 stored runs"
-    assert estimate(plan, runs, {cell.name for cell in plan.cells}).seconds == 0
-    half = estimate(plan_of(TINY + '[axes]\nanimator = ["scripted", "missing"]', models), runs)
-    assert half.seconds == pytest.approx(4 * 120 / 32 + 4 * DEFAULT_SECONDS)
-    assert "; for 1 cell by a default" in half.basis
+def test_a_run_folder_travels_whole_and_replaces_an_older_one(tmp_path: Path) -> None:
+    home = stored(tmp_path, "r", [0.1], [0.9])
+    (home / "report.html").touch()
+    packed = pack(home)
+    assert packed is not None
+    assert pack(tmp_path) is None, "no run"
+    copy = stored(tmp_path / "elsewhere", "r", [0.1], [0.2])
+    unpack(packed, copy)
+    assert load_run(copy) == load_run(home)._replace(folder=copy)
+    assert {p.name for p in copy.iterdir()} == {p.name for p in home.iterdir()} - {".lock", "report.html"}
+    lock = take_lock(copy)
+    try:
+        with pytest.raises(RunLocked):
+            unpack(packed, copy)
+    finally:
+        os.close(lock)
 
 
-def test_what_doctor_measured_tells_how_long_where_no_run_is_stored(models: ModelsFile, tmp_path: Path) -> None:
-    plan = plan_of(TWO, models)
-    remember(tmp_path / "new", plan.cells[0].settings, 10.0, 6.0)
-    found = estimate(plan, [], measured=partial(recall, tmp_path / "new"))
-    # Of each cell two calls of one sample and two fresh ones: three attempts a sample, a reflection a call.
-    assert found.seconds == pytest.approx(2 * (3 * 4 * 10 + 2 * 6))
-    kept = recall(tmp_path / "new", plan.cells[0].settings)
-    assert kept is not None and found.basis == f"from what doctor measured on {kept.at}"
-    stored(tmp_path, "r0", [0.1] * 4, [0.2] * 4, seed=9)
-    assert "stored run" in estimate(plan, stored_runs(tmp_path), measured=partial(recall, tmp_path / "new")).basis
+def test_an_archive_that_is_not_a_run_folder_changes_nothing(tmp_path: Path) -> None:
+    link, device, sparse = tarfile.TarInfo("run.json"), tarfile.TarInfo("run.json"), tarfile.TarInfo("run.json")
+    link.type, link.linkname, device.type, sparse.type = tarfile.SYMTYPE, "/etc/passwd", tarfile.CHRTYPE, b"S"
+    good = archive_of("run.json")
+    for wrong in (
+        archive_of("../outside"),
+        *map(archive_of, (link, device, sparse)),
+        good._replace(data=good.data[:-1]),
+        Archive(b"no tar", hashlib.sha256(b"no tar").hexdigest()),
+    ):
+        with pytest.raises(RunCorrupt):
+            unpack(wrong, tmp_path / "s" / "r")
+        assert [p for p in tmp_path.rglob("*") if p.name != "s"] == []
 
 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-def localgif(folder: Path, *arguments: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "localgif", *arguments],
-        cwd=folder,
-        env={**os.environ, "HOME": str(folder)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def test_a_killed_sweep_goes_on_to_the_same_end(
-    server: Killing,
-    undisturbed: tuple[Path, dict[str, Any], int],
-    models: ModelsFile,
-    tmp_path: Path,
+    server: Killing, undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile, tmp_path: Path
 ) -> None:
     """The command, killed in the middle of its second cell, then called again."""
     folder, _, requests = undisturbed
     (tmp_path / "s.toml").write_text(TWO)
     server.at = len(server.history) + requests - 1
-    server.victim = localgif(tmp_path, "sweep", "s.toml")
+    server.victim = subprocess.Popen(
+        [sys.executable, "-m", "localgif", "sweep", "s.toml"],
+        cwd=tmp_path,
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     out, err = server.victim.communicate(timeout=120)
     assert server.victim.returncode == -signal.SIGKILL
     server.victim = None
@@ -326,35 +265,38 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
     before = len(server.history)
     again = invoked(tmp_path, "sweep", "s.toml", "--json")
     assert again.exit_code == 0, again.output
-    out, err = again.stdout, again.stderr
     assert len(server.history) - before < requests / 2
-    summary = json.loads(out)
-    assert [row["status"] for row in summary["cells"]] == ["done", "done"]
-    assert "[1/2] seed=0  done" in err and "(was there)" in err
+    assert [row["status"] for row in json.loads(again.stdout)["cells"]] == ["done", "done"]
+    assert "[1/2] seed=0  done" in again.stderr and "(was there)" in again.stderr
     for name in ("seed=0", "seed=1"):
         assert end_of(tmp_path / "runs" / "s" / name) == end_of(folder / "s" / name)
         assert (tmp_path / "runs" / "s" / name / "report.html").exists()
 
 
-def test_what_is_concluded_is_told_to_people_and_programs(
+def test_what_is_concluded_is_shown_to_people_and_programs(
     undisturbed: tuple[Path, dict[str, Any], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(undisturbed[0])
-    told = CliRunner().invoke(app, ["compare", "s", "--runs-dir", "."])
+
+    def compared(*more: str) -> Any:
+        return CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", *more])
+
+    told = compared()
     assert told.exit_code == 0, told.output
     page = undisturbed[0] / "s" / "compare.html"
     assert told.stdout.rstrip().endswith("page      s/compare.html")
     assert "Comparison" in page.read_text()
-    said = CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", "--json", "--to", "other.html"])
-    found = json.loads(said.stdout)
+    found = json.loads(compared("--json", "--to", "other.html").stdout)
     assert len(found["groups"]) == 1 and len(found["groups"][0]["runs"]) >= 2
     assert all(f"- {sentence}\n" in told.stdout for sentence in found["sentences"])
     assert (undisturbed[0] / "other.html").read_text() == page.read_text()
-    for wrong, message in (("--by=task", "do not differ in it"), ("--scorer=strickt", 'did you mean "strict"?')):
-        refused = CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", wrong])
+    for more, message in (
+        (["--by=task"], "do not differ in it"),
+        (["--scorer=strickt"], 'did you mean "strict"?'),
+        (["--to", "no/where.html"], "name another file: --to FILE"),
+    ):
+        refused = compared(*more)
         assert (refused.exit_code, message in refused.stderr) == (2, True)
-    nowhere = CliRunner().invoke(app, ["compare", "s", "--runs-dir", ".", "--to", "no/where.html"])
-    assert (nowhere.exit_code, "name another file: --to FILE" in nowhere.stderr) == (2, True)
 
 
 def test_the_plan_alone_runs_nothing(
@@ -365,7 +307,7 @@ def test_the_plan_alone_runs_nothing(
     before = len(server.history)
     told = CliRunner().invoke(app, ["sweep", "s.toml", "--plan"])
     assert told.exit_code == 0, told.output
-    assert "seed=0" in told.stdout and "seed=1" in told.stdout and "at most about 4 minutes" in told.stdout
+    assert "seed=0" in told.stdout and "seed=1" in told.stdout and "about 4 minutes" in told.stdout
     found = json.loads(CliRunner().invoke(app, ["sweep", "s.toml", "--plan", "--json", "--cells", "*=1"]).stdout)
     assert [row["cell"] for row in found["cells"]] == ["seed=1"]
     assert found["estimate"]["samples"] == 4
@@ -379,8 +321,3 @@ def test_a_sweep_with_a_failed_cell_ends_with_4(models: ModelsFile, tmp_path: Pa
     assert told.exit_code == 4
     assert "0 done, 1 failed" in told.stdout and "animator=missing failed: " in told.stdout
     assert told.stderr.count("[1/1] animator=missing  failed") == 2
-
-
-def test_the_plan_reads_the_file_that_is_named(models: ModelsFile, tmp_path: Path) -> None:
-    (tmp_path / "study.toml").write_text(TWO)
-    assert read_plan(tmp_path / "study.toml", models).name == "study"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from localgif.doctor.models import recall, remember
 from localgif.errors import ConfigError
 from localgif.models.toml import ModelsFile, load_models_file
 from localgif.settings import sweep_keys
-from localgif.sweep.plan import LONGEST_NAME, Plan, cell_name, parse_plan, read_plan
+from localgif.sweep.plan import (
+    DEFAULT_DEVIATION,
+    DEFAULT_SECONDS,
+    LONGEST_NAME,
+    cell_name,
+    estimate,
+    read_plan,
+)
+from localgif.sweep.read import stored_runs
+from localgif.sweep.sentences import plan_sentences
+from tests.scripted import MODEL
+from tests.search.kills import MODELS
+from tests.support.sweeps import TINY, TWO, plan_of, stored
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -22,10 +36,6 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.fixture(scope="module")
 def models() -> ModelsFile:
     return load_models_file(ROOT / "models.toml")
-
-
-def plan_of(text: str, models: ModelsFile) -> Plan:
-    return parse_plan(text, "s", "s.toml", models)
 
 
 def test_the_file_of_the_docs_is_a_sweep(models: ModelsFile) -> None:
@@ -88,13 +98,14 @@ def test_models_are_swapped_as_seldom_as_can_be_and_seeds_come_in_turn(models: M
         ("[axes", "s.toml is not valid TOML", "correct that line"),
         ("", "s.toml has no axis", "seed = [0, 1, 2, 3]"),
         ("[settings]\nseed = 1", "s.toml has no axis", "add [axes]"),
+        ("[axes]\nseed = [1]\n[workers]", "s.toml: unknown key workers", "known: axes, settings"),
         ("[axis]\nseed = [1]", "s.toml: unknown key axis", 'did you mean "axes"?'),
-        ("seed = [1]", "s.toml: seed stands outside of a table", "[axes]"),
-        ("axes = 3", "axes = 3 is no table", "write [axes]"),
+        ("seed = [1]", "s.toml: seed stands outside a table", "[axes]"),
+        ("axes = 3", "axes = 3 is not a table", "write [axes]"),
         ("[axes]\nsed = [1]", "unknown key axes.sed", 'did you mean "seed"?'),
         ("[axes]\nseed = [1]\n[settings]\nsample = 2", "unknown key settings.sample", 'did you mean "samples"?'),
-        ("[axes]\nseed = 3", "axes.seed = 3 is no list of values", "under [settings]"),
-        ("[axes]\nseed = []", "axes.seed = [] is no list of values", "seed = [...]"),
+        ("[axes]\nseed = 3", "axes.seed = 3 is not a list of values", "under [settings]"),
+        ("[axes]\nseed = []", "axes.seed = [] is not a list of values", "seed = [...]"),
         ("[axes]\nseed = [1, 1]", "axes.seed has 1 twice", "remove one"),
         ("[axes]\nseed = [1]\n[settings]\nseed = 1", "seed is under [settings] and under [axes]", "remove one"),
         ('[axes]\nseed = ["1"]', 'axes.seed = "1" is not a whole number', "correct the value"),
@@ -163,3 +174,57 @@ def test_a_name_is_a_folder_and_no_two_cells_share_one(cells: list[dict[str, Any
             (axis, str(value).lower() if isinstance(value, bool) else str(value)) for axis, value in values.items()
         )
         assert names.setdefault(name, key) == key
+
+
+# --- what a plan costs and can show -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scripted(tmp_path: Path) -> ModelsFile:
+    missing = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
+    (tmp_path / "models.toml").write_text(MODELS.format(url="http://127.0.0.1:1", model=MODEL) + missing)
+    return load_models_file(tmp_path / "models.toml")
+
+
+SEVERAL = TWO.replace("reflection = 'plain'\n", "") + "reflection = [{}]"
+
+
+def test_without_stored_runs_the_plan_says_that_it_guesses(scripted: ModelsFile) -> None:
+    found = estimate(plan_of(TWO, scripted), [])
+    assert (found.cells, found.metric_calls, found.samples) == (2, 4, 2 * 4)
+    assert found.seconds == 8 * DEFAULT_SECONDS
+    assert found.basis == "a default of 30 s per sample; localgif doctor measures it"
+    assert plan_sentences(found)[1] == "There is one group of runs, so nothing is compared."
+    several = estimate(plan_of(SEVERAL.format('"plain", "grounded", "example-only"'), scripted), [])
+    assert (several.groups, several.runs, several.comparisons, several.power) == (3, 2, 3, 0.0)
+    said = plan_sentences(several)
+    assert f"standard deviation of {DEFAULT_DEVIATION:.2f} (assumed" in said[1]
+    assert said[2] == f"To detect it 80 % of the time takes {several.needed} runs per group."
+
+
+def test_stored_runs_of_the_same_models_say_how_long_and_how_far_apart(scripted: ModelsFile, tmp_path: Path) -> None:
+    for seed, score in enumerate((0.2, 0.4, 0.6, 0.8)):
+        stored(tmp_path, f"r{seed}", [0.1] * 4, [score] * 4, seed=seed)  # two minutes, 12 x 2 + 8 samples
+    runs = stored_runs(tmp_path)
+    plan = plan_of(SEVERAL.format('"plain", "grounded"'), scripted)
+    found = estimate(plan, runs)
+    assert found.seconds == pytest.approx(4 * 4 * 120 / 32)
+    assert found.basis == "from 4 stored runs of the same models"
+    assert found.deviation == pytest.approx(0.2582, abs=1e-4)
+    assert found.deviation_basis == "from 4 stored runs"
+    assert estimate(plan, runs, {cell.name for cell in plan.cells}).seconds == 0
+    half = estimate(plan_of(TINY + '[axes]\nanimator = ["scripted", "missing"]', scripted), runs)
+    assert half.seconds == pytest.approx(4 * 120 / 32 + 4 * DEFAULT_SECONDS)
+    assert "; for 1 cell a default" in half.basis
+
+
+def test_what_doctor_measured_says_how_long_where_no_run_is_stored(scripted: ModelsFile, tmp_path: Path) -> None:
+    plan = plan_of(TWO, scripted)
+    remember(tmp_path / "new", plan.cells[0].settings, 10.0, 6.0)
+    found = estimate(plan, [], measured=partial(recall, tmp_path / "new"))
+    # Of each cell two calls of one sample and two fresh ones: three attempts a sample, a reflection a call.
+    assert found.seconds == pytest.approx(2 * (3 * 4 * 10 + 2 * 6))
+    kept = recall(tmp_path / "new", plan.cells[0].settings)
+    assert kept is not None and found.basis == f"from what doctor measured on {kept.at}"
+    stored(tmp_path, "r0", [0.1] * 4, [0.2] * 4, seed=9)
+    assert "stored run" in estimate(plan, stored_runs(tmp_path), measured=partial(recall, tmp_path / "new")).basis

@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from localgif.run.result import swapped_tasks
-from localgif.sweep.stats import (
+from localgif.significance import (
     Floats,
     difference_interval,
     holm,
@@ -20,6 +19,7 @@ from localgif.sweep.stats import (
     pooled_deviation,
     power,
     runs_needed,
+    sign_flip_p,
     smallest_p,
     spread,
 )
@@ -39,7 +39,7 @@ def array(values: object) -> Floats:
 
 def test_fishers_own_example() -> None:
     # He counted 863 of 32,768 on one side: 2.634 %, twice that for both. Ours draws 20,000 of them.
-    assert swapped_tasks(MAIZE) == pytest.approx(2 * 863 / 32_768, abs=0.005)
+    assert sign_flip_p(MAIZE) == pytest.approx(2 * 863 / 32_768, abs=0.005)
 
 
 def test_the_mice_of_the_bootstrap_book() -> None:

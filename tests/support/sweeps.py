@@ -1,23 +1,55 @@
-"""Finished runs for tests of a comparison: as `localgif.sweep.runs` gives them, or as folders that it reads."""
+"""Sweeps for tests: a watch that remembers, finished runs, and run folders."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
-from localgif.records import (
-    ModelIdentity,
-    SandboxRecord,
-    SecondsByPart,
-    TokensByRole,
-)
+from localgif.models.toml import ModelsFile
+from localgif.records import ModelIdentity, SandboxRecord, SecondsByPart, TokensByRole
 from localgif.run.result import Pairs, compare
+from localgif.search.progress import Progress, Silent
 from localgif.settings import Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
-from localgif.sweep.runs import Finished
+from localgif.sweep.execute import CellEnd
+from localgif.sweep.plan import Cell, Plan, parse_plan
+from localgif.sweep.read import Finished
 from tests.kit import run_result, settings
 from tests.scripted import MODEL
+
+TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
+TWO = TINY + "[axes]\nseed = [0, 1]\n"
+
+
+class Told:
+    """Remembers what it received; can press Ctrl-C when a cell begins."""
+
+    def __init__(self, stop_at: str | None = None) -> None:
+        self.begun: list[str] = []
+        self.ends: list[CellEnd] = []
+        self.notes: list[str] = []
+        self.stop_at = stop_at
+
+    def begins(self, cell: Cell, number: int, cells: int) -> Progress:
+        self.begun.append(cell.name)
+        if cell.name == self.stop_at:
+            raise KeyboardInterrupt
+        return Silent()
+
+    def ended(self, end: CellEnd, number: int, cells: int) -> None:
+        self.ends.append(end)
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    @property
+    def statuses(self) -> list[tuple[str, str]]:
+        return [(end.cell.name, end.status) for end in self.ends]
+
+
+def plan_of(text: str, models: ModelsFile) -> Plan:
+    return parse_plan(text, "s", "s.toml", models)
 
 
 def finished(score: float, start: float = 0.1, **facets: Any) -> Finished:
@@ -39,10 +71,15 @@ def finished(score: float, start: float = 0.1, **facets: Any) -> Finished:
     )
 
 
+def runs_of(reflection: str, *scores: float, **facets: Any) -> list[Finished]:
+    """A run for each score, with seeds from 0."""
+    return [finished(score, reflection=reflection, seed=seed, **facets) for seed, score in enumerate(scores)]
+
+
 def stored(
     runs_dir: Path, name: str, before: list[float], after: list[float], *, scorer: str = "strict-3", **changes: Any
 ) -> Path:
-    """A run folder that is done, with these fresh scores of one task. `changes` are settings."""
+    """A finished run folder with these fresh scores of one task. `changes` are settings."""
     made: Settings = settings("http://127.0.0.1:1", **changes)
     identity = ModelIdentity(
         role="animator", alias="scripted", model=MODEL, endpoint="ollama", kind="ollama", server="s", digest="ab" * 32,

@@ -1,0 +1,89 @@
+"""A real Dask cluster for tests: a scheduler and workers, each a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.scripted import Entry
+from tests.search.kills import Deterministic
+
+ROOT = Path(__file__).parents[2]
+#: Dask notices a silent machine after eleven seconds, its minimum, instead of thirty.
+QUICK = {
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "11s",
+    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "5s",
+    "DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "False",
+}
+
+
+class Acting(Deterministic):
+    """Does something when the request of a number (from 1) arrives, before it is answered."""
+
+    at = 0
+    act: Callable[[], object] | None = None
+
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        said = super().next(path, body)
+        if self.act is not None and len(self.history) == self.at:
+            self.act()
+        return said
+
+
+def started(folder: Path, name: str, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """A Python module as a process that logs into the folder."""
+    with (folder / f"{name}.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", *command],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT), **QUICK, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+
+@contextlib.contextmanager
+def process(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """A process that is gone when the block ends."""
+    try:
+        yield running
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            running.send_signal(signal.SIGTERM)
+        try:
+            running.wait(10)
+        except subprocess.TimeoutExpired:
+            running.kill()
+            running.wait()
+
+
+@contextlib.contextmanager
+def scheduler(folder: Path, protocol: str = "tcp") -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+    """A scheduler that is up, and its address."""
+    known = folder / "scheduler.json"
+    where = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(known))
+    with process(started(folder, "scheduler", "distributed.cli.dask_scheduler", "--no-dashboard", *where)) as running:
+        deadline = time.monotonic() + 60
+        while not known.exists():
+            assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
+            time.sleep(0.05)
+        yield running, str(json.loads(known.read_text())["address"])
+
+
+def worker(
+    folder: Path, address: str, name: str, models: str = "scripted", env: Mapping[str, str] | None = None
+) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
+    """A worker that has the models, without a nanny: SIGKILL ends all of it, and nobody starts it again."""
+    resources = " ".join(f"{model}=1" for model in models.split())
+    command = ("distributed.cli.dask_worker", address, "--name", name, "--nthreads", "1", "--no-nanny")
+    rest = ("--no-dashboard", "--resources", resources, "--local-directory", str(folder / f"scratch-{name}"))
+    return process(started(folder, name, *command, *rest, env=env))
