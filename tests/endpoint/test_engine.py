@@ -228,7 +228,7 @@ config = ServeConfig.model_validate_json(sys.argv[1])
 name = config.models[0].name
 with embedded_endpoint(config) as endpoint:
     def settings(role, **more):
-        return model(role, endpoint.url, model=name, num_ctx=512, num_predict=4, **more)
+        return model(role, endpoint.url, model=name, num_ctx=512, num_predict=16, **more)
     with Animator(settings("animator"), endpoint.url) as animator:
         assert animator.write([("user", "hi")], 1, lambda _: "").text
     for provider in ("ollama", "ollama_chat"):

@@ -37,6 +37,7 @@ from localgif.run.optimize import optimize
 from localgif.store.read import load_run
 from tests.conftest import Jumping
 from tests.kit import Notes, fenced, model, program, settings
+from tests.support.gateway_kit import never
 from tests.support.gremlin import ACTS, GOOD, Act, Talk, answer, misbehaving
 
 # --- the policy ------------------------------------------------------------------------------------------------------
@@ -136,12 +137,6 @@ def test_retry_after_is_seconds_or_a_date(header: str | None, seconds: float | N
     assert read_retry_after(header, NOW) == seconds
 
 
-@given(st.text())
-def test_no_header_breaks_it(header: str) -> None:
-    found = read_retry_after(header, NOW)
-    assert found is None or found >= 0
-
-
 class Script(SystemClock):
     """A clock that is moved by sleeping, attempts that fail as told, and weights that change as told."""
 
@@ -219,10 +214,6 @@ def test_other_weights_under_the_same_name_end_it() -> None:
 # --- both roles ------------------------------------------------------------------------------------------------------
 
 Ask = Callable[..., Reply]
-
-
-def never(_: str) -> str:
-    return ""
 
 
 def unheard(_: str) -> None: ...

@@ -20,7 +20,10 @@ from localgif.endpoint.upstream import Upstream, adapted, counting_request
 from localgif.errors import EndpointError
 from localgif.models.find import Weights
 from localgif.records import Dialect, RemoteModel, ServeConfig
-from tests.kit import model
+from localgif.run.roles import open_roles
+from localgif.settings import EndpointSettings, Role
+from tests.kit import Notes, model
+from tests.kit import settings as run_settings
 from tests.support.gateway_kit import (
     GREEDY,
     HI,
@@ -32,6 +35,7 @@ from tests.support.gateway_kit import (
     chat_ollama,
     gateway,
     in_thread,
+    never,
     post,
     post_and_keep,
     serving_app,
@@ -44,10 +48,6 @@ EXCEEDS = "exceeds the available context size"
 
 def other(dialect: Dialect) -> Upstream:
     return Upstream("http://127.0.0.1:1", "", "there", 4096, dialect, ours=False)
-
-
-def never(_: str) -> str:
-    return ""
 
 
 # --- dialects --------------------------------------------------------------------------------------------------------
@@ -217,15 +217,6 @@ def test_the_listings_show_the_server_behind(there: ollama.Client, theirs: Llama
     assert loaded.context_length == WINDOW
 
 
-def test_streamed_and_whole_answers_are_the_same_text(there: ollama.Client) -> None:
-    there.chat(NAME, HI, options={"num_predict": 0})
-    whole = there.chat(NAME, HI, options=GREEDY)
-    pieces = list(there.chat(NAME, HI, options=GREEDY, stream=True))
-    assert "".join(piece.message.content or "" for piece in pieces) == whole.message.content != ""
-    assert (whole.done_reason, whole.eval_count) == ("length", 12)
-    assert pieces[-1].prompt_eval_count == whole.prompt_eval_count
-
-
 def test_both_roles_get_their_answers(front: RunningEndpoint) -> None:
     with Animator(settings("animator", front), front.url) as animator:
         reply = animator.write([("system", "You are brief."), ("user", "Count to fifty in words.")], 1, never)
@@ -237,6 +228,21 @@ def test_both_roles_get_their_answers(front: RunningEndpoint) -> None:
         from gepa.lm import LM
 
         assert LM(**reflector_arguments(chosen, front.url))("Name one colour.")
+
+
+def test_a_run_starts_a_gateway_and_stores_no_key(theirs: LlamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SERVERS_KEY", KEY)
+    mine = EndpointSettings(name="mine", kind="openai", url=theirs.url, api_key_env="MY_SERVERS_KEY")
+    values: dict[str, Any] = {"endpoint": mine, "model": NAME, "num_ctx": WINDOW, "num_predict": 16}
+    roles: tuple[Role, Role] = ("animator", "reflector")
+    run = run_settings(theirs.url, **{role: model(role, theirs.url, **values) for role in roles})
+    with open_roles(run, Notes()) as opened:
+        assert opened.animator_url == opened.reflector_url != theirs.url and opened.explain() == ""
+        for identity in opened.identities:
+            assert (identity.kind, identity.digest) == ("openai", None) and identity.server.startswith("llama.cpp")
+            assert KEY not in identity.model_dump_json() + run.model_dump_json()
+        with Animator(run.animator, opened.animator_url) as animator:
+            assert animator.write([("user", "Name one colour.")], 1, never).text
 
 
 def test_a_prompt_that_does_not_fit_is_refused_with_its_size(front: RunningEndpoint, there: ollama.Client) -> None:
@@ -283,7 +289,7 @@ def test_thoughts_come_apart_and_the_servers_end_is_reported(smollm2: Weights) -
             assert thought.message.thinking and not thought.message.content and thought.done_reason == "length"
             assert "".join(piece.message.thinking or "" for piece in pieces) == thought.message.thinking
             assert said.message.content and not said.message.thinking and "<think>" not in said.message.content
-            body = {"model": NAME, "messages": HI, "options": {"num_predict": 400}}
+            body = {"model": NAME, "messages": HI, "think": True, "options": {**GREEDY, "num_predict": 400}}
             with http.stream("POST", "/api/chat", json=body) as response:
                 lines = response.iter_lines()
                 assert '"done":false' in next(lines)

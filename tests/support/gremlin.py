@@ -272,29 +272,20 @@ def _handler(gremlin: Gremlin) -> type[BaseHTTPRequestHandler]:
 
         def log_message(self, *_: object) -> None: ...
 
-        def _whole(self, value: object, status: int = 200) -> None:
-            data = json.dumps(value).encode()
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            self.send_header("Content-Length", str(len(data)))
-            self.send_header("Connection", "close")
-            self.end_headers()
-            self.wfile.write(data)
+        def _whole(self, **value: object) -> None:
+            talk = Talk(self, gremlin, {})
+            talk.head(200, "application/json")
+            talk.raw(json.dumps(value).encode())
             self.close_connection = True
 
         def do_GET(self) -> None:
-            if self.path == "/api/version":
-                self._whole({"version": "0.99.0"})
-            elif self.path == "/api/tags":
-                entry = {"name": MODEL, "model": MODEL, "modified_at": "2026-01-01T00:00:00Z", "size": 1}
-                self._whole({"models": [{**entry, "digest": gremlin.listed, "details": {}}]})
-            else:
-                self._whole({"error": "not found"}, 404)
+            entry = {"name": MODEL, "model": MODEL, "modified_at": "2026-01-01T00:00:00Z", "size": 1}
+            self._whole(version="0.99.0", models=[{**entry, "digest": gremlin.listed, "details": {}}])
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"{}")
             if self.path == "/api/show":
-                self._whole({"details": {}, "model_info": {"x.context_length": 4096}, "capabilities": []})
+                self._whole(details={}, model_info={"x.context_length": 4096}, capabilities=[])
                 return
             self.close_connection = True
             act, fate = gremlin.act(body), "done"
