@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,16 @@ from localgif.run.checks import Check
 from localgif.run.preflight import cheap_checks, different, digest
 from localgif.run.roles import Roles, open_roles
 from localgif.search.progress import Progress
-from localgif.settings import ModelSettings, Settings
-from localgif.tasks.suite import Suite, load_suite
+from localgif.settings import Settings
+from localgif.tasks.suite import load_suite
 
-#: The usual request to the reflector is for a program: tokens that it reads beyond its cache, and writes.
-REFLECTION_READ, REFLECTION_WRITTEN = 600, 200
+#: Tokens that the usual request to the reflector, which is for a program, reads beyond its cache, and writes.
+REFLECTION_TOKENS = 600, 200
 
 #: The same for one attempt of the animator, used if its exam was not finished.
-ATTEMPT_READ, ATTEMPT_WRITTEN = 150, 230
+ATTEMPT_TOKENS = 150, 230
+
+_LAST = ("reflector", "animator", "estimate")
 
 
 @dataclass(frozen=True)
@@ -46,14 +48,7 @@ class Found:
 
 
 def examine(settings: Settings, runs_dir: Path, progress: Progress, offline: bool = False) -> Found:
-    """Make all checks.
-
-    Args:
-        settings: Of a usual run with the models of models.toml.
-        runs_dir: Where runs are kept.
-        progress: Receives what is being checked.
-        offline: Connect only to loopback.
-    """
+    """Make all checks for a run with these settings; with `offline`, connect only to loopback."""
     started = time.monotonic()
     checks: list[Check] = []
     for check in cheap_checks(settings, runs_dir, offline):
@@ -66,13 +61,17 @@ def examine(settings: Settings, runs_dir: Path, progress: Progress, offline: boo
         # A run would download weights whose bytes are wrong; doctor never downloads.
         checks += [digest(model, places) for model in different(settings) if model.endpoint.kind == "embedded"]
     why = _obstacle(checks, settings, offline)
+    run: Minutes | None = None
     if why:
         names = [f"{what} {model.model}" for model in different(settings) for what in ("endpoint", "speed", "canary")]
-        checks += [Check.skipped(name, why) for name in (*names, "reflector", "animator", "estimate")]
-        return Found(tuple(checks), None, cheap, time.monotonic() - started)
-    costly = _Costly(settings, load_suite(settings.mode, settings.task), progress)
-    checks += costly.checks()
-    return Found(tuple(checks), costly.minutes, cheap, time.monotonic() - started)
+        checks += [Check.skipped(name, why) for name in (*names, *_LAST)]
+    else:
+        try:
+            with open_roles(settings, progress) as roles:
+                run = _ask_models(settings, roles, progress, checks)
+        except LocalGifError as error:
+            checks.append(Check.raised("start", error))
+    return Found(tuple(checks), run, cheap, time.monotonic() - started)
 
 
 def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
@@ -87,89 +86,45 @@ def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
     return f"not tried, because --offline asks no other machine: {', '.join(far)}" if far and offline else ""
 
 
-class _Costly:
-    """The checks that ask the models; afterwards `minutes` is known if enough could be measured."""
-
-    def __init__(self, settings: Settings, suite: Suite, progress: Progress) -> None:
-        self.minutes: Minutes | None = None
-        self._settings = settings
-        self._suite = suite
-        self._progress = progress
-        self._paces: dict[tuple[str, str], Pace | None] = {}
-
-    def checks(self) -> Iterator[Check]:
-        try:
-            with open_roles(self._settings, self._progress) as roles:
-                yield from self._with(roles)
-        except LocalGifError as error:
-            yield Check.raised("start", error)
-
-    def _with(self, roles: Roles) -> Iterator[Check]:
-        settings, urls = self._settings, {"animator": roles.animator_url, "reflector": roles.reflector_url}
-        answers = True
-        for model in different(settings):
-            measured = Measured(model, urls[model.role], self._progress)
-            yield from measured.checks()
-            self._paces[model.endpoint.name, model.model] = measured.pace
-            answers = answers and measured.answers
-        if not answers:
-            yield from (Check.skipped(n, "the endpoint failed before") for n in ("reflector", "animator", "estimate"))
-            return
-        yield reflector_exam(settings, self._suite, roles.reflector_url, self._progress)
-        sampled = animator_exam(settings, self._suite, roles.animator_url, self._progress)
-        yield sampled.check
-        attempt = sampled.seconds_per_attempt or attempt_seconds(self._pace(settings.animator))
-        reflection = reflection_seconds(self._pace(settings.reflector))
-        if attempt is not None and reflection is not None:
-            remember(places_for(*weights_environment()).cache, settings, attempt, reflection)
-        last, self.minutes = estimate(settings, self._suite, attempt, reflection)
-        yield last
-
-    def _pace(self, model: ModelSettings) -> Pace | None:
-        return self._paces.get((model.endpoint.name, model.model))
-
-
-# --- the estimate ----------------------------------------------------------------------------------------------------
-
-
-def attempt_seconds(pace: Pace | None) -> float | None:
-    """Seconds of one attempt of the animator at this speed."""
-    return _seconds(pace, ATTEMPT_READ, ATTEMPT_WRITTEN)
-
-
-def reflection_seconds(pace: Pace | None) -> float | None:
-    """Seconds of one request to the reflector at this speed."""
-    return _seconds(pace, REFLECTION_READ, REFLECTION_WRITTEN)
-
-
-def _seconds(pace: Pace | None, read: int, written: int) -> float | None:
-    if pace is None or pace.read <= 0 or pace.write <= 0:
+def _ask_models(settings: Settings, roles: Roles, progress: Progress, checks: list[Check]) -> Minutes | None:
+    """Add the checks that ask the models; returns the estimate if enough could be measured."""
+    suite = load_suite(settings.mode, settings.task)
+    urls = {"animator": roles.animator_url, "reflector": roles.reflector_url}
+    paces: dict[tuple[str, str], Pace] = {}
+    models = different(settings)
+    for model in models:
+        measured = Measured(model, urls[model.role], progress)
+        checks += measured.checks()
+        if measured.answers and measured.pace:
+            paces[model.endpoint.name, model.model] = measured.pace
+    if len(paces) < len(models):
+        checks += [Check.skipped(name, "the endpoint failed before") for name in _LAST]
         return None
-    return read / pace.read + written / pace.write
-
-
-def estimate(
-    settings: Settings, suite: Suite, attempt: float | None, reflection: float | None
-) -> tuple[Check, Minutes | None]:
-    """The last row: the duration of a run; skipped if nothing was measured.
-
-    Args:
-        settings: With the budget.
-        suite: The tasks of the run.
-        attempt: Seconds of one attempt of the animator.
-        reflection: Seconds of one request to the reflector.
-    """
+    animator, reflector = (paces[m.endpoint.name, m.model] for m in (settings.animator, settings.reflector))
+    checks.append(reflector_exam(settings, suite, roles.reflector_url, progress))
+    sampled = animator_exam(settings, suite, roles.animator_url, progress)
+    checks.append(sampled.check)
+    attempt = sampled.seconds_per_attempt or animator.seconds(*ATTEMPT_TOKENS)
+    reflection = reflector.seconds(*REFLECTION_TOKENS)
     if attempt is None or reflection is None:
-        return Check.skipped("estimate", "the models were not measured"), None
+        checks.append(Check.skipped("estimate", "the speed of the models could not be measured"))
+        return None
+    remember(places_for(*weights_environment()).cache, settings, attempt, reflection)
     found = minutes(settings, suite, attempt, reflection)
+    checks.append(estimate(settings, found, attempt))
+    return found
+
+
+def estimate(settings: Settings, run: Minutes, attempt_seconds: float) -> Check:
+    """The last row: the duration of a usual run."""
     budget = f"{settings.metric_calls} metric calls x {settings.samples} samples, then 2 x {settings.fresh} fresh ones"
     words = (
-        f"{max(1, round(found.least))} to {max(1, round(found.most))} minutes for the budget of localgif optimize: "
-        f"{budget}; an attempt takes {attempt:.0f} s, a sample needs 1 to {ATTEMPTS} attempts"
+        f"{max(1, round(run.least))} to {max(1, round(run.most))} minutes for the budget of localgif optimize: "
+        f"{budget}; an attempt takes {attempt_seconds:.0f} s, a sample needs 1 to {ATTEMPTS} attempts"
     )
     if settings.target is not None:
         words += f"; the run ends earlier if a re-test reaches {settings.target:g}"
-    return Check.passed("estimate", words), found
+    return Check.passed("estimate", words)
 
 
 # --- output ----------------------------------------------------------------------------------------------------------

@@ -46,9 +46,6 @@ def ask(url: str, model: ModelSettings, prompt: str, *, longest: int) -> Said:
     """Ask a model once, with the window of a run and without letting the server cut the prompt.
 
     Args:
-        url: Address of the endpoint.
-        model: The role's settings.
-        prompt: One user message.
         longest: Most tokens of the answer.
 
     Raises:
@@ -124,6 +121,10 @@ class Pace:
 
     read: float
     write: float
+
+    def seconds(self, read: int, written: int) -> float | None:
+        """How long reading and writing this many tokens takes; None if a speed is unknown."""
+        return read / self.read + written / self.write if self.read > 0 and self.write > 0 else None
 
 
 class Measured:
@@ -297,14 +298,7 @@ class StoredPace(NamedTuple):
 
 
 def minutes(settings: Settings, suite: Suite, attempt_seconds: float, reflection_seconds: float) -> Minutes:
-    """Minutes of a run that spends its whole budget, with one attempt per sample (least) and with three (most).
-
-    Args:
-        settings: With the budget.
-        suite: The tasks of the run.
-        attempt_seconds: Of one attempt of the animator, including the sandbox.
-        reflection_seconds: Of one request to the reflector.
-    """
+    """Minutes of a run that spends its whole budget, with one attempt per sample (least) and with three (most)."""
     samples = settings.metric_calls * settings.samples + 2 * settings.fresh * len(suite.tested)
     least = samples * attempt_seconds
     most = ATTEMPTS * least + settings.metric_calls * reflection_seconds
@@ -312,13 +306,9 @@ def minutes(settings: Settings, suite: Suite, attempt_seconds: float, reflection
 
 
 def remember(cache: Path, settings: Settings, attempt_seconds: float, reflection_seconds: float) -> None:
-    """Store a measurement. Without it a later estimate is only less exact, so a folder that is not writable is ignored.
+    """Store what was measured of a run's models in the folder `cache`.
 
-    Args:
-        cache: Folder of this machine; created if it does not exist.
-        settings: With the measured models.
-        attempt_seconds: Of one attempt of the animator, including the sandbox.
-        reflection_seconds: Of one request to the reflector.
+    Without it a later estimate is only less exact, so errors of the disk are ignored.
     """
     models = _load(cache)
     today = f"{datetime.now(UTC).astimezone():%Y-%m-%d}"

@@ -70,13 +70,7 @@ _SHOWN = 6
 
 
 def python(version: tuple[int, int, int], implementation: str, system: str) -> Check:
-    """Whether localgif was tested with this Python.
-
-    Args:
-        version: The beginning of sys.version_info.
-        implementation: E.g. "cpython".
-        system: As platform.system() returns it.
-    """
+    """Whether localgif was tested with this Python; `system` is as platform.system() returns it."""
     words = f"{implementation} {'.'.join(map(str, version))} on {system} {platform.machine()}"
     if implementation != "cpython" or version[:2] < TESTED[0]:
         return Check.failed("python", words, "use CPython 3.11, 3.12 or 3.13")
@@ -167,11 +161,7 @@ def compare(locked: Iterable[Pin], installed: Mapping[str, str], needed: Collect
 
 
 def these_packages(root: Path | None = None) -> Check:
-    """The check of this environment's packages.
-
-    Args:
-        root: The project's folder; by default the one that contains localgif/.
-    """
+    """The check of this environment's packages against the lock in `root`, by default the folder above localgif/."""
     lock = (root or Path(__file__).parents[2]) / "requirements.lock"
     try:
         locked = read_lock(lock.read_text(encoding="utf-8"))
@@ -316,12 +306,7 @@ def fit(here: Memory | None, models: Sequence[Load]) -> bool:
 
 
 def memory(here: Memory | None, models: Sequence[Load]) -> Check:
-    """Whether the embedded models fit, together or in turns. The endpoint decides by the same rule.
-
-    Args:
-        here: This machine's memory.
-        models: Each different model.
-    """
+    """Whether different embedded models fit, together or in turns. The endpoint decides by the same rule."""
     if not models:
         return Check.skipped("memory", "localgif itself loads no model")
     if here is None:
@@ -343,11 +328,7 @@ def memory(here: Memory | None, models: Sequence[Load]) -> Check:
 
 
 def disk(folder: Path) -> Check:
-    """Whether a run's folder has space.
-
-    Args:
-        folder: Where runs are kept; it need not exist yet.
-    """
+    """Whether there is space for a run in `folder`, which need not exist yet."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
     free = shutil.disk_usage(there).free
     words = f"{_gb(free)} GB free in {there}; a run takes a few MB"

@@ -50,10 +50,7 @@ def make_sure(settings: Settings, runs_dir: Path) -> None:
 def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> Iterator[Check]:
     """Every check of machine, environment, models and sandbox, one after another; they take a second together.
 
-    Args:
-        settings: Of the run to come.
-        runs_dir: Where its folder will be.
-        offline: Connect only to loopback, and count missing weights as a failure.
+    With `offline` they connect only to loopback, and missing weights are a failure.
     """
     yield this_python()
     yield these_packages()
@@ -111,10 +108,7 @@ def sandbox(level: str) -> Check:
 def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
     """Whether the weights of an embedded model are here. Looks up their sha256 and does not compute it.
 
-    Args:
-        model: A model of the embedded endpoint.
-        places: Where to look.
-        offline: Count missing weights as a failure, because they cannot be downloaded.
+    With `offline` missing weights are a failure, because they cannot be downloaded.
     """
     name = f"weights {model.model}"
     if model.path is not None:
@@ -191,12 +185,7 @@ def _own_file(name: str, model: ModelSettings, path: Path) -> Check:
 
 
 def server(model: ModelSettings, offline: bool) -> Check:
-    """Whether the endpoint of a model answers and has the model.
-
-    Args:
-        model: A model of any endpoint.
-        offline: Connect only to loopback.
-    """
+    """Whether the endpoint of a model answers and has the model; with `offline`, connects only to loopback."""
     endpoint = model.endpoint
     name = f"server {endpoint.name}, {model.model}"
     if endpoint.url is None:

@@ -12,15 +12,7 @@ from typing import Any
 
 import pytest
 
-from localgif.doctor.doctor import (
-    Found,
-    as_object,
-    attempt_seconds,
-    estimate,
-    examine,
-    reflection_seconds,
-    table,
-)
+from localgif.doctor.doctor import Found, as_object, estimate, examine, table
 from localgif.doctor.models import Pace, minutes, recall
 from localgif.models.toml import load_models_file, make_settings
 from localgif.run.checks import Check
@@ -128,14 +120,9 @@ def test_minutes_follow_the_budget() -> None:
     given_settings = settings("http://x", metric_calls=12, samples=2, fresh=4)
     found = minutes(given_settings, SUITE, attempt_seconds=15, reflection_seconds=30)
     assert (found.samples, found.least, found.most) == (32, 8.0, 30.0)
-    pace = Pace(40, 200 / 15)
-    row, same = estimate(given_settings, SUITE, 15, reflection_seconds(pace))
-    assert same is not None and same.least == 8.0 and row.status == "PASS"
-    assert "8 to 30 minutes" in row.evidence
-    row, nothing = estimate(given_settings, SUITE, None, 30)
-    assert (row.status, nothing) == ("SKIP", None)
-    assert attempt_seconds(pace) == pytest.approx(150 / 40 + 230 * 15 / 200)
-    assert attempt_seconds(None) is reflection_seconds(Pace(40, 0)) is None
+    assert "8 to 30 minutes" in estimate(given_settings, found, 15).evidence
+    assert Pace(40, 200 / 15).seconds(600, 200) == pytest.approx(30)
+    assert Pace(40, 0).seconds(600, 200) is None
 
 
 ROWS = [
