@@ -160,10 +160,8 @@ def _thin(piece: Piece) -> bool:
 
 
 def _rivals(own: list[Piece], strangers: list[Piece]) -> int:
-    """How many strangers are at least nearly as large as the subject."""
-    if not own:
-        return 0
-    return sum(p.area >= _RIVAL * own[0].area for p in strangers if p not in own)
+    """How many strangers have at least the share _RIVAL of the subject's area."""
+    return sum(p.area >= _RIVAL * own[0].area for p in strangers if p not in own) if own else 0
 
 
 def _tracks(frames: Sequence[list[Piece]], count: int) -> tuple[tuple[Piece, ...], ...]:

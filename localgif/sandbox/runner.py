@@ -280,7 +280,7 @@ def _measurements(answer: bytes, header: GifHeader, size: int) -> Measurements |
         found = Measurements.model_validate_json(answer, strict=True)
     except ValidationError as error:
         raise MachineryError(f"the measurer's answer is wrong: {error}") from error
-    if not plausible(found, header, size):
+    if not _plausible(found, header, size):
         return "the GIF cannot be decoded: its structure and its frames disagree"
     return found
 
@@ -293,7 +293,7 @@ def _picture(answer: bytes, header: GifHeader, size: int) -> bytes:
         raise MachineryError(f"the painter's answer is wrong: {error}") from error
 
 
-def plausible(found: Measurements, header: GifHeader, size: int) -> bool:
+def _plausible(found: Measurements, header: GifHeader, size: int) -> bool:
     """Whether the numbers fit the structure that we walked, and are in their ranges (an infinite one is not)."""
     largest = 255.0 * header.width * header.height
     return (

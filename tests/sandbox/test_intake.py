@@ -186,7 +186,7 @@ def test_the_walk_raises_nothing_but_bad_gif_on_mutations(data: bytes, choice: s
 # --- broken GIFs -------------------------------------------------------------------------------------------------
 #
 # Built from parts of which each may be wrong, mutated, and the ones that fuzzing found. The walk refuses or passes, the
-# measurer refuses or measures, both soon and in little memory. `scripts/fuzz` looks for more.
+# measurer refuses or measures, both soon and in little memory.
 
 BROKEN = sorted((FOLDER / "gifs-broken").glob("*.gif"))
 

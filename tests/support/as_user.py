@@ -1,10 +1,9 @@
-"""Becomes an ordinary user, then runs Python with the arguments given: `as_user.py UID ARG...`, started by root.
+"""Becomes an ordinary user, then runs Python with its arguments. Root starts it: `as_user.py UID ARG...`.
 
-Everything that our Python needs must be readable to that user. An interpreter under a home that nobody else may enter
-(a pyenv, a uv under ~/.local) is not. Then this process alone gets a view of the file system (a mount namespace)
-in which such a folder holds nothing but the trees that are needed, at their usual places: the real folder stays
-closed, no path changes, nothing is copied. Standard library only, and no import of ours: it runs before there is a
-reason to trust that the user can import anything.
+That user must be able to read everything that our Python needs, but cannot enter somebody's home (with a pyenv, or a uv
+under ~/.local). So this process alone gets a view of the file system (a mount namespace), in which such a folder holds
+only the needed trees at their usual places: the real folder stays closed, no path changes, nothing is copied. It uses
+only the standard library, because it is not yet known whether the user can import anything.
 
 Exit status 77: this cannot be done here; the reason is on standard error.
 """
@@ -35,14 +34,14 @@ def main(uid: int, arguments: list[str]) -> None:
     os.setgroups([])
     os.setgid(uid)
     os.setuid(uid)
-    # A new program, so that nothing is left of root: neither its memory nor its being undumpable.
+    # A new program, so that nothing is left of root, neither its memory nor its dumpable flag.
     kept = {name: value for name, value in os.environ.items() if name.startswith("SECRET_")}
     clean = {"PATH": os.defpath, "LANG": "C.UTF-8", "HOME": "/", **kept}
     os.execve(sys.executable, [sys.executable, *arguments], clean)
 
 
 def open_up(needed: list[Path], uid: int) -> None:
-    """Makes every path of `needed` reachable for `uid`, for this process and its children only."""
+    """Makes every path of `needed` reachable for `uid`, only in this process and its children."""
     trees, links = _resolved(needed)
     closed: dict[Path, list[Path]] = {}
     for path in [*trees, *links]:
@@ -78,7 +77,7 @@ def _resolved(needed: list[Path]) -> tuple[set[Path], dict[Path, str]]:
             path = path / parts.pop(0)
             if path.is_symlink():
                 links[path] = str(path.readlink())
-                # Up to here nothing is a link, so that ".." is what it says.
+                # Up to here nothing is a link, so ".." means the parent.
                 parts = [*Path(os.path.normpath(path.parent / links[path])).parts[1:], *parts]
                 path = Path("/")
         trees.add(path if path.is_dir() else path.parent)

@@ -40,7 +40,7 @@ KEYS = ("verdict", "says", "hits", "may", "measured", "only", "machine", "limits
 MARKS = frozenset({"canary", "secret", "tcp", "udp", "unix", "victim", "files", "shm", "segment", "queue"})
 
 #: Small, so that a program that hits one does so soon.
-SMALL = Limits(cpu_seconds=0.5, wall_seconds=6.0, address_space=400 * 2**20, rss=300 * 2**20)
+SMALL = Limits(cpu_seconds=0.5, wall_seconds=10.0, address_space=400 * 2**20, rss=300 * 2**20)
 #: For programs that only wait.
 BRIEF = SMALL.model_copy(update={"wall_seconds": 1.0})
 #: For programs that must hit a memory limit before the limit of the CPU that they need to fill it, and for the slowest

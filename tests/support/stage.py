@@ -1,7 +1,7 @@
-"""The stage on which programs of the corpus act: everything that they might get at, and how to see whether they did.
+"""The stage for programs of the corpus: everything that they might get at, and how to see whether they did.
 
-All of it is the test's own: a home with a canary and a secret, listeners, a process to harm, a terminal, a folder that
-is not theirs. The marks of corpus.py are named here.
+All of it belongs to the test: a home with a canary and a secret, listeners, a process to harm, a terminal, a folder
+that is not the program's. The names of its marks are the ones of corpus.py.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 
 import psutil
 
-#: The secret of the app, in the environment that the driver was started with; it ends in the token.
+#: The app's secret in the environment of the driver; it ends in the token.
 KEY = "SECRET_API_KEY"
-#: Between two looks at something that the kernel does a moment later, seconds; and the longest wait.
+#: Between two looks at something that the kernel does a moment later, and the longest wait, seconds.
 _PAUSE, _PATIENCE = 0.005, 1.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -76,7 +76,7 @@ class Stage:
         shutil.rmtree(self.base)
 
     def places(self) -> dict[str, str]:
-        """What stands for @NAME@ in a program."""
+        """The values for @NAME@ in a program."""
         return {
             "CANARY": str(self.canary),
             "SECRET": str(self.home / "secret.txt"),
@@ -96,7 +96,7 @@ class Stage:
     # --- what was hit ---
 
     def marks(self, told: bytes, expected: set[str]) -> set[str]:
-        """What a program got at. `told` is all that came out of it; `expected` is waited for a moment."""
+        """What a program got at, from its output `told` and from the stage; waits a moment for `expected`."""
         found = {"secret"} if self.token.encode() in told else set()
         give_up = time.monotonic() + _PATIENCE
         while True:
@@ -140,13 +140,13 @@ class Stage:
         return b""
 
     def _victim(self) -> tuple[object, ...]:
-        """All that another process can change about a process; () when it is dead."""
+        """Everything that another process can change about a process; () if it is dead."""
         pid = self.victim.pid
         if self.victim.poll() is not None:
             return ()
         with contextlib.suppress(psutil.Error, OSError):
             process = psutil.Process(pid)
-            # Running, sleeping and the like are all well; stopped and traced are not.
+            # A process that runs or sleeps is unharmed; a stopped or traced one is not.
             halted = process.status() in (psutil.STATUS_STOPPED, psutil.STATUS_TRACING_STOP)
             traced = "TracerPid:\t0\n" not in Path(f"/proc/{pid}/status").read_text()
             limits = [resource.prlimit(pid, number) for number in (resource.RLIMIT_NOFILE, resource.RLIMIT_AS)]
@@ -156,7 +156,7 @@ class Stage:
 
 
 def _listeners(path: Path, name: str) -> tuple[socket.socket, ...]:
-    """TCP and UDP on loopback, Unix by path and by abstract name; none of them waits."""
+    """TCP and UDP on loopback, Unix by path and by abstract name; none of them blocks."""
     tcp = socket.create_server(("127.0.0.1", 0))
     udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     udp.bind(("127.0.0.1", 0))
@@ -192,21 +192,21 @@ def _removed(path: Path) -> bool:
 
 
 def _segment_removed(key: int) -> bool:
-    """Whether there is a shared memory segment with that key; it is gone afterwards."""
+    """Whether a shared memory segment with that key existed; removes it."""
     number = _libc.shmget(key, 0, 0)
     return bool(number >= 0 and _libc.shmctl(number, 0, None) == 0)
 
 
 def become_subreaper() -> None:
-    """Whatever a program starts and leaves behind ends up below us, whatever it did to get away."""
+    """Makes every process that a program leaves behind end up below us, whatever it did to get away."""
     if _libc.prctl(36, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
 
 
 def left_running(known: set[int]) -> list[str]:
-    """Living processes below this one that are not known; killed and named.
+    """Kills and names the unknown living processes below this one.
 
-    Two looks: a process whose parent ends in the middle of one has no place in the tree at that moment.
+    It looks twice, because a process whose parent ends during a look has no place in the tree at that moment.
     """
     found: dict[int, str] = {}
     for _ in range(2):
