@@ -102,12 +102,12 @@ def _subject(seen: Seen) -> Iterator[Judged]:
         yield value, f"{seen.subject.name}, but next to it things of its size that nobody asked for"
 
 
-def _each(
-    seen: Seen, word: str, least: int, judged: Callable[[Track], Judged], missing: str = "nothing is seen"
-) -> Iterator[Judged]:
-    """The answers for each thing; 0 if there are too few to judge."""
+def _each(seen: Seen, word: str, least: int, judged: Callable[[Track], Judged] | None) -> Iterator[Judged]:
+    """The answers for each thing, none without a judge; 0 if the GIF shows too few things, or one in too few frames."""
+    if judged is None:
+        return
     if len(seen.tracks) < seen.subject.count:
-        yield 0.0, f"{seen.label}: {missing if not seen.tracks else 'not all are seen'}, so no {word}"
+        yield 0.0, f"{seen.label}: {'not all are seen' if seen.tracks else 'nothing is seen'}, so no {word}"
         return
     for track in seen.tracks:
         if len(track.pieces) < least:
@@ -117,31 +117,17 @@ def _each(
             yield value, f"{seen.label}: {text}"
 
 
-def _shape(seen: Seen) -> Iterator[Judged]:
+def _shape(seen: Seen) -> Callable[[Track], Judged] | None:
+    """The judge of the shape that the task asks for; None if it leaves the shape open."""
     wanted = seen.subject.shape
     if wanted == "any":
-        return
+        return None
 
     def judged(track: Track) -> Judged:
         value = SHAPES[wanted](track)
         return value, wanted if value == 1 else f"it looks like {shape_seen(track)}, asked is {wanted}"
 
-    yield from _each(seen, "shape", 1, judged)
-
-
-def _path(seen: Seen) -> Iterator[Judged]:
-    if seen.subject.path != "any":
-        yield from _each(seen, "path", 3, PATHS[seen.subject.path])
-
-
-def _scale(seen: Seen) -> Iterator[Judged]:
-    if seen.subject.size != "any":
-        yield from _each(seen, "size", 2, SIZES[seen.subject.size])
-
-
-def _turn(seen: Seen) -> Iterator[Judged]:
-    if seen.subject.turn == "spin":
-        yield from _each(seen, "turn", 3, spin)
+    return judged
 
 
 def _blink(seen: Seen) -> Iterator[Judged]:
@@ -200,10 +186,10 @@ def _cut(track: Track, constant: bool) -> int:
 #: The parts about subjects, and how each judges one subject.
 _PARTS: dict[str, Callable[[Seen], Iterator[Judged]]] = {
     "subject": _subject,
-    "shape": _shape,
-    "path": _path,
-    "scale": _scale,
-    "turn": _turn,
+    "shape": lambda seen: _each(seen, "shape", 1, _shape(seen)),
+    "path": lambda seen: _each(seen, "path", 3, PATHS.get(seen.subject.path)),
+    "scale": lambda seen: _each(seen, "size", 2, SIZES.get(seen.subject.size)),
+    "turn": lambda seen: _each(seen, "turn", 3, spin if seen.subject.turn == "spin" else None),
     "blink": _blink,
     "cycle": _cycle,
     "inside": _inside,
