@@ -1,4 +1,4 @@
-"""One GIF with a prompt that a run evolved, for any brief: ask, run in the sandbox, measure."""
+"""Draw one GIF of any brief with a run's evolved prompt: ask, run in the sandbox, measure."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from localgif.search.progress import Progress
 from localgif.settings import Settings
 from localgif.tasks.task import Targets, Task
 
-#: Drawings are numbered from here: their seeds are those of no sample of a run.
+#: First index of drawings: no sample of a run has their seeds.
 DRAWN_FROM = 2_000_000
 
 
 class Drawn(NamedTuple):
-    """A drawing; `gif` is None when no attempt gave one."""
+    """A drawing; `gif` is None if no attempt produced one."""
 
     gif: bytes | None
     facts: dict[str, Any]
@@ -31,18 +31,18 @@ class Drawn(NamedTuple):
 
 
 def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress: Progress) -> Drawn:
-    """Draw once, with up to two repairs, as a sample of a run is drawn.
+    """Draw once, with up to two repairs, like a sample of a run.
 
     Args:
-        settings: Who draws, with which seed, under which limits.
+        settings: The animator, the seed and the limits.
         prompt: The system prompt.
         brief: What to draw, 3 to 400 characters.
-        targets: Frames, loop_ms, max_bytes, max_side: what the technique is measured against.
-        progress: Who is told.
+        targets: Frames, duration and size that the score is measured against.
+        progress: Receives progress events.
 
     Raises:
-        ConfigError: the brief cannot be one.
-        PreflightError, EndpointError, SandboxError: as for a run.
+        ConfigError: The brief is too short or too long.
+        PreflightError, EndpointError, SandboxError: As for a run.
     """
     try:
         task = Task(name="drawing", brief=brief, targets=targets)
@@ -67,7 +67,7 @@ def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress
 
         attempts = compile_animator(prompt, brief, write, run)(sample_seed(settings.seed, DRAWN_FROM))
     last = attempts[-1].rendered
-    # What a free brief asks to show, no task file says: only frames, loop, pace and size can be measured.
+    # No task file says what a free brief must show, so only frames, loop, pace and size are scored.
     given = score.of("article", last.measurements, task) if last.measurements else score.no_gif("article", last.reason)
     return Drawn(
         last.gif,

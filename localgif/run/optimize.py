@@ -1,4 +1,4 @@
-"""One run from preflight to verdict: the steps of `localgif optimize` in their order."""
+"""One run from preflight to verdict: the steps of `localgif optimize`, in order."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, load_suite
 
-#: Packages whose version can change what a run gives.
+#: Packages whose version can change the result of a run.
 RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
 
 
 def default_name(suite: Suite) -> str:
-    """Name of a run whose user gave none: local date and time, then the task or the mode."""
+    """The default name of a run: local date and time, then the task or the mode."""
     what = suite.train[0].name if suite.mode == "single" else suite.mode
     return f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
 
@@ -78,7 +78,7 @@ def begin(
     progress: Progress,
     at: Mapping[str, str] | None = None,
 ) -> RunResult:
-    """Begin a run whose tasks are known. As optimize; `at` is as for ready."""
+    """Start a run with loaded tasks. Raises as optimize; `at` as for ready."""
     clock = time.monotonic()
     with ready(settings, runs_dir, progress, at) as roles:
         record = record_of(settings, suite, roles, name)
@@ -90,16 +90,16 @@ def begin(
 def ready(
     settings: Settings, runs_dir: Path, progress: Progress, at: Mapping[str, str] | None = None
 ) -> Iterator[Roles]:
-    """Both roles, once the machine was found fit and the sandbox was seen to hold.
+    """Both roles, after every check of the machine and of the sandbox.
 
     Args:
-        settings: Of the run.
-        runs_dir: Where its folder is or will be.
-        progress: Who is told.
-        at: Name of an endpoint -> address of the server that is asked in place of the one in the settings.
+        settings: Settings of the run.
+        runs_dir: Parent of the run folder.
+        progress: Receives progress events.
+        at: Name of an endpoint -> address to use in place of the one in the settings.
 
     Raises:
-        PreflightError: something that the run needs is not there.
+        PreflightError: Something that the run needs is missing.
     """
     make_sure(settings, runs_dir)
     _check_sandbox(settings)
@@ -108,7 +108,7 @@ def ready(
 
 
 def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunRecord:
-    """What run.json says of a run that begins."""
+    """run.json of a run that starts."""
     return RunRecord(
         name=name,
         status="started",
@@ -127,15 +127,10 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
 def work(
     settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
 ) -> RunResult:
-    """Search and compare, with what is in the store as done, and say in run.json how it ended.
+    """Search and compare, reusing what the store holds, and record in run.json how the run ended.
 
     Args:
-        settings: Of the run.
-        suite: What is drawn.
-        roles: Who is asked.
-        store: The run folder.
-        progress: Who is told.
-        clock: time.monotonic() when the command began.
+        clock: time.monotonic() at the start of the command; the rest as for optimize.
     """
     try:
         result = _search_and_compare(settings, suite, roles, store, progress, clock - store.journal.at)
@@ -156,39 +151,39 @@ def work(
 
 
 def _give_up(store: RunStore, why: str) -> None:
-    # On a full disk run.json cannot say it either; the run then counts as died, and the first error is the one to tell.
+    # On a full disk run.json cannot be written either: the run counts as died, and the first error is reported.
     with contextlib.suppress(RunError):
         store.finish("failed", error=why)
 
 
 def check_budget(settings: Settings, suite: Suite) -> None:
-    """The seed is measured on every task that decides, and something must be left to search with.
+    """Check that the budget covers the seed on every task that decides, and at least one candidate.
 
     Raises:
-        ConfigError: it is not enough, or there is nothing to spend it on.
+        ConfigError: It does not, or the settings leave nothing to spend it on.
     """
     needed = len(suite.val) + 1
     if suite.mode != "single" and settings.metric_calls < needed:
         raise ConfigError(
-            f"--metric-calls {settings.metric_calls} is too few for {len(suite.val)} tasks: the seed takes one each",
-            f"give at least {needed}, better {4 * needed}",
+            f"--metric-calls {settings.metric_calls} is too few: the seed alone needs {len(suite.val)}, one per task",
+            f"give at least {needed}, better {4 * needed} or more",
         )
     if settings.reflection == "none" and settings.mode == "general":
         raise ConfigError(
-            "--reflection none keeps the best GIF of each task that it draws, and the held-out tasks of --mode general "
-            "are not drawn before the end",
-            "--mode single or multi",
+            "--reflection none keeps the best GIF of each task, but --mode general draws its held-out tasks only at "
+            "the end",
+            "use --mode single or multi",
         )
 
 
 def _check_sandbox(settings: Settings) -> None:
-    """The sandbox holds, runs a program and reads its output: a file that is no GIF must be told from one."""
+    """Check that the sandbox runs a program and detects that its output is not a GIF."""
     probe.decide(settings.sandbox_level)
     tried = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
     if tried.verdict is not Verdict.OUTPUT_BAD:
         raise PreflightError(
-            f'the sandbox does not work here: a harmless program ended as "{tried.verdict}" ({tried.reason})',
-            "Is the machine out of memory or processes? (free -m, ulimit -a)",
+            f'the sandbox does not work here: a harmless program ended with "{tried.verdict}" ({tried.reason})',
+            "check that the machine has free memory and processes: free -m, ulimit -a",
         )
 
 
@@ -234,7 +229,7 @@ def _search_and_compare(
 
 
 def versions() -> dict[str, str]:
-    """What decides results, by its version."""
+    """Name -> version of everything that decides results."""
     versions = {"python": platform.python_version(), "localgif": __version__, "platform": platform.platform()}
     for package in RECORDED_PACKAGES:
         versions[package] = metadata.version(package)
@@ -242,7 +237,7 @@ def versions() -> dict[str, str]:
 
 
 def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
-    """What the run runs on, one line a fact."""
+    """Models, sandbox, search and budget, one line each."""
     lines = []
     for identity in roles.identities:
         digest = f", sha256 {identity.digest[:12]}" if identity.digest else ""
@@ -257,9 +252,9 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
         lines += _tasks(suite)
     facts = "" if settings.facts or not settings.moves else ", no background facts"
     luck = settings.reflection == "none"
-    how = "the seed prompt alone, best of all" if luck else f"{settings.reflection} reflection"
-    holds = "a sample reaches" if luck else "a re-test holds"
-    early = f", ends early when {holds} {settings.target:g}" if settings.target is not None else ""
+    how = "the seed prompt only, best of N" if luck else f"{settings.reflection} reflection"
+    holds = "a sample of each task reaches" if luck else "a re-test reaches"
+    early = f", ends when {holds} {settings.target:g}" if settings.target is not None else ""
     lines.append(f"{'search':<10}{how}{facts}{early}")
     budget = (
         f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"
@@ -272,7 +267,7 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
 
 
 def _tasks(suite: Suite) -> list[str]:
-    """The tasks of a run that has several, by what they are for."""
+    """The tasks of a run with several, by purpose."""
     if suite.split is None:
         return [f"{'tasks':<10}{', '.join(task.name for task in suite.train)}"]
     return [f"{part:<10}{', '.join(names)}" for part, names in suite.split.items()]

@@ -65,20 +65,20 @@ class Rescored(Record):
 
 
 def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
-    """Measure every stored GIF anew and score it; the lines go to scores-<name and version>.jsonl in the run folder.
+    """Measure and score every stored GIF again; writes scores-<name and version>.jsonl into the run folder.
 
     Args:
-        folder: The run.
+        folder: The run folder.
         scorer: Name of the rule.
-        task: What the GIFs are held against; None for the run's own.
+        task: The task to score against; None for the run's own.
 
     Returns:
-        The object that `--json` prints: a row for each prompt and purpose with the stored mean and the new one.
+        The object that `--json` prints: per prompt and purpose the stored mean and the new one.
 
     Raises:
         RunCorrupt: run.json, a line or a GIF cannot be read or was changed.
-        ConfigError: the run has no samples.
-        SandboxError: our machinery failed.
+        ConfigError: The run has no samples.
+        SandboxError: The sandbox failed.
     """
     run = load_run(folder)
     if not run.samples:
@@ -105,15 +105,15 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
 
 
 def _own_tasks(record: RunRecord) -> dict[str, Task]:
-    """Name -> task as it was; runs of older versions did not store theirs."""
+    """Name -> stored task; old runs stored only its name."""
     tasks = record.drawn or (load_task(record.settings.task),)
     return {task.name: task for task in tasks}
 
 
 def _measured(run: StoredRun, gif: str) -> Measurements | None:
     found = measure_gif(run.data("gifs", gif), MEASURE, Limits())
-    if isinstance(found, str):  # it was measured when it was made
-        raise RunCorrupt(f"{run.folder}/gifs/{gif}.gif cannot be measured any more: {found}")
+    if isinstance(found, str):  # the run measured it
+        raise RunCorrupt(f"{run.folder}/gifs/{gif}.gif can no longer be measured: {found}")
     return found
 
 
@@ -129,7 +129,7 @@ def _line(sample: Sample, task: Task, given: Score) -> Rescored:
 
 
 def _rows(run: StoredRun, lines: list[Rescored]) -> list[dict[str, Any]]:
-    """One row for each candidate and purpose, in the order of their first sample."""
+    """One row per candidate and purpose, in order of appearance."""
     groups: dict[tuple[str, str], list[tuple[float, float]]] = {}
     for sample, line in zip(run.samples, lines, strict=True):
         groups.setdefault((sample.candidate, sample.purpose), []).append((sample.score.total, line.score.total))

@@ -1,4 +1,4 @@
-"""Going on with a run that ended early, and starting one that shares another one's work."""
+"""Resume a run that ended early, or fork one: start another run that reuses its work."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from localgif.store.read import RunRecord, load_record, load_run, read_work
 from localgif.store.write import RunStore, Shared
 from localgif.tasks.suite import Suite, suite_of
 
-#: What a program draws and measures may depend on these.
+#: A program's GIF and measurements depend on these.
 _DRAWING = ("python", "pillow", "numpy", "scipy")
 
 
@@ -48,9 +48,9 @@ def resume(
         The result; the stored one if the run is done.
 
     Raises:
-        RunMismatch: settings, models or versions differ from the stored ones, and `fork` is not set.
-        RunLocked, RunCorrupt, RunError: the run folder.
-        LocalGifError: as for optimize.
+        RunMismatch: Without `fork`: settings, models or versions differ from the stored ones.
+        RunLocked, RunCorrupt, RunError: The run folder is in use, damaged or not writable.
+        LocalGifError: As for optimize.
     """
     progress, changes = progress or Silent(), changes or {}
     clock = time.monotonic()
@@ -62,10 +62,10 @@ def resume(
     if record.status == "done" and record.result is not None and not changes:
         return record.result.model_copy(update={"folder": str(folder)})
     if record.schema_version < SCHEMA_VERSION:
-        differing.append(f"the run folder is of version {record.schema_version}, which kept too little to go on")
+        differing.append(f"the run folder has version {record.schema_version}, which stored too little to resume")
     differing += _other_versions(record)
     _refuse(record, differing)
-    check_free(folder)  # before a model is loaded for nothing
+    check_free(folder)  # before a model is loaded in vain
     with ready(settings, folder.parent, progress, at) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
@@ -84,13 +84,13 @@ def _fork(
 
 
 def _present(record: RunRecord, models: ModelsFile, changes: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Settings with today's models.toml and the user's changes, and how they differ from the stored ones."""
+    """Settings with the current models.toml and the user's changes, and how they differ from the stored ones."""
     present = changed_settings(record.settings, models, changes)
     return present, list(differences(record.settings.model_dump(mode="json"), present.model_dump(mode="json")))
 
 
 def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """What differs between two nested tables, one line a value: "animator.num_ctx: 8192, now 4096"."""
+    """Differences of two nested tables, one line per value: "animator.num_ctx: 8192, now 4096"."""
     for key in {**stored, **present}:
         old, new = stored.get(key), present.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -100,7 +100,7 @@ def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: st
 
 
 def _other_versions(record: RunRecord) -> list[str]:
-    # Kernel and distribution decide nothing that a run stores.
+    # Kernel and distribution decide nothing in a run.
     return [line for line in differences(record.versions, versions()) if not line.startswith("platform:")]
 
 
@@ -115,21 +115,21 @@ def _refuse(record: RunRecord, differing: list[str]) -> None:
     if differing:
         lines = "".join(f"\n  {line}" for line in differing)
         raise RunMismatch(
-            f"the run {record.name} cannot go on, because other things hold now than when it began:{lines}",
-            f"put them back, or start a run that shares its samples: localgif resume {record.name} --fork",
+            f"the run {record.name} cannot be resumed, because these values differ from its start:{lines}",
+            f"restore them, or start a run that reuses its samples: localgif resume {record.name} --fork",
         )
 
 
 def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
-    """The tasks as they were stored, whatever became of their files."""
+    """The stored tasks; their files may have changed since."""
     try:
         return suite_of(settings.mode, record.drawn, record.split)
     except (ConfigError, KeyError) as error:
-        raise RunCorrupt(f"run.json of {record.name} does not hold its tasks ({error})") from None
+        raise RunCorrupt(f"run.json of {record.name} does not contain its tasks ({error})") from None
 
 
 def _shared_with_parent(folder: Path, record: RunRecord) -> Shared | None:
-    """What a run that was forked may still take from the other one; nothing when that is gone."""
+    """What a forked run may still reuse from its parent; None when the parent is gone."""
     if record.parent is None:
         return None
     parent = folder.parent / record.parent
@@ -140,10 +140,10 @@ def _shared_with_parent(folder: Path, record: RunRecord) -> Shared | None:
 
 
 def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
-    """What of one run's work is as good as another one's own. Scores are not shared: they follow from measurements.
+    """The part of a parent's work that is valid for a child. Scores are not reused: they follow from measurements.
 
-    Programs are, where what draws and measures them is the same; samples, where the animator is too, and the sandbox;
-    answers, where the reflector is. A sample belongs to its task's brief.
+    Programs need the same limits and library versions; samples also the same animator, seed and brief; answers the
+    same reflector.
     """
     same_limits = parent.settings.limits == child.settings.limits
     same_drawing = same_limits and all(parent.versions.get(p) == child.versions.get(p) for p in _DRAWING)
@@ -157,7 +157,7 @@ def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
         if same_drawing and same_seed and same_animator
         else (),
         answers=work.answers if same_reflector else (),
-        # What a search over numbers finds depends on the scores that it follows.
+        # A number search follows scores, so its result depends on the rule.
         programs=tuple(run for run in work.programs if run.start is None or parent.scorer == child.scorer)
         if same_drawing
         else (),

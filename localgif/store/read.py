@@ -1,4 +1,4 @@
-"""Run folders, read and put in order."""
+"""Run folders, read and repaired."""
 
 from __future__ import annotations
 
@@ -63,27 +63,23 @@ class RunRecord(Record):
 
 
 class StoredRun(NamedTuple):
-    """A run folder, read."""
+    """The contents of a run folder."""
 
     folder: Path
     record: RunRecord
     samples: tuple[Sample, ...]
     proposals: tuple[Proposal, ...]
     torn: int
-    """Last lines that a crash left incomplete and that were left out."""
+    """Number of last lines that a crash left incomplete; they are skipped."""
     damaged: tuple[str, ...] = ()
-    """What is wrong with each other line that was left out."""
+    """Problem of each other skipped line."""
 
     def text(self, kind: str, name: str) -> str:
-        """The stored text of a candidate or a program.
-
-        Raises:
-            RunCorrupt: the file is missing or its bytes are not the ones that its name promises.
-        """
+        """The stored text of a candidate or a program; raises as read_content."""
         return self.data(kind, name).decode("utf-8", "replace")
 
     def data(self, kind: str, name: str) -> bytes:
-        """The stored bytes, checked against their name; raises as `text`."""
+        """The stored bytes; raises as read_content."""
         return read_content(self.folder, kind, name)
 
 
@@ -91,7 +87,7 @@ def read_content(folder: Path, kind: str, name: str) -> bytes:
     """Stored bytes, checked against their name.
 
     Raises:
-        RunCorrupt: the file is missing or its bytes are not the ones that its name promises.
+        RunCorrupt: The file is missing, or its bytes do not match its name.
     """
     path = content_path(folder, kind, name)
     try:
@@ -99,21 +95,21 @@ def read_content(folder: Path, kind: str, name: str) -> bytes:
     except OSError as error:
         raise RunCorrupt(f"{path} cannot be read: {error.strerror}") from None
     if content_hash(data) != name:
-        raise RunCorrupt(f"{path} was changed: its bytes are not the ones that its name promises")
+        raise RunCorrupt(f"{path} was changed: its bytes do not match the hash in its name")
     return data
 
 
 def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, damaged: str) -> R:
-    """A JSON file that is one record with a `schema_version`. Keys that this version does not know are skipped.
+    """A JSON file with one record that has a `schema_version`. Unknown keys are skipped.
 
     Args:
-        path: Of the file.
-        kind: What it holds.
-        newest: The last version that is known here.
-        unreadable, damaged: What to do when it cannot be read at all, and when it holds something else.
+        path: The file.
+        kind: Its record.
+        newest: The newest version that this localgif can read.
+        unreadable, damaged: Remedies for a file that cannot be read, and for one with other content.
 
     Raises:
-        RunCorrupt: either, or a newer version wrote it.
+        RunCorrupt: Either, or a newer version wrote the file.
     """
     try:
         raw = path.read_bytes()
@@ -121,35 +117,35 @@ def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, d
     except OSError as error:
         raise RunCorrupt(f"{path} cannot be read: {error.strerror}", unreadable) from None
     except (ValueError, AttributeError):
-        raise RunCorrupt(f"{path} is no JSON object", damaged) from None
+        raise RunCorrupt(f"{path} is not a JSON object", damaged) from None
     if isinstance(version, int) and version > newest:
         raise RunCorrupt(
-            f"{path} was written by a newer localgif (schema_version {version}, this one knows up to {newest})",
-            "use that version",
+            f"{path} was written by a newer localgif (schema_version {version}, this one reads up to {newest})",
+            "use that version of localgif",
         )
     try:
         return kind.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
-        raise RunCorrupt(f"{path} is not the {path.name} of this version: {first_problem(error)}", damaged) from None
+        raise RunCorrupt(f"{path} does not fit this version: {first_problem(error)}", damaged) from None
 
 
 def load_record(folder: Path) -> RunRecord:
-    """Read run.json alone.
+    """Read only run.json.
 
     Raises:
-        RunCorrupt: it cannot be read, or a newer version wrote it.
+        RunCorrupt: It cannot be read, or a newer version wrote it.
     """
     return read_versioned(
         folder / "run.json",
         RunRecord,
         SCHEMA_VERSION,
-        unreadable="Is this a run folder?",
+        unreadable="check that this is a run folder: localgif runs",
         damaged="its samples are still readable in samples.jsonl",
     )
 
 
 def status_of(folder: Path, record: RunRecord) -> str:
-    """The status for people: a run that says "started" and that nobody holds has died."""
+    """The status for people: a run with status "started" whose lock is free has died."""
     if record.status != "started":
         return record.status
     return "running" if is_locked(folder) else "died"
@@ -170,7 +166,7 @@ def load_run(folder: Path) -> StoredRun:
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
-    """Folders of runs, newest first (by the start time in run.json, then by name)."""
+    """Run folders, newest first (by start time, then by name)."""
     found = []
     for path in runs_dir.glob("*/run.json"):
         try:
@@ -182,28 +178,28 @@ def list_runs(runs_dir: Path) -> list[Path]:
 
 
 def find_run(runs_dir: Path, name: str | None) -> Path:
-    """The folder of a run by name or path; the newest without a name.
+    """The folder of a run by name or path; without a name the newest.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: There is no such run.
     """
     if name is None:
         runs = list_runs(runs_dir)
         if not runs:
-            raise ConfigError(f"there is no run under {runs_dir}", "make one: localgif optimize")
+            raise ConfigError(f"there is no run under {runs_dir}", "start one: localgif optimize")
         return runs[0]
     for folder in (runs_dir / name, Path(name)):
         if (folder / "run.json").is_file():
             return folder
     known = ", ".join(folder.name for folder in list_runs(runs_dir)[:10]) or "none"
-    raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest are: {known}")
+    raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest runs are: {known}")
 
 
 def find_unfinished(runs_dir: Path) -> Path:
-    """The newest run that can go on: begun, not done, and held by nobody.
+    """The newest run that can be resumed: neither done nor running.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: There is none.
     """
     for folder in list_runs(runs_dir):
         try:
@@ -219,32 +215,32 @@ ANSWERS, PROGRAMS = "answers.jsonl", "programs.jsonl"
 
 
 def full(path: Path, error: OSError, older: str) -> RunError:
-    """What to say when a file of a run cannot be written."""
+    """The error for a file of a run that cannot be written."""
     return RunError(
         f"{path} cannot be written: {error.strerror}",
-        f"Free some space; older {older} are intact, and the run can go on: localgif resume {path.parent.name}",
+        f"free some disk space (older {older} are intact), then resume the run: localgif resume {path.parent.name}",
     )
 
 
 def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
-    """Put the files of a run in order; the caller holds its lock.
+    """Repair the files of a run; the caller holds its lock.
 
     Returns:
-        Its work, what was done to the files, and whether nothing was lost but a torn last line.
+        The work, the repairs in words, and whether nothing but a torn last line was lost.
 
     Raises:
-        RunError: they cannot be written.
+        RunError: The files cannot be written.
     """
     repairs: list[str] = []
     try:
         samples, lost_samples = _in_order(folder, SAMPLES, Sample, repairs)
         answers, lost_answers = _in_order(folder, ANSWERS, Answer, repairs)
-        programs, _ = _in_order(folder, PROGRAMS, ProgramRun, repairs)  # what is lost of these is cheap to do again
+        programs, _ = _in_order(folder, PROGRAMS, ProgramRun, repairs)  # cheap to repeat
         proposals, lost_proposals = _in_order(folder, PROPOSALS, Proposal, repairs)
         lossless = not (lost_samples or lost_answers)
         if proposals and (lost_proposals or not lossless):
-            # They are numbered, and follow from the rest: written anew from the first one.
-            repairs.append(f"{PROPOSALS} is made again, the old file is {_set_aside(folder / PROPOSALS).name}")
+            # They are numbered and follow from the rest, so all of them are written again.
+            repairs.append(f"{PROPOSALS} will be written again; the old file is {_set_aside(folder / PROPOSALS).name}")
             proposals = ()
     except OSError as error:
         raise full(folder / SAMPLES, error, "files") from None
@@ -252,7 +248,7 @@ def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
 
 
 def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tuple[tuple[R, ...], int]:
-    """The records of a log, rewritten where it holds anything else, and how many were lost beside a torn last one."""
+    """The records of a log, rewritten if it is damaged, and the number of lost ones, without a torn last line."""
     path = folder / name
     log = read_log(path, kind)
     damaged, kept = list(log.damaged), []
@@ -265,9 +261,9 @@ def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tup
             kept.append((record, line))
     if damaged:
         word = "line" if len(damaged) == 1 else "lines"
-        repairs.append(f"{name}: {len(damaged)} {word} lost ({damaged[0]}), the old file is {_set_aside(path).name}")
+        repairs.append(f"{name}: {len(damaged)} {word} lost ({damaged[0]}); the old file is {_set_aside(path).name}")
     if log.torn:
-        repairs.append(f"{name}: the last line was torn")
+        repairs.append(f"{name}: the last line was incomplete")
     if damaged or log.torn:
         replace_file(path, b"".join(line + b"\n" for _, line in kept))
     return tuple(record for record, _ in kept), len(damaged)
@@ -279,7 +275,7 @@ class _Lost(NamedTuple):
 
 
 def _lost_content(folder: Path, sample: Sample) -> _Lost | None:
-    """A file of a sample that is missing or was changed."""
+    """The first file of a sample that is missing or was changed."""
     names = {("code", sample.code), ("gifs", sample.gif), *(("code", a.code) for a in sample.attempts)}
     for kind, name in sorted((k, n) for k, n in names if n):
         try:
@@ -298,10 +294,10 @@ def _set_aside(path: Path) -> Path:
 
 
 def read_work(folder: Path) -> RunLog:
-    """The stored work of a run; lines that do not verify, and samples whose files do not, are left out.
+    """The stored work of a run, without damaged lines and without samples whose files are damaged.
 
     Raises:
-        RunCorrupt: a log cannot be read.
+        RunCorrupt: A log cannot be read.
     """
     samples = read_log(folder / SAMPLES, Sample).records
     return RunLog(

@@ -1,12 +1,12 @@
-"""The run folder: the only truth about a run.
+"""The run folder: everything that is known about a run.
 
     runs/<name>/  run.json  samples.jsonl  answers.jsonl  programs.jsonl  proposals.jsonl  best_prompt.md  report.html
                   candidates/<hash>.md  code/<hash>.py  gifs/<hash>.gif  sheets/<hash>.png  gepa/  .lock  .now
 
-run.json is written first with status "started" and replaced whole at the end, so a run that says "started" and whose
-lock nobody holds has died. Samples, answers and proposals are appended, one JSON object a line (lines.py), and forced
-to disk before the search goes on. Code, GIFs and candidates are stored once under the sha256 of their bytes; so are the
-contact sheets that a reflector was shown, if it was shown any. `.now` says what is being done, for `localgif watch`.
+run.json is written first with status "started" and replaced at the end, so a run with status "started" and a free lock
+has died. Samples, answers and proposals are appended, one JSON object per line (log.py), and forced to disk before the
+search continues. Code, GIFs, candidates, and the contact sheets for a reflector are stored once, under the sha256 of
+their bytes. `.now` describes the current activity for `localgif watch`.
 """
 
 from __future__ import annotations
@@ -46,17 +46,17 @@ class Shared(NamedTuple):
 
 
 class RunStore:
-    """One run folder, open for writing. Use `create` or `reopen`."""
+    """One run folder, open for writing; use `create` or `reopen`."""
 
     def __init__(self, folder: Path, record: RunRecord, journal: Journal, shared: Shared | None = None) -> None:
         self.folder = folder
         self.record = record
         self.journal = journal
-        """What this run has done before this process."""
+        """Work of earlier processes."""
         self.repairs: tuple[str, ...] = ()
-        """What was wrong with the stored files, and what was done about it."""
+        """Repairs of the stored files, in words."""
         self.told: Callable[[str], object] = lambda text: None
-        """Hears what is being done."""
+        """Receives the current activity."""
         self._shared = shared
         self._others = Journal(shared.log, strict=False) if shared is not None else Journal()
         self._opened = time.monotonic()
@@ -64,22 +64,22 @@ class RunStore:
     @classmethod
     @contextlib.contextmanager
     def create(cls, runs_dir: Path, record: RunRecord, shared: Shared | None = None) -> Iterator[RunStore]:
-        """Make the folder `runs_dir / record.name`, lock it and write run.json.
+        """Create and lock the folder `runs_dir / record.name`, and write run.json.
 
         Args:
-            runs_dir: Where runs lie.
-            record: What run.json says.
-            shared: Work of another run that is as good as this one's own.
+            runs_dir: The folder of all runs.
+            record: The content of run.json.
+            shared: Work of another run that is valid for this one.
 
         Raises:
-            ConfigError: a run of that name is there already.
-            RunError: the folder cannot be written.
+            ConfigError: A run of that name exists.
+            RunError: The folder cannot be written.
         """
         folder = runs_dir / record.name
         if folder.exists():
             raise ConfigError(
-                f"there is a run named {record.name} already ({folder})",
-                f"choose another --name, or go on with it: localgif resume {record.name}",
+                f"a run named {record.name} already exists ({folder})",
+                f"choose another --name, or resume the run: localgif resume {record.name}",
             )
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class RunStore:
                 (folder / part).mkdir()
         except OSError as error:
             raise RunError(
-                f"the run folder {folder} cannot be made: {error.strerror}", "choose another --runs-dir"
+                f"the run folder {folder} cannot be created: {error.strerror}", "choose another --runs-dir"
             ) from None
         lock = take_lock(folder)
         try:
@@ -96,24 +96,20 @@ class RunStore:
             store._write_record()
             yield store
         finally:
-            os.close(lock)  # the kernel lets go of the lock with the last descriptor
+            os.close(lock)  # releases the lock
 
     @classmethod
     @contextlib.contextmanager
     def reopen(cls, folder: Path, shared: Shared | None = None) -> Iterator[RunStore]:
-        """Lock a run folder that is there, put its files in order, and go on with it.
+        """Lock an existing run folder and repair its files; `shared` as for create.
 
-        Args:
-            folder: The run's.
-            shared: As for create.
-
-        A torn last line is cut off. A log with damaged lines is set aside under another name and written again without
-        them; what they held is done again.
+        An incomplete last line is cut off. A log with damaged lines is renamed and written again without them; the run
+        repeats the lost work.
 
         Raises:
-            RunLocked: another process writes in it.
+            RunLocked: Another process writes to it.
             RunCorrupt: run.json cannot be read.
-            RunError: the folder cannot be written.
+            RunError: The folder cannot be written.
         """
         try:
             lock = take_lock(folder)
@@ -130,7 +126,7 @@ class RunStore:
             os.close(lock)
 
     def elapsed(self) -> float:
-        """Seconds that the run has been at work, the processes before this one included."""
+        """Seconds of work, earlier processes included."""
         return round(self.journal.at + time.monotonic() - self._opened, 3)
 
     def _write_record(self) -> None:
@@ -150,22 +146,22 @@ class RunStore:
             raise full(path, error, "lines") from None
 
     def append_sample(self, sample: Sample) -> None:
-        """Add a sample; on return it is on the disk."""
+        """Append a sample and force it to disk."""
         self._append(SAMPLES, sample)
 
     def append_answer(self, answer: Answer) -> None:
-        """Add an answer of the reflector; on return it is on the disk."""
+        """Append an answer of the reflector and force it to disk."""
         self._append(ANSWERS, answer)
 
     def append_program(self, run: ProgramRun) -> None:
-        """Add a program that was run. A power cut may take the last ones: they are run again."""
+        """Append the outcome of a program. A power cut may lose the last ones; they run again."""
         self._append(PROGRAMS, run, durable=False)
 
     def append_proposal(self, proposal: Proposal) -> Proposal:
-        """Add a proposal; on return it is on the disk. One that this run has stored before is given back as it is.
+        """Append a proposal, force it to disk, and return it; if it is stored already, return the stored one.
 
         Raises:
-            RunMismatch: the stored one is another one.
+            RunMismatch: The stored one differs.
         """
         known = self.journal.proposal(proposal)
         if known is not None:
@@ -177,14 +173,14 @@ class RunStore:
     def known_sample(
         self, purpose: Purpose, candidate: str, task: str, index: int, scored: Callable[[Sample], Sample]
     ) -> Sample | None:
-        """A sample that need not be made: this run's own, or a shared one, which becomes its own.
+        """A stored sample of this run, or a shared one, which is copied into this run.
 
         Args:
-            purpose, candidate, task, index: Which one.
-            scored: Gives a shared sample this run's score.
+            purpose, candidate, task, index: The sample.
+            scored: Scores a shared sample by this run's rule.
 
         Raises:
-            RunMismatch: this run has others that should have been asked for before.
+            RunMismatch: The stored run did something else at this point.
         """
         own = self.journal.sample(purpose, candidate, task, index)
         other = self._others.sample(purpose, candidate, task, index) if own is None else None
@@ -199,7 +195,7 @@ class RunStore:
         return sample
 
     def known_answer(self, seed: int, request: str) -> Answer | None:
-        """An answer that need not be asked for; as known_sample."""
+        """A stored or shared answer; as known_sample."""
         own = self.journal.answer(seed, request)
         other = self._others.answer(seed, request) if own is None else None
         if other is None:
@@ -210,15 +206,15 @@ class RunStore:
         return answer
 
     def known_program(self, code: str) -> ProgramRun | None:
-        """What became of a program that need not be run, by the hash of its text."""
+        """The stored or shared outcome of a program, by the hash of its text."""
         return self.journal.program(code) or self._adopted(self._others.program(code))
 
     def known_search(self, start: str, task: str) -> ProgramRun | None:
-        """What a search that need not be made found; its program is in this run's folder.
+        """The stored or shared result of a number search; its program is in this run's folder.
 
         Args:
-            start: Hash of the program that it began with.
-            task: What it was for.
+            start: Hash of the program that the search started from.
+            task: Name of its task.
         """
         own = self.journal.search(start, task)
         if own is not None and content_path(self.folder, "code", own.code).exists():
@@ -248,7 +244,7 @@ class RunStore:
         return self._put("code", code.encode("utf-8", "surrogatepass"))
 
     def code(self, name: str) -> str:
-        """A program that was stored by this run."""
+        """A stored program."""
         return content_path(self.folder, "code", name).read_text("utf-8", "surrogatepass")
 
     def put_gif(self, gif: bytes) -> str:
@@ -256,11 +252,11 @@ class RunStore:
         return self._put("gifs", gif)
 
     def gif(self, name: str) -> bytes:
-        """A GIF that was stored by this run."""
+        """A stored GIF."""
         return content_path(self.folder, "gifs", name).read_bytes()
 
     def put_sheet(self, png: bytes) -> str:
-        """Store a contact sheet that a reflector is shown; returns its hash. The first one makes the folder."""
+        """Store a contact sheet for a reflector; returns its hash. The first one creates the folder."""
         try:
             (self.folder / "sheets").mkdir(exist_ok=True)
         except OSError as error:
@@ -279,11 +275,11 @@ class RunStore:
         self._guarded(self.folder / "best_prompt.md", prompt.rstrip("\n").encode("utf-8", "replace") + b"\n")
 
     def doing(self, text: str) -> None:
-        """Say what is being done now: to `told`, and in a file for who watches from another terminal."""
+        """Announce the current activity: to `told`, and in `.now` for `localgif watch`."""
         if self.journal.left:
-            return  # told again, not done
+            return  # a replay, not new work
         self.told(text)
-        with contextlib.suppress(OSError):  # not worth a failure
+        with contextlib.suppress(OSError):  # not worth failing for
             (self.folder / NOW).write_text(json.dumps({"text": text, "at": self.elapsed()}), "utf-8", "replace")
 
     def update(self, **changes: Any) -> None:
@@ -292,6 +288,6 @@ class RunStore:
         self._write_record()
 
     def finish(self, status: Status, *, error: str | None = None, result: RunResult | None = None) -> None:
-        """Rewrite run.json with how the run ended."""
+        """Record in run.json how the run ended."""
         (self.folder / NOW).unlink(missing_ok=True)
         self.update(status=status, ended=now(), error=error, result=result)

@@ -79,7 +79,7 @@ def test_a_second_writer_is_told_who_holds_the_folder(tmp_path: Path) -> None:
 
 def test_an_unwritable_place_is_a_run_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(RunError, match="cannot be made"), RunStore.create(tmp_path / "file", record()):
+    with pytest.raises(RunError, match="cannot be created"), RunStore.create(tmp_path / "file", record()):
         pass
 
 

@@ -230,7 +230,7 @@ def test_damaged_lines_are_set_aside_and_done_again(
     assert (end.proposals, end.result) == (whole[1].proposals, whole[1].result)
     told = "\n".join(notes.notes)
     assert "samples.jsonl: 1 line lost (line 1: its checksum does not match)" in told
-    assert "samples.jsonl: the last line was torn" in told
+    assert "samples.jsonl: the last line was incomplete" in told
     assert (folder / "samples.jsonl.damaged-1").exists() and (folder / "answers.jsonl.damaged-1").exists()
 
 
@@ -257,7 +257,7 @@ def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             optimize(chosen(server.url), tmp_path, "r", Notes())
         except RunError as error:
-            status = 7 if "Free some space" in error.remedy and "localgif resume r" in error.remedy else 2
+            status = 7 if "free some disk space" in error.remedy and "localgif resume r" in error.remedy else 2
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
@@ -294,7 +294,7 @@ def test_a_run_folder_of_version_1_can_be_read_but_not_gone_on_with(server: Dete
     assert run.samples[0].at is None
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
-    with pytest.raises(RunMismatch, match="version 1, which kept too little"):
+    with pytest.raises(RunMismatch, match="version 1, which stored too little"):
         resume(folder, models_file(tmp_path, server.url), Notes(), {})
 
 

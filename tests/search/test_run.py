@@ -127,7 +127,7 @@ def test_a_cut_reflection_is_marked(tmp_path: Path) -> None:
     with serving(Improving(animator=[POOR], reflector=[Fault("length", text="```\nhalf a pro")])) as server:
         optimize(settings(server.url, metric_calls=2, samples=1, fresh=1), tmp_path, "r", notes)
     assert [p.finish_reason for p in load_run(tmp_path / "r").proposals] == ["length"]
-    assert any("cut at num_predict" in note for note in notes.notes)
+    assert any("cut off at num_predict" in note for note in notes.notes)
 
 
 # 1 seed call, then parent, reflection, child, again for an accepted one, then fresh samples: 10 model calls in all.
