@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from localgif.errors import ConfigError, EndpointError, RunCorrupt, RunError, RunLocked, RunMismatch
+from localgif.models.toml import load_models_file
 from localgif.records import Limits, ModelIdentity
 from localgif.run.optimize import optimize
 from localgif.run.resume import differences, resume, shareable
@@ -138,8 +139,6 @@ def test_what_differs_is_listed_and_refused(
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     path = models_file(tmp_path, server.url).path
     path.write_text(path.read_text().replace("num_ctx = 4096", "num_ctx = 2048"))
-    from localgif.models.toml import load_models_file
-
     with pytest.raises(RunMismatch) as caught:
         resume(folder, load_models_file(path), Notes(), {"metric_calls": 9})
     assert caught.value.exit_code == 5
@@ -342,7 +341,3 @@ def test_only_what_is_as_good_is_shared(whole: tuple[Path, End, int]) -> None:
     assert any(run.start for run in work.programs), "a search over numbers is among them"
     by_rule = shareable(work, record, _record(whole, scorer="strict-99"))
     assert by_rule.samples and not any(run.start for run in by_rule.programs)
-
-
-def test_the_settings_of_a_run_come_back_from_its_record(server: Deterministic, whole: tuple[Path, End, int]) -> None:
-    assert load_record(whole[0]).settings == chosen(server.url)

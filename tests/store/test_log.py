@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from localgif.records import Proposal
 from localgif.store.log import append_line, framed, read_log, unframed
-from tests.runs.test_store import proposal
+from tests.support.stored import proposal
 
 BODIES = st.dictionaries(st.text(), st.text() | st.integers() | st.none()).map(lambda d: json.dumps(d).encode())
 

@@ -85,12 +85,18 @@ def run(tmp_path: Path, server: type[Scripted] = Able, reflector: str = "able", 
     return result, load_run(tmp_path / "r"), script, notes
 
 
+@pytest.fixture(scope="module")
+def both(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A run of two tasks, each with a program that is right for it."""
+    return run(tmp_path_factory.mktemp("both"))
+
+
 def of(run: StoredRun, purpose: str) -> set[str]:
     return {s.task for s in run.samples if s.purpose == purpose}
 
 
-def test_one_prompt_comes_to_hold_an_example_for_each_task(tmp_path: Path) -> None:
-    result, stored, _, notes = run(tmp_path)
+def test_one_prompt_comes_to_hold_an_example_for_each_task(both: Any) -> None:
+    result, stored, _, notes = both
     prompt = result.best.prompt
     assert result.ended_by == "target"
     assert all(load_task(name).brief in prompt for name in BOTH.split(","))
@@ -103,15 +109,15 @@ def test_one_prompt_comes_to_hold_an_example_for_each_task(tmp_path: Path) -> No
     assert any(line.startswith("tasks ") for line in notes.lines)
 
 
-def test_what_is_good_for_one_task_is_the_model_for_another(tmp_path: Path) -> None:
-    _, _, script, _ = run(tmp_path)
+def test_what_is_good_for_one_task_is_the_model_for_another(both: Any) -> None:
+    _, _, script, _ = both
     first, second = (body["prompt"] for body in script.asked("/api/generate"))
     assert "another animation" not in first
     assert "This program draws another animation" in second and "math.cos" in second
 
 
-def test_a_measured_candidate_costs_nothing_when_it_is_looked_at_again(tmp_path: Path) -> None:
-    _, stored, _, _ = run(tmp_path)
+def test_a_measured_candidate_costs_nothing_when_it_is_looked_at_again(both: Any) -> None:
+    _, stored, _, _ = both
     search = [(s.candidate, s.task) for s in stored.samples if s.purpose == "search"]
     assert len(search) == len(set(search))
 
@@ -159,15 +165,11 @@ def test_held_out_tasks_are_seen_by_nobody_before_the_end(tmp_path: Path) -> Non
     assert result.split == SMALL_SPLIT
     assert stored.record.split == SMALL_SPLIT
 
-
-@pytest.mark.usefixtures("small_split")
-def test_the_headline_is_that_of_the_held_out_tasks_alone(tmp_path: Path) -> None:
-    result, _, _, _ = run(tmp_path, Transferring, **GENERAL)
+    # The headline is about the held-out tasks.
     assert result.best.mean == 1.0 > 0.5 > result.seed.mean
     assert len(result.best.scores) == 2 * len(SMALL_SPLIT["held-out"])
-    verdict = result.verdict
-    assert (verdict.unit, verdict.tasks) == ("task", 3)
-    assert verdict.word == "not shown", "three tasks are too few to speak for others"
+    assert (result.verdict.unit, result.verdict.tasks) == ("task", 3)
+    assert result.verdict.word == "not shown", "three tasks are too few to speak for others"
 
 
 @pytest.mark.usefixtures("small_split")
@@ -183,12 +185,12 @@ def test_plain_reflection_takes_several_tasks_too(tmp_path: Path) -> None:
     assert result.metric_calls == 14
 
 
-def test_a_run_of_several_tasks_is_rescored_task_by_task(tmp_path: Path) -> None:
-    run(tmp_path)
-    again = rescore(tmp_path / "r", "strict", None)
+def test_a_run_of_several_tasks_is_rescored_task_by_task(both: Any) -> None:
+    folder = both[1].folder
+    again = rescore(folder, "strict", None)
     assert all(row["old_mean"] == row["mean"] for row in again["rows"])
     assert again["task"] == BOTH
-    other = rescore(tmp_path / "r", "strict", load_task("spinning-bar"))
+    other = rescore(folder, "strict", load_task("spinning-bar"))
     assert any(row["old_mean"] > row["mean"] for row in other["rows"])
 
 

@@ -1,0 +1,94 @@
+"""Reading a run folder: torn, damaged and changed files are reported, old versions stay readable."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.errors import ConfigError, RunCorrupt
+from localgif.records import Limits
+from localgif.report.page import write_report
+from localgif.store.read import find_run, list_runs, load_record, load_run, status_of
+from localgif.store.write import RunStore
+from tests.support.stored import proposal, record
+
+STORED = Path(__file__).parent.parent / "runs"
+
+
+def test_a_started_run_that_nobody_holds_has_died(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()):
+        pass
+    assert status_of(tmp_path / "one", load_record(tmp_path / "one")) == "died"
+
+
+@given(st.integers(1, 40))
+def test_a_torn_last_line_is_left_out_and_counted(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    with RunStore.create(folder, record()) as store:
+        store.append_proposal(proposal(1))
+        store.append_proposal(proposal(2))
+    path = folder / "one" / "proposals.jsonl"
+    path.write_bytes(path.read_bytes()[:-cut])
+    run = load_run(folder / "one")
+    assert (len(run.proposals), run.torn) == (1, 1)
+
+
+def test_a_damaged_line_in_the_middle_is_named_and_hides_no_other(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()) as store:
+        store.append_proposal(proposal(1))
+        store.append_proposal(proposal(2))
+    path = tmp_path / "one" / "proposals.jsonl"
+    path.write_bytes(b"{}" + path.read_bytes())
+    run = load_run(tmp_path / "one")
+    assert [p.number for p in run.proposals] == [2]
+    assert run.damaged[0].startswith("proposals.jsonl, line 1: ")
+
+
+def test_a_changed_program_is_not_passed_off_as_the_stored_one(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()) as store:
+        name = store.put_code("print(1)\n")
+        assert store.put_code("print(1)\n") == name
+    run = load_run(tmp_path / "one")
+    assert run.text("code", name) == "print(1)\n"
+    (tmp_path / "one" / "code" / f"{name}.py").write_text("print(2)\n")
+    with pytest.raises(RunCorrupt, match="was changed"):
+        run.text("code", name)
+
+
+def test_the_newest_run_is_found_and_a_wrong_name_lists_the_known(tmp_path: Path) -> None:
+    for name, started in (("b", "2026-01-01T00:00:00Z"), ("a", "2026-01-02T00:00:00Z")):
+        with RunStore.create(tmp_path, record(name, started)):
+            pass
+    assert [f.name for f in list_runs(tmp_path)] == ["a", "b"]
+    assert find_run(tmp_path, None).name == "a"
+    assert find_run(tmp_path, "b").name == "b"
+    with pytest.raises(ConfigError) as caught:
+        find_run(tmp_path, "c")
+    assert "a, b" in caught.value.remedy
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_a_stored_run_of_each_version_can_be_read_and_reported(version: str, tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED / version, tmp_path / version)
+    run = load_run(folder)
+    assert run.samples and run.proposals and not run.damaged and run.record.settings.task == "bouncing-ball"
+    assert run.record.result is not None and run.record.result.sandbox == run.record.sandbox
+    assert run.record.result.best.prompt.split()[-1] in write_report(folder, whole=False).read_text()
+    stored = json.loads((folder / "run.json").read_text())["result"]
+    assert run.record.result.model_dump(mode="json") | stored == run.record.result.model_dump(mode="json")
+
+
+def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED / "v2", tmp_path / "v2")
+    stored = json.loads((folder / "run.json").read_text())
+    stored["settings"]["retired"] = stored["result"]["seed"]["retired"] = stored["retired"] = 1
+    del stored["settings"]["limits"], stored["result"]["best"]["also"], stored["result"]["verdict"]["pairs"]
+    (folder / "run.json").write_text(json.dumps(stored))
+    record = load_record(folder)
+    assert record.settings.limits == Limits()
+    assert record.result is not None and record.result.verdict.pairs is None

@@ -1,0 +1,62 @@
+"""Writing a run folder: durable, content-addressed, locked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.errors import ConfigError, RunError
+from localgif.files import content_hash
+from localgif.store.read import RunRecord, load_record, load_run, status_of
+from localgif.store.write import RunStore
+from tests.support.stored import proposal, record
+
+STORED = Path(__file__).parent.parent / "runs"
+
+
+def test_a_run_says_started_until_it_is_finished(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()) as store:
+        assert load_record(store.folder).status == "started"
+        assert status_of(store.folder, load_record(store.folder)) == "running"
+        result = load_record(STORED / "v2").result
+        store.finish("done", result=result)
+    assert load_record(tmp_path / "one").result == result is not None
+
+
+def test_a_name_is_given_once(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()):
+        pass
+    with pytest.raises(ConfigError, match="already"), RunStore.create(tmp_path, record()):
+        pass
+
+
+def test_an_unwritable_place_is_a_run_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RunError, match="cannot be created"), RunStore.create(tmp_path / "file", record()):
+        pass
+
+
+@given(st.lists(st.text(max_size=60), max_size=5))
+def test_lines_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, replies: list[str]) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    with RunStore.create(folder, record()) as store:
+        written = [store.append_proposal(proposal(i, reply)) for i, reply in enumerate(replies, 1)]
+    assert list(load_run(folder / "one").proposals) == written
+
+
+@given(st.text())
+def test_any_text_of_a_model_can_be_stored(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    folder = tmp_path_factory.mktemp("runs")
+    with RunStore.create(folder, record()) as store:
+        store.write_best_prompt(text)
+        assert store.put_candidate(text) == content_hash(text)
+
+
+def test_run_json_is_plain_json_in_the_order_of_the_record(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()) as store:
+        keys = list(json.loads((store.folder / "run.json").read_text()))
+    assert keys == list(RunRecord.model_fields)

@@ -1,0 +1,35 @@
+"""Records for tests of run folders."""
+
+from __future__ import annotations
+
+from localgif.records import Proposal, SandboxRecord
+from localgif.store.read import RunRecord
+from tests.kit import settings
+
+
+def record(name: str = "one", started: str = "2026-01-01T00:00:00Z") -> RunRecord:
+    return RunRecord(
+        name=name,
+        status="started",
+        started=started,
+        settings=settings("http://127.0.0.1:1"),
+        versions={},
+        sandbox=SandboxRecord(level="x"),
+        scorer="article-1",
+    )
+
+
+def proposal(number: int, reply: str = "text") -> Proposal:
+    return Proposal(
+        number=number,
+        parent="p",
+        child=None,
+        outcome="empty",
+        prompt="",
+        reply=reply,
+        finish_reason="stop",
+        prompt_tokens=1,
+        output_tokens=1,
+        llm_seconds=0.5,
+        started="2026-01-01T00:00:00Z",
+    )
