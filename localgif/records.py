@@ -7,12 +7,12 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: Version of the run folder's files; raised when a reader of the old ones would misread the new ones.
+#: Version of the files in a run folder; raised when an old reader would misread new files.
 SCHEMA_VERSION = 2
 
 
 class Record(BaseModel):
-    """Base: immutable, and a key nobody knows is an error."""
+    """Base: immutable; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
@@ -21,36 +21,36 @@ class Record(BaseModel):
 
 
 class Limits(Record):
-    """What one program may use. Sizes in bytes, times in seconds."""
+    """Limits of one program. Sizes in bytes, times in seconds."""
 
     cpu_seconds: float = Field(4.0, gt=0)
-    """CPU time; the limit that decides."""
+    """CPU time; the limit that normally ends a runaway program."""
     wall_seconds: float = Field(14.0, gt=0)
-    """Elapsed time; a safety net against sleepers, wide because the model server shares the cores."""
+    """Elapsed time; stops sleeping programs. Wide, because the model server shares the cores."""
     address_space: int = Field(600 * 2**20, gt=0)
     """RLIMIT_AS of each process."""
     rss: int = Field(500 * 2**20, gt=0)
-    """Resident memory of the whole process tree, by the watch."""
+    """Resident memory of the process tree (watch)."""
     processes: int = Field(1, ge=1)
-    """Processes in the tree, by the watch (and RLIMIT_NPROC for ordinary users)."""
+    """Processes in the tree (watch, and RLIMIT_NPROC for users other than root)."""
     threads: int = Field(8, ge=1)
-    """Threads in the tree, by the watch."""
+    """Threads in the tree (watch)."""
     file_size: int = Field(4 * 2**20, ge=0)
-    """RLIMIT_FSIZE, and the largest GIF that is read."""
+    """RLIMIT_FSIZE, and the largest GIF that localgif reads."""
     open_files: int = Field(32, ge=8)
     """RLIMIT_NOFILE."""
     scratch_bytes: int = Field(16 * 2**20, ge=0)
-    """All files of the scratch directory together, by the watch."""
+    """All files in the scratch directory together (watch)."""
     scratch_entries: int = Field(64, ge=0)
-    """Files and folders in the scratch directory, by the watch."""
+    """Files and folders in the scratch directory (watch)."""
     output_kept: int = Field(64 * 2**10, ge=0)
-    """How much of the end of stdout and stderr is kept."""
+    """Kept bytes from the end of stdout and stderr."""
     source_bytes: int = Field(200 * 2**10, gt=0)
-    """The longest program that is run at all."""
+    """Longest program that runs."""
 
 
 class Verdict(StrEnum):
-    """What became of a program. All of them are the program's doing; our own failures are exceptions."""
+    """The outcome of a program. Each one is caused by the program; failures of localgif are exceptions."""
 
     OK = "ok"
     ERROR = "error"
@@ -64,29 +64,29 @@ class Verdict(StrEnum):
     OUTPUT_TOO_BIG = "output_too_big"
     CRASHED = "crashed"
     NO_CODE = "no_code"
-    """The model's reply held no program; nothing was run."""
+    """The reply contained no program, so nothing ran."""
 
 
 class ProgramResult(Record):
-    """One program, run in the sandbox. `gif` is there exactly when the verdict is ok."""
+    """One program, run in the sandbox. `gif` is set if and only if the verdict is ok."""
 
     verdict: Verdict
     reason: str
-    """One or a few lines for people and reflectors; holds program output, so it is a claim, not a fact."""
+    """A few lines for people and reflectors. It may contain program output, which is not trustworthy."""
     output: str
-    """End of stdout and stderr, control characters stripped."""
+    """End of stdout and stderr, without control characters."""
     gif: bytes | None
     wall_seconds: float
     cpu_seconds: float
     peak_rss: int
-    """Largest resident size seen by the watch or reported by the kernel, bytes."""
+    """Largest resident size that the watch or the kernel reported, bytes."""
 
 
 # --- GIFs ----------------------------------------------------------------------------------------------------------
 
 
 class Piece(NamedTuple):
-    """Touching pixels of one colour in one frame. Places are shares of width and height, from the top left corner."""
+    """Connected pixels of one colour in one frame. Positions are shares of width and height, from the top left."""
 
     colour: str
     """A name of task.COLOURS, or "transparent"."""
@@ -99,30 +99,30 @@ class Piece(NamedTuple):
     top: float
     right: float
     bottom: float
-    """Edges; 0 and 1 are the picture's own."""
+    """Edges; 0 and 1 are the edges of the picture."""
     spread: float
-    """Area of the circle around it, by its own area: a disc 1, a square 1.6, an equilateral triangle 2.4."""
+    """Area of the enclosing circle / own area: disc 1, square 1.6, equilateral triangle 2.4."""
     elongation: float
-    """Longest to shortest axis of the ellipse with its second moments: a disc and a square 1."""
+    """Ratio of the axes of the ellipse with the same second moments: disc and square 1."""
     fold: int
-    """Its rotational symmetry: a bar 2, a triangle 3, a square 4; 0 when nothing shows which way it points."""
+    """Rotational symmetry: bar 2, triangle 3, square 4; 0 if it has no direction."""
     angle: float
-    """Which way it points, degrees, up to a multiple of 360 / fold."""
+    """Direction in degrees, up to a multiple of 360 / fold."""
 
 
 class Looks(Record):
-    """What is seen, frame by frame; each tuple has one entry a frame."""
+    """The visible pieces; each tuple has one entry per frame."""
 
     background: tuple[str, ...]
-    """Commonest colour name of the picture's border."""
+    """Most frequent colour name at the border of the picture."""
     cover: tuple[float, ...]
-    """Share of the picture that has that colour."""
+    """Share of the picture with that colour."""
     pieces: tuple[tuple[Piece, ...], ...]
-    """What stands out from it, the 12 largest pieces, largest first."""
+    """The 12 largest pieces in other colours, largest first."""
 
 
 class Measurements(Record):
-    """Numbers about one GIF, taken in a confined process."""
+    """Numbers about one GIF, measured in a confined process."""
 
     frames: int = Field(ge=1)
     """Frames stored in the file."""
@@ -131,26 +131,26 @@ class Measurements(Record):
     size: int = Field(ge=1)
     """Bytes of the file."""
     delays_ms: tuple[int, ...]
-    """Stored delay of each frame, milliseconds; 0 where the file holds none."""
+    """Stored delay of each frame, milliseconds; 0 if the file has none."""
     loop: int | None
-    """The loop count of the file: 0 is endless, None is no loop extension."""
+    """Loop count of the file: 0 is endless, None means no loop extension."""
     motion: float = Field(ge=0)
     """Mean over steps of the summed absolute difference of neighbouring frames, 8-bit grey levels."""
     gap: float = Field(ge=0)
     """Summed absolute difference of the last and the first frame, 8-bit grey levels."""
     colours: int = Field(ge=1)
-    """Different colours in the first frame (counted up to 4096)."""
+    """Distinct colours in the first frame (counted up to 4096)."""
     distinct_frames: int = Field(ge=1)
-    """Frames that differ from all frames before them."""
+    """Frames that differ from every earlier frame."""
     steps: tuple[float, ...] = ()
     """Summed absolute difference of each frame and the next one, 8-bit grey levels; frames - 1 numbers."""
     ink: tuple[float, ...] = ()
-    """Share of each frame's pixels whose grey level differs from the commonest one of the first frame, 0 to 1."""
+    """Share of each frame's pixels whose grey level is not the most frequent one of the first frame, 0 to 1."""
     colour_steps: tuple[float, ...] = ()
-    """Mean absolute difference of each frame and the next one over pixels and RGB channels, 0 to 1; the last entry is
-    the step from the last frame back to the first, so there are as many as frames."""
+    """Mean absolute difference of each frame to the next over pixels and RGB channels, 0 to 1; the last entry is the
+    step from the last frame back to the first."""
     looks: Looks | None = None
-    """What is seen; None in samples of versions that did not look."""
+    """None in old samples."""
 
 
 class ScorePart(Record):
@@ -175,17 +175,17 @@ class Score(Record):
 
 
 class Attempt(Record):
-    """One reply of the animator inside a sample, and what became of its program."""
+    """One reply of the animator within a sample, and the outcome of its program."""
 
     reply: str
     code: str | None
-    """sha256 of the extracted program (its text is in code/), None when there was none."""
+    """Hash of the extracted program (code/<hash>.py), if there was one."""
     verdict: Verdict
     reason: str
     done_reason: str | None
-    """The server's word: stop, length; "closed" when we closed the stream after the first complete code block."""
+    """As the server says: stop, length; "closed" if localgif closed the stream after the first complete code block."""
     prompt_tokens: int | None
-    """None when the server did not say (a stream that we closed)."""
+    """None if unknown, as for a closed stream."""
     output_tokens: int
     llm_seconds: float
     sandbox_seconds: float
@@ -193,7 +193,7 @@ class Attempt(Record):
 
 Purpose = Literal["search", "retest", "fresh"]
 
-"""Search: within the budget. Retest: the best candidates again, to choose the winner. Fresh: the final comparison."""
+"""search: within the budget. retest: chooses the winner among the best candidates. fresh: the final comparison."""
 
 
 class Sample(Record):
@@ -204,7 +204,7 @@ class Sample(Record):
     """Hash of the candidate (candidates/<hash>.md)."""
     task: str
     index: int = Field(ge=0)
-    """Which sample of this candidate; the model's seed follows from it and the run's seed."""
+    """Number of the sample; the model's seed follows from it and from the run's seed."""
     purpose: Purpose
     metric_call: int | None
     """1-based; None for samples outside the budget (retest, fresh)."""
@@ -216,74 +216,74 @@ class Sample(Record):
     measurements: Measurements | None
     score: Score
     also: tuple[Score, ...] = ()
-    """What the other rules say of the same GIF."""
+    """Scores of the same GIF by the other rules."""
     started: str
     """UTC, ISO 8601."""
     at: float | None = None
-    """Seconds that the run had been at work when this was stored; None in version 1."""
+    """Seconds of work when this was stored; None in version 1."""
 
 
 Move = Literal["prompt", "example", "instruction", "tune"]
 
-"""What a reflection tried: a whole prompt (plain), a worked example, one rule, or other numbers in a program."""
+"""The kind of a proposal: a whole prompt (plain), a worked example, one rule, or tuned numbers in a program."""
 
 
 class Proposal(Record):
-    """One answer of the reflector, or one search over a program's numbers, and what became of it."""
+    """One answer of the reflector, or one number search, and its outcome."""
 
     schema_version: int = SCHEMA_VERSION
     number: int = Field(ge=1)
     parent: str
-    """Hash of the candidate that was reflected on."""
+    """Hash of the parent candidate."""
     child: str | None
-    """Hash of the proposed candidate; None when the answer gave none."""
+    """Hash of the proposed candidate, if there is one."""
     outcome: Literal["evaluated", "unchanged", "empty", "rejected", "measured"]
-    """Evaluated: it became a candidate (plain reflection, a rule). Measured: a program that was run and scored; `child`
-    is there when it beat the example that the parent has. Rejected: `reason` says why; it cost no metric call."""
+    """evaluated: it became a candidate (plain reflection, a rule). measured: a program that ran and was scored; `child`
+    is set if it beat the parent's example. rejected: `reason` says why; it cost no metric call."""
     move: Move = "prompt"
     task: str = ""
-    """What the program or the worst sample is of; "" where that is not said."""
+    """The task of the program or of the worst sample; "" if unknown."""
     reason: str = ""
     """Code of a rejection: empty, cut_off, loop, thinking, unchanged, duplicate, no_program, no_rule, ..."""
     code: str | None = None
-    """Hash of the program that was measured."""
+    """Hash of the measured program."""
     score: float | None = None
-    """What that program scored."""
+    """Score of that program."""
     prompt: str
     reply: str
     finish_reason: str
-    """ "length" when the reply used up num_predict, "closed" or "loop" when we ended it, else "stop"."""
+    """ "length" if the reply used up num_predict, "closed" or "loop" if localgif ended it, otherwise "stop"."""
     prompt_tokens: int
     output_tokens: int
     llm_seconds: float
     started: str
     at: float | None = None
-    """As of a sample."""
+    """As for a sample."""
 
 
 class SearchEnd(Record):
-    """Why and where the search ended: a clock cannot be asked again."""
+    """Why and where the search ended. A resumed run needs it, because the clock has moved on."""
 
     reason: str
     """ "target", "budget", "minutes" or "idle"."""
     asked: int = Field(ge=1)
-    """How many times the search had asked whether it should stop, this last time included."""
+    """How many times the search had checked whether to stop, this time included."""
 
 
 class ModelIdentity(Record):
-    """Which weights answered, as exactly as the endpoint can tell."""
+    """The weights that answered, as exactly as the endpoint reports them."""
 
     role: Literal["animator", "reflector"]
     alias: str
     """Name in models.toml."""
     model: str
-    """Name that the endpoint knows."""
+    """Name on the endpoint."""
     endpoint: str
     kind: str
     server: str
-    """Server name and version as reported."""
+    """Reported name and version of the server."""
     digest: str | None
-    """sha256 of the weights, where the endpoint reports it."""
+    """sha256 of the weights, if the endpoint reports it."""
     num_ctx: int
     num_predict: int
     temperature: float
@@ -476,7 +476,7 @@ class RunResult(_Result):
 
 
 class ServedModel(Record):
-    """One model that the embedded endpoint offers."""
+    """One model of the embedded endpoint."""
 
     name: str
     """Ollama-style name, e.g. "qwen2.5-coder:1.5b"."""
@@ -496,46 +496,46 @@ Dialect = Literal["llama.cpp", "vllm", "other"]
 
 
 class RemoteModel(Record):
-    """One model of an OpenAI-compatible server that somebody else runs, as it was found there."""
+    """One model of an OpenAI-compatible server that localgif did not start."""
 
     name: str
     """The server's own name for it."""
     url: str
     """Address of the server without `/v1`."""
     key: str = Field("", repr=False)
-    """Bearer token; crosses to the gateway's process only, and is stored nowhere."""
+    """Bearer token. It goes only to the gateway's process and is not stored."""
     dialect: Dialect
     server: str
-    """For people and for the run's record, e.g. "vLLM 0.32.0"."""
+    """For people and run.json, e.g. "vLLM 0.32.0"."""
     window: int
-    """Tokens of prompt and answer together; 0 when the server does not say."""
+    """Tokens of prompt and answer together; 0 if unknown."""
     slots: int = 0
-    """Requests that the server works on at once; 0 when it does not say."""
+    """Parallel requests of the server; 0 if unknown."""
     context_length: int = 0
-    """The window that the model was trained for; 0 when the server does not say, like the next three."""
+    """The window that the model was trained for; 0 if unknown, like the next three."""
     parameters: int = 0
     size: int = 0
     created: int = 0
-    """Seconds since 1970, as the server lists it."""
+    """Seconds since 1970."""
     quantisation: str = "unknown"
     template: str | None = None
-    """The chat template; None when the server does not show it."""
+    """The chat template, if the server shows it."""
 
 
 class ServeConfig(Record):
-    """What `localgif serve` serves."""
+    """The configuration of `localgif serve`."""
 
     models: tuple[ServedModel, ...] = ()
     remotes: tuple[RemoteModel, ...] = ()
     slots: int = Field(1, ge=1)
-    """Requests at once to the server of `remotes`. The embedded engines get one at a time, all together."""
+    """Parallel requests to the server of `remotes`. All embedded engines together get one at a time."""
     host: str = "127.0.0.1"
-    """Address to listen at."""
+    """Address to listen on."""
     port: int = Field(0, ge=0, le=65535)
-    """0: the system picks a free one."""
+    """0: the system picks a free port."""
     threads: int | None = None
     """None: the machine's physical cores."""
     swap: bool = False
-    """Whether a model is unloaded before another is loaded, because there is no memory for all at once."""
+    """Whether to unload a model before loading another, because the memory cannot hold all."""
     max_queue: int = Field(512, ge=1)
-    """Requests that may wait; one more is answered with 503."""
+    """Requests that may wait; further ones get status 503."""

@@ -1,4 +1,4 @@
-"""Which replies of a reflector may be used: a program that fits, a rule that says something new."""
+"""Checks of the reflector's replies: a usable program, or a rule that says something new."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _OTHER_FUNCTION = re.compile(r"\b(?:function|named?|call(?:ed)?)\s+`?((?!make_gi
 
 
 class Rejected(NamedTuple):
-    """Why a reply is not used."""
+    """Why a reply is unusable."""
 
     code: str
     remedy: str
-    """What the second request says about it."""
+    """What the next request says about it."""
 
 
 class Rule(NamedTuple):
@@ -60,7 +60,7 @@ class Program(NamedTuple):
 
 
 def common(reply: str, finish: str) -> Rejected | None:
-    """What is wrong with any reply: nothing said, cut off, going round in circles, or thoughts alone."""
+    """Problems of any reply: empty, cut off, repeating itself, or only thoughts."""
     if not reply.strip():
         return Rejected("empty", "The last answer was empty.")
     if finish == "loop":
@@ -73,9 +73,9 @@ def common(reply: str, finish: str) -> Rejected | None:
 
 
 def program(reply: str, finish: str) -> Program | Rejected:
-    """The program of a reply to a request for one."""
+    """The program in a reply, or why there is none."""
     wrong = common(reply, finish)
-    # A cut or looping reply can still hold a whole program before the place where it went wrong.
+    # A cut or looping reply can still contain a whole program before the point where it went wrong.
     if wrong is not None and not (wrong.code in ("cut_off", "loop") and extract.complete(reply)):
         return wrong
     code = extract.extract(reply)
@@ -94,14 +94,14 @@ def program(reply: str, finish: str) -> Program | Rejected:
 
 
 def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: Targets) -> Rule | Rejected:
-    """The rule of a reply to a request for one.
+    """The rule in a reply, or why there is none.
 
     Args:
-        reply: What the reflector wrote.
-        finish: How its answer ended: stop, closed, length or loop.
-        present: The rules that the prompt has already.
-        fixed: The contract, whose lines need no repetition.
-        targets: What the task asks for; a rule must not contradict it.
+        reply: The reflector's text.
+        finish: How the reply ended: stop, closed, length or loop.
+        present: The rules of the prompt.
+        fixed: The contract; a rule must not repeat it.
+        targets: The targets of the task; a rule must not contradict them.
     """
     wrong = common(reply, finish)
     if wrong is not None:
@@ -133,12 +133,12 @@ def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: T
 
 
 def labelled(text: str) -> bool:
-    """Whether a text holds a line that begins with "Rule:"."""
+    """Whether a line of the text begins with "Rule:"."""
     return _LABEL.search(text) is not None
 
 
 def contradiction(text: str, targets: Targets) -> str:
-    """What in a rule contradicts the contract; "" when nothing does."""
+    """How a rule contradicts the contract, or ""."""
     for found in _FRAMES.finditer(text):
         if int(found[1]) > 1 and int(found[1]) != targets.frames:
             return f"{found[0]}, asked are {targets.frames} frames"
@@ -155,11 +155,11 @@ def contradiction(text: str, targets: Targets) -> str:
 
 
 def normalised(text: str) -> str:
-    """Words alone, lower case: two texts that differ in nothing else say the same."""
+    """The words in lower case, to compare texts."""
     return " ".join(re.findall(r"[a-z0-9]+", text.lower()))
 
 
-#: Modules of Pillow that draw, and what is imported of them under its own name.
+#: Modules of Pillow that programs use under their own names.
 _PILLOW = frozenset(
     {"Image", "ImageChops", "ImageColor", "ImageDraw", "ImageEnhance", "ImageFilter", "ImageFont", "ImageOps"}
     | {"ImagePath", "ImageSequence"}
@@ -167,13 +167,12 @@ _PILLOW = frozenset(
 
 
 def with_imports(code: str) -> str:
-    """The program with an import for each module of Pillow or the standard library that it uses and never binds.
+    """The program with an import for each module of Pillow or the standard library that it uses but never binds.
 
-    Only a name that is used as `name.something` counts: `math.cos` needs math, a variable `copy` that was forgotten
-    does not. Nothing else is changed.
+    Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy.
 
     Raises:
-        SyntaxError: it does not parse.
+        SyntaxError: The program does not parse.
     """
     tree = ast.parse(code)
     bound = set(dir(builtins))

@@ -161,7 +161,7 @@ def test_filters_and_order_and_details(browser: Any, report: Path) -> None:
         scores = [float(text) for text in visible.locator("figcaption > b").all_inner_texts()]
         assert scores == sorted(scores, reverse=True)
         step = page.locator(".steps > li").first
-        step.get_by_text("what the reflector answered").click()
+        step.get_by_text("the reflector's answer").click()
         assert step.get_by_text("Rule: number").is_visible()
         visit.is_quiet(report)
 
@@ -232,7 +232,7 @@ def test_it_prints(browser: Any, report: Path) -> None:
         assert not visit.page.locator("nav").is_visible()
 
 
-def test_three_hundred_samples_are_painted_soon(browser: Any, large: Path) -> None:
+def test_a_large_report_is_painted_soon(browser: Any, large: Path) -> None:
     file = write_report(large)
     assert 10e6 < file.stat().st_size < 25e6
     with Visit(browser, file) as visit:

@@ -8,7 +8,7 @@ import resource
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localgif.records import Proposal
@@ -18,6 +18,7 @@ from tests.support.stored import proposal
 BODIES = st.dictionaries(st.text(), st.text() | st.integers() | st.none()).map(lambda d: json.dumps(d).encode())
 
 
+@settings(max_examples=30)
 @given(BODIES.filter(lambda body: body != b"{}"))
 def test_a_line_is_json_and_gives_its_body_back(body: bytes) -> None:
     line = framed(body)
@@ -26,6 +27,7 @@ def test_a_line_is_json_and_gives_its_body_back(body: bytes) -> None:
     assert {**json.loads(body), "check": json.loads(line)["check"]} == json.loads(line)
 
 
+@settings(max_examples=30)
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_any_changed_byte_of_a_line_is_noticed(
     tmp_path_factory: pytest.TempPathFactory, place: int, flipped: int

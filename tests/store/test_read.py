@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunCorrupt
@@ -26,6 +26,7 @@ def test_a_started_run_that_nobody_holds_has_died(tmp_path: Path) -> None:
     assert status_of(tmp_path / "one", load_record(tmp_path / "one")) == "died"
 
 
+@settings(max_examples=30)
 @given(st.integers(1, 40))
 def test_a_torn_last_line_is_left_out_and_counted(tmp_path_factory: pytest.TempPathFactory, cut: int) -> None:
     folder = tmp_path_factory.mktemp("runs")

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunError
@@ -15,14 +15,12 @@ from localgif.store.read import RunRecord, load_record, load_run, status_of
 from localgif.store.write import RunStore
 from tests.support.stored import proposal, record
 
-STORED = Path(__file__).parent.parent / "runs"
-
 
 def test_a_run_says_started_until_it_is_finished(tmp_path: Path) -> None:
     with RunStore.create(tmp_path, record()) as store:
         assert load_record(store.folder).status == "started"
         assert status_of(store.folder, load_record(store.folder)) == "running"
-        result = load_record(STORED / "v2").result
+        result = load_record(Path(__file__).parent.parent / "runs" / "v2").result
         store.finish("done", result=result)
     assert load_record(tmp_path / "one").result == result is not None
 
@@ -40,6 +38,7 @@ def test_an_unwritable_place_is_a_run_error(tmp_path: Path) -> None:
         pass
 
 
+@settings(max_examples=30)
 @given(st.lists(st.text(max_size=60), max_size=5))
 def test_lines_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathFactory, replies: list[str]) -> None:
     folder = tmp_path_factory.mktemp("runs")
@@ -48,6 +47,7 @@ def test_lines_come_back_as_they_were_written(tmp_path_factory: pytest.TempPathF
     assert list(load_run(folder / "one").proposals) == written
 
 
+@settings(max_examples=30)
 @given(st.text())
 def test_any_text_of_a_model_can_be_stored(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.mktemp("runs")
