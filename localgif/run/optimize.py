@@ -165,7 +165,7 @@ def check_budget(settings: Settings, suite: Suite) -> None:
     needed = len(suite.val) + 1
     if suite.mode != "single" and settings.metric_calls < needed:
         raise ConfigError(
-            f"--metric-calls {settings.metric_calls} is too few for {len(suite.val)} tasks: the seed alone needs one each",
+            f"--metric-calls {settings.metric_calls} is too few for {len(suite.val)} tasks: the seed needs one each",
             f"give at least {needed}, better {4 * needed} or more",
         )
     if settings.reflection == "none" and settings.mode == "general":
