@@ -26,9 +26,11 @@ def check(fact: bool, what: str) -> None:
         raise SystemExit(f"FAILED: {what}")
 
 
-def run(
-    command: list[str], folder: Path, environment: dict[str, str]
-) -> tuple[subprocess.CompletedProcess[str], float]:
+Run = tuple[subprocess.CompletedProcess[str], float]
+
+
+def run(command: list[str], folder: Path, environment: dict[str, str]) -> Run:
+    """Run a command; returns it, ended, and its seconds."""
     started = time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     return done, time.monotonic() - started
@@ -49,17 +51,19 @@ def make(work: Path) -> Path:
 def tamper(bundle: Path, target: Path, environment: dict[str, str]) -> None:
     """A changed bit in a wheel and a missing wheel are both refused by name, and nothing is installed."""
     wheel = max((bundle / "wheels").glob("*.whl"), key=lambda path: path.stat().st_size)
-    with wheel.open("r+b") as file:
-        file.seek(wheel.stat().st_size // 2)
-        byte = file.read(1)
-        file.seek(-1, 1)
-        file.write(bytes([byte[0] ^ 1]))
+
+    def flip() -> None:
+        with wheel.open("r+b") as file:
+            file.seek(wheel.stat().st_size // 2)
+            byte = file.read(1)
+            file.seek(-1, 1)
+            file.write(bytes([byte[0] ^ 1]))
+
+    flip()
     install = ["sh", str(bundle / "install.sh"), str(target)]
     done, seconds = run(install, bundle.parent, environment)
     check(done.returncode == 3 and f"wheels/{wheel.name} is not the file" in done.stderr, f"a bit: {done.stderr}")
-    with wheel.open("r+b") as file:
-        file.seek(wheel.stat().st_size // 2)
-        file.write(byte)
+    flip()
     print(f"one bit of {wheel.name} changed: refused by name after {seconds:.1f} s")
     hidden = wheel.rename(bundle.parent / "hidden.whl")
     done, seconds = run(install, bundle.parent, environment)

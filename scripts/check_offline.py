@@ -42,10 +42,7 @@ def commands(folder: Path, environment: dict[str, str]) -> list[Traced]:
         localgif(folder, environment, "optimize", "--offline", *SMALL, "--name", "offline"),
         localgif(folder, environment, "draw", "a red ball", "-o", "ball.gif", "--run", "grounded", "--json"),
         localgif(folder, environment, "report", "grounded"),
-        *(
-            localgif(folder, environment, "export", "grounded", "--to", form)
-            for form in ("md", "modelfile", "llm", "promptfoo", "python")
-        ),
+        *(localgif(folder, environment, "export", "grounded", "--to", form) for form in ("llm", "promptfoo", "python")),
         localgif(folder, environment, "show", "grounded", "--json"),
         localgif(folder, environment, "runs"),
         localgif(folder, environment, "sandbox", "check"),
@@ -78,19 +75,13 @@ def main() -> int:
         print(f"\nin {name}{f': {len(extra)} variables and a .env' if extra else ''}")
         for run in runs:
             print(f"  {run.line()}")
-            if not acceptable(run):
+            if not acceptable(run) or "nothing left this machine" in run.stderr:  # the guard refused a connection
                 failed = True
                 print(f"    FAILED\n{run.stderr}")
-            if "nothing left this machine" in run.stderr:
-                failed = True
-                print(f"    the guard refused a connection:\n{run.stderr}")
         places_reached = [place for run in runs for place in run.reached]
-        print(f"  {len(places_reached)} connections:")
-        for line in tracing.summary(places_reached):
-            print(f"  {line}")
-        leaks = tracing.leaks(runs)
-        failed = failed or bool(leaks)
-        for leak in leaks:
+        print(f"  {len(places_reached)} connections:", *tracing.summary(places_reached), sep="\n  ")
+        for leak in tracing.leaks(runs):
+            failed = True
             print(f"  LEAK {leak}")
     print("\nFAILED" if failed else "\nnothing left this machine")
     return int(failed)

@@ -28,7 +28,6 @@ NAMES = {
     "sandbox": "what the sandbox adds to a program",
     "score": "measuring and scoring a GIF, by its size",
     "store": "the run folder: storing samples, resuming, the report",
-    "cluster": "a sweep on a Dask cluster of one worker and of four",
 }
 
 

@@ -24,30 +24,15 @@ from localgif.agent.prompts import Example, Parts
 from localgif.tasks.task import load_task
 from scripts.bench.figures import conditions, in_turns, seconds
 from scripts.bench.servers import NAME, Messages, Server, Timed, bare, client, engine, front, ollama, openai, weights
+from tests.kit import program
 
 NUM_CTX = 4096
-EXAMPLE = """
-import math
-from PIL import Image, ImageDraw
-
-def make_gif(path):
-    frames = []
-    for i in range(24):
-        image = Image.new("RGB", (200, 200), (255, 255, 255))
-        draw = ImageDraw.Draw(image)
-        height = abs(math.sin(math.pi * i / 12))
-        y = 170 - 120 * height
-        draw.line((0, 191, 199, 191), fill=(90, 90, 90), width=2)
-        draw.ellipse((80, y - 20, 120, y + 20), fill=(220, 40, 40), outline=(120, 0, 0), width=2)
-        frames.append(image)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=42, loop=0)
-"""
 
 
 def animator_messages(example: bool) -> Messages:
     """What the animator is asked, with a worked example in its prompt or without."""
     task = load_task("bouncing-ball")
-    parts = Parts(examples=(Example(task.brief, EXAMPLE),)) if example else Parts()
+    parts = Parts(examples=(Example(task.brief, program(24)),)) if example else Parts()
     system = prompts.render(task.targets, parts)
     return [{"role": "system", "content": system}, {"role": "user", "content": prompts.request(task.brief)}]
 

@@ -12,11 +12,10 @@ import contextlib
 import json
 import os
 import random
-import subprocess
-import sys
 import tempfile
 import time
 import traceback
+from multiprocessing import get_context
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any
@@ -44,24 +43,20 @@ class InProcess:
     """Runs programs one after another in one child; a context manager whose end ends the child."""
 
     def __enter__(self) -> InProcess:
-        self._stack = contextlib.ExitStack()
-        folder = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="in-process-"))
+        self._folder = tempfile.TemporaryDirectory(prefix="in-process-")
+        os.environ.update(_ENVIRONMENT)
         self._connection, theirs = Pipe()
-        self._child = subprocess.Popen(
-            [sys.executable, "-m", __name__, str(theirs.fileno()), str(Path(folder) / "out.gif"), str(os.getpid())],
-            pass_fds=[theirs.fileno()],
-            env={**os.environ, **_ENVIRONMENT},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-        )
+        arguments = (theirs, str(Path(self._folder.name) / "out.gif"), os.getpid())
+        self._child = get_context("spawn").Process(target=serve, args=arguments)
+        self._child.start()
         theirs.close()
-        self._stack.callback(self._child.wait)
-        self._stack.callback(self._child.kill)
         self._answer(START_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        self._child.kill()
+        self._child.join()
+        self._folder.cleanup()
 
     def render(self, code: str) -> Rendered:
         """Run a program and measure its GIF; the time includes both, and handing the program over."""
@@ -83,8 +78,12 @@ class InProcess:
         return found
 
 
-def serve(connection: Connection[Any, Any], output: str) -> None:
+def serve(connection: Connection[Any, Any], output: str, parent: int) -> None:
     """The child: confine this process, then run the programs that come in until the other side is gone."""
+    if not confine.die_with(parent):
+        return
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what programs print is not part of the figures
     keeper.load()
     descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     _run(_WARM_UP, output, descriptor)
@@ -120,10 +119,3 @@ def _run(code: str, output: str, descriptor: int) -> dict[str, Any]:
         return {"verdict": "ok", "reason": "", "measurements": measure.main(data)}
     except Exception as error:
         return {"verdict": "output_bad", "reason": f"the GIF cannot be read: {error}", "measurements": None}
-
-
-if __name__ == "__main__":
-    number, output, parent = sys.argv[1:]
-    if confine.die_with(int(parent)):
-        syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-        serve(Connection(int(number)), output)

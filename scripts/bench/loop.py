@@ -37,11 +37,11 @@ from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, load_suite
 from localgif.tasks.task import Task
-from scripts.bench.endpoint import EXAMPLE, NUM_CTX
+from scripts.bench.endpoint import NUM_CTX
 from scripts.bench.figures import conditions
 from scripts.bench.in_process import InProcess
 from scripts.bench.servers import NAME, SAMPLING, Server, bare, client, engine, front, ollama, openai, weights
-from tests.kit import model
+from tests.kit import model, program
 
 NUM_PREDICT = 1024
 SECONDS, OUTSIDE, TOKENS = "s a sample", "outside the model, %", "tokens a sample"
@@ -147,7 +147,7 @@ def warm_up(ours: Server, theirs: Server, prompt: str, task: Task) -> None:
     None of this is part of the comparison: in a search a prompt is in the cache from its second sample on.
     """
     compile_animator("", "", lambda *_: Reply("", "stop", 0, 0, 0.0), lambda code: run_in_sandbox(code, Limits()))(0)
-    run_in_sandbox(EXAMPLE, Limits())
+    run_in_sandbox(program(24), Limits())
     messages = [{"role": "system", "content": prompt}, {"role": "user", "content": request(task.brief)}]
     ollama(ours, messages, 2, 0)
     openai(theirs, messages, 2, 0)
@@ -161,7 +161,7 @@ def measure(model: str = "qwen2.5-coder:1.5b", samples: int = 12) -> dict[str, A
     task = suite.train[0]
     prompts = {
         "bare contract": render(task.targets, Parts()),
-        "worked example": render(task.targets, Parts(examples=(Example(task.brief, EXAMPLE),))),
+        "worked example": render(task.targets, Parts(examples=(Example(task.brief, program(24)),))),
     }
     rows: dict[str, dict[str, list[Made]]] = {}
     with (

@@ -1,6 +1,6 @@
 """What the sandbox costs, in milliseconds of wall time.
 
-One job runs a program that draws 24 frames of 128 pixels, takes its GIF and measures it: with a running keeper (warm),
+One job runs a program that draws 24 frames of 96 pixels, takes its GIF and measures it: with a running keeper (warm),
 with a keeper that has to be started (cold), and in two ways without a sandbox: in a plain subprocess that draws and
 measures, and in one that only draws, while Pillow measures in our own process. Then come the layers one by one, two
 jobs at a time, and what 1,000 programs leave behind.
@@ -26,21 +26,9 @@ from localgif.sandbox import keeper_client, probe
 from localgif.sandbox.protocol import KILL, LANDLOCK, LAYERS, PRIVILEGES, RLIMITS, SECCOMP, WATCH
 from localgif.sandbox.runner import measure_gif, run_program
 from scripts.bench.figures import conditions, in_turns, seconds, spread
+from tests.kit import program
 
-PROGRAM = """
-from PIL import Image, ImageDraw
-
-def make_gif(path):
-    frames = []
-    for i in range(24):
-        frame = Image.new("RGB", (128, 128), (20, 24, 32))
-        draw = ImageDraw.Draw(frame)
-        y = 100 - abs(12 - i) * 7
-        draw.line((0, 112, 127, 112), fill=(200, 200, 200), width=2)
-        draw.ellipse((54, y - 10, 74, y + 10), fill=(230, 80, 60))
-        frames.append(frame)
-    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)
-"""
+PROGRAM = program(24)
 SMALL_PROGRAM = """
 def make_gif(path):
     open("scratch.txt", "w").write("x" * 1000)
