@@ -20,43 +20,24 @@ from localgif.errors import ConfigError, OutboundRefused
 
 # --- addresses -------------------------------------------------------------------------------------------------------
 
-_HTTP = ("http", "https")
-
 
 def server_url(value: object, openai: bool) -> str:
-    """The address in a `url` of models.toml.
+    """The address of a model server: with `/v1` at its end if it is OpenAI-compatible, else without a path.
 
     Raises:
-        ValueError: It is not text, or as in `ollama_url` or `openai_url`; the message completes "url ...".
+        ValueError: It is not such an address; the message completes "url ...".
     """
     if not isinstance(value, str):
         raise ValueError("must be an address in quotes")
-    return openai_url(value) if openai else ollama_url(value)
-
-
-def openai_url(url: str) -> str:
-    """The address of an OpenAI-compatible server, with `/v1` at its end.
-
-    Raises:
-        ValueError: It is not a URL, or has another path; the message completes "url ...".
-    """
-    parts = _parts(url, _HTTP, "http://127.0.0.1:8000/v1")
+    parts = _parts(value, ("http", "https"), "http://127.0.0.1:8000/v1" if openai else "http://127.0.0.1:11434")
     path = parts.path.rstrip("/")
+    if not openai:
+        if path:  # ollama-python silently uses its own default for a value that it cannot parse
+            raise ValueError("must have no path: the Ollama API is at the root, not under /v1")
+        return value.rstrip("/")
     if parts.query or parts.fragment or (path and not path.endswith("/v1")):
         raise ValueError("must end with /v1, such as http://127.0.0.1:8000/v1")
     return f"{parts.scheme}://{parts.netloc}{path or '/v1'}"
-
-
-def ollama_url(url: str) -> str:
-    """The address of a server of the Ollama API, without a slash at its end.
-
-    Raises:
-        ValueError: It is not a URL, or has a path; the message completes "url ...".
-    """
-    # ollama-python silently uses its own default for a value that it cannot parse.
-    if _parts(url, _HTTP, "http://127.0.0.1:11434").path.rstrip("/"):
-        raise ValueError("must have no path: the Ollama API is at the root, not under /v1")
-    return url.rstrip("/")
 
 
 def scheduler_url(url: str) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from localgif.files import replace_file, sync_folder
 from localgif.models.catalog import WheelParts
@@ -60,15 +60,6 @@ def file_size(path: Path) -> int | None:
 # --- sha256 and stamps -----------------------------------------------------------------------------------------------
 
 
-class Verified(NamedTuple):
-    """A file whose content was checked."""
-
-    digest: str
-    """sha256, hex."""
-    size: int
-    """Bytes."""
-
-
 class Stamps:
     """The digests computed before, one file per cache folder. Losing them costs seconds, so all errors are ignored."""
 
@@ -99,8 +90,8 @@ class Stamps:
 
 def verify(
     path: Path, stamps: Stamps, size: int | None = None, sha256: str | None = None, on_bytes: OnBytes | None = None
-) -> Verified:
-    """Check that a file is a GGUF file and has the expected size (bytes) and sha256 (hex), where these are known.
+) -> str:
+    """The sha256 (hex) of a GGUF file that has the expected size (bytes) and sha256, where these are known.
 
     Raises:
         Refused: The file is missing, unreadable or holds something else; the text names file, expected and found.
@@ -116,7 +107,7 @@ def verify(
         raise Refused(f"{path}: {reason_of(error)}") from error
     if sha256 is not None and digest != sha256:
         raise Refused(f"{path} has sha256 {digest}, expected {sha256}")
-    return Verified(digest, found.st_size)
+    return digest
 
 
 def _digest(path: Path, stamps: Stamps, on_bytes: OnBytes | None) -> str:

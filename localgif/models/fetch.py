@@ -18,7 +18,7 @@ from localgif.errors import ModelMissing
 from localgif.files import locked
 from localgif.models import catalog
 from localgif.models.catalog import KnownModel, canonical, lookup
-from localgif.models.download import Partial, Refused, Verified, fetch_parts, fetch_url, file_size, reason_of
+from localgif.models.download import Partial, Refused, fetch_parts, fetch_url, file_size, reason_of
 from localgif.models.find import Places, Progress, Search, Source, Weights, cache_file, read_stores
 
 __all__ = ["locate", "pull"]
@@ -101,26 +101,26 @@ def _download(search: Search, known: KnownModel, target: Path) -> Weights:
     for source, label, fill in fillers:
         try:
             with offline.lifted():
-                found = _fill(search, known, target, fill)
+                digest = _fill(search, known, target, fill)
         except Refused as why:
             search.refuse(label, why)
         except OSError as error:
             search.refuse(label, f"{error.filename or target.parent}: {reason_of(error)}")
         else:
-            return search.weights(target, found, known.title, source)
+            return search.weights(target, digest, known.title, source)
     if known.url is None:
         search.miss("url", "none is known for this file")
     raise _missing(search, known)
 
 
-def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Partial], None]) -> Verified:
-    """Complete, verify and adopt the partial file. Raises Refused, OSError."""
+def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Partial], None]) -> str:
+    """Complete, verify and adopt the partial file; returns its sha256. Raises Refused, OSError."""
     while True:
         with Partial(target, known.sha256, known.size) as partial:
             continued = partial.position > 0
             fill(partial)
         try:
-            found = search.verify(partial.path)
+            digest = search.verify(partial.path)
         except Refused:
             partial.discard()
             if continued:  # the wrong bytes may be the old ones, from another source or a bad disk
@@ -128,8 +128,8 @@ def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Parti
                 continue
             raise
         partial.adopt()
-        search.stamps.remember(target, target.stat(), found.digest)
-        return found
+        search.stamps.remember(target, target.stat(), digest)
+        return digest
 
 
 def _check_space(known: KnownModel, target: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial as bind
@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple
 from localgif.files import read_bounded
 from localgif.models import catalog
 from localgif.models.catalog import KnownModel, canonical
-from localgif.models.download import Partial, Refused, Stamps, Verified, file_size, reason_of, verify
+from localgif.models.download import Partial, Refused, Stamps, file_size, reason_of, verify
 
 #: Called with done bytes, total bytes (0: unknown) and what is going on.
 Progress = Callable[[int, int, str], None]
@@ -52,11 +52,8 @@ def cache_file(cache: Path, known: KnownModel) -> Path:
 
 # --- stores of Ollama ------------------------------------------------------------------------------------------------
 
+#: Folders of a store; below them a manifest's path is host, namespace, model, tag.
 _MANIFESTS = ("manifests-v2", "manifests")
-
-#: Levels from a manifests folder to a tag: host, namespace, model, tag.
-_DEPTH = 4
-
 _WEIGHTS = "application/vnd.ollama.image.model"
 _ADAPTER = "application/vnd.ollama.image.adapter"
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
@@ -95,11 +92,19 @@ def read_stores(stores: Iterable[Path]) -> tuple[dict[str, Manifest], list[str]]
     """
     manifests: dict[str, Manifest] = {}
     problems: list[str] = []
-    for store in stores:
-        for folder in _MANIFESTS:
-            for host, space, model, tag in _leaves(store / folder, _DEPTH, problems):
+    for store, root in ((store, store / name) for store in stores for name in _MANIFESTS):
+        try:
+            os.scandir(root).close()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            problems.append(f"{root}: {reason_of(error)}")
+            continue
+        for file in sorted(root.glob("[!.]*/[!.]*/[!.]*/[!.]*")):
+            host, space, model, tag = file.relative_to(root).parts
+            if file_size(file) is not None:
                 name = canonical(f"{host}/{space}/{model}:{tag}")
-                manifests.setdefault(name, Manifest(name, store / folder / host / space / model / tag, store))
+                manifests.setdefault(name, Manifest(name, file, store))
     return manifests, problems
 
 
@@ -165,23 +170,6 @@ def _read_object(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise Refused(f"{path} is not a JSON object")
     return content
-
-
-def _leaves(folder: Path, depth: int, problems: list[str]) -> Iterator[tuple[str, ...]]:
-    """The files exactly `depth` levels below `folder`, sorted, as tuples of names."""
-    try:
-        with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found if not entry.name.startswith("."))
-    except (FileNotFoundError, NotADirectoryError):
-        return
-    except OSError as error:
-        problems.append(f"{folder}: {reason_of(error)}")
-        return
-    for name in names:
-        if depth > 1:
-            yield from ((name, *rest) for rest in _leaves(folder / name, depth - 1, problems))
-        elif file_size(folder / name) is not None:
-            yield (name,)
 
 
 # --- one model -------------------------------------------------------------------------------------------------------
@@ -272,8 +260,8 @@ class Search:
         if self.progress is not None:
             self.progress(done, self.size or 0, what)
 
-    def verify(self, path: Path, stored: StoredModel | None = None) -> Verified:
-        """Check a file against what is known about the model, or against a store's description. Raises Refused."""
+    def verify(self, path: Path, stored: StoredModel | None = None) -> str:
+        """The sha256 of a file if it is the known one, or the one that a store describes. Raises Refused."""
         size, sha256 = (stored.size, stored.digest) if stored else (self.size, self.sha256)
         total = size or file_size(path) or 0
 
@@ -283,10 +271,10 @@ class Search:
 
         return verify(path, self.stamps, size, sha256, report)
 
-    def weights(self, path: Path, found: Verified, title: str, source: Source) -> Weights:
+    def weights(self, path: Path, digest: str, title: str, source: Source) -> Weights:
         """The result of the search."""
         title = self.known.title if self.known else title
-        return Weights(self.name, path.absolute(), found.digest, found.size, title, source, tuple(self.wrong))
+        return Weights(self.name, path.absolute(), digest, file_size(path) or 0, title, source, tuple(self.wrong))
 
     def _verified(self, path: Path, title: str, source: Source, stored: StoredModel | None = None) -> Weights | None:
         """The file if its bytes are the right ones; otherwise notes why not."""

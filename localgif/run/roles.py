@@ -16,7 +16,7 @@ from localgif.endpoint.ollama_request import same_model
 from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
 from localgif.models.fetch import locate, pull
 from localgif.models.find import Places, Weights, places_for
-from localgif.offline import api_key, is_here, openai_url, weights_environment
+from localgif.offline import api_key, is_here, server_url, weights_environment
 from localgif.records import ModelIdentity, RemoteModel, ServeConfig, ServedModel
 from localgif.run.checks import Load, fit, this_memory, window_bytes
 from localgif.search.progress import Progress
@@ -266,7 +266,7 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
         PreflightError: The server or a model is missing, or the server does not report a model's window.
     """
     try:
-        address = openai_url(url)
+        address = server_url(url, openai=True)
     except ValueError as error:
         raise ConfigError(f"--upstream {url}: {error}", "vLLM listens on port 8000, llama.cpp on 8080") from None
     if not is_here(address):
