@@ -1,4 +1,4 @@
-"""Progress on stderr, of this process's run or of one in another terminal: what is counted, and how it is drawn."""
+"""Progress on stderr, of a run, of a run in another terminal, and of a sweep: what is counted, how it is drawn."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TextIO, TypeVar
 
 from pydantic import ValidationError
 
+from localgif.errors import LocalGifError
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
-from localgif.search.progress import Standing, duration, standing_of
+from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
 from localgif.store.log import unframed
 from localgif.store.read import PROPOSALS, SAMPLES, load_record, status_of
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.live import Live
+
+    from localgif.sweep.execute import CellEnd
+    from localgif.sweep.plan import Cell
 
 
 def sample_word(sample: Sample) -> str:
@@ -456,3 +460,88 @@ def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sl
     while watcher.look():
         pause(PAUSE)
     return status_of(folder, load_record(folder))
+
+
+class CellProgress(Silent):
+    """The progress of one cell, as the end of a line that refreshes itself."""
+
+    def __init__(self, head: str, say: Callable[[str], None]) -> None:
+        self._head, self._say = head, say
+        self._standing = ""
+        say(f"{head}  starts")
+
+    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
+        self._standing = f"  call {number}" + (f", {standing.seed:.3f} -> {standing.best:.3f}" if standing else "")
+
+    def activity(self, text: str) -> None:
+        self._say(f"{self._head}{self._standing}  {text}")
+
+    def download(self, done: int, total: int, what: str) -> None:
+        self._say(f"{self._head}  {what}: {100 * done // max(1, total)} % of {total / 1e6:,.0f} MB")
+
+
+class SweepLines:
+    """One line per cell on stderr, and on a terminal what the running cells do.
+
+    Args:
+        console: A console on stderr.
+        finished: Called with the folder of each cell that has just run.
+    """
+
+    def __init__(self, console: Console, finished: Callable[[Path], object]) -> None:
+        from rich.status import Status
+
+        self._console = console
+        self._finished = finished
+        self._status = Status("", console=console) if console.is_terminal and not console.is_dumb_terminal else None
+        self._running: set[str] = set()
+        self._ended = 0
+
+    def begins(self, cell: Cell, number: int, cells: int) -> Progress:
+        self._running.add(cell.name)
+        if self._status is None:
+            return Silent()
+        self._status.start()
+        return CellProgress(f"[{number}/{cells}] {cell.name}", self._show)
+
+    def _show(self, text: str) -> None:
+        from rich.text import Text
+
+        if self._status is not None:
+            several = f"{len(self._running)} at once, {self._ended} ended  " if len(self._running) > 1 else ""
+            self._status.update(Text(printable(several + text), overflow="ellipsis", no_wrap=True))
+
+    def ended(self, end: CellEnd, number: int, cells: int) -> None:
+        self.stop()
+        self._running.discard(end.cell.name)
+        self._ended += 1
+        head = f"[{number}/{cells}] {end.cell.name}  {end.status}"
+        if end.result is not None:
+            seed, best, luck = end.result.seed.mean, end.result.best.mean, end.result.best_of
+            if luck is None:
+                head += f"  {seed:.3f} -> {best:.3f}  {end.result.verdict.word}"
+            else:
+                head += f"  best of {luck.samples} samples: {' '.join(f'{score:.3f}' for score in luck.scores)}"
+        head += "  (already done)" if end.known else f"  {duration(end.seconds)}"
+        head += f"  on {end.worker}" if end.worker else ""
+        self._say(head)
+        for line in (end.error + ("\n" + end.trace if end.trace else "")).splitlines():
+            self._say(f"    {line}")
+        if end.result is not None and not end.known:
+            try:
+                self._finished(Path(end.result.folder))
+            except (LocalGifError, OSError) as error:  # the sweep continues: a page can be written again
+                self._say(f"    its report could not be written: {error}")
+        if self._running and self._status is not None:
+            self._status.start()
+
+    def note(self, text: str) -> None:
+        """Print a note."""
+        self._say(f"note: {text}")
+
+    def stop(self) -> None:
+        if self._status is not None:
+            self._status.stop()
+
+    def _say(self, text: str) -> None:
+        self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)

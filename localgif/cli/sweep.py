@@ -1,4 +1,4 @@
-"""`localgif sweep` and `localgif compare`: many runs, and what may be concluded from them."""
+"""`localgif sweep` and `localgif compare`: many runs, and the conclusions from them."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def sweep(
     models: ModelsOption = DEFAULT_MODELS,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every combination of some settings, one after another or on a cluster. The same command again goes on."""
-    from localgif.cli.tables import plan_table
+    """Run every combination of some settings, on this machine or a cluster. The same command again continues."""
+    from localgif.cli.tables import plan_table, say
     from localgif.store.read import load_record, status_of
     from localgif.sweep.cluster import local_workers
     from localgif.sweep.execute import choose
@@ -64,8 +64,8 @@ def sweep(
     from localgif.sweep.sentences import plan_sentences
 
     address = scheduler if scheduler is not None and local_workers(scheduler) is None else None
-    known = load_models(models, others=(address,) if address is not None else ())
-    plan = read_plan(file, known)
+    file_of_models = load_models(models, others=(address,) if address is not None else ())
+    plan = read_plan(file, file_of_models)
     chosen = choose(plan, cells)
 
     def stored(cell: Cell) -> str:
@@ -80,24 +80,23 @@ def sweep(
         return
     console = make_console(stderr=not plan_only)
     plan_table(console, plan, chosen, stored)
-    for sentence in plan_sentences(estimated):
-        console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+    say(console, *plan_sentences(estimated))
     if plan_only:
         return
-    summary = _run(plan, known, runs_dir, chosen, minutes, scheduler)
+    summary = _run(plan, file_of_models, runs_dir, chosen, minutes, scheduler)
     if as_json:
         print_json(summary)
     else:
-        _say(summary, runs_dir)
+        _print_summary(summary, runs_dir)
     if summary["failed"]:
         raise typer.Exit(4)
 
 
 def _run(
-    plan: Plan, known: ModelsFile, runs_dir: Path, chosen: Sequence[Cell], minutes: float | None, scheduler: str | None
+    plan: Plan, models: ModelsFile, runs_dir: Path, chosen: Sequence[Cell], minutes: float | None, scheduler: str | None
 ) -> dict[str, Any]:
     """Run the cells; returns the object that `--json` prints."""
-    from localgif.cli.tables import SweepLines
+    from localgif.cli.progress import SweepLines
     from localgif.offline import is_here
     from localgif.report.page import write_report
     from localgif.sweep.cluster import run_on_cluster
@@ -107,20 +106,20 @@ def _run(
     lines = SweepLines(make_console(stderr=True), write_report)
     try:
         if scheduler is None:
-            return run_sweep(plan, known, runs_dir, chosen, lines, minutes)
+            return run_sweep(plan, models, runs_dir, chosen, lines, minutes)
         if not scheduler.startswith("local:") and not is_here(scheduler):
             lines.note(f"{scheduler} is not this machine: the scheduler and its workers read prompts and programs")
-        return run_on_cluster(plan, known, runs_dir, chosen, lines, scheduler, minutes)
+        return run_on_cluster(plan, models, runs_dir, chosen, lines, scheduler, minutes)
     except KeyboardInterrupt:
         lines.stop()
-        print(f"what was measured is kept in {runs_dir / plan.name}; the same command goes on", file=sys.stderr)
+        print(f"what was measured is kept in {runs_dir / plan.name}; the same command continues", file=sys.stderr)
         raise
     finally:
         lines.stop()
 
 
 def _measured(settings: Settings) -> StoredPace | None:
-    """What doctor measured of the models of a run on this machine."""
+    """The speed of a run's models that doctor measured on this machine."""
     from localgif.doctor.models import recall
     from localgif.models.find import places_for
     from localgif.offline import weights_environment
@@ -128,8 +127,8 @@ def _measured(settings: Settings) -> StoredPace | None:
     return recall(places_for(*weights_environment()).cache, settings)
 
 
-def _say(summary: dict[str, Any], runs_dir: Path) -> None:
-    """How a sweep ended, and what comes next."""
+def _print_summary(summary: dict[str, Any], runs_dir: Path) -> None:
+    """Print how a sweep ended, and the next command."""
     print(
         f"sweep {summary['sweep']}: {summary['done']} done, {summary['failed']} failed, {summary['left']} not started"
     )
@@ -137,31 +136,31 @@ def _say(summary: dict[str, Any], runs_dir: Path) -> None:
         if row["status"] == "failed":
             print(f"  {row['cell']} failed: {row['error'].splitlines()[0]}")
     if summary["failed"] or summary["left"]:
-        print("the same command goes on with what is not done")
+        print("the same command continues with the rest")
     where = "" if runs_dir == DEFAULT_RUNS else f" --runs-dir {runs_dir}"
-    print(f"what may be concluded: localgif compare {summary['sweep']}{where}")
+    print(f"compare the runs: localgif compare {summary['sweep']}{where}")
 
 
 @command
 def compare(
-    names: Annotated[list[str], typer.Argument(help="Runs, or a sweep: names or folders.", metavar="RUN... | SWEEP")],
+    names: Annotated[list[str], typer.Argument(help="Runs, or one sweep: names or folders.", metavar="RUN... | SWEEP")],
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Setting that tells groups apart; may be repeated. Runs are then compared inside each combination of "
-            "what else differs (default: every setting that differs, except the seed)."
+            help="Setting that tells groups apart; repeatable. Runs are then compared within each combination of "
+            "the other settings that differ (default: every setting that differs, except the seed)."
         ),
     ] = None,
     scorer: Annotated[
         str | None,
-        typer.Option(help="Compare by this rule's scores: strict, article (default: the rule that was optimised)."),
+        typer.Option(help="Compare scores of this rule (default: the optimised one).", metavar="strict|article"),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="Where to write the page.", metavar="FILE")] = None,
+    to: Annotated[Path | None, typer.Option(help="The page to write (default: compare.html).", metavar="FILE")] = None,
     runs_dir: RunsOption = DEFAULT_RUNS,
     as_json: JsonOption = False,
 ) -> None:
-    """Say what may be concluded from several runs, and write compare.html."""
-    from localgif.cli.tables import compared_tables
+    """Print what several runs show, and write compare.html."""
+    from localgif.cli.tables import compared_tables, say
     from localgif.settings import known
     from localgif.sweep.compare import as_json as object_of
     from localgif.sweep.compare import compare as compare_groups
@@ -179,11 +178,11 @@ def compare(
     write_file(page, written.encode("utf-8", "replace"), "name another file: --to FILE")
     if as_json:
         left = [{"run": run.name, "why": run.why} for run in found.left]
-        notes = list(compared.grouping.notes)
-        print_json({**object_of(compared), "sentences": said, "notes": notes, "left": left, "page": str(page)})
+        more = {"sentences": said, "notes": list(compared.grouping.notes), "left": left, "page": str(page)}
+        print_json({**object_of(compared), **more})
         return
     console = make_console()
     compared_tables(console, compared, said)
-    for text in (*compared.grouping.notes, *(f"left out: {run.name} ({run.why})" for run in found.left)):
-        console.print(f"note: {text}", markup=False, highlight=False, soft_wrap=True)
+    notes = [*compared.grouping.notes, *(f"left out: {run.name} ({run.why})" for run in found.left)]
+    say(console, *(f"note: {text}" for text in notes))
     print(f"page      {page}")

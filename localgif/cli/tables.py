@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgif.errors import LocalGifError
 from localgif.records import Measurements, Score
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
-from localgif.search.progress import Silent, duration
+from localgif.search.progress import duration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,12 +17,10 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from localgif.records import BestOf, RunResult
+    from localgif.records import RunResult
     from localgif.run.model_list import Row
-    from localgif.search.progress import Progress, Standing
     from localgif.store.read import RunRecord
     from localgif.sweep.compare import Compared
-    from localgif.sweep.execute import CellEnd
     from localgif.sweep.plan import Cell, Plan
 
 
@@ -39,7 +36,7 @@ def _table(title: str | None, words: Sequence[str], numbers: Sequence[str] = (),
     return made
 
 
-def _say(console: Console, *lines: str) -> None:
+def say(console: Console, *lines: str) -> None:
     """Print lines as they are: no markup, no wrapping."""
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -66,15 +63,15 @@ def print_run(console: Console, record: RunRecord, status: str, folder: Path) ->
 def result_table(console: Console, result: RunResult) -> None:
     """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and the run folder."""
     console.print(_prompt_table(result) if result.mode == "single" else _task_table(result))
-    _say(console, verdict_sentence(result))
+    say(console, verdict_sentence(result))
     if not result.best.is_seed:
-        _say(console, "\nThe evolved prompt:\n", printable(result.best.prompt))
+        say(console, "\nThe evolved prompt:\n", printable(result.best.prompt))
     seconds, tokens = result.seconds, result.output_tokens
     roles = ""
     if seconds.animator is not None and seconds.reflector is not None:  # runs of older versions did not store them
         roles = f" (animator {duration(seconds.animator)}, reflector {duration(seconds.reflector)})"
     rest = seconds.total - seconds.weights - seconds.load - seconds.llm - seconds.sandbox
-    _say(
+    say(
         console,
         f"\ntime      {duration(seconds.total)} = weights {duration(seconds.weights)} + load {duration(seconds.load)} "
         f"+ models {duration(seconds.llm)}{roles} + sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
@@ -152,7 +149,7 @@ def rescored_table(console: Console, result: Mapping[str, Any]) -> None:
         prompt = row["candidate"][:12] + (f" ({row['label']})" if row["label"] else "")
         table.add_row(prompt, row["purpose"], str(row["samples"]), f"{row['old_mean']:.3f}", f"{row['mean']:.3f}")
     console.print(table)
-    _say(console, f"scores    {result['file']}")
+    say(console, f"scores    {result['file']}")
 
 
 def models_text(rows: Sequence[Row]) -> str:
@@ -225,91 +222,4 @@ def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -
             )
         console.print(pairs)
     console.print(costs)
-    _say(console, *(f"- {printable(sentence)}" for sentence in said))
-
-
-class CellProgress(Silent):
-    """What a run tells, as the last words of a line that renews itself."""
-
-    def __init__(self, head: str, say: Callable[[str], None]) -> None:
-        self._head, self._say = head, say
-        self._standing = ""
-        say(f"{head}  starts")
-
-    def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
-        self._standing = f"  call {number}" + (f", {standing.seed:.3f} -> {standing.best:.3f}" if standing else "")
-
-    def activity(self, text: str) -> None:
-        self._say(f"{self._head}{self._standing}  {text}")
-
-    def download(self, done: int, total: int, what: str) -> None:
-        self._say(f"{self._head}  {what}: {100 * done // max(1, total)} % of {total / 1e6:,.0f} MB")
-
-
-def _best_of(luck: BestOf) -> str:
-    """What a run came to that asked no reflector."""
-    return f"best of {luck.samples} samples: {' '.join(f'{score:.3f}' for score in luck.scores)}"
-
-
-class SweepLines:
-    """A line a cell on stderr, and on a terminal what the present ones do.
-
-    Args:
-        console: Of stderr.
-        finished: Called with the folder of each cell that was run now.
-    """
-
-    def __init__(self, console: Console, finished: Callable[[Path], object]) -> None:
-        from rich.status import Status
-
-        self._console = console
-        self._finished = finished
-        self._status = Status("", console=console) if console.is_terminal and not console.is_dumb_terminal else None
-        self._running: set[str] = set()
-        self._ended = 0
-
-    def begins(self, cell: Cell, number: int, cells: int) -> Progress:
-        self._running.add(cell.name)
-        if self._status is None:
-            return Silent()
-        self._status.start()
-        return CellProgress(f"[{number}/{cells}] {cell.name}", self._show)
-
-    def _show(self, text: str) -> None:
-        from rich.text import Text
-
-        if self._status is not None:
-            several = f"{len(self._running)} at once, {self._ended} ended  " if len(self._running) > 1 else ""
-            self._status.update(Text(printable(several + text), overflow="ellipsis", no_wrap=True))
-
-    def ended(self, end: CellEnd, number: int, cells: int) -> None:
-        self.stop()
-        self._running.discard(end.cell.name)
-        self._ended += 1
-        head = f"[{number}/{cells}] {end.cell.name}  {end.status}"
-        if end.result is not None:
-            seed, best, luck = end.result.seed.mean, end.result.best.mean, end.result.best_of
-            head += f"  {seed:.3f} -> {best:.3f}  {end.result.verdict.word}" if luck is None else f"  {_best_of(luck)}"
-        head += "  (was there)" if end.known else f"  {duration(end.seconds)}"
-        head += f"  on {end.worker}" if end.worker else ""
-        self._say(head)
-        for line in (end.error + ("\n" + end.trace if end.trace else "")).splitlines():
-            self._say(f"    {line}")
-        if end.result is not None and not end.known:
-            try:
-                self._finished(Path(end.result.folder))
-            except (LocalGifError, OSError) as error:  # a page can be written again, a night cannot
-                self._say(f"    its report could not be written: {error}")
-        if self._running and self._status is not None:
-            self._status.start()
-
-    def note(self, text: str) -> None:
-        """Something worth a line of its own."""
-        self._say(f"note: {text}")
-
-    def stop(self) -> None:
-        if self._status is not None:
-            self._status.stop()
-
-    def _say(self, text: str) -> None:
-        _say(self._console, printable(text))
+    say(console, *(f"- {printable(sentence)}" for sentence in said))

@@ -267,7 +267,7 @@ def test_a_killed_sweep_goes_on_to_the_same_end(
     assert again.exit_code == 0, again.output
     assert len(server.history) - before < requests / 2
     assert [row["status"] for row in json.loads(again.stdout)["cells"]] == ["done", "done"]
-    assert "[1/2] seed=0  done" in again.stderr and "(was there)" in again.stderr
+    assert "[1/2] seed=0  done" in again.stderr and "(already done)" in again.stderr
     for name in ("seed=0", "seed=1"):
         assert end_of(tmp_path / "runs" / "s" / name) == end_of(folder / "s" / name)
         assert (tmp_path / "runs" / "s" / name / "report.html").exists()

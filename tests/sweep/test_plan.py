@@ -48,27 +48,6 @@ def test_the_file_of_the_docs_is_a_sweep(models: ModelsFile) -> None:
     assert plan.groups == {(r,): 6 for r in ("grounded", "plain", "example-only", "instruction-only")}
 
 
-def test_the_docs_name_every_key() -> None:
-    text = (ROOT / "docs" / "sweeps.md").read_text().split("The keys are")[1].split(";")[0]
-    assert set(re.findall(r"`(\w+)`", text)) == set(sweep_keys())
-
-
-def test_every_flag_that_decides_a_run_can_be_set() -> None:
-    import inspect
-
-    from localgif.cli.run import optimize
-
-    flags = set(inspect.signature(optimize).parameters) - {
-        "name",
-        "runs_dir",
-        "models",
-        "offline",
-        "display",
-        "as_json",
-    }
-    assert flags == set(sweep_keys())
-
-
 def test_a_cell_is_a_combination_with_the_defaults_of_its_mode(models: ModelsFile) -> None:
     plan = plan_of('[axes]\nmode = ["single", "multi"]\nfacts = [true, false]', models)
     assert [cell.name for cell in plan.cells] == [
