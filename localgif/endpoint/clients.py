@@ -196,17 +196,19 @@ class Animator(_Client):
         if known is not None:
             return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0)
         prompt = "\n".join(said for _, said in messages)
-        reply = self._patience.ask(lambda: self._read(self._parts(messages, seed), prompt, finished))
+        # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
+        chat = self._chat.model_copy(update={"seed": seed})
+        reply = self._patience.ask(lambda: self._read(_chat_parts(chat, messages), prompt, finished))
         self._known[tuple(messages)] = reply
         return reply
 
-    def _parts(self, messages: Sequence[Message], seed: int) -> Generator[_Part, None, None]:
-        # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
-        for chunk in self._chat.model_copy(update={"seed": seed}).stream(list(messages)):
-            # langchain appends an empty chunk of its own after the server's last one.
-            usage = getattr(chunk, "usage_metadata", None) or {}
-            reason = str(chunk.response_metadata.get("done_reason") or "")
-            yield _Part(chunk.text, usage.get("input_tokens"), usage.get("output_tokens"), reason)
+
+def _chat_parts(chat: ChatOllama, messages: Sequence[Message]) -> Generator[_Part, None, None]:
+    for chunk in chat.stream(list(messages)):
+        # langchain appends an empty chunk of its own after the server's last one.
+        usage = getattr(chunk, "usage_metadata", None) or {}
+        reason = str(chunk.response_metadata.get("done_reason") or "")
+        yield _Part(chunk.text, usage.get("input_tokens"), usage.get("output_tokens"), reason)
 
 
 class Reflector(_Client):
@@ -228,36 +230,36 @@ class Reflector(_Client):
         Raises:
             EndpointError: The server refused, or failed and did not recover in time.
         """
-        most = min(longest, self.model.num_predict)
-        content = _content(prompt, images)
-        return self._patience.ask(lambda: self._read(self._parts(content, seed, most), prompt, finished))
+        asked = {
+            **self._arguments,
+            "messages": [{"role": "user", "content": _content(prompt, images)}],
+            "seed": seed,
+            "max_tokens": min(longest, self.model.num_predict),
+        }
+        return self._patience.ask(lambda: self._read(_litellm_parts(asked), prompt, finished))
 
     @functools.cached_property
     def _arguments(self) -> dict[str, Any]:
         return _litellm_arguments(self.model, self.url, self._wire, self._idle)
 
-    def _parts(self, content: str | list[dict[str, Any]], seed: int, most: int) -> Generator[_Part, None, None]:
-        import litellm
 
-        chunks, read, written = 0, None, None
-        with _quiet():
-            stream: Any = litellm.completion(
-                messages=[{"role": "user", "content": content}],
-                stream=True,
-                stream_options={"include_usage": True},
-                seed=seed,
-                drop_params=True,
-                **self._arguments | {"max_tokens": most},
-            )
-            for part in stream:
-                if (usage := getattr(part, "usage", None)) is not None:
-                    read, written = _number(usage.prompt_tokens), _number(usage.completion_tokens)
-                text = (part.choices[0].delta.content if part.choices else None) or ""
-                chunks += bool(text)
-                yield _Part(text)
-        # litellm's `ollama/` says "stop" whatever happened, so the count decides.
-        written = chunks if written is None else written
-        yield _Part("", read, written, "length" if written >= most else "stop")
+def _litellm_parts(arguments: dict[str, Any]) -> Generator[_Part, None, None]:
+    import litellm
+
+    chunks, read, written = 0, None, None
+    with _quiet():
+        stream: Any = litellm.completion(
+            **arguments, stream=True, stream_options={"include_usage": True}, drop_params=True
+        )
+        for part in stream:
+            if (usage := getattr(part, "usage", None)) is not None:
+                read, written = _number(usage.prompt_tokens), _number(usage.completion_tokens)
+            text = (part.choices[0].delta.content if part.choices else None) or ""
+            chunks += bool(text)
+            yield _Part(text)
+    # litellm's `ollama/` says "stop" whatever happened, so the count decides.
+    written = chunks if written is None else written
+    yield _Part("", read, written, "length" if written >= arguments["max_tokens"] else "stop")
 
 
 def reflector_arguments(

@@ -28,27 +28,27 @@ _LINE_BYTES, _CONTEXT_BYTES, _FIXED_BYTES = 4096, 16, 2**20
 _SHOWN = 400
 
 _KEPT = "what was measured so far is kept."
-#: How an attempt failed -> what happened, and what the user can do.
+#: How an attempt failed -> what happened.
 _WORDS = {
-    "unreachable": ("nobody answers there", f"Start the server again; {_KEPT}"),
-    "lost": ("the connection broke", f"Read the server's log; {_KEPT}"),
-    "unfinished": ("the answer ended without its last line", f"Read the server's log: it stopped midway; {_KEPT}"),
-    "silent": (
-        "nothing came for too long",
-        f"The server hangs, or this model is too slow here: read its log, restart it; {_KEPT}",
-    ),
-    "status": ("it answered", f"Read the server's log; {_KEPT}"),
-    "said": ("it reports an error", f"Read the server's log; {_KEPT}"),
-    "garbled": (
-        "that is not an answer of the Ollama API",
-        f"Check that this is the address of an Ollama API, without a proxy in front of it; {_KEPT}",
-    ),
-    "flood": ("it does not stop", f"The server does not respect num_predict; use another one; {_KEPT}"),
-    "window": ("the prompt does not fit", "Raise num_ctx of this model in models.toml."),
-    "thought": (
-        "it wrote nothing but thoughts",
-        f"Raise num_predict in models.toml, or name a model that does not think; {_KEPT}",
-    ),
+    "unreachable": "nobody answers there",
+    "lost": "the connection broke",
+    "unfinished": "the answer ended without its last line",
+    "silent": "nothing came for too long",
+    "status": "it answered",
+    "said": "it reports an error",
+    "garbled": "that is not an answer of the Ollama API",
+    "flood": "it does not stop",
+    "window": "the prompt does not fit",
+    "thought": "it wrote nothing but thoughts",
+}
+#: What the user can do; for all other kinds: read the server's log.
+_REMEDIES = {
+    "unreachable": "Start the server again",
+    "silent": "The server hangs, or this model is too slow here: read its log, restart it",
+    "garbled": "Check that this is the address of an Ollama API, without a proxy in front of it",
+    "flood": "The server does not respect num_predict; use another one",
+    "window": "Raise num_ctx of this model in models.toml",
+    "thought": "Raise num_predict in models.toml, or name a model that does not think",
 }
 
 Kind = Literal["unreachable", "lost", "unfinished", "silent", "status", "said", "garbled", "flood", "window", "thought"]
@@ -89,7 +89,7 @@ class Failure:
     def reason(self) -> str:
         """What happened, in one line."""
         text = " ".join(self.text.split())[:_SHOWN]
-        words = _WORDS[self.kind][0] + (f" {self.status}" if self.kind == "status" else "")
+        words = _WORDS[self.kind] + (f" {self.status}" if self.kind == "status" else "")
         return f"{words}: {text}" if text else words
 
 
@@ -243,7 +243,7 @@ class Patience:
 def explain(url: str, model: str, failures: Sequence[Failure], seconds: float) -> EndpointError:
     """The error that ends a run, with the evidence of the last failure and its remedy."""
     last = failures[-1]
-    remedy = _WORDS[last.kind][1]
+    remedy = _REMEDIES.get(last.kind, "Read the server's log") + f"; {_KEPT}"
     if last.kind == "window":
         text = " ".join(last.text.split())[:_SHOWN]
         return EndpointError(f"{url}: the prompt does not fit into the window of {model}: {text}", remedy, code="E-CTX")

@@ -70,15 +70,11 @@ def _bound_socket(host: str, port: int) -> socket.socket:
     other_host = "name one of this machine's addresses with --host, or 0.0.0.0 for all of them"
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-    except OSError as error:
+        # It sets SO_REUSEADDR: a server can come back while connections of its predecessor linger.
+        return socket.create_server(address[:2], family=family)
+    except socket.gaierror as error:
         raise EndpointUnreachable(f"{host} is not an address of this machine ({error})", other_host) from error
-    try:
-        # Lets a server come back while connections of its predecessor linger; two at once are still refused.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
     except OSError as error:
-        listener.close()
         reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
         other_port = "choose another one with --port, or --port 0 for any free port"
         raise EndpointUnreachable(
@@ -86,7 +82,6 @@ def _bound_socket(host: str, port: int) -> socket.socket:
             other_host if error.errno == errno.EADDRNOTAVAIL else other_port,
             code="E-PORT",
         ) from error
-    return listener
 
 
 def serve(config: ServeConfig) -> None:

@@ -45,17 +45,14 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Card:
-    """What the listings say about a model.
+    """What the listings say about a model; empty or 0 where it is unknown.
 
     Attributes:
-        name: What clients ask for.
-        facts: From its file, or what its server says.
         num_ctx: The window that it is served with, tokens.
-        digest: sha256 of the weights, hex; empty if unknown.
-        size: Bytes of the weights; 0 if unknown.
+        digest: sha256 of the weights, hex.
+        size: Bytes of the weights.
         modified: Seconds since 1970.
         source: A file's name or a server's address.
-        description: For people.
     """
 
     name: str
