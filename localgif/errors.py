@@ -143,8 +143,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
     if close:
         return f'did you mean "{close[0]}"? (known: {", ".join(names)})'
     return f"known: {', '.join(names)}" if names else "none is known"
-
-
-def quoted(key: str) -> str:
-    """A key as it is written in TOML."""
-    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else f'"{key}"'

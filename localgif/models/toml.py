@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from localgif import settings
-from localgif.errors import ConfigError, nearest, quoted
+from localgif.errors import ConfigError, nearest
 from localgif.files import parse_toml, read_input_text
 from localgif.offline import is_here, server_url
 from localgif.settings import (
@@ -115,9 +115,14 @@ _EXAMPLES = {
 }
 
 
+def _quoted(key: str) -> str:
+    """A key as TOML writes it."""
+    return key if key.replace("-", "").replace("_", "").isalnum() and key.isascii() else f'"{key}"'
+
+
 def _key(location: tuple[str | int, ...]) -> str:
     """A key as the file has it: [models.big] num_ctx."""
-    parts = [quoted(str(part)) for part in location]
+    parts = [_quoted(str(part)) for part in location]
     depth = _TABLES.get(parts[0], 0)
     table = f"[{'.'.join(parts[:depth])}]" if depth else ""
     return " ".join(filter(None, (table, ".".join(parts[depth:]))))
@@ -145,7 +150,6 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
     return ConfigError(what + more, remedy, code="E-CONFIG-KEY")
 
 
-MODELS_FILE = Path("models.toml")
 #: Nobody writes a larger one by hand.
 _MAX_BYTES = 2**20
 
@@ -221,7 +225,7 @@ class ModelsFile:
         if endpoint is not None and endpoint.kind != "ollama":
             raise ConfigError(
                 f'{place}: "{alias}" needs an Ollama, but [endpoints.ollama] has the kind "{endpoint.kind}"',
-                f"give the model a table of its own: [models.{quoted(name or 'NAME')}]",
+                f"give the model a table of its own: [models.{_quoted(name or 'NAME')}]",
             )
         if not name:
             raise ConfigError(f'{place}: "{alias}" names no model', "write its name, such as ollama:llama3.2:3b")
@@ -232,7 +236,7 @@ class ModelsFile:
         same = [alias for alias, model in self._data.models.items() if model.model == chosen]
         if same:
             return f'that model is called "{same[0]}" here'
-        hint = f"add a table [models.{quoted(chosen)}], or, if an Ollama has it, name it {OLLAMA_PREFIX}{chosen}"
+        hint = f"add a table [models.{_quoted(chosen)}], or, if an Ollama has it, name it {OLLAMA_PREFIX}{chosen}"
         return f"{nearest(chosen, self._data.models)}; or {hint}" if self._data.models else hint
 
     def _endpoint(self, alias: str, model: ModelTable) -> EndpointTable:
@@ -309,7 +313,7 @@ class ModelsFile:
         return str(self.path.parent / written)
 
 
-def load_models_file(path: Path = MODELS_FILE) -> ModelsFile:
+def load_models_file(path: Path = Path("models.toml")) -> ModelsFile:
     """Read and check models.toml.
 
     Raises:
@@ -372,23 +376,6 @@ def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str,
         "reflector": models.role("reflector", changes.get("reflector", stored.reflector.alias)),
     }
     return settings.checked({**dict(stored), **changes, **roles})
-
-
-def moved(stored: Settings, at: Mapping[str, str]) -> Settings:
-    """The same settings with other servers behind some endpoints.
-
-    Args:
-        stored: Settings of a run.
-        at: Name of an endpoint -> address of the server to ask instead.
-    """
-
-    def there(model: ModelSettings) -> ModelSettings:
-        url = at.get(model.endpoint.name)
-        if url is None:
-            return model
-        return model.model_copy(update={"endpoint": model.endpoint.model_copy(update={"url": url})})
-
-    return stored.model_copy(update={"animator": there(stored.animator), "reflector": there(stored.reflector)})
 
 
 class Change(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -16,7 +16,6 @@ from localgif.endpoint.clients import Animator, Reflector
 from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
 from localgif.files import now
 from localgif.gif.score import VERSIONS
-from localgif.models.toml import moved
 from localgif.records import RunResult, Verdict
 from localgif.run.preflight import make_sure
 from localgif.run.result import Outcome, Prompted, result_of
@@ -70,40 +69,30 @@ def optimize(
     return begin(settings, suite, runs_dir, name or default_name(suite), progress or Silent())
 
 
-def begin(
-    settings: Settings,
-    suite: Suite,
-    runs_dir: Path,
-    name: str,
-    progress: Progress,
-    at: Mapping[str, str] | None = None,
-) -> RunResult:
-    """Start a run with loaded tasks. Raises as optimize; `at` as for ready."""
+def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress: Progress) -> RunResult:
+    """Start a run with loaded tasks. Raises as optimize."""
     clock = time.monotonic()
-    with ready(settings, runs_dir, progress, at) as roles:
+    with ready(settings, runs_dir, progress) as roles:
         record = record_of(settings, suite, roles, name)
         with RunStore.create(runs_dir, record) as store:
             return work(settings, suite, roles, store, progress, clock)
 
 
 @contextlib.contextmanager
-def ready(
-    settings: Settings, runs_dir: Path, progress: Progress, at: Mapping[str, str] | None = None
-) -> Iterator[Roles]:
+def ready(settings: Settings, runs_dir: Path, progress: Progress) -> Iterator[Roles]:
     """Both roles, after every check of the machine and of the sandbox.
 
     Args:
         settings: Settings of the run.
         runs_dir: Parent of the run folder.
         progress: Receives progress events.
-        at: Name of an endpoint -> address to use in place of the one in the settings.
 
     Raises:
         PreflightError: Something that the run needs is missing.
     """
     make_sure(settings, runs_dir)
     _check_sandbox(settings)
-    with open_roles(moved(settings, at or {}), progress) as roles:
+    with open_roles(settings, progress) as roles:
         yield roles
 
 

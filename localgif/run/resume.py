@@ -31,7 +31,6 @@ def resume(
     *,
     fork: bool = False,
     name: str | None = None,
-    at: Mapping[str, str] | None = None,
 ) -> RunResult:
     """Continue a run where it stopped, without repeating finished work; it ends as it would have.
 
@@ -42,7 +41,6 @@ def resume(
         changes: Setting -> another value, for a fork; for a role the name of another model.
         fork: Start a new run with today's settings that shares the work that is still valid.
         name: Name of the new run; None for the old name and "-fork".
-        at: Name of an endpoint -> address of the server to ask instead of the one in models.toml.
 
     Returns:
         The result; the stored one if the run is done.
@@ -66,7 +64,7 @@ def resume(
     differing += _other_versions(record)
     _refuse(record, differing)
     check_free(folder)  # before a model is loaded in vain
-    with ready(settings, folder.parent, progress, at) as roles:
+    with ready(settings, folder.parent, progress) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
             return work(settings, suite, roles, store, progress, clock)

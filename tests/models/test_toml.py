@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.errors import ConfigError
-from localgif.models.toml import json_schema, load_models_file, make_settings, read_models, with_role
+from localgif.models.toml import ModelsFile, json_schema, load_models_file, make_settings, read_models, with_role
 from localgif.offline import api_key
 from scripts.generate import schemas
 
@@ -37,60 +37,52 @@ num_ctx = 4096
 """
 
 
-def write(tmp_path: Path, text: str) -> Path:
-    path = tmp_path / "models.toml"
-    path.write_text(text)
-    return path
+def file_of(text: str) -> ModelsFile:
+    return read_models(Path("models.toml"), text)
 
 
-def test_a_good_file_gives_both_roles(tmp_path: Path) -> None:
-    file = load_models_file(write(tmp_path, GOOD))
+def test_a_good_file_gives_both_roles() -> None:
+    file = file_of(GOOD)
     small, big = file.role("animator"), file.role("reflector")
-    assert (small.model, small.temperature, small.num_ctx, small.endpoint.kind) == (
-        "smollm2:135m",
-        0.2,
-        8192,
-        "embedded",
-    )
+    assert (small.model, small.temperature, small.num_ctx) == ("smollm2:135m", 0.2, 8192)
     assert (big.temperature, big.num_ctx, big.endpoint.url) == (0.9, 4096, "http://127.0.0.1:11434")
-    assert big.litellm == "ollama/llama3.2:3b"
+    assert (small.endpoint.kind, big.litellm) == ("embedded", "ollama/llama3.2:3b")
     assert file.role("reflector", "small").temperature == 0.7
 
 
 FAR = GOOD.replace("http://127.0.0.1:11434/", "http://gpu-box:11434")
 
 
-def test_another_machine_is_asked_only_where_the_file_allows_it(tmp_path: Path) -> None:
+def test_another_machine_is_asked_only_where_the_file_allows_it() -> None:
     with pytest.raises(ConfigError) as caught:
-        load_models_file(write(tmp_path, FAR)).role("reflector")
+        file_of(FAR).role("reflector")
     assert "[endpoints.ollama] url = http://gpu-box:11434 is not on this machine" in caught.value.message
     assert "allow_remote = true" in caught.value.remedy and "127.0.0.1" in caught.value.remedy
-    assert load_models_file(write(tmp_path, FAR)).role("animator", "small").endpoint.kind == "embedded"
-    allowed = load_models_file(write(tmp_path, FAR.replace("11434", '11434"\nallow_remote = true # "')))
+    assert file_of(FAR).role("animator", "small").endpoint.kind == "embedded"
+    allowed = file_of(FAR.replace("11434", '11434"\nallow_remote = true # "'))
     assert allowed.role("reflector").endpoint.allow_remote
     assert allowed.elsewhere == ("http://gpu-box:11434",)
-    assert load_models_file(write(tmp_path, FAR)).elsewhere == (), "what is not allowed is not reached either"
+    assert file_of(FAR).elsewhere == (), "what is not allowed is not reached either"
 
 
 @pytest.mark.parametrize(("line", "offline"), [("", None), ("offline = true", True), ("offline = false", False)])
-def test_offline_has_three_states(tmp_path: Path, line: str, offline: bool | None) -> None:
-    file = load_models_file(write(tmp_path, f"{line}\n{GOOD}"))
+def test_offline_has_three_states(line: str, offline: bool | None) -> None:
+    file = file_of(f"{line}\n{GOOD}")
     assert file.offline is offline
     assert file.role("reflector").endpoint.cloud is (offline is False)
 
 
 @pytest.mark.parametrize("value", ['"yes"', "1", "[]"])
-def test_offline_is_true_or_false(tmp_path: Path, value: str) -> None:
+def test_offline_is_true_or_false(value: str) -> None:
     with pytest.raises(ConfigError, match="offline = "):
-        load_models_file(write(tmp_path, f"offline = {value}\n{GOOD}"))
+        file_of(f"offline = {value}\n{GOOD}")
 
 
-def test_vision_is_off_unless_it_is_asked_for(tmp_path: Path) -> None:
-    assert not load_models_file(write(tmp_path, GOOD)).role("reflector").vision
-    seeing = load_models_file(write(tmp_path, GOOD + "vision = true\n"))
-    assert seeing.role("reflector").vision
+def test_vision_is_off_unless_the_file_says_so() -> None:
+    assert not file_of(GOOD).role("reflector").vision
+    seeing = file_of(GOOD + "vision = true\n")
+    assert seeing.role("reflector").vision and not seeing.role("animator").vision
     assert seeing.role("animator", "big").vision, "one table may serve both roles"
-    assert not seeing.role("animator").vision
 
 
 def test_the_shipped_file_is_good() -> None:
@@ -175,7 +167,6 @@ def test_the_schema_for_editors_is_current() -> None:
         (('url = "http://127.0.0.1:11434/"', ""), "[endpoints.ollama] has no url", "url = "),
         (("http://127.0.0.1:11434/", "localhost"), "must be a URL such as", "correct"),
         (("http://127.0.0.1:11434/", "http://127.0.0.1:11434/v1"), "must have no path", "correct"),
-        (("[models.big]", "[models.big"), "is not valid TOML", "correct that line"),
         (('model = "smollm2:135m"', 'model = ""'), "[models.small] model = ''", "correct"),
         (("temperature = 0.9", 'litellm = "openai/gpt"'), 'must begin with "ollama/"', "correct"),
         (("temperature = 0.9", 'vision = "yes"'), "[models.big] vision = 'yes'", "correct"),
@@ -186,84 +177,81 @@ def test_the_schema_for_editors_is_current() -> None:
         ),
     ],
 )
-def test_a_mistake_is_named_with_file_key_and_remedy(
-    tmp_path: Path, change: tuple[str, str], message: str, remedy: str
-) -> None:
+def test_a_mistake_is_named_with_file_key_and_remedy(change: tuple[str, str], message: str, remedy: str) -> None:
     assert change[0] in GOOD
-    path = write(tmp_path, GOOD.replace(*change))
     with pytest.raises(ConfigError) as caught:
-        file = load_models_file(path)
-        file.role("animator")
-        file.role("reflector")
-    assert str(path) in caught.value.message
-    assert message in caught.value.message
+        file = file_of(GOOD.replace(*change))
+        file.role("animator"), file.role("reflector")
+    assert caught.value.message.startswith("models.toml") and message in caught.value.message
     assert remedy in caught.value.remedy
     assert caught.value.exit_code == 2
 
 
-def test_a_line_that_is_not_toml_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"models\.toml is not valid TOML: .*line 15"):
-        load_models_file(write(tmp_path, GOOD.replace('"llama3.2:3b"', '"llama3.2:3b')))
-
-
-def test_a_file_without_roles_says_what_to_add(tmp_path: Path) -> None:
-    path = write(tmp_path, "")
+@pytest.mark.parametrize(
+    ("text", "message", "remedy"),
+    [
+        ("", "models.toml: [roles] is missing", "[roles] with animator"),
+        (GOOD.replace('"llama3.2:3b"', '"llama3.2:3b'), "(at line 15, column", "correct that line"),
+        ("a = " + "[" * 9_000, "models.toml is nested too deeply", "brackets"),
+    ],
+)
+def test_a_text_that_cannot_be_read_at_all(text: str, message: str, remedy: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        load_models_file(path)
-    assert caught.value.message == f"{path}: [roles] is missing"
-    assert "[roles] with animator" in caught.value.remedy
+        file_of(text)
+    assert message in caught.value.message and remedy in caught.value.remedy
 
 
 ROLES = '[roles]\nanimator = "ollama:qwen2.5-coder:7b"\nreflector = "ollama:llama3.2:3b"\n'
 
 
-def test_any_model_of_an_ollama_needs_no_table(tmp_path: Path) -> None:
-    file = load_models_file(write(tmp_path, ROLES))
+def test_any_model_of_an_ollama_needs_no_table() -> None:
+    file = file_of(ROLES)
     animator, reflector = file.role("animator"), file.role("reflector")
     assert (animator.model, reflector.model) == ("qwen2.5-coder:7b", "llama3.2:3b")
     assert (animator.endpoint.kind, animator.endpoint.url) == ("ollama", "http://127.0.0.1:11434")
     assert (animator.num_ctx, animator.temperature, reflector.temperature) == (8192, 0.2, 0.7)
     assert file.role("animator", "ollama:smollm2").model == "smollm2"
     there = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\nallow_remote = true\n'
-    assert load_models_file(write(tmp_path, ROLES + there)).role("animator").endpoint.url == "http://10.0.0.2:11434"
+    assert file_of(ROLES + there).role("animator").endpoint.url == "http://10.0.0.2:11434"
 
 
-def test_a_table_of_that_name_goes_first(tmp_path: Path) -> None:
-    own = '[endpoints.ollama]\nkind = "ollama"\nurl = "http://10.0.0.2:11434"\nallow_remote = true\n'
-    own += '[models."ollama:llama3.2:3b"]\n'
-    own += 'endpoint = "ollama"\nmodel = "llama3.2:3b"\nnum_ctx = 2048\n'
-    file = load_models_file(write(tmp_path, ROLES + own))
+def test_a_table_of_that_name_goes_first() -> None:
+    own = '[models."ollama:llama3.2:3b"]\nendpoint = "ollama"\nmodel = "llama3.2:3b"\nnum_ctx = 2048\n'
+    file = file_of(ROLES + '[endpoints.ollama]\nkind = "ollama"\nurl = "http://127.0.0.1:1"\n' + own)
     assert file.role("reflector").num_ctx == 2048
 
 
-def test_an_endpoint_called_ollama_that_is_none_is_refused_for_such_a_name(tmp_path: Path) -> None:
-    other = '[endpoints.ollama]\nkind = "openai"\nurl = "http://127.0.0.1:8000/v1"\n'
-    file = load_models_file(write(tmp_path, ROLES + other))
+def test_an_endpoint_called_ollama_of_another_kind_is_refused_for_such_a_name() -> None:
+    file = file_of(ROLES + '[endpoints.ollama]\nkind = "openai"\nurl = "http://127.0.0.1:8000/v1"\n')
     with pytest.raises(ConfigError, match=r'but \[endpoints\.ollama\] has the kind "openai"') as caught:
         file.role("animator")
     assert '[models."qwen2.5-coder:7b"]' in caught.value.remedy
 
 
-def test_a_gguf_lies_beside_the_file_unless_its_path_is_absolute(tmp_path: Path) -> None:
-    def path_of(gguf: str) -> str | None:
-        text = GOOD.replace('model = "smollm2:135m"', f'model = "own:1b"\ngguf = "{gguf}"')
-        return load_models_file(write(tmp_path, text)).role("animator").path
-
-    assert path_of("weights/own.gguf") == str(tmp_path / "weights" / "own.gguf")
-    assert path_of("/data/own.gguf") == "/data/own.gguf"
-    assert path_of("~/own.gguf") == str(Path.home() / "own.gguf")
-
-
-def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not here"):
-        load_models_file(tmp_path / "models.toml")
+@pytest.mark.parametrize(
+    ("gguf", "path"),
+    [
+        ("weights/own.gguf", "/etc/weights/own.gguf"),
+        ("/data/own.gguf", "/data/own.gguf"),
+        ("~/own.gguf", str(Path.home() / "own.gguf")),
+    ],
+)
+def test_a_gguf_lies_beside_the_file_unless_its_path_is_absolute(gguf: str, path: str) -> None:
+    text = GOOD.replace('model = "smollm2:135m"', f'model = "own:1b"\ngguf = "{gguf}"')
+    assert read_models(Path("/etc/models.toml"), text).role("animator").path == path
 
 
-def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(None, "is not here"), (b"\xff\xfe", "is not UTF-8"), (b"#" * (2**20 + 1), "larger than")],
+)
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes | None, message: str) -> None:
     path = tmp_path / "models.toml"
-    path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigError, match="not UTF-8"):
+    if data is not None:
+        path.write_bytes(data)
+    with pytest.raises(ConfigError, match=message) as caught:
         load_models_file(path)
+    assert str(path) in caught.value.message and caught.value.code == "E-CONFIG-FILE"
 
 
 @pytest.mark.parametrize(
@@ -275,9 +263,9 @@ def test_a_file_that_is_not_utf8_is_named(tmp_path: Path) -> None:
         ("https://[::1]:8000/llm/v1", "https://[::1]:8000/llm/v1"),
     ],
 )
-def test_an_openai_endpoint_is_at_v1(tmp_path: Path, written: str, used: str) -> None:
+def test_an_openai_endpoint_is_at_v1(written: str, used: str) -> None:
     text = GOOD.replace('kind = "ollama"', 'kind = "openai"\napi_key_env = "MY_KEY"')
-    file = load_models_file(write(tmp_path, text.replace("http://127.0.0.1:11434/", written)))
+    file = file_of(text.replace("http://127.0.0.1:11434/", written))
     endpoint = file.role("reflector").endpoint
     assert (endpoint.kind, endpoint.url, endpoint.api_key_env) == ("openai", used, "MY_KEY")
 
@@ -286,13 +274,13 @@ def test_an_openai_endpoint_is_at_v1(tmp_path: Path, written: str, used: str) ->
     "url",
     ["http://127.0.0.1:8000/api", "http://127.0.0.1/v1?x=1", "http://127.0.0.1/v1#x", "127.0.0.1:8000", "http://"],
 )
-def test_an_openai_endpoint_elsewhere_is_refused(tmp_path: Path, url: str) -> None:
+def test_an_openai_endpoint_elsewhere_is_refused(url: str) -> None:
     text = GOOD.replace('kind = "ollama"', 'kind = "openai"').replace("http://127.0.0.1:11434/", url)
     with pytest.raises(ConfigError, match=r"\[endpoints\.ollama\] url"):
-        load_models_file(write(tmp_path, text))
+        file_of(text)
 
 
-def test_a_key_is_in_a_variable_and_nowhere_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_key_is_in_a_variable_and_nowhere_else(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MY_KEY", raising=False)
     with pytest.raises(ConfigError, match=r"endpoints\.x\.api_key_env names the variable MY_KEY") as caught:
         api_key("MY_KEY", "endpoints.x.api_key_env")
@@ -300,7 +288,7 @@ def test_a_key_is_in_a_variable_and_nowhere_else(tmp_path: Path, monkeypatch: py
     monkeypatch.setenv("MY_KEY", " secret\n")
     assert (api_key("MY_KEY", "x"), api_key(None, "x")) == ("secret", "")
     text = GOOD.replace('kind = "ollama"', 'kind = "openai"\napi_key_env = "MY_KEY"').replace(":11434/", ":8000/v1")
-    settings = make_settings(load_models_file(write(tmp_path, text)))
+    settings = make_settings(file_of(text))
     assert "secret" not in settings.model_dump_json()
 
 
@@ -329,7 +317,7 @@ def test_whatever_the_file_looks_like_only_that_value_changes(shape: str, above:
     assert sum(before != after for before, after in zip(old, new, strict=True)) == (name != "a")
 
 
-def test_the_shipped_file_keeps_its_comments(tmp_path: Path) -> None:
+def test_the_shipped_file_keeps_its_comments() -> None:
     file = load_models_file(ROOT / "models.toml")
     change = with_role(file, "reflector", "qwen-coder-0.5b")
     assert change.text == file.text.replace('reflector = "qwen-coder-1.5b"', 'reflector = "qwen-coder-0.5b"')
