@@ -30,38 +30,8 @@ WEIGHTS = places_for(*weights_environment())
 _LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENAI_", "HTTP_PROXY", "http_proxy")
 
 
-#: Directories and files whose tests are `slow` (not in `just test-fast`) or `full` (only in `just test-all`).
-#: Single tests carry the marker themselves; a test with a real engine is always slow.
-SIZES = {
-    "slow": (
-        "doctor/test_doctor.py",
-        "models/test_download.py",
-        "models/test_fetch.py",
-        "test_bundle.py",
-        "test_install.py",
-        "endpoint/test_clients.py",
-        "endpoint/test_child.py",
-        "endpoint/test_gateway.py",
-        "endpoint/test_server.py",
-        "report/test_browser.py",
-        "gif/test_brief.py",
-        "sandbox/test_child.py",
-        "sandbox/test_corpus.py",
-        "sandbox/test_keeper.py",
-        "sandbox/test_keeper_client.py",
-        "sandbox/test_landlock.py",
-        "sandbox/test_probe.py",
-        "sandbox/test_runner.py",
-        "search/test_controls.py",
-        "run/test_resume.py",
-        "sweep/test_cluster.py",
-        "sweep/test_engines.py",
-        "sweep/test_hosts.py",
-        "test_nothing_leaves.py",
-        "test_scripts.py",
-    ),
-    "full": (),
-}
+#: Directories whose tests are slow; elsewhere files and tests carry the marker themselves.
+SLOW = ("sandbox",)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -74,28 +44,32 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Give each test its size and its process: one for all real engines, else one per file. Long ones start first."""
     for item in items:
-        name = item.path.relative_to(Path(__file__).parent).as_posix()
-        for size, places in SIZES.items():
-            if any(name == place or (place.endswith("/") and name.startswith(place)) for place in places):
-                item.add_marker(size)
+        place = item.path.relative_to(Path(__file__).parent)
+        group = place.as_posix()
+        if place.parts[0] in SLOW:
+            item.add_marker("slow")
         if "smollm2" in getattr(item, "fixturenames", ()):
             item.add_marker("slow")
-            item.add_marker(pytest.mark.xdist_group("engine"))
-            item.stash[_ENGINE] = True
-        else:
-            item.add_marker(pytest.mark.xdist_group(name))
-    items.sort(key=lambda item: (_ENGINE not in item.stash, item.get_closest_marker("slow") is None))
+            item.add_marker("engine")
+            group = "engine"
+        item.add_marker(pytest.mark.xdist_group(group))
+    # Files with a slow test go first, each in one piece.
+    early = {item.path for item in items if _is(item, "slow")}
+    items.sort(key=lambda item: (not _is(item, "engine"), item.path not in early))
 
 
-_ENGINE = pytest.StashKey[bool]()
+def _is(item: pytest.Item, marker: str) -> bool:
+    return item.get_closest_marker(marker) is not None
 
 
 @pytest.fixture(autouse=True)
 def _one_core_for_an_engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """llama.cpp gets one thread: two that share their cores with another process mostly wait for each other."""
+    if not _is(request.node, "engine"):
+        yield
+        return
     cores = os.sched_getaffinity(0)
-    if _ENGINE in request.node.stash:
-        os.sched_setaffinity(0, {max(cores)})
+    os.sched_setaffinity(0, {max(cores)})
     yield
     os.sched_setaffinity(0, cores)
 

@@ -32,6 +32,8 @@ from localgif.models.toml import load_models_file, read_models
 from tests.conftest import WEIGHTS
 from tests.support.weights import build_wheel
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SHIPPED = (ROOT / "models.toml").read_text("utf-8")
 ROLES = '[roles]\nanimator = "a"\nreflector = "a"\n'

@@ -14,6 +14,8 @@ import pytest
 
 from localgif.bundle import SUMS, kind_here, seal
 
+pytestmark = pytest.mark.slow
+
 INSTALL = Path(__file__).parent.parent / "localgif" / "install.sh"
 PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 KIND = f"localgif 0\n{kind_here()}glibc 2.17\n"

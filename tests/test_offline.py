@@ -130,6 +130,7 @@ print(tracing_is_enabled(), paths, offline.refusals(), os.environ.get("FROM_THE_
 """
 
 
+@pytest.mark.slow
 def test_in_a_hostile_environment_both_clients_answer_and_nothing_is_tried(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("FROM_THE_FILE=1\nLANGSMITH_TRACING=true\nOPENAI_API_KEY=sk-file\n")
     done = subprocess.run(
@@ -442,6 +443,7 @@ def test_programs_run_while_the_guard_stands() -> None:
 # --- in a command ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_library_that_calls_home_is_reported_and_the_command_continues(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     code = (

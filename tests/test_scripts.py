@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 TOOLS = ("sh", "dirname", "head", "cat", "cmp", "mktemp", "rm", "mv", "tail", "grep", "uname", "env")
 

@@ -188,6 +188,7 @@ def called(groups: Floats) -> Floats:
     return np.array([[p <= 0.05 for p in holm(list(sweep))] for sweep in ps.T]).T
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("groups", "runs", "sweeps"), [(2, 4, 1_000), (2, 7, 1_000), (4, 5, 1_000), (4, 6, 1_000)])
 def test_identical_groups_are_rarely_called_different(groups: int, runs: int, sweeps: int) -> None:
     """A run's score is the mean of 4 fresh samples of a prompt whose luck is drawn anew for each run. Two groups of 7
@@ -202,6 +203,7 @@ def test_identical_groups_are_rarely_called_different(groups: int, runs: int, sw
     assert wrong > 0, "it never says anything, so it says nothing here either"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("groups", "runs", "deviation"), [(2, 4, 0.1), (2, 6, 0.15), (2, 9, 0.15), (2, 15, 0.25), (3, 8, 0.12)]
 )
@@ -213,6 +215,7 @@ def test_a_true_difference_is_found_as_often_as_the_plan_says(groups: int, runs:
     assert found == pytest.approx(power(runs, 0.2, deviation, math.comb(groups, 2)), abs=0.05)
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     dice = np.random.default_rng(8)
     covered = 0

@@ -65,6 +65,7 @@ def test_a_run_is_exported_in_every_form_and_its_prompt_works(finished: Finished
     assert nowhere.returncode == 2 and "none/x.md cannot be written" in nowhere.stderr
 
 
+@pytest.mark.slow
 def test_the_assert_of_promptfoo_scores_an_answer(finished: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
     read = yaml.safe_load(localgif(finished.folder, "export", "--to", "promptfoo").stdout)
     body = read["tests"][0]["assert"][0]["value"].replace("strict", "article")

@@ -42,6 +42,7 @@ def test_json_is_one_documented_object_on_stdout_and_nothing_else(finished: Fini
     assert set(result) == {key for cell in documented for key in re.findall(r"`(\w+)`", cell)}
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_run_with_130_and_keeps_the_samples(server: Scripted, tmp_path: Path) -> None:
     words = ("--reflection", "plain", "--target", "none", "--metric-calls", "50", "--name", "cut")
     with started(tmp_path, "optimize", *words) as process:
@@ -72,6 +73,7 @@ class Holding(Scripted):
         return super().next(path, body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_in_the_middle_of_a_reflection_ends_the_run(tmp_path: Path, number: int) -> None:
     holding = Holding(animator=["no program"], reflector=["x"])

@@ -49,6 +49,7 @@ def statuses(found: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["status"] for check in found["checks"]}
 
 
+@pytest.mark.slow
 def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -> None:
     with serving(Server(animator=[fenced(program(24))], reflector=[RULE])) as server:
         write(tmp_path, server.url)
@@ -76,6 +77,7 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -
     assert set(found) <= set(re.findall(r"`(\w+)`", page))
 
 
+@pytest.mark.slow
 def test_a_server_that_cuts_and_weak_models_are_reported(tmp_path: Path) -> None:
     with serving(Server(cut=2050, animator=["no program"], reflector=["Okay, let me think."])) as server:
         write(tmp_path, server.url)
@@ -88,6 +90,7 @@ def test_a_server_that_cuts_and_weak_models_are_reported(tmp_path: Path) -> None
     assert "-> update the server" in text
 
 
+@pytest.mark.slow
 def test_a_machine_with_nothing_fails_early_and_skips_the_rest(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(
         '[roles]\nanimator = "s"\nreflector = "far"\n[endpoints.embedded]\nkind = "embedded"\n'

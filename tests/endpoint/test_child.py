@@ -19,6 +19,8 @@ from localgif.endpoint.child import RunningEndpoint, death_at, embedded_endpoint
 from localgif.errors import EndpointUnreachable, ModelMissing
 from localgif.records import ServeConfig, ServedModel
 
+pytestmark = pytest.mark.slow
+
 STORY = [{"role": "user", "content": "Tell a very long story."}]
 
 

@@ -33,6 +33,8 @@ SERVE = """
 import sys
 from localgif.endpoint.server import serve
 from localgif.records import ServeConfig
+
+pytestmark = pytest.mark.slow
 serve(ServeConfig.model_validate_json(sys.argv[1]))
 """
 

@@ -28,6 +28,7 @@ def test_every_task_has_its_reference() -> None:
     assert sorted(REFERENCES) == list(task_names())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", task_names())
 def test_the_reference_scores_full_and_each_near_miss_loses_in_its_part(name: str) -> None:
     task = load_task(name)

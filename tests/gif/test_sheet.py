@@ -106,12 +106,14 @@ def test_what_is_transparent_shows_the_ground() -> None:
     assert (second.getpixel((45, 20)), second.getpixel((32, 20))) == (RED, GROUND)
 
 
+@pytest.mark.slow
 def test_noise_becomes_a_smaller_sheet() -> None:
     dice = random.Random(1)
     frames = [Image.frombytes("RGB", (100, 100), dice.randbytes(30_000)) for _ in range(13)]
     assert 10_000 < len(png_of(saved(frames, duration=40))) <= MAX_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("colours", [2, 16, 256])
 def test_the_largest_noise_is_small_enough(colours: int) -> None:
     """Twelve frames and a seam of noise at the last size, at most four bits a pixel."""
@@ -122,6 +124,7 @@ def test_the_largest_noise_is_small_enough(colours: int) -> None:
     assert len(png_of(saved(frames, duration=40))) <= MAX_BYTES < intake.PNG_MAX_BYTES
 
 
+@pytest.mark.slow
 @given(
     st.integers(1, 200),
     st.sampled_from([1, 2, 7, 95, 96, 97, 300, 1024]),
@@ -145,6 +148,7 @@ def test_any_gif_gives_a_png_within_bounds(count: int, width: int, height: int, 
     assert png_of(data) == png
 
 
+@pytest.mark.slow
 @given(st.data())
 def test_a_mutated_gif_gives_a_sheet_or_a_value_error(draw: st.DataObject) -> None:
     data = bytearray(dots([(20, 20), (60, 60)]))

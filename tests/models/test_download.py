@@ -27,6 +27,8 @@ from tests.support.weights import (
     sha,
 )
 
+pytestmark = pytest.mark.slow
+
 # --- sha256 and stamps -----------------------------------------------------------------------------------------------
 
 

@@ -29,6 +29,8 @@ from tests.support.weights import (
     store_manifest,
 )
 
+pytestmark = pytest.mark.slow
+
 WRONG = CONTENT[:-1] + b"?"
 TAG = "registry.ollama.ai/library/tiny/1m"
 

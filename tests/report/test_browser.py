@@ -17,6 +17,8 @@ import pytest
 from localgif.report.page import write_report
 from tests.support.reports import ALL, make_run
 
+pytestmark = pytest.mark.slow
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 MISSING = "no Chromium on PATH: the report was not opened in a browser (apt install chromium)"
 

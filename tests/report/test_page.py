@@ -23,6 +23,8 @@ from localgif.store.write import RunStore
 from localgif.tasks.task import load_task
 from tests.support.reports import ALL, BRIEF, HOSTILE, make_run, record
 
+pytestmark = pytest.mark.slow
+
 
 class Tags(HTMLParser):
     def __init__(self) -> None:
@@ -169,6 +171,7 @@ def test_strips_of_frames_come_from_the_sandbox_and_the_page_can_do_without(
     assert without.count('class="tile"') == page.count('class="tile"')
 
 
+@pytest.mark.full
 def test_a_large_run_gets_a_small_page_fast_and_with_little_memory(large: Path) -> None:
     folder = large
     assert sum(f.stat().st_size for f in (folder / "gifs").iterdir()) > 15 * 2**20, "more than a page may hold"

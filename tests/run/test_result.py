@@ -137,6 +137,7 @@ def test_many_samples_and_many_tasks_are_drawn_and_agree_with_the_exact_test() -
     assert sign_flip_p([*means, 0.0]) == pytest.approx(exact, abs=0.01), "a task without difference adds nothing"
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
     draw = np.random.default_rng(5)
     for n, least in ((6, 0.88), (12, 0.91)):
@@ -151,6 +152,7 @@ def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> 
         assert hits / 300 >= least
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("pairs", "tasks", "unit", "runs"),
     [(4, 1, None, 1000), (6, 1, None, 1000), (9, 1, None, 300), (2, 8, None, 1000), (4, 2, "sample", 300)],
@@ -169,6 +171,7 @@ def test_a_prompt_against_itself_is_seldom_called_better(pairs: int, tasks: int,
     assert words["better"] + words["worse"] <= 0.06 * runs, "nor is a difference seen either way"
 
 
+@pytest.mark.slow
 def test_a_real_gain_is_found_as_soon_as_there_are_enough_samples() -> None:
     draw = np.random.default_rng(3)
     found = {

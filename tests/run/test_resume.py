@@ -33,6 +33,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
         yield Killer(tmp_path_factory.mktemp("runs"), url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(2))
 def test_a_killed_run_ends_as_an_undisturbed_one(killer: Killer, number: int) -> None:
     killer.round(number)

@@ -20,6 +20,7 @@ from tests.search.kills import models_file
 GOOD, HALF, POOR = (fenced(program(n, delay)) for n, delay in ((24, 40), (24, 100), (12, 100)))
 
 
+@pytest.mark.slow
 def test_the_budget_goes_into_samples_of_the_seed_prompt_and_the_best_one_counts(tmp_path: Path) -> None:
     script = [POOR, HALF, POOR, GOOD, POOR, HALF, POOR]
     with serving(Scripted(animator=script)) as server:
@@ -69,6 +70,7 @@ def test_several_tasks_take_turns_and_each_keeps_its_own_best(tmp_path: Path) ->
     assert isinstance(counted, Finished) and len(counted.best) == 2
 
 
+@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
     results, samples = [], []
     lost = "what the interrupted call would have said"

@@ -30,6 +30,8 @@ from tests.search.kills import MODELS, end_of
 from tests.support import cluster as kit
 from tests.support.sweeps import TINY, TWO, Told, plan_of
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (0, 1)
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
 
