@@ -234,6 +234,7 @@ def test_it_prints(browser: Any, report: Path) -> None:
         assert not visit.page.locator("nav").is_visible()
 
 
+@pytest.mark.full
 def test_a_large_report_is_painted_soon(browser: Any, large: Path) -> None:
     file = write_report(large)
     assert 10e6 < file.stat().st_size < 25e6
