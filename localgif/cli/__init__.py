@@ -1,0 +1,1 @@
+"""The command line; app.py is the entry point. No other package imports it."""

@@ -136,10 +136,10 @@ sandbox_app = typer.Typer(
 )
 
 #: A larger file is not a program; the sandbox refuses programs above its own, far lower limit.
-MOST_READ = 64 * 2**20
+_MOST_READ = 64 * 2**20
 
 #: Exit code of a program that did not end with the verdict ok.
-EXIT_NOT_OK = 1
+_EXIT_NOT_OK = 1
 
 
 @sandbox_app.command("run")
@@ -158,7 +158,7 @@ def sandbox_run(
 
     level = probe.decide(known("sandbox_level", sandbox_level)).level
     # Bytes that are not UTF-8 stay recognisable as such: the sandbox refuses them.
-    result = run_program(read_input(file, MOST_READ, "a Python file").decode(errors="surrogateescape"))
+    result = run_program(read_input(file, _MOST_READ, "a Python file").decode(errors="surrogateescape"))
     verdict, reason, measured = result.verdict, result.reason, None
     if result.gif is not None:
         found = measure_gif(result.gif, MEASURE)
@@ -187,7 +187,7 @@ def sandbox_run(
             print("  the end of what it printed:")
             print("\n".join(f"  | {line}" for line in result.output.splitlines()[-20:]))
     if verdict is not Verdict.OK:
-        raise typer.Exit(EXIT_NOT_OK)
+        raise typer.Exit(_EXIT_NOT_OK)
 
 
 @sandbox_app.command("check")

@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from localgif.sweep.plan import Cell
 
 
-def sample_word(sample: Sample) -> str:
+def _sample_word(sample: Sample) -> str:
     """One sample in a few characters: its score, and its frames or its verdict."""
     what = f"{sample.measurements.frames} fr" if sample.measurements else sample.verdict.value
     return f"{sample.score.total:.3f} ({what})"
 
 
-def proposal_word(proposal: Proposal) -> str:
+def _proposal_word(proposal: Proposal) -> str:
     """One reflection in a line; "" for plain reflection, whose proposals show as metric calls."""
     said = f"{proposal.output_tokens} tokens" + (f", {proposal.reason}" if proposal.reason else "")
     if proposal.move == "example":
@@ -206,10 +206,10 @@ class Lines:
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
         seconds = duration(self.tally.last_seconds)
-        self.say(f"    {sample.purpose} sample  {sample_word(sample)}  {len(sample.attempts)} attempts  {seconds}")
+        self.say(f"    {sample.purpose} sample  {_sample_word(sample)}  {len(sample.attempts)} attempts  {seconds}")
 
     def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
-        words = "  ".join(sample_word(s) for s in self.tally.metric_call(standing))
+        words = "  ".join(_sample_word(s) for s in self.tally.metric_call(standing))
         of = f"{task:<20} " if task else ""
         self.say(f"call {number:>2}  mean {mean:.3f}  {what:<11} {of}{words}")
         self.standing()
@@ -220,7 +220,7 @@ class Lines:
 
     def proposal(self, proposal: Proposal) -> None:
         self.tally.proposal(proposal)
-        word = proposal_word(proposal)
+        word = _proposal_word(proposal)
         if word:
             self.say(f"  {word}")
 
@@ -269,7 +269,7 @@ class LiveLines(Lines):
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
         if sample.purpose != "search":
-            self.say(f"  {sample.purpose} sample  {sample_word(sample)}")
+            self.say(f"  {sample.purpose} sample  {_sample_word(sample)}")
 
     def download(self, done: int, total: int, what: str) -> None:
         self._activity = f"{what}: {done / 1e6:,.0f} of {total / 1e6:,.0f} MB ({100 * done // max(1, total)} %)"
@@ -343,12 +343,12 @@ def make_progress(console: Console, display: Display | None = None) -> Lines:
 
 
 #: Seconds between two looks at the folder.
-PAUSE = 0.5
+_PAUSE = 0.5
 
 R = TypeVar("R", Sample, Proposal)
 
 
-class Tail(Generic[R]):
+class _Tail(Generic[R]):
     """The lines added to a log since the last look."""
 
     def __init__(self, path: Path, kind: type[R]) -> None:
@@ -383,8 +383,8 @@ class Watcher:
     def __init__(self, folder: Path, display: Lines) -> None:
         self._folder = folder
         self._display = display
-        self._samples = Tail(folder / SAMPLES, Sample)
-        self._proposals = Tail(folder / PROPOSALS, Proposal)
+        self._samples = _Tail(folder / SAMPLES, Sample)
+        self._proposals = _Tail(folder / PROPOSALS, Proposal)
         self._seen: list[Sample] = []
         self._call: list[Sample] = []
         self._doing = ""
@@ -458,11 +458,11 @@ def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sl
     """
     watcher = Watcher(folder, display)
     while watcher.look():
-        pause(PAUSE)
+        pause(_PAUSE)
     return status_of(folder, load_record(folder))
 
 
-class CellProgress(Silent):
+class _CellProgress(Silent):
     """The progress of one cell, as the end of a line that refreshes itself."""
 
     def __init__(self, head: str, say: Callable[[str], None]) -> None:
@@ -502,7 +502,7 @@ class SweepLines:
         if self._status is None:
             return Silent()
         self._status.start()
-        return CellProgress(f"[{number}/{cells}] {cell.name}", self._show)
+        return _CellProgress(f"[{number}/{cells}] {cell.name}", self._show)
 
     def _show(self, text: str) -> None:
         from rich.text import Text
