@@ -165,7 +165,7 @@ def test_a_server_elsewhere_is_refused(tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "[endpoints.here] url = http://192.0.2.1:11434 is not on this machine" in done.stderr
     upstream = localgif(tmp_path, "serve", "--upstream", "http://192.0.2.1:8000/v1", "--port", "0")
-    assert upstream.returncode == 2 and "--upstream http://192.0.2.1:8000/v1 is not on this machine" in upstream.stderr
+    assert upstream.returncode == 2 and "--upstream http://192.0.2.1:8000/v1 is on another machine" in upstream.stderr
 
 
 def test_a_model_that_its_server_computes_elsewhere_ends_the_run_before_it_begins(tmp_path: Path) -> None:
