@@ -191,7 +191,7 @@ def _fetch_wheels(lock: Path, pins: Sequence[Pin], folder: Path) -> list[Path]:
     """
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
-        pip_download("--quiet", "--require-hashes", "-d", str(folder), "-r", str(lock)),
+        pip_download("--quiet", "--require-hashes", *_platforms(), "-d", str(folder), "-r", str(lock)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -210,6 +210,15 @@ def _fetch_wheels(lock: Path, pins: Sequence[Pin], folder: Path) -> list[Path]:
         if sha256_of(path) not in wanted:  # an older lock may have left it
             path.unlink()
     return sorted(folder.glob("*.whl"))
+
+
+def _platforms() -> list[str]:
+    """pip's options for this machine's wheels, oldest glibc first: pip alone would take wheels for the newest one."""
+    library, version = platform.libc_ver()
+    if library != "glibc":
+        return []
+    tags = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, int(version.split(".")[1]) + 1))]
+    return [word for tag in tags for word in ("--platform", f"{tag}_{platform.machine()}")]
 
 
 def _glibc_needed(wheels: Sequence[Path]) -> str:
