@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from localgif.errors import RunCorrupt
@@ -79,18 +79,92 @@ class Pair:
     best: Tile | None
 
 
-class Pictures:
-    """Reads and embeds GIFs up to `room` bytes; remembers files that cannot be read."""
+class Gallery:
+    """Makes tiles and pairs; embeds GIFs up to `room` bytes and remembers files that cannot be read.
 
-    def __init__(self, run: StoredRun, strips: Mapping[str, bytes], room: int = ROOM) -> None:
+    Args:
+        run: The run.
+        programs: Hash -> text; None for a missing file.
+        briefs: Task -> brief.
+        strips: Hash of a GIF -> PNG with its frames.
+        room: Bytes of pictures to embed.
+    """
+
+    def __init__(
+        self,
+        run: StoredRun,
+        programs: Mapping[str, str | None],
+        briefs: Mapping[str, str],
+        strips: Mapping[str, bytes],
+        room: int = ROOM,
+    ) -> None:
         self.left_out = 0
         self.missing: list[str] = []
         self._run = run
+        self._programs = programs
+        self._briefs = briefs
         self._strips = strips
         self._room = room
         self._read: dict[str, tuple[bytes, bytes] | None] = {}
 
-    def of(self, sample: Sample, alt: str) -> tuple[Picture | None, str]:
+    def tiles(self, candidates: Iterable[Candidate]) -> list[Tile]:
+        """All samples by candidate; equal ones share a tile."""
+        tiles: list[Tile] = []
+        for candidate in candidates:
+            same: dict[object, Tile] = {}
+            count: dict[str, int] = {}
+            for sample in candidate.samples:
+                count[sample.purpose] = count.get(sample.purpose, 0) + 1
+                reasons = tuple(a.reason for a in sample.attempts)
+                key = (sample.task, sample.code, sample.gif, sample.verdict, sample.score, reasons)
+                if key not in same:
+                    same[key] = self._tile(candidate, sample)
+                    tiles.append(same[key])
+                same[key].labels.append(f"{PURPOSES[sample.purpose]} {count[sample.purpose]}")
+                same[key].purposes.add(sample.purpose)
+        return tiles
+
+    def pairs(self, seed: Candidate | None, best: Candidate | None) -> tuple[list[Pair], int, str]:
+        """Pairs to show, the number of all pairs, and their purpose: fresh samples, else search samples."""
+        if seed is None:
+            return [], 0, "fresh"
+        purpose = "fresh" if seed.scores("fresh") else "search"
+        ours = {(s.task, s.index): s for s in seed.samples if s.purpose == purpose}
+        others = best.samples if best is not None and best is not seed else []
+        theirs = {(s.task, s.index): s for s in others if s.purpose == purpose}
+        keys = [key for key in ours if key in theirs] or list(ours)
+        several = len({task for task, _ in keys}) > 1
+        pairs = [
+            Pair(
+                f"{number}, {key[0]}" if several else f"{number}",
+                self._tile(seed, ours[key]),
+                self._tile(best, theirs[key]) if best is not None and key in theirs else None,
+            )
+            for number, key in enumerate(keys[:MAX_PAIRS], 1)
+        ]
+        return pairs, len(keys), purpose
+
+    def _tile(self, candidate: Candidate, sample: Sample) -> Tile:
+        of = "the seed prompt" if candidate.name == "seed" else f"candidate {candidate.name}"
+        count = sample.measurements.frames if sample.measurements else 0
+        frames = f", {count} frame{'s' if count != 1 else ''}" if count else ""
+        alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; brief: {self._briefs[sample.task]}"
+        picture, absent = self._picture(sample, alt)
+        below = [part for part in sample.score.parts if part.value < 0.995]
+        return Tile(
+            candidate=candidate,
+            labels=[],
+            purposes=set(),
+            sample=sample,
+            picture=picture,
+            absent=absent,
+            code=(self._programs.get(sample.code) or "") if sample.code else "",
+            weakest=min(below, key=lambda part: part.value) if below else None,
+            score=sample.score.total,
+            others=[(score.scorer, score.total) for score in sample.also],
+        )
+
+    def _picture(self, sample: Sample, alt: str) -> tuple[Picture | None, str]:
         """The picture of a sample, or why there is none."""
         if sample.gif is None or sample.measurements is None:
             return None, sample.verdict.value.replace("_", " ")
@@ -103,7 +177,7 @@ class Pictures:
         size = len(gif) + (len(first) if animated else 0) + len(strip or b"")
         if size > self._room:
             self.left_out += 1
-            return None, "left out, the page is full"
+            return None, "not embedded, the page is full"
         self._room -= size
         return Picture(
             source=_url("gif", gif),
@@ -127,81 +201,3 @@ class Pictures:
 
 def _url(kind: str, data: bytes) -> str:
     return f"data:image/{kind};base64," + base64.b64encode(data).decode()
-
-
-def tiles_of(
-    candidates: Sequence[Candidate], pictures: Pictures, programs: Mapping[str, str | None], briefs: Mapping[str, str]
-) -> list[Tile]:
-    """All samples by candidate; equal ones share a tile."""
-    tiles: list[Tile] = []
-    for candidate in candidates:
-        same: dict[object, Tile] = {}
-        count: dict[str, int] = {}
-        for sample in candidate.samples:
-            count[sample.purpose] = count.get(sample.purpose, 0) + 1
-            label = f"{PURPOSES[sample.purpose]} {count[sample.purpose]}"
-            reasons = tuple(a.reason for a in sample.attempts)
-            key = (sample.task, sample.code, sample.gif, sample.verdict, sample.score, reasons)
-            if key not in same:
-                same[key] = tile_of(candidate, sample, pictures, programs, briefs)
-                tiles.append(same[key])
-            same[key].labels.append(label)
-            same[key].purposes.add(sample.purpose)
-    return tiles
-
-
-def tile_of(
-    candidate: Candidate,
-    sample: Sample,
-    pictures: Pictures,
-    programs: Mapping[str, str | None],
-    briefs: Mapping[str, str],
-) -> Tile:
-    """The tile of one sample."""
-    of = "the seed prompt" if candidate.name == "seed" else f"candidate {candidate.name}"
-    count = sample.measurements.frames if sample.measurements else 0
-    frames = f", {count} frame{'s' if count != 1 else ''}" if count else ""
-    alt = f"GIF by {of}{frames}, score {sample.score.total:.3f}; brief: {briefs[sample.task]}"
-    picture, absent = pictures.of(sample, alt)
-    below = [part for part in sample.score.parts if part.value < 0.995]
-    return Tile(
-        candidate=candidate,
-        labels=[],
-        purposes=set(),
-        sample=sample,
-        picture=picture,
-        absent=absent,
-        code=(programs.get(sample.code) or "") if sample.code else "",
-        weakest=min(below, key=lambda part: part.value) if below else None,
-        score=sample.score.total,
-        others=[(score.scorer, score.total) for score in sample.also],
-    )
-
-
-def pairs_of(
-    candidates: Mapping[str, Candidate],
-    pictures: Pictures,
-    programs: Mapping[str, str | None],
-    briefs: Mapping[str, str],
-) -> tuple[list[Pair], int, str]:
-    """Pairs to show, the number of all pairs, and their purpose: fresh samples, else search samples."""
-    seed = next((c for c in candidates.values() if c.name == "seed"), None)
-    best = next((c for c in candidates.values() if c.winner), None)
-    if seed is None:
-        return [], 0, "fresh"
-    purpose = "fresh" if seed.scores("fresh") else "search"
-    ours = {(s.task, s.index): s for s in seed.samples if s.purpose == purpose}
-    theirs = {(s.task, s.index): s for s in best.samples if s.purpose == purpose} if best and best is not seed else {}
-    keys = [key for key in ours if key in theirs] or list(ours)
-    several = len({task for task, _ in keys}) > 1
-    pairs = []
-    for number, key in enumerate(keys[:MAX_PAIRS], 1):
-        other = theirs.get(key)
-        pairs.append(
-            Pair(
-                f"{number}" + (f", {key[0]}" if several else ""),
-                tile_of(seed, ours[key], pictures, programs, briefs),
-                tile_of(best, other, pictures, programs, briefs) if best is not None and other is not None else None,
-            )
-        )
-    return pairs, len(keys), purpose

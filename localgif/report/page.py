@@ -14,7 +14,7 @@ from localgif.errors import PreflightError, RunCorrupt, SandboxError
 from localgif.files import replace_file
 from localgif.gif import SHEET
 from localgif.report import plots, story
-from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Pictures, pairs_of, tiles_of
+from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Gallery
 from localgif.report.story import Candidate, verdict_sentence
 from localgif.sandbox.runner import picture_gif
 from localgif.sandbox.text import printable
@@ -115,10 +115,11 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
     texts = {name: _text(run, "candidates", name) for name in _prompts(run)}
     programs = {name: _text(run, "code", name) for name in _programs(run)}
     candidates = story.candidates_of(run, texts)
-    pictures = Pictures(run, strips)
-    pairs, pair_count, pair_purpose = pairs_of(candidates, pictures, programs, briefs)
-    tiles = tiles_of(list(candidates.values()), pictures, programs, briefs)
     seed = next((c for c in candidates.values() if c.name == "seed"), None)
+    best = next((c for c in candidates.values() if c.winner), None)
+    gallery = Gallery(run, programs, briefs, strips)
+    pairs, pair_count, pair_purpose = gallery.pairs(seed, best)
+    tiles = gallery.tiles(candidates.values())
     phases = story.phases_of(run)
     names, rows = story.parts_of(candidates.values())
     noise, noise_text = story.noise_of(candidates.values(), record.settings.samples, seed)
@@ -126,14 +127,14 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
     if plotted:
         drawn |= _plots(run, noise, seed, phases, names, rows)
     missing = [f"candidates/{n}.md" for n, t in texts.items() if t is None]
-    missing += [f"code/{n}.py" for n, t in programs.items() if t is None] + pictures.missing
+    missing += [f"code/{n}.py" for n, t in programs.items() if t is None] + gallery.missing
     return {
         "record": record,
         "result": record.result,
         "brief": brief,
         "candidates": list(candidates.values()),
         "seed": seed,
-        "best": next((c for c in candidates.values() if c.winner), None),
+        "best": best,
         "pairs": pairs,
         "pair_count": pair_count,
         "pair_purpose": pair_purpose,
@@ -150,7 +151,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "plots": {key: Markup(svg) for key, svg in drawn.items()},
         "front_axes": story.most_telling(names, rows),
         "command": shlex.join(["localgif", "optimize", *repeat_flags(record.settings)]),
-        "left_out": pictures.left_out,
+        "left_out": gallery.left_out,
         "missing": missing,
         "torn": run.torn,
         "damaged": run.damaged,

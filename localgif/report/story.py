@@ -451,7 +451,8 @@ def verdict_sentence(result: RunResult) -> str:
             text += f" {verdict.tasks} tasks are too few to show a difference; at least 6 are needed."
         else:
             count = len(result.seed.scores)
-            text += f" {count} fresh samples per prompt are too few to show a difference; use --fresh 4 or more."
+            few = "1 fresh sample per prompt is" if count == 1 else f"{count} fresh samples per prompt are"
+            text += f" {few} too few to show a difference; use --fresh 4 or more."
     return text
 
 

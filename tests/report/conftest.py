@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from localgif.report.page import write_report
 from localgif.run.optimize import optimize
 from tests.kit import Notes, fenced, program, settings
 from tests.scripted import Scripted, serving
@@ -16,6 +17,12 @@ from tests.support.reports import make_run
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """More bytes of GIFs than a page may hold."""
     return make_run(tmp_path_factory.mktemp("large"), samples=120, noise=110)
+
+
+@pytest.fixture(scope="session")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The report of a finished run."""
+    return write_report(make_run(tmp_path_factory.mktemp("runs"), samples=40))
 
 
 @pytest.fixture(scope="session")

@@ -63,11 +63,6 @@ class Visit:
         assert self.said == []
 
 
-@pytest.fixture(scope="session")
-def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_report(make_run(tmp_path_factory.mktemp("runs"), samples=40))
-
-
 def test_it_opens_from_disk_asks_for_nothing_and_complains_of_nothing(browser: Any, report: Path) -> None:
     with Visit(browser, report) as visit:
         page = visit.page

@@ -72,13 +72,15 @@ def test_text_of_models_and_programs_stays_text(tmp_path: Path) -> None:
 @pytest.mark.parametrize("first", range(0, len(HOSTILE), 6))
 def test_hostile_texts_leave_the_page_whole(tmp_path: Path, first: int) -> None:
     for number, text in enumerate(HOSTILE[first : first + 6]):
-        page = page_of(make_run(tmp_path, str(number), samples=3, text=text, finished=False))
+        page = render(
+            load_run(make_run(tmp_path, str(number), samples=3, text=text, finished=False)), "failed", plotted=False
+        )
         assert sum(tag == "script" for tag, _ in tags(page)) == 1
         assert page.rstrip().endswith("</html>")
 
 
-def test_the_page_asks_for_nothing(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path, samples=20))
+def test_the_page_asks_for_nothing(report: Path) -> None:
+    page = report.read_text("utf-8")
     (policy,) = [a["content"] for tag, a in tags(page) if a.get("http-equiv") == "Content-Security-Policy"]
     assert policy is not None
     assert re.fullmatch(
@@ -131,8 +133,8 @@ def test_missing_and_changed_files_are_named_and_the_rest_is_shown(tmp_path: Pat
     assert "its file is missing or was changed" in page
 
 
-def test_the_verdict_the_table_and_the_reasons_are_there(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path, samples=40))
+def test_the_verdict_the_table_and_the_reasons_are_there(report: Path) -> None:
+    page = report.read_text("utf-8")
     assert re.search(
         r"The evolved prompt is better\s+<span class=\"numbers\">\(\+0\.\d{3} on average, 95 % interval", page
     )
@@ -145,8 +147,8 @@ def test_the_verdict_the_table_and_the_reasons_are_there(tmp_path: Path) -> None
     assert "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046" in page
 
 
-def test_a_moving_gif_has_a_still_for_who_wants_no_motion(tmp_path: Path) -> None:
-    page = page_of(make_run(tmp_path, samples=20))
+def test_a_moving_gif_has_a_still_for_who_wants_no_motion(report: Path) -> None:
+    page = report.read_text("utf-8")
     boxes = re.findall(r"<span class=\"gif( moves)?\">(.*?)</span>", page, re.DOTALL)
     assert {bool(moves) for moves, _ in boxes} == {True, False}
     for moves, inside in boxes:

@@ -18,7 +18,7 @@ def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> Ru
 def test_the_verdict_is_a_sentence_that_claims_what_was_shown() -> None:
     assert "the evolved prompt is better" in verdict_sentence(result("better"))
     assert "no difference was shown" in verdict_sentence(result("not shown"))
-    assert "1 fresh samples per prompt are too few" in verdict_sentence(result("not shown", 1, 1.0))
+    assert "1 fresh sample per prompt is too few" in verdict_sentence(result("not shown", 1, 1.0))
     assert "keeps the seed prompt" in verdict_sentence(run_result(best={"is_seed": True}))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import statistics
 from collections import Counter
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 from localgif.records import RunVerdict, Unit
 from localgif.run.result import Pairs, compare
-from localgif.significance import mean_interval, permutation_p, sign_flip_p
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
 #: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.
@@ -106,50 +104,6 @@ def test_turning_the_labels_round_turns_the_verdict_round(pairs: list[tuple[floa
     assert {there.word, back.word} in ({"not shown"}, {"better", "worse"})
     if there.interval is not None:
         assert there.interval[0] - 1e-9 <= there.difference <= there.interval[1] + 1e-9
-
-
-@given(st.lists(st.integers(0, 3), min_size=4, max_size=4), st.lists(st.integers(0, 3), min_size=4, max_size=4))
-def test_the_exact_test_agrees_with_counting_by_hand(a: list[int], b: list[int]) -> None:
-    pooled = a + b
-    observed = abs(sum(a) - sum(b))
-    hits = total = 0
-    for chosen in itertools.combinations(range(8), 4):
-        part = sum(pooled[i] for i in chosen)
-        total += 1
-        hits += abs(part - (sum(pooled) - part)) >= observed
-    assert float(permutation_p([(a, b)])) == pytest.approx(hits / total)
-
-
-@given(st.lists(st.integers(-3, 3), min_size=1, max_size=7))
-def test_swapping_tasks_agrees_with_counting_by_hand(means: list[int]) -> None:
-    signs = list(itertools.product((-1, 1), repeat=len(means)))
-    hits = sum(abs(sum(s * m for s, m in zip(sign, means, strict=True))) >= abs(sum(means)) for sign in signs)
-    assert sign_flip_p(means) == pytest.approx(hits / len(signs))
-
-
-def test_many_samples_and_many_tasks_are_drawn_and_agree_with_the_exact_test() -> None:
-    low = [i / 100 for i in range(12)]
-    drawn = one(low, [x + 0.02 for x in low])
-    assert 0.1 < drawn.p_value < 0.4  # a shift of half a standard deviation on 12 + 12
-    assert one(low, [x + 0.02 for x in low]) == drawn, "the same numbers give the same verdict"
-    means = [0.1, -0.05, 0.2, 0.02, -0.1, 0.15, 0.0] * 2
-    exact = sign_flip_p(means)
-    assert sign_flip_p([*means, 0.0]) == pytest.approx(exact, abs=0.01), "a task without difference adds nothing"
-
-
-@pytest.mark.slow
-def test_the_interval_covers_the_true_difference_about_as_often_as_it_says() -> None:
-    draw = np.random.default_rng(5)
-    for n, least in ((6, 0.88), (12, 0.91)):
-        hits = 0
-        for _ in range(300):
-            seed, best = (
-                draw.choice(REAL, n, p=(0.3, 0.4, 0.2, 0.1, 0)),
-                draw.choice(REAL, n, p=(0.1, 0.2, 0.2, 0.4, 0.1)),
-            )
-            low, high = mean_interval([list(best - seed)]) or (0.0, 0.0)
-            hits += low <= (0.1 * 1 + 0.3 * 0.97 - 0.2 * 0.112) <= high
-        assert hits / 300 >= least
 
 
 @pytest.mark.slow

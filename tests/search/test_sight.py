@@ -10,16 +10,12 @@ from typing import Any
 import pytest
 
 from localgif.agent.graph import Rendered
-from localgif.endpoint.clients import Reflector
 from localgif.files import content_hash
 from localgif.gif import sheet
-from localgif.records import Limits, Verdict
+from localgif.records import Limits
 from localgif.run.optimize import optimize
 from localgif.sandbox.runner import picture_gif
-from localgif.search.candidate import seed_of
-from localgif.search.gepa import PlainReflector
 from localgif.search.programs import Programs, render
-from localgif.search.reflector import Ledger
 from localgif.search.sight import CAPTION, Sight, split, written_down
 from localgif.settings import Settings
 from localgif.store.read import load_run
@@ -89,58 +85,6 @@ def test_a_picture_is_written_down_as_a_line_and_a_file(store: RunStore) -> None
     text = written_down("text", [PNG], store)
     assert text.startswith("text\n[picture sheets/") and hashlib.sha256(PNG).hexdigest() in text
     assert load_run(store.folder).data("sheets", content_hash(PNG)) == PNG
-
-
-@pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
-def test_gepas_stock_request_reaches_the_server_with_its_pictures(
-    store: RunStore, drawn: Rendered, provider: str
-) -> None:
-    from gepa.image import Image
-    from gepa.strategies.instruction_proposal import InstructionProposalSignature
-
-    assert drawn.gif is not None
-    png = picture_gif(drawn.gif, sheet.__name__)
-    assert isinstance(png, bytes)
-    side_info = {"Score": 0.5, "Frames": Image(base64_data=base64.b64encode(png).decode(), media_type="image/png")}
-    request = InstructionProposalSignature.prompt_renderer(
-        {"current_instruction_doc": "Draw.", "dataset_with_feedback": [side_info], "prompt_template": None}
-    )
-    said = "```\nDraw better.\n```"
-    with serving(Scripted(animator=[said], reflector=[said])) as server:
-        chosen = seeing(server.url, provider)
-        plain = PlainReflector(chosen.reflector, server.url, 0, lambda: "Draw.", store, Notes())
-        assert plain(request) == said
-    ((path, body),) = server.history
-    assert images_in(path, body) == [png]
-    (proposal,) = load_run(store.folder).proposals
-    assert "[IMAGE-1" in proposal.prompt and f"sheets/{content_hash(png)}.png" in proposal.prompt
-    assert base64.b64encode(png).decode()[:40] not in proposal.model_dump_json()
-
-
-def test_the_ledger_sends_a_sheet_says_what_it_is_and_writes_both_down(store: RunStore) -> None:
-    with serving(Scripted(reflector=["Rule: a.\n"])) as server:
-        chosen = seeing(server.url)
-        ledger = Ledger(chosen, Reflector(chosen.reflector, server.url), ALONE, store, Notes())
-        for images in ((PNG,), ()):
-            reply = ledger.ask("Write a rule.", lambda _: "", 20, images)
-            ledger.record(
-                "instruction", BALL, seed_of(ALONE), "Write a rule.", reply, outcome="rejected", reason="no_rule"
-            )
-    first, second = server.history
-    assert images_in(*first) == [PNG] and images_in(*second) == []
-    assert CAPTION in first[1]["prompt"] and CAPTION not in second[1]["prompt"]
-    shown, blind = load_run(store.folder).proposals
-    assert shown.prompt.startswith(f"{CAPTION}Write a rule.\n[picture sheets/{content_hash(PNG)}.png, ")
-    assert blind.prompt == "Write a rule."
-
-
-def test_a_gif_that_only_the_sheet_chokes_on_is_no_failure(
-    store: RunStore, drawn: Rendered, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert drawn.verdict is Verdict.OK
-    monkeypatch.setattr("localgif.search.programs.picture_gif", lambda *_: "the GIF cannot be decoded: slow")
-    chosen = seeing("http://127.0.0.1:9")
-    assert Sight(chosen, Programs(chosen, store), store).of_gif(drawn.gif) == ()
 
 
 # --- whole runs --------------------------------------------------------------------------------------------------

@@ -93,3 +93,11 @@ def test_keys_of_another_version_are_passed_over(tmp_path: Path) -> None:
     record = load_record(folder)
     assert record.settings.limits == Limits()
     assert record.result is not None and record.result.verdict.pairs is None
+
+
+def test_a_run_folder_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED / "v2", tmp_path / "v2")
+    stored = json.loads((folder / "run.json").read_text())
+    (folder / "run.json").write_text(json.dumps(stored | {"schema_version": 99}))
+    with pytest.raises(RunCorrupt, match="newer localgif"):
+        load_run(folder)
