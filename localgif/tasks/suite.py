@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from localgif.errors import ConfigError
 from localgif.settings import SHIPPED_SPLIT, Mode
-from localgif.tasks.task import Targets, Task, load_task
+from localgif.tasks.task import Targets, Task, load_task, task_error
 
 Part = Literal["train", "val", "held-out"]
 
@@ -17,21 +16,13 @@ Part = Literal["train", "val", "held-out"]
 #: their own.
 SPLIT: dict[Part, tuple[str, ...]] = {
     "train": (
-        "diagonal-ball",
-        "orbiting-ball",
-        "sliding-square",
-        "breathing-triangle",
-        "pulsing-circle",
-        "pulsing-square",
+        *("diagonal-ball", "orbiting-ball", "sliding-square"),
+        *("breathing-triangle", "pulsing-circle", "pulsing-square"),
     ),
     "val": ("bouncing-ball", "bouncing-square", "two-balls"),
     "held-out": (
-        "spinning-bar",
-        "spinning-square",
-        "spinning-star",
-        "fading-circle",
-        "fading-square",
-        "moving-chameleon",
+        *("spinning-bar", "spinning-square", "spinning-star"),
+        *("fading-circle", "fading-square", "moving-chameleon"),
     ),
 }
 
@@ -114,21 +105,18 @@ def load_suite(mode: Mode, text: str) -> Suite:
     """
     if mode == "general":
         if text != SHIPPED_SPLIT:
-            raise ConfigError(
+            raise task_error(
                 f"--task {text}: --mode general has a split of its own ({SHIPPED_SPLIT}), so that nobody chooses its "
                 "held-out tasks",
                 "leave --task out, or name several tasks with --mode multi",
-                code="E-TASK",
             )
         train, val, tested = (tuple(map(load_task, SPLIT[part])) for part in SPLIT)
         return Suite(mode, train, val, tested)
     names = [name.strip() for name in text.split(",") if name.strip()]
     if mode == "single" and len(names) != 1:
-        raise ConfigError(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi", code="E-TASK")
+        raise task_error(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi")
     if mode == "multi" and len(names) < 2:
-        raise ConfigError(
-            f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C", code="E-TASK"
-        )
+        raise task_error(f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C")
     tasks = tuple(load_task(name) for name in names)
     _check(tasks)
     return Suite(mode, tasks, tasks, tasks)
@@ -138,16 +126,13 @@ def _check(tasks: tuple[Task, ...]) -> None:
     known: dict[str, Task] = {}
     for task in tasks:
         if task.name in known:
-            raise ConfigError(
-                f"--task names two tasks called {task.name}", "leave one out, or rename its file", code="E-TASK"
-            )
+            raise task_error(f"--task names two tasks called {task.name}", "leave one out, or rename its file")
         known[task.name] = task
         for key, value in task.targets.model_dump().items():
             other = getattr(tasks[0].targets, key)
             if value != other:
-                raise ConfigError(
+                raise task_error(
                     f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}, but one prompt can ask "
                     "only for one of them",
                     "give the tasks of a run the same targets, or optimise them one by one",
-                    code="E-TASK",
                 )

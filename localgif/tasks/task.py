@@ -137,6 +137,11 @@ def families() -> dict[str, tuple[str, ...]]:
     return found
 
 
+def task_error(message: str, remedy: str) -> ConfigError:
+    """An error in a task, or in the choice of tasks."""
+    return ConfigError(message, remedy, code="E-TASK")
+
+
 def load_task(name: str) -> Task:
     """A task by the name of a shipped one, or by the path of a TOML file (with a slash in it, or ending in .toml).
 
@@ -146,11 +151,8 @@ def load_task(name: str) -> Task:
     if "/" in name or name.endswith(".toml"):
         return parse_task(read_input_text(Path(name), _MAX_BYTES, "a task file", "E-TASK"), Path(name).stem, name)
     if name not in task_names():
-        raise ConfigError(
-            f'there is no task "{name}"',
-            f"{nearest(name, task_names())}; a file of your own: --task ./NAME.toml",
-            code="E-TASK",
-        )
+        remedy = f"{nearest(name, task_names())}; a file of your own: --task ./NAME.toml"
+        raise task_error(f'there is no task "{name}"', remedy)
     text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return parse_task(text, name, f"{name}.toml")
 
@@ -168,13 +170,11 @@ def parse_task(text: str, name: str, place: str) -> Task:
     """
     data = parse_toml(text, place, "E-TASK")
     if "name" in data:
-        raise ConfigError(
-            f"{place}: unknown key name", "a task has the name of its file; leave the key out", code="E-TASK"
-        )
+        raise task_error(f"{place}: unknown key name", "a task has the name of its file; leave the key out")
     try:
         return Task.model_validate({**data, "name": name})
     except ValidationError as error:
-        raise ConfigError(*_explain(place, error), code="E-TASK") from None
+        raise task_error(*_explain(place, error)) from None
 
 
 def _explain(place: str, error: ValidationError) -> tuple[str, str]:
