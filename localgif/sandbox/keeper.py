@@ -26,13 +26,14 @@ from localgif.sandbox.protocol import (
     DESCRIPTORS,
     HAND_OVER,
     KILL,
+    MESSAGE_CAP,
     WATCH,
     Answer,
     Breach,
     MachineryError,
     Request,
-    Unpacker,
     pack,
+    unpack,
 )
 
 if TYPE_CHECKING:
@@ -335,19 +336,12 @@ def _receive(job: socket.socket) -> Request:
     """The request of a job.
 
     Raises:
-        MachineryError: It ended early, or is not one of ours.
+        MachineryError: It is not one of ours.
     """
     job.settimeout(_REQUEST_PATIENCE)
-    unpacker = Unpacker()
-    while True:
-        piece = job.recv(4096)
-        if not piece:
-            raise MachineryError("the request ended early")
-        message = unpacker.feed(piece)
-        if message is not None:
-            return cast("Request", message)
+    return cast("Request", unpack(job.recv(MESSAGE_CAP)))
 
 
 def _send(job: socket.socket, answer: Answer) -> None:
     with contextlib.suppress(OSError):  # nobody waits for it any more
-        job.sendall(pack(vars(answer)))
+        job.send(pack(vars(answer)))

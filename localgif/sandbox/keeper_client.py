@@ -26,6 +26,7 @@ from localgif.sandbox.protocol import (
     FULL,
     HAND_OVER,
     LIMITS_ONLY,
+    MESSAGE_CAP,
     NO_READ_CONFINEMENT,
     WEAK,
     Answer,
@@ -35,8 +36,8 @@ from localgif.sandbox.protocol import (
     LayerMissing,
     MachineryError,
     Request,
-    Unpacker,
     pack,
+    unpack,
 )
 from localgif.sandbox.text import Tail
 
@@ -126,7 +127,8 @@ class _Conversation(contextlib.ExitStack):
         self.answer = Tail(ANSWER_CAP + 1)
         self._heard: Answer | None = None
         try:
-            self._ours, self._theirs = (self.enter_context(end) for end in socket.socketpair())
+            ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._ours, self._theirs = (self.enter_context(end) for end in ends)
             self._payload = self.enter_context(io.FileIO(os.memfd_create("payload"), "r+"))
             printed = self._pipe()
             # A program's two streams share a pipe, so that they stay in order; a measurer's stdout is only its answer.
@@ -146,7 +148,7 @@ class _Conversation(contextlib.ExitStack):
 
     def begin(self, running: Running, request: Request) -> None:
         """Hands the job over."""
-        self._ours.sendall(pack(request))
+        self._ours.send(pack(request))
         self.callback(self._cancel)
         handed: tuple[socket.socket | io.FileIO, ...] = (self._theirs, self._payload, *self._writing)
         running.hand_over([end.fileno() for end in handed])
@@ -161,7 +163,6 @@ class _Conversation(contextlib.ExitStack):
             MachineryError: The keeper died, or has not answered for `patience` seconds.
         """
         give_up = time.monotonic() + patience
-        unpacker = Unpacker()
         with selectors.DefaultSelector() as selector:
             for descriptor in (*self._drains, self._ours.fileno()):
                 selector.register(descriptor, selectors.EVENT_READ)
@@ -172,22 +173,20 @@ class _Conversation(contextlib.ExitStack):
                     raise MachineryError(f"the keeper has not answered for {patience:g} s.")
                 for key, _ in ready:
                     if key.fd == self._ours.fileno():
-                        self._heard = self._hear(unpacker)
+                        self._heard = self._hear()
                     elif not _drain(key.fd, self._drains[key.fd], 1):
                         selector.unregister(key.fd)
         for descriptor, tail in self._drains.items():
             _drain(descriptor, tail, _LAST_CHUNKS)
         return self._heard
 
-    def _hear(self, unpacker: Unpacker) -> Answer | None:
-        try:
-            piece = self._ours.recv(_CHUNK)
-        except ConnectionError:
-            piece = b""
-        if not piece:
+    def _hear(self) -> Answer:
+        packet = b""
+        with contextlib.suppress(ConnectionError):
+            packet = self._ours.recv(MESSAGE_CAP)
+        if not packet:
             raise MachineryError("the keeper died.")
-        message = unpacker.feed(piece)
-        return None if message is None else Answer(**message)
+        return Answer(**unpack(packet))
 
     def _cancel(self) -> None:
         """Without an answer: says that we have lost interest, and waits until the keeper has cleaned up."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import struct
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypedDict
 
@@ -106,8 +105,6 @@ HAND_OVER, DESCRIPTORS = b"j", 4
 #: Longest message, bytes; both kinds take a few hundred.
 MESSAGE_CAP = 64 * 2**10
 
-_LENGTH = struct.Struct("!I")
-
 
 class Request(TypedDict):
     """What the app asks of the keeper; `limits` are the fields of records.Limits."""
@@ -138,37 +135,23 @@ class Answer:
 
 
 def pack(message: Request | dict[str, Any]) -> bytes:
-    """A message as it goes over a socket."""
-    text = json.dumps(message).encode()
-    if len(text) > MESSAGE_CAP:
-        raise MachineryError(f"a message of {len(text):,} bytes is longer than {MESSAGE_CAP:,}")
-    return _LENGTH.pack(len(text)) + text
+    """A message as one packet; sockets of type SOCK_SEQPACKET keep packets whole."""
+    packet = json.dumps(message).encode()
+    if len(packet) > MESSAGE_CAP:
+        raise MachineryError(f"a message of {len(packet):,} bytes is longer than {MESSAGE_CAP:,}")
+    return packet
 
 
-class Unpacker:
-    """Puts the one message of a direction together from pieces of any size."""
+def unpack(packet: bytes) -> dict[str, Any]:
+    """The message of a packet.
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def feed(self, piece: bytes) -> dict[str, Any] | None:
-        """The message, once it is complete.
-
-        Raises:
-            MachineryError: The bytes are not a message of ours: too long, not a JSON object, or followed by more.
-        """
-        self._data += piece
-        if len(self._data) < _LENGTH.size:
-            return None
-        (size,) = _LENGTH.unpack_from(self._data)
-        if size > MESSAGE_CAP or len(self._data) > _LENGTH.size + size:
-            raise MachineryError(f"a message of {len(self._data):,} bytes says that it has {size:,}")
-        if len(self._data) < _LENGTH.size + size:
-            return None
-        try:
-            message = json.loads(self._data[_LENGTH.size :])
-        except (ValueError, RecursionError) as error:
-            raise MachineryError(f"a message cannot be read: {error}") from error
-        if not isinstance(message, dict):
-            raise MachineryError("a message is not a JSON object")
-        return message
+    Raises:
+        MachineryError: The packet is not a message of ours.
+    """
+    try:
+        message = json.loads(packet)
+    except (ValueError, RecursionError) as error:
+        raise MachineryError(f"a message cannot be read: {error}") from error
+    if not isinstance(message, dict):
+        raise MachineryError("a message is not a JSON object")
+    return message
