@@ -157,6 +157,6 @@ def test_hostile_names_stay_text() -> None:
 def test_more_groups_than_a_plot_holds_are_in_the_tables() -> None:
     groups = [runs_of(f"r{i}", 0.1, 0.1 * (i % 9)) for i in range(26)]
     page = render(compare(group(list(itertools.chain(*groups)))), "x", ["."], [])
-    assert "The first 24 groups." in page
+    assert "Only the first 24 groups are plotted." in page
     assert page.count(">r25<") == 4, "in two tables, and with each of its two runs"
     assert page.count(">r3<") == 5, "and in the plot"
