@@ -114,7 +114,15 @@ def cut(text: str, budget: int) -> str:
 
 def seen(m: Measurements) -> list[str]:
     """What the measurements show beyond the parts of a score."""
-    return [*_merged(m), *_repeats(m), *_seam(m), *_trail(m)]
+    found = [*_merged(m)]
+    if m.distinct_frames < m.frames:
+        found.append(f"only {m.distinct_frames} of {m.frames} frames are different.")
+    if m.motion > 0 and m.gap / m.motion >= _SEAM:
+        found.append(
+            f"the last frame differs from the first one {m.gap / m.motion:.1f} times more than neighbouring frames do: "
+            "the motion does not come back to where it began."
+        )
+    return [*found, *_trail(m)]
 
 
 def _merged(m: Measurements) -> Iterator[str]:
@@ -130,19 +138,6 @@ def _merged(m: Measurements) -> Iterator[str]:
             return
 
 
-def _repeats(m: Measurements) -> Iterator[str]:
-    if m.distinct_frames < m.frames:
-        yield f"only {m.distinct_frames} of {m.frames} frames are different."
-
-
-def _seam(m: Measurements) -> Iterator[str]:
-    if m.motion > 0 and m.gap / m.motion >= _SEAM:
-        yield (
-            f"the last frame differs from the first one {m.gap / m.motion:.1f} times more than neighbouring frames do: "
-            "the motion does not come back to where it began."
-        )
-
-
 def _trail(m: Measurements) -> Iterator[str]:
     growing = [later > earlier for earlier, later in zip(m.ink, m.ink[1:], strict=False)]
     if len(growing) >= 3 and sum(growing) >= _TRAIL_STEPS * len(growing) and m.ink[-1] >= 2 * m.ink[0]:
@@ -154,11 +149,11 @@ def _trail(m: Measurements) -> Iterator[str]:
 
 def likely(code: str, m: Measurements | None) -> list[str]:
     """What in the program likely causes what was measured; empty if it does not parse or nothing stands out."""
+    if m is None:
+        return []
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    if m is None:
         return []
     lines = code.splitlines()
     return [*_saving(tree, lines, m), *_standing_still(tree, m), *_one_canvas(tree, lines, m)]
@@ -182,10 +177,8 @@ def _standing_still(tree: ast.Module, m: Measurements) -> Iterator[str]:
     """A loop that never uses its variable draws the same picture each time."""
     if m.distinct_frames > 1:
         return
-    for loop in (node for node in ast.walk(tree) if isinstance(node, ast.For)):
-        if not isinstance(loop.target, ast.Name):
-            continue
-        name = loop.target.id
+    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For)]
+    for loop, name in [(loop, loop.target.id) for loop in loops if isinstance(loop.target, ast.Name)]:
         body = [part for statement in loop.body for part in ast.walk(statement)]
         used = any(isinstance(part, ast.Name) and part.id == name for part in body)
         changed = any(isinstance(part, ast.AugAssign) for part in body)

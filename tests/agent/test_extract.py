@@ -99,7 +99,7 @@ LINES = st.lists(
 
 
 @given(LINES, st.sampled_from(["```python", "```", "~~~", "````py"]), st.sampled_from(["", "Here you go.\n\n"]))
-def test_what_is_fenced_comes_out_as_it_went_in(lines: list[str], fence: str, before: str) -> None:
+def test_a_fenced_program_comes_out_as_it_went_in(lines: list[str], fence: str, before: str) -> None:
     program = "\n".join(["def make_gif(path):", "    pass", *lines]) + "\n"
     close = fence.rstrip("python")
     code = extract(f"{before}{fence}\n{program}{close}\nDone.")

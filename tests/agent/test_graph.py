@@ -123,7 +123,7 @@ def test_three_times_is_none_yet(block: str) -> None:
         assert not loops("x" + block[: SHORTEST - 1])
 
 
-def test_a_row_of_blanks_or_signs_is_none() -> None:
+def test_a_row_of_blanks_or_signs_is_not_a_loop() -> None:
     assert not loops("=" * 1000)
     assert not loops(" " * 1000)
 

@@ -41,7 +41,7 @@ def test_shades_have_the_name_that_people_use(name: str, shades: str) -> None:
 
 
 @given(st.tuples(*[st.integers(0, 255)] * 3))
-def test_every_value_has_one_name_and_greys_are_no_hue(rgb: tuple[int, int, int]) -> None:
+def test_every_value_has_one_name_and_greys_have_no_hue(rgb: tuple[int, int, int]) -> None:
     assert named(rgb) in NAMES
     assert named((rgb[0],) * 3) in ("white", "grey", "black")
 

@@ -75,7 +75,7 @@ def test_a_still_picture_scores_what_the_seed_prompt_scored() -> None:
     assert article(m).total in {0.112, 0.113}
 
 
-def test_a_picture_that_ends_elsewhere_is_no_loop() -> None:
+def test_a_motion_that_ends_elsewhere_is_not_a_loop() -> None:
     m = measured(saved(dot_frames([(20 + 3 * i, 60) for i in range(24)]), duration=40, loop=0))
     assert m.gap > 4 * m.motion
     assert {part.name: part.value for part in article(m).parts}["loop"] == 0
@@ -127,6 +127,6 @@ def test_a_mutated_gif_is_measured_or_refused_with_a_value_error(choice: st.Data
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(50), b"<html>"])
-def test_what_is_no_gif_is_a_value_error(data: bytes) -> None:
+def test_bytes_that_are_not_a_gif_are_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         main(data)

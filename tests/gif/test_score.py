@@ -183,7 +183,7 @@ def test_weights_and_ranges_in_the_docs_are_the_ones_of_this_version() -> None:
         ({"colour_steps": (1e-6,) * 24}, "nothing that can be seen moves"),
     ],
 )
-def test_what_is_no_animation_scores_0_and_says_why(changes: dict[str, object], said: str) -> None:
+def test_a_gif_that_is_not_an_animation_scores_0_and_says_why(changes: dict[str, object], said: str) -> None:
     m = measured(REFERENCES["bouncing-ball"]).model_copy(update=changes)
     score = strict(m, BALL)
     assert score.total == 0

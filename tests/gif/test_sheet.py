@@ -97,7 +97,7 @@ def test_no_seam_where_nothing_jumps(places: list[tuple[int, int]]) -> None:
     assert len(cells(sheet_of(dots(places)))) == len(places)
 
 
-def test_what_is_transparent_shows_the_ground() -> None:
+def test_transparent_pixels_show_the_ground() -> None:
     frames = [Image.new("RGBA", (CELL, CELL), (0, 0, 0, 0)) for _ in range(2)]
     for number, frame in enumerate(frames):
         ImageDraw.Draw(frame).rectangle((30 + number * 8, 4, 40 + number * 8, 50), fill=(*RED, 255))
@@ -164,6 +164,6 @@ def test_a_mutated_gif_gives_a_sheet_or_a_value_error(draw: st.DataObject) -> No
 
 
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(50), b"<html>"])
-def test_what_is_no_gif_is_a_value_error(data: bytes) -> None:
+def test_bytes_that_are_not_a_gif_are_a_value_error(data: bytes) -> None:
     with pytest.raises(ValueError):
         main(data)

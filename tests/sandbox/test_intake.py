@@ -92,7 +92,7 @@ def test_an_empty_file_is_output_bad(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "fifo", "directory", "hard link"])
-def test_what_is_no_plain_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
+def test_anything_but_a_plain_file_is_refused_at_once(kind: str, tmp_path: Path) -> None:
     path, other = tmp_path / "out.gif", tmp_path / "other"
     other.write_bytes(b"secret")
     if kind.endswith("link") and kind != "hard link":
@@ -170,7 +170,7 @@ def test_the_walk_agrees_with_pillow(data: bytes) -> None:
 
 
 @given(st.binary(max_size=200))
-def test_arbitrary_bytes_are_no_gif(data: bytes) -> None:
+def test_arbitrary_bytes_are_not_a_gif(data: bytes) -> None:
     with pytest.raises(BadGif):
         walk_gif(data)
 

@@ -80,7 +80,7 @@ def test_the_filter_says_what_the_rules_say(machine: str, write_filter: bool, da
 
 @BOTH
 @pytest.mark.parametrize("machine", MACHINES)
-def test_what_is_not_on_the_list_is_refused(machine: str, write_filter: bool) -> None:
+def test_calls_that_are_not_on_the_list_are_refused(machine: str, write_filter: bool) -> None:
     rules = seccomp.rules_for(PID, write_filter=write_filter)
     program = seccomp.compile_rules(rules, machine)
     numbers = syscalls.numbers(machine)

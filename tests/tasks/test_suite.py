@@ -49,7 +49,7 @@ def test_the_split_keeps_families_apart() -> None:
     assert all(t.brief not in suite.objective for t in suite.tested)
 
 
-def test_the_split_is_nobodys_choice() -> None:
+def test_the_split_follows_from_the_names() -> None:
     """Families by the sha256 of their names, tasks by their names, but for those with a scale of their own."""
     order = sorted(families(), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
     shares = {"train": order[:2], "val": order[2:3], "held-out": order[3:5]}

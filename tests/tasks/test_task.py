@@ -99,7 +99,7 @@ def test_a_mistake_names_file_key_and_remedy(old: str, new: str, said: str, reme
     ("data", "said"),
     [(b"\xff\xfe", "is not UTF-8"), (b" " * 70_000, "larger than 64 KiB"), (None, "cannot be read")],
 )
-def test_a_file_that_is_no_task_is_refused(tmp_path: Path, data: bytes | None, said: str) -> None:
+def test_a_file_that_is_not_a_task_is_refused(tmp_path: Path, data: bytes | None, said: str) -> None:
     path = tmp_path / "x.toml"
     if data is not None:
         path.write_bytes(data)
