@@ -39,6 +39,8 @@ from tests.support.commands import localgif, started
         (("resume", "--name", "x"), 2, "--name is only for the run that --fork starts"),
         (("compare", "a", "b", "--scorer", "artcle"), 2, 'did you mean "article"?'),
         (("serve",), 2, "no model to serve"),
+        (("sandbox", "run", "none.py", "-o", "x.gif"), 2, "none.py cannot be read"),
+        (("sandbox", "run", "models.toml", "-o", "x.gif", "--sandbox-level", "fall"), 2, 'did you mean "full"?'),
         (("models", "pull", "llama9:1b"), 3, "llama9:1b"),
     ],
 )
