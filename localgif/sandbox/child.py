@@ -79,9 +79,7 @@ def claim(output: str, source: list[str]) -> str:
 def _crash_report(error: BaseException, source: list[str]) -> str:
     """A traceback of the program's own last frames, ending in "Type: message".
 
-    Args:
-        error: The exception; its class and its __str__ are the program's and may do anything.
-        source: Lines of the program.
+    The class of the exception and its __str__ are the program's, and may do anything.
     """
     places = _places(error.__traceback__)
     if isinstance(error, SyntaxError) and error.filename == _FILENAME and error.lineno:

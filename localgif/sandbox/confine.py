@@ -119,11 +119,7 @@ def rlimits(limits: Mapping[str, float], *, file_size: int, root: bool) -> Rlimi
 
 
 def _apply_rlimits(table: Rlimits) -> None:
-    """Sets every limit that this system knows, never above the one already in force, and reads it back.
-
-    Raises:
-        OSError: A limit did not take effect.
-    """
+    """Sets every limit that this system knows, never above the one already in force, and reads it back."""
     for name, (soft, hard) in table.items():
         number = getattr(resource, f"RLIMIT_{name}", None)
         if number is None:
@@ -140,11 +136,7 @@ def _apply_rlimits(table: Rlimits) -> None:
 
 
 def _drop_capabilities() -> None:
-    """Gives up every capability, and for root the way back to them through a setuid program.
-
-    Raises:
-        OSError: The kernel refused.
-    """
+    """Gives up every capability, and for root the way back to them through a setuid program."""
     for number in range(_MOST_CAPABILITIES):
         try:
             syscalls.prctl(syscalls.PR_CAPBSET_DROP, number)

@@ -333,11 +333,7 @@ def _pidfd(pid: int) -> int | None:
 
 
 def _receive(job: socket.socket) -> Request:
-    """The request of a job.
-
-    Raises:
-        MachineryError: It is not one of ours.
-    """
+    """The request of a job; a MachineryError if it is not one of ours."""
     job.settimeout(_REQUEST_PATIENCE)
     return cast("Request", unpack(job.recv(MESSAGE_CAP)))
 

@@ -212,11 +212,7 @@ def _drain(descriptor: int, tail: Tail, chunks: int) -> bool:
 
 
 def _ended(answer: Answer, conversation: _Conversation) -> Ended:
-    """What the keeper saw and what the process wrote.
-
-    Raises:
-        LayerMissing, MachineryError, SandboxError: As run_confined.
-    """
+    """What the keeper saw and what the process wrote; raises as run_confined."""
     if answer.survivor:
         remedy = "Look at them with `ps`; a process that waits for a broken disk ends only with the machine."
         raise SandboxError(answer.failure, remedy, code="E-SANDBOX-STUCK")
@@ -271,11 +267,7 @@ def check_system() -> None:
 
 
 def current() -> Running:
-    """The keeper; starts it if there is none.
-
-    Raises:
-        MachineryError: It cannot be started.
-    """
+    """The keeper; starts it if there is none, and raises as Running."""
     global _running
     with _lock:
         if _running is not None and _running.owner != os.getpid():
@@ -327,11 +319,7 @@ class Running:
             theirs.close()
 
     def hand_over(self, descriptors: list[int]) -> None:
-        """Gives the keeper a job.
-
-        Raises:
-            MachineryError: It is dead.
-        """
+        """Gives the keeper a job; a MachineryError if the keeper is dead."""
         try:
             socket.send_fds(self._control, [HAND_OVER], descriptors)
         except OSError as error:

@@ -12,8 +12,6 @@ import contextlib
 import os
 import socket
 import threading
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.errors import SandboxError, SandboxTooWeak
@@ -107,7 +105,7 @@ def check() -> Check:
     """
     keeper_client.check_system()
     missing: list[str] = []
-    with _target() as target:
+    with _Target() as target:
         for level in LEVELS:
             try:
                 broken = _harmless_fault(level)
@@ -176,18 +174,26 @@ def make_gif(path):
 """
 
 
-class _Target:
+class _Target(contextlib.ExitStack):
     """What the attacks aim at; all of it is ours."""
 
-    def __init__(self, directory: Path, stack: contextlib.ExitStack) -> None:
-        self.canary = directory / "canary"
-        self.tcp = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-        self.udp = stack.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-        self.port: int = self.tcp.getsockname()[1]
-        self.udp.bind(("127.0.0.1", self.port))
-        self.tcp.setblocking(False)
-        self.udp.setblocking(False)
-        self.reset()
+    def __init__(self) -> None:
+        super().__init__()
+        self.canary = self.enter_context(watch.job_directory()) / "canary"
+        try:
+            self.tcp = self.enter_context(socket.create_server(("127.0.0.1", 0)))
+            self.udp = self.enter_context(socket.socket(type=socket.SOCK_DGRAM))
+            self.port: int = self.tcp.getsockname()[1]
+            self.udp.bind(("127.0.0.1", self.port))
+            self.tcp.setblocking(False)
+            self.udp.setblocking(False)
+            self.reset()
+        except OSError as error:
+            self.close()
+            raise SandboxError(
+                f"the sandbox's probes cannot set up their targets: {error}",
+                "Check that the loopback interface is up and that there is free disk space.",
+            ) from error
 
     def reset(self) -> None:
         self.canary.unlink(missing_ok=True)
@@ -207,19 +213,6 @@ class _Target:
                     got[0].close()
                 intact = False
         return intact
-
-
-@contextlib.contextmanager
-def _target() -> Iterator[_Target]:
-    with watch.job_directory() as directory, contextlib.ExitStack() as stack:
-        try:
-            target = _Target(directory, stack)
-        except OSError as error:
-            raise SandboxError(
-                f"the sandbox's probes cannot set up their targets: {error}",
-                "Check that the loopback interface is up and that there is free disk space.",
-            ) from error
-        yield target
 
 
 def _run(source: str, level: str) -> tuple[int, str, bool]:

@@ -180,15 +180,7 @@ def _take_output(directory: Path, limits: Limits, layers: frozenset[str]) -> byt
 
 
 def _judge(ended: Ended, output: bytes | BadOutput, text: str, source: str, limits: Limits) -> tuple[Verdict, str]:
-    """Verdict and reason of a program. Pure.
-
-    Args:
-        ended: How its process ended.
-        output: Its GIF, or why it cannot be taken.
-        text: What it printed; only ever quoted.
-        source: The program.
-        limits: What it was allowed to use.
-    """
+    """Verdict and reason of a program. Pure; it only ever quotes `text`, which the program printed."""
     found = ended.breach or _cpu_breach(ended, limits)
     if found:
         return Verdict(found.verdict), found.reason
@@ -254,8 +246,7 @@ def _decode(
 def _decoding_fault(ended: Ended, limits: Limits) -> str:
     """Why the GIF cannot be decoded, from how the measurer ended; empty if it answered.
 
-    Raises:
-        MachineryError: The measurer failed, not the GIF.
+    If the measurer failed and not the GIF, it raises a MachineryError.
     """
     said = capped(clean(ended.output).strip(), _REASON_CAP)
     found = ended.breach or _cpu_breach(ended, limits)

@@ -327,11 +327,7 @@ def _start(pid: int) -> str:
 
 
 def _remove(directory: Path) -> None:
-    """Removes a directory whatever a program left in it: modes, depth and links neither stop it nor lead it astray.
-
-    Raises:
-        SandboxError: Something in it cannot be removed.
-    """
+    """Removes a directory whatever a program left in it: modes, depth and links neither stop it nor lead it astray."""
     try:
         folder = _opened(directory)
         if folder is None:  # the program moved it away, or put something else there

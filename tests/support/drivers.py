@@ -29,10 +29,10 @@ CASES = [Case(level, user) for user in USERS for level in drive.levels()]
 #: A program may not make our own processes grow by more than this, bytes.
 _GROWTH = 20 * 2**20
 #: On top of the wall limit, as the sandbox itself measured it, seconds.
-_LATE = 1.0
-#: What we may need on top of what the program needed, seconds: to start, to clean up, to read what it left. Generous,
+_LATE = 2.0
+#: What we may need on top of what the program needed, seconds: to start, to clean up, to measure its GIF. Generous,
 #: because a driver shares two cores with other drivers and everything else that runs here.
-_LATE_OUTSIDE = 3.0
+_LATE_OUTSIDE = 6.0
 #: A driver with all programs needs less than a minute; nothing waits longer, seconds.
 _PATIENCE = 200.0
 #: Drivers at a time. More than cores: many programs only wait for a limit.
