@@ -191,7 +191,7 @@ def _search_and_compare(
     for repair in store.repairs:
         progress.note(repair)
     progress.replay(store.journal.left > 0)
-    store.told = progress.activity
+    store.on_activity = progress.activity
     with Animator(settings.animator, roles.animator_url, progress.note) as animator:
         evaluator = Evaluator(
             suite, settings, animator.write, programs, store, progress, sight, racing=bool(settings.moves)

@@ -1,4 +1,4 @@
-"""The result of a run: its numbers, and whether the evolved prompt is better, worse, or not shown to differ."""
+"""The result of a run: its numbers, and the verdict: better, worse, or no difference shown."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ CONFIDENCE = 1 - ALPHA
 
 
 class Pairs(NamedTuple):
-    """Fresh scores of one task, 0 to 1; the same place is the same index, so the same seed of the model."""
+    """Fresh scores of one task, 0 to 1. Equal positions have the same index, so the same model seed."""
 
     seed: Sequence[float]
     best: Sequence[float]
 
 
 def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict:
-    """Compare fresh scores of the seed and of the best candidate.
+    """Compare fresh scores of the seed prompt and of the best one.
 
     Args:
-        scores: task -> its pairs, at least one.
-        unit: what is resampled; by default samples for one task, tasks for several (see the module).
+        scores: Task -> its pairs; at least one task.
+        unit: What to resample; by default samples for one task, tasks for several.
 
     Raises:
-        ValueError: no task, a task without pairs, or one whose scores do not pair up.
+        ValueError: There is no task, or a task has no pairs or unpaired scores.
     """
     if not scores:
         raise ValueError("no task to compare")
@@ -84,21 +84,21 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
 
 
 class Prompted(NamedTuple):
-    """A prompt and its fresh samples, task by task in the order of suite.tested."""
+    """A prompt and its fresh samples, in the order of suite.tested."""
 
     prompt: str
     samples: list[Sample]
 
 
 class Outcome(NamedTuple):
-    """What a run came to."""
+    """What the search found, and the fresh samples."""
 
     seed: Prompted
     best: Prompted
     ended_by: str
     """ "target", "budget", "minutes" or "idle"."""
     seconds: float
-    """From the start of the command."""
+    """Since the start of the command."""
 
 
 def result_of(

@@ -55,7 +55,7 @@ class RunStore:
         """Work of earlier processes."""
         self.repairs: tuple[str, ...] = ()
         """Repairs of the stored files, in words."""
-        self.told: Callable[[str], object] = lambda text: None
+        self.on_activity: Callable[[str], object] = lambda text: None
         """Receives the current activity."""
         self._shared = shared
         self._others = Journal(shared.log, strict=False) if shared is not None else Journal()
@@ -275,10 +275,10 @@ class RunStore:
         self._guarded(self.folder / "best_prompt.md", prompt.rstrip("\n").encode("utf-8", "replace") + b"\n")
 
     def doing(self, text: str) -> None:
-        """Announce the current activity: to `told`, and in `.now` for `localgif watch`."""
+        """Announce the current activity: to `on_activity`, and in `.now` for `localgif watch`."""
         if self.journal.left:
             return  # a replay, not new work
-        self.told(text)
+        self.on_activity(text)
         with contextlib.suppress(OSError):  # not worth failing for
             (self.folder / NOW).write_text(json.dumps({"text": text, "at": self.elapsed()}), "utf-8", "replace")
 
