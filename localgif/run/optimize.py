@@ -27,9 +27,7 @@ from localgif.search.controls import sample_only
 from localgif.search.evaluator import Evaluator
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
-from localgif.search.programs import Programs
 from localgif.search.progress import Progress, Silent
-from localgif.search.sight import Sight
 from localgif.settings import Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
@@ -75,7 +73,7 @@ def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress:
     with ready(settings, runs_dir, progress) as roles:
         record = record_of(settings, suite, roles, name)
         with RunStore.create(runs_dir, record) as store:
-            return work(settings, suite, roles, store, progress, clock)
+            return work(suite, roles, store, progress, clock)
 
 
 @contextlib.contextmanager
@@ -113,16 +111,14 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
     )
 
 
-def work(
-    settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
-) -> RunResult:
+def work(suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float) -> RunResult:
     """Search and compare, reusing what the store holds, and record in run.json how the run ended.
 
     Args:
         clock: time.monotonic() at the start of the command; the rest as for optimize.
     """
     try:
-        result = _search_and_compare(settings, suite, roles, store, progress, clock - store.journal.at)
+        result = _search_and_compare(suite, roles, store, progress, clock - store.journal.at)
     except KeyboardInterrupt:
         store.finish("interrupted", error="stopped by Ctrl-C")
         raise
@@ -176,11 +172,8 @@ def _check_sandbox(settings: Settings) -> None:
         )
 
 
-def _search_and_compare(
-    settings: Settings, suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float
-) -> RunResult:
-    programs = Programs(settings, store)
-    sight = Sight(settings, programs, store)
+def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float) -> RunResult:
+    settings = store.settings
     progress.started(
         store.record.name,
         _about(settings, suite, roles),
@@ -193,28 +186,24 @@ def _search_and_compare(
     progress.replay(store.journal.left > 0)
     store.on_activity = progress.activity
     with Animator(settings.animator, roles.animator_url, progress.note) as animator:
-        evaluator = Evaluator(
-            suite, settings, animator.write, programs, store, progress, sight, racing=bool(settings.moves)
-        )
+        evaluator = Evaluator(suite, animator.write, store, progress)
         reflector: PlainReflector | GroundedReflector | None = None
         seed = SEED_PROMPT if settings.reflection == "plain" else prompt_of(seed_of(suite), suite)
         if settings.reflection == "none":
-            best, ended = seed, sample_only(seed, evaluator, settings, store)
+            best, ended = seed, sample_only(seed, evaluator)
         elif settings.reflection == "plain":
-            reflector = PlainReflector(
-                settings.reflector, roles.reflector_url, settings.seed, lambda: evaluator.last_prompt, store, progress
-            )
-            best, ended = search_plain(seed, evaluator, reflector, settings, store)
+            reflector = PlainReflector(roles.reflector_url, evaluator)
+            best, ended = search_plain(seed, evaluator, reflector)
         else:
             model = Reflector(settings.reflector, roles.reflector_url, progress.note)
-            reflector = GroundedReflector(settings, model, evaluator, programs, sight, store, progress)
-            best, ended = search_grounded(evaluator, reflector, settings, store)
+            reflector = GroundedReflector(model, evaluator)
+            best, ended = search_grounded(evaluator, reflector)
         store.write_best_prompt(best)
         seed_fresh = evaluator.fresh(seed, "seed prompt")
         best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
     outcome = Outcome(Prompted(seed, seed_fresh), Prompted(best, best_fresh), ended, time.monotonic() - clock)
     proposals = reflector.proposals if reflector is not None else []
-    return result_of(settings, suite, store.record, roles, evaluator, proposals, programs, outcome)
+    return result_of(roles, evaluator, proposals, outcome)
 
 
 def versions() -> dict[str, str]:

@@ -26,10 +26,7 @@ from localgif.records import (
 from localgif.run.roles import Roles
 from localgif.search.controls import best_of, scores_by_rule
 from localgif.search.evaluator import Evaluator
-from localgif.search.programs import Programs
-from localgif.settings import Settings
 from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p, sign_flip_p, smallest_p
-from localgif.store.read import RunRecord
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
@@ -101,17 +98,9 @@ class Outcome(NamedTuple):
     """Since the start of the command."""
 
 
-def result_of(
-    settings: Settings,
-    suite: Suite,
-    record: RunRecord,
-    roles: Roles,
-    evaluator: Evaluator,
-    proposals: Sequence[Proposal],
-    programs: Programs,
-    outcome: Outcome,
-) -> RunResult:
+def result_of(roles: Roles, evaluator: Evaluator, proposals: Sequence[Proposal], outcome: Outcome) -> RunResult:
     """The result of a run that has ended."""
+    record, settings, suite = evaluator.store.record, evaluator.settings, evaluator.suite
     identities = {identity.role: identity for identity in roles.identities}
     asked = [proposal for proposal in proposals if proposal.move != "tune"]  # a search over numbers asks no model
     by_move: dict[str, int] = {}
@@ -123,7 +112,7 @@ def result_of(
     best = _prompt_result(outcome.best, evaluator)
     return RunResult(
         run=record.name,
-        folder=str(evaluator.folder),
+        folder=str(evaluator.store.folder),
         mode=settings.mode,
         task=settings.task,
         scorer=settings.scorer,
@@ -143,7 +132,7 @@ def result_of(
             reflector=sum(proposal.output_tokens for proposal in asked),
         ),
         reflector_tokens_by_move=by_move,
-        programs_run=programs.run,
+        programs_run=evaluator.programs.run,
         seconds=SecondsByPart(
             total=round(outcome.seconds, 1),
             weights=round(roles.seconds_weights, 1),
@@ -151,7 +140,7 @@ def result_of(
             llm=round(animator + reflector, 1),
             animator=round(animator, 1),
             reflector=round(reflector, 1),
-            sandbox=round(programs.seconds, 1),
+            sandbox=round(evaluator.programs.seconds, 1),
         ),
         memory=PeakMemory(
             localgif=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024),

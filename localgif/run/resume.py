@@ -67,7 +67,7 @@ def resume(
     with ready(settings, folder.parent, progress) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
-            return work(settings, suite, roles, store, progress, clock)
+            return work(suite, roles, store, progress, clock)
 
 
 def _fork(
@@ -78,7 +78,7 @@ def _fork(
         child = record_of(settings, suite, roles, name).model_copy(update={"parent": record.name})
         shared = Shared(folder, shareable(read_work(folder), record, child))
         with RunStore.create(folder.parent, child, shared) as store:
-            return work(settings, suite, roles, store, progress, clock)
+            return work(suite, roles, store, progress, clock)
 
 
 def _present(record: RunRecord, models: ModelsFile, changes: Mapping[str, Any]) -> tuple[Settings, list[str]]:

@@ -6,12 +6,10 @@ from collections.abc import Sequence
 
 from localgif.records import BestOf, Sample, SearchEnd
 from localgif.search.evaluator import Evaluator
-from localgif.settings import Settings
-from localgif.store.write import RunStore
 from localgif.tasks.task import Task
 
 
-def sample_only(prompt: str, evaluator: Evaluator, settings: Settings, store: RunStore) -> str:
+def sample_only(prompt: str, evaluator: Evaluator) -> str:
     """Spend the budget on samples of one prompt, one task after the other in turn.
 
     Returns:
@@ -21,11 +19,11 @@ def sample_only(prompt: str, evaluator: Evaluator, settings: Settings, store: Ru
         EndpointError: The animator could not be reached any more.
         SandboxError: The sandbox failed.
     """
-    tasks = evaluator.suite.train
+    tasks, store = evaluator.suite.train, evaluator.store
     asked = 0
     while True:
         end = store.record.search_end
-        reason = _reason(evaluator, settings, store)
+        reason = _reason(evaluator)
         if end is not None:  # a resumed run stops where it stopped before, whatever the clock says
             reason = end.reason if asked >= end.asked else ""
         elif reason:
@@ -36,7 +34,8 @@ def sample_only(prompt: str, evaluator: Evaluator, settings: Settings, store: Ru
         asked += 1
 
 
-def _reason(evaluator: Evaluator, settings: Settings, store: RunStore) -> str:
+def _reason(evaluator: Evaluator) -> str:
+    settings, store = evaluator.settings, evaluator.store
     if settings.target is not None:
         best = [best_sample(evaluator.samples, task) for task in evaluator.suite.train]
         if all(sample is not None and sample.score.total >= settings.target for sample in best):

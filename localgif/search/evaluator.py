@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeVar
 
 from localgif.agent.graph import Rendered, Try, Write, compile_animator
@@ -15,7 +14,6 @@ from localgif.records import Attempt, Purpose, Sample
 from localgif.search.programs import Programs
 from localgif.search.progress import Progress, standing_of
 from localgif.search.sight import Sight
-from localgif.settings import Settings
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
@@ -77,47 +75,29 @@ def sample_seed(run_seed: int, index: int) -> int:
 
 
 class Evaluator:
-    """Makes samples and metric calls, and keeps count of both.
+    """Makes samples and metric calls, and keeps count of both; `write` asks the animator's model.
 
-    Args:
-        write: Asks the animator's model.
-        racing: For grounded reflection: a candidate whose first sample fails badly gets no second one, and the best
-            candidate gets more; the total stays the same. Otherwise every metric call makes `samples` samples.
+    Grounded reflection races: a candidate whose first sample fails badly gets no second one, and the best candidate
+    gets more; the total stays the same. Otherwise every metric call makes `samples` samples.
     """
 
-    def __init__(
-        self,
-        suite: Suite,
-        settings: Settings,
-        write: Write,
-        programs: Programs,
-        store: RunStore,
-        progress: Progress,
-        sight: Sight,
-        *,
-        racing: bool,
-    ) -> None:
+    def __init__(self, suite: Suite, write: Write, store: RunStore, progress: Progress) -> None:
         self.suite = suite
-        self.settings = settings
+        self.store = store
+        self.progress = progress
+        self.settings = store.settings
+        self.programs = Programs(store)
+        self.sight = Sight(self.programs, store)
         self.samples: list[Sample] = []
         self.spent = 0
         """Metric calls with real samples."""
         self.last_prompt = ""
         """The last evaluated candidate. GEPA measures a parent right before it reflects on it."""
         self._write = write
-        self._programs = programs
-        self._store = store
-        self._progress = progress
-        self._sight = sight
-        self._racing = racing
+        self._racing = bool(self.settings.moves)
         self._measured: dict[tuple[str, str], tuple[float, SideInfo]] = {}
         """(prompt, task) -> result of the last metric call."""
         self._reuses = 0
-
-    @property
-    def folder(self) -> Path:
-        """The run folder."""
-        return self._store.folder
 
     @property
     def samples_left(self) -> int:
@@ -224,7 +204,7 @@ class Evaluator:
         what = "re-measured" if known else "seed" if prompt == first else "proposal"
         standing = standing_of(self.samples, {each.name for each in self.suite.val})
         of = task.name if self.suite.mode != "single" else ""
-        self._progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what, of, standing)
+        self.progress.metric_call(self.spent, sum(s.score.total for s in made) / len(made), what, of, standing)
         return self._measured[prompt, task.name]
 
     def retest(self, prompt: str, count: int) -> list[Sample]:
@@ -262,27 +242,27 @@ class Evaluator:
         self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
     ) -> Sample:
         """One sample, stored before it is returned."""
-        candidate = self._store.put_candidate(prompt)
-        stored = self._store.known_sample(
+        candidate = self.store.put_candidate(prompt)
+        stored = self.store.known_sample(
             purpose, candidate, task.name, index, lambda other: self._scored(other, task, metric_call)
         )
         if stored is not None:
             self.samples.append(stored)
-            self._progress.sample(stored)
+            self.progress.sample(stored)
             return stored
-        self._store.journal.new_work(f"{label} ({task.name})")
-        self._progress.replay(False)
+        self.store.journal.new_work(f"{label} ({task.name})")
+        self.progress.replay(False)
         tries = 0
 
         def write(messages: Any, seed: int, finished: Any) -> Any:
             nonlocal tries
             tries += 1
-            self._store.doing(f"{label}: writing code" + (f" (attempt {tries} of 3)" if tries > 1 else ""))
+            self.store.doing(f"{label}: writing code" + (f" (attempt {tries} of 3)" if tries > 1 else ""))
             return self._write(messages, seed, finished)
 
         def run(code: str) -> Rendered:
-            self._store.doing(f"{label}: running and measuring")
-            return self._programs.render(code)
+            self.store.doing(f"{label}: running and measuring")
+            return self.programs.render(code)
 
         seed = sample_seed(self.settings.seed, index)
         started = now()
@@ -297,17 +277,17 @@ class Evaluator:
             seed=seed,
             attempts=tuple(self._attempt(a) for a in attempts),
             verdict=last.verdict,
-            code=self._store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
-            gif=self._store.put_gif(last.gif) if last.gif is not None else None,
+            code=self.store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
+            gif=self.store.put_gif(last.gif) if last.gif is not None else None,
             measurements=last.measurements,
-            score=self._programs.score(last, task),
-            also=self._programs.others(last, task),
+            score=self.programs.score(last, task),
+            also=self.programs.others(last, task),
             started=started,
-            at=self._store.elapsed(),
+            at=self.store.elapsed(),
         )
-        self._store.append_sample(sample)
+        self.store.append_sample(sample)
         self.samples.append(sample)
-        self._progress.sample(sample)
+        self.progress.sample(sample)
         return sample
 
     def _scored(self, other: Sample, task: Task, metric_call: int | None) -> Sample:
@@ -316,15 +296,15 @@ class Evaluator:
         return other.model_copy(
             update={
                 "metric_call": metric_call,
-                "score": self._programs.score(last, task),
-                "also": self._programs.others(last, task),
+                "score": self.programs.score(last, task),
+                "also": self.programs.others(last, task),
             }
         )
 
     def _attempt(self, attempt: Try) -> Attempt:
         return Attempt(
             reply=attempt.written.text,
-            code=self._store.put_code(attempt.code) if attempt.code is not None else None,
+            code=self.store.put_code(attempt.code) if attempt.code is not None else None,
             verdict=attempt.rendered.verdict,
             reason=attempt.rendered.reason,
             done_reason=attempt.written.done_reason,
@@ -354,7 +334,7 @@ class Evaluator:
             info[f"Sample {position}, score {sample.score.total:.3f}"] = feedback.sample_feedback(
                 task.brief, sample.measurements, sample.score, sample.verdict, sample.attempts[-1].reason
             )
-            info.update(self._sight.side_info(position, sample))
+            info.update(self.sight.side_info(position, sample))
         return info
 
 

@@ -20,11 +20,8 @@ from localgif.records import Proposal, SearchEnd
 from localgif.search.candidate import Candidate, prompt_of, seed_of
 from localgif.search.evaluator import TASK, Evaluator, SideInfo, beats, mean_by_task, sample_seed
 from localgif.search.grounded import GroundedReflector
-from localgif.search.progress import Progress
 from localgif.search.reflector import asked_once
 from localgif.search.sight import split, written_down
-from localgif.settings import ModelSettings, Settings
-from localgif.store.write import RunStore
 from localgif.tasks.task import Task
 
 #: The search gives up after this many reflections in a row without a new measurement.
@@ -61,34 +58,21 @@ def escaping() -> Iterator[None]:
 
 
 class PlainReflector:
-    """The reflector as GEPA's stock reflection calls it, prompt -> reply, through gepa's LM and LiteLLM.
-
-    Args:
-        parent: Returns the prompt that is being reflected on.
-    """
+    """The reflector as GEPA's stock reflection calls it, prompt -> reply, through gepa's LM and LiteLLM."""
 
     #: Without it GEPA would count tokens by string length; local tokens cost nothing.
     total_cost = 0.0
 
-    def __init__(
-        self,
-        model: ModelSettings,
-        url: str,
-        run_seed: int,
-        parent: Callable[[], str],
-        store: RunStore,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, url: str, evaluator: Evaluator) -> None:
         from gepa.lm import LM
 
         self.proposals: list[Proposal] = []
-        self._model = model
         self._url = url
-        self._run_seed = run_seed
-        self._parent = parent
-        self._store = store
-        self._progress = progress
-        self._lm = LM(**reflector_arguments(model, url, progress.note))
+        self._evaluator = evaluator
+        self._store = evaluator.store
+        self._progress = evaluator.progress
+        self._model = evaluator.settings.reflector
+        self._lm = LM(**reflector_arguments(self._model, url, self._progress.note))
 
     def __call__(self, prompt: str | list[dict[str, Any]]) -> str:
         """One reflection.
@@ -104,11 +88,11 @@ class PlainReflector:
         number = len(self.proposals) + 1
         self._store.doing(f"reflecting (proposal {number})")
         # A new seed each time, never a sample's: the same prompt must not give the same proposal.
-        seed = self._lm.completion_kwargs["seed"] = sample_seed(self._run_seed, -number)
+        seed = self._lm.completion_kwargs["seed"] = sample_seed(self._evaluator.settings.seed, -number)
         started = now()
         text, pictures = split(prompt)
         answer = asked_once(self._store, self._progress, seed, (text, *pictures), lambda: self._ask(prompt))
-        child, parent = _proposed(answer.text), self._parent()
+        child, parent = _proposed(answer.text), self._evaluator.last_prompt
         proposal = Proposal(
             number=number,
             parent=content_hash(parent),
@@ -196,11 +180,11 @@ class _Log:
 class _Stop:
     """Ends the search: target held, budget spent, time over, or nothing new from the reflector."""
 
-    def __init__(self, evaluator: Evaluator, settings: Settings, store: RunStore) -> None:
+    def __init__(self, evaluator: Evaluator) -> None:
         self.reason = ""
         self._evaluator = evaluator
-        self._settings = settings
-        self._store = store
+        self._settings = evaluator.settings
+        self._store = evaluator.store
         self._asked = 0
         self._last_spent = 0
         self._idle = 0
@@ -257,9 +241,7 @@ class _Paired:
         return {(s.task, s.index): s.score.total for s in self._evaluator.samples_of(prompt)}
 
 
-def search_plain(
-    seed_prompt: str, evaluator: Evaluator, reflector: PlainReflector, settings: Settings, store: RunStore
-) -> tuple[str, str]:
+def search_plain(seed_prompt: str, evaluator: Evaluator, reflector: PlainReflector) -> tuple[str, str]:
     """Evolve the seed prompt with GEPA's stock reflection; the candidate is one bare text.
 
     Returns:
@@ -275,8 +257,6 @@ def search_plain(
         seed_prompt,
         evaluator.metric_call,
         evaluator,
-        settings,
-        store,
         objective=evaluator.suite.objective,
         reflection=ReflectionConfig(reflection_lm=reflector),
     )
@@ -284,9 +264,7 @@ def search_plain(
     return best, ended
 
 
-def search_grounded(
-    evaluator: Evaluator, reflector: GroundedReflector, settings: Settings, store: RunStore
-) -> tuple[str, str]:
+def search_grounded(evaluator: Evaluator, reflector: GroundedReflector) -> tuple[str, str]:
     """Evolve rules and worked examples below the contract; see grounded.py.
 
     Returns:
@@ -307,8 +285,6 @@ def search_grounded(
         seed_of(suite),
         measure,
         evaluator,
-        settings,
-        store,
         # The moves write their own requests, so GEPA's template is never rendered.
         reflection=ReflectionConfig(
             reflection_lm=None,
@@ -319,16 +295,16 @@ def search_grounded(
         acceptance=_Paired(evaluator),
     )
     # A candidate that held the target has been re-tested already.
-    return (evaluator.ranking()[0] if ended == "target" else _winner(evaluator, settings)), ended
+    return (evaluator.ranking()[0] if ended == "target" else _winner(evaluator)), ended
 
 
-def _winner(evaluator: Evaluator, settings: Settings) -> str:
+def _winner(evaluator: Evaluator) -> str:
     """The winner among the best candidates on new samples, where luck in the search is not repeated."""
     ranked = evaluator.ranking()
     close = [p for p in ranked[:FINALISTS] if evaluator.mean_of(p) >= evaluator.mean_of(ranked[0]) - CLOSE]
     if len(close) == 1:
         return close[0]
-    means = {prompt: mean_by_task(evaluator.retest(prompt, settings.samples)) for prompt in close}
+    means = {prompt: mean_by_task(evaluator.retest(prompt, evaluator.settings.samples)) for prompt in close}
     return max(close, key=lambda prompt: means[prompt])  # of equal ones the better ranked
 
 
@@ -336,8 +312,6 @@ def _run(
     seed: str | Candidate,
     measure: Callable[[Any, Task], tuple[float, SideInfo]],
     evaluator: Evaluator,
-    settings: Settings,
-    store: RunStore,
     *,
     reflection: Any,
     objective: str | None = None,
@@ -346,7 +320,7 @@ def _run(
     from gepa.optimize_anything import EngineConfig, GEPAConfig, MergeConfig, TrackingConfig, optimize_anything
 
     suite = evaluator.suite
-    stop = _Stop(evaluator, settings, store)
+    stop = _Stop(evaluator)
     several: dict[str, Any] = {}
     merge = None
     if suite.mode != "single":
@@ -358,7 +332,7 @@ def _run(
             merge = MergeConfig(max_merge_invocations=MERGES, merge_val_overlap_floor=min(5, len(suite.val)))
     config = GEPAConfig(
         engine=EngineConfig(
-            seed=settings.seed,
+            seed=evaluator.settings.seed,
             parallel=False,
             max_workers=1,
             use_cloudpickle=False,
@@ -367,7 +341,7 @@ def _run(
         ),
         reflection=reflection,
         merge=merge,
-        tracking=TrackingConfig(logger=_Log(store.folder / "gepa" / "log.txt")),
+        tracking=TrackingConfig(logger=_Log(evaluator.store.folder / "gepa" / "log.txt")),
         stop_callbacks=[stop],
     )
 

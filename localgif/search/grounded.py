@@ -22,13 +22,9 @@ from localgif.search import reflector as reflector_module
 from localgif.search.candidate import Candidate, prompt_of
 from localgif.search.evaluator import Evaluator
 from localgif.search.example_move import ExampleMove
-from localgif.search.programs import Programs
-from localgif.search.progress import Progress
 from localgif.search.reflector import Ledger
 from localgif.search.rule_move import InstructionMove
-from localgif.search.sight import Sight
-from localgif.settings import TARGET, Settings
-from localgif.store.write import RunStore
+from localgif.settings import TARGET
 from localgif.tasks.task import Task
 
 #: Assumed of a move before its first use: gain in score, tokens.
@@ -55,16 +51,8 @@ class _Payoff:
 class GroundedReflector:
     """Makes GEPA's proposals; `settings.moves` says which moves are allowed."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        reflector: Reflector,
-        evaluator: Evaluator,
-        programs: Programs,
-        sight: Sight,
-        store: RunStore,
-        progress: Progress,
-    ) -> None:
+    def __init__(self, reflector: Reflector, evaluator: Evaluator) -> None:
+        settings, sight = evaluator.settings, evaluator.sight
         self.parent_prompt: str | None = None
         """The prompt of the last reflection; a child races against its samples."""
         self._evaluator = evaluator
@@ -72,8 +60,8 @@ class GroundedReflector:
         self._suite = evaluator.suite
         self._goal = settings.target if settings.target is not None else TARGET
         background = reflector_module.facts(self._suite.targets) if settings.facts else ""
-        self._ledger = Ledger(settings, reflector, self._suite, store, progress)
-        self._example = ExampleMove(evaluator, programs, self._ledger, sight, background, self._goal)
+        self._ledger = Ledger(reflector, self._suite, evaluator.store, evaluator.progress)
+        self._example = ExampleMove(evaluator, evaluator.programs, self._ledger, sight, background, self._goal)
         self._instruction = InstructionMove(evaluator, self._ledger, sight, background)
         self._payoff: dict[Move, _Payoff] = {"example": _Payoff(), "instruction": _Payoff()}
         self._pending: tuple[Move, float] | None = None

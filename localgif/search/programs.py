@@ -19,7 +19,6 @@ from localgif.files import content_hash
 from localgif.gif import MEASURE, SHEET, score
 from localgif.records import Limits, Score, Verdict
 from localgif.sandbox.runner import measure_gif, picture_gif, run_program
-from localgif.settings import Settings
 from localgif.store.log import ProgramRun
 from localgif.store.write import RunStore
 from localgif.tasks.task import Task
@@ -109,14 +108,14 @@ class Trial:
 class Programs:
     """Runs programs and remembers their outcomes, in memory and in the run folder."""
 
-    def __init__(self, settings: Settings, store: RunStore) -> None:
+    def __init__(self, store: RunStore) -> None:
         self.seconds = store.journal.program_seconds
         """Time spent in the sandbox."""
         self.run = store.journal.programs_run
         """Programs actually run."""
         self._store = store
-        self._limits = settings.limits
-        self._scorer = settings.scorer
+        self._limits = store.settings.limits
+        self._scorer = store.settings.scorer
         self._known: dict[str, Rendered] = {}
         self._sheets: dict[bytes, bytes | None] = {}
 

@@ -14,7 +14,6 @@ from localgif.search.evaluator import sample_seed
 from localgif.search.programs import Trial
 from localgif.search.progress import Progress
 from localgif.search.sight import CAPTION, written_down
-from localgif.settings import Settings
 from localgif.store.log import Answer
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite
@@ -174,15 +173,12 @@ def _said(remark: str) -> str:
 class Ledger:
     """The reflector's side of a run: each request, its answer, its cost and its outcome."""
 
-    def __init__(
-        self, settings: Settings, reflector: Reflector, suite: Suite, store: RunStore, progress: Progress
-    ) -> None:
+    def __init__(self, reflector: Reflector, suite: Suite, store: RunStore, progress: Progress) -> None:
         self.proposals: list[Proposal] = []
         self.asked = 0
         """Requests so far."""
         self.store = store
         self.progress = progress
-        self._run_seed = settings.seed
         self._reflector = reflector
         self._suite = suite
         self._shown: tuple[bytes, ...] = ()
@@ -202,7 +198,7 @@ class Ledger:
         self.asked += 1
         self._shown = tuple(images)
         # A new seed each time, never a sample's: the same request must not give the same answer.
-        seed = sample_seed(self._run_seed, -self.asked)
+        seed = sample_seed(self.store.settings.seed, -self.asked)
         text = self._captioned(request)
         return asked_once(
             self.store,

@@ -9,7 +9,6 @@ from typing import Any
 
 from localgif.records import Sample
 from localgif.search.programs import Programs
-from localgif.settings import Settings
 from localgif.store.write import RunStore
 
 #: Name of a sheet in the side info, after the number of its sample.
@@ -24,8 +23,8 @@ CAPTION = (
 class Sight:
     """Contact sheets for a reflector with vision = true; nothing for any other."""
 
-    def __init__(self, settings: Settings, programs: Programs, store: RunStore) -> None:
-        self._on = settings.reflector.vision
+    def __init__(self, programs: Programs, store: RunStore) -> None:
+        self._on = store.settings.reflector.vision
         self._programs = programs
         self._store = store
 

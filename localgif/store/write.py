@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from localgif.errors import ConfigError, RunCorrupt, RunError
 from localgif.files import content_hash, content_path, now, replace_file, take_lock
 from localgif.records import Proposal, Purpose, Record, RunResult, Sample, Status
+from localgif.settings import Settings
 from localgif.store.log import Answer, Journal, ProgramRun, RunLog, append_line
 from localgif.store.read import (
     ANSWERS,
@@ -124,6 +125,11 @@ class RunStore:
             yield store
         finally:
             os.close(lock)
+
+    @property
+    def settings(self) -> Settings:
+        """The settings of the run."""
+        return self.record.settings
 
     def elapsed(self) -> float:
         """Seconds of work, earlier processes included."""

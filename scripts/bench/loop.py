@@ -28,10 +28,8 @@ from localgif.records import Limits
 from localgif.run.optimize import versions
 from localgif.sandbox import probe
 from localgif.search.evaluator import FRESH_FROM, Evaluator, sample_seed
-from localgif.search.programs import Programs
 from localgif.search.programs import render as run_in_sandbox
 from localgif.search.progress import Silent
-from localgif.search.sight import Sight
 from localgif.settings import Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
@@ -83,9 +81,7 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
         scorer=score.VERSIONS[settings.scorer],
     )
     with RunStore.create(runs_dir, record) as store, Animator(settings.animator, server.url) as animator:
-        programs = Programs(settings, store)
-        sight = Sight(settings, programs, store)
-        evaluator = Evaluator(suite, settings, animator.write, programs, store, Silent(), sight, racing=False)
+        evaluator = Evaluator(suite, animator.write, store, Silent())
 
         def make(prompt: str, index: int) -> Made:
             began = time.perf_counter()

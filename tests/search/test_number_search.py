@@ -99,7 +99,7 @@ def test_of_two_that_gain_the_likelier_one_counts() -> None:
 def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(
     store: RunStore, frames: int, delay: int
 ) -> None:
-    programs = Programs(settings("http://127.0.0.1:1"), store)
+    programs = Programs(store)
 
     start = programs.trial(canonical(program(frames, delay)) or "", BALL)
     found = programs.search(start, BALL, lambda start, measure: tune(start, measure, BALL.targets, 0.985))
@@ -112,7 +112,8 @@ def test_a_real_program_with_wrong_numbers_is_put_right_in_the_sandbox(
 
 def test_an_amplitude_of_0_turns_a_circle_into_a_line(store: RunStore) -> None:
     circle = program(24, 40).replace("rectangle", "ellipse").replace('"black"', '"red"')
-    programs = Programs(settings("http://127.0.0.1:1", scorer="strict"), store)
+    store.update(settings=settings("http://127.0.0.1:1", scorer="strict"))
+    programs = Programs(store)
 
     start = programs.trial(canonical(circle) or "", BALL)
     assert start.score.total == 0.4

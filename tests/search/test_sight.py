@@ -49,8 +49,9 @@ def images_in(path: str, body: dict[str, Any]) -> list[bytes]:
 def test_a_gif_has_one_sheet_and_it_is_drawn_once(
     store: RunStore, drawn: Rendered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    programs = Programs(seeing("http://127.0.0.1:9"), store)
-    sight = Sight(seeing("http://127.0.0.1:9"), programs, store)
+    store.update(settings=seeing("http://127.0.0.1:9"))
+    programs = Programs(store)
+    sight = Sight(programs, store)
     assert drawn.gif is not None
     (png,) = sight.of_gif(drawn.gif)
     assert png == picture_gif(drawn.gif, sheet.__name__)
@@ -62,11 +63,12 @@ def test_a_gif_has_one_sheet_and_it_is_drawn_once(
 
 
 def test_no_sheet_without_a_gif_without_sight_or_of_what_cannot_be_decoded(store: RunStore, drawn: Rendered) -> None:
-    on, off = seeing("http://127.0.0.1:9"), settings("http://127.0.0.1:9")
-    sight = Sight(on, Programs(on, store), store)
+    blind = Sight(Programs(store), store)
+    store.update(settings=seeing("http://127.0.0.1:9"))
+    sight = Sight(Programs(store), store)
     assert sight.of_gif(None) == sight.of_sample(None) == ()
     assert sight.of_gif(b"GIF89a and no more") == ()
-    assert Sight(off, Programs(off, store), store).of_gif(drawn.gif) == ()
+    assert blind.of_gif(drawn.gif) == ()
 
 
 def test_a_request_of_gepas_is_split_into_text_and_pictures() -> None:
