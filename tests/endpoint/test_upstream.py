@@ -13,7 +13,7 @@ import pytest
 
 from localgif.endpoint import upstream
 from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
-from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
+from localgif.endpoint.clients import Animator, Reflector
 from localgif.endpoint.discover import find_model
 from localgif.endpoint.ollama_request import read_call
 from localgif.endpoint.upstream import Upstream, adapted, counting_request
@@ -22,8 +22,7 @@ from localgif.models.find import Weights
 from localgif.records import Dialect, RemoteModel, ServeConfig
 from localgif.run.roles import open_roles
 from localgif.settings import EndpointSettings, Role
-from tests.kit import Notes, model
-from tests.kit import settings as run_settings
+from tests.kit import Notes, model, settings
 from tests.support.gateway_kit import (
     GREEDY,
     HI,
@@ -195,11 +194,6 @@ def test_a_dead_proxy_does_not_reach_the_gateways_own_calls(monkeypatch: pytest.
 # --- a real llama.cpp server that somebody else started --------------------------------------------------------------
 
 
-def settings(role: Any, front: RunningEndpoint, **changes: Any) -> Any:
-    values = {"model": NAME, "litellm": f"ollama/{NAME}", "num_ctx": WINDOW, "num_predict": 24}
-    return model(role, front.url, **{**values, **changes})
-
-
 @pytest.fixture
 def there(front: RunningEndpoint) -> Any:
     with ollama.Client(front.url, trust_env=False) as client:
@@ -217,47 +211,32 @@ def test_the_listings_show_the_server_behind(there: ollama.Client, theirs: Llama
     assert loaded.context_length == WINDOW
 
 
-def test_both_roles_get_their_answers(front: RunningEndpoint) -> None:
-    with Animator(settings("animator", front), front.url) as animator:
-        reply = animator.write([("system", "You are brief."), ("user", "Count to fifty in words.")], 1, never)
-    assert (reply.done_reason, reply.output_tokens) == ("length", 24) and (reply.prompt_tokens or 0) > 10
-    for provider in ("ollama", "ollama_chat"):
-        chosen = settings("reflector", front, litellm=f"{provider}/{NAME}")
-        reply = Reflector(chosen, front.url).write("Name one colour.", 1, never, 16)
-        assert reply.text and 0 < reply.output_tokens <= 16
-        from gepa.lm import LM
-
-        assert LM(**reflector_arguments(chosen, front.url))("Name one colour.")
-
-
 def test_a_run_starts_a_gateway_and_stores_no_key(theirs: LlamaServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_SERVERS_KEY", KEY)
     mine = EndpointSettings(name="mine", kind="openai", url=theirs.url, api_key_env="MY_SERVERS_KEY")
     values: dict[str, Any] = {"endpoint": mine, "model": NAME, "num_ctx": WINDOW, "num_predict": 16}
     roles: tuple[Role, Role] = ("animator", "reflector")
-    run = run_settings(theirs.url, **{role: model(role, theirs.url, **values) for role in roles})
+    run = settings(theirs.url, **{role: model(role, theirs.url, **values) for role in roles})
     with open_roles(run, Notes()) as opened:
         assert opened.animator_url == opened.reflector_url != theirs.url and opened.explain() == ""
         for identity in opened.identities:
             assert (identity.kind, identity.digest) == ("openai", None) and identity.server.startswith("llama.cpp")
             assert KEY not in identity.model_dump_json() + run.model_dump_json()
         with Animator(run.animator, opened.animator_url) as animator:
-            assert animator.write([("user", "Name one colour.")], 1, never).text
+            reply = animator.write([("system", "You are brief."), ("user", "Count to fifty in words.")], 1, never)
+        assert (reply.done_reason, reply.output_tokens) == ("length", 16) and (reply.prompt_tokens or 0) > 10
+        for provider in ("ollama", "ollama_chat"):
+            asked = Reflector(model("reflector", "", **values, litellm=f"{provider}/{NAME}"), opened.reflector_url)
+            assert asked.write("Name one colour.", 1, never, 16).text
+        with pytest.raises(EndpointError, match="does not fit into the window"):
+            asked.write("word " * 2000, 1, never, 24)
 
 
-def test_a_prompt_that_does_not_fit_is_refused_with_its_size(front: RunningEndpoint, there: ollama.Client) -> None:
+def test_a_prompt_that_does_not_fit_is_refused_with_its_size(there: ollama.Client) -> None:
     for stream in (True, False):
         with pytest.raises(ollama.ResponseError, match=r"request \(20\d\d tokens\) exceeds .* \(512 tokens\)") as told:
             list(there.chat(NAME, [{"role": "user", "content": "word " * 2000}], stream=stream))
         assert told.value.status_code == 400
-    with (
-        Animator(settings("animator", front), front.url) as animator,
-        pytest.raises(EndpointError, match="does not fit into the window") as caught,
-    ):
-        animator.write([("user", "word " * 2000)], 1, never)
-    assert "num_ctx" in caught.value.remedy
-    with pytest.raises(EndpointError, match="does not fit into the window"):
-        Reflector(settings("reflector", front), front.url).write("word " * 2000, 1, never, 24)
 
 
 def test_an_answer_ends_with_the_window_though_the_server_would_shift_it(there: ollama.Client) -> None:
