@@ -28,9 +28,6 @@ from localgif.models.toml import ModelsFile
 from localgif.run.checks import Pin, read_lock
 from localgif.settings import ModelSettings
 
-__all__ = ["SUMS", "Bundle", "collect", "kind_here", "models_to_carry", "offline_by_default", "project_files"]
-__all__ += ["project_root", "seal", "write_project"]
-
 SUMS = "SHA256SUMS"
 
 #: The parts of the folder that are the project. Everything else (a .env, runs, an environment) stays here.

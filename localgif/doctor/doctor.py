@@ -21,10 +21,10 @@ from localgif.settings import Settings
 from localgif.tasks.suite import load_suite
 
 #: Tokens that the usual request to the reflector, which is for a program, reads beyond its cache, and writes.
-REFLECTION_TOKENS = 600, 200
+_REFLECTION_TOKENS = 600, 200
 
 #: The same for one attempt of the animator, used if its exam was not finished.
-ATTEMPT_TOKENS = 150, 230
+_ATTEMPT_TOKENS = 150, 230
 
 _LAST = ("reflector", "animator", "estimate")
 
@@ -104,8 +104,8 @@ def _ask_models(settings: Settings, roles: Roles, progress: Progress, checks: li
     checks.append(reflector_exam(settings, suite, roles.reflector_url, progress))
     sampled = animator_exam(settings, suite, roles.animator_url, progress)
     checks.append(sampled.check)
-    attempt = sampled.seconds_per_attempt or animator.seconds(*ATTEMPT_TOKENS)
-    reflection = reflector.seconds(*REFLECTION_TOKENS)
+    attempt = sampled.seconds_per_attempt or animator.seconds(*_ATTEMPT_TOKENS)
+    reflection = reflector.seconds(*_REFLECTION_TOKENS)
     if attempt is None or reflection is None:
         checks.append(Check.skipped("estimate", "the speed of the models could not be measured"))
         return None

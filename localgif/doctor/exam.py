@@ -24,9 +24,9 @@ from localgif.settings import Settings
 from localgif.tasks.suite import Suite
 
 #: Number of the exam's sample; no sample of a run has its seed.
-EXAM = 3_000_000
+_EXAM = 3_000_000
 #: After this many seconds the animator gets no further chance to repair its program.
-REPAIR_SECONDS = 15.0
+_REPAIR_SECONDS = 15.0
 
 _OLD_RULE = "Use nice colours for everything that is drawn."
 _FRAMES = "score 0.310\nframes: 12 frames, target 24: the loop over the frames runs 12 times"
@@ -121,7 +121,7 @@ def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress
     last: Rendered | None
 
     def write(messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Any:
-        if written and time.monotonic() - started > REPAIR_SECONDS:
+        if written and time.monotonic() - started > _REPAIR_SECONDS:
             raise _Enough
         progress.activity(f"the animator's exam: writing code, attempt {len(written) + 1}")
         written.append(animator.write(messages, seed, finished))
@@ -135,7 +135,7 @@ def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress
     with Animator(settings.animator, url) as animator:
         animation = compile_animator(prompt_of(seed_of(suite), suite), task.brief, write, run)
         try:
-            last = animation(sample_seed(settings.seed, EXAM))[-1].rendered
+            last = animation(sample_seed(settings.seed, _EXAM))[-1].rendered
         except _Enough:
             last = rendered[-1] if rendered else None
         except LocalGifError as error:

@@ -93,7 +93,7 @@ def _seconds(nanoseconds: object) -> float | None:
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 #: Share of the window that the canary fills.
-SHARE = 0.9
+_SHARE = 0.9
 
 #: The canary is shorter if reading it would take longer than this, seconds; but it is never shorter than RUN_TOKENS.
 CANARY_SECONDS = 25.0
@@ -102,13 +102,13 @@ CANARY_SECONDS = 25.0
 RUN_TOKENS = 1200
 
 #: A server that read less than this share of a prompt has cut it.
-READ_SHARE = 0.85
+_READ_SHARE = 0.85
 
 #: Lines of the first request; compared with a request without them they show how many tokens a line has.
-FIRST_LINES = 16
+_FIRST_LINES = 16
 
 #: Tokens of a canary beside its lines and what the server adds to every prompt.
-AROUND = 40
+_AROUND = 40
 
 _CODE_WORDS = ("heron", "walnut", "granite", "saffron", "pelican", "juniper", "marble", "cobalt")
 
@@ -163,7 +163,9 @@ class Measured:
     def _endpoint(self, title: str) -> Check:
         """Load the model, and read from the server what window it allocated."""
         self._progress.activity(f"asking {self._model.model} for the first time")
-        said = ask(self._url, self._model, filler(self._mark, FIRST_LINES) + "\nAnswer with the word: ready", longest=8)
+        said = ask(
+            self._url, self._model, filler(self._mark, _FIRST_LINES) + "\nAnswer with the word: ready", longest=8
+        )
         self._first = said.prompt_tokens
         read = _rate(said.prompt_tokens, said.read_seconds) or _rate(said.prompt_tokens, said.seconds) or 0.0
         self.pace = Pace(read, 0.0)
@@ -208,10 +210,10 @@ class Measured:
         assert self.pace is not None
         if self._first is None or self._bare is None or self._first <= self._bare:
             return Check.skipped(title, "the server does not say how many tokens it reads")
-        per_line = (self._first - self._bare) / FIRST_LINES
+        per_line = (self._first - self._bare) / _FIRST_LINES
         affordable = int(self.pace.read * CANARY_SECONDS)
-        target = min(int(SHARE * self._window), max(RUN_TOKENS, affordable))
-        lines = max(1, int((target - self._bare - AROUND) / per_line))
+        target = min(int(_SHARE * self._window), max(RUN_TOKENS, affordable))
+        lines = max(1, int((target - self._bare - _AROUND) / per_line))
         self._progress.activity(f"{self._model.model}: reading {target} tokens")
         word = random.choice(_CODE_WORDS)
         said = ask(self._url, self._model, canary(word, self._mark[::-1], lines), longest=24)
@@ -248,7 +250,7 @@ def judge(title: str, said: Said, word: str, expected: int, target: int, window:
     share = 100 * (read or target) / window
     words = f"a prompt of {read if read is not None else f'about {target}'} tokens ({share:.0f} % of the window)"
     words += f" took {said.seconds:.0f} s"
-    if read is not None and read < READ_SHARE * expected:
+    if read is not None and read < _READ_SHARE * expected:
         return Check.failed(
             title,
             f"the server read {read} of about {expected} tokens and reported no error: it cuts prompts",
@@ -260,9 +262,9 @@ def judge(title: str, said: Said, word: str, expected: int, target: int, window:
         if read is not None:
             remedy = "the server read the whole prompt, so the model is too weak for this length: name a larger model"
         return Check.warned(title, f"{words}; the word at its top did not come back (answer: {answer!r})", remedy)
-    if target < int(SHARE * window):
-        seconds = SHARE * window / pace.read
-        words += f"; {100 * SHARE:.0f} % of it would take about {seconds:.0f} s, so this is as long as a run's prompts"
+    if target < int(_SHARE * window):
+        seconds = _SHARE * window / pace.read
+        words += f"; {100 * _SHARE:.0f} % of it would take about {seconds:.0f} s, so this is as long as a run's prompts"
     return Check.passed(title, f"{words}; the word at its top came back")
 
 

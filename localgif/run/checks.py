@@ -64,7 +64,7 @@ class Check(Record):
 # --- Python and packages ---------------------------------------------------------------------------------------------
 
 #: The Pythons that requirements.lock was tested with.
-TESTED = ((3, 11), (3, 12), (3, 13))
+_TESTED = ((3, 11), (3, 12), (3, 13))
 
 _SHOWN = 6
 
@@ -72,13 +72,13 @@ _SHOWN = 6
 def python(version: tuple[int, int, int], implementation: str, system: str) -> Check:
     """Whether localgif was tested with this Python; `system` is as platform.system() returns it."""
     words = f"{implementation} {'.'.join(map(str, version))} on {system} {platform.machine()}"
-    if implementation != "cpython" or version[:2] < TESTED[0]:
+    if implementation != "cpython" or version[:2] < _TESTED[0]:
         return Check.failed("python", words, "use CPython 3.11, 3.12 or 3.13")
     if system != "Linux":
         return Check.failed(
             "python", f"{words}: the sandbox needs Linux", "run localgif on Linux (on Windows: in WSL2)"
         )
-    if version[:2] not in TESTED:
+    if version[:2] not in _TESTED:
         return Check.warned(
             "python",
             f"{words}, which the locked packages were not tested with",
@@ -226,19 +226,19 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 GIB = 2**30
 
-MIB = 2**20
+_MIB = 2**20
 
 #: Memory of localgif with its clients and libraries, and one program in the sandbox, bytes.
-OURS = 800 * MIB
+OURS = 800 * _MIB
 
 #: Memory of llama.cpp beside weights and window, bytes.
-WORK = 300 * MIB
+WORK = 300 * _MIB
 
 #: With less free space than this a run's folder may not fit, bytes.
-LEAST_DISK = 100 * MIB
+LEAST_DISK = 100 * _MIB
 
 #: With less free space than this the user gets a warning, bytes.
-LITTLE_DISK = 1 * GIB
+_LITTLE_DISK = 1 * GIB
 
 
 class Memory(NamedTuple):
@@ -335,7 +335,7 @@ def disk(folder: Path) -> Check:
     remedy = "free some space, or name another --runs-dir"
     if free < LEAST_DISK:
         return Check.failed("disk", words, remedy)
-    return Check.warned("disk", words, remedy) if free < LITTLE_DISK else Check.passed("disk", words)
+    return Check.warned("disk", words, remedy) if free < _LITTLE_DISK else Check.passed("disk", words)
 
 
 def _gb(count: int) -> str:

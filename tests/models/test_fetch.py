@@ -233,7 +233,7 @@ def test_the_second_of_two_pulls_waits_and_finds_the_file(machine: Machine) -> N
 
     def answer(request: BaseHTTPRequestHandler, _: int) -> None:
         arrived.set()
-        assert waiting.wait(10)
+        assert waiting.wait(60)
         send(request)
 
     def second_says(_done: int, _total: int, what: str) -> None:
@@ -242,9 +242,9 @@ def test_the_second_of_two_pulls_waits_and_finds_the_file(machine: Machine) -> N
 
     with machine.serving(answer) as server, ThreadPoolExecutor(2) as pool:
         first = pool.submit(machine.pull)
-        assert arrived.wait(10)
+        assert arrived.wait(60)
         second = pool.submit(machine.pull, None, second_says)
-        assert (first.result(10).source, second.result(10).source) == ("url", "cache")
+        assert (first.result(60).source, second.result(60).source) == ("url", "cache")
         assert first.result().path.read_bytes() == CONTENT
     assert server.ranges == [None]
 
@@ -275,7 +275,7 @@ def test_a_killed_pull_leaves_no_lock_and_is_continued(machine: Machine) -> None
         request.end_headers()
         request.wfile.write(CONTENT[:5_000])
         request.wfile.flush()
-        over.wait(10)  # the rest never comes
+        over.wait(60)  # the rest never comes
         request.close_connection = True
 
     with machine.serving(answer) as server:
