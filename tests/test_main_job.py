@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 import psutil
@@ -17,6 +16,7 @@ import pytest
 from localgif.models.find import Weights
 from tests.conftest import WEIGHTS
 from tests.kit import tiny_models
+from tests.support.commands import SOON, started
 
 #: Short answers: a model of that size writes no program worth having, however long.
 MODELS = tiny_models(32)
@@ -55,29 +55,17 @@ def test_the_whole_job_runs_on_real_weights_and_leaves_nothing_but_its_folder(fo
     assert list((folder / "runs" / "real").glob("report.html"))
 
 
-def test_ctrl_c_ends_the_job_in_two_seconds_and_leaves_no_process(folder: Path) -> None:
-    process = subprocess.Popen(
-        command("--metric-calls", "50", "--name", "cut"),
-        cwd=folder,
-        env=environment(folder),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    timer = threading.Timer(240, process.kill)
-    timer.start()
-    for line in process.stderr:
-        if "call  1" in line:
-            break
-    family = psutil.Process(process.pid).children(recursive=True)
-    assert len(family) >= 2, "gateway and engine"
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=2)
-    timer.cancel()
+def test_ctrl_c_ends_the_job_and_leaves_no_process(folder: Path) -> None:
+    arguments = ("optimize", "--samples", "1", "--metric-calls", "50", "--name", "cut")
+    with started(folder, *arguments, **environment(folder)) as process:
+        assert process.stderr is not None
+        assert any("call  1" in line for line in process.stderr)
+        family = psutil.Process(process.pid).children(recursive=True)
+        assert len(family) >= 2, "gateway and engine"
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SOON)
     assert process.returncode == 130
-    _, alive = psutil.wait_procs(family, timeout=2)
+    _, alive = psutil.wait_procs(family, timeout=SOON)
     assert not alive
     assert not list(folder.glob(f"{tempfile.gettempprefix()}*")) and not list(folder.glob("localgif-*"))
     assert json.loads((folder / "runs" / "cut" / "run.json").read_text())["status"] == "interrupted"

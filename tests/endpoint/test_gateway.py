@@ -323,7 +323,7 @@ def test_the_rest_of_the_api_answers_during_a_generation() -> None:
         for _ in range(2):  # the first may open the connection
             answers = [client.get("/api/tags"), client.get("/api/ps"), client.post("/api/show", json={"name": MODEL})]
         assert [one.status_code for one in answers] == [200] * 3
-        assert min(one.elapsed.total_seconds() for one in answers) < 0.05
+        assert min(one.elapsed.total_seconds() for one in answers) < 1
         busy.close()
 
 

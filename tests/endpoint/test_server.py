@@ -24,8 +24,11 @@ from localgif.endpoint.discover import check_ollama
 from localgif.errors import EndpointUnreachable
 from localgif.records import RemoteModel, ServeConfig, ServedModel
 from tests.conftest import WEIGHTS
+from tests.support.commands import SOON
 from tests.support.gateway_kit import GREEDY, HI, MODEL, PATIENCE, Script, answer, connect, gateway, in_thread
 from tests.support.llama_server import KEY, NAME, LlamaServer
+
+pytestmark = pytest.mark.slow
 
 REMOTE = RemoteModel(name=MODEL, url="http://127.0.0.1:9", dialect="other", server="", window=4096)
 STORY = [{"role": "user", "content": "Tell a very long story."}]
@@ -34,7 +37,6 @@ import sys
 from localgif.endpoint.server import serve
 from localgif.records import ServeConfig
 
-pytestmark = pytest.mark.slow
 serve(ServeConfig.model_validate_json(sys.argv[1]))
 """
 
@@ -81,7 +83,7 @@ def test_a_connection_without_a_request_is_closed(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_server_within_two_seconds(served: ServedModel, number: signal.Signals) -> None:
+def test_a_signal_ends_the_server(served: ServedModel, number: signal.Signals) -> None:
     with serving(ServeConfig(models=(served,), threads=1)) as (process, greeting):
         url = greeting[0].split()[-1]
         assert served.name in greeting[1] and check_ollama(url, served.name).model == served.name
@@ -103,7 +105,7 @@ def test_a_signal_ends_the_server_within_two_seconds(served: ServedModel, number
                 assert "error" in came[-1]
             assert not any(line.get("done") for line in came)
             assert process.wait(10) == 0
-        assert time.monotonic() - began < 2
+        assert time.monotonic() - began < SOON
     assert len(pids) == 2 and session_members(process.pid) == []
 
 

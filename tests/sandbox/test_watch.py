@@ -84,7 +84,7 @@ def test_a_process_of_a_dead_keeper_is_found_by_what_it_inherited() -> None:
     started = time.monotonic()
     # Nobody waits for it yet, so it stays as a zombie, which does not count.
     kill_marked(marker)
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 10
     assert marked.wait(5) == -signal.SIGKILL
     assert other.poll() is None
     other.kill()

@@ -76,7 +76,7 @@ def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subpr
         text=True,
         start_new_session=True,
     ) as process:
-        timer = threading.Timer(SOON + 60, process.kill)
+        timer = threading.Timer(240, process.kill)
         timer.start()
         try:
             yield process
