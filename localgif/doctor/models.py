@@ -163,9 +163,8 @@ class Measured:
     def _endpoint(self, title: str) -> Check:
         """Load the model, and read from the server what window it allocated."""
         self._progress.activity(f"asking {self._model.model} for the first time")
-        said = ask(
-            self._url, self._model, filler(self._mark, _FIRST_LINES) + "\nAnswer with the word: ready", longest=8
-        )
+        prompt = filler(self._mark, _FIRST_LINES) + "\nAnswer with the word: ready"
+        said = ask(self._url, self._model, prompt, longest=8)
         self._first = said.prompt_tokens
         read = _rate(said.prompt_tokens, said.read_seconds) or _rate(said.prompt_tokens, said.seconds) or 0.0
         self.pace = Pace(read, 0.0)
@@ -238,13 +237,10 @@ def judge(title: str, said: Said, word: str, expected: int, target: int, window:
     """What the answer to a canary shows.
 
     Args:
-        title: Name of the check.
-        said: The answer.
         word: The word at the top.
         expected: Tokens of the list alone, by the first request's count.
         target: Intended tokens of the prompt.
         window: Tokens of the loaded model's window.
-        pace: Of the first request.
     """
     read = said.prompt_tokens
     share = 100 * (read or target) / window

@@ -323,6 +323,11 @@ def known_here(places: Places) -> list[Listed]:
     return rows + [_list_stored(stored[name], stamps) for name in sorted(stored) if name not in catalog.CATALOG]
 
 
+def listed(name: str, places: Places) -> Listed | None:
+    """One of `known_here`, by its name in any spelling; None if neither localgif nor a store knows it."""
+    return next((each for each in known_here(places) if each.name == canonical(name)), None)
+
+
 def _list_known(known: KnownModel, places: Places, stamps: Stamps, manifest: Manifest | None) -> Listed:
     target = cache_file(places.cache, known)
     kept = Partial(target, known.sha256, known.size).kept()

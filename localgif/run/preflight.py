@@ -12,7 +12,7 @@ from localgif.errors import LocalGifError, PreflightError
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.download import GGUF_MAGIC, file_size, reason_of
 from localgif.models.fetch import locate
-from localgif.models.find import Listed, Places, known_here, places_for
+from localgif.models.find import Places, listed, places_for
 from localgif.offline import api_key, is_here, variable_names, weights_environment
 from localgif.run.checks import (
     Check,
@@ -113,14 +113,14 @@ def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
     name = f"weights {model.model}"
     if model.path is not None:
         return _own_file(name, model, Path(model.path))
-    listed = _listed(model, places)
-    if listed is not None and listed.path is not None:
-        size = f"{listed.size / 1e6:,.0f} MB" if listed.size else "size unknown"
-        word = "verified" if listed.checked else "not checked yet: a run checks it"
-        return Check.passed(name, f"{listed.path}, {size}, sha256 {(listed.digest or '?')[:12]} {word}")
-    note = "no store has that name" if listed is None else listed.note
-    if listed is not None and not note:
-        note = f"{listed.partial / 1e6:,.0f} MB of it downloaded" if listed.partial else "no store has it"
+    found = listed(model.model, places)
+    if found is not None and found.path is not None:
+        size = f"{found.size / 1e6:,.0f} MB" if found.size else "size unknown"
+        word = "verified" if found.checked else "not checked yet: a run checks it"
+        return Check.passed(name, f"{found.path}, {size}, sha256 {(found.digest or '?')[:12]} {word}")
+    note = "no store has that name" if found is None else found.note
+    if found is not None and not note:
+        note = f"{found.partial / 1e6:,.0f} MB of it downloaded" if found.partial else "no store has it"
     known = CATALOG.get(canonical(model.model))
     if known is None:
         return Check.failed(
@@ -152,10 +152,6 @@ def digest(model: ModelSettings, places: Places) -> Check:
         remedy = f"download it again: localgif models pull {model.alias}"
         return Check.failed(name, "the file on this machine holds other bytes", remedy)
     return Check.passed(name, f"{found.digest} ({found.title})")
-
-
-def _listed(model: ModelSettings, places: Places) -> Listed | None:
-    return next((each for each in known_here(places) if each.name == canonical(model.model)), None)
 
 
 def _own_file(name: str, model: ModelSettings, path: Path) -> Check:
@@ -217,11 +213,8 @@ def _ollama(name: str, model: ModelSettings, url: str) -> Check:
 
 def load_of(model: ModelSettings, places: Places) -> Load | None:
     """The memory that an embedded model needs; None if its weights are not here."""
-    if model.path is not None:
-        path: Path | None = Path(model.path)
-    else:
-        listed = _listed(model, places)
-        path = listed.path if listed else None
+    found = listed(model.model, places) if model.path is None else None
+    path = Path(model.path) if model.path is not None else found.path if found else None
     size = file_size(path) if path is not None else None
     if path is None or size is None:
         return None
