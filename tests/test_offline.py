@@ -454,7 +454,7 @@ def test_a_library_that_calls_home_is_reported_and_the_command_continues(tmp_pat
         "    return []\n"
         "read.list_runs = home\n"
         "sys.argv = ['localgif', 'runs']\n"
-        "from localgif.cli.app import main; main()\n"
+        "from localgif.__main__ import main; main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout == "no runs under runs\n"

@@ -36,7 +36,7 @@ FENCES = {
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/llama.py"},
     "psutil": {"sandbox/"},
-    "typer": {"cli/"},
+    "typer": {"cli/", "__main__.py"},
     "rich": {"cli/"},
     "packaging": {"run/checks.py"},
     "dask": {"sweep/cluster.py", "sweep/worker.py"},
@@ -168,7 +168,7 @@ def test_importing_the_package_loads_nothing_heavy() -> None:
 
 def test_the_command_line_loads_nothing_heavy() -> None:
     """pydantic it does load: the options come from the table of settings, whose rows are its fields."""
-    assert not loaded_by("import localgif.cli.app") & HEAVY
+    assert not loaded_by("import localgif.__main__") & HEAVY
 
 
 def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from localgif import offline
-from localgif.cli.app import app
+from localgif.__main__ import app
 
 #: Seconds within which a command ends after a signal, on a machine that does other things too. An idle one takes two.
 SOON = 15.0
