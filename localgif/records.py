@@ -266,7 +266,7 @@ class SearchEnd(Record):
 
     reason: str
     """ "target", "budget", "minutes" or "idle"."""
-    asked: int = Field(ge=1)
+    asked: int = Field(ge=0)
     """How many times the search had checked whether to stop, this time included."""
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.files import replace_file
 from localgif.gif import MEASURE, score
-from localgif.records import Limits, Measurements, Record, Sample, Score
+from localgif.records import Limits, Measurements, Record, Score
 from localgif.sandbox import probe
 from localgif.sandbox.runner import measure_gif
 from localgif.settings import known
@@ -91,7 +91,16 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
             measured[sample.gif] = _measured(run, sample.gif)
         numbers = measured[sample.gif] if sample.gif is not None else None
         wanted = task if task is not None else own[sample.task]
-        lines.append(_line(sample, wanted, score.of(scorer, numbers, wanted)))
+        lines.append(
+            Rescored(
+                candidate=sample.candidate,
+                task=wanted.name,
+                index=sample.index,
+                purpose=sample.purpose,
+                gif=sample.gif,
+                score=score.of(scorer, numbers, wanted),
+            )
+        )
     file = folder / f"scores-{score.VERSIONS[scorer]}.jsonl"
     replace_file(file, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
     return {
@@ -115,17 +124,6 @@ def _measured(run: StoredRun, gif: str) -> Measurements | None:
     if isinstance(found, str):  # the run measured it
         raise RunCorrupt(f"{run.folder}/gifs/{gif}.gif can no longer be measured: {found}")
     return found
-
-
-def _line(sample: Sample, task: Task, given: Score) -> Rescored:
-    return Rescored(
-        candidate=sample.candidate,
-        task=task.name,
-        index=sample.index,
-        purpose=sample.purpose,
-        gif=sample.gif,
-        score=given,
-    )
 
 
 def _rows(run: StoredRun, lines: list[Rescored]) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from localgif.records import BestOf, Sample, SearchEnd
+from localgif.records import BestOf, Sample
 from localgif.search.evaluator import Evaluator
 from localgif.tasks.task import Task
 
@@ -22,13 +22,7 @@ def sample_only(prompt: str, evaluator: Evaluator) -> str:
     tasks, store = evaluator.suite.train, evaluator.store
     asked = 0
     while True:
-        end = store.record.search_end
-        reason = _reason(evaluator)
-        if end is not None:  # a resumed run stops where it stopped before, whatever the clock says
-            reason = end.reason if asked >= end.asked else ""
-        elif reason:
-            store.update(search_end=SearchEnd(reason=reason, asked=asked))
-        if reason:
+        if reason := store.search_end(asked, _reason(evaluator)):
             return reason
         evaluator.more(prompt, tasks[asked % len(tasks)])
         asked += 1

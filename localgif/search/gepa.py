@@ -16,7 +16,7 @@ from typing import Any
 
 from localgif.endpoint.clients import Reply, reflector_arguments, reflector_failure
 from localgif.files import content_hash, now
-from localgif.records import Proposal, SearchEnd
+from localgif.records import Proposal
 from localgif.search.candidate import Candidate, prompt_of, seed_of
 from localgif.search.evaluator import TASK, Evaluator, SideInfo, beats, mean_by_task, sample_seed
 from localgif.search.grounded import GroundedReflector
@@ -191,13 +191,8 @@ class _Stop:
 
     def __call__(self, gepa_state: Any) -> bool:
         self._asked += 1
-        end = self._store.record.search_end
-        reason = self._reason(timed=end is None and not self._store.journal.left)
-        if end is not None:
-            self.reason = end.reason if self._asked >= end.asked else ""
-        elif reason:
-            self.reason = reason
-            self._store.update(search_end=SearchEnd(reason=reason, asked=self._asked))
+        timed = self._store.record.search_end is None and not self._store.journal.left
+        self.reason = self._store.search_end(self._asked, self._reason(timed=timed))
         return bool(self.reason)
 
     def _reason(self, *, timed: bool) -> str:

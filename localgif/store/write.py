@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 from localgif.errors import ConfigError, RunCorrupt, RunError
 from localgif.files import content_hash, content_path, now, replace_file, take_lock
-from localgif.records import Proposal, Purpose, Record, RunResult, Sample, Status
+from localgif.records import Proposal, Purpose, Record, RunResult, Sample, SearchEnd, Status
 from localgif.settings import Settings
 from localgif.store.log import Answer, Journal, ProgramRun, RunLog, append_line
 from localgif.store.read import (
@@ -287,6 +287,20 @@ class RunStore:
         self.on_activity(text)
         with contextlib.suppress(OSError):  # not worth failing for
             (self.folder / NOW).write_text(json.dumps({"text": text, "at": self.elapsed()}), "utf-8", "replace")
+
+    def search_end(self, asked: int, reason: str) -> str:
+        """Why the search ends now, or "". A resumed run ends where it ended before, whatever the clock says.
+
+        Args:
+            asked: How many times the search has checked whether to end.
+            reason: Why it would end now, or "".
+        """
+        end = self.record.search_end
+        if end is not None:
+            return end.reason if asked >= end.asked else ""
+        if reason:
+            self.update(search_end=SearchEnd(reason=reason, asked=asked))
+        return reason
 
     def update(self, **changes: Any) -> None:
         """Replace fields of run.json."""

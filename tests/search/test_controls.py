@@ -101,3 +101,11 @@ def test_a_split_has_nothing_to_keep_the_best_of(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="held-out"):
         optimize(wanted, tmp_path, None, Notes())
     assert not any(tmp_path.iterdir())
+
+
+def test_a_run_without_time_ends_before_its_first_sample(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[POOR])) as server:
+        wanted = settings(server.url, reflection="none", metric_calls=2, samples=1, fresh=1, minutes=1e-9)
+        result = optimize(wanted, tmp_path, "late", Notes())
+    assert (result.ended_by, result.metric_calls) == ("minutes", 0)
+    assert result.best_of is not None and result.best_of.samples == 0
