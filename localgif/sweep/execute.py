@@ -260,6 +260,22 @@ def unpack(archive: Archive, home: Path) -> None:
         shutil.rmtree(arriving, ignore_errors=True)
 
 
+def bring_home(archive: Archive, home: Path) -> RunResult:
+    """Unpack a finished run; returns its result, which then names its new folder.
+
+    Raises:
+        RunCorrupt: the run is not finished, or as `unpack`.
+    """
+    unpack(archive, home)
+    record = load_record(home)
+    if record.result is None:
+        raise RunCorrupt(f"{home} came back without a result", "check the worker")
+    record = record.model_copy(update={"result": record.result.model_copy(update={"folder": str(home)})})
+    replace_file(home / "run.json", record.model_dump_json(indent=2).encode() + b"\n")
+    assert record.result is not None
+    return record.result
+
+
 # --- the folder of a sweep --------------------------------------------------------------------------------------------
 
 

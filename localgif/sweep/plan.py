@@ -39,6 +39,11 @@ class Cell(NamedTuple):
     """Its tasks, as their files were when the plan was read."""
 
     @property
+    def models(self) -> tuple[str, str]:
+        """The aliases of animator and reflector."""
+        return self.settings.animator.alias, self.settings.reflector.alias
+
+    @property
     def samples(self) -> int:
         """The most samples that it can take, without re-tests."""
         return self.settings.metric_calls * self.settings.samples + 2 * self.settings.fresh * len(self.suite.tested)
@@ -190,15 +195,9 @@ def _ordered(cells: list[Cell], axes: Mapping[str, tuple[Any, ...]]) -> tuple[Ce
     that is cut off has about the same number of runs in each group."""
     pairs: dict[tuple[str, str], int] = {}
     for cell in cells:
-        pairs.setdefault(_models(cell), len(pairs))
+        pairs.setdefault(cell.models, len(pairs))
     seeds = axes.get("seed", ())
-    return tuple(
-        sorted(cells, key=lambda cell: (pairs[_models(cell)], seeds.index(cell.values["seed"]) if seeds else 0))
-    )
-
-
-def _models(cell: Cell) -> tuple[str, str]:
-    return cell.settings.animator.alias, cell.settings.reflector.alias
+    return tuple(sorted(cells, key=lambda cell: (pairs[cell.models], seeds.index(cell.values["seed"]) if seeds else 0)))
 
 
 # --- what a plan costs and can show -----------------------------------------------------------------------------------
@@ -322,7 +321,7 @@ def _basis(sources: Sequence[_Source]) -> str:
 
 def _deviation(plan: Plan, stored: Sequence[Finished]) -> tuple[float, str]:
     """Standard deviation between stored runs of the plan's models that differ only in their seed, and its source."""
-    models = {_models(cell) for cell in plan.cells}
+    models = {cell.models for cell in plan.cells}
     groups: dict[tuple[Any, ...], list[float]] = {}
     for run in stored:
         if (run.facets.get("animator"), run.facets.get("reflector")) in models:

@@ -1,11 +1,8 @@
 """What runs on a worker of a Dask cluster: one cell, in a guarded child process.
 
-Dask calls `run_on_worker` in a thread of the worker. The run itself is a child, `python -m localgif.sweep.worker`: it
-guards what it connects to, sets variables that other libraries read, and can be interrupted alone:
-
-    stdin    a line of JSON, the cell; its end interrupts the run, so nothing goes on after the worker is gone
-    stdout   a JSON array per line: ["started"], ["activity", ...] and ["metric_call", ...] as the run reports them, and
-             ["end", ...] with what became of it
+The child, `python -m localgif.sweep.worker`, guards what it connects to and can be interrupted alone. It gets the cell
+on stdin, pickled; the end of stdin interrupts the run, so nothing goes on after the worker is gone. It writes a JSON
+array per line: ["activity", ...] and ["metric_call", ...] as the run reports them, and ["end", ...] at the end.
 """
 
 from __future__ import annotations
@@ -15,6 +12,7 @@ import functools
 import hashlib
 import json
 import os
+import pickle
 import shutil
 import signal
 import subprocess
@@ -28,14 +26,12 @@ from typing import Any
 
 import localgif
 from localgif import offline
-from localgif.errors import RunMismatch
-from localgif.models.toml import read_models
+from localgif.models.toml import ModelsFile
 from localgif.run.optimize import versions
 from localgif.sandbox import keeper_client
 from localgif.search.progress import Silent, Standing
-from localgif.settings import Settings
 from localgif.sweep.execute import Archive, Outcome, pack, run_cell, unpack
-from localgif.tasks.suite import suite_of
+from localgif.sweep.plan import Cell
 
 #: How often a worker checks whether the cell is still wanted.
 _BEAT_SECONDS = 0.5
@@ -44,16 +40,14 @@ _STOP_SECONDS = 10.0
 
 
 class CellFailed(Exception):
-    """A cell failed on a worker. Dask tries it once more, then the command reports it."""
+    """A cell failed: (worker, outcome, run folder). Dask tries it once more, then the command reports it."""
 
-    def __init__(self, worker: str, outcome: Outcome, archive: Archive | None) -> None:
-        super().__init__(worker, outcome, archive)
-        self.worker, self.outcome, self.archive = worker, outcome, archive
+    args: tuple[str, Outcome, Archive | None]
 
-    def __repr__(self) -> str:
-        return f"CellFailed({self.outcome.error!r})"  # Dask logs it, without the bytes of the archive
+    def __str__(self) -> str:
+        return self.args[1].error
 
-    __str__ = __repr__
+    __repr__ = __str__  # Dask logs it, and an archive is large
 
 
 @functools.cache
@@ -67,11 +61,6 @@ def identity() -> dict[str, str]:
     return {key: value for key, value in versions().items() if key != "platform"} | {"source": source.hexdigest()[:12]}
 
 
-def ignore_ctrl_c() -> None:
-    """For workers at the terminal of the command: Ctrl-C is for the command, which stops them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
 def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     """How a worker's `identity` differs from the command's; "" when it does not."""
     names = {**there, **here}
@@ -79,12 +68,21 @@ def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
     return f"it has another localgif or other packages: {'; '.join(lines)}" if lines else ""
 
 
-def run_on_worker(order: Mapping[str, Any], archive: Archive | None, topic: str) -> tuple[str, Archive]:
+def ignore_ctrl_c() -> None:
+    """For workers at the terminal of the command: Ctrl-C is for the command, which stops them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def run_on_worker(
+    cell: Cell, models: ModelsFile, here: Mapping[str, str], archive: Archive | None, topic: str
+) -> tuple[str, Archive]:
     """Run a cell on this worker, as a task of Dask; returns the worker's name and the run folder.
 
     Args:
-        order: The cell: "name", "identity", "settings", "tasks", "split", "models_path", "models_text".
-        archive: Its run folder, when it was begun before.
+        cell: The cell.
+        models: models.toml.
+        here: The command's `identity`.
+        archive: The run folder, when the cell was begun before.
         topic: Of the events for the command: ["begins" or "refused" or a kind of the child's lines, cell, worker, ...].
 
     Raises:
@@ -102,17 +100,17 @@ def run_on_worker(order: Mapping[str, Any], archive: Archive | None, topic: str)
         return worker.status.name in ("running", "paused") and task is not None and task.state != "cancelled"
 
     def tell(kind: str, *rest: Any) -> None:
-        worker.log_event(topic, [kind, order["name"], name, *rest])
+        worker.log_event(topic, [kind, cell.name, name, *rest])
 
-    home = Path(tempfile.mkdtemp(prefix="localgif-cell-", dir=worker.local_directory)) / str(order["name"])
+    tell("begins")
+    home = Path(tempfile.mkdtemp(prefix="localgif-cell-", dir=worker.local_directory)) / cell.name
     try:
-        tell("begins")
-        refusal = differing(identity(), order["identity"])
+        refusal = differing(identity(), here)
         if not refusal:
             if archive is not None:
                 unpack(archive, home)
-            outcome = _in_child({**order, "home": str(home)}, tell, wanted)
-            refusal = outcome.error if outcome.exit_code in (2, 3) or outcome.code == RunMismatch.code else ""
+            outcome = _in_child(pickle.dumps((home, cell, models)), tell, wanted)
+            refusal = outcome.error if outcome.exit_code in (2, 3) else ""
         if not refusal:
             packed = pack(home)
             if outcome.error or packed is None:
@@ -125,30 +123,26 @@ def run_on_worker(order: Mapping[str, Any], archive: Archive | None, topic: str)
     raise Reschedule
 
 
-def _in_child(order: Mapping[str, Any], tell: Callable[..., None], wanted: Callable[[], bool]) -> Outcome:
+def _in_child(cell: bytes, tell: Callable[..., None], wanted: Callable[[], bool]) -> Outcome:
     """Run a cell in a child process; `tell` receives its lines."""
-    command = [sys.executable, "-m", "localgif.sweep.worker"]
     outcome: Outcome | None = None
-    with (
-        tempfile.TemporaryFile() as log,
+    with tempfile.TemporaryFile() as log:
         # A session of its own: Ctrl-C at the worker's terminal is for the worker.
-        subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, start_new_session=True
-        ) as child,
-    ):
-        assert child.stdin is not None and child.stdout is not None
-        with contextlib.suppress(BrokenPipeError):  # it died; its exit code says how
-            child.stdin.write(json.dumps(order).encode() + b"\n")
-            child.stdin.flush()
-        threading.Thread(target=_watch, args=(child, wanted), daemon=True).start()
-        for kind, *said in map(json.loads, child.stdout):
-            if kind == "end":
-                outcome = Outcome(None, *said)
-            else:
-                tell(kind, *said)
+        command, pipe = [sys.executable, "-m", "localgif.sweep.worker"], subprocess.PIPE
+        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, start_new_session=True) as child:
+            assert child.stdin is not None and child.stdout is not None
+            with contextlib.suppress(BrokenPipeError):  # it died; its exit code says how
+                child.stdin.write(cell)
+                child.stdin.flush()
+            threading.Thread(target=_watch, args=(child, wanted), daemon=True).start()
+            for kind, *said in map(json.loads, child.stdout):
+                if kind == "end":
+                    outcome = Outcome(None, *said)
+                else:
+                    tell(kind, *said)
         if outcome is None:
             log.seek(0)
-            error = f"the process that ran the cell ended with code {child.wait()} (below 0: killed by that signal)"
+            error = f"the process that ran the cell ended with code {child.returncode} (below 0: killed by that signal)"
             outcome = Outcome(None, error, trace=log.read().decode("utf-8", "replace")[-4096:])
     return outcome
 
@@ -168,9 +162,6 @@ class _Telling(Silent):
 
     def __init__(self, say: Callable[..., None]) -> None:
         self._say = say
-
-    def started(self, *_: Any) -> None:
-        self._say("started")
 
     def activity(self, text: str) -> None:
         self._say("activity", text)
@@ -192,18 +183,14 @@ def main() -> None:
         out.flush()
 
     try:
-        order = json.loads(sys.stdin.buffer.readline())
+        home, cell, models = pickle.load(sys.stdin.buffer)
         threading.Thread(target=_interrupt_at_the_end, daemon=True).start()
-        models = read_models(Path(order["models_path"]), order["models_text"])
         if models.offline is False:
             offline.release()
         else:
             offline.guard(models.elsewhere, fetch=models.offline is None)
-        settings = Settings.model_validate(order["settings"])
-        suite = suite_of(settings.mode, order["tasks"], order["split"])
-        outcome = run_cell(Path(order["home"]), settings, suite, models, _Telling(say))
-        # The result is in the run folder, which travels as an archive.
-        say("end", outcome.error, outcome.code, outcome.trace, outcome.exit_code)
+        outcome = run_cell(home, cell.settings, cell.suite, models, _Telling(say))
+        say("end", *outcome[1:])  # the result is in the run folder
     except (KeyboardInterrupt, BrokenPipeError):
         pass  # the worker is gone, or the cell is not wanted any more
     finally:

@@ -67,11 +67,14 @@ def process(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
 
 
 @contextlib.contextmanager
-def scheduler(folder: Path, protocol: str = "tcp") -> Iterator[tuple[subprocess.Popen[bytes], str]]:
+def scheduler(
+    folder: Path, protocol: str = "tcp", env: Mapping[str, str] | None = None
+) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """A scheduler that is up, and its address."""
     known = folder / "scheduler.json"
     where = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(known))
-    with process(started(folder, "scheduler", "distributed.cli.dask_scheduler", "--no-dashboard", *where)) as running:
+    command = ("distributed.cli.dask_scheduler", "--no-dashboard", *where)
+    with process(started(folder, "scheduler", *command, env=env)) as running:
         deadline = time.monotonic() + 60
         while not known.exists():
             assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()

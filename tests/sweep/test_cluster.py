@@ -32,6 +32,8 @@ from tests.support.sweeps import TINY, TWO, Told, plan_of
 
 pytestmark = pytest.mark.slow
 
+pytestmark = pytest.mark.slow
+
 SEEDS = (0, 1)
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
 
@@ -41,6 +43,7 @@ class World:
 
     def __init__(self, folder: Path, address: str, server: kit.Acting) -> None:
         self.folder, self.address, self.server = folder, address, server
+        self.stack, self.stays = contextlib.ExitStack(), False
         (folder / "models.toml").write_text(MODELS.format(url=server.url, model=MODEL) + MISSING)
         self.models: ModelsFile = load_models_file(folder / "models.toml")
         self.plan = plan_of(TINY + f"[axes]\nseed = {list(SEEDS)}\n", self.models)
@@ -49,6 +52,17 @@ class World:
         """Of the first cell."""
         run_sweep(self.plan, self.models, folder / "undisturbed", self.plan.cells, Told())
         self.wanted = [end_of(folder / "undisturbed" / "s" / f"seed={seed}") for seed in SEEDS]
+
+    def ready(self) -> None:
+        """box2 is there, and stays: a worker takes seconds to start."""
+        if not self.stays:
+            self.stack.enter_context(self.worker("box2"))
+            self.stays = True
+
+    def alone(self) -> None:
+        """No worker is there."""
+        self.stack.close()
+        self.stays = False
 
     def worker(self, name: str, models: str = "scripted") -> contextlib.AbstractContextManager[Any]:
         return kit.worker(self.folder, self.address, name, models)
@@ -76,17 +90,19 @@ class World:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     folder, server = tmp_path_factory.mktemp("cluster"), kit.Acting()
     with serving(server), kit.scheduler(folder) as (_, address):
-        yield World(folder, address, server)
+        world = World(folder, address, server)
+        yield world
+        world.alone()
 
 
 def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_path: Path) -> None:
     """The first worker dies in the middle of the first cell; a second one joins then."""
     told = Told()
-    with contextlib.ExitStack() as stack:
-        victim = stack.enter_context(world.worker("box1"))
+    world.alone()
+    with world.worker("box1") as victim:
 
         def kill() -> None:
-            stack.enter_context(world.worker("box2"))
+            world.ready()
             victim.kill()
 
         world.at_request(world.requests, kill)
@@ -95,7 +111,7 @@ def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_pa
     assert (summary["done"], summary["failed"], summary["left"]) == (2, 0, 0)
     assert [(end.status, end.worker) for end in told.ends] == [("done", "box2")] * 2
     assert told.begun == ["seed=0", "seed=0", "seed=1"]
-    assert "worker box1 is gone; seed=0 starts again" in told.notes
+    assert "seed=0 begins again: it failed, or worker box1 was lost" in told.notes
     world.assert_as_undisturbed(tmp_path)
 
 
@@ -114,21 +130,21 @@ def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_pa
         run_sweep(world.plan, world.models, tmp_path, world.plan.cells, Told())
     told, before = Told(), len(world.server.history)
     world.server.fail_at = before + 2
-    with world.worker("box1"):
-        assert world.sweep(tmp_path, told)["done"] == 2
+    world.ready()
+    assert world.sweep(tmp_path, told)["done"] == 2
     assert [(end.cell.name, end.known) for end in told.ends] == [("seed=0", True), ("seed=1", False)]
     assert told.begun == ["seed=1", "seed=1"], "the server failed once, and Dask tried the cell again"
     world.assert_as_undisturbed(tmp_path)
 
 
 def test_ctrl_c_keeps_what_came_back_and_stops_the_rest(world: World, tmp_path: Path) -> None:
-    with world.worker("box1"):
-        world.at_request(world.requests + 1, lambda: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
-            world.sweep(tmp_path, Told())
-        assert [path.name for path in sorted((tmp_path / "s").glob("*/run.json"))] == ["run.json"]
-        told = Told()
-        world.sweep(tmp_path, told)
+    world.ready()
+    world.at_request(world.requests + 1, lambda: os.kill(os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        world.sweep(tmp_path, Told())
+    assert [path.parent.name for path in (tmp_path / "s").glob("*/run.json")] == ["seed=0"]
+    told = Told()
+    world.sweep(tmp_path, told)
     assert [(end.cell.name, end.known) for end in told.ends] == [("seed=0", True), ("seed=1", False)]
     world.assert_as_undisturbed(tmp_path)
 
@@ -139,7 +155,8 @@ def test_a_worker_that_cannot_start_a_cell_leaves(
     """Its machine lacks the model that it names. What others can take is run, the rest has failed."""
     monkeypatch.setattr(cluster, "GRACE_SECONDS", 2.0)
     plan, told = plan_of(TINY + '[axes]\nanimator = ["missing", "scripted"]\n', world.models), Told()
-    with world.worker("box1", "missing scripted"), world.worker("box2"):
+    world.ready()
+    with world.worker("box1", "missing scripted"):
         summary = world.sweep(tmp_path, told, plan)
         assert sorted(told.statuses) == [("animator=missing", "failed"), ("animator=scripted", "done")]
         assert (summary["done"], summary["failed"]) == (1, 1)
@@ -161,10 +178,10 @@ def test_another_localgif_is_refused_before_anything_starts(
 ) -> None:
     real = worker.identity()
     monkeypatch.setattr(worker, "identity", lambda: {**real, "localgif": "9.9.9"})
-    with world.worker("box1"), contextlib.suppress(AssertionError):
-        wait_for_a_worker(world.address)
-        with pytest.raises(PreflightError, match=r"localgif: 0\.1\.0 there, 9\.9\.9 here") as caught:
-            world.sweep(tmp_path, Told())
+    world.ready()
+    wait_for_a_worker(world.address)
+    with pytest.raises(PreflightError, match=r"localgif: 0\.1\.0 there, 9\.9\.9 here") as caught:
+        world.sweep(tmp_path, Told())
     assert (caught.value.code, caught.value.exit_code) == ("E-WORKERS", 3)
     assert [path for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
 
@@ -186,7 +203,7 @@ def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp
     """local:2. The guard refuses nothing, and the runs are those of a local sweep."""
     (tmp_path / "models.toml").write_text(MODELS.format(url=world.server.url, model=MODEL))
     (tmp_path / "s.toml").write_text(TINY + f"[axes]\nseed = {list(SEEDS)}\n")
-    done = localgif_sweep(tmp_path, "local:2", dict(os.environ))
+    done = localgif_sweep(tmp_path, "local:2", {})
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)["cells"]
     assert [(row["status"], row["worker"] in ("0", "1")) for row in rows] == [("done", True)] * 2
@@ -195,33 +212,27 @@ def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp
     assert (tmp_path / "runs" / "s" / "seed=0" / "report.html").exists()
 
 
-def test_a_scheduler_with_tls_takes_who_has_a_certificate(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_scheduler_with_tls_takes_who_has_a_certificate(world: World, tmp_path: Path) -> None:
     """As docs/sweeps.md has it; then a client without certificates, and with those of somebody else."""
     (tmp_path / "models.toml").write_text(MODELS.format(url=world.server.url, model=MODEL))
     (tmp_path / "s.toml").write_text(TINY + "[axes]\nseed = [0]\n")
-    without = {name: value for name, value in os.environ.items() if not name.startswith("DASK_")}
-    for name, value in certificates(tmp_path / "ours").items():
-        monkeypatch.setenv(name, value)
-    with kit.scheduler(tmp_path, "tls") as (_, address), kit.worker(tmp_path, address, "box1"):
-        missing = {**os.environ, "DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT": str(tmp_path / "none.pem")}
-        foreign = {**without, **certificates(tmp_path / "theirs")}
-        for environment, code in ((without, "E-CERTIFICATES"), (missing, "E-CERTIFICATES"), (foreign, "E-SCHEDULER")):
-            refused = localgif_sweep(tmp_path, address, environment)
-            assert refused.returncode == 3 and f"[{code}]" in refused.stderr, refused.stderr
-            assert "Traceback" not in refused.stderr
-        done = localgif_sweep(tmp_path, address, dict(os.environ))
+    ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
+    with kit.scheduler(tmp_path, "tls", ours) as (_, address), kit.worker(tmp_path, address, "box1", env=ours):
+        for variables in ({}, theirs):
+            refused = localgif_sweep(tmp_path, address, variables)
+            assert refused.returncode == 3 and "[E-SCHEDULER]" in refused.stderr, refused.stderr
+            assert "TLS__CA_FILE" in refused.stderr and "Traceback" not in refused.stderr
+        done = localgif_sweep(tmp_path, address, ours)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["cells"][0]["worker"] == "box1"
     assert end_of(tmp_path / "runs" / "s" / "seed=0") == world.wanted[0]
 
 
-def localgif_sweep(folder: Path, scheduler: str, environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+def localgif_sweep(folder: Path, scheduler: str, variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "localgif", "sweep", "s.toml", "--scheduler", scheduler, "--json"],
         cwd=folder,
-        env={**environment, "HOME": str(folder), "PYTHONPATH": str(kit.ROOT), **kit.QUICK},
+        env={**os.environ, **variables, "HOME": str(folder), "PYTHONPATH": str(kit.ROOT), **kit.QUICK},
         capture_output=True,
         text=True,
         timeout=300,
