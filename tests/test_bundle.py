@@ -85,7 +85,7 @@ def test_every_tracked_file_is_bundled() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A small project beside things that are the user's own."""
+    """A small project next to things that are the user's own."""
     root = tmp_path / "project"
     for name in ("Justfile", "LICENSE", "README.md", "models.toml", "pyproject.toml", "requirements.lock", "docs/a.md"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -149,7 +149,7 @@ def test_the_weights_of_the_roles_are_bundled_unless_others_are_named(models: Pa
         with pytest.raises(ConfigError, match=said):
             models_to_carry(file, [alias])
     with pytest.raises(ConfigError, match="does not have"):
-        models_to_carry(file, ["nobody"])
+        models_to_carry(file, ["unknown"])
     models.write_text(MODELS.replace('"small"\nreflector = "same"', '"served"\nreflector = "served"'))
     assert models_to_carry(load_models_file(models), ()) == ()
 

@@ -14,7 +14,7 @@ from tests.support import tracing
 from tests.support.tracing import HOSTILE, Reached, read_trace
 
 
-def test_a_run_a_report_and_an_export_reach_nobody_but_this_machine(tmp_path: Path, smollm2: Weights) -> None:
+def test_a_run_a_report_and_an_export_reach_only_this_machine(tmp_path: Path, smollm2: Weights) -> None:
     tracing.need_namespace()
     environment = tracing.home(tmp_path, WEIGHTS.cache.parent, tracing.hostile(tmp_path, HOSTILE))
     budget = ("--metric-calls", "1", "--samples", "1", "--fresh", "1", "--minutes", "0.1", "--name", "r")
@@ -25,14 +25,14 @@ def test_a_run_a_report_and_an_export_reach_nobody_but_this_machine(tmp_path: Pa
     ]
     for run in runs:
         assert run.status == 0, run.stderr
-        assert "nothing left this machine" not in run.stderr, "nobody even tries"
+        assert "nothing left this machine" not in run.stderr, "nothing even tries"
     assert not tracing.leaks(runs)
     assert any(place.family == "AF_INET" for place in runs[0].reached), "the models are asked over loopback"
     assert (tmp_path / "runs" / "r" / "report.html").exists()
 
 
-def test_the_watch_sees_what_it_must_see(tmp_path: Path) -> None:
-    """The test above could not fail if this one did not pass."""
+def test_the_trace_shows_connections_elsewhere(tmp_path: Path) -> None:
+    """The test above can fail only if this one passes."""
     tracing.need_namespace()
     code = (
         "import socket, subprocess, sys\n"

@@ -69,7 +69,7 @@ NAMES = st.lists(LABEL, min_size=1, max_size=4).map(".".join).filter(lambda name
         ("http://127.0.0.1@192.0.2.1/", False),
     ],
 )
-def test_where_an_address_is(url: str, here: bool) -> None:
+def test_an_address_is_here_or_elsewhere(url: str, here: bool) -> None:
     assert is_here(url) is here
 
 
@@ -248,7 +248,7 @@ def test_no_ipv6_address_elsewhere_is_reached(address: ipaddress.IPv6Address, po
 @example("127.0.0.1.example.org")
 @example("localhost4")
 @example("metadata")
-def test_no_name_is_looked_up(name: str) -> None:
+def test_other_names_are_not_looked_up(name: str) -> None:
     assert look_up_refused(name) and look_up_refused(name.encode()) and refused(name)
 
 
@@ -323,13 +323,13 @@ def test_a_real_connection_is_refused_before_it_is_made_and_its_caller_named() -
     assert caught.value.exit_code == 4 and isinstance(caught.value, OSError)
     assert any(f"{ELSEWHERE} port 9" in line for line in offline.refusals())
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
-        sock.bind(("127.0.0.1", 0))  # taken, and nobody listens
+        sock.bind(("127.0.0.1", 0))  # taken, but not listening
         port = sock.getsockname()[1]
         with socket.socket() as other:
             other.connect(("127.0.0.1", port))
 
 
-def test_released_it_refuses_nothing() -> None:
+def test_a_released_guard_refuses_nothing() -> None:
     offline.release()
     assert not refused(ELSEWHERE) and not look_up_refused("example.org") and offline.may_fetch()
 
@@ -434,7 +434,7 @@ def test_a_refusal_is_found_in_any_chain_of_exceptions() -> None:
     assert offline.cause(circle) is None and offline.cause(None) is None
 
 
-def test_programs_run_while_the_guard_stands() -> None:
+def test_programs_run_under_the_guard() -> None:
     keeper_client.stop()  # a new one is started under the guard
     ran = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", Limits())
     assert ran.verdict is Verdict.OUTPUT_BAD

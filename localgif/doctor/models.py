@@ -107,7 +107,7 @@ _READ_SHARE = 0.85
 #: Lines of the first request; compared with a request without them they show how many tokens a line has.
 _FIRST_LINES = 16
 
-#: Tokens of a canary beside its lines and what the server adds to every prompt.
+#: Tokens of a canary besides its lines and what the server adds to every prompt.
 _AROUND = 40
 
 _CODE_WORDS = ("heron", "walnut", "granite", "saffron", "pelican", "juniper", "marble", "cobalt")

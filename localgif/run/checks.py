@@ -231,7 +231,7 @@ _MIB = 2**20
 #: Memory of localgif with its clients and libraries, and one program in the sandbox, bytes.
 OURS = 800 * _MIB
 
-#: Memory of llama.cpp beside weights and window, bytes.
+#: Memory of llama.cpp besides weights and window, bytes.
 WORK = 300 * _MIB
 
 #: With less free space than this a run's folder may not fit, bytes.

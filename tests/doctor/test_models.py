@@ -214,7 +214,7 @@ def test_each_answers_and_only_what_fits_stays_loaded(
             assert allocated_window(endpoint.url, wanted.model) == 512
             if len(texts) > 1:
                 assert (allocated_window(endpoint.url, other.model) is not None) == room
-    assert len(set(texts)) == 1, "the same weights, whoever is asked"
+    assert len(set(texts)) == 1, "both names have the same weights"
 
 
 def test_the_window_of_a_real_engine_is_measured(smollm2: Weights) -> None:

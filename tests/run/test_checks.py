@@ -156,7 +156,7 @@ def test_usual_variables_pass() -> None:
 MEMINFO = "MemTotal:       16000000 kB\nMemFree: 1 kB\nMemAvailable:    8000000 kB\n"
 
 
-def test_memory_is_the_machines_or_the_containers() -> None:
+def test_memory_of_a_machine_and_of_a_container() -> None:
     assert memory_of(MEMINFO) == Memory(16_384_000_000, 8_192_000_000)
     assert memory_of(MEMINFO, "max\n", "5\n") == memory_of(MEMINFO), "no limit"
     assert memory_of(MEMINFO, "3000\n", "2500\n", "anon 1\ninactive_file 400\n") == Memory(3000, 900)
@@ -165,7 +165,7 @@ def test_memory_is_the_machines_or_the_containers() -> None:
 
 
 @given(st.integers(0, 2**44), st.integers(0, 2**44), st.lists(st.integers(0, 2**38), min_size=1, max_size=2))
-def test_memory_fails_only_when_it_cannot_fit_and_warns_only_when_it_does_not_now(
+def test_memory_fails_if_a_model_can_never_fit_and_warns_if_not_now(
     total: int, available: int, sizes: list[int]
 ) -> None:
     here = Memory(total, min(available, total))
@@ -185,7 +185,7 @@ def test_memory_without_models_or_of_unknown_size_is_skipped() -> None:
     assert memory(Memory(GIB, GIB), []).status == "SKIP"
 
 
-def test_a_window_takes_what_its_keys_and_values_take() -> None:
+def test_a_windows_memory_is_its_keys_and_values() -> None:
     facts = GgufFacts(
         architecture="qwen2",
         metadata={
@@ -201,7 +201,7 @@ def test_a_window_takes_what_its_keys_and_values_take() -> None:
     assert window_bytes(GgufFacts(), 8192) == 0
 
 
-def test_disk_is_that_of_the_folder_to_come(tmp_path: Path) -> None:
+def test_disk_space_is_checked_where_the_folder_will_be(tmp_path: Path) -> None:
     found = disk(tmp_path / "runs" / "deeper")
     assert found.status in ("PASS", "WARN")
     assert str(tmp_path) in found.evidence and "deeper" not in found.evidence

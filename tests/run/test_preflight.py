@@ -30,17 +30,17 @@ def nowhere(tmp_path: Path) -> Places:
     return Places(tmp_path / "cache", (tmp_path / "ollama",))
 
 
-def test_known_weights_that_are_not_here_are_fetched_by_a_run_unless_offline(nowhere: Places) -> None:
+def test_a_run_downloads_missing_known_weights_unless_offline(nowhere: Places) -> None:
     found = weights(embedded("smollm2:135m"), nowhere, offline=False)
     assert (found.status, found.name) == ("WARN", "weights smollm2:135m")
     assert "downloads 98 MB" in found.evidence and "localgif models pull own" in found.remedy
     found = weights(embedded("smollm2:135m"), nowhere, offline=True)
     assert found.status == "FAIL" and "gguf = " in found.remedy
-    assert weights(embedded("nobody:1b"), nowhere, offline=False).status == "FAIL"
+    assert weights(embedded("unknown:1b"), nowhere, offline=False).status == "FAIL"
     assert load_of(embedded("smollm2:135m"), nowhere) is None
 
 
-def test_weights_that_are_here_are_told_with_their_digest(smollm2: Weights) -> None:
+def test_weights_that_are_here_are_shown_with_their_digest(smollm2: Weights) -> None:
     found = weights(embedded("smollm2:135m"), WEIGHTS, offline=True)
     assert (found.status, found.remedy) == ("PASS", "")
     assert str(smollm2.path) in found.evidence and "sha256 b179c9523d0e verified" in found.evidence
@@ -81,20 +81,20 @@ def test_a_server_is_asked_for_its_version_and_the_model() -> None:
     assert gone.status == "FAIL" and "ollama serve" in gone.remedy
 
 
-def test_offline_no_other_machine_is_asked() -> None:
+def test_offline_asks_no_other_machine() -> None:
     # An address of a network that exists for examples: asking it would take the whole timeout.
     found = server(model("animator", "http://192.0.2.1:11434"), offline=True)
     assert found.status == "SKIP" and "192.0.2.1" in found.evidence
 
 
-def test_a_key_that_is_not_set_is_a_failure_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_key_is_a_failure_with_a_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("VLLM_API_KEY", raising=False)
     endpoint = EndpointSettings(name="vllm", kind="openai", url="http://127.0.0.1:9/v1", api_key_env="VLLM_API_KEY")
     found = server(model("animator", "", endpoint=endpoint), offline=False)
     assert found.status == "FAIL" and "export VLLM_API_KEY=" in found.remedy
 
 
-def test_each_model_once_with_its_larger_window() -> None:
+def test_a_model_of_both_roles_has_the_larger_window() -> None:
     both = settings("http://127.0.0.1:9")
     assert [m.role for m in different(both)] == ["animator"]
     wide = both.model_copy(update={"reflector": both.reflector.model_copy(update={"num_ctx": 8192, "vision": True})})
@@ -107,7 +107,7 @@ def names(found: list[Any]) -> list[str]:
     return [check.name for check in found]
 
 
-def test_a_run_is_told_only_what_would_keep_it_from_starting(tmp_path: Path) -> None:
+def test_the_checks_without_a_model(tmp_path: Path) -> None:
     with serving(Scripted()) as script:
         ready: Settings = settings(script.url)
         every = list(cheap_checks(ready, tmp_path))
@@ -125,13 +125,11 @@ def test_a_run_is_told_only_what_would_keep_it_from_starting(tmp_path: Path) -> 
     assert names(gone) == [f"server ollama, {MODEL}"]
 
 
-def test_a_run_makes_sure_of_the_machine_before_anybody_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_checks_the_machine_before_it_asks_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Scripted()) as script:
         wanted: Settings = settings(script.url)
         make_sure(wanted, tmp_path)  # this machine is fit
-        for name, attribute, value, code, told in (
+        for name, attribute, value, code, words in (
             ("localgif.run.checks", "LEAST_DISK", 2**80, "E-DISK", "disk: "),
             (
                 "localgif.run.preflight",
@@ -146,5 +144,5 @@ def test_a_run_makes_sure_of_the_machine_before_anybody_is_asked(
                 with pytest.raises(PreflightError) as refused:
                     optimize(wanted, tmp_path / "runs", None, Silent())
             assert refused.value.code == code and refused.value.remedy
-            assert told in refused.value.message
+            assert words in refused.value.message
         assert script.history == [] and not (tmp_path / "runs").exists()

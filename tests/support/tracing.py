@@ -1,4 +1,4 @@
-"""Commands without a network, and a list of everything that they tried to reach: a namespace, and strace over it."""
+"""Runs commands in a namespace without a network, and lists with strace every place that they tried to reach."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _NETNS = Path(__file__).parent / "netns.py"
 
 MODELS = tiny_models(32)
 
-#: What people have in their shells, with addresses that belong to nobody.
+#: Variables that users have in their shells, with addresses for documentation.
 HOSTILE = {
     "HTTP_PROXY": "http://192.0.2.1:3128",
     "HTTPS_PROXY": "http://192.0.2.1:3128",
@@ -75,7 +75,7 @@ class Reached:
     """An IP address, the path of a pipe, or ""."""
     port: int | None
     answered: bool = True
-    """Whether somebody was there; False only where the trace says that nobody was."""
+    """False only if the trace says that the call failed."""
 
     @property
     def here(self) -> bool:
@@ -88,10 +88,9 @@ class Reached:
 
     @property
     def looks_up(self) -> bool:
-        """Whether it is somebody who looks up names: a DNS server, or a service that asks one.
+        """Whether it is a DNS server, or a service that asks one.
 
-        The C library knocks at nscd's door for names of users too; where nobody opens, it asks a DNS server by itself,
-        and that is seen.
+        The C library also tries nscd for names of users. Without nscd it asks a DNS server itself, which is in the trace.
         """
         if self.family == "AF_UNIX":
             return self.answered and any(word in self.address for word in ("nscd", "resolve", "avahi"))
@@ -102,7 +101,7 @@ class Reached:
 
 
 def read_trace(text: str) -> list[Reached]:
-    """What a trace of strace says that was reached, in its order."""
+    """The places in a trace of strace, in order."""
     found = []
     for line in text.splitlines():
         if not _CALL.match(line):
@@ -135,7 +134,7 @@ class Traced:
         return tuple(place for place in self.reached if place.looks_up)
 
     def line(self) -> str:
-        """One line about it; ports of loopback differ from run to run and are counted together."""
+        """One line about the command."""
         return (
             f"{self.command:<46} exit {self.status}  {self.seconds:5.1f} s  "
             f"{sum(place.here for place in self.reached):4} here  {len(self.elsewhere)} elsewhere  "
@@ -144,7 +143,7 @@ class Traced:
 
 
 def summary(places: Iterable[Reached]) -> list[str]:
-    """Places with how often each was reached."""
+    """How often each place was reached."""
     words = Counter(
         f"{p.family} {p.address} (any port)" if p.here and p.port is not None and not p.looks_up else str(p)
         for p in places
@@ -153,7 +152,7 @@ def summary(places: Iterable[Reached]) -> list[str]:
 
 
 def in_namespace(*command: str) -> list[str]:
-    """The command, in a namespace where only loopback exists."""
+    """The same command in a namespace where only loopback exists."""
     return [sys.executable, str(_NETNS), *command]
 
 
@@ -180,7 +179,7 @@ def need_namespace() -> None:
 
 
 def traced(folder: Path, environment: dict[str, str], name: str, *command: str) -> Traced:
-    """Run a command without a network and write down whom it and its children tried to reach."""
+    """Run a command without a network, and list what it and its children tried to reach."""
     trace = folder / ".trace"
     watch = ["strace", "-f", "-qq", "-s", "0", "-e", "signal=none", "--seccomp-bpf", "-o", str(trace)]
     watch += ["-e", "trace=connect,sendto,sendmsg,sendmmsg"]
@@ -200,14 +199,14 @@ def traced(folder: Path, environment: dict[str, str], name: str, *command: str) 
 
 
 def localgif(folder: Path, environment: dict[str, str], *arguments: str) -> Traced:
-    """One command of localgif, likewise."""
+    """The same for a command of localgif."""
     return traced(
         folder, environment, " ".join(arguments)[:46], sys.executable, "-W", "ignore", "-m", "localgif", *arguments
     )
 
 
 def home(folder: Path, weights: Path, extra: dict[str, str]) -> dict[str, str]:
-    """An environment with an empty home; the weights are found where they are."""
+    """An environment with an empty home folder, and the weights of this machine."""
     (folder / "models.toml").write_text(MODELS)
     return {
         "PATH": os.environ["PATH"],
@@ -220,11 +219,11 @@ def home(folder: Path, weights: Path, extra: dict[str, str]) -> dict[str, str]:
 
 
 def hostile(folder: Path, settings: dict[str, str]) -> dict[str, str]:
-    """What people have in their shells, and in a file that some libraries read."""
+    """The variables that users have in their shells, also in a file that some libraries read."""
     (folder / ".env").write_text("".join(f"{name}={value}\n" for name, value in settings.items()))
     return settings
 
 
 def leaks(runs: Sequence[Traced]) -> list[str]:
-    """What left the machine or looked up a name, in words."""
+    """Every connection elsewhere and every look-up of a name, in words."""
     return [f"{run.command}: {place}" for run in runs for place in (*run.elsewhere, *run.look_ups)]
