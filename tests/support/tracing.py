@@ -90,7 +90,7 @@ class Reached:
     def looks_up(self) -> bool:
         """Whether it is a DNS server, or a service that asks one.
 
-        The C library also tries nscd for names of users. Without nscd it asks a DNS server itself, which is in the trace.
+        The C library also tries nscd for names of users. Without nscd it asks a DNS server, which the trace shows.
         """
         if self.family == "AF_UNIX":
             return self.answered and any(word in self.address for word in ("nscd", "resolve", "avahi"))
