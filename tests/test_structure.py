@@ -162,15 +162,18 @@ HEAVY = {
 }
 
 
+@pytest.mark.slow
 def test_importing_the_package_loads_nothing_heavy() -> None:
     assert not loaded_by("import localgif") & (HEAVY | {"pydantic", "typer"})
 
 
+@pytest.mark.slow
 def test_the_command_line_loads_nothing_heavy() -> None:
     """pydantic it does load: the options come from the table of settings, whose rows are its fields."""
     assert not loaded_by("import localgif.__main__") & HEAVY
 
 
+@pytest.mark.slow
 def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
     """Commands that ask no model import these modules too; the libraries inside them wait until they are used."""
     code = "import localgif.report.page, localgif.run.rescore"
@@ -189,6 +192,7 @@ def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
         ("gif.sheet", "gif.looks gif.measure"),
     ],
 )
+@pytest.mark.slow
 def test_what_is_confined_loads_only_its_own_modules(module: str, ours: str) -> None:
     """A program can reach what its process has loaded, and every start of a keeper pays for it."""
     found = loaded_by(f"import localgif.{module}", "m")

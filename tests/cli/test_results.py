@@ -79,6 +79,7 @@ def test_the_assert_of_promptfoo_scores_an_answer(finished: Finished, monkeypatc
     assert not bad["pass"] and "NameError" in bad["reason"], bad
 
 
+@pytest.mark.slow
 def test_draw_uses_the_best_prompt_on_any_brief_and_prints_what_it_measured(finished: Finished) -> None:
     folder = finished.folder
     drawn = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--json")

@@ -425,6 +425,7 @@ def samples_of(folder: Path) -> list[tuple[Any, ...]]:
 
 
 @pytest.mark.parametrize("reflection", ["plain", "instruction-only"])
+@pytest.mark.slow
 def test_a_short_fault_at_every_second_call_changes_nothing_in_a_run(reflection: str, tmp_path: Path) -> None:
     with misbehaving(POOR) as server:
         optimize(settings(server.url, reflection=reflection, **CALLS), tmp_path, "well", Notes())

@@ -75,6 +75,7 @@ def requests(server: Deterministic, since: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("at", [4, 9, 18])
+@pytest.mark.slow
 def test_after_a_server_failed_nothing_finished_is_asked_again(
     server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path, at: int
 ) -> None:
@@ -174,6 +175,7 @@ def test_a_log_that_another_search_wrote_is_noticed(
         resume(folder, models_file(tmp_path, server.url), Notes(), {})
 
 
+@pytest.mark.slow
 def test_a_fork_with_a_larger_budget_shares_the_work(
     server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
 ) -> None:
@@ -249,6 +251,7 @@ def test_a_sample_whose_gif_is_gone_is_made_again(
     assert load_run(folder).data("gifs", gif).startswith(b"GIF8")
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
     server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
 ) -> None:
