@@ -110,6 +110,27 @@ def replace_file(path: Path, data: bytes) -> None:
     sync_folder(real.parent)
 
 
+def append(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Append bytes; a failed write leaves the file as it was.
+
+    Args:
+        durable: Force them to the disk. Otherwise they survive a crash of localgif, but not of the machine.
+
+    Raises:
+        OSError: The bytes cannot be written.
+    """
+    with path.open("ab") as file:
+        end = file.tell()
+        try:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, end)
+            raise
+
+
 def sync_folder(folder: Path) -> None:
     """Force the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from localgif.errors import RunLocked
-from localgif.files import check_free, is_locked, locked, read_bounded, replace_file, sha256_of, take_lock
+from localgif.files import append, check_free, is_locked, locked, read_bounded, replace_file, sha256_of, take_lock
 
 
 def test_a_replaced_file_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_replaced_file_keeps_its_permissions_and_its_link(tmp_path: Path) -> N
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "link", "real"]
 
 
-def test_a_file_that_cannot_be_replaced_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_cannot_be_written_is_as_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 
@@ -34,9 +34,10 @@ def test_a_file_that_cannot_be_replaced_is_as_before(tmp_path: Path, monkeypatch
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="No space left"):
-        replace_file(path, b"new")
-    assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
+    for write in (replace_file, append):
+        with pytest.raises(OSError, match="No space left"):
+            write(path, b"new")
+        assert path.read_bytes() == b"old" and list(tmp_path.iterdir()) == [path]
 
 
 def test_reading_is_bounded(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict, deque
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import Field, ValidationError
 
 from localgif.errors import RunCorrupt, RunMismatch
-from localgif.files import HASH_DIGITS, content_hash
+from localgif.files import HASH_DIGITS, append, content_hash
 from localgif.records import SCHEMA_VERSION, Measurements, Proposal, Purpose, Record, Sample, Verdict
 
 R = TypeVar("R", bound=Record)
@@ -89,17 +88,7 @@ def append_line(path: Path, record: Record, *, durable: bool = True) -> None:
     Raises:
         OSError: The record cannot be written.
     """
-    line = framed(record.model_dump_json().encode())
-    with path.open("ab") as file:
-        end = file.tell()
-        try:
-            file.write(line)
-            file.flush()
-            if durable:
-                os.fsync(file.fileno())
-        except OSError:
-            os.truncate(path, end)
-            raise
+    append(path, framed(record.model_dump_json().encode()), durable=durable)
 
 
 def first_problem(error: ValidationError) -> str:
