@@ -121,7 +121,7 @@ test-fast *args:
 test *args:
     @scripts/env scripts/test commit "$@"
 
-# Run all tests and all checks, also those that take hours, gigabytes or other tools.
+# Run all tests at every sandbox level, and all checks, which take an hour, 8 GB and other tools.
 [group('develop')]
 [no-exit-message]
 test-all *args:
