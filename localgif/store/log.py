@@ -78,16 +78,7 @@ def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
 
 
 def append_line(path: Path, record: Record, *, durable: bool = True) -> None:
-    """Append a record; a failed write leaves the file as it was.
-
-    Args:
-        path: The log.
-        record: The record.
-        durable: Force it to disk. Otherwise it survives a crash of localgif, but not of the machine.
-
-    Raises:
-        OSError: The record cannot be written.
-    """
+    """Append a record, as `files.append` does."""
     append(path, framed(record.model_dump_json().encode()), durable=durable)
 
 
