@@ -7,7 +7,7 @@ import os
 import resource
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ import pytest
 
 from localgif.errors import ConfigError, EndpointError, RunError, RunLocked, RunMismatch
 from localgif.models.toml import load_models_file
-from localgif.records import Limits, ModelIdentity
+from localgif.records import Limits, ModelIdentity, RunResult
 from localgif.run.optimize import optimize
 from localgif.run.resume import differences, resume, shareable
 from localgif.store.read import RunRecord, find_unfinished, load_record, load_run, read_work
@@ -24,6 +24,9 @@ from tests.kit import Notes
 from tests.scripted import DIGEST, Fault, serving
 from tests.search.kills import Deterministic, End, Killer, chosen, end_of, models_file, server_process
 
+GoOn = Callable[..., RunResult]
+#: Folder of an undisturbed run, what it came to, and its number of requests.
+Whole = tuple[Path, End, int]
 V1 = Path(__file__).parent.parent / "runs" / "v1"
 
 
@@ -47,7 +50,7 @@ def server() -> Iterator[Deterministic]:
 
 
 @pytest.fixture(scope="module")
-def whole(server: Deterministic, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, End, int]:
+def whole(server: Deterministic, tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """The folder of a run that nothing disturbed, what it came to, and how many requests it made."""
     folder = tmp_path_factory.mktemp("whole")
     before = len(server.history)
@@ -55,7 +58,13 @@ def whole(server: Deterministic, tmp_path_factory: pytest.TempPathFactory) -> tu
     return folder / "r", end_of(folder / "r"), len(server.history) - before
 
 
-def copied(whole: tuple[Path, End, int], tmp_path: Path, **changes: Any) -> Path:
+@pytest.fixture
+def go_on(server: Deterministic, tmp_path: Path) -> GoOn:
+    """Resumes a run folder with the server's models.toml."""
+    return lambda folder, notes=None: resume(folder, models_file(tmp_path, server.url), notes or Notes(), {})
+
+
+def copied(whole: Whole, tmp_path: Path, **changes: Any) -> Path:
     """A copy of that run's folder, with other values in its run.json."""
     folder = tmp_path / "r"
     shutil.copytree(whole[0], folder)
@@ -77,7 +86,7 @@ def requests(server: Deterministic, since: int) -> Counter[str]:
 @pytest.mark.parametrize("at", [4, 9, 18])
 @pytest.mark.slow
 def test_after_a_server_failed_nothing_finished_is_asked_again(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path, at: int
+    server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path, at: int
 ) -> None:
     since = len(server.history)
     server.fail_at, server.fault = since + at, Fault("status")
@@ -89,7 +98,7 @@ def test_after_a_server_failed_nothing_finished_is_asked_again(
     assert load_record(tmp_path / "r").status == "failed"
     failed = load_run(tmp_path / "r")
     notes = Notes()
-    resume(tmp_path / "r", models_file(tmp_path, server.url), notes, {})
+    go_on(tmp_path / "r", notes)
     assert end_of(tmp_path / "r") == whole[1]
     asked = requests(server, since)
     again = asked - Counter(asked.keys())
@@ -102,27 +111,27 @@ def test_after_a_server_failed_nothing_finished_is_asked_again(
 
 
 def test_a_run_that_is_done_gives_its_result_and_asks_nothing(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+    server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path
 ) -> None:
     since = len(server.history)
-    result = resume(whole[0], models_file(tmp_path, server.url), Notes(), {})
+    result = go_on(whole[0])
     assert result.best.mean == whole[1].result["best"]["mean"]
     assert len(server.history) == since
 
 
 def test_only_the_comparison_is_left(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = copied(whole, tmp_path)
     samples = load_run(folder).samples
     cut(folder, "samples.jsonl", sum(s.purpose != "fresh" for s in samples))
     since = len(server.history)
-    resume(folder, models_file(tmp_path, server.url), Notes(), {})
+    go_on(folder)
     assert end_of(folder) == whole[1]
     assert {path for path, _ in server.history[since:]} == {"/api/chat"}
 
 
-def test_a_run_that_its_clock_ended_ends_there_again(server: Deterministic, tmp_path: Path) -> None:
+def test_a_run_that_its_clock_ended_ends_there_again(server: Deterministic, go_on: GoOn, tmp_path: Path) -> None:
     settings = chosen(server.url, minutes=1e-6)
     optimize(settings, tmp_path, "r", Notes())
     wanted = end_of(tmp_path / "r")
@@ -130,13 +139,11 @@ def test_a_run_that_its_clock_ended_ends_there_again(server: Deterministic, tmp_
     record = json.loads((tmp_path / "r" / "run.json").read_text())
     (tmp_path / "r" / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
     cut(tmp_path / "r", "samples.jsonl", len(wanted.samples) - 1)
-    resume(tmp_path / "r", models_file(tmp_path, server.url), Notes(), {})
+    go_on(tmp_path / "r")
     assert end_of(tmp_path / "r") == wanted
 
 
-def test_what_differs_is_listed_and_refused(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
-) -> None:
+def test_what_differs_is_listed_and_refused(server: Deterministic, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     path = models_file(tmp_path, server.url).path
@@ -158,27 +165,23 @@ def test_what_differs_is_listed_and_refused(
     ],
 )
 def test_other_versions_and_weights_are_refused(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path, part: str, changes: dict[str, str], said: str
+    go_on: GoOn, whole: Whole, tmp_path: Path, part: str, changes: dict[str, str], said: str
 ) -> None:
     stored = json.loads((whole[0] / "run.json").read_text())[part]
     other = [model | changes for model in stored] if part == "models" else stored | changes
     with pytest.raises(RunMismatch, match=said):
-        resume(copied(whole, tmp_path, **{part: other}), models_file(tmp_path, server.url), Notes(), {})
+        go_on(copied(whole, tmp_path, **{part: other}))
 
 
-def test_a_log_that_another_search_wrote_is_noticed(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
-) -> None:
+def test_a_log_that_another_search_wrote_is_noticed(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path, settings=load_record(whole[0]).settings.model_dump() | {"seed": 5})
     cut(folder, "samples.jsonl", 6)
     with pytest.raises(RunMismatch, match="did something else"):
-        resume(folder, models_file(tmp_path, server.url), Notes(), {})
+        go_on(folder)
 
 
 @pytest.mark.slow
-def test_a_fork_with_a_larger_budget_shares_the_work(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
-) -> None:
+def test_a_fork_with_a_larger_budget_shares_the_work(server: Deterministic, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     since = len(server.history)
     file = models_file(tmp_path, server.url)
@@ -204,7 +207,7 @@ def test_a_fork_with_a_larger_budget_shares_the_work(
 
 
 def test_a_fork_by_another_rule_scores_the_shared_samples_anew(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+    server: Deterministic, whole: Whole, tmp_path: Path
 ) -> None:
     folder = copied(whole, tmp_path)
     resume(
@@ -221,15 +224,13 @@ def test_a_fork_by_another_rule_scores_the_shared_samples_anew(
     assert first.attempts == before.attempts and first.score != before.score
 
 
-def test_damaged_lines_are_set_aside_and_done_again(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
-) -> None:
+def test_damaged_lines_are_set_aside_and_done_again(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     for name in ("samples.jsonl", "answers.jsonl"):
         path = folder / name
         path.write_bytes(path.read_bytes().replace(b'"seed":', b'"seeb":', 1) + b'{"torn')
     notes = Notes()
-    resume(folder, models_file(tmp_path, server.url), notes, {})
+    go_on(folder, notes)
     end = end_of(folder)
     assert sorted(map(str, end.samples)) == sorted(map(str, whole[1].samples))
     assert sorted(map(str, end.answers)) == sorted(map(str, whole[1].answers))
@@ -240,20 +241,18 @@ def test_damaged_lines_are_set_aside_and_done_again(
     assert (folder / "samples.jsonl.damaged-1").exists() and (folder / "answers.jsonl.damaged-1").exists()
 
 
-def test_a_sample_whose_gif_is_gone_is_made_again(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
-) -> None:
+def test_a_sample_whose_gif_is_gone_is_made_again(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     gif = next(s.gif for s in load_run(folder).samples if s.gif)
     (folder / "gifs" / f"{gif}.gif").write_bytes(b"GIF89a of somebody else")
-    resume(folder, models_file(tmp_path, server.url), Notes(), {})
+    go_on(folder)
     assert sorted(map(str, end_of(folder).samples)) == sorted(map(str, whole[1].samples))
     assert load_run(folder).data("gifs", gif).startswith(b"GIF8")
 
 
 @pytest.mark.slow
 def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
+    server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path
 ) -> None:
     child = os.fork()
     if child == 0:
@@ -270,19 +269,17 @@ def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
     run = load_run(tmp_path / "r")
     assert run.samples and not run.torn and not run.damaged
-    resume(tmp_path / "r", models_file(tmp_path, server.url), Notes(), {})
+    go_on(tmp_path / "r")
     assert end_of(tmp_path / "r") == whole[1]
 
 
-def test_a_run_that_is_being_written_is_left_alone(
-    server: Deterministic, whole: tuple[Path, End, int], tmp_path: Path
-) -> None:
+def test_a_run_that_is_being_written_is_left_alone(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     with RunStore.reopen(folder), pytest.raises(RunLocked, match="pid"):
-        resume(folder, models_file(tmp_path, server.url), Notes(), {})
+        go_on(folder)
 
 
-def test_the_newest_unfinished_run_is_found(whole: tuple[Path, End, int], tmp_path: Path) -> None:
+def test_the_newest_unfinished_run_is_found(whole: Whole, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no unfinished run"):
         find_unfinished(tmp_path)
     copied(whole, tmp_path)
@@ -293,13 +290,13 @@ def test_the_newest_unfinished_run_is_found(whole: tuple[Path, End, int], tmp_pa
     assert find_unfinished(tmp_path) == tmp_path / "r"
 
 
-def test_a_run_of_version_1_cannot_be_resumed(server: Deterministic, tmp_path: Path) -> None:
+def test_a_run_of_version_1_cannot_be_resumed(go_on: GoOn, tmp_path: Path) -> None:
     folder = tmp_path / "old"
     shutil.copytree(V1, folder)
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
     with pytest.raises(RunMismatch, match="version 1, which stored too little"):
-        resume(folder, models_file(tmp_path, server.url), Notes(), {})
+        go_on(folder)
 
 
 def test_differences_name_the_place() -> None:
@@ -309,13 +306,13 @@ def test_differences_name_the_place() -> None:
     ]
 
 
-def _record(whole: tuple[Path, End, int], **changes: Any) -> RunRecord:
+def _record(whole: Whole, **changes: Any) -> RunRecord:
     record = load_record(whole[0])
     settings = record.settings.model_copy(update=changes.pop("settings", {}))
     return record.model_copy(update={"settings": settings, **changes})
 
 
-def test_only_what_is_as_good_is_shared(whole: tuple[Path, End, int]) -> None:
+def test_only_what_is_as_good_is_shared(whole: Whole) -> None:
     work, record = read_work(whole[0]), load_record(whole[0])
 
     def counts(child: RunRecord) -> tuple[bool, bool, bool]:
