@@ -153,7 +153,7 @@ class Gateway:
         session = self._session
         assert session is not None, "the application has not started"
         async with self._turns.hold(), _in_use(backend, call.keep_alive) as upstream:
-            await fit_window(session, upstream, call.body, call.sampling.num_ctx)
+            await fit_window(session, upstream, call.body, call.options.num_ctx)
             tagged, trusted = backend.card.facts.can_think is not False, upstream.dialect != "other"
             answer = Answer(call, arrival, time.monotonic_ns(), tagged=tagged, trusted=trusted)
             async with aclosing(_with_exit_reason(backend, deltas(session, upstream, call.body))) as events:
@@ -230,7 +230,7 @@ def _check_capabilities(call: Call, card: Card) -> None:
         if call.think:
             raise ApiError(400, f'"{call.model}" does not support thinking')
         call.body.pop("chat_template_kwargs", None)
-    if call.images:
+    if call.has_images:
         raise ApiError(400, f'"{call.model}" does not support images')
 
 

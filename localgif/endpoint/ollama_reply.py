@@ -180,7 +180,7 @@ class Answer:
         self._thoughts = Thoughts() if tagged else None
         self._trusted = trusted
         #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token all the same.
-        self._silent = call.sampling.num_predict == 0
+        self._silent = call.options.num_predict == 0
         self._content: list[str] = []
         self._thinking: list[str] = []
         self._first: int | None = None

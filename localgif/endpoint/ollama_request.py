@@ -9,24 +9,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from dataclasses import dataclass
-from typing import Any, Literal
+import reprlib
+from functools import cached_property
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainValidator, ValidationError, model_validator
 
 Kind = Literal["chat", "generate"]
 
 FOREVER = math.inf
-
-#: Ollama's own defaults. Sent explicitly, because every upstream has others (llama.cpp: top_p 0.95, min_p 0.05).
-FLOAT_DEFAULTS = {
-    "temperature": 0.8,
-    "top_p": 0.9,
-    "min_p": 0.0,
-    "typical_p": 1.0,
-    "repeat_penalty": 1.0,
-    "presence_penalty": 0.0,
-    "frequency_penalty": 0.0,
-}
-INT_DEFAULTS = {"top_k": 40, "repeat_last_n": 64}
 
 #: llama.cpp reads seeds as 32 bits and takes the largest one for "random".
 _SEEDS = 2**32 - 1
@@ -48,57 +39,13 @@ class ApiError(Exception):
     """A failure that the gateway reports to its client.
 
     Before the first line it becomes an HTTP status with `{"error": text}`, later a last line `{"error": text}`.
-
-    Args:
-        status: HTTP status code.
-        message: One text; Ollama's clients expect a string there, never an object.
+    Ollama's clients expect one string there, never an object.
     """
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
         self.message = message
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """What `options` amount to.
-
-    Attributes:
-        fields: Members of the OpenAI request body.
-        num_ctx: The window that the request asked for, tokens; None if it asked for none.
-        num_predict: At most this many tokens are generated; None means only the window limits them.
-    """
-
-    fields: dict[str, Any]
-    num_ctx: int | None
-    num_predict: int | None
-
-
-@dataclass(frozen=True)
-class Call:
-    """One request for text.
-
-    Attributes:
-        model: The name as the client wrote it; replies repeat it unchanged.
-        stream: Whether the client wants lines.
-        empty: No messages or no prompt: the client loads or unloads the model.
-        keep_alive: Seconds, `FOREVER`, or None if the client does not say.
-        body: The upstream's request body, without `model`.
-        sampling: What the options amount to.
-        think: As requested; None if absent.
-        images: Whether the request carries images.
-    """
-
-    kind: Kind
-    model: str
-    stream: bool
-    empty: bool
-    keep_alive: float | None
-    body: dict[str, Any]
-    sampling: Sampling
-    think: bool | str | None
-    images: bool
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
@@ -114,7 +61,7 @@ def parse_object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise ApiError(400, f"request body is not JSON: {error}") from None
     if not isinstance(value, dict):
-        raise ApiError(400, f"request body must be a JSON object, not {_type_name(value)}")
+        raise ApiError(400, f"request body must be a JSON object, not {reprlib.repr(value)}")
     return value
 
 
@@ -122,12 +69,168 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not JSON")
 
 
-def _type_name(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")
+# --- values ----------------------------------------------------------------------------------------------------------
 
 
-# --- calls -----------------------------------------------------------------------------------------------------------
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _words(value: object) -> object:
+    """Ollama's server wants a list for `stop`, its documentation allows a string, and clients send both."""
+    words = [value] if isinstance(value, str) else value
+    return [word for word in words if word != ""] if isinstance(words, list) else words
+
+
+def _response_format(value: object) -> dict[str, Any] | None:
+    """OpenAI's `response_format` for Ollama's `format`."""
+    if value == "":
+        return None
+    if value == "json":
+        return {"type": "json_object"}
+    if isinstance(value, dict):
+        return {"type": "json_schema", "json_schema": {"name": "schema", "schema": value}}
+    raise ValueError('must be "json" or a JSON Schema object')
+
+
+def _think(value: object) -> bool | str:
+    if isinstance(value, bool) or value in ("low", "medium", "high", "max"):
+        return value
+    raise ValueError('must be true, false, "low", "medium", "high" or "max"')
+
+
+def _keep_alive(value: object) -> float:
+    """Seconds, `FOREVER` for a negative number; strings are Go durations ("5m", "1h30m", "-1m", "0")."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        seconds = float(max(-1, min(value, 2**62)))
+    elif value in ("0", "+0", "-0"):  # the only number without a unit that Go accepts
+        seconds = 0.0
+    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
+        seconds = sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION_PART, match[2]))
+        seconds = -seconds if match[1] == "-" else seconds
+    else:
+        raise ValueError('must be seconds or a duration such as "5m"')
+    return FOREVER if seconds < 0 else seconds
+
+
+#: Clients send whole numbers as floats too.
+_Int = Annotated[int, BeforeValidator(_whole), Field(ge=-(2**63), lt=2**63)]
+
+
+# --- requests --------------------------------------------------------------------------------------------------------
+
+
+class _Table(BaseModel):
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, value: object) -> dict[str, Any]:
+        """To Ollama, null is absent."""
+        if not isinstance(value, dict):
+            raise ValueError("must be an object")
+        return {name: entry for name, entry in value.items() if entry is not None}
+
+
+class Options(_Table):
+    """The sampling settings of a request; options that are fixed when the model is loaded are ignored.
+
+    The defaults are Ollama's. They are sent, because every upstream has others (llama.cpp: top_p 0.95, min_p 0.05).
+    """
+
+    temperature: float = 0.8
+    top_p: float = 0.9
+    min_p: float = 0.0
+    typical_p: float = 1.0
+    repeat_penalty: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    top_k: _Int = 40
+    repeat_last_n: _Int = 64
+    seed: _Int = -1
+    stop: Annotated[list[str], BeforeValidator(_words)] = []
+    num_ctx: _Int | None = Field(None, ge=1)
+    """The window that the request asks for, tokens; None if it asks for none."""
+    num_predict: _Int = -1
+    """At most this many tokens are generated; if negative, only the window limits them."""
+
+    def fields(self) -> dict[str, Any]:
+        """What they are in the body of an OpenAI request."""
+        fields = self.model_dump(exclude={"seed", "stop", "num_ctx", "num_predict"})
+        if self.seed >= 0:
+            fields["seed"] = self.seed % _SEEDS
+        if self.num_predict >= 0:
+            fields["max_tokens"] = self.num_predict
+        if self.stop:
+            fields["stop"] = self.stop
+        return fields
+
+
+class _Message(_Table):
+    """One message of /api/chat; ollama-python drops empty contents, so a missing content is an empty one."""
+
+    role: Annotated[Literal["system", "user", "assistant"], BeforeValidator(_lower)]
+    content: str = ""
+    thinking: str = ""
+    images: list[Any] = []
+    tool_calls: list[Any] = Field([], max_length=0)
+
+    def openai(self) -> dict[str, str]:
+        thoughts = {"reasoning_content": self.thinking} if self.role == "assistant" and self.thinking else {}
+        return {"role": self.role, "content": self.content, **thoughts}
+
+
+class Call(_Table):
+    """One request for text."""
+
+    kind: Kind
+    model: str
+    """The name as the client wrote it; replies repeat it unchanged."""
+    stream: bool = True
+    """Whether the client wants lines."""
+    keep_alive: Annotated[float | None, PlainValidator(_keep_alive)] = None
+    """Seconds, `FOREVER`, or None if the client does not say."""
+    options: Options = Options()
+    think: Annotated[bool | str | None, PlainValidator(_think)] = None
+    format: Annotated[dict[str, Any] | None, PlainValidator(_response_format)] = None
+    messages: list[_Message] = []
+    system: str = ""
+    prompt: str = ""
+    images: list[Any] = []
+
+    @property
+    def empty(self) -> bool:
+        """No messages or no prompt: the client loads or unloads the model."""
+        return not (self.messages if self.kind == "chat" else self.prompt)
+
+    @property
+    def has_images(self) -> bool:
+        """Whether it shows pictures; litellm always sends an empty list."""
+        return bool(self.images) or any(message.images for message in self.messages)
+
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The upstream's request body, without `model`; the gateway adapts it to the model and its window."""
+        messages = self.messages
+        if self.kind == "generate":  # the chat template applies to both, as in Ollama without `raw`
+            messages = [_Message(role="system", content=self.system)] if self.system else []
+            messages = [*messages, _Message(role="user", content=self.prompt)]
+        body: dict[str, Any] = {
+            "messages": [message.openai() for message in messages],
+            "stream": True,  # always: a dropped stream is noticed at once, a dropped plain request is not
+            "stream_options": {"include_usage": True},
+            **self.options.fields(),
+        }
+        if self.format is not None:
+            body["response_format"] = self.format
+        if self.think is not None:
+            effort = {} if isinstance(self.think, bool) else {"reasoning_effort": self.think}
+            body["chat_template_kwargs"] = {"enable_thinking": bool(self.think), **effort}
+        return body
 
 
 def read_call(kind: Kind, request: dict[str, Any]) -> Call:
@@ -140,32 +243,16 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
     for field, remedy in _UNSUPPORTED.items():
         if request.get(field):
             raise ApiError(400, f"{field} is not supported by localgif: {remedy}")
-    messages = _chat_messages(request) if kind == "chat" else _generate_messages(request)
-    sampling = read_options(request.get("options"))
-    think = read_think(request.get("think"))
-    body: dict[str, Any] = {
-        "messages": messages,
-        "stream": True,  # always: a dropped stream is noticed at once, a dropped plain request is not
-        "stream_options": {"include_usage": True},
-        **sampling.fields,
-    }
-    if (response_format := read_format(request.get("format"))) is not None:
-        body["response_format"] = response_format
-    if think is not None:
-        effort = {} if isinstance(think, bool) else {"reasoning_effort": think}
-        body["chat_template_kwargs"] = {"enable_thinking": bool(think), **effort}
-    sources = _list_of_objects(request, "messages") if kind == "chat" else [request]
-    return Call(
-        kind=kind,
-        model=model,
-        stream=_boolean(request, "stream", True),
-        empty=not (messages if kind == "chat" else _text(request, "prompt")),
-        keep_alive=read_keep_alive(request.get("keep_alive")),
-        body=body,
-        sampling=sampling,
-        think=think,
-        images=any(source.get("images") for source in sources),  # litellm always sends an empty list
-    )
+    try:
+        return Call.model_validate({**request, "kind": kind, "model": model})
+    except ValidationError as error:
+        problem = error.errors()[0]
+    field = ".".join(map(str, problem["loc"]))
+    if "tool_calls" in problem["loc"]:
+        raise ApiError(400, f"{field} is not supported by localgif: send text only")
+    value = "" if problem["type"] == "missing" else f" = {reprlib.repr(problem['input'])}"
+    says = problem["msg"].removeprefix("Value error, ").replace("Input should", "must")
+    raise ApiError(400, f"{field}{value}: {says}")
 
 
 def read_model(request: dict[str, Any], missing_status: int = 400) -> str:
@@ -186,173 +273,3 @@ def same_model(offered: str, asked: str) -> bool:
     """Whether two names match: case does not matter, and `:latest` may be left out."""
     one, other = (name.casefold().removesuffix(":latest") for name in (offered, asked))
     return one == other
-
-
-def _generate_messages(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """`prompt` and `system` as messages: the model's chat template applies to both, as in Ollama without `raw`."""
-    system, prompt = _text(request, "system"), _text(request, "prompt")
-    messages = [{"role": "system", "content": system}] if system else []
-    return [*messages, {"role": "user", "content": prompt}]
-
-
-def _chat_messages(request: dict[str, Any]) -> list[dict[str, Any]]:
-    """Ollama's messages as OpenAI's; ollama-python drops empty contents, so a missing content is an empty one."""
-    messages = []
-    for entry in _list_of_objects(request, "messages"):
-        role = _text(entry, "role").lower()
-        if role not in ("system", "user", "assistant"):
-            raise ApiError(400, f"invalid role {entry.get('role')!r}: expected system, user or assistant")
-        if entry.get("tool_calls"):
-            raise ApiError(400, "tool_calls is not supported by localgif: send text only")
-        message = {"role": role, "content": _text(entry, "content")}
-        if role == "assistant" and (thinking := _text(entry, "thinking")):
-            message["reasoning_content"] = thinking
-        messages.append(message)
-    return messages
-
-
-def _text(source: dict[str, Any], field: str) -> str:
-    """A string field; absent and null are the empty string."""
-    value = source.get(field)
-    if value is not None and not isinstance(value, str):
-        raise ApiError(400, f"{field} must be a string, not {_type_name(value)}")
-    return value or ""
-
-
-def _boolean(source: dict[str, Any], field: str, default: bool) -> bool:
-    value = source.get(field)
-    if value is not None and not isinstance(value, bool):
-        raise ApiError(400, f"{field} must be a boolean, not {_type_name(value)}")
-    return default if value is None else value
-
-
-def _list_of_objects(source: dict[str, Any], field: str) -> list[dict[str, Any]]:
-    value = source.get(field)
-    if value is None:
-        return []
-    if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
-        raise ApiError(400, f"{field} must be an array of objects")
-    return value
-
-
-# --- options ---------------------------------------------------------------------------------------------------------
-
-
-def read_options(value: object) -> Sampling:
-    """The sampling settings of a request; absent and null options get Ollama's default.
-
-    Options that are fixed when the model is loaded (num_gpu, num_thread, use_mmap ...) are ignored.
-
-    Raises:
-        ApiError: 400, naming the option.
-    """
-    if value is None:
-        value = {}
-    if not isinstance(value, dict):
-        raise ApiError(400, "options must be an object")
-    given = {name: entry for name, entry in value.items() if entry is not None}
-    ints = {
-        name: _integer(name, given[name]) for name in (*INT_DEFAULTS, "seed", "num_predict", "num_ctx") if name in given
-    }
-    fields: dict[str, Any] = {
-        name: _number(name, given[name]) if name in given else default for name, default in FLOAT_DEFAULTS.items()
-    }
-    fields |= {name: ints.get(name, default) for name, default in INT_DEFAULTS.items()}
-    if ints.get("seed", -1) >= 0:
-        fields["seed"] = ints["seed"] % _SEEDS
-    num_predict = ints.get("num_predict", -1)
-    if num_predict >= 0:
-        fields["max_tokens"] = num_predict
-    if stop := _stop(given.get("stop")):
-        fields["stop"] = stop
-    num_ctx = ints.get("num_ctx")
-    if num_ctx is not None and num_ctx < 1:
-        raise ApiError(400, f'option "num_ctx" must be at least 1, not {num_ctx}')
-    return Sampling(fields, num_ctx, num_predict if num_predict >= 0 else None)
-
-
-def _wrong_type(name: str, expected: str) -> ApiError:
-    return ApiError(400, f'option "{name}" must be of type {expected}')
-
-
-def _number(name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise _wrong_type(name, "float32")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = math.inf
-    # 1e400 is valid JSON and infinite as a double.
-    if not math.isfinite(number):
-        raise _wrong_type(name, "float32")
-    return number
-
-
-def _integer(name: str, value: object) -> int:
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise _wrong_type(name, "integer")
-    if not -(2**63) <= value < 2**63:
-        raise _wrong_type(name, "integer (64 bits)")
-    return value
-
-
-def _stop(value: object) -> list[str]:
-    """Ollama's server wants a list, its documentation allows a string, and clients send both."""
-    if value is None:
-        return []
-    words = [value] if isinstance(value, str) else value
-    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-        raise _wrong_type("stop", "array of strings")
-    return [word for word in words if word]
-
-
-def read_format(value: object) -> dict[str, Any] | None:
-    """The OpenAI `response_format` for Ollama's `format`; None for no format.
-
-    Raises:
-        ApiError: 400; neither "json" nor a schema object.
-    """
-    if value is None or value == "":
-        return None
-    if value == "json":
-        return {"type": "json_object"}
-    if isinstance(value, dict):
-        return {"type": "json_schema", "json_schema": {"name": "schema", "schema": value}}
-    raise ApiError(400, f'invalid format: {value!r}; expected "json" or a valid JSON Schema object')
-
-
-def read_think(value: object) -> bool | str | None:
-    """The `think` field of a request: None if absent.
-
-    Raises:
-        ApiError: 400; neither a boolean nor a known level.
-    """
-    if value is None or isinstance(value, bool) or value in ("low", "medium", "high", "max"):
-        return value
-    raise ApiError(400, f'invalid think value: {value!r}; expected true, false, "low", "medium", "high" or "max"')
-
-
-def read_keep_alive(value: object) -> float | None:
-    """Seconds for which the model stays loaded after the request.
-
-    Returns:
-        None if absent, `FOREVER` if negative, else seconds >= 0. Numbers are seconds; strings are Go durations ("5m",
-        "1h30m", "-1m", "0").
-
-    Raises:
-        ApiError: 400; neither a number nor a duration.
-    """
-    if value is None:
-        return None
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(max(-1, min(value, 2**62)))
-    elif value in ("0", "+0", "-0"):  # the only number without a unit that Go accepts
-        seconds = 0.0
-    elif isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        seconds = sum(float(number) * _SECONDS[unit] for number, unit in re.findall(_DURATION_PART, match[2]))
-        seconds = -seconds if match[1] == "-" else seconds
-    else:
-        raise ApiError(400, f'invalid keep_alive: {value!r}; expected seconds or a duration such as "5m"')
-    return FOREVER if seconds < 0 else seconds

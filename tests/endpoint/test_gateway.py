@@ -383,8 +383,8 @@ def test_names_match_and_come_back_as_asked() -> None:
         ({"messages": [{**HI[0], "images": ["aGk="]}]}, f'"{MODEL}" does not support images'),
         ({"tools": [{"type": "function"}]}, "tools is not supported by localgif: leave it out"),
         ({"logprobs": True}, "logprobs is not supported by localgif: leave it out"),
-        ({"options": {"temperature": "hot"}}, 'option "temperature" must be of type float32'),
-        ({"format": "yaml"}, "invalid format: 'yaml'; expected \"json\" or a valid JSON Schema object"),
+        ({"options": {"temperature": "hot"}}, "options.temperature = 'hot': must be a valid number"),
+        ({"format": "yaml"}, "format = 'yaml': must be \"json\" or a JSON Schema object"),
     ],
 )
 def test_what_cannot_be_done_is_a_400_that_names_it(extra: dict[str, Any], words: str) -> None:
@@ -416,8 +416,8 @@ def test_every_failure_is_a_string() -> None:
         ("GET", "/api/chat", None, 405, "not allowed"),
         ("POST", "/api/tags", {}, 405, "not allowed"),
         *(("POST", f"/api/{name}", None, 400, "missing request body") for name in ("chat", "generate", "show")),
-        ("POST", "/api/chat", [1], 400, "request body must be a JSON object, not an array"),
-        ("POST", "/api/chat", "x", 400, "request body must be a JSON object, not a string"),
+        ("POST", "/api/chat", [1], 400, "request body must be a JSON object, not [1]"),
+        ("POST", "/api/chat", "x", 400, "request body must be a JSON object, not 'x'"),
         ("POST", "/api/chat", {"messages": HI}, 400, "model is required"),
         ("POST", "/api/chat", {"model": "x", "messages": HI}, 404, "model 'x' not found"),
         ("POST", "/api/generate", {"model": "x", "prompt": "x"}, 404, "model 'x' not found"),
