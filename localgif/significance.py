@@ -15,16 +15,14 @@ import functools
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Strata = Sequence[tuple[ArrayLike, ArrayLike]]
+Values = Sequence[float] | Floats
+Strata = Sequence[tuple[Values, Values]]
 
 ALPHA = 0.05
 #: Equal differences stay equal in whatever order they are summed.
@@ -33,8 +31,6 @@ TOLERANCE = 1e-12
 #: Up to this many arrangements all are counted; beyond, this many are drawn.
 _ARRANGEMENTS = 20_000
 _RESAMPLES = 9_999
-#: Numbers held in memory at once.
-_CHUNK = 4_000_000
 #: Sweeps that are simulated where no formula is close enough.
 _SIMULATED = 4_000
 #: A question counts as decidable when a true difference is found this often.
@@ -46,7 +42,7 @@ _MOST_RUNS = 1_000
 # --- tests ------------------------------------------------------------------------------------------------------------
 
 
-def permutation_p(strata: Strata) -> Floats:
+def permutation_p(strata: Strata) -> float:
     """Two-sided p of the difference of means b - a, averaged over the strata; 0 < p <= 1.
 
     Exact for at most 20,000 arrangements of the labels, else from 20,000 random ones with the observed one counted in
@@ -54,31 +50,19 @@ def permutation_p(strata: Strata) -> Floats:
     16 arrangements, which never reach 0.05.
 
     Args:
-        strata: (a, b) of each, shapes (..., values). Every stratum has the same leading axes, one entry per simulated
-            sweep; a single comparison has none, and the result is then an array without axes.
+        strata: (a, b) of each.
     """
-    sides = [(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)) for a, b in strata]
-    pooled = [np.concatenate(both, axis=-1) for both in sides]
-    sizes = [(a.shape[-1], b.shape[-1]) for a, b in sides]
-    lead = pooled[0].shape[:-1]
-    flat = [part.reshape(-1, part.shape[-1]) for part in pooled]
+    sizes = [(len(a), len(b)) for a, b in strata]
     exact = _arrangements(sizes) <= _ARRANGEMENTS
-    drawn = None if exact else [_drawn(*each, np.random.default_rng(i)) for i, each in enumerate(sizes)]
-    step = max(1, _CHUNK // min(_arrangements(sizes), _ARRANGEMENTS))
-    parts: list[Floats] = []
-    for start in range(0, len(flat[0]), step):
-        rows = [part[start : start + step] for part in flat]
-        observed = np.abs(_summed([_differences(r, _observed(*s), s) for r, s in zip(rows, sizes, strict=True)]))
-        if drawn is None:
-            total = np.zeros((len(rows[0]), 1))
-            for row, size in zip(rows, sizes, strict=True):
-                own = _differences(row, _all(*size), size)
-                total = (total[:, :, None] + own[:, None, :]).reshape(len(row), -1)
-        else:
-            total = _summed([_differences(r, d, s) for r, d, s in zip(rows, drawn, sizes, strict=True)])
-        hits = (np.abs(total) >= observed - TOLERANCE * len(sizes)).sum(axis=1)
-        parts.append(hits / total.shape[1] if exact else (hits + 1) / (total.shape[1] + 1))
-    return np.concatenate(parts).reshape(lead)
+    observed, total = 0.0, np.zeros(1)
+    for number, ((a, b), size) in enumerate(zip(strata, sizes, strict=True)):
+        observed += float(np.mean(b) - np.mean(a))
+        pooled = np.concatenate([a, b])
+        own = (_all(*size) if exact else _drawn(*size, number)) @ pooled
+        # Exact: every arrangement of this stratum with every one of the others.
+        total = np.add.outer(total, own).ravel() if exact else total + own
+    hits = int(np.sum(np.abs(total) >= abs(observed) - TOLERANCE * len(sizes)))
+    return hits / len(total) if exact else (hits + 1) / (len(total) + 1)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
@@ -116,83 +100,49 @@ def _arrangements(sizes: Sequence[tuple[int, int]]) -> int:
     return math.prod(math.comb(a + b, b) for a, b in sizes)
 
 
-def _differences(pooled: Floats, chosen: Floats, size: tuple[int, int]) -> Floats:
-    """Mean of the chosen minus mean of the rest: (sweeps, values), (arrangements, values) -> (sweeps, arrangements)."""
-    a, b = size
-    total: Floats = pooled @ chosen.T * (1 / a + 1 / b) - pooled.sum(axis=1, keepdims=True) / a
-    return total
-
-
-def _summed(parts: Sequence[Floats]) -> Floats:
-    total: Floats = np.sum(parts, axis=0)
-    return total
-
-
-def _observed(a: int, b: int) -> Floats:
-    """The arrangement that was observed: the last b values are b's."""
-    return np.array([[0.0] * a + [1.0] * b])
-
-
 @functools.lru_cache(maxsize=32)
 def _all(a: int, b: int) -> Floats:
-    chosen = np.array(list(itertools.combinations(range(a + b), b)), dtype=np.intp).reshape(-1, b)
-    masks = np.zeros((len(chosen), a + b))
-    np.put_along_axis(masks, chosen, 1.0, axis=1)
-    return masks
+    """A row of weights for each arrangement, the observed one last: its product with the values is mean b - mean a."""
+    chosen = np.array(list(itertools.combinations(range(a + b), b)))
+    weights = np.full((len(chosen), a + b), -1 / a)
+    np.put_along_axis(weights, chosen, 1 / b, axis=1)
+    return weights
 
 
-def _drawn(a: int, b: int, dice: Generator) -> Floats:
-    return dice.permuted(np.tile(_observed(a, b), (_ARRANGEMENTS, 1)), axis=1)
+def _drawn(a: int, b: int, seed: int) -> Floats:
+    """Rows of weights as in `_all`, for random arrangements."""
+    observed = np.repeat([-1 / a, 1 / b], [a, b])
+    return np.random.default_rng(seed).permuted(np.tile(observed, (_ARRANGEMENTS, 1)), axis=1)
 
 
 # --- intervals --------------------------------------------------------------------------------------------------------
 
 
-def mean_interval(groups: Sequence[Sequence[float]]) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the mean over groups of their mean; None where a group has a single value.
-
-    Values are resampled within their group. The percentile bootstrap is too narrow for few values, so its level is
-    widened (see `_tail`). BCa is not used: its skewness correction jumps with every tie and fails on equal values, and
-    scores are full of both. With 4 values the result is their range.
-    """
-    fewest = min(len(group) for group in groups)
-    if fewest < 2:
-        return None
-    low, high = (sum(edge(group) for group in groups) / len(groups) for edge in (min, max))
-    if high - low <= TOLERANCE:
-        return low, high
-    from scipy import stats
-
-    found = stats.bootstrap(
-        tuple(groups),
-        lambda *parts, axis: sum(part.mean(axis=axis) for part in parts) / len(parts),
-        n_resamples=_RESAMPLES,
-        batch=_RESAMPLES,
-        vectorized=True,
-        paired=False,
-        method="percentile",
-        confidence_level=1 - 2 * _tail(fewest, sum(len(group) - 1 for group in groups)),
-        rng=0,
-    ).confidence_interval
-    return float(found.low), float(found.high)
+def mean_interval(groups: Sequence[Values]) -> tuple[float, float] | None:
+    """95 % bootstrap interval of the mean over groups of their mean; None where a group has a single value."""
+    return _interval([(1 / len(groups), group) for group in groups])
 
 
 def difference_interval(strata: Strata) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the mean over strata of mean(b) - mean(a); None where a side has a single value.
+    """95 % bootstrap interval of the mean over strata of mean(b) - mean(a); None where a side has a single value."""
+    share = 1 / len(strata)
+    return _interval([(weight, side) for a, b in strata for weight, side in ((-share, a), (share, b))])
 
-    As `mean_interval`, with each side resampled by itself.
+
+def _interval(terms: Sequence[tuple[float, Values]]) -> tuple[float, float] | None:
+    """Interval of the weighted sum of the means of some values, resampled within each term.
+
+    The percentile bootstrap is too narrow for few values, so its level is widened (see `_tail`). BCa is not used: its
+    skewness correction jumps with every tie and fails on equal values, and scores are full of both. With 4 values the
+    result is their range.
     """
-    sides = [(np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)) for a, b in strata]
-    fewest = min(len(side) for both in sides for side in both)
+    fewest = min(len(values) for _, values in terms)
     if fewest < 2:
         return None
     dice = np.random.default_rng(0)
-    total = np.zeros(_RESAMPLES)
-    for a, b in sides:
-        for sign, side in ((-1, a), (1, b)):
-            total += sign * side[dice.integers(len(side), size=(_RESAMPLES, len(side)))].mean(axis=1)
-    tail = _tail(fewest, sum(len(a) + len(b) - 2 for a, b in sides))
-    low, high = np.quantile(total / len(sides), (tail, 1 - tail))
+    means = [w * dice.choice(values, (_RESAMPLES, len(values))).mean(axis=1) for w, values in terms]
+    tail = _tail(fewest, sum(len(values) - 1 for _, values in terms))
+    low, high = np.quantile(np.sum(means, axis=0), (tail, 1 - tail))
     return float(low), float(high)
 
 
@@ -228,7 +178,9 @@ def power(runs: int, difference: float, deviation: float, comparisons: int = 1) 
         return 0.0
     if runs <= 6:
         a, b = np.random.default_rng(0).normal(0, deviation, (2, _SIMULATED, runs))
-        return float(np.mean(permutation_p([(a, b + difference)]) <= level + TOLERANCE))
+        found = np.abs(np.concatenate([a, b + difference], axis=1) @ _all(runs, runs).T)
+        p_values = np.mean(found >= found[:, -1:] - TOLERANCE, axis=1)
+        return float(np.mean(p_values <= level + TOLERANCE))
     from scipy import stats
 
     shift, freedom = difference / deviation / math.sqrt(2 / runs), 2 * runs - 2

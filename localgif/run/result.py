@@ -62,7 +62,7 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
     if unit == "task":
         p_value, interval, smallest = sign_flip_p(means), mean_interval([means]), min(1.0, 2 ** (1 - len(means)))
     else:
-        p_value, interval = float(permutation_p(list(scores.values()))), mean_interval(by_task)
+        p_value, interval = permutation_p(list(scores.values())), mean_interval(by_task)
         smallest = smallest_p([(len(pairs.seed), len(pairs.best)) for pairs in scores.values()])
     word: Word = "not shown"
     if p_value <= ALPHA and interval is not None:

@@ -243,7 +243,7 @@ def _array(runs: Sequence[Finished], what: str) -> Floats:
 def _tested(
     strata: Sequence[tuple[Floats, Floats]], interval: tuple[float, float] | None, differences: Sequence[float]
 ) -> Tested:
-    p = float(permutation_p(strata))
+    p = permutation_p(strata)
     return Tested(
         difference=math.fsum(float(b.mean() - a.mean()) for a, b in strata) / len(strata),
         interval=interval,
