@@ -22,10 +22,11 @@ MODULES = {
 
 if __name__ == "__main__":
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name not in MODULES:
+    if name in ("-h", "--help"):
         print(__doc__)
-        sys.exit(
-            0 if name in ("-h", "--help") else f"error: there is no check {name!r}; choose from {', '.join(MODULES)}"
-        )
+        sys.exit()
+    if name not in MODULES:
+        print(f"error: there is no check {name!r}; choose from {', '.join(MODULES)}", file=sys.stderr)
+        sys.exit(2)
     del sys.argv[1]
     runpy.run_module(MODULES[name], run_name="__main__", alter_sys=True)
