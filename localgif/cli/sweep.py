@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 from pathlib import Path
@@ -57,15 +58,14 @@ def sweep(
     """Run every combination of some settings, on this machine or a cluster. The same command again continues."""
     from localgif.cli.tables import plan_table, say
     from localgif.store.read import load_record, status_of
-    from localgif.sweep.cluster import local_workers
     from localgif.sweep.execute import choose
     from localgif.sweep.plan import estimate, read_plan
     from localgif.sweep.read import stored_runs
     from localgif.sweep.sentences import plan_sentences
 
-    address = scheduler if scheduler is not None and local_workers(scheduler) is None else None
-    file_of_models = load_models(models, others=(address,) if address is not None else ())
-    plan = read_plan(file, file_of_models)
+    workers = _workers(scheduler)
+    models_file = load_models(models, others=(workers,) if isinstance(workers, str) else ())
+    plan = read_plan(file, models_file)
     chosen = choose(plan, cells)
 
     def stored(cell: Cell) -> str:
@@ -83,7 +83,7 @@ def sweep(
     say(console, *plan_sentences(estimated))
     if plan_only:
         return
-    summary = _run(plan, file_of_models, runs_dir, chosen, minutes, scheduler)
+    summary = _run(plan, models_file, runs_dir, chosen, minutes, workers)
     if as_json:
         print_json(summary)
     else:
@@ -92,8 +92,32 @@ def sweep(
         raise typer.Exit(4)
 
 
+def _workers(scheduler: str | None) -> str | int | None:
+    """What --scheduler names: an address, or how many workers to start here.
+
+    Raises:
+        ConfigError: it is neither.
+    """
+    from localgif.errors import ConfigError
+    from localgif.offline import scheduler_url
+
+    if scheduler is None:
+        return None
+    if local := re.fullmatch(r"local:([1-9][0-9]{0,3})", scheduler):
+        return int(local[1])
+    try:
+        return scheduler_url(scheduler)
+    except ValueError as error:
+        raise ConfigError(f"--scheduler {scheduler} {error}", "or local:N for N workers on this machine") from None
+
+
 def _run(
-    plan: Plan, models: ModelsFile, runs_dir: Path, chosen: Sequence[Cell], minutes: float | None, scheduler: str | None
+    plan: Plan,
+    models: ModelsFile,
+    runs_dir: Path,
+    chosen: Sequence[Cell],
+    minutes: float | None,
+    scheduler: str | int | None,
 ) -> dict[str, Any]:
     """Run the cells; returns the object that `--json` prints."""
     from localgif.cli.progress import SweepLines
@@ -107,7 +131,7 @@ def _run(
     try:
         if scheduler is None:
             return run_sweep(plan, models, runs_dir, chosen, lines, minutes)
-        if not scheduler.startswith("local:") and not is_here(scheduler):
+        if isinstance(scheduler, str) and not is_here(scheduler):
             lines.note(f"{scheduler} is not this machine: the scheduler and its workers read prompts and programs")
         return run_on_cluster(plan, models, runs_dir, chosen, lines, scheduler, minutes)
     except KeyboardInterrupt:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import re
 import secrets
 import time
 from collections.abc import Iterator, Sequence
@@ -14,7 +13,6 @@ from typing import Any
 
 from localgif.errors import ConfigError, EndpointError, LocalGifError, PreflightError
 from localgif.models.toml import ModelsFile
-from localgif.offline import scheduler_url
 from localgif.search.progress import Progress, Standing
 from localgif.sweep import execute, worker
 from localgif.sweep.execute import CellEnd, Outcome, SweepFolder, Watch
@@ -27,34 +25,19 @@ GRACE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
 
 
-def local_workers(scheduler: str) -> int | None:
-    """The number in "local:4"; None for an address.
-
-    Raises:
-        ConfigError: it is neither.
-    """
-    if local := re.fullmatch(r"local:([1-9][0-9]{0,3})", scheduler):
-        return int(local[1])
-    try:
-        scheduler_url(scheduler)
-    except ValueError as error:
-        raise ConfigError(f"--scheduler {scheduler} {error}", "or local:N for N workers on this machine") from None
-    return None
-
-
 def run_on_cluster(
     plan: Plan,
     models: ModelsFile,
     runs_dir: Path,
     cells: Sequence[Cell],
     watch: Watch,
-    scheduler: str,
+    scheduler: str | int,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """As `execute.run_sweep`, on the workers of `scheduler`: a Dask scheduler's address, or "local:N".
+    """As `execute.run_sweep`, on the workers of a Dask scheduler, or on that many workers started on this machine.
 
     Raises:
-        ConfigError: `scheduler` is neither, or N embedded engines would share this machine.
+        ConfigError: several embedded engines would share this machine.
         PreflightError: no Dask, no scheduler, or no worker that can take a cell.
         EndpointError: the scheduler was lost during the sweep.
         KeyboardInterrupt: Ctrl-C or SIGTERM. The workers stop; finished cells are kept.
@@ -68,8 +51,8 @@ def run_on_cluster(
 
 
 @contextlib.contextmanager
-def _connected(scheduler: str, cells: Sequence[Cell]) -> Iterator[Any]:
-    """A client of the scheduler; "local:N" starts N workers on this machine, which stop at the end."""
+def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
+    """A client of the scheduler; workers that were started here stop at the end."""
     try:
         import dask
         from distributed import Client, LocalCluster
@@ -85,15 +68,15 @@ def _connected(scheduler: str, cells: Sequence[Cell]) -> Iterator[Any]:
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"})
     place: Any = scheduler
     with contextlib.ExitStack() as stack:
-        if count := local_workers(scheduler):
+        if isinstance(scheduler, int):
             models = [model for cell in cells for model in (cell.settings.animator, cell.settings.reflector)]
-            if count > 1 and any(model.endpoint.kind == "embedded" for model in models):
+            if scheduler > 1 and any(model.endpoint.kind == "embedded" for model in models):
                 raise ConfigError(
-                    f"--scheduler {scheduler} would start the embedded engine {count} times; one takes all cores",
+                    f"local:{scheduler} would start the embedded engine {scheduler} times, and one takes all cores",
                     "leave --scheduler out, or use models of a server (docs/sweeps.md)",
                 )
             place = LocalCluster(  # type: ignore[no-untyped-call]
-                n_workers=count,
+                n_workers=scheduler,
                 threads_per_worker=1,
                 resources={model.alias: 1 for model in models},
                 host="127.0.0.1",
@@ -112,13 +95,11 @@ def _connected(scheduler: str, cells: Sequence[Cell]) -> Iterator[Any]:
                 code="E-SCHEDULER",
             ) from None
         try:
-            if count:
+            if isinstance(scheduler, int):
                 client.run(worker.ignore_ctrl_c)
             yield client
-        except LocalGifError:
-            raise
         except Exception as error:
-            if client.status == "running" and not isinstance(error, OSError):
+            if isinstance(error, LocalGifError) or (client.status == "running" and not isinstance(error, OSError)):
                 raise
             raise EndpointError(
                 f"the scheduler at {scheduler} is gone ({error})",
@@ -130,20 +111,18 @@ def _connected(scheduler: str, cells: Sequence[Cell]) -> Iterator[Any]:
 class _Sweep:
     """One call of a sweep: hands all cells to Dask, then follows what comes back until every cell has an end."""
 
-    def __init__(self, folder: SweepFolder, cells: Sequence[Cell], watch: Watch, client: Any, scheduler: str) -> None:
+    def __init__(
+        self, folder: SweepFolder, cells: Sequence[Cell], watch: Watch, client: Any, scheduler: str | int
+    ) -> None:
         self.ends: dict[str, CellEnd] = {}
         self._folder, self._watch, self._client, self._scheduler = folder, watch, client, scheduler
         self._cells = {cell.name: (number, cell) for number, cell in enumerate(cells, 1)}
-        self._futures: dict[str, Any] = {}
-        """Of the cells that have no end yet."""
+        self._futures: dict[str, Any] = {}  # of the cells that have no end yet
+        self._begun: dict[str, tuple[str, float, Progress]] = {}  # of these: the worker, when, and who watches
+        # (cell, future) that ended, and (time, message) of what workers tell
         self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
-        """(cell, future) that ended, and (time, message) of what workers tell."""
-        self._begun: dict[str, tuple[str, float, Progress]] = {}
-        """Cell without an end -> the worker that began it, when, and its progress."""
-        self._refusals: dict[str, str] = {}
-        """Worker that left -> why it could not start a cell."""
-        self._moved = time.monotonic()
-        """When a cell last began or ended."""
+        self._refusals: dict[str, str] = {}  # worker that left -> why it could not start a cell
+        self._moved = time.monotonic()  # when a cell last began or ended
 
     def run(self, models: ModelsFile, deadline: float | None) -> None:
         for name, (_, cell) in self._cells.items():
@@ -161,14 +140,14 @@ class _Sweep:
 
     def _check_workers(self) -> None:
         """Check before anything starts that workers have this localgif. Those that join later check it themselves."""
-        mine, problems = worker.identity(), []
-        for address, theirs in self._client.run(worker.identity, on_error="return").items():
-            broken = isinstance(theirs, Exception)
-            why = f"it cannot run localgif: {theirs}" if broken else worker.differing(theirs, mine)
-            problems += [f"worker {address}: {why}"] if why else []
-        if problems:
-            remedy = "use the same checkout and packages for the scheduler, its workers and this command"
-            raise PreflightError("\n".join(problems), remedy, code="E-WORKERS")
+        answers = self._client.run(execute.identity, on_error="return")
+        problems = {name: execute.differing(theirs, execute.identity()) for name, theirs in answers.items()}
+        if any(problems.values()):
+            raise PreflightError(
+                "\n".join(f"worker {name}: {why}" for name, why in problems.items() if why),
+                "use the same checkout and packages for the scheduler, its workers and this command",
+                code="E-WORKERS",
+            )
 
     def _submit(self, models: ModelsFile) -> None:
         if not self._resources():
@@ -182,7 +161,7 @@ class _Sweep:
                 worker.run_on_worker,
                 cell,
                 models,
-                worker.identity(),
+                execute.identity(),
                 execute.pack(self._folder.folder / name),
                 topic,
                 key=f"{name}-{topic}",

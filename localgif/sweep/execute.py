@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import hashlib
 import io
 import os
@@ -11,15 +12,16 @@ import shutil
 import tarfile
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
+import localgif
 from localgif.errors import ConfigError, LocalGifError, RunCorrupt, RunError, RunLocked, RunMismatch, nearest
 from localgif.files import check_free, is_locked, now, replace_file, sync_folder, take_lock
 from localgif.models.toml import ModelsFile
 from localgif.records import RunResult
-from localgif.run.optimize import begin
+from localgif.run.optimize import begin, versions
 from localgif.run.resume import differences, resume
 from localgif.search.progress import Progress
 from localgif.settings import Settings
@@ -204,7 +206,26 @@ def end_of(cell: Cell, outcome: Outcome, seconds: float, worker: str = "") -> Ce
     return CellEnd(cell, status, seconds, outcome.result, outcome.error, outcome.trace, worker=worker)
 
 
-# --- a run folder on its way between machines -------------------------------------------------------------------------
+# --- between machines -------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def identity() -> dict[str, str]:
+    """What must be equal on every machine of a sweep: versions, and a digest of localgif's source."""
+    root = Path(localgif.__file__).parent
+    source = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        source.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    # Kernel and distribution decide nothing that a run stores.
+    return {key: value for key, value in versions().items() if key != "platform"} | {"source": source.hexdigest()[:12]}
+
+
+def differing(there: Mapping[str, str] | Exception, here: Mapping[str, str]) -> str:
+    """How a worker's `identity`, or its failure to tell it, differs from the command's; "" when it does not."""
+    if isinstance(there, Exception):
+        return f"it cannot run localgif ({type(there).__name__}: {there})"
+    lines = [f"{n}: {there.get(n)} there, {here.get(n)} here" for n in {**there, **here} if there.get(n) != here.get(n)]
+    return f"it has another localgif or other packages: {'; '.join(lines)}" if lines else ""
 
 
 class Archive(NamedTuple):

@@ -8,8 +8,6 @@ array per line: ["activity", ...] and ["metric_call", ...] as the run reports th
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
 import os
 import pickle
@@ -24,13 +22,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import localgif
 from localgif import offline
 from localgif.models.toml import ModelsFile
-from localgif.run.optimize import versions
 from localgif.sandbox import keeper_client
 from localgif.search.progress import Silent, Standing
-from localgif.sweep.execute import Archive, Outcome, pack, run_cell, unpack
+from localgif.sweep.execute import Archive, Outcome, differing, identity, pack, run_cell, unpack
 from localgif.sweep.plan import Cell
 
 #: How often a worker checks whether the cell is still wanted.
@@ -50,24 +46,6 @@ class CellFailed(Exception):
     __repr__ = __str__  # Dask logs it, and an archive is large
 
 
-@functools.cache
-def identity() -> dict[str, str]:
-    """What must be equal on every machine of a sweep: versions, and a digest of localgif's source."""
-    root = Path(localgif.__file__).parent
-    source = hashlib.sha256()
-    for path in sorted(root.rglob("*.py")):
-        source.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    # Kernel and distribution decide nothing that a run stores.
-    return {key: value for key, value in versions().items() if key != "platform"} | {"source": source.hexdigest()[:12]}
-
-
-def differing(there: Mapping[str, str], here: Mapping[str, str]) -> str:
-    """How a worker's `identity` differs from the command's; "" when it does not."""
-    names = {**there, **here}
-    lines = [f"{n}: {there.get(n)} there, {here.get(n)} here" for n in names if there.get(n) != here.get(n)]
-    return f"it has another localgif or other packages: {'; '.join(lines)}" if lines else ""
-
-
 def ignore_ctrl_c() -> None:
     """For workers at the terminal of the command: Ctrl-C is for the command, which stops them."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -79,8 +57,6 @@ def run_on_worker(
     """Run a cell on this worker, as a task of Dask; returns the worker's name and the run folder.
 
     Args:
-        cell: The cell.
-        models: models.toml.
         here: The command's `identity`.
         archive: The run folder, when the cell was begun before.
         topic: Of the events for the command: ["begins" or "refused" or a kind of the child's lines, cell, worker, ...].

@@ -19,7 +19,7 @@ from localgif.errors import ConfigError, EndpointError, PreflightError
 from localgif.files import is_locked
 from localgif.models.toml import ModelsFile, load_models_file
 from localgif.store.read import load_record
-from localgif.sweep import cluster, worker
+from localgif.sweep import cluster, execute
 from localgif.sweep.cluster import run_on_cluster
 from localgif.sweep.execute import run_sweep
 from localgif.sweep.plan import Plan
@@ -157,6 +157,7 @@ def test_a_worker_that_cannot_start_a_cell_leaves(
     plan, told = plan_of(TINY + '[axes]\nanimator = ["missing", "scripted"]\n', world.models), Told()
     world.ready()
     with world.worker("box1", "missing scripted"):
+        wait_for_workers(world.address, 2)
         summary = world.sweep(tmp_path, told, plan)
         assert sorted(told.statuses) == [("animator=missing", "failed"), ("animator=scripted", "done")]
         assert (summary["done"], summary["failed"]) == (1, 1)
@@ -176,21 +177,21 @@ def test_a_worker_that_cannot_start_a_cell_leaves(
 def test_another_localgif_is_refused_before_anything_starts(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = worker.identity()
-    monkeypatch.setattr(worker, "identity", lambda: {**real, "localgif": "9.9.9"})
+    real = execute.identity()
+    monkeypatch.setattr(execute, "identity", lambda: {**real, "localgif": "9.9.9"})
     world.ready()
-    wait_for_a_worker(world.address)
+    wait_for_workers(world.address, 1)
     with pytest.raises(PreflightError, match=r"localgif: 0\.1\.0 there, 9\.9\.9 here") as caught:
         world.sweep(tmp_path, Told())
     assert (caught.value.code, caught.value.exit_code) == ("E-WORKERS", 3)
     assert [path for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
 
 
-def wait_for_a_worker(address: str) -> None:
+def wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
     with Client(address) as client:  # type: ignore[no-untyped-call]
-        client.wait_for_workers(1, timeout=60)
+        client.wait_for_workers(count, timeout=60)
 
 
 def test_no_minutes_no_cells(world: World, tmp_path: Path) -> None:
@@ -269,15 +270,9 @@ def test_nobody_answers_and_dask_is_not_there(world: World, tmp_path: Path, monk
     assert "localgif[cluster]" in caught.value.remedy
 
 
-@pytest.mark.parametrize("wrong", ["local", "local:0", "local:x", "gpu-box", "http://gpu-box:80", "tcp://gpu-box", ""])
-def test_what_is_no_scheduler_is_refused(wrong: str) -> None:
-    with pytest.raises(ConfigError, match=r"--scheduler .* must be a URL such as tcp://"):
-        cluster.local_workers(wrong)
-
-
 def test_the_embedded_engine_is_not_started_once_for_each_worker(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(tiny_models(64))
     models = load_models_file(tmp_path / "models.toml")
     plan = plan_of(TWO, models)
     with pytest.raises(ConfigError, match="would start the embedded engine 4 times"):
-        run_on_cluster(plan, models, tmp_path, plan.cells, Told(), "local:4")
+        run_on_cluster(plan, models, tmp_path, plan.cells, Told(), 4)

@@ -322,3 +322,10 @@ def test_a_sweep_with_a_failed_cell_ends_with_4(models: ModelsFile, tmp_path: Pa
     assert told.exit_code == 4
     assert "0 done, 1 failed" in told.stdout and "animator=missing failed: " in told.stdout
     assert told.stderr.count("[1/1] animator=missing  failed") == 2
+
+
+@pytest.mark.parametrize("wrong", ["local", "local:0", "local:x", "gpu-box", "http://gpu-box:80", "tcp://gpu-box", ""])
+def test_what_is_no_scheduler_is_refused(wrong: str, models: ModelsFile, tmp_path: Path) -> None:
+    told = invoked(tmp_path, "sweep", "s.toml", "--scheduler", wrong)
+    assert told.exit_code == 2
+    assert "must be a URL such as tcp://" in told.stderr and "or local:N" in told.stderr
