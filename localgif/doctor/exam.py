@@ -15,8 +15,7 @@ from localgif.gif import score
 from localgif.run.checks import Check
 from localgif.search import reflector as reflector_module
 from localgif.search import reply_checks
-from localgif.search.candidate import prompt_of, seed_of
-from localgif.search.evaluator import sample_seed
+from localgif.search.evaluator import prompt_of, sample_seed, seed_of
 from localgif.search.programs import render
 from localgif.search.progress import Progress
 from localgif.search.rule_move import RULE_TOKENS, one_line

@@ -22,9 +22,8 @@ from localgif.run.result import Outcome, Prompted, result_of
 from localgif.run.roles import Roles, open_roles
 from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
-from localgif.search.candidate import prompt_of, seed_of
 from localgif.search.controls import sample_only
-from localgif.search.evaluator import Evaluator
+from localgif.search.evaluator import Evaluator, prompt_of, seed_of
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
 from localgif.search.progress import Progress, Silent

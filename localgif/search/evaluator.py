@@ -1,4 +1,10 @@
-"""Measures a candidate on a task: samples, their mean score, and side info; decides how many samples it gets."""
+"""Measures a candidate on a task: samples, their mean score, and side info; decides how many samples it gets.
+
+A candidate is what GEPA holds, named texts, and what the animator reads, one system prompt. With grounded reflection it
+has the component `instructions` (one rule per line) and, for each trained task, one component with a worked example: a
+whole program, empty at first. So GEPA can merge what two candidates found for different tasks. The contract is not a
+component, so no proposal can change it. With plain reflection a candidate is one text.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +13,53 @@ import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
+from localgif.agent import prompts
 from localgif.agent.graph import Rendered, Try, Write, compile_animator
 from localgif.files import content_hash, now
 from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Sample
-from localgif.search.programs import Programs
+from localgif.search.programs import Programs, Sight
 from localgif.search.progress import Progress, standing_of
-from localgif.search.sight import Sight
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
 K = TypeVar("K", bound=Hashable)
+
+INSTRUCTIONS = "instructions"
+
+Candidate = dict[str, str]
+
+
+def slot(task: Task) -> str:
+    """The component with the worked example of a task."""
+    return f"example {task.name}"
+
+
+def seed_of(suite: Suite) -> Candidate:
+    """What a grounded search starts from: the contract alone."""
+    return {INSTRUCTIONS: "", **{slot(task): "" for task in suite.train}}
+
+
+def rules_of(candidate: Candidate) -> tuple[str, ...]:
+    """The rules of a candidate, in order."""
+    return tuple(line for line in candidate[INSTRUCTIONS].splitlines() if line.strip())
+
+
+def with_rules(rules: tuple[str, ...]) -> str:
+    """The text of the component `instructions`."""
+    return "\n".join(rules)
+
+
+def prompt_of(candidate: Candidate | str, suite: Suite) -> str:
+    """The whole system prompt of a candidate."""
+    if isinstance(candidate, str):
+        return candidate
+    examples = tuple(
+        prompts.Example(task.brief, candidate[slot(task)]) for task in suite.train if candidate[slot(task)]
+    )
+    return prompts.render(suite.targets, prompts.Parts(rules_of(candidate), examples, others=suite.mode != "single"))
+
 
 #: A child gets no second sample when its first is this far below its parent's.
 BADLY = 0.15

@@ -12,13 +12,11 @@ from localgif.agent.graph import enough
 from localgif.gif import feedback
 from localgif.records import Verdict
 from localgif.search import reflector, reply_checks
-from localgif.search.candidate import Candidate, prompt_of, slot
-from localgif.search.evaluator import Evaluator
+from localgif.search.evaluator import Candidate, Evaluator, prompt_of, slot
 from localgif.search.number_search import tune
-from localgif.search.programs import Programs, Trial, canonical, foreign_imports
+from localgif.search.programs import Programs, Sight, Trial, canonical, foreign_imports
 from localgif.search.reflector import Ledger
 from localgif.search.reply_checks import with_imports
-from localgif.search.sight import Sight
 from localgif.tasks.task import Task
 
 #: At most this many programs are requested per move.

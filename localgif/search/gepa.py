@@ -17,11 +17,20 @@ from typing import Any
 from localgif.endpoint.clients import Reply, reflector_arguments, reflector_failure
 from localgif.files import content_hash, now
 from localgif.records import Proposal
-from localgif.search.candidate import Candidate, prompt_of, seed_of
-from localgif.search.evaluator import TASK, Evaluator, SideInfo, beats, mean_by_task, sample_seed
+from localgif.search.evaluator import (
+    TASK,
+    Candidate,
+    Evaluator,
+    SideInfo,
+    beats,
+    mean_by_task,
+    prompt_of,
+    sample_seed,
+    seed_of,
+)
 from localgif.search.grounded import GroundedReflector
+from localgif.search.programs import split, written_down
 from localgif.search.reflector import asked_once
-from localgif.search.sight import split, written_down
 from localgif.tasks.task import Task
 
 #: The search gives up after this many reflections in a row without a new measurement.

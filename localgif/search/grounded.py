@@ -19,8 +19,7 @@ from dataclasses import dataclass
 from localgif.endpoint.clients import Reflector
 from localgif.records import Move, Proposal
 from localgif.search import reflector as reflector_module
-from localgif.search.candidate import Candidate, prompt_of
-from localgif.search.evaluator import Evaluator
+from localgif.search.evaluator import Candidate, Evaluator, prompt_of
 from localgif.search.example_move import ExampleMove
 from localgif.search.reflector import Ledger
 from localgif.search.rule_move import InstructionMove

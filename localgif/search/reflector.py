@@ -9,11 +9,9 @@ from typing import Any
 from localgif.endpoint.clients import Reflector, Reply
 from localgif.files import content_hash, now
 from localgif.records import Move, Proposal
-from localgif.search.candidate import Candidate, prompt_of
-from localgif.search.evaluator import sample_seed
-from localgif.search.programs import Trial
+from localgif.search.evaluator import Candidate, prompt_of, sample_seed
+from localgif.search.programs import CAPTION, Trial, written_down
 from localgif.search.progress import Progress
-from localgif.search.sight import CAPTION, written_down
 from localgif.store.log import Answer
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite

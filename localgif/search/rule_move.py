@@ -8,10 +8,9 @@ from localgif.agent.graph import loops
 from localgif.gif import feedback
 from localgif.records import Sample
 from localgif.search import reflector, reply_checks
-from localgif.search.candidate import INSTRUCTIONS, Candidate, prompt_of, rules_of, seed_of, with_rules
-from localgif.search.evaluator import Evaluator
+from localgif.search.evaluator import INSTRUCTIONS, Candidate, Evaluator, prompt_of, rules_of, seed_of, with_rules
+from localgif.search.programs import Sight
 from localgif.search.reflector import Ledger
-from localgif.search.sight import Sight
 from localgif.tasks.task import Task
 
 #: At most this many rules per prompt; one is dropped before another is added.

@@ -12,7 +12,7 @@ from localgif.agent.prompts import contract
 from localgif.errors import LocalGifError, RunError, SandboxError
 from localgif.files import content_hash
 from localgif.run.optimize import optimize
-from localgif.search.candidate import prompt_of, seed_of
+from localgif.search.evaluator import prompt_of, seed_of
 from localgif.search.example_move import ATTEMPTS
 from localgif.store.read import load_run
 from localgif.store.write import RunStore

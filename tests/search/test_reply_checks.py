@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.records import Limits, Verdict
-from localgif.search.candidate import prompt_of, seed_of
+from localgif.search.evaluator import prompt_of, seed_of
 from localgif.search.programs import render
 from localgif.search.reply_checks import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule, with_imports
 from localgif.tasks.suite import load_suite

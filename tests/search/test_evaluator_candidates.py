@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.agent.prompts import contract
-from localgif.search.candidate import INSTRUCTIONS, prompt_of, rules_of, seed_of, slot, with_rules
+from localgif.search.evaluator import INSTRUCTIONS, prompt_of, rules_of, seed_of, slot, with_rules
 from localgif.tasks.suite import load_suite
 
 ALONE = load_suite("single", "bouncing-ball")

@@ -15,8 +15,7 @@ from localgif.gif import sheet
 from localgif.records import Limits
 from localgif.run.optimize import optimize
 from localgif.sandbox.runner import picture_gif
-from localgif.search.programs import Programs, render
-from localgif.search.sight import CAPTION, Sight, split, written_down
+from localgif.search.programs import CAPTION, Programs, Sight, render, split, written_down
 from localgif.settings import Settings
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
