@@ -8,15 +8,13 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TextIO, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from localgif.errors import LocalGifError
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
 from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
-from localgif.store.log import unframed
+from localgif.store.log import read_log
 from localgif.store.read import PROPOSALS, SAMPLES, load_record, status_of
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ class Tally:
     def begin(self, search_samples: int, fresh_samples: int, elapsed: float) -> None:
         """The search begins now, or continues after `elapsed` seconds. The estimate leaves out what came before
         (download, load)."""
-        self._started, self._before = time.monotonic(), elapsed
+        self.at(elapsed)
         self.total, self.fresh_left = search_samples, 2 * fresh_samples
 
     def at(self, elapsed: float) -> None:
@@ -343,38 +341,7 @@ def make_progress(console: Console, display: Display | None = None) -> Lines:
 
 
 #: Seconds between two looks at the folder.
-_PAUSE = 0.5
-
-R = TypeVar("R", Sample, Proposal)
-
-
-class _Tail(Generic[R]):
-    """The lines added to a log since the last look."""
-
-    def __init__(self, path: Path, kind: type[R]) -> None:
-        self._path = path
-        self._kind: type[R] = kind
-        self._read = 0
-
-    def new(self) -> list[R]:
-        """New whole, undamaged lines; a line that is still being written comes at the next look."""
-        try:
-            with self._path.open("rb") as file:
-                file.seek(self._read)
-                data = file.read()
-        except OSError:
-            return []
-        whole = data[: data.rfind(b"\n") + 1]
-        self._read += len(whole)
-        found = []
-        for line in whole.splitlines():
-            body = unframed(line)
-            try:
-                if body is not None:
-                    found.append(self._kind.model_validate_json(body))
-            except ValidationError:
-                continue  # reading commands report damaged lines
-        return found
+_PAUSE = 1.0
 
 
 class Watcher:
@@ -383,9 +350,8 @@ class Watcher:
     def __init__(self, folder: Path, display: Lines) -> None:
         self._folder = folder
         self._display = display
-        self._samples = _Tail(folder / SAMPLES, Sample)
-        self._proposals = _Tail(folder / PROPOSALS, Proposal)
         self._seen: list[Sample] = []
+        self._proposals = 0
         self._call: list[Sample] = []
         self._doing = ""
         record = load_record(folder)
@@ -402,7 +368,11 @@ class Watcher:
         """Show what is new; returns whether the run is still working."""
         # The status comes first, so that everything a run wrote before its end is read below.
         running = status_of(self._folder, load_record(self._folder)) == "running"
-        news: list[Sample | Proposal] = [*self._samples.new(), *self._proposals.new()]
+        # A line that is still being written comes at the next look; reading commands report damaged ones.
+        samples = read_log(self._folder / SAMPLES, Sample).records[len(self._seen) :]
+        proposals = read_log(self._folder / PROPOSALS, Proposal).records[self._proposals :]
+        self._proposals += len(proposals)
+        news: list[Sample | Proposal] = [*samples, *proposals]
         for record in sorted(news, key=lambda each: each.at or 0.0):
             self._display.tally.at(record.at or 0.0)
             if isinstance(record, Sample):

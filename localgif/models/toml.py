@@ -371,11 +371,8 @@ def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str,
     for name in changes:
         if not FIELDS[name].fork:
             raise ConfigError(f"{FIELDS[name].flag} cannot change in a fork", "start a new run: localgif optimize")
-    roles = {
-        "animator": models.role("animator", changes.get("animator", stored.animator.alias)),
-        "reflector": models.role("reflector", changes.get("reflector", stored.reflector.alias)),
-    }
-    return settings.checked({**dict(stored), **changes, **roles})
+    aliases = {"animator": stored.animator.alias, "reflector": stored.reflector.alias}
+    return make_settings(models, **{**dict(stored), **aliases, **changes})
 
 
 class Change(NamedTuple):
