@@ -18,6 +18,7 @@ import trustme
 from localgif.errors import ConfigError, EndpointError, PreflightError
 from localgif.files import is_locked
 from localgif.models.toml import ModelsFile, load_models_file
+from localgif.run.optimize import versions
 from localgif.store.read import load_record
 from localgif.sweep import cluster, execute
 from localgif.sweep.cluster import run_on_cluster
@@ -175,13 +176,14 @@ def test_a_worker_that_cannot_start_a_cell_leaves(
 
 
 def test_another_localgif_is_refused_before_anything_starts(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    real = execute.identity()
-    monkeypatch.setattr(execute, "identity", lambda: {**real, "localgif": "9.9.9"})
+    monkeypatch.setattr(execute, "versions", lambda: {**versions(), "localgif": "9.9.9"})
+    execute.identity.cache_clear()
+    request.addfinalizer(execute.identity.cache_clear)
     world.ready()
     wait_for_workers(world.address, 1)
-    with pytest.raises(PreflightError, match=r"localgif: 0\.1\.0 there, 9\.9\.9 here") as caught:
+    with pytest.raises(PreflightError, match=r"^worker tcp://.*localgif: 0\.1\.0 there, 9\.9\.9 here") as caught:
         world.sweep(tmp_path, Told())
     assert (caught.value.code, caught.value.exit_code) == ("E-WORKERS", 3)
     assert [path for path in (tmp_path / "s").iterdir() if path.is_dir()] == []
