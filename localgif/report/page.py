@@ -14,7 +14,7 @@ from localgif.errors import PreflightError, RunCorrupt, SandboxError
 from localgif.files import replace_file
 from localgif.gif import SHEET
 from localgif.report import plots, story
-from localgif.report.gallery import LONGEST_TEXT, PURPOSES, Gallery
+from localgif.report.gallery import PURPOSES, Gallery
 from localgif.report.story import Candidate, verdict_sentence
 from localgif.sandbox.runner import picture_gif
 from localgif.sandbox.text import printable
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 #: At most this many GIFs get a film strip, fresh samples first: each is decoded in a process of its own.
 MOST_STRIPS = 10
+#: Longer texts are cut, characters: a program may have 200 KB, and a page hundreds of programs.
+LONGEST_TEXT = 20_000
 
 
 def write_report(folder: Path, *, whole: bool = True) -> Path:
@@ -111,14 +113,16 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
     from markupsafe import Markup
 
     record = run.record
-    brief, briefs = _briefs(run)
-    texts = {name: _text(run, "candidates", name) for name in _prompts(run)}
-    programs = {name: _text(run, "code", name) for name in _programs(run)}
+    briefs = {task.name: task.brief for task in record.drawn}
+    named = [s.candidate for s in run.samples] + [name for p in run.proposals for name in (p.parent, p.child) if name]
+    ran = [a.code for s in run.samples for a in s.attempts] + [s.code for s in run.samples]
+    ran += [p.code for p in run.proposals]
+    texts, programs = _texts(run, "candidates", named), _texts(run, "code", filter(None, ran))
     candidates = story.candidates_of(run, texts)
     seed = next((c for c in candidates.values() if c.name == "seed"), None)
     best = next((c for c in candidates.values() if c.winner), None)
-    gallery = Gallery(run, programs, briefs, strips)
-    pairs, pair_count, pair_purpose = gallery.pairs(seed, best)
+    gallery = Gallery(run, strips)
+    pairs, pair_count = gallery.pairs(seed, best)
     tiles = gallery.tiles(candidates.values())
     phases = story.phases_of(run)
     names, rows = story.parts_of(candidates.values())
@@ -127,20 +131,22 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
     if plotted:
         drawn |= _plots(run, noise, seed, phases, names, rows)
     missing = [f"candidates/{n}.md" for n, t in texts.items() if t is None]
-    missing += [f"code/{n}.py" for n, t in programs.items() if t is None] + gallery.missing
+    missing += [f"code/{n}.py" for n, t in programs.items() if t is None] + sorted(gallery.missing)
     return {
+        "run": run,
         "record": record,
         "result": record.result,
-        "brief": brief,
+        "brief": next(iter(briefs.values())) if len(briefs) == 1 else record.settings.task,
+        "briefs": briefs,
+        "programs": programs,
         "candidates": list(candidates.values()),
         "seed": seed,
         "best": best,
         "pairs": pairs,
         "pair_count": pair_count,
-        "pair_purpose": pair_purpose,
         "tiles": tiles,
         "outcomes": sorted({tile.sample.verdict.value for tile in tiles}),
-        "steps": story.steps_of(run, candidates, programs),
+        "steps": story.steps_of(run, candidates),
         "phases": phases,
         "total": story.total_seconds(run),
         "part_names": names,
@@ -153,16 +159,18 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "command": shlex.join(["localgif", "optimize", *repeat_flags(record.settings)]),
         "left_out": gallery.left_out,
         "missing": missing,
-        "torn": run.torn,
-        "damaged": run.damaged,
     }
 
 
-def _briefs(run: StoredRun) -> tuple[str, dict[str, str]]:
-    """The headline, and the brief of each sample's task."""
-    known = {task.name: task.brief for task in run.record.drawn}
-    headline = next(iter(known.values())) if len(known) == 1 else run.record.settings.task
-    return headline, {sample.task: known.get(sample.task, headline) for sample in run.samples}
+def _texts(run: StoredRun, kind: str, names: Iterable[str]) -> dict[str, str | None]:
+    """Hash -> stored text; None when its file is missing or was changed. The page lists such files."""
+    found: dict[str, str | None] = {}
+    for name in dict.fromkeys(names):
+        try:
+            found[name] = run.text(kind, name)
+        except RunCorrupt:
+            found[name] = None
+    return found
 
 
 def _plots(
@@ -192,38 +200,19 @@ def _plots(
     axes = story.most_telling(names, rows)
     if axes is not None and len(rows) > 1:
         i, j = axes
-        best = {id(row) for row in story.front(rows, i, j)}
+        best = story.front([(row.parts[i], row.parts[j]) for row in rows])
         points = [
             plots.Point(
-                r.candidate.name,
-                r.parts[i],
-                r.parts[j],
-                id(r) in best,
-                "best" if r.candidate.winner else "seed" if r.candidate.name == "seed" else "other",
+                row.candidate.name,
+                row.parts[i],
+                row.parts[j],
+                on_front,
+                "best" if row.candidate.winner else "seed" if row.candidate.name == "seed" else "other",
             )
-            for r in rows
+            for row, on_front in zip(rows, best, strict=True)
         ]
         drawn["front"] = plots.front_plot(points, names[i], names[j])
     return drawn
-
-
-def _prompts(run: StoredRun) -> Iterable[str]:
-    named = [s.candidate for s in run.samples]
-    named += [name for p in run.proposals for name in (p.parent, p.child) if name is not None]
-    return dict.fromkeys(named)
-
-
-def _programs(run: StoredRun) -> Iterable[str]:
-    named = [name for s in run.samples for name in (s.code, *(a.code for a in s.attempts))]
-    return dict.fromkeys(name for name in [*named, *(p.code for p in run.proposals)] if name is not None)
-
-
-def _text(run: StoredRun, kind: str, name: str) -> str | None:
-    """A stored text; None when its file is missing or was changed. The page lists such files."""
-    try:
-        return run.text(kind, name)
-    except RunCorrupt:
-        return None
 
 
 def _strips(run: StoredRun) -> dict[str, bytes]:

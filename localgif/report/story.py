@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 import re
 from collections.abc import Iterable, Sequence
@@ -121,25 +122,17 @@ class Candidate:
         return mean(self.scores())
 
 
-@dataclass(frozen=True)
-class Step:
-    """One proposal."""
+class Step(NamedTuple):
+    """A proposal and what it led to."""
 
-    number: int
+    proposal: Proposal
     title: str
-    parent: str
-    child: str | None
+    parent: Candidate
+    child: Candidate | None
     kept: bool
     why: str
     diff: list[Word]
     """From the parent's text to the child's; empty when there is no child."""
-    rule_or_program: str
-    """The program that was measured."""
-    request: str
-    reply: str
-    tokens: int
-    seconds: float
-    score: float | None
 
 
 def mean(scores: Sequence[float]) -> float | None:
@@ -198,30 +191,13 @@ def _winner(run: StoredRun, found: dict[str, Candidate]) -> Candidate | None:
     return best if best is not None and best.name != "seed" else None
 
 
-def steps_of(run: StoredRun, candidates: dict[str, Candidate], programs: dict[str, str | None]) -> list[Step]:
+def steps_of(run: StoredRun, candidates: dict[str, Candidate]) -> list[Step]:
     """The proposals in order, each with its outcome."""
     steps = []
     for p in run.proposals:
         parent, child = candidates[p.parent], candidates[p.child] if p.child is not None else None
-        kept, why = _why(p, parent, child)
         diff = word_diff(parent.text, child.text) if child and parent.text and child.text else []
-        steps.append(
-            Step(
-                number=p.number,
-                title=_MOVES[p.move],
-                parent=parent.name,
-                child=child.name if child else None,
-                kept=kept,
-                why=why,
-                diff=diff,
-                rule_or_program=(programs.get(p.code) or "") if p.code else "",
-                request=p.prompt,
-                reply=p.reply,
-                tokens=p.output_tokens,
-                seconds=p.llm_seconds,
-                score=p.score,
-            )
-        )
+        steps.append(Step(p, _MOVES[p.move], parent, child, *_why(p, parent, child), diff))
     return steps
 
 
@@ -318,15 +294,13 @@ def total_seconds(run: StoredRun) -> float | None:
 def worked(run: StoredRun, record: Sample | Proposal) -> float | None:
     """Minutes of work when a record was stored; None if unknown. Version 1 stored only the time of day, so there it is
     the time since the start of the run."""
-    return record.at / 60 if record.at is not None else minutes(run.record.started, record.started)
-
-
-def minutes(start: str, stamp: str) -> float | None:
-    """Minutes between two ISO 8601 times; None when either is not one."""
+    if record.at is not None:
+        return record.at / 60
     try:
-        return (datetime.fromisoformat(stamp) - datetime.fromisoformat(start)).total_seconds() / 60
+        since = datetime.fromisoformat(record.started) - datetime.fromisoformat(run.record.started)
     except (ValueError, TypeError):
         return None
+    return since.total_seconds() / 60
 
 
 def noise_of(candidates: Iterable[Candidate], per_call: int, seed: Candidate | None) -> tuple[Band | None, str]:
@@ -335,13 +309,14 @@ def noise_of(candidates: Iterable[Candidate], per_call: int, seed: Candidate | N
     The standard deviation of single samples is pooled over all candidates with two or more; the mean of `per_call`
     samples has this divided by the square root of `per_call`. Scores are 0 to 1, so the band is cut there.
     """
-    groups = [scores for c in candidates if len(scores := c.scores()) > 1]
+    from localgif.significance import pooled_deviation  # loads numpy, which `localgif show` does not need
+
+    pooled = pooled_deviation([scores for c in candidates if (scores := c.scores())])
     if seed is None or (around := seed.mean) is None:
         return None, "The seed prompt was not measured yet."
-    if not groups:
+    if pooled is None:
         return None, "No prompt has two samples, so the effect of chance is unknown."
-    squares = math.fsum(math.fsum((x - math.fsum(g) / len(g)) ** 2 for x in g) for g in groups)
-    spread = math.sqrt(squares / sum(len(g) - 1 for g in groups))
+    spread, _ = pooled
     half = 1.96 * spread / math.sqrt(max(1, per_call))
     calls = f"{per_call} sample{'s' if per_call != 1 else ''}"
     if half == 0:
@@ -384,8 +359,7 @@ def traces_of(run: StoredRun) -> tuple[Trace, Trace]:
     return calls, clock
 
 
-@dataclass(frozen=True)
-class PartRow:
+class PartRow(NamedTuple):
     """A candidate in the table of parts."""
 
     candidate: Candidate
@@ -402,35 +376,28 @@ def parts_of(candidates: Iterable[Candidate]) -> tuple[list[str], list[PartRow]]
     for c in measured:
         by_sample = [{part.name: part.value for part in s.score.parts} for s in c.samples]
         values.append([sum(parts.get(name, 0.0) for parts in by_sample) / len(by_sample) for name in names])
-    return names, [
-        PartRow(c, own, not any(_dominates(other, own) for other in values))
-        for c, own in zip(measured, values, strict=True)
-    ]
+    return names, [PartRow(*row) for row in zip(measured, values, front(values), strict=True)]
 
 
-def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
-    pairs = list(zip(one, other, strict=True))
-    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+def front(points: Sequence[Sequence[float]]) -> list[bool]:
+    """Whether each point is on the Pareto front: no other is at least as good in every part and better in one."""
+
+    def beats(one: Sequence[float], other: Sequence[float]) -> bool:
+        return tuple(one) != tuple(other) and all(a >= b for a, b in zip(one, other, strict=True))
+
+    return [not any(beats(other, own) for other in points) for own in points]
 
 
 def most_telling(names: Sequence[str], rows: Sequence[PartRow]) -> tuple[int, int] | None:
     """The two parts to plot: two with different best candidates, else the two that vary most; None if fewer vary."""
     spread = [max(column) - min(column) for column in zip(*(row.parts for row in rows), strict=True)]
     varied = sorted((i for i in range(len(names)) if spread and spread[i] > 0), key=lambda i: -spread[i])
-    if len(varied) < 2:
-        return None
     for i in varied:
         for j in varied:
-            if i < j and len({(r.parts[i], r.parts[j]) for r in front(rows, i, j)}) > 1:
+            points = [(row.parts[i], row.parts[j]) for row in rows]
+            if i < j and len(set(itertools.compress(points, front(points)))) > 1:
                 return i, j
-    return varied[0], varied[1]
-
-
-def front(rows: Sequence[PartRow], i: int, j: int) -> list[PartRow]:
-    """The rows that no other row beats in both parts."""
-    return [
-        row for row in rows if not any(_dominates((o.parts[i], o.parts[j]), (row.parts[i], row.parts[j])) for o in rows)
-    ]
+    return (varied[0], varied[1]) if len(varied) > 1 else None
 
 
 def verdict_sentence(result: RunResult) -> str:
