@@ -13,6 +13,7 @@ from typing import NamedTuple
 from localgif.agent.prompts import request
 from localgif.errors import ConfigError
 from localgif.records import RunResult
+from localgif.settings import ModelSettings
 from localgif.store.read import RunRecord
 
 #: The address of `localgif serve`, for runs whose endpoint localgif started.
@@ -24,20 +25,14 @@ class Best(NamedTuple):
 
     prompt: str
     run: str
-    task: str
-    """The value of --task for the brief."""
-    brief: str
+    tasks: tuple[tuple[str, str], ...]
+    """Value of --task, and brief; at least one."""
     scorer: str
     """The value of --scorer."""
     word: str
     """The verdict, for a comment."""
-    model: str
+    model: ModelSettings
     url: str
-    num_ctx: int
-    num_predict: int
-    temperature: float
-    others: tuple[tuple[str, str], ...] = ()
-    """Task and brief of each further task."""
 
 
 def export(best: Best, to: str) -> str:
@@ -68,10 +63,10 @@ def _modelfile(best: Best) -> str:
         )
     return (
         f"# {_comment(best)}\n"
-        f"FROM {_line(best.model)}\n"
-        f"PARAMETER num_ctx {best.num_ctx}\n"
-        f"PARAMETER num_predict {best.num_predict}\n"
-        f"PARAMETER temperature {best.temperature:g}\n"
+        f"FROM {_line(best.model.model)}\n"
+        f"PARAMETER num_ctx {best.model.num_ctx}\n"
+        f"PARAMETER num_predict {best.model.num_predict}\n"
+        f"PARAMETER temperature {best.model.temperature:g}\n"
         f'SYSTEM """{text}"""\n'
     )
 
@@ -82,14 +77,14 @@ def _llm(best: Best) -> str:
     system = best.prompt.replace("$", "$$")
     return (
         f"# {_comment(best)}\n"
-        f"model: {_yaml(f'ollama/{best.model}')}\n"
+        f"model: {_yaml(f'ollama/{best.model.model}')}\n"
         f"system: {_yaml(system)}\n"
         f"prompt: {_yaml(request('$input'))}\n"
         "extract: true\n"
         "options:\n"
-        f"  num_ctx: {best.num_ctx}\n"
-        f"  num_predict: {best.num_predict}\n"
-        f"  temperature: {best.temperature:g}\n"
+        f"  num_ctx: {best.model.num_ctx}\n"
+        f"  num_predict: {best.model.num_predict}\n"
+        f"  temperature: {best.model.temperature:g}\n"
     )
 
 
@@ -126,17 +121,17 @@ def _promptfoo(best: Best) -> str:
     system = "{% raw %}" + best.prompt + "{% endraw %}"
     messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
     chat = json.dumps(messages, indent=1, ensure_ascii=False)
-    tests = "".join(_promptfoo_test(best.scorer, *each) for each in ((best.task, best.brief), *best.others))
+    tests = "".join(_promptfoo_test(best.scorer, *each) for each in best.tasks)
     return (
         f"# {_comment(best)}\n"
         "# Needs localgif on the PATH. The scores are for the run's tasks; another brief needs its own --task.\n"
         f"description: {_yaml(f'the prompt of run {best.run}')}\n"
         f"prompts:\n  - {_yaml(chat)}\n"
-        f"providers:\n  - id: {_yaml('ollama:chat:' + best.model)}\n"
+        f"providers:\n  - id: {_yaml('ollama:chat:' + best.model.model)}\n"
         "    config:\n"
-        f"      num_ctx: {best.num_ctx}\n"
-        f"      num_predict: {best.num_predict}\n"
-        f"      temperature: {best.temperature:g}\n"
+        f"      num_ctx: {best.model.num_ctx}\n"
+        f"      num_predict: {best.model.num_predict}\n"
+        f"      temperature: {best.model.temperature:g}\n"
         f"tests:\n{tests}"
     )
 
@@ -202,13 +197,13 @@ def _python(best: Best) -> str:
     lines = best.prompt.splitlines(keepends=True) or [""]
     return _PYTHON.format(
         comment=_literal(_comment(best)),
-        example=_literal(_line(best.brief)).replace('"', "'"),
+        example=_literal(_line(best.tasks[0][1])).replace('"', "'"),
         prompt="\n".join(f"    {line!r}" for line in lines),
-        model=repr(best.model),
+        model=repr(best.model.model),
         url=repr(best.url),
-        num_ctx=best.num_ctx,
-        num_predict=best.num_predict,
-        temperature=repr(best.temperature),
+        num_ctx=best.model.num_ctx,
+        num_predict=best.model.num_predict,
+        temperature=repr(best.model.temperature),
         request=repr(request("")),
     )
 
@@ -223,7 +218,7 @@ FORMS: dict[str, Callable[[Best], str]] = {
 
 
 def _comment(best: Best) -> str:
-    briefs = "; ".join([best.brief, *(brief for _, brief in best.others)])
+    briefs = "; ".join(brief for _, brief in best.tasks)
     return f"The prompt of localgif's run {_line(best.run)} for: {_line(briefs)}. {_line(best.word)}"
 
 
@@ -255,21 +250,15 @@ def best_of(record: RunRecord, prompt: str) -> Best:
     # A user's task is named by its path, the tasks of a split by their own names.
     names = settings.task.split(",") if record.split is None else [task.name for task in record.drawn]
     named = [(name.strip(), task.brief) for name, task in zip(names, record.drawn, strict=False)]
-    first, *others = named or [(settings.task, settings.task)]
     endpoint = animator.endpoint
     return Best(
         prompt=prompt.rstrip("\n"),
         run=record.name,
-        task=first[0],
-        brief=first[1],
-        others=tuple(others),
+        tasks=tuple(named) or ((settings.task, settings.task),),
         scorer=settings.scorer,
         word=_shown(result, record.scorer) if result is not None else "Not compared with the seed prompt yet.",
-        model=animator.model,
+        model=animator,
         url=endpoint.url if endpoint.kind == "ollama" and endpoint.url else SERVED,
-        num_ctx=animator.num_ctx,
-        num_predict=animator.num_predict,
-        temperature=animator.temperature,
     )
 
 

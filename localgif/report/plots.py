@@ -99,9 +99,7 @@ def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str,
             right = max([x for x, _ in (*trace.later, *trace.programs, *trace.means, *trace.best)])
             x, y = zip(*trace.best, strict=True)
             axes.step([*x, right], [*y, y[-1]], where="post", color=COLOURS["best"], lw=1.6, label="best so far")
-        axes.set_ylim(-0.04, 1.04)
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel("score")
+        axes.set(ylim=(-0.04, 1.04), xlabel=xlabel, ylabel="score")
         if whole:
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(axis="y")
@@ -171,12 +169,8 @@ def front_plot(points: Sequence[Point], xlabel: str, ylabel: str) -> str:
                 axes.annotate(
                     p.name, (p.x, p.y), xytext=(5, 5), textcoords="offset points", fontsize=8, color=COLOURS["muted"]
                 )
-        axes.set_xlim(-0.06, 1.12)
-        axes.set_ylim(-0.06, 1.12)
-        axes.set_xticks([0, 0.25, 0.5, 0.75, 1])
-        axes.set_yticks([0, 0.25, 0.5, 0.75, 1])
-        axes.set_xlabel(xlabel)
-        axes.set_ylabel(ylabel)
+        ticks = [0, 0.25, 0.5, 0.75, 1]
+        axes.set(xlim=(-0.06, 1.12), ylim=(-0.06, 1.12), xticks=ticks, yticks=ticks, xlabel=xlabel, ylabel=ylabel)
         axes.grid()
     return drawn[0]
 
@@ -213,11 +207,8 @@ def strip_plot(strips: Sequence[Strip]) -> str:
             axes.text(-0.02, row - 0.3, strip.name, fontsize=8.5)
             if row:
                 axes.axhline(row - 0.53, color=COLOURS["line"], lw=0.6)
-        axes.set_xlim(-0.04, 1.04)
-        axes.set_ylim(len(strips) - 0.45, -0.6)
-        axes.set_yticks([])
+        axes.set(xlim=(-0.04, 1.04), ylim=(len(strips) - 0.45, -0.6), yticks=[], xlabel="score")
         axes.spines["left"].set_visible(False)
-        axes.set_xlabel("score")
         axes.grid(axis="x")
         _legend(axes, 4)
     return drawn[0]

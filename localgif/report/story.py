@@ -140,15 +140,6 @@ def mean(scores: Sequence[float]) -> float | None:
     return sum(scores) / len(scores) if scores else None
 
 
-def seed_of(run: StoredRun) -> str | None:
-    """Hash of the candidate that the run started from; None before the first sample."""
-    if run.record.result is not None:
-        return run.record.result.seed.candidate
-    if run.samples:
-        return run.samples[0].candidate
-    return run.proposals[0].parent if run.proposals else None
-
-
 def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Candidate]:
     """Hash -> every prompt of the run, the seed first, then in order of appearance.
 
@@ -156,8 +147,9 @@ def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Can
         run: The run.
         texts: Hash -> text; None for a missing file.
     """
-    seed = seed_of(run)
-    found: dict[str, Candidate] = {}
+    result, found = run.record.result, dict[str, Candidate]()
+    stored = [s.candidate for s in run.samples[:1]] + [p.parent for p in run.proposals[:1]]
+    seed = result.seed.candidate if result is not None else next(iter(stored), None)
 
     def see(name: str, parent: str | None = None, made_by: int | None = None) -> None:
         if name not in found:
@@ -176,19 +168,12 @@ def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Can
     for sample in run.samples:
         see(sample.candidate)
         found[sample.candidate].samples.append(sample)
-    winner = _winner(run, found)
-    if winner is not None:
-        winner.winner = True
-    return found
-
-
-def _winner(run: StoredRun, found: dict[str, Candidate]) -> Candidate | None:
-    """The best of the result; without a result the best mean so far, unless it is the seed's."""
-    if run.record.result is not None:
-        return found.get(run.record.result.best.candidate)
     ranked = [c for c in found.values() if c.scores("search")]
-    best = max(ranked, key=lambda c: mean(c.scores("search")) or 0.0, default=None)
-    return best if best is not None and best.name != "seed" else None
+    so_far = max(ranked, key=lambda c: mean(c.scores("search")) or 0.0, default=None)
+    winner = so_far if result is None else found.get(result.best.candidate)
+    if winner is not None:
+        winner.winner = result is not None or winner.name != "seed"
+    return found
 
 
 def steps_of(run: StoredRun, candidates: dict[str, Candidate]) -> list[Step]:

@@ -7,7 +7,6 @@ import json
 import re
 import string
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -18,6 +17,7 @@ from localgif.errors import ConfigError
 from localgif.report.export import FORMS, Best, best_of, export
 from localgif.store.read import load_run
 from localgif.tasks.task import load_task
+from tests.kit import model
 from tests.support.reports import HOSTILE
 
 PROMPT = (
@@ -27,21 +27,9 @@ PROMPT = (
 PRINTABLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 
-def best(prompt: str = PROMPT, **changes: Any) -> Best:
-    values: dict[str, Any] = {
-        "prompt": prompt,
-        "run": "one",
-        "task": "bouncing-ball",
-        "brief": "a red ball",
-        "scorer": "strict",
-        "word": "It was better than the seed prompt.",
-        "model": "qwen2.5-coder:1.5b",
-        "url": "http://127.0.0.1:11434",
-        "num_ctx": 8192,
-        "num_predict": 1024,
-        "temperature": 0.2,
-    }
-    return Best(**{**values, **changes})
+def best(prompt: str = PROMPT, text: str = "a red ball") -> Best:
+    asked = model("animator", "", model="qwen2.5-coder:1.5b", num_ctx=8192)
+    return Best(prompt, text, (("bouncing-ball", text),), "strict", text, asked, "http://127.0.0.1:11434")
 
 
 def modelfile(text: str) -> dict[str, str]:
@@ -138,7 +126,7 @@ def test_a_python_file_holds_any_prompt(prompt: str) -> None:
 @pytest.mark.parametrize("to", FORMS)
 def test_hostile_names_and_briefs_break_no_form(to: str) -> None:
     for text in HOSTILE:
-        said = export(best("a prompt", run=text, brief=text, word=text, task=text), to)
+        said = export(best("a prompt", text)._replace(tasks=((text, text),)), to)
         if to == "python":
             ast.parse(said)
         elif to in ("llm", "promptfoo"):
