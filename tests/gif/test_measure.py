@@ -5,18 +5,22 @@ The GIFs are our own, so they are decoded right here.
 
 from __future__ import annotations
 
+import base64
 import io
 import itertools
 import math
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
+from localgif.gif import sheet
 from localgif.gif.measure import MAX_COLOURS, main
 from localgif.gif.score import article
 from localgif.records import Measurements
+from localgif.sandbox.intake import check_png
 from tests.support.scenes import saved
 
 
@@ -112,21 +116,25 @@ def test_motion_and_gap_equal_an_independent_calculation(positions: list[tuple[i
     assert m.distinct_frames <= m.frames == len(m.delays_ms)
 
 
+@pytest.mark.parametrize("read", [main, sheet.main])
 @given(st.data())
-def test_a_mutated_gif_is_measured_or_refused_with_a_value_error(choice: st.DataObject) -> None:
+def test_a_mutated_gif_is_read_or_refused_with_a_value_error(
+    read: Callable[[bytes], dict[str, object]], choice: st.DataObject
+) -> None:
     data = bytearray(saved(dot_frames([(20, 20), (60, 60)])))
     for _ in range(choice.draw(st.integers(1, 3))):
         # Behind the sizes in the screen descriptor: those the walk checks before anything is decoded.
         data[choice.draw(st.integers(10, len(data) - 1))] = choice.draw(st.integers(0, 255))
     try:
-        found = main(bytes(data))
+        found = read(bytes(data))
     except ValueError as error:
         assert str(error)
     else:
-        assert found["frames"]
+        assert found.get("frames") or check_png(base64.b64decode(str(found["png"]))) is None
 
 
+@pytest.mark.parametrize("read", [main, sheet.main])
 @pytest.mark.parametrize("data", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n" + bytes(50), b"<html>"])
-def test_bytes_that_are_not_a_gif_are_a_value_error(data: bytes) -> None:
+def test_bytes_that_are_not_a_gif_are_a_value_error(read: Callable[[bytes], dict[str, object]], data: bytes) -> None:
     with pytest.raises(ValueError):
-        main(data)
+        read(data)
