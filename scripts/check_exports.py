@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from localgif.report.export import export
-from tests.kit import fenced, program
+from tests.kit import fenced, model, program
 from tests.report.test_export import PROMPT, best
-from tests.scripted import MODEL, Scripted, serving
+from tests.scripted import Scripted, serving
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".consumers"
@@ -63,7 +63,7 @@ def try_llm(folder: Path) -> None:
     command = installed("llm")
     code = program(24)
     with serving(Scripted(animator=[fenced(code)], capabilities=("completion",))) as server:
-        chosen = best(model=MODEL, url=server.url)
+        chosen = best()._replace(model=model("animator", server.url, num_ctx=8192), url=server.url)
         (folder / "templates").mkdir()
         (folder / "templates" / "gif-animator.yaml").write_text(export(chosen, "llm"))
         printed = run(command, "-t", "gif-animator", BRIEF, OLLAMA_HOST=server.url, LLM_USER_PATH=str(folder))
@@ -78,7 +78,8 @@ def try_promptfoo(folder: Path) -> None:
     """`promptfoo eval` sends the prompt and scores the answer by localgif."""
     command = installed("promptfoo")
     with serving(Scripted(animator=[fenced(program(24))])) as server:
-        chosen = best(model=MODEL, url=server.url, scorer="article")
+        asks = model("animator", server.url, num_ctx=8192)
+        chosen = best()._replace(model=asks, url=server.url, scorer="article")
         config, out = folder / "promptfooconfig.yaml", folder / "out.json"
         config.write_text(export(chosen, "promptfoo"))
         quiet = {"PROMPTFOO_DISABLE_TELEMETRY": "1", "PROMPTFOO_DISABLE_UPDATE": "1", "PROMPTFOO_SELF_HOSTED": "1"}
