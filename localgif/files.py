@@ -45,7 +45,6 @@ def read_input(path: Path, most: int, what: str, code: str = "E-FILE") -> bytes:
     """The bytes of a file that the user named.
 
     Args:
-        path: The file.
         most: Largest size that is read, bytes.
         what: What the file should be, for the remedy: "a task file".
         code: The error's heading in docs/errors.md.
@@ -68,12 +67,7 @@ def read_input_text(path: Path, most: int, what: str, code: str = "E-FILE") -> s
 
 
 def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
-    """What a TOML text holds.
-
-    Args:
-        text: The TOML.
-        place: The file, for messages.
-        code: The error's heading in docs/errors.md.
+    """What a TOML text holds; `place` names its file in messages.
 
     Raises:
         ConfigError: it is not TOML; the message names the line.
@@ -111,10 +105,8 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Append bytes; a failed write leaves the file as it was.
-
-    Args:
-        durable: Force them to the disk. Otherwise they survive a crash of localgif, but not of the machine.
+    """Append bytes; a failed write leaves the file as it was. Unless `durable`, they survive a crash of localgif, but
+    not of the machine.
 
     Raises:
         OSError: The bytes cannot be written.

@@ -48,9 +48,6 @@ def permutation_p(strata: Strata) -> float:
     Exact for at most 20,000 arrangements of the labels, else from 20,000 random ones with the observed one counted in
     (Phipson and Smyth 2010) and a fixed seed. Whole values are rearranged, not only swapped within pairs: 4 pairs have
     16 arrangements, which never reach 0.05.
-
-    Args:
-        strata: (a, b) of each.
     """
     sizes = [(len(a), len(b)) for a, b in strata]
     exact = _arrangements(sizes) <= _ARRANGEMENTS
@@ -169,7 +166,6 @@ def power(runs: int, difference: float, deviation: float, comparisons: int = 1) 
 
     Args:
         runs: Runs of each group.
-        difference: Difference of the groups' true means.
         deviation: Standard deviation between runs of one group, more than 0.
         comparisons: Pairs of groups in the sweep. Holm's strictest step is applied: with several, a lower bound.
     """
@@ -222,11 +218,8 @@ class Spread(NamedTuple):
 
 
 def spread(runs: Sequence[Sequence[Sequence[float]]]) -> Spread:
-    """Variance inside runs against variance between them.
-
-    Args:
-        runs: Runs of one group and stratum: for each run, for each task, its fresh scores.
-    """
+    """Variance inside runs against variance between them, from the runs of one group and stratum: for each run, for
+    each task, its fresh scores."""
     variances, noises = [], []
     for tasks in runs:
         own = [float(np.var(scores, ddof=1)) for scores in tasks if len(scores) > 1]

@@ -8,9 +8,9 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from localgif.errors import LocalGifError
+from localgif.errors import ConfigError, LocalGifError, nearest
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
 from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
@@ -142,9 +142,6 @@ class Tally:
         rest = max(0.0, elapsed - self.seconds["animator"] - self.seconds["reflector"])
         parts.append(f"sandbox and rest {100 * rest / elapsed:.0f} %")
         return "time: " + ", ".join(parts)
-
-
-Display = Literal["rich", "plain", "json", "none"]
 
 
 class Lines:
@@ -330,8 +327,15 @@ class NoLines(Lines):
     def say(self, text: str) -> None: ...
 
 
-def make_progress(console: Console, display: Display | None = None) -> Lines:
-    """The named display; by default the one that fits the terminal."""
+def make_progress(console: Console, display: str | None = None) -> Lines:
+    """The named display; by default, and for "rich", the one that fits the terminal.
+
+    Raises:
+        ConfigError: there is no display of that name.
+    """
+    displays = ("rich", "plain", "json", "none")
+    if display is not None and display not in displays:
+        raise ConfigError(f'--display {display}: there is no display "{display}"', nearest(display, displays))
     if display == "json":
         return JsonLines(console, sys.stderr)
     if display == "none":
@@ -451,12 +455,8 @@ class _CellProgress(Silent):
 
 
 class SweepLines:
-    """One line per cell on stderr, and on a terminal what the running cells do.
-
-    Args:
-        console: A console on stderr.
-        finished: Called with the folder of each cell that has just run.
-    """
+    """One line per cell on stderr, and on a terminal what the running cells do; calls `finished` with the folder of
+    each cell that has just run."""
 
     def __init__(self, console: Console, finished: Callable[[Path], object]) -> None:
         from rich.status import Status

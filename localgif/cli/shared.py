@@ -9,12 +9,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, get_args
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
 from localgif import offline as offline_module
-from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError, nearest
+from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 from localgif.files import replace_file
 from localgif.sandbox.text import printable
 from localgif.settings import FIELDS, ModelSettings, Setting
@@ -54,12 +54,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 
 def with_settings(*, fork: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option for each row of the settings table.
+    """Give a command one option for each row of the settings table, or with `fork` only for what a fork may change.
 
     The command receives the settings that the user gave as a dict, as its first argument.
-
-    Args:
-        fork: Offer only what a fork may change, without the defaults of a new run.
     """
     rows = [row for row in FIELDS.values() if row.fork or not fork]
 
@@ -122,7 +119,6 @@ def load_models(path: Path, offline: bool | None = None, others: Iterable[str] =
     """Read models.toml; from here on this process connects only to what the file names.
 
     Args:
-        path: The file.
         offline: Overrides the file. True: no downloads. False: no guard, for commands whose purpose is a download.
         others: Further addresses that the command line names.
 
@@ -170,12 +166,9 @@ def open_progress(display: str | None = None) -> Lines:
     Raises:
         ConfigError: there is no display of that name.
     """
-    from localgif.cli.progress import Display, make_progress
+    from localgif.cli.progress import make_progress
 
-    displays = get_args(Display)
-    if display is not None and display not in displays:
-        raise ConfigError(f'--display {display}: there is no display "{display}"', nearest(display, displays))
-    return make_progress(make_console(stderr=True), display)  # type: ignore[arg-type]
+    return make_progress(make_console(stderr=True), display)
 
 
 def print_json(value: Any) -> None:

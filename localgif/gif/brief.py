@@ -36,13 +36,7 @@ _STAYS = 0.8
 
 
 def judge(looks: Looks, seen: list[Seen], task: Task) -> dict[str, Judged]:
-    """The parts that the task asks for, in the order of WEIGHTS.
-
-    Args:
-        looks: What each frame shows.
-        seen: What tracks.follow() found of each subject.
-        task: What the GIF should show.
-    """
+    """The parts that the task asks for, in the order of WEIGHTS; `seen` is what tracks.follow() found."""
     found: dict[str, Judged] = {}
     if task.background is not None:
         found["background"] = _background(looks, task)

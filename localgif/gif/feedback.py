@@ -49,10 +49,7 @@ def sample_feedback(
     """A few short lines about one sample, at most BUDGET_TOKENS.
 
     Args:
-        task_brief: The task's brief.
         measurements: Numbers about the GIF; None if there is none.
-        score: Its score.
-        verdict: What became of the program.
         reason: Details of the verdict. It may hold program output, so it is quoted and capped.
         code: The program; empty if there is none, or if likely causes are not wanted.
     """

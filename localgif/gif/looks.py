@@ -110,11 +110,8 @@ def reduced(side: int) -> int:
 
 
 def look(code: npt.NDArray[np.uint8]) -> tuple[str, float, list[Piece]]:
-    """The background's name, the share of the picture that it covers, and the pieces, largest first.
-
-    Args:
-        code: Colour code of each pixel, (height, width).
-    """
+    """The background's name, the share of the picture that it covers, and the pieces, largest first, from the colour
+    code of each pixel, (height, width)."""
     border = np.concatenate((code[0], code[-1], code[:, 0], code[:, -1]))
     background = int(np.bincount(border).argmax())
     # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.

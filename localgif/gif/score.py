@@ -20,23 +20,12 @@ VERSIONS = {"strict": "strict-3", "article": "article-1"}
 
 
 def of(scorer: str, measurements: Measurements | None, task: Task) -> Score:
-    """The score of a GIF, or of a sample without one.
-
-    Args:
-        scorer: Name on the command line.
-        measurements: Of the GIF; None if there is none.
-        task: What the GIF should show.
-    """
+    """The score of a GIF by the rule with that name on the command line, or of a sample without a GIF."""
     return no_gif(scorer) if measurements is None else SCORERS[scorer](measurements, task)
 
 
 def no_gif(scorer: str, reason: str = "no GIF") -> Score:
-    """The score 0 of a sample without a GIF, with the parts of the scorer that would have scored it.
-
-    Args:
-        scorer: Name on the command line.
-        reason: Why there is none.
-    """
+    """The score 0 of a sample without a GIF, with the parts of the scorer that would have scored it."""
     weights = {"gate": WEIGHTS["gate"]} if scorer == "strict" else ARTICLE_WEIGHTS
     return Score(scorer=VERSIONS[scorer], total=0.0, parts=_parts(dict.fromkeys(weights, (0.0, reason)), weights))
 
@@ -76,10 +65,6 @@ _STANDS = (0.0, 0.5)
 
 def strict(m: Measurements, task: Task) -> Score:
     """How much a GIF is what the task asks for, 0 to 1, three decimals.
-
-    Args:
-        m: The measurements, with looks.
-        task: Its targets, background and subjects say what the GIF should show.
 
     Raises:
         ValueError: The measurements come from a version that measured no looks.

@@ -195,7 +195,6 @@ class ModelsFile:
         """The settings of a role, optionally with another model than [roles] names.
 
         Args:
-            role: Which role.
             alias: A name under [models], or "ollama:" and the name of a model that a running Ollama has.
             said: How the user named the alias, for messages; by default the flag --animator or --reflector.
 
@@ -346,7 +345,6 @@ def make_settings(
     """Settings of a run from models.toml and flags.
 
     Args:
-        models: models.toml.
         animator, reflector: Names of other models than [roles] has.
         values: The other fields of Settings; what is left out or None gets the default of its mode.
 
@@ -360,10 +358,7 @@ def make_settings(
 def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str, Any]) -> Settings:
     """The settings of a stored run with the models as models.toml has them today, and with other values.
 
-    Args:
-        stored: Settings of the run.
-        models: models.toml.
-        changes: Field -> another value; for "animator" and "reflector" the name of another model.
+    `changes` maps a field to its other value; "animator" and "reflector" to the name of another model.
 
     Raises:
         ConfigError: a setting that a fork cannot change, or as make_settings.
@@ -387,12 +382,7 @@ class Change(NamedTuple):
 
 
 def with_role(file: ModelsFile, role: Role, name: str) -> Change:
-    """The text of models.toml with another model in a role; nothing is written.
-
-    Args:
-        file: As it was read.
-        role: Whose line is changed.
-        name: What [roles] is to name: checked by the caller.
+    """The text of models.toml with another model in a role; nothing is written, and the caller has checked the name.
 
     Raises:
         ConfigError: more than that line would change, as with roles written in a way that tomlkit rewrites.

@@ -63,9 +63,7 @@ class Tile:
 class Gallery:
     """Makes tiles and pairs; embeds GIFs up to ROOM bytes and remembers files that cannot be read.
 
-    Args:
-        run: The run.
-        strips: Hash of a GIF -> PNG with its frames.
+    `strips` maps the hash of a GIF to a PNG with its frames.
     """
 
     def __init__(self, run: StoredRun, strips: Mapping[str, bytes]) -> None:

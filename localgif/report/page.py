@@ -35,7 +35,6 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
     """Write the report of a run, finished or not; returns its path.
 
     Args:
-        folder: The run folder.
         whole: Include plots and film strips (a few seconds). False after Ctrl-C.
 
     Raises:
@@ -53,7 +52,6 @@ def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plo
     """The page of a run, finished or not.
 
     Args:
-        run: The run.
         status: Its status for people (store.read.status_of).
         strips: Hash of a GIF -> PNG with its frames, made in a confined process.
         plotted: Whether to draw plots, which takes a second or two.

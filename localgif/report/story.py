@@ -141,12 +141,7 @@ def mean(scores: Sequence[float]) -> float | None:
 
 
 def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Candidate]:
-    """Hash -> every prompt of the run, the seed first, then in order of appearance.
-
-    Args:
-        run: The run.
-        texts: Hash -> text; None for a missing file.
-    """
+    """Hash -> every prompt of the run, the seed first, then in order of appearance; `texts` has their texts by hash."""
     result, found = run.record.result, dict[str, Candidate]()
     stored = [s.candidate for s in run.samples[:1]] + [p.parent for p in run.proposals[:1]]
     seed = result.seed.candidate if result is not None else next(iter(stored), None)

@@ -140,10 +140,8 @@ _SAME = ("parent", "child", "move", "outcome", "reason", "code", "reply")
 class Journal:
     """Stored work, looked up by request.
 
-    Args:
-        log: The work.
-        strict: Whether the search must request all of it before any new work: true for a resumed run, false for work
-            of another run and after damage to the logs.
+    `strict`: the search must request all of it before any new work. True for a resumed run, false for work of another
+    run and after damage to the logs.
     """
 
     def __init__(self, log: RunLog = RunLog(), *, strict: bool = True) -> None:  # noqa: B008 - immutable

@@ -103,8 +103,6 @@ def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, d
     """A JSON file with one record that has a `schema_version`. Unknown keys are skipped.
 
     Args:
-        path: The file.
-        kind: Its record.
         newest: The newest version that this localgif can read.
         unreadable, damaged: Remedies for a file that cannot be read, and for one with other content.
 

@@ -67,10 +67,7 @@ class RunStore:
     def create(cls, runs_dir: Path, record: RunRecord, shared: Shared | None = None) -> Iterator[RunStore]:
         """Create and lock the folder `runs_dir / record.name`, and write run.json.
 
-        Args:
-            runs_dir: The folder of all runs.
-            record: The content of run.json.
-            shared: Work of another run that is valid for this one.
+        `shared` is work of another run that is valid for this one.
 
         Raises:
             ConfigError: A run of that name exists.
@@ -179,11 +176,7 @@ class RunStore:
     def known_sample(
         self, purpose: Purpose, candidate: str, task: str, index: int, scored: Callable[[Sample], Sample]
     ) -> Sample | None:
-        """A stored sample of this run, or a shared one, which is copied into this run.
-
-        Args:
-            purpose, candidate, task, index: The sample.
-            scored: Scores a shared sample by this run's rule.
+        """A stored sample of this run, or a shared one, which is scored by this run's rule and copied into this run.
 
         Raises:
             RunMismatch: The stored run did something else at this point.
@@ -216,12 +209,8 @@ class RunStore:
         return self.journal.program(code) or self._adopted(self._others.program(code))
 
     def known_search(self, start: str, task: str) -> ProgramRun | None:
-        """The stored or shared result of a number search; its program is in this run's folder.
-
-        Args:
-            start: Hash of the program that the search started from.
-            task: Name of its task.
-        """
+        """The stored or shared result of a number search that started from the program with the hash `start`; its
+        program is in this run's folder."""
         own = self.journal.search(start, task)
         if own is not None and content_path(self.folder, "code", own.code).exists():
             return own
@@ -289,12 +278,8 @@ class RunStore:
             (self.folder / NOW).write_text(json.dumps({"text": text, "at": self.elapsed()}), "utf-8", "replace")
 
     def search_end(self, asked: int, reason: str) -> str:
-        """Why the search ends now, or "". A resumed run ends where it ended before, whatever the clock says.
-
-        Args:
-            asked: How many times the search has checked whether to end.
-            reason: Why it would end now, or "".
-        """
+        """Why the search ends now, or "". A resumed run ends at the check where it ended before, whatever `reason` the
+        clock gives now."""
         end = self.record.search_end
         if end is not None:
             return end.reason if asked >= end.asked else ""
