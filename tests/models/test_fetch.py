@@ -252,10 +252,9 @@ def test_the_second_of_two_pulls_waits_and_finds_the_file(machine: Machine) -> N
 CHILD = """
 import sys
 from pathlib import Path
-from localgif.models import catalog, download, fetch, find
+from localgif.models import catalog, fetch, find
 name, sha256, size, address, cache = sys.argv[1:]
 catalog.CATALOG = {name: catalog.KnownModel(name, "t", sha256, int(size), "MIT", None, address)}
-download.COMMIT_BYTES = 1000
 def tell(done, total, what):
     if done >= 5000:
         print("halfway", flush=True)

@@ -80,9 +80,8 @@ class Machine:
     def begun(self, content: bytes) -> None:
         """Leave what an interrupted pull leaves."""
         self.cache.mkdir(parents=True, exist_ok=True)
-        with Partial(self.target, self.known.sha256, self.known.size) as partial:
+        with Partial(self.target, self.known.size) as partial:
             partial.write(content)
-            partial.commit()
 
     def pull(self, path: Path | None = None, progress: Progress | None = None) -> Weights:
         """Pull the tiny file."""
