@@ -16,9 +16,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from localgif.endpoint.child import death_at
-from localgif.endpoint.discover import listed_weights
-from localgif.endpoint.http import POLICY, Failed, Failure, Patience, Policy, Wire, explain
+from localgif.endpoint.http import Failed, Failure, Patience, Wire, explain
 from localgif.endpoint.ollama_reply import Thoughts, cut_silently
 from localgif.errors import EndpointError
 from localgif.offline import cause, pin_environment
@@ -34,9 +32,9 @@ Message = tuple[str, str]
 Finished = Callable[[str], str]
 
 #: Between two parts of an answer that has begun.
-_BETWEEN_SECONDS = 180.0
+BETWEEN_SECONDS = 180.0
 #: Before the first byte of an answer. A small model on a slow CPU may read a long prompt for minutes.
-_IDLE_SECONDS = 900.0
+IDLE_SECONDS = 900.0
 #: A whole reflection: gepa's LM does not stream, so this is the time of a complete answer, queueing included.
 _REFLECTION_SECONDS = 3600.0
 KEEP_ALIVE = "30m"
@@ -70,30 +68,20 @@ class _Part:
 
 
 class _Client:
-    """What both roles share: one endpoint, one wire, one retry policy, one way to read a stream.
+    """What both roles share: one endpoint, one wire, one way to read a stream.
 
     Args:
         model: The role's settings.
         url: Address of the endpoint, e.g. "http://127.0.0.1:11434".
         notice: Receives a message when the server failed and is asked again.
-        policy: When to retry.
-        idle: Seconds before the first byte of an answer after which it has failed.
     """
 
-    def __init__(
-        self,
-        model: ModelSettings,
-        url: str,
-        notice: Callable[[str], None] = _ignore,
-        policy: Policy = POLICY,
-        idle: float = _IDLE_SECONDS,
-    ) -> None:
+    def __init__(self, model: ModelSettings, url: str, notice: Callable[[str], None] = _ignore) -> None:
         pin_environment(url)
         self.model = model
         self.url = url
-        self._idle = idle
-        self._patience = _patience(model, url, notice, policy)
-        self._wire = Wire(between=min(idle, _BETWEEN_SECONDS))
+        self._patience = Patience(url, model.model, notice)
+        self._wire = Wire(between=BETWEEN_SECONDS)
         #: The animator's answers at temperature 0.
         self._known: dict[tuple[Message, ...], Reply] = {}
 
@@ -153,12 +141,7 @@ class _Client:
 
 
 class Animator(_Client):
-    """The animator's model, through ChatOllama.
-
-    Args: As of `_Client`.
-
-    A context manager: leaving it closes the connections.
-    """
+    """The animator's model, through ChatOllama. A context manager: leaving it closes the connections."""
 
     def __enter__(self) -> Animator:
         return self
@@ -179,7 +162,7 @@ class Animator(_Client):
             keep_alive=KEEP_ALIVE,
             reasoning=self.model.think,
             # A proxy in the environment must not see (or break) calls to this machine.
-            client_kwargs={"trust_env": False, "timeout": self._idle},
+            client_kwargs={"trust_env": False, "timeout": IDLE_SECONDS},
             # We close it: ChatOllama has no close of its own.
             sync_client_kwargs={"transport": self._wire},
         )
@@ -212,10 +195,7 @@ def _chat_parts(chat: ChatOllama, messages: Sequence[Message]) -> Generator[_Par
 
 
 class Reflector(_Client):
-    """The reflector's model, through LiteLLM; streamed, so that a complete answer can be ended early.
-
-    Args: As of `_Client`.
-    """
+    """The reflector's model, through LiteLLM; streamed, so that a complete answer can be ended early."""
 
     def write(self, prompt: str, seed: int, finished: Finished, longest: int, images: Sequence[bytes] = ()) -> Reply:
         """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
@@ -240,7 +220,7 @@ class Reflector(_Client):
 
     @functools.cached_property
     def _arguments(self) -> dict[str, Any]:
-        return _litellm_arguments(self.model, self.url, self._wire, self._idle)
+        return _litellm_arguments(self.model, self.url, self._wire, IDLE_SECONDS)
 
 
 def _litellm_parts(arguments: dict[str, Any]) -> Generator[_Part, None, None]:
@@ -262,12 +242,10 @@ def _litellm_parts(arguments: dict[str, Any]) -> Generator[_Part, None, None]:
     yield _Part("", read, written, "length" if written >= arguments["max_tokens"] else "stop")
 
 
-def reflector_arguments(
-    model: ModelSettings, url: str, notice: Callable[[str], None] = _ignore, policy: Policy = POLICY
-) -> dict[str, Any]:
+def reflector_arguments(model: ModelSettings, url: str, notice: Callable[[str], None] = _ignore) -> dict[str, Any]:
     """Keyword arguments for gepa's LM, which hands them to litellm.completion; failures are retried on the wire."""
     pin_environment(url)
-    return _litellm_arguments(model, url, Wire(_patience(model, url, notice, policy)), _REFLECTION_SECONDS)
+    return _litellm_arguments(model, url, Wire(Patience(url, model.model, notice)), _REFLECTION_SECONDS)
 
 
 def reflector_failure(model: ModelSettings, url: str, error: Exception) -> EndpointError:
@@ -278,10 +256,6 @@ def reflector_failure(model: ModelSettings, url: str, error: Exception) -> Endpo
             return inner
         inner = inner.__cause__ or inner.__context__
     return explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
-
-
-def _patience(model: ModelSettings, url: str, notice: Callable[[str], None], policy: Policy) -> Patience:
-    return Patience(url, model.model, lambda: listed_weights(url, model.model), notice, lambda: death_at(url), policy)
 
 
 def _litellm_arguments(model: ModelSettings, url: str, wire: Wire, seconds: float) -> dict[str, Any]:

@@ -20,6 +20,8 @@ from typing import Any, Literal, TypeVar
 import httpx
 
 from localgif import offline
+from localgif.endpoint.child import death_at
+from localgif.endpoint.discover import listed_weights
 from localgif.errors import EndpointError
 
 _CONNECT_SECONDS = 5.0
@@ -104,42 +106,28 @@ class Failed(Exception):
 # --- retries ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Policy:
-    """When to retry, and when to give up.
-
-    Attributes:
-        first: Seconds before the first retry; each further wait is twice as long.
-        longest: At most this many seconds per wait, unless the server asks for more.
-        longest_asked: At most this many seconds if the server asks (Retry-After).
-        seconds: From the first failure to the last try. A server that loads a large model on a CPU needs minutes.
-        spoilt: At most this many tries that the server took and then failed: it may fail this very request every time.
-    """
-
-    first: float = 0.5
-    longest: float = 30.0
-    longest_asked: float = 60.0
-    seconds: float = 300.0
-    spoilt: int = 5
+#: Seconds before the first retry. Each further wait is twice as long, up to the longest.
+_FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
+#: At most this many seconds if the server asks for more (Retry-After).
+LONGEST_ASKED = 60.0
+#: From the first failure to the last try, seconds. A server that loads a large model on a CPU needs minutes.
+RETRY_SECONDS = 300.0
+#: At most this many tries that the server took and then failed: it may fail this very request every time.
+_MOST_SPOILT = 5
 
 
-POLICY = Policy()
-
-
-def wait(failures: Sequence[Failure], elapsed: float, policy: Policy = POLICY) -> float | None:
+def wait(failures: Sequence[Failure], elapsed: float) -> float | None:
     """Seconds to wait before the next try; None means give up.
 
     Args:
         failures: Of this request so far, at least one, the latest last.
         elapsed: Seconds since the first failure.
-        policy: When to retry.
     """
-    last = failures[-1]
-    left = policy.seconds - elapsed
-    if not last.transient or sum(failure.spoilt for failure in failures) >= policy.spoilt or left <= 0:
+    last, left = failures[-1], RETRY_SECONDS - elapsed
+    if not last.transient or sum(failure.spoilt for failure in failures) >= _MOST_SPOILT or left <= 0:
         return None
-    own = min(policy.first * 2.0 ** min(len(failures) - 1, 30), policy.longest)
-    return min(max(own, min(last.retry_after or 0.0, policy.longest_asked)), left)
+    own = min(_FIRST_WAIT * 2.0 ** min(len(failures) - 1, 30), _LONGEST_WAIT)
+    return min(max(own, min(last.retry_after or 0.0, LONGEST_ASKED)), left)
 
 
 def read_retry_after(header: str | None, now: datetime) -> float | None:
@@ -156,57 +144,20 @@ def read_retry_after(header: str | None, now: datetime) -> float | None:
     return max(0.0, (moment - now).total_seconds())
 
 
-class SystemClock:
-    """The machine's clock; tests replace it."""
-
-    def now(self) -> float:
-        """Seconds, never decreasing."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-
-CLOCK = SystemClock()
-
 _T = TypeVar("_T")
 
 
 class Patience:
-    """Asks a server until it answers or the policy says give up, if it still has the weights of the first request.
+    """Asks a server again until it answers or no retry is left, if it still has the weights of the first request."""
 
-    Args:
-        url: The endpoint, for messages.
-        model: The model's name, for messages.
-        weights: Gives the sha256 that the server lists for the model now; None if it does not say.
-        notice: Receives a message before each wait.
-        hopeless: Says why the server will not come back, or "" if it may.
-        policy: When to retry.
-        clock: None means the machine's.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        model: str,
-        weights: Callable[[], str | None],
-        notice: Callable[[str], None],
-        hopeless: Callable[[], str] = str,
-        policy: Policy = POLICY,
-        clock: SystemClock | None = None,
-    ) -> None:
+    def __init__(self, url: str, model: str, notice: Callable[[str], None]) -> None:
         self._url = url
         self._model = model
-        self._weights_now = weights
-        self._weights: str | None = None
         self._notice = notice
-        self._hopeless = hopeless
-        self._policy = policy
-        self._clock = clock or CLOCK
+        self._weights: str | None = None
 
     def ask(self, attempt: Callable[[], _T]) -> _T:
-        """The result of the first attempt that does not raise `Failed`.
+        """The result of the first attempt that does not raise `Failed`; `notice` gets a message before each wait.
 
         Raises:
             EndpointError: No retry is left, or the server has other weights under this name than at the first request.
@@ -219,18 +170,18 @@ class Patience:
                 return attempt()
             except Failed as error:
                 failed = error
-            now = self._clock.now()
+            now = time.monotonic()
             began = began if failures else now
             failures.append(failed.failure)
-            pause = wait(failures, now - began, self._policy)
-            if pause is None or self._hopeless():
+            pause = wait(failures, now - began)
+            if pause is None or death_at(self._url):
                 raise explain(self._url, self._model, failures, now - began) from (failed.__cause__ or failed)
             self._notice(f"{self._url}: {failed.failure.reason}; asking again in {pause:.1f} s")
-            self._clock.sleep(pause)
+            time.sleep(pause)
 
     def _check_weights(self) -> None:
         """A server that comes back with other weights would turn the run into another experiment."""
-        now = self._weights_now()
+        now = listed_weights(self._url, self._model)
         if now and self._weights and now != self._weights:
             raise EndpointError(
                 f"{self._url} now has other weights under the name {self._model}: sha256 {now[:12]}, "

@@ -19,15 +19,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localgif.endpoint import clients, http
 from localgif.endpoint.clients import Animator, Finished, Reflector, Reply, reflector_arguments, reflector_failure
 from localgif.endpoint.http import (
-    POLICY,
+    LONGEST_ASKED,
+    RETRY_SECONDS,
     Failed,
     Failure,
     Kind,
     Patience,
-    Policy,
-    SystemClock,
     read_retry_after,
     wait,
 )
@@ -50,30 +50,19 @@ FAILURES = st.builds(
     st.integers(400, 599),
     st.none() | st.floats(0, math.inf),
 )
-POLICIES = st.builds(
-    Policy,
-    first=st.floats(0.01, 5),
-    longest=st.floats(5, 60),
-    longest_asked=st.floats(5, 120),
-    seconds=st.floats(0.1, 600),
-    spoilt=st.integers(1, 9),
-)
 
 
-@given(st.lists(FAILURES, min_size=1, max_size=40), st.floats(0, 1000), POLICIES)
-def test_a_wait_is_bounded_and_only_before_what_may_succeed(
-    failures: list[Failure], elapsed: float, policy: Policy
-) -> None:
-    pause = wait(failures, elapsed, policy)
+@given(st.lists(FAILURES, min_size=1, max_size=40), st.floats(0, 1000))
+def test_a_wait_is_bounded_and_only_before_what_may_succeed(failures: list[Failure], elapsed: float) -> None:
+    pause = wait(failures, elapsed)
     last = failures[-1]
     if pause is None:
-        assert not last.transient or sum(one.spoilt for one in failures) >= policy.spoilt or elapsed >= policy.seconds
+        assert not last.transient or sum(one.spoilt for one in failures) >= 5 or elapsed >= RETRY_SECONDS
         return
-    assert last.transient and sum(one.spoilt for one in failures) < policy.spoilt
-    assert 0 < pause <= max(policy.longest, policy.longest_asked)
-    assert elapsed + pause <= policy.seconds + 1e-9, "the last try begins before the policy ends"
-    asked = min(last.retry_after or 0, policy.longest_asked)
-    assert pause >= min(asked, policy.seconds - elapsed), "a server that asks to be left alone is"
+    assert last.transient and sum(one.spoilt for one in failures) < 5 and 0 < pause <= LONGEST_ASKED
+    assert elapsed + pause <= RETRY_SECONDS + 1e-9, "the last try begins before the time is up"
+    asked = min(last.retry_after or 0, LONGEST_ASKED)
+    assert pause >= min(asked, RETRY_SECONDS - elapsed), "a server that asks to be left alone is"
 
 
 def test_a_dead_server_is_asked_for_five_minutes_a_sick_one_five_times() -> None:
@@ -82,7 +71,7 @@ def test_a_dead_server_is_asked_for_five_minutes_a_sick_one_five_times() -> None
     while (pause := wait(tries, elapsed)) is not None:
         elapsed += pause
         tries.append(gone)
-    assert elapsed == POLICY.seconds == 300 and len(tries) == 16
+    assert elapsed == RETRY_SECONDS == 300 and len(tries) == 16
     waits = [wait([sick] * count, 0.0) for count in range(1, 6)]
     assert waits == [0.5, 1, 2, 4, None]
     assert wait([sick] * 4 + [gone] * 5, 20.0) == 30, "a server that is away has not spoilt another try"
@@ -106,58 +95,49 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert not [header for header in ("soon", "-3", "7.5", "٣", "", None) if read_retry_after(header, NOW) is not None]
 
 
-class Script(SystemClock):
-    """A clock that is moved by sleeping, attempts that fail as told, and weights that change as told."""
+class Attempts:
+    """Attempts that fail as told, at a server that lists weights as told."""
 
     def __init__(self, *failures: Failure | None, weights: tuple[str | None, ...] = ("a" * 64,)) -> None:
-        self.failures = list(failures)
+        self.failures = failures
         self.weights = weights
         self.asked = 0
         self.looked = 0
-        self.time = 100.0
-        self.slept: list[float] = []
         self.notices: list[str] = []
 
-    def now(self) -> float:
-        return self.time
-
-    def sleep(self, seconds: float) -> None:
-        self.slept.append(seconds)
-        self.time += seconds
-
-    def listed(self) -> str | None:
+    def listed(self, url: str, model: str) -> str | None:
         self.looked += 1
         return self.weights[min(self.looked, len(self.weights)) - 1]
 
     def attempt(self) -> str:
         failure = self.failures[min(self.asked, len(self.failures) - 1)]
         self.asked += 1
-        self.time += 1.0
         if failure is not None:
             raise Failed(failure)
         return f"answer {self.asked}"
 
     def run(self) -> str:
-        patience = Patience("http://there", "m:1b", self.listed, self.notices.append, clock=self)
-        return patience.ask(self.attempt)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(http, "listed_weights", self.listed)
+            return Patience("http://there", "m:1b", self.notices.append).ask(self.attempt)
 
 
-def test_a_short_outage_is_survived_and_told() -> None:
-    script = Script(Failure("lost", "reset"), Failure("unreachable", "refused"), None)
-    assert script.run() == "answer 3"
-    assert script.slept == [0.5, 1.0]
-    assert [notice.split(";")[0] for notice in script.notices] == [
+def test_a_short_outage_is_survived_and_told(clock: Jumping) -> None:
+    attempts = Attempts(Failure("lost", "reset"), Failure("unreachable", "refused"), None)
+    assert attempts.run() == "answer 3"
+    assert clock.slept == [0.5, 1.0]
+    assert [notice.split(";")[0] for notice in attempts.notices] == [
         "http://there: the connection broke: reset",
         "http://there: nobody answers there: refused",
     ]
 
 
 def test_the_last_failure_is_the_evidence_and_the_cause_is_kept() -> None:
-    script = Script(Failure("status", "first", 500), Failure("status", "then\nthis", 500))
+    attempts = Attempts(Failure("status", "first", 500), Failure("status", "then\nthis", 500))
     with pytest.raises(EndpointError) as caught:
-        script.run()
+        attempts.run()
     assert caught.value.message == (
-        "http://there: m:1b gave no answer (it answered 500: then this); asked 5 times in 12 s"
+        "http://there: m:1b gave no answer (it answered 500: then this); asked 5 times in 8 s"
     )
     assert caught.value.exit_code == 4 and "server's log" in caught.value.remedy
     assert isinstance(caught.value.__cause__, Failed)
@@ -166,18 +146,18 @@ def test_the_last_failure_is_the_evidence_and_the_cause_is_kept() -> None:
 def test_every_kind_has_its_words_and_a_remedy() -> None:
     for kind in get_args(Kind):
         with pytest.raises(EndpointError) as caught:
-            Script(Failure(kind, "EVIDENCE", 400)).run()
+            Attempts(Failure(kind, "EVIDENCE", 400)).run()
         assert "http://there" in caught.value.message and "EVIDENCE" in caught.value.message
         assert caught.value.remedy
 
 
 def test_other_weights_under_the_same_name_end_it() -> None:
-    changed = Script(Failure("lost"), None, weights=("a" * 64, "b" * 64))
+    changed = Attempts(Failure("lost"), None, weights=("a" * 64, "b" * 64))
     with pytest.raises(EndpointError, match=f"sha256 {'b' * 12}, and {'a' * 12} at the first request"):
         changed.run()
     assert changed.asked == 1, "the other model was not asked"
     for unknown in ((None, "b" * 64), ("a" * 64, None, "a" * 64)):
-        assert Script(Failure("lost"), Failure("lost"), None, weights=unknown).run() == "answer 3"
+        assert Attempts(Failure("lost"), Failure("lost"), None, weights=unknown).run() == "answer 3"
 
 
 # --- both roles ------------------------------------------------------------------------------------------------------
@@ -190,19 +170,19 @@ def unheard(_: str) -> None: ...
 
 def animate(
     url: str, notice: Callable[[str], None] = unheard, *, prompt: str = "hi", finished: Finished = never,
-    think: bool = False, **changes: Any,
+    think: bool = False,
 ) -> Reply:  # fmt: skip
-    with Animator(model("animator", url, num_predict=64, think=think), url, notice, **changes) as animator:
+    with Animator(model("animator", url, num_predict=64, think=think), url, notice) as animator:
         return animator.write([("user", prompt)], 1, finished)
 
 
 def reflecting(provider: str) -> Ask:
     def reflect(
         url: str, notice: Callable[[str], None] = unheard, *, prompt: str = "hi", finished: Finished = never,
-        think: bool = False, **changes: Any,
+        think: bool = False,
     ) -> Reply:  # fmt: skip
         chosen = model("reflector", url, litellm=f"{provider}/scripted:1b", num_predict=64, think=think)
-        return Reflector(chosen, url, notice, **changes).write(prompt, 1, finished, 64)
+        return Reflector(chosen, url, notice).write(prompt, 1, finished, 64)
 
     return reflect
 
@@ -330,10 +310,12 @@ def test_other_weights_after_a_restart_are_not_asked(ask: Ask, monkeypatch: pyte
 
 @STREAMED
 @pytest.mark.parametrize("fault", ["hangs before a token", "hangs between tokens"])
-def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str) -> None:
+def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clients, "IDLE_SECONDS", 0.3)
+    monkeypatch.setattr(clients, "BETWEEN_SECONDS", 0.3)
     with misbehaving(ACTS[fault]) as server:
         with pytest.raises(EndpointError, match="nothing came for too long") as caught:
-            ask(server.url, idle=0.3)
+            ask(server.url)
         assert server.wait_for_fates(1) == ["left"], "the server is free again"
         assert len(server.asked) == 1
     assert "hangs" in caught.value.remedy
