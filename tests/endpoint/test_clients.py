@@ -195,13 +195,8 @@ def test_an_answer_that_is_closed_frees_the_engine(
 def test_gepas_lm_reflects_and_sees_a_cut_answer(
     endpoint: RunningEndpoint, served: ServedModel, provider: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    ours: dict[str, Any] = {
-        "model": served.name,
-        "litellm": f"{provider}/{served.name}",
-        "num_ctx": 512,
-        "num_predict": 16,
-    }
-    asked: Any = lm(endpoint.url, **ours)
+    ours: dict[str, Any] = {"model": served.name, "litellm": f"{provider}/{served.name}", "temperature": 0.0}
+    asked: Any = lm(endpoint.url, **ours, num_ctx=512, num_predict=16)
     with caplog.at_level(logging.WARNING):
         assert asked("Count to fifty in words.")
     assert asked.total_tokens_out == 16 and asked.total_tokens_in > 5
