@@ -247,18 +247,14 @@ def usable_cores() -> int:
     Two threads on one core slow llama.cpp down, and threads beyond a container's quota fall asleep in its busy loops.
     """
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
-    cores = physical_cores(_read(Path("/proc/cpuinfo")), allowed) or len(allowed)
+    cores = physical_cores(allowed)
     return max(1, min(cores, quota_cores(_read(Path("/sys/fs/cgroup/cpu.max"))) or cores))
 
 
-def physical_cores(cpuinfo: str, allowed: set[int]) -> int:
-    """Different (socket, core) pairs of the allowed CPUs in the text of /proc/cpuinfo; 0 if it does not say."""
-    pairs = set()
-    for block in cpuinfo.split("\n\n"):
-        fields = dict(re.findall(r"^(processor|physical id|core id)\s*:\s*(\d+)", block, re.M))
-        if "core id" in fields and int(fields.get("processor", -1)) in allowed:
-            pairs.add((fields.get("physical id"), fields["core id"]))
-    return len(pairs)
+def physical_cores(allowed: set[int], cpus: Path = Path("/sys/devices/system/cpu")) -> int:
+    """Cores that the allowed CPUs belong to; the number of these CPUs where the system does not say."""
+    siblings = [_read(cpus / f"cpu{number}" / "topology" / "thread_siblings_list") for number in allowed]
+    return len(set(siblings)) if all(siblings) else len(siblings)
 
 
 def quota_cores(cpu_max: str) -> int:

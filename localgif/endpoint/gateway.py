@@ -36,7 +36,6 @@ from localgif.endpoint.upstream import (
     Backend,
     Card,
     LoadFailed,
-    Turns,
     Upstream,
     deltas,
     fit_window,
@@ -63,12 +62,15 @@ class Gateway:
     Args:
         backends: The models, in the order of listing.
         max_queue: At most this many requests for text wait.
-        slots: At most this many requests for text are worked on at once.
+        slots: At most this many are answered at once: two busy llama.cpp on the same cores slow each other down.
     """
 
     def __init__(self, backends: Sequence[Backend], max_queue: int, slots: int = 1) -> None:
         self._backends = list(backends)
-        self._turns = Turns(max_queue, slots)
+        # asyncio's semaphore hands its places on in order, and does not let newcomers overtake.
+        self._turns = asyncio.Semaphore(slots)
+        self._max_queue = max_queue
+        self._waiting = 0
         self._session: aiohttp.ClientSession | None = None
 
     def app(self, everybody: bool = False) -> web.Application:
@@ -152,7 +154,7 @@ class Gateway:
             return await self._load_or_unload(call, backend)
         session = self._session
         assert session is not None, "the application has not started"
-        async with self._turns.hold(), _in_use(backend, call.keep_alive) as upstream:
+        async with self._turn(), _in_use(backend, call.keep_alive) as upstream:
             await fit_window(session, upstream, call.body, call.options.num_ctx)
             tagged, trusted = backend.card.facts.can_think is not False, upstream.dialect != "other"
             answer = Answer(call, arrival, time.monotonic_ns(), tagged=tagged, trusted=trusted)
@@ -166,13 +168,28 @@ class Gateway:
     async def _load_or_unload(self, call: Call, backend: Backend) -> web.Response:
         if call.keep_alive == 0:
             # Wait for the running generation: its model is not taken away from it.
-            async with self._turns.hold():
+            async with self._turn():
                 if backend.loaded() is not None:
                     async with _in_use(backend, 0):
                         pass
             return _json(emptied(call.kind, call.model, "unload"))
         async with _in_use(backend, call.keep_alive):
             return _json(emptied(call.kind, call.model, "load"))
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and keep it for the block; a waiter that is cancelled leaves the queue."""
+        if self._turns.locked() and self._waiting >= self._max_queue:
+            raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
+        self._waiting += 1
+        try:
+            await self._turns.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._turns.release()
 
 
 async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[Delta, None]) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""The OpenAI-compatible server behind the gateway: its models, its dialect, its turns, its stream."""
+"""The OpenAI-compatible server behind the gateway: its models, its dialect, its stream."""
 
 from __future__ import annotations
 
@@ -70,12 +70,7 @@ class LoadFailed(Exception):
 
 
 class Backend:
-    """One model behind the gateway. The defaults suit a server that we neither start nor stop.
-
-    Args:
-        card: For the listings.
-        upstream: The server, if it runs already.
-    """
+    """One model behind the gateway. The defaults suit a server that we neither start nor stop."""
 
     def __init__(self, card: Card, upstream: Upstream | None = None) -> None:
         self.card = card
@@ -134,40 +129,6 @@ def remote_backend(model: RemoteModel) -> Backend:
         description=model.server,
     )
     return Backend(card, Upstream(model.url, model.key, model.name, model.window, model.dialect, ours=False))
-
-
-class Turns:
-    """First come, first served. By default one at a time: two busy llama.cpp on the same cores slow each other down.
-
-    Args:
-        max_queue: At most this many requests wait.
-        slots: At most this many have their turn at once.
-    """
-
-    def __init__(self, max_queue: int, slots: int = 1) -> None:
-        # asyncio's semaphore hands its places on in order, and does not let newcomers overtake.
-        self._free = asyncio.Semaphore(slots)
-        self._max_queue = max_queue
-        self._waiting = 0
-
-    @contextlib.asynccontextmanager
-    async def hold(self) -> AsyncIterator[None]:
-        """Wait for a turn and keep it; a waiter that is cancelled leaves the queue.
-
-        Raises:
-            ApiError: 503; the queue is full.
-        """
-        if self._free.locked() and self._waiting >= self._max_queue:
-            raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
-        self._waiting += 1
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-        try:
-            yield
-        finally:
-            self._free.release()
 
 
 # --- dialects --------------------------------------------------------------------------------------------------------

@@ -252,12 +252,11 @@ def test_both_roles_connect_to_this_machine_only(served: ServedModel, tmp_path: 
 # --- threads ---------------------------------------------------------------------------------------------------------
 
 
-def test_cores_are_counted_not_threads() -> None:
-    cpus = [(0, 0, 0), (1, 0, 1), (2, 0, 0), (3, 0, 1), (4, 1, 0)]
-    text = "\n".join(f"processor\t: {cpu}\nphysical id\t: {chip}\ncore id\t: {core}\n" for cpu, chip, core in cpus)
-    assert physical_cores(text, {0, 1, 2, 3, 4}) == 3
-    assert physical_cores(text, {0, 2}) == 1
-    assert physical_cores("model name: arm\n", {0}) == 0
+def test_cores_are_counted_not_threads(tmp_path: Path) -> None:
+    for cpu, siblings in enumerate(("0,2", "1,3", "0,2", "1,3", "4")):
+        (tmp_path / f"cpu{cpu}" / "topology").mkdir(parents=True)
+        (tmp_path / f"cpu{cpu}" / "topology" / "thread_siblings_list").write_text(f"{siblings}\n")
+    assert [physical_cores(allowed, tmp_path) for allowed in ({0, 1, 2, 3, 4}, {0, 2}, {0, 9})] == [3, 1, 2]
     assert 1 <= usable_cores() <= (os.cpu_count() or 1)
 
 
