@@ -6,7 +6,6 @@ import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from rich.console import Console
@@ -96,10 +95,22 @@ def test_a_damaged_line_and_rubbish_beside_it_are_passed_over(told: tuple[Path, 
 
 
 @pytest.mark.parametrize(
-    ("display", "kind"), [("plain", Lines), ("json", JsonLines), ("none", NoLines), (None, Lines), ("rich", Lines)]
+    ("display", "terminal", "term", "kind"),
+    [
+        ("plain", True, "xterm", Lines),
+        ("json", True, "xterm", JsonLines),
+        ("none", True, "xterm", NoLines),
+        ("rich", False, "xterm", Lines),
+        (None, True, "xterm", LiveLines),
+        (None, True, "dumb", Lines),
+        (None, False, "xterm", Lines),
+    ],
 )
-def test_a_display_can_be_chosen(display: Any, kind: type[Lines]) -> None:
-    assert type(make_progress(Console(file=io.StringIO()), display)) is kind
+def test_a_terminal_gets_the_live_block_unless_another_display_is_chosen(
+    display: str | None, terminal: bool, term: str, kind: type[Lines]
+) -> None:
+    console = Console(file=io.StringIO(), force_terminal=terminal, _environ={"TERM": term})
+    assert type(make_progress(console, display)) is kind
 
 
 def test_no_display_says_nothing_and_counts(told: tuple[Path, list[str]]) -> None:
@@ -108,15 +119,6 @@ def test_no_display_says_nothing_and_counts(told: tuple[Path, list[str]]) -> Non
     watch(told[0], display)
     assert output.getvalue() == "" and display.tally.done > 0
     assert "animator" in display.tally.split()
-
-
-def test_a_terminal_gets_the_live_block_and_a_pipe_plain_lines() -> None:
-    def chosen(terminal: bool, term: str) -> type[Lines]:
-        return type(make_progress(Console(file=io.StringIO(), force_terminal=terminal, _environ={"TERM": term})))
-
-    assert chosen(True, "xterm") is LiveLines
-    assert chosen(True, "dumb") is Lines
-    assert chosen(False, "xterm") is Lines
 
 
 def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:

@@ -21,7 +21,7 @@ from localgif.report.page import render, write_report
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from localgif.tasks.task import load_task
-from tests.support.reports import ALL, BRIEF, HOSTILE, make_run, record
+from tests.support.reports import ALL, BRIEF, make_run, record
 
 pytestmark = pytest.mark.slow
 
@@ -67,16 +67,6 @@ def test_text_of_models_and_programs_stays_text(tmp_path: Path) -> None:
             assert value.startswith(("#", "data:image/gif;base64,", "data:image/png;base64,")), (tag, value[:80])
     assert "{{ 7 * 7 }}" in page, "text is no template either"
     assert not re.search("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]", page)
-
-
-@pytest.mark.parametrize("first", range(0, len(HOSTILE), 6))
-def test_hostile_texts_leave_the_page_whole(tmp_path: Path, first: int) -> None:
-    for number, text in enumerate(HOSTILE[first : first + 6]):
-        page = render(
-            load_run(make_run(tmp_path, str(number), samples=3, text=text, finished=False)), "failed", plotted=False
-        )
-        assert sum(tag == "script" for tag, _ in tags(page)) == 1
-        assert page.rstrip().endswith("</html>")
 
 
 def test_the_page_asks_for_nothing(report: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from hypothesis import strategies as st
 
 from localgif.errors import ConfigError, RunError
 from localgif.files import content_hash
-from localgif.store.read import RunRecord, load_record, load_run, status_of
+from localgif.store.read import load_record, load_run, status_of
 from localgif.store.write import RunStore
 from tests.support.stored import proposal, record
 
@@ -54,9 +53,3 @@ def test_any_text_of_a_model_can_be_stored(tmp_path_factory: pytest.TempPathFact
     with RunStore.create(folder, record()) as store:
         store.write_best_prompt(text)
         assert store.put_candidate(text) == content_hash(text)
-
-
-def test_run_json_is_plain_json_in_the_order_of_the_record(tmp_path: Path) -> None:
-    with RunStore.create(tmp_path, record()) as store:
-        keys = list(json.loads((store.folder / "run.json").read_text()))
-    assert keys == list(RunRecord.model_fields)

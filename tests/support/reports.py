@@ -31,6 +31,7 @@ from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.task import Targets, Task
 from tests.kit import model, run_result, settings
+from tests.support import stored
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 BRIEF = "a red ball bouncing up and down on a white background"
@@ -161,10 +162,9 @@ def record(name: str, text: str = "") -> RunRecord:
         )
         for role in ("animator", "reflector")
     )
-    return RunRecord(
-        name=name,
-        status="started",
-        started=START.strftime("%Y-%m-%dT%H:%M:%SZ"),
+    return stored.record(
+        name,
+        START.strftime("%Y-%m-%dT%H:%M:%SZ"),
         settings=settings(
             "",
             animator=model("animator", "", endpoint=EMBEDDED),
@@ -174,7 +174,6 @@ def record(name: str, text: str = "") -> RunRecord:
         models=models,
         versions={"python": "3.11.7", "localgif": "0.1.0", "gepa": text or "0.1.4"},
         sandbox=SandboxRecord(level=text or "full", notes=(text or "programs see only Python's libraries and fonts",)),
-        scorer="article-1",
         task=Task(
             name=text or "bouncing-ball",
             brief=text[:400] if len(text) >= 3 else BRIEF,

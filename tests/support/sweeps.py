@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from localgif.models.toml import ModelsFile
-from localgif.records import ModelIdentity, SandboxRecord, SecondsByPart, TokensByRole
+from localgif.records import ModelIdentity, SecondsByPart, TokensByRole
 from localgif.run.result import Pairs, compare
 from localgif.search.progress import Progress, Silent
 from localgif.settings import Settings
-from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.sweep.execute import CellEnd
 from localgif.sweep.plan import Cell, Plan, parse_plan
 from localgif.sweep.read import Finished
 from tests.kit import run_result, settings
 from tests.scripted import MODEL
+from tests.support.stored import record
 
 TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
 TWO = TINY + "[axes]\nseed = [0, 1]\n"
@@ -85,17 +85,9 @@ def stored(
         role="animator", alias="scripted", model=MODEL, endpoint="ollama", kind="ollama", server="s", digest="ab" * 32,
         num_ctx=4096, num_predict=1024, temperature=0.2,
     )  # fmt: skip
-    record = RunRecord(
-        name=name,
-        status="started",
-        started="2026-11-25T10:00:00Z",
-        settings=made,
-        models=(identity, identity.model_copy(update={"role": "reflector"})),
-        versions={"localgif": "0.1.0"},
-        sandbox=SandboxRecord(),
-        scorer=scorer,
-    )
-    with RunStore.create(runs_dir, record) as store:
+    models = (identity, identity.model_copy(update={"role": "reflector"}))
+    begun = record(name, settings=made, models=models, versions={"localgif": "0.1.0"}, scorer=scorer)
+    with RunStore.create(runs_dir, begun) as store:
         other = "article-1" if scorer != "article-1" else "strict-3"
         seed, best = (
             {"scores": tuple(scores), "mean": sum(scores) / len(scores), "also": {other: tuple(s / 2 for s in scores)}}
