@@ -102,11 +102,7 @@ def death_at(url: str) -> str:
 
 
 def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[bytes], what: str) -> dict[str, Any]:
-    """Send the configuration and wait for the child's one line.
-
-    Raises:
-        EndpointUnreachable: The child died before it wrote the line, or was killed after `_START_SECONDS`.
-    """
+    """Send the configuration and wait for the child's one line, which may be that it cannot start."""
     assert process.stdin is not None and process.stdout is not None
     overdue = threading.Event()
 

@@ -86,11 +86,7 @@ class _Client:
         self._known: dict[tuple[Message, ...], Reply] = {}
 
     def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished) -> Reply:
-        """One attempt.
-
-        Raises:
-            Failed: There is no usable answer.
-        """
+        """One attempt; raises `Failed` if there is no usable answer."""
         started = time.monotonic()
         text, chunks, thoughts, last = "", 0, Thoughts(), _Part()
         try:
@@ -125,12 +121,9 @@ class _Client:
         return reply
 
     def _check(self, reply: Reply, prompt: str) -> None:
-        """Whether this is a whole answer to the whole prompt.
+        """Raise `Failed` unless this is a whole answer to the whole prompt.
 
         A model that may think and does nothing else has answered with an empty text, which is scored as it is.
-
-        Raises:
-            Failed: The server stopped midway or dropped a part of the prompt, or its model only thought.
         """
         self._wire.check_done(f"after {reply.output_tokens} tokens")
         read = reply.prompt_tokens

@@ -214,11 +214,7 @@ async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[D
 
 @contextlib.asynccontextmanager
 async def _in_use(backend: Backend, keep_alive: float | None) -> AsyncIterator[Upstream]:
-    """The model, loaded for the duration of the block.
-
-    Raises:
-        ApiError: 500 with the reason why it does not load.
-    """
+    """The model, loaded for the duration of the block; a 500 says why it does not load."""
     try:
         upstream = await backend.acquire()
     except (LoadFailed, OSError) as error:
@@ -308,11 +304,7 @@ def _modified(card: Card) -> str:
 
 
 async def _read_body(request: web.Request) -> bytes:
-    """The body of a request.
-
-    Raises:
-        ApiError: 413 if it is too long, 408 if it does not arrive.
-    """
+    """The body of a request; 413 if it is too long, 408 if it does not arrive."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
@@ -327,11 +319,7 @@ class _ClientGone(ConnectionResetError):
 
 
 async def _send(request: web.Request, response: web.StreamResponse, data: bytes = b"", *, last: bool = False) -> None:
-    """Write a part of an answer, or with `last` its end; the headers go out with the first part.
-
-    Raises:
-        _ClientGone: The client left, or stopped reading.
-    """
+    """Write a part of an answer, or with `last` its end; the headers go out with the first part."""
     try:
         async with asyncio.timeout(READER_SECONDS):
             if not response.prepared:

@@ -269,11 +269,7 @@ class Wire(httpx.HTTPTransport):
         return response
 
     def _whole(self, request: httpx.Request, most: int) -> httpx.Response:
-        """A complete, good answer.
-
-        Raises:
-            Failed: Anything else.
-        """
+        """A complete, good answer; raises `Failed` for anything else."""
         try:
             response = self._send(request, most)
             assert isinstance(response.stream, httpx.SyncByteStream)

@@ -118,12 +118,7 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
 
 
 async def _load_first(engine: Engine, stop: asyncio.Event) -> bool:
-    """Load the first model; returns False if we are stopped before it is loaded.
-
-    Raises:
-        ModelMissing: With llama.cpp's reason.
-        EndpointUnreachable: The engine's process cannot be started.
-    """
+    """Load the first model; returns False if we are stopped before it is loaded."""
     load = asyncio.create_task(engine.acquire())
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait({load, stopped}, return_when=asyncio.FIRST_COMPLETED)

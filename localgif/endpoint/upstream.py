@@ -246,14 +246,7 @@ async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
 
 
 async def _count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
-    """Tokens of the prompt that the upstream makes of this body with its chat template.
-
-    Returns:
-        None if the server cannot count.
-
-    Raises:
-        ApiError: As in `deltas`.
-    """
+    """Tokens of the prompt that the upstream makes of this body with its chat template; None if it cannot count."""
     way = counting_request(body, upstream)
     if way is None:
         return None

@@ -43,12 +43,6 @@ def said(finish: str | None = None, **delta: str) -> dict[str, Any]:
     return {"choices": [{"delta": delta, "finish_reason": finish}]}
 
 
-def test_both_names_for_thoughts_are_read() -> None:
-    line = finished([said(reasoning_content="hm"), said(reasoning="m"), said("stop", content="ok")])
-    assert line["message"] == {"role": "assistant", "content": "ok", "thinking": "hmm"}
-    assert (line["done_reason"], line["eval_count"]) == ("stop", 3)
-
-
 def test_the_upstreams_numbers_come_first() -> None:
     counted = {
         "usage": {"prompt_tokens": 9, "completion_tokens": 4},

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from aiohttp import web
+from anyio.from_thread import start_blocking_portal
 from langchain_ollama import ChatOllama
 
 from localgif.endpoint.gguf import GgufFacts
@@ -207,38 +208,8 @@ T = TypeVar("T")
 @contextlib.contextmanager
 def in_thread(make: Callable[[], contextlib.AbstractAsyncContextManager[T]]) -> Iterator[T]:
     """An async context manager, entered in an event loop on a thread of its own for the duration of the block."""
-    started: list[T] = []
-    failure: list[BaseException] = []
-    ready, stop = threading.Event(), asyncio.Event()
-    loops: list[asyncio.AbstractEventLoop] = []
-
-    async def run() -> None:
-        loops.append(asyncio.get_running_loop())
-        async with make() as value:
-            started.append(value)
-            ready.set()
-            await stop.wait()
-
-    def main() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:  # the test thread raises it
-            failure.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=main)
-    thread.start()
-    ready.wait(PATIENCE)
-    try:
-        if started:
-            yield started[0]
-    finally:
-        with contextlib.suppress(RuntimeError):  # it has ended by itself
-            loops[0].call_soon_threadsafe(stop.set)
-        thread.join(PATIENCE)
-    if failure:
-        raise failure[0]
+    with start_blocking_portal() as portal, portal.wrap_async_context_manager(make()) as value:
+        yield value
 
 
 @contextlib.contextmanager
