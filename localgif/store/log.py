@@ -10,7 +10,7 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import Field, ValidationError
 
 from localgif.errors import RunCorrupt, RunMismatch
-from localgif.files import HASH_DIGITS, append, content_hash
+from localgif.files import HASH_DIGITS, content_hash
 from localgif.records import SCHEMA_VERSION, Measurements, Proposal, Purpose, Record, Sample, Verdict
 
 R = TypeVar("R", bound=Record)
@@ -75,11 +75,6 @@ def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
         records.append(record)
         good.append(line)
     return ReadLog(tuple(records), tuple(good), bool(tail), tuple(damaged))
-
-
-def append_line(path: Path, record: Record, *, durable: bool = True) -> None:
-    """Append a record, as `files.append` does."""
-    append(path, framed(record.model_dump_json().encode()), durable=durable)
 
 
 def first_problem(error: ValidationError) -> str:

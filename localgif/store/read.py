@@ -212,11 +212,11 @@ def find_unfinished(runs_dir: Path) -> Path:
 ANSWERS, PROGRAMS = "answers.jsonl", "programs.jsonl"
 
 
-def full(path: Path, error: OSError, older: str) -> RunError:
+def full(path: Path, error: OSError) -> RunError:
     """The error for a file of a run that cannot be written."""
     return RunError(
         f"{path} cannot be written: {error.strerror}",
-        f"free some disk space (older {older} are intact), then resume the run: localgif resume {path.parent.name}",
+        f"free some disk space (what was stored is intact), then resume the run: localgif resume {path.parent.name}",
     )
 
 
@@ -241,7 +241,7 @@ def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
             repairs.append(f"{PROPOSALS} will be written again; the old file is {_set_aside(folder / PROPOSALS).name}")
             proposals = ()
     except OSError as error:
-        raise full(folder / SAMPLES, error, "files") from None
+        raise full(folder / SAMPLES, error) from None
     return RunLog(samples, answers, programs, proposals), repairs, lossless
 
 

@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.errors import ConfigError, RunCorrupt, RunError
-from localgif.files import content_hash, content_path, now, replace_file, take_lock
+from localgif.files import append, content_hash, content_path, now, replace_file, take_lock
 from localgif.records import Proposal, Purpose, Record, RunResult, Sample, SearchEnd, Status
 from localgif.settings import Settings
-from localgif.store.log import Answer, Journal, ProgramRun, RunLog, append_line
+from localgif.store.log import Answer, Journal, ProgramRun, RunLog, framed
 from localgif.store.read import (
     ANSWERS,
     PROGRAMS,
@@ -82,8 +82,6 @@ class RunStore:
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
-            for part in ("candidates", "code", "gifs"):
-                (folder / part).mkdir()
         except OSError as error:
             raise RunError(
                 f"the run folder {folder} cannot be created: {error.strerror}", "choose another --runs-dir"
@@ -137,16 +135,17 @@ class RunStore:
 
     def _guarded(self, path: Path, data: bytes) -> None:
         try:
+            path.parent.mkdir(exist_ok=True)
             replace_file(path, data)
         except OSError as error:
-            raise full(path, error, "files") from None
+            raise full(path, error) from None
 
     def _append(self, name: str, record: Record, *, durable: bool = True) -> None:
         path = self.folder / name
         try:
-            append_line(path, record, durable=durable)
+            append(path, framed(record.model_dump_json().encode()), durable=durable)
         except OSError as error:
-            raise full(path, error, "lines") from None
+            raise full(path, error) from None
 
     def append_sample(self, sample: Sample) -> None:
         """Append a sample and force it to disk."""
@@ -251,11 +250,7 @@ class RunStore:
         return content_path(self.folder, "gifs", name).read_bytes()
 
     def put_sheet(self, png: bytes) -> str:
-        """Store a contact sheet for a reflector; returns its hash. The first one creates the folder."""
-        try:
-            (self.folder / "sheets").mkdir(exist_ok=True)
-        except OSError as error:
-            raise full(self.folder / "sheets", error, "files") from None
+        """Store a contact sheet for a reflector; returns its hash."""
         return self._put("sheets", png)
 
     def _put(self, kind: str, data: bytes) -> str:

@@ -28,7 +28,6 @@ from localgif.run.optimize import optimize
 from localgif.run.resume import resume
 from localgif.search.progress import Silent
 from localgif.settings import Settings
-from localgif.store import log as log_module
 from localgif.store import write
 from localgif.store.log import Answer, ProgramRun, read_log
 from localgif.store.read import ANSWERS, PROGRAMS, load_record
@@ -156,20 +155,19 @@ def in_child(work: Callable[[], object], wait: float | None) -> int:
 def die_in_a_write(dice: random.Random) -> None:
     """Arm this process: it dies in one of its next writes, which stays half done."""
     left = dice.randrange(40)
-    append, replace = log_module.append_line, files.replace_file
+    append, replace = files.append, files.replace_file
 
     def due() -> bool:
         nonlocal left
         left -= 1
         return left < 0
 
-    def torn(path: Path, record: Any, *, durable: bool = True) -> None:
+    def torn(path: Path, data: bytes, *, durable: bool = True) -> None:
         if due():
-            line = log_module.framed(record.model_dump_json().encode())
             with path.open("ab") as file:
-                file.write(line[: dice.randrange(len(line))])
+                file.write(data[: dice.randrange(len(data))])
             os.kill(os.getpid(), signal.SIGKILL)
-        append(path, record, durable=durable)
+        append(path, data, durable=durable)
 
     def halved(path: Path, data: bytes) -> None:
         if due():
@@ -177,7 +175,7 @@ def die_in_a_write(dice: random.Random) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         replace(path, data)
 
-    write.append_line = torn  # type: ignore[attr-defined]
+    write.append = torn  # type: ignore[attr-defined]
     write.replace_file = halved  # type: ignore[attr-defined]
 
 
