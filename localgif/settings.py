@@ -92,7 +92,7 @@ class ModelSettings(Model):
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table. A field of Settings is annotated with the first five; the rest follows from its type."""
+    """One row of the table. A field of Settings is annotated with the first four; the rest follows from its type."""
 
     help: str
     """One or two sentences for --help and docs/runs.md."""
@@ -100,8 +100,6 @@ class Setting:
     """Mode -> its default, where it differs from the field's own."""
     fork: bool = False
     """Whether `localgif resume` takes it, for a fork."""
-    sweep: bool = True
-    """Whether a sweep may set and vary it."""
     bare: bool = False
     """Whether its value names a group without the setting's name: "plain" does, 12 does not."""
     name: str = ""
@@ -268,11 +266,6 @@ def fields_of(record: type[BaseModel]) -> dict[str, Setting]:
 FIELDS: dict[str, Setting] = fields_of(Settings)
 
 
-def sweep_keys() -> tuple[str, ...]:
-    """The settings that a sweep file may set."""
-    return tuple(name for name, row in FIELDS.items() if row.sweep)
-
-
 def known(name: str, value: str) -> str:
     """A choice, if the setting has it.
 
@@ -320,12 +313,3 @@ def repeat_flags(settings: Settings) -> list[str]:
             text = value.alias if row.type is ModelSettings else row.none if value is None else value
             words += [row.flag, str(text)]
     return words
-
-
-def docs_table() -> str:
-    """The table of docs/runs.md, as Markdown."""
-    lines = ["| setting | values | default | in a fork | meaning |", "|---|---|---|---|---|"]
-    for row in FIELDS.values():
-        fork = "may change" if row.fork else "fixed"
-        lines.append(f"| `{row.flag}` | {row.values} | {row.default_words} | {fork} | {row.help} |")
-    return "\n".join(lines)

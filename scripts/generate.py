@@ -11,9 +11,9 @@ from pathlib import Path
 
 from localgif.gif import measure
 from localgif.gif.score import SCORERS
-from localgif.models.toml import json_schema
+from localgif.models.toml import ModelsToml
 from localgif.records import Measurements, RunResult
-from localgif.settings import docs_table
+from localgif.settings import FIELDS
 from localgif.tasks.task import load_task
 
 ROOT = Path(__file__).parent.parent
@@ -40,18 +40,27 @@ def scoring_table() -> str:
 def schemas() -> dict[Path, str]:
     """File -> text of the JSON Schemas of models.toml and of a run's result."""
     result = RunResult.model_json_schema(mode="serialization")
-    named = {"models": json_schema(), "result": {"$schema": "https://json-schema.org/draft/2020-12/schema", **result}}
-    return {
-        DOCS / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
-        for name, schema in named.items()
-    }
+    found = {}
+    for name, schema in (("models", ModelsToml.model_json_schema()), ("result", result)):
+        whole = {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+        found[DOCS / f"{name}.schema.json"] = json.dumps(whole, indent=2, ensure_ascii=False) + "\n"
+    return found
+
+
+def settings_table() -> str:
+    """The table of docs/runs.md, as Markdown."""
+    lines = ["| setting | values | default | in a fork | meaning |", "|---|---|---|---|---|"]
+    for row in FIELDS.values():
+        fork = "may change" if row.fork else "fixed"
+        lines.append(f"| `{row.flag}` | {row.values} | {row.default_words} | {fork} | {row.help} |")
+    return "\n".join(lines) + "\n"
 
 
 def main() -> None:
     """Rewrite the files in place."""
     for file, text in schemas().items():
         file.write_text(text, encoding="utf-8")
-    for page, table in ((SCORING, scoring_table()), (RUNS, docs_table() + "\n")):
+    for page, table in ((SCORING, scoring_table()), (RUNS, settings_table())):
         before, rest = page.read_text().split(BEGIN)
         page.write_text(before + BEGIN + table + END + rest.split(END, 1)[1])
 

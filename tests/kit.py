@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from localgif.records import Proposal, RunResult, RunVerdict, Sample
+from localgif.records import Measurements, Proposal, RunResult, RunVerdict, Sample
 from localgif.search.progress import Standing
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
 from localgif.store.read import load_record
@@ -45,6 +45,23 @@ def run_result(verdict: RunVerdict | None = None, seed: Any = None, best: Any = 
             **changes,
         }
     )
+
+
+def numbers(frames: int = 24, delay: int = 40, **changes: Any) -> Measurements:
+    """What a GIF measures that is perfect by the article's score but for the changes."""
+    base = {
+        "frames": frames,
+        "width": 200,
+        "height": 200,
+        "size": 10_000,
+        "delays_ms": (delay,) * frames,
+        "loop": 0,
+        "motion": 50_000.0,
+        "gap": 50_000.0,
+        "colours": 2,
+        "distinct_frames": frames,
+    }
+    return Measurements.model_validate({**base, **changes})
 
 
 def program(frames: int, duration: int = 40) -> str:

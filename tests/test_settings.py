@@ -16,10 +16,11 @@ from localgif.cli import run as cli_run
 from localgif.errors import ConfigError
 from localgif.models.toml import ModelsFile, changed_settings, load_models_file, make_settings
 from localgif.report.page import render
-from localgif.settings import FIELDS, EndpointSettings, Setting, Settings, docs_table, fields_of, repeat_flags
+from localgif.settings import FIELDS, EndpointSettings, Setting, Settings, fields_of, repeat_flags
 from localgif.store.read import load_run
 from localgif.sweep.compare import group
 from localgif.sweep.plan import parse_plan
+from scripts.generate import settings_table
 from tests.support.sweeps import finished, stored
 
 ROOT = Path(__file__).parent.parent
@@ -72,7 +73,7 @@ def test_a_setting_is_added_in_one_place(strokes: Setting, models: ModelsFile, t
     record = run.record.model_copy(update={"settings": settings, "result": None, "status": "interrupted"})
     assert "--strokes 4" in render(run._replace(record=record), "interrupted", plotted=False)
 
-    assert "| `--strokes` | a whole number, at least 2, at most 9 | 3; multi 7 | may change |" in docs_table()
+    assert "| `--strokes` | a whole number, at least 2, at most 9 | 3; multi 7 | may change |" in settings_table()
 
 
 def test_every_row_explains_itself() -> None:
@@ -83,7 +84,7 @@ def test_every_row_explains_itself() -> None:
 
 
 def test_the_table_of_the_docs_is_current() -> None:
-    assert docs_table() in (ROOT / "docs" / "runs.md").read_text(), "run: ./scripts/just fix"
+    assert settings_table() in (ROOT / "docs" / "runs.md").read_text(), "run: ./scripts/just fix"
 
 
 @pytest.mark.parametrize(

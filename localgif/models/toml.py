@@ -83,11 +83,6 @@ class ModelsToml(_Table):
     """Models that a role can name."""
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of models.toml, for editors."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **ModelsToml.model_json_schema()}
-
-
 #: The tables of the file, with how many names lead to one.
 _TABLES = {"roles": 1, "endpoints": 2, "models": 2}
 

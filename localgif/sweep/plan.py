@@ -15,7 +15,7 @@ from localgif.errors import ConfigError, nearest
 from localgif.files import content_hash, parse_toml, read_input_text
 from localgif.models.toml import ModelsFile, make_settings
 from localgif.run.optimize import check_budget
-from localgif.settings import FIELDS, Settings, sweep_keys
+from localgif.settings import FIELDS, Settings
 from localgif.significance import pooled_deviation, power, runs_needed
 from localgif.sweep.read import Finished, facets_of
 from localgif.tasks.suite import Suite, load_suite
@@ -110,7 +110,7 @@ def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
 def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
     """The settings that all cells share, and the axes."""
     for key in data:
-        if key in sweep_keys():
+        if key in FIELDS:
             raise ConfigError(
                 f"{place}: {key} stands outside a table",
                 f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], one run per value)",
@@ -143,8 +143,8 @@ def _table(table: Any, name: str, place: str) -> dict[str, Any]:
     if not isinstance(table, dict):
         raise ConfigError(f"{place}: {name} = {_shown(table)} is not a table", f"write [{name}], and keys below it")
     for key in table:
-        if key not in sweep_keys():
-            raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, sweep_keys()))
+        if key not in FIELDS:
+            raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, FIELDS))
     return table
 
 
@@ -169,7 +169,7 @@ def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: 
 def _as_key(message: str, values: Mapping[str, Any]) -> str:
     """A message about a flag as one about a key of the file."""
     flag = re.match(r"--([a-z][a-z-]*)", message)
-    if flag is None or (key := flag[1].replace("-", "_")) not in sweep_keys():
+    if flag is None or (key := flag[1].replace("-", "_")) not in FIELDS:
         return message
     return f"{'axes' if key in values else 'settings'}.{key}{message[flag.end() :]}"
 

@@ -14,20 +14,10 @@ from localgif.gif.feedback import BUDGET_TOKENS, cut, likely, sample_feedback, s
 from localgif.gif.measure import main as measure
 from localgif.gif.score import article, no_gif
 from localgif.records import Measurements, Verdict
+from tests.kit import numbers
 
 BRIEF = "a red dot that hops\nand comes back"
-SHORT = Measurements(
-    frames=10,
-    width=200,
-    height=200,
-    size=9000,
-    delays_ms=(100,) * 10,
-    loop=0,
-    motion=50_000.0,
-    gap=155_003.1,
-    colours=2,
-    distinct_frames=9,
-)
+SHORT = numbers(frames=10, delay=100, size=9000, gap=155_003.1, distinct_frames=9)
 
 
 def test_the_part_that_costs_most_comes_first() -> None:

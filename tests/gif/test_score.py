@@ -14,6 +14,7 @@ from localgif.gif.score import ARTICLE_WEIGHTS, SCORERS, VERSIONS, WEIGHTS, arti
 from localgif.records import Looks, Measurements, Piece, ScorePart
 from localgif.tasks.task import COLOURS, Task, load_task, task_names
 from scripts.generate import scoring_table
+from tests.kit import numbers
 from tests.support.corpus import FOLDER
 from tests.support.scenes import REFERENCES, Scene, Thing, bounce, images, measured, saved
 
@@ -215,26 +216,6 @@ def test_a_task_without_subjects_is_judged_by_its_technique_alone() -> None:
 
 
 # --- the article's -----------------------------------------------------------------------------------------------
-
-
-def numbers(**changes: object) -> Measurements:
-    """A perfect GIF but for the changes."""
-    frames = changes.pop("frames", 24)
-    delay = changes.pop("delay", 40)
-    assert isinstance(frames, int) and isinstance(delay, int)
-    base = {
-        "frames": frames,
-        "width": 200,
-        "height": 200,
-        "size": 10_000,
-        "delays_ms": (delay,) * frames,
-        "loop": 0,
-        "motion": 50_000.0,
-        "gap": 50_000.0,
-        "colours": 2,
-        "distinct_frames": frames,
-    }
-    return Measurements.model_validate({**base, **changes})
 
 
 @st.composite

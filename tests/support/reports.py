@@ -30,7 +30,7 @@ from localgif.settings import EndpointSettings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.task import Targets, Task
-from tests.kit import model, run_result, settings
+from tests.kit import model, numbers, run_result, settings
 from tests.support import stored
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
@@ -57,18 +57,7 @@ def gif(frames: int, place: int, *, noise: int = 0) -> bytes:
 
 
 def measured(data: bytes, frames: int, gap: float = 1.0) -> Measurements:
-    return Measurements(
-        frames=frames,
-        width=160,
-        height=160,
-        size=len(data),
-        delays_ms=(40,) * frames,
-        loop=0,
-        motion=9e3 if frames > 1 else 0,
-        gap=9e3 * gap,
-        colours=2,
-        distinct_frames=frames,
-    )
+    return numbers(frames, width=160, height=160, size=len(data), motion=9e3 if frames > 1 else 0, gap=9e3 * gap)
 
 
 class Maker:

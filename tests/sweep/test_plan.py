@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from localgif.doctor.models import recall, remember
 from localgif.errors import ConfigError
 from localgif.models.toml import ModelsFile, load_models_file
-from localgif.settings import sweep_keys
+from localgif.settings import FIELDS
 from localgif.sweep.plan import (
     DEFAULT_DEVIATION,
     DEFAULT_SECONDS,
@@ -141,7 +141,7 @@ VALUES = st.text(max_size=150) | st.integers() | st.booleans() | st.floats(allow
 
 
 @settings(max_examples=40)
-@given(st.lists(st.dictionaries(st.sampled_from(sorted(sweep_keys())), VALUES, min_size=1), min_size=1, max_size=4))
+@given(st.lists(st.dictionaries(st.sampled_from(sorted(FIELDS)), VALUES, min_size=1), min_size=1, max_size=4))
 def test_a_name_is_a_folder_and_no_two_cells_share_one(cells: list[dict[str, Any]]) -> None:
     names: dict[str, tuple[tuple[str, str], ...]] = {}
     for values in cells:
