@@ -106,6 +106,7 @@ def _all(a: int, b: int) -> Floats:
     return weights
 
 
+@functools.lru_cache(maxsize=8)
 def _drawn(a: int, b: int, seed: int) -> Floats:
     """Rows of weights as in `_all`, for random arrangements."""
     observed = np.repeat([-1 / a, 1 / b], [a, b])
