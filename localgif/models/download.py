@@ -69,10 +69,8 @@ class Stamps:
     def digest_of(self, path: Path, found: os.stat_result) -> str | None:
         """The recorded sha256, if size, time and inode are the ones it was computed for."""
         entry = self._load().get(str(path.absolute()))
-        if not isinstance(entry, dict) or not isinstance(entry.get("sha256"), str):
-            return None
-        digest: str = entry["sha256"]
-        return digest if entry == _entry(found, digest) else None
+        digest = entry.get("sha256") if isinstance(entry, dict) else None
+        return digest if isinstance(digest, str) and entry == _entry(found, digest) else None
 
     def remember(self, path: Path, found: os.stat_result, digest: str) -> None:
         """Record a sha256 that was computed for exactly this state of the file."""
@@ -306,7 +304,8 @@ def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: _OnBytes) 
             try:
                 return child.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
-                count = _largest_below(work)
+                # The largest file is the growing wheel, which pip moves at the end.
+                count = max((file_size(path) or 0 for path in work.rglob("*")), default=0)
             if count != seen:
                 seen, since = count, time.monotonic()
                 on_bytes(count)
@@ -317,14 +316,6 @@ def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: _OnBytes) 
             with suppress(ProcessLookupError):
                 os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-
-
-def _largest_below(folder: Path) -> int:
-    """The size of the largest file below a folder, bytes: the growing wheel, which pip moves at the end."""
-    sizes = [0]
-    for path, _, names in os.walk(folder):
-        sizes += [file_size(Path(path, name)) or 0 for name in names]
-    return max(sizes)
 
 
 def _append(wheel: Path, suffix: str, size: int, partial: Partial) -> None:

@@ -11,7 +11,7 @@ import select
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -140,10 +140,10 @@ def _only_thoughts(talk: Talk) -> None:
     talk.last(done_reason="length", eval_count=talk.body["options"]["num_predict"])
 
 
-def _html(status: int) -> Act:
+def _whole(data: bytes, status: int = 200, kind: str = "application/x-ndjson") -> Act:
     def act(talk: Talk) -> None:
-        talk.head(status, "text/html")
-        talk.raw(b"<html><body>\n<h1>Welcome to the hotel's network</h1>\n</body></html>\n")
+        talk.head(status, kind)
+        talk.raw(data)
 
     return act
 
@@ -155,24 +155,16 @@ def _said(text: str) -> Act:
     return act
 
 
-def _counts(count: float | None, **changes: Any) -> Act:
+def _counts(count: float | None) -> Act:
     def act(talk: Talk) -> None:
         talk.head()
         talk.line(GOOD)
-        talk.last(prompt_eval_count=count, eval_count=count, **changes)
+        talk.last(prompt_eval_count=count, eval_count=count)
 
     return act
 
 
-def _wrong_json(talk: Talk) -> None:
-    talk.head()
-    talk.raw(b'{"model": "scripted:1b", "message": {"role": "assi\n')
-
-
-def _list(talk: Talk) -> None:
-    talk.head()
-    talk.raw(b'[{"done": true}]\n')
-
+HTML = b"<html><body>\n<h1>Welcome to the hotel's network</h1>\n</body></html>\n"
 
 #: Every way to misbehave with one request, by name.
 ACTS: dict[str, Act] = {
@@ -189,10 +181,10 @@ ACTS: dict[str, Act] = {
     "404": lambda talk: talk.refuse(404, f"model '{MODEL}' not found"),
     "leaves out a part": _counts(7),
     "does not fit": lambda talk: talk.refuse(400, TOO_LONG),
-    "HTML": _html(200),
-    "HTML with 502": _html(502),
-    "wrong JSON": _wrong_json,
-    "a list": _list,
+    "HTML": _whole(HTML, kind="text/html"),
+    "HTML with 502": _whole(HTML, 502, "text/html"),
+    "wrong JSON": _whole(b'{"model": "scripted:1b", "message": {"role": "assi\n'),
+    "a list": _whole(b'[{"done": true}]\n'),
     "counts that are no numbers": _counts(float("nan")),
     "counts that are null": _counts(None),
     "blank lines": _blank_lines,
@@ -206,9 +198,9 @@ ACTS: dict[str, Act] = {
 class Gremlin:
     """The server. `stop` and `start` are an outage: the port stays the same."""
 
-    def __init__(self, *plan: Act, listed: str = DIGEST) -> None:
-        self.plan: Sequence[Act] = plan or (ACTS["good"],)
-        self.listed = listed
+    def __init__(self, *plan: Act) -> None:
+        self.plan = plan
+        self.listed = DIGEST
         """The sha256 that it lists for its model."""
         self.asked: list[dict[str, Any]] = []
         self.fates: list[str] = []
@@ -302,9 +294,9 @@ def _handler(gremlin: Gremlin) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def misbehaving(*plan: Act, listed: str = DIGEST) -> Iterator[Gremlin]:
+def misbehaving(*plan: Act) -> Iterator[Gremlin]:
     """A gremlin for the time of the block."""
-    gremlin = Gremlin(*plan, listed=listed)
+    gremlin = Gremlin(*plan)
     gremlin.start()
     try:
         yield gremlin

@@ -1,4 +1,4 @@
-"""llama.cpp's own OpenAI server as somebody else starts it: `python -m tests.support.llama_server GGUF KEY ...`.
+"""llama.cpp's own OpenAI server as somebody else starts it: `python -m tests.support.llama_server GGUF THINKS`.
 
 Prints its address, then serves until its stdin ends. Two slots, a key, and the context shift on, which drops the
 beginning of a prompt to go on writing: what a gateway in front of it must not let happen.
@@ -42,17 +42,9 @@ class LlamaServer:
 
 
 @contextlib.contextmanager
-def llama_server(weights: Path, window: int = WINDOW, thinks: bool = False) -> Iterator[LlamaServer]:
+def llama_server(weights: Path, thinks: bool = False) -> Iterator[LlamaServer]:
     """The server for the time of the block."""
-    arguments = [
-        sys.executable,
-        "-m",
-        "tests.support.llama_server",
-        str(weights),
-        KEY,
-        str(window),
-        "thinks" if thinks else "",
-    ]
+    arguments = [sys.executable, "-m", "tests.support.llama_server", str(weights), "thinks" if thinks else ""]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdin is not None and process.stdout is not None
@@ -69,7 +61,7 @@ def main() -> None:
     params = xllamacpp.CommonParams()
     params.model.path = sys.argv[1]
     params.model_alias = {NAME}
-    params.n_ctx = 2 * int(sys.argv[3])
+    params.n_ctx = 2 * WINDOW
     params.n_parallel = 2
     params.kv_unified = False
     params.ctx_shift = True
@@ -77,8 +69,8 @@ def main() -> None:
     params.cache_ram_mib = 0
     params.hostnames = ["127.0.0.1"]
     params.port = 0
-    params.api_keys = [sys.argv[2]]
-    if sys.argv[4]:
+    params.api_keys = [KEY]
+    if sys.argv[2]:
         params.chat_template, params.use_jinja = THINKING, True
     server = xllamacpp.Server(params)
     print(server.listening_address, flush=True)
