@@ -194,9 +194,6 @@ class Reflector(_Client):
         """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
 
         Args:
-            prompt: The request.
-            seed: The model's seed.
-            finished: Called at every line.
             longest: At most this many tokens; the model's own num_predict limits it too.
             images: PNGs to show with the request, to a model that can see.
 

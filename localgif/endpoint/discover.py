@@ -30,36 +30,29 @@ _ABILITIES = {"vision": ("vision", "look at pictures"), "think": ("thinking", "t
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What a server of the Ollama API says about itself and one model.
-
-    Attributes:
-        version: Of the server, e.g. "0.33.0".
-        model: The model's name as the server lists it.
-        digest: sha256 of the model; None if the server does not say.
-        capabilities: E.g. ("completion", "thinking"); None if the server does not say (an Ollama before 0.6.4).
-        context_length: The window that the model was trained for, tokens; not the one that will be allocated.
-    """
+    """What a server of the Ollama API says about itself and one model; None is what it does not say."""
 
     version: str
     model: str
+    """The name as the server lists it."""
     digest: str | None
-    capabilities: tuple[str, ...] | None = None
-    context_length: int | None = None
+    """sha256, hex."""
+    capabilities: tuple[str, ...] | None
+    """E.g. ("completion", "thinking"). An Ollama before 0.6.4 does not say."""
+    context_length: int | None
+    """The window that the model was trained for, tokens; not the one that will be allocated."""
 
 
 @dataclass(frozen=True)
 class Tag:
-    """A model as a server lists it.
-
-    Attributes:
-        name: With its tag, e.g. "llama3.2:3b".
-        size: Bytes; None if the server does not say.
-        digest: sha256, hex; None if the server does not say.
-    """
+    """A model as a server lists it; None is what the server does not say."""
 
     name: str
+    """With its tag, e.g. "llama3.2:3b"."""
     size: int | None
+    """Bytes."""
     digest: str | None
+    """sha256, hex."""
 
 
 def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:

@@ -28,7 +28,6 @@ from localgif.endpoint.ollama_reply import (
     UpstreamBroken,
     emptied,
     encode,
-    encode_line,
     timestamp,
 )
 from localgif.endpoint.ollama_request import ApiError, Call, Kind, parse_object, read_call, read_model, same_model
@@ -198,8 +197,8 @@ async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[D
     try:
         async for delta in events:
             if (line := answer.take(delta, time.monotonic_ns())) is not None:
-                await _send(request, response, encode_line(line))
-        await _send(request, response, encode_line(answer.final(whole=False, now=time.monotonic_ns())))
+                await _send(request, response, encode(line) + b"\n")
+        await _send(request, response, encode(answer.final(whole=False, now=time.monotonic_ns())) + b"\n")
     except _ClientGone:
         raise
     except Exception as error:
@@ -207,7 +206,7 @@ async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[D
             raise
         if not isinstance(error, ApiError):
             _LOG.exception("in the middle of a stream")
-        await _send(request, response, encode_line({"error": str(error)}))
+        await _send(request, response, encode({"error": str(error)}) + b"\n")
     await _send(request, response, last=True)
     return response
 

@@ -26,11 +26,6 @@ def encode(payload: dict[str, Any]) -> bytes:
     return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
 
 
-def encode_line(payload: dict[str, Any]) -> bytes:
-    """One line of an NDJSON stream."""
-    return encode(payload) + b"\n"
-
-
 def timestamp(moment: datetime | None = None, ahead: float = 0.0) -> str:
     """RFC 3339 in UTC, e.g. "2025-01-31T12:00:00.000000Z".
 

@@ -92,8 +92,7 @@ class Backend:
         Raises:
             LoadFailed: The next call tries again.
         """
-        if self._upstream is None:
-            raise LoadFailed(f"{self.card.name} has no server")
+        assert self._upstream is not None, "an engine, which loads its server, has an acquire of its own"
         return self._upstream
 
     async def release(self, keep_alive: float | None) -> None:
