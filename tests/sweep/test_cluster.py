@@ -33,7 +33,6 @@ from tests.support.sweeps import TINY, TWO, Told, plan_of
 
 pytestmark = pytest.mark.slow
 
-pytestmark = pytest.mark.slow
 
 SEEDS = (0, 1)
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
@@ -138,6 +137,7 @@ def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_pa
     world.assert_as_undisturbed(tmp_path)
 
 
+@pytest.mark.full
 def test_ctrl_c_keeps_what_came_back_and_stops_the_rest(world: World, tmp_path: Path) -> None:
     world.ready()
     world.at_request(world.requests + 1, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -150,6 +150,7 @@ def test_ctrl_c_keeps_what_came_back_and_stops_the_rest(world: World, tmp_path: 
     world.assert_as_undisturbed(tmp_path)
 
 
+@pytest.mark.full
 def test_a_worker_that_cannot_start_a_cell_leaves(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,6 +216,7 @@ def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp
     assert (tmp_path / "runs" / "s" / "seed=0" / "report.html").exists()
 
 
+@pytest.mark.full
 def test_a_scheduler_with_tls_takes_who_has_a_certificate(world: World, tmp_path: Path) -> None:
     """As docs/sweeps.md has it; then a client without certificates, and with those of somebody else."""
     (tmp_path / "models.toml").write_text(MODELS.format(url=world.server.url, model=MODEL))
