@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -49,7 +49,7 @@ class RunningEndpoint:
     def death_message(self) -> str:
         """How the gateway ended and the end of its log; empty while it runs."""
         code = self._process.poll()
-        return "" if code is None else f"{self._what} {_exit_words(code)}\n{_tail(self._log)}".rstrip()
+        return "" if code is None else f"{self._what} {_exit_words(code)}\n{tail(self._log, _TAIL)}".rstrip()
 
     def peak_memory(self) -> int:
         """Largest resident memory so far, bytes: gateway and engines, each at its own peak; 0 where there is no /proc.
@@ -104,28 +104,18 @@ def death_at(url: str) -> str:
 def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[bytes], what: str) -> dict[str, Any]:
     """Send the configuration and wait for the child's one line, which may be that it cannot start."""
     assert process.stdin is not None and process.stdout is not None
-    overdue = threading.Event()
-
-    def give_up() -> None:
-        overdue.set()
-        process.kill()
-
-    watchdog = threading.Timer(_START_SECONDS, give_up)
-    watchdog.start()
-    try:
-        with contextlib.suppress(BrokenPipeError):  # a child that died at once; its stdout ends too
-            process.stdin.write(config.model_dump_json().encode() + b"\n")
-            process.stdin.flush()
+    with contextlib.suppress(BrokenPipeError):  # a child that died at once; its stdout ends too
+        process.stdin.write(config.model_dump_json().encode() + b"\n")
+        process.stdin.flush()
+    how = f"did not start within {_START_SECONDS:.0f} s"
+    if select.select([process.stdout], [], [], _START_SECONDS)[0]:  # the line comes at once, or the end
         line = process.stdout.readline()
-    finally:
-        watchdog.cancel()
-    if line.endswith(b"\n"):
-        event = json.loads(line)
-        assert isinstance(event, dict)
-        return event
-    code = process.wait(_STOP_SECONDS)
-    how = f"did not start within {_START_SECONDS:.0f} s" if overdue.is_set() else f"{_exit_words(code)} while starting"
-    raise EndpointUnreachable(f"{what} {how}", _tail(log), code="E-ENGINE")
+        if line.endswith(b"\n"):
+            event = json.loads(line)
+            assert isinstance(event, dict)
+            return event
+        how = f"{_exit_words(process.wait(_STOP_SECONDS))} while starting"
+    raise EndpointUnreachable(f"{what} {how}", tail(log, _TAIL), code="E-ENGINE")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
@@ -170,7 +160,7 @@ def _exit_words(code: int) -> str:
     return f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
 
 
-def _tail(log: IO[bytes]) -> str:
-    """The end of the child's log. pread, because the child writes at the file position that we share."""
+def tail(log: IO[bytes], count: int) -> str:
+    """The last `count` bytes of a child's log. pread, because the child writes at the file position that we share."""
     size = os.fstat(log.fileno()).st_size
-    return os.pread(log.fileno(), _TAIL, max(0, size - _TAIL)).decode("utf-8", "replace").strip()
+    return os.pread(log.fileno(), count, max(0, size - count)).decode("utf-8", "replace").strip()

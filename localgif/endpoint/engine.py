@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import logging
 import math
 import os
 import re
 import secrets
 import signal
 import sys
+import tempfile
 from pathlib import Path
+from typing import IO
 
+from localgif.endpoint.child import tail
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.llama import EngineConfig
 from localgif.endpoint.ollama_request import FOREVER
@@ -27,7 +29,6 @@ _DEATH_SECONDS = 0.5
 _TAIL = 16 * 2**10
 _REASON_LINES = 3
 
-_LOG = logging.getLogger("localgif.endpoint")
 #: llama.cpp's error lines: "0.00.014.903 E gguf_init_from_reader: invalid magic characters".
 _ERROR_LINE = re.compile(r"^[\d.]+ E (.*)$", re.M)
 
@@ -61,8 +62,7 @@ class Engine(Backend):
         self._default = keep_alive
         self._users = 0
         self._process: asyncio.subprocess.Process | None = None
-        self._tail = bytearray()
-        self._tail_task: asyncio.Task[None] | None = None
+        self._log: IO[bytes] | None = None
         self._loading: asyncio.Task[Upstream] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._unloading: set[asyncio.Task[None]] = set()
@@ -110,7 +110,6 @@ class Engine(Backend):
             await asyncio.wait_for(process.wait(), _DEATH_SECONDS)
         if process.returncode is None:
             return ""
-        await self._finish_tail()
         return ": ".join(filter(None, (_exit_words(process.returncode), self._reason())))
 
     async def close(self) -> None:
@@ -169,13 +168,12 @@ class Engine(Backend):
             parent=os.getpid(),
         )
         pipe = asyncio.subprocess.PIPE
+        self._log = tempfile.TemporaryFile(prefix="localgif-engine-")  # noqa: SIM115 - _stop closes it
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "localgif.endpoint.llama", stdin=pipe, stdout=pipe, stderr=pipe
+            sys.executable, "-m", "localgif.endpoint.llama", stdin=pipe, stdout=pipe, stderr=self._log
         )
         self._process = process
-        self._tail.clear()
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        self._tail_task = asyncio.create_task(self._read_tail(process.stderr))
+        assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(config.to_line())
             # stdin stays open: the engine ends with it.
@@ -195,31 +193,23 @@ class Engine(Backend):
     async def _refusal(self, process: asyncio.subprocess.Process, message: str) -> str:
         """Why the model did not load: llama.cpp's error lines, else the exception, else how the process ended."""
         code = await process.wait()
-        await self._finish_tail()
         reason = self._reason() or message
         if not message:  # killed before it could report, or llama.cpp called abort()
             reason = ": ".join(filter(None, (_exit_words(code), reason)))
         return f"llama.cpp could not load {self._model.path} ({self._model.name}): {reason}"
 
     def _reason(self) -> str:
-        text = self._tail.decode("utf-8", "replace")
+        text = tail(self._log, _TAIL) if self._log is not None else ""
         # The first error lines are closest to the cause; the others repeat that something failed.
         lines = list(dict.fromkeys(_ERROR_LINE.findall(text)))[:_REASON_LINES]
-        return "; ".join(lines or text.strip().splitlines()[-_REASON_LINES:])
-
-    async def _read_tail(self, stream: asyncio.StreamReader) -> None:
-        while data := await stream.read(4096):
-            self._tail += data
-            del self._tail[:-_TAIL]
-            _LOG.info("%s: %s", self._model.name, data.decode("utf-8", "replace").rstrip())
-
-    async def _finish_tail(self) -> None:
-        if self._tail_task is not None:
-            await asyncio.wait([self._tail_task], timeout=1.0)
+        return "; ".join(lines or text.splitlines()[-_REASON_LINES:])
 
     async def _stop(self) -> None:
         """Kill the process, if there is one: an engine has nothing to clean up."""
         process, self._process, self._upstream = self._process, None, None
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
         if process is None:
             return
         with contextlib.suppress(ProcessLookupError):
@@ -227,7 +217,6 @@ class Engine(Backend):
         await process.wait()
         if process.stdin is not None:
             process.stdin.close()
-        await self._finish_tail()
 
 
 def _exit_words(code: int) -> str:

@@ -15,7 +15,6 @@ import os
 import signal
 import socket
 import sys
-import threading
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -99,7 +98,7 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     if managed:
-        threading.Thread(target=_wait_for_end_of_stdin, args=(loop, stop), daemon=True).start()
+        loop.add_reader(sys.stdin.fileno(), _end_of_stdin, loop, stop)
     threads = config.threads or usable_cores()
     engines = [Engine(model, threads, FOREVER if managed else _UNMANAGED_KEEP_ALIVE) for model in config.models]
     if config.swap:
@@ -139,12 +138,10 @@ async def _load_first(engine: Engine, stop: asyncio.Event) -> bool:
     return True
 
 
-def _wait_for_end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
-    with contextlib.suppress(OSError):
-        while os.read(0, 4096):
-            pass
-    with contextlib.suppress(RuntimeError):  # the loop is closed already
-        loop.call_soon_threadsafe(stop.set)
+def _end_of_stdin(loop: asyncio.AbstractEventLoop, stop: asyncio.Event) -> None:
+    """Nothing follows the configuration, so stdin can be read again only at its end."""
+    loop.remove_reader(sys.stdin.fileno())
+    stop.set()
 
 
 def _greet(url: str, config: ServeConfig) -> None:
