@@ -249,7 +249,7 @@ def pack(home: Path) -> Archive | None:
 
 
 def unpack(archive: Archive, home: Path) -> None:
-    """put the run folder of a cell in its place; an older folder there is replaced as a whole.
+    """Put the run folder of a cell in its place; an older folder there is replaced as a whole.
 
     Raises:
         RunCorrupt: the archive is not the packed one, too large, or holds anything but plain files inside the folder.
@@ -261,8 +261,7 @@ def unpack(archive: Archive, home: Path) -> None:
     arriving = home.with_name(f".{home.name}.arriving")
     try:
         shutil.rmtree(arriving, ignore_errors=True)
-        for kind in ("candidates", "code", "gifs"):
-            (arriving / kind).mkdir(parents=True)
+        arriving.mkdir(parents=True)
         with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:") as tar:
             members = tar.getmembers()
             if any(member.type not in (tarfile.REGTYPE, tarfile.DIRTYPE) or member.issparse() for member in members):
