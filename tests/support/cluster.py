@@ -76,7 +76,8 @@ def scheduler(
     command = ("distributed.cli.dask_scheduler", "--no-dashboard", *where)
     with process(started(folder, "scheduler", *command, env=env)) as running:
         deadline = time.monotonic() + 60
-        while not known.exists():
+        while not (known.exists() and known.stat().st_size):
+            # Dask writes the file in place: for a moment it is there and empty.
             assert running.poll() is None and time.monotonic() < deadline, (folder / "scheduler.log").read_text()
             time.sleep(0.05)
         yield running, str(json.loads(known.read_text())["address"])
