@@ -61,8 +61,6 @@ def confine(layers: frozenset[str], table: Rlimits, prepared: Prepared, scratch:
 
     Args:
         layers: Names from protocol.py; it ignores the layers that the keeper enforces.
-        table: The resource limits.
-        prepared: The result of prepare().
         scratch: The folder that may be written, where Landlock decides; None: nothing may.
 
     Raises:
@@ -169,11 +167,7 @@ def _leave_network() -> None:
 
 
 def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None:
-    """Loads the filter of system calls.
-
-    Raises:
-        LayerUnavailable: No filters here, or an unknown machine.
-    """
+    """Loads the filter of system calls; raises LayerUnavailable on a kernel without filters, or an unknown machine."""
     if not filters:
         raise LayerUnavailable(f"there is no table of system calls for a machine of type {syscalls.MACHINE}")
     try:

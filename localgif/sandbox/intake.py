@@ -140,11 +140,7 @@ def walk_gif(data: bytes) -> GifHeader:
 
 
 def first_frame(data: bytes) -> bytes:
-    """The GIF cut after its first frame: a still of what a player shows first. Decodes nothing.
-
-    Raises:
-        BadGif: Not a GIF, malformed up to there, or without a frame.
-    """
+    """The GIF cut after its first frame, without decoding it: what a player shows first; raises as walk_gif."""
     walk = _Walk(data)
     while (kind := walk.byte()) == _EXTENSION:
         walk.extension()
@@ -256,22 +252,15 @@ class _Painted(Record):
 
 
 def take_png(answer: bytes) -> bytes:
-    """The PNG in the JSON answer of a painter, checked.
-
-    Raises:
-        ValueError: The answer is malformed, or check_png refuses the PNG.
-    """
+    """The PNG in the JSON answer of a painter; a ValueError if the answer is malformed, or check_png refuses it."""
     png = base64.b64decode(_Painted.model_validate_json(answer, strict=True).png, validate=True)
     check_png(png)
     return png
 
 
 def check_png(data: bytes) -> None:
-    """Checks that this is a whole palette picture of 1 to PNG_MAX_SIDE pixels a side, with only the plain chunks.
-
-    Raises:
-        BadPng: It is not, or it is longer than PNG_MAX_BYTES.
-    """
+    """Checks that this is a whole palette picture of 1 to PNG_MAX_SIDE pixels a side with only the plain chunks, and at
+    most PNG_MAX_BYTES long; raises BadPng."""
     if len(data) > PNG_MAX_BYTES:
         raise BadPng(f"the picture has {len(data):,} bytes, the limit is {PNG_MAX_BYTES:,}")
     if not data.startswith(_SIGNATURE):

@@ -162,7 +162,8 @@ class _Keeper:
         return True
 
     def _start(self, job: socket.socket, payload: int, stdout: int, stderr: int) -> None:
-        request = _receive(job)
+        job.settimeout(_REQUEST_PATIENCE)
+        request = cast("Request", unpack(job.recv(MESSAGE_CAP)))
         _load_measurer(request["module"])
         ready, ready_write = os.pipe()
         keeper = os.getpid()
@@ -230,14 +231,8 @@ class _Keeper:
 
 
 class _Session:
-    """A running job.
-
-    Args:
-        request: What the app asked for.
-        connection: The job's socket; when it ends, the app has lost interest.
-        pid: The confined process, a child of ours.
-        ready: Reading end of the pipe on which it says that the job begins.
-    """
+    """A running job in the child process `pid`. When `connection` ends, the app has lost interest; the child says on
+    the pipe `ready` that the job begins."""
 
     def __init__(self, request: Request, connection: socket.socket, pid: int, ready: int) -> None:
         self.started = time.monotonic()
@@ -249,7 +244,9 @@ class _Session:
         self._directory = Path(request["directory"])
         self._began = False
         self._breach: Breach | None = None
-        self.exit = _pidfd(pid)
+        self.exit: int | None = None
+        with contextlib.suppress(OSError):  # before Linux 5.3, where the next tick notices the end
+            self.exit = os.pidfd_open(pid)
 
     @property
     def descriptors(self) -> list[int]:
@@ -258,8 +255,9 @@ class _Session:
 
     @property
     def is_over(self) -> bool:
-        """Whether to stop it: its process has ended or passed a limit, or nobody waits for it."""
-        return self.cancelled or self._breach is not None or self._has_ended()
+        """Whether to stop it: nobody waits for it, or its process has passed a limit or is a zombie (and stays one)."""
+        ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+        return self.cancelled or self._breach is not None or ended
 
     def handle(self, descriptor: int) -> None:
         """One event on a descriptor."""
@@ -318,24 +316,6 @@ class _Session:
         for descriptor in (self.ready, self.exit):
             if descriptor is not None:
                 os.close(descriptor)
-
-    def _has_ended(self) -> bool:
-        """Whether the process is a zombie; it stays one."""
-        return os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
-
-def _pidfd(pid: int) -> int | None:
-    """A descriptor that wakes us when the process ends; None on kernels before 5.3, where the next tick notices."""
-    try:
-        return os.pidfd_open(pid)
-    except OSError:
-        return None
-
-
-def _receive(job: socket.socket) -> Request:
-    """The request of a job; a MachineryError if it is not one of ours."""
-    job.settimeout(_REQUEST_PATIENCE)
-    return cast("Request", unpack(job.recv(MESSAGE_CAP)))
 
 
 def _send(job: socket.socket, answer: Answer) -> None:

@@ -79,11 +79,7 @@ _T = TypeVar("_T")
 
 
 def insist(attempt: Callable[[], _T]) -> _T:
-    """Retries once after a failure of ours.
-
-    Raises:
-        SandboxError: It failed twice.
-    """
+    """Retries once after a failure of ours; raises a SandboxError if it failed twice."""
     with contextlib.suppress(MachineryError):
         return attempt()
     try:
@@ -157,11 +153,8 @@ class _Conversation(contextlib.ExitStack):
             end.close()
 
     def listen(self, patience: float) -> Answer:
-        """Reads what the job prints until the keeper answers.
-
-        Raises:
-            MachineryError: The keeper died, or has not answered for `patience` seconds.
-        """
+        """Reads what the job prints until the keeper answers; a MachineryError if the keeper dies, or takes longer than
+        `patience` seconds."""
         give_up = time.monotonic() + patience
         with selectors.DefaultSelector() as selector:
             for descriptor in (*self._drains, self._ours.fileno()):
@@ -251,11 +244,7 @@ atexit.register(stop)
 
 
 def check_system() -> None:
-    """Checks the platform and, once per process, cleans up after apps that were killed.
-
-    Raises:
-        SandboxTooWeak: This system cannot confine programs at all.
-    """
+    """Cleans up, once per process, after apps that were killed; raises SandboxTooWeak on any system but Linux."""
     global _swept
     if sys.platform != "linux":
         remedy = "Use a Linux machine, container or VM."
@@ -288,11 +277,7 @@ def _discard(keeper: Running | None) -> str:
 
 
 class Running:
-    """A keeper process.
-
-    Raises:
-        MachineryError: It cannot be started.
-    """
+    """A keeper process; a MachineryError if it cannot be started."""
 
     def __init__(self) -> None:
         self.owner = os.getpid()

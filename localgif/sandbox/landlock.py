@@ -63,11 +63,7 @@ def handled_rights() -> Handled:
 
 
 def create_ruleset(handled: Handled) -> int:
-    """Descriptor of a ruleset without a rule yet.
-
-    Raises:
-        OSError: The kernel refused.
-    """
+    """Descriptor of a ruleset without a rule yet; an OSError if the kernel refuses."""
     packed = struct.pack(f"={len(handled)}Q", *handled)
     return syscalls.syscall(syscalls.LANDLOCK_CREATE_RULESET, packed, len(packed), 0)
 
@@ -99,15 +95,9 @@ def _folders_of(package: str) -> Iterator[str]:
 
 
 def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -> None:
-    """Applies the rules to this process for good. Needs no_new_privs.
+    """Applies the rules to this process for good, or raises the kernel's OSError. Needs no_new_privs.
 
-    Args:
-        handled: The result of handled_rights().
-        readable: Files and folders that may be read.
-        scratch: The folder that may be written; None: nothing may.
-
-    Raises:
-        OSError: The kernel refused.
+    `scratch` is the folder that may be written; None: nothing may.
     """
     ruleset = create_ruleset(handled)
     try:

@@ -60,8 +60,7 @@ accepted = NO_READ_CONFINEMENT
 def decide(accept: str | None = None) -> Check:
     """The level at which this process runs programs; found out at the first call, the same from then on.
 
-    Args:
-        accept: From now on, the weakest level at which this process may run programs; at first no-read-confinement.
+    `accept` is from now on the weakest level at which this process may run programs; at first no-read-confinement.
 
     Raises:
         SandboxTooWeak: This machine offers less.
@@ -82,11 +81,7 @@ def decide(accept: str | None = None) -> Check:
 
 
 def describe(limits: Limits = DEFAULT_LIMITS) -> SandboxRecord:
-    """What run.json stores about the sandbox.
-
-    Raises:
-        SandboxTooWeak, SandboxError: As decide().
-    """
+    """What run.json stores about the sandbox; raises as decide()."""
     found = decide()
     return SandboxRecord(
         **limits.model_dump(),

@@ -143,11 +143,7 @@ def pack(message: Request | dict[str, Any]) -> bytes:
 
 
 def unpack(packet: bytes) -> dict[str, Any]:
-    """The message of a packet.
-
-    Raises:
-        MachineryError: The packet is not a message of ours.
-    """
+    """The message of a packet; a MachineryError if it is not one of ours."""
     try:
         message = json.loads(packet)
     except (ValueError, RecursionError) as error:

@@ -65,15 +65,12 @@ _T = TypeVar("_T")
 
 
 def run_program(source: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None) -> ProgramResult:
-    """Runs a program, calls its make_gif, and takes the GIF that it wrote. Several threads may call it at a time.
+    """Runs a program, calls its make_gif, and takes the GIF that it wrote, well-formed but not decoded yet.
+
+    Several threads may call it at a time.
 
     Args:
-        source: Python source that defines make_gif(path).
-        limits: What it may use.
         layers: Names from protocol.py, applied as they are. None: the layers of the level that probe.decide() found.
-
-    Returns:
-        What became of the program. `gif` is set exactly if the verdict is ok; it is well-formed but not decoded yet.
 
     Raises:
         SandboxTooWeak: This machine confines programs less than the user accepted (see probe.decide).
@@ -107,20 +104,15 @@ def run_program(source: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozens
 def measure_gif(
     data: bytes, measurer: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None
 ) -> Measurements | str:
-    """Measures a GIF in a confined process that may write nothing.
+    """Measures a GIF of any origin in a confined process that may write nothing; raises as run_program.
 
     Args:
-        data: The GIF, of any origin.
         measurer: A module of ours whose `main(data)` returns the fields of Measurements, and raises ValueError for
             data that it cannot decode.
         limits: What decoding may use; `file_size` bounds the data.
-        layers: As for run_program.
 
     Returns:
         The measurements, or why the GIF counts as output_bad.
-
-    Raises:
-        SandboxTooWeak, SandboxError: As run_program.
     """
     return _decode(data, measurer, limits, layers, _measurements)
 
@@ -128,11 +120,8 @@ def measure_gif(
 def picture_gif(
     data: bytes, painter: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None
 ) -> bytes | str:
-    """Makes a PNG from a GIF. As measure_gif, except that `main(data)` of `painter` returns {"png": text in base64}.
-
-    Returns:
-        The PNG, or why the GIF cannot be decoded. Only the size and structure of the PNG were checked (see
-        intake.check_png): its pixels are untrusted.
+    """Makes a PNG from a GIF, or says why the GIF cannot be decoded. As measure_gif, except that `main(data)` of
+    `painter` returns {"png": text in base64}. The PNG's size and structure are checked; its pixels are untrusted.
     """
     return _decode(data, painter, limits, layers, _picture)
 
@@ -244,10 +233,8 @@ def _decode(
 
 
 def _decoding_fault(ended: Ended, limits: Limits) -> str:
-    """Why the GIF cannot be decoded, from how the measurer ended; empty if it answered.
-
-    If the measurer failed and not the GIF, it raises a MachineryError.
-    """
+    """Why the GIF cannot be decoded, from how the measurer ended; empty if it answered, a MachineryError if it failed
+    itself."""
     said = capped(clean(ended.output).strip(), _REASON_CAP)
     found = ended.breach or _cpu_breach(ended, limits)
     if found:

@@ -141,11 +141,7 @@ def rules_for(pid: int, *, write_filter: bool) -> Rules:
 
 
 def compile_rules(rules: Rules, machine: str) -> list[Instruction]:
-    """The filter for some rules.
-
-    Raises:
-        KeyError: There are no tables for this machine, or they lack a call that it has.
-    """
+    """The filter for some rules; a KeyError if the tables lack the machine, or a call that it has."""
     numbers = syscalls.numbers(machine)
     program = [
         Instruction(_LOAD, 0, 0, _ARCH_AT),
@@ -194,11 +190,8 @@ def pack(program: Sequence[Instruction]) -> bytes:
 
 
 def template(machine: str, *, write_filter: bool) -> bytes:
-    """The packed filter of rules_for() for a process that does not exist yet; see for_process().
-
-    Raises:
-        KeyError: There are no tables for this machine.
-    """
+    """The packed filter of rules_for() for a process that does not exist yet, see for_process(); a KeyError on a
+    machine without tables."""
     return pack(compile_rules(rules_for(_ANY_PID, write_filter=write_filter), machine))
 
 

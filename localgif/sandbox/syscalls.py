@@ -52,42 +52,26 @@ _libc.syscall.restype = ctypes.c_long
 
 
 def numbers(machine: str) -> dict[str, int]:
-    """Number of each call on a machine, without the calls that it lacks.
-
-    Raises:
-        KeyError: The table does not cover this machine.
-    """
+    """Number of each call on a machine, without the calls that it lacks; a KeyError for any other machine."""
     column = {"x86_64": 1, "aarch64": 2}[machine]
     cells = _TABLE.split()
     return {name: int(number) for name, number in zip(cells[::3], cells[column::3], strict=True) if number != "-"}
 
 
 def prctl(option: int, first: int = 0, second: int = 0, third: int = 0) -> int:
-    """prctl(2).
-
-    Raises:
-        OSError: The kernel refused.
-    """
+    """prctl(2); an OSError if the kernel refuses, like the next two."""
     words = [ctypes.c_ulong(word) for word in (first, second, third, 0)]
     return _checked(_libc.prctl(option, *words), f"prctl({option})")
 
 
 def syscall(number: int, *arguments: int | bytes | None) -> int:
-    """syscall(2); it passes bytes by address, in a copy that the kernel may change.
-
-    Raises:
-        OSError: The kernel refused.
-    """
+    """syscall(2); it passes bytes by address, in a copy that the kernel may change."""
     words = [ctypes.c_long(word) if isinstance(word, int) else word and _buffer(word) for word in arguments]
     return _checked(_libc.syscall(ctypes.c_long(number), *words), f"system call {number}")
 
 
 def unshare(flags: int) -> None:
-    """unshare(2); Python has os.unshare only from 3.12 on.
-
-    Raises:
-        OSError: The kernel refused.
-    """
+    """unshare(2); Python has os.unshare only from 3.12 on."""
     _checked(_libc.unshare(flags), "unshare")
 
 

@@ -61,12 +61,8 @@ class Usage(NamedTuple):
 
 
 class Tree:
-    """One confined process and everything that came from it.
-
-    Args:
-        root: Its pid, also the id of its session and process group. Nobody has waited for it yet, so the pid is not
-            reused.
-    """
+    """One confined process and everything that came from it. `root` is its pid, session and process group; nobody has
+    waited for it yet, so the pid is not reused."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -112,10 +108,8 @@ class Tree:
         return known is not None and known.is_running()
 
     def kill(self, strays: Callable[[], list[int]]) -> None:
-        """Ends every process of the tree and every stray; returns when two sweeps in a row found none.
-
-        Args:
-            strays: Returns the living processes that the keeper inherited and that belong to no tree.
+        """Ends every process of the tree and every stray (a process that the keeper inherited and that belongs to no
+        tree); returns when two sweeps in a row found none.
 
         Raises:
             SandboxError: A process survived SIGKILL for KILL_PATIENCE seconds.
@@ -174,26 +168,20 @@ def children(pid: int) -> list[int]:
 
 
 def kill_marked(marker: str) -> None:
-    """Kills what a dead keeper left: processes that were started with `marker` in their environment.
+    """Kills what a dead keeper left: processes, except this one, that started with `marker` in their environment.
 
-    Best effort: it kills until a look finds none, for at most KILL_PATIENCE seconds.
+    Best effort: it kills until a look finds none, for at most KILL_PATIENCE seconds. Zombies have no environment.
     """
-    give_up = time.monotonic() + KILL_PATIENCE
-    while (found := _marked(marker.encode())) and time.monotonic() < give_up:
-        for pid in found:
+    give_up, found = time.monotonic() + KILL_PATIENCE, True
+    while found and time.monotonic() < give_up:
+        found = False
+        for pid in psutil.pids():
             with contextlib.suppress(OSError):
-                os.kill(pid, signal.SIGKILL)
-        time.sleep(_SWEEP_PAUSE)
-
-
-def _marked(marker: bytes) -> list[int]:
-    """Processes with `marker` in the environment that they started with, but not ourselves; zombies have none."""
-    found = []
-    for pid in psutil.pids():
-        with contextlib.suppress(OSError):
-            if marker in (_PROC / str(pid) / "environ").read_bytes() and pid != os.getpid():
-                found.append(pid)
-    return found
+                if marker.encode() in (_PROC / str(pid) / "environ").read_bytes() and pid != os.getpid():
+                    found = True
+                    os.kill(pid, signal.SIGKILL)
+        if found:
+            time.sleep(_SWEEP_PAUSE)
 
 
 # --- limits ------------------------------------------------------------------------------------------------------

@@ -283,7 +283,7 @@ class Evaluator:
         self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
     ) -> Sample:
         """One sample, stored before it is returned."""
-        candidate = self.store.put_candidate(prompt)
+        candidate = self.store.put("candidates", prompt)
         stored = self.store.known_sample(
             purpose, candidate, task.name, index, lambda other: self._scored(other, task, metric_call)
         )
@@ -318,15 +318,15 @@ class Evaluator:
             seed=seed,
             attempts=tuple(self._attempt(a) for a in attempts),
             verdict=last.verdict,
-            code=self.store.put_code(attempts[-1].code) if attempts[-1].code is not None else None,
-            gif=self.store.put_gif(last.gif) if last.gif is not None else None,
+            code=self.store.put("code", attempts[-1].code) if attempts[-1].code is not None else None,
+            gif=self.store.put("gifs", last.gif) if last.gif is not None else None,
             measurements=last.measurements,
             score=self.programs.score(last, task),
             also=self.programs.others(last, task),
             started=started,
             at=self.store.elapsed(),
         )
-        self.store.append_sample(sample)
+        self.store.append(sample)
         self.samples.append(sample)
         self.progress.sample(sample)
         return sample
@@ -345,7 +345,7 @@ class Evaluator:
     def _attempt(self, attempt: Try) -> Attempt:
         return Attempt(
             reply=attempt.written.text,
-            code=self.store.put_code(attempt.code) if attempt.code is not None else None,
+            code=self.store.put("code", attempt.code) if attempt.code is not None else None,
             verdict=attempt.rendered.verdict,
             reason=attempt.rendered.reason,
             done_reason=attempt.written.done_reason,

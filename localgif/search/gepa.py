@@ -105,7 +105,7 @@ class PlainReflector:
         proposal = Proposal(
             number=number,
             parent=content_hash(parent),
-            child=self._store.put_candidate(child) if child else None,
+            child=self._store.put("candidates", child) if child else None,
             outcome="empty" if not child else "unchanged" if child == parent else "evaluated",
             prompt=written_down(text, pictures, self._store),
             reply=answer.text,

@@ -138,7 +138,7 @@ class Programs:
             rendered = render(code, self._limits)
             self.run += 1
             self.seconds += rendered.seconds
-            self._store.append_program(self._row(code, rendered, rendered.seconds))
+            self._store.append(self._row(code, rendered, rendered.seconds))
         if rendered.verdict is not Verdict.WALL_LIMIT:
             self._known[code] = rendered
         return rendered
@@ -182,9 +182,9 @@ class Programs:
                 return [Trial(code, each, self.score(each, task)) for code, each in zip(codes, rendered, strict=True)]
 
             found = find(start, measure)
-        self._store.put_code(found.code)
+        self._store.put("code", found.code)
         row = self._row(found.code, found.rendered, self.seconds - seconds)
-        self._store.append_program(row.model_copy(update={"start": began, "task": task.name, "tried": self.run - run}))
+        self._store.append(row.model_copy(update={"start": began, "task": task.name, "tried": self.run - run}))
         self._known[found.code] = found.rendered
         return found
 
@@ -290,7 +290,7 @@ def split(prompt: str | list[dict[str, Any]]) -> tuple[str, list[bytes]]:
 def written_down(text: str, images: Sequence[bytes], store: RunStore) -> str:
     """A request for proposals.jsonl, with one line per picture; the picture goes to sheets/."""
     lines = [
-        f"[picture sheets/{store.put_sheet(png)}.png, {len(png):,} bytes, sha256 {hashlib.sha256(png).hexdigest()}]"
+        f"[picture sheets/{store.put('sheets', png)}.png, {len(png):,} bytes, sha256 {hashlib.sha256(png).hexdigest()}]"
         for png in images
     ]
     return "\n".join([text, *lines])

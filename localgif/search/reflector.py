@@ -49,7 +49,7 @@ def asked_once(
             started=started,
             at=store.elapsed(),
         )
-        store.append_answer(answer)
+        store.append(answer)
     return Reply(answer.text, answer.done_reason, answer.prompt_tokens, answer.output_tokens, answer.seconds)
 
 
@@ -241,7 +241,7 @@ class Ledger:
 
     def record_tuning(self, task: Task, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
         """Store a program that a number search found."""
-        words = f"other numbers for program {self.store.put_code(start.code)} (score {start.score.total})"
+        words = f"other numbers for program {self.store.put('code', start.code)} (score {start.score.total})"
         self._append("tune", task, parent, child, found, outcome="measured", prompt=words)
 
     def record_dropped(self, task: Task, parent: Candidate, rule: str, child: Candidate) -> None:
@@ -265,7 +265,7 @@ class Ledger:
             task=task.name,
             parent=self._hash(parent),
             child=self._hash(child) if child else None,
-            code=self.store.put_code(trial.code) if trial else None,
+            code=self.store.put("code", trial.code) if trial else None,
             score=trial.score.total if trial else None,
             **{**unasked, **fields},
         )
@@ -274,4 +274,4 @@ class Ledger:
         self.progress.proposal(proposal)
 
     def _hash(self, candidate: Candidate) -> str:
-        return self.store.put_candidate(prompt_of(candidate, self._suite))
+        return self.store.put("candidates", prompt_of(candidate, self._suite))

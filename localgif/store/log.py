@@ -16,7 +16,6 @@ from localgif.records import SCHEMA_VERSION, Measurements, Proposal, Purpose, Re
 R = TypeVar("R", bound=Record)
 
 _HEAD = b'{"check":"'
-
 _BODY = len(_HEAD) + HASH_DIGITS + len(b'",')
 
 
@@ -46,11 +45,7 @@ def unframed(line: bytes) -> bytes | None:
 
 
 def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
-    """Read a log; a missing file is an empty log.
-
-    Raises:
-        RunCorrupt: The file cannot be read.
-    """
+    """Read a log; a missing file is an empty log, one that cannot be read a RunCorrupt."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -186,11 +181,7 @@ class Journal:
         return waiting.popleft()
 
     def proposal(self, made: Proposal) -> Proposal | None:
-        """The stored proposal with the same number, if any.
-
-        Raises:
-            RunMismatch: It differs.
-        """
+        """The stored proposal with the same number, if any; a RunMismatch if it differs."""
         known = self._proposals.get(made.number)
         if known is not None and any(getattr(known, key) != getattr(made, key) for key in _SAME):
             raise _mismatch(f"proposal {made.number} ({made.move})")
@@ -208,11 +199,7 @@ class Journal:
         return self._searches.get((start, task))
 
     def new_work(self, what: str) -> None:
-        """Must be called before any request to a model.
-
-        Raises:
-            RunMismatch: The stored run did something else at this point.
-        """
+        """Must be called before any request to a model; a RunMismatch if the stored run did something else here."""
         if self._strict and self._left:
             raise _mismatch(what)
 

@@ -25,7 +25,7 @@ from localgif.settings import Settings
 from localgif.store.log import Answer, ProgramRun, RunLog, first_problem, read_log
 from localgif.tasks.task import Task
 
-SAMPLES, PROPOSALS = "samples.jsonl", "proposals.jsonl"
+SAMPLES, ANSWERS, PROGRAMS, PROPOSALS = "samples.jsonl", "answers.jsonl", "programs.jsonl", "proposals.jsonl"
 
 R = TypeVar("R", bound=Record)
 
@@ -84,11 +84,7 @@ class StoredRun(NamedTuple):
 
 
 def read_content(folder: Path, kind: str, name: str) -> bytes:
-    """Stored bytes, checked against their name.
-
-    Raises:
-        RunCorrupt: The file is missing, or its bytes do not match its name.
-    """
+    """Stored bytes; a RunCorrupt if the file is missing, or its bytes do not match its name."""
     path = content_path(folder, kind, name)
     try:
         data = path.read_bytes()
@@ -128,11 +124,7 @@ def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, d
 
 
 def load_record(folder: Path) -> RunRecord:
-    """Read only run.json.
-
-    Raises:
-        RunCorrupt: It cannot be read, or a newer version wrote it.
-    """
+    """Read only run.json; raises as read_versioned."""
     return read_versioned(
         folder / "run.json",
         RunRecord,
@@ -150,11 +142,7 @@ def status_of(folder: Path, record: RunRecord) -> str:
 
 
 def load_run(folder: Path) -> StoredRun:
-    """Read a run folder.
-
-    Raises:
-        RunCorrupt: run.json or a log cannot be read.
-    """
+    """Read a run folder; a RunCorrupt if run.json or a log cannot be read."""
     record = load_record(folder)
     samples, proposals = read_log(folder / SAMPLES, Sample), read_log(folder / PROPOSALS, Proposal)
     damaged = [
@@ -176,11 +164,7 @@ def list_runs(runs_dir: Path) -> list[Path]:
 
 
 def find_run(runs_dir: Path, name: str | None) -> Path:
-    """The folder of a run by name or path; without a name the newest.
-
-    Raises:
-        ConfigError: There is no such run.
-    """
+    """The folder of a run by name or path, without a name the newest; a ConfigError if there is none."""
     if name is None:
         runs = list_runs(runs_dir)
         if not runs:
@@ -194,11 +178,7 @@ def find_run(runs_dir: Path, name: str | None) -> Path:
 
 
 def find_unfinished(runs_dir: Path) -> Path:
-    """The newest run that can be resumed: neither done nor running.
-
-    Raises:
-        ConfigError: There is none.
-    """
+    """The newest run that can be resumed, so neither done nor running; a ConfigError if there is none."""
     for folder in list_runs(runs_dir):
         try:
             status = status_of(folder, load_record(folder))
@@ -207,9 +187,6 @@ def find_unfinished(runs_dir: Path) -> Path:
         if status not in ("done", "running"):
             return folder
     raise ConfigError(f"there is no unfinished run under {runs_dir}", "name one: localgif resume RUN (localgif runs)")
-
-
-ANSWERS, PROGRAMS = "answers.jsonl", "programs.jsonl"
 
 
 def full(path: Path, error: OSError) -> RunError:
@@ -221,13 +198,10 @@ def full(path: Path, error: OSError) -> RunError:
 
 
 def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
-    """Repair the files of a run; the caller holds its lock.
+    """Repair the files of a run, whose lock the caller holds; a RunError if they cannot be written.
 
     Returns:
         The work, the repairs in words, and whether nothing but a torn last line was lost.
-
-    Raises:
-        RunError: The files cannot be written.
     """
     repairs: list[str] = []
     try:
@@ -253,8 +227,8 @@ def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tup
     for record, line in zip(log.records, log.lines, strict=True):
         lost = _lost_content(folder, record) if isinstance(record, Sample) else None
         if lost:
-            lost.path.unlink(missing_ok=True)
-            damaged.append(lost.why)
+            lost[0].unlink(missing_ok=True)
+            damaged.append(lost[1])
         else:
             kept.append((record, line))
     if damaged:
@@ -267,19 +241,14 @@ def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tup
     return tuple(record for record, _ in kept), len(damaged)
 
 
-class _Lost(NamedTuple):
-    path: Path
-    why: str
-
-
-def _lost_content(folder: Path, sample: Sample) -> _Lost | None:
-    """The first file of a sample that is missing or was changed."""
+def _lost_content(folder: Path, sample: Sample) -> tuple[Path, str] | None:
+    """The first file of a sample that is missing or was changed, and what is wrong with it."""
     names = {("code", sample.code), ("gifs", sample.gif), *(("code", a.code) for a in sample.attempts)}
     for kind, name in sorted((k, n) for k, n in names if n):
         try:
             read_content(folder, kind, name)
         except RunCorrupt as error:
-            return _Lost(content_path(folder, kind, name), error.message)
+            return content_path(folder, kind, name), error.message
     return None
 
 
@@ -292,11 +261,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def read_work(folder: Path) -> RunLog:
-    """The stored work of a run, without damaged lines and without samples whose files are damaged.
-
-    Raises:
-        RunCorrupt: A log cannot be read.
-    """
+    """The stored work of a run, without damaged lines and samples whose files are damaged; raises as load_run."""
     samples = read_log(folder / SAMPLES, Sample).records
     return RunLog(
         tuple(sample for sample in samples if not _lost_content(folder, sample)),

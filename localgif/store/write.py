@@ -37,6 +37,8 @@ from localgif.store.read import (
 )
 
 NOW = ".now"
+#: The log of each kind of record.
+_LOGS: dict[type[Record], str] = {Sample: SAMPLES, Answer: ANSWERS, ProgramRun: PROGRAMS, Proposal: PROPOSALS}
 
 
 class Shared(NamedTuple):
@@ -65,9 +67,8 @@ class RunStore:
     @classmethod
     @contextlib.contextmanager
     def create(cls, runs_dir: Path, record: RunRecord, shared: Shared | None = None) -> Iterator[RunStore]:
-        """Create and lock the folder `runs_dir / record.name`, and write run.json.
-
-        `shared` is work of another run that is valid for this one.
+        """Create and lock the folder `runs_dir / record.name`, and write run.json; `shared` is work of another run that
+        is valid for this one.
 
         Raises:
             ConfigError: A run of that name exists.
@@ -140,27 +141,16 @@ class RunStore:
         except OSError as error:
             raise full(path, error) from None
 
-    def _append(self, name: str, record: Record, *, durable: bool = True) -> None:
-        path = self.folder / name
+    def append(self, record: Sample | Answer | ProgramRun | Proposal) -> None:
+        """Append a record to its log and force it to disk. A power cut may lose the last programs; they run again."""
+        path = self.folder / _LOGS[type(record)]
         try:
-            append(path, framed(record.model_dump_json().encode()), durable=durable)
+            append(path, framed(record.model_dump_json().encode()), durable=not isinstance(record, ProgramRun))
         except OSError as error:
             raise full(path, error) from None
 
-    def append_sample(self, sample: Sample) -> None:
-        """Append a sample and force it to disk."""
-        self._append(SAMPLES, sample)
-
-    def append_answer(self, answer: Answer) -> None:
-        """Append an answer of the reflector and force it to disk."""
-        self._append(ANSWERS, answer)
-
-    def append_program(self, run: ProgramRun) -> None:
-        """Append the outcome of a program. A power cut may lose the last ones; they run again."""
-        self._append(PROGRAMS, run, durable=False)
-
     def append_proposal(self, proposal: Proposal) -> Proposal:
-        """Append a proposal, force it to disk, and return it; if it is stored already, return the stored one.
+        """Append a proposal and return it; if it is stored already, return the stored one.
 
         Raises:
             RunMismatch: The stored one differs.
@@ -169,7 +159,7 @@ class RunStore:
         if known is not None:
             return known
         proposal = proposal.model_copy(update={"at": self.elapsed()})
-        self._append(PROPOSALS, proposal)
+        self.append(proposal)
         return proposal
 
     def known_sample(
@@ -187,9 +177,9 @@ class RunStore:
         self.journal.new_work(f"a sample of {task}")
         for kind, names in (("code", [other.code, *(a.code for a in other.attempts)]), ("gifs", [other.gif])):
             for name in filter(None, names):
-                self._put(kind, read_content(self._shared.folder, kind, name))
+                self.put(kind, read_content(self._shared.folder, kind, name))
         sample = scored(other).model_copy(update={"at": self.elapsed()})
-        self.append_sample(sample)
+        self.append(sample)
         return sample
 
     def known_answer(self, seed: int, request: str) -> Answer | None:
@@ -200,7 +190,7 @@ class RunStore:
             return own
         self.journal.new_work("an answer of the reflector")
         answer = other.model_copy(update={"at": self.elapsed()})
-        self.append_answer(answer)
+        self.append(answer)
         return answer
 
     def known_program(self, code: str) -> ProgramRun | None:
@@ -217,7 +207,7 @@ class RunStore:
         if other is None or self._shared is None:
             return None
         try:
-            self._put("code", read_content(self._shared.folder, "code", other.code))
+            self.put("code", read_content(self._shared.folder, "code", other.code))
         except RunCorrupt:
             return None
         return self._adopted(other)
@@ -226,39 +216,24 @@ class RunStore:
         if run is None:
             return None
         run = run.model_copy(update={"at": self.elapsed()})
-        self.append_program(run)
+        self.append(run)
         return run
 
-    def put_candidate(self, prompt: str) -> str:
-        """Store a candidate's text; returns its hash."""
-        return self._put("candidates", prompt.encode("utf-8", "surrogatepass"))
-
-    def put_code(self, code: str) -> str:
-        """Store a program; returns its hash."""
-        return self._put("code", code.encode("utf-8", "surrogatepass"))
+    def put(self, kind: str, data: str | bytes) -> str:
+        """Store a content of a kind of files.SUFFIXES, once; returns its hash."""
+        name = content_hash(data)
+        path = content_path(self.folder, kind, name)
+        if not path.exists():
+            self._guarded(path, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
+        return name
 
     def code(self, name: str) -> str:
         """A stored program."""
         return content_path(self.folder, "code", name).read_text("utf-8", "surrogatepass")
 
-    def put_gif(self, gif: bytes) -> str:
-        """Store a GIF; returns its hash."""
-        return self._put("gifs", gif)
-
     def gif(self, name: str) -> bytes:
         """A stored GIF."""
         return content_path(self.folder, "gifs", name).read_bytes()
-
-    def put_sheet(self, png: bytes) -> str:
-        """Store a contact sheet for a reflector; returns its hash."""
-        return self._put("sheets", png)
-
-    def _put(self, kind: str, data: bytes) -> str:
-        name = content_hash(data)
-        path = content_path(self.folder, kind, name)
-        if not path.exists():
-            self._guarded(path, data)
-        return name
 
     def write_best_prompt(self, prompt: str) -> None:
         """Write best_prompt.md."""

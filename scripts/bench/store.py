@@ -37,9 +37,9 @@ def storing(run: Path, folder: Path) -> dict[str, Any]:
 
         def whole() -> None:
             number = next(numbers)
-            store.put_code(f"{code}\n# {number}")
-            store.put_gif(gif + number.to_bytes(4, "big"))
-            store.append_sample(sample)
+            store.put("code", f"{code}\n# {number}")
+            store.put("gifs", gif + number.to_bytes(4, "big"))
+            store.append(sample)
 
         def bare() -> None:
             with (folder / "bare").open("ab") as file:

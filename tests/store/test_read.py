@@ -52,8 +52,8 @@ def test_a_damaged_line_in_the_middle_is_named_and_hides_no_other(tmp_path: Path
 
 def test_a_changed_program_is_not_passed_off_as_the_stored_one(tmp_path: Path) -> None:
     with RunStore.create(tmp_path, record()) as store:
-        name = store.put_code("print(1)\n")
-        assert store.put_code("print(1)\n") == name
+        name = store.put("code", "print(1)\n")
+        assert store.put("code", "print(1)\n") == name
     run = load_run(tmp_path / "one")
     assert run.text("code", name) == "print(1)\n"
     (tmp_path / "one" / "code" / f"{name}.py").write_text("print(2)\n")

@@ -52,4 +52,4 @@ def test_any_text_of_a_model_can_be_stored(tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("runs")
     with RunStore.create(folder, record()) as store:
         store.write_best_prompt(text)
-        assert store.put_candidate(text) == content_hash(text)
+        assert store.put("candidates", text) == content_hash(text)

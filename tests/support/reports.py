@@ -78,12 +78,12 @@ class Maker:
         self, prompt: str, index: int, purpose: Purpose, call: int | None, frames: int, place: int, task: str = "t"
     ) -> Sample:
         """One sample; 0 frames is a program that failed."""
-        code = self.store.put_code(f"# {self.text}\n# {place} {frames}\nprint('no drawing here')\n")
+        code = self.store.put("code", f"# {self.text}\n# {place} {frames}\nprint('no drawing here')\n")
         numbers = name = None
         score: Score = no_gif("article")
         if frames:
             data = gif(frames, place, noise=self.noise)
-            name, numbers = self.store.put_gif(data), measured(data, frames, 1 + place % 3)
+            name, numbers = self.store.put("gifs", data), measured(data, frames, 1 + place % 3)
             score = article(numbers)
         verdict = Verdict.OK if frames else Verdict.ERROR
         attempt = Attempt(
@@ -98,7 +98,7 @@ class Maker:
             sandbox_seconds=0.2,
         )
         made = Sample(
-            candidate=self.store.put_candidate(prompt),
+            candidate=self.store.put("candidates", prompt),
             task=task,
             index=index,
             purpose=purpose,
@@ -112,15 +112,15 @@ class Maker:
             score=score,
             started=self.stamp(),
         )
-        self.store.append_sample(made)
+        self.store.append(made)
         self.samples.append(made)
         return made
 
     def proposal(self, number: int, parent: str, child: str | None, **changes: Any) -> None:
         values: dict[str, Any] = {
             "number": number,
-            "parent": self.store.put_candidate(parent),
-            "child": self.store.put_candidate(child) if child is not None else None,
+            "parent": self.store.put("candidates", parent),
+            "child": self.store.put("candidates", child) if child is not None else None,
             "outcome": "evaluated" if child is not None else "rejected",
             "move": "instruction",
             "reason": "" if child is not None else "too_long",
