@@ -17,7 +17,7 @@ MODULES = {
     "exports": "scripts.check_exports",
     "bundle": "scripts.check_bundle",
     "offline": "scripts.check_offline",
-    "kills": "tests.search.kills",
+    "kills": "tests.support.kills",
 }
 
 if __name__ == "__main__":

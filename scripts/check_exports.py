@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from localgif.report.export import export
-from tests.kit import fenced, model, program
 from tests.report.test_export import PROMPT, best
-from tests.scripted import Scripted, serving
+from tests.support.kit import fenced, model, program
+from tests.support.scripted import Scripted, serving
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".consumers"

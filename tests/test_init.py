@@ -10,7 +10,7 @@ import pytest
 import localgif
 from localgif.sandbox.text import printable
 from tests.cli.conftest import improving
-from tests.kit import program
+from tests.support.kit import program
 
 
 @pytest.mark.parametrize("name", localgif.__all__)

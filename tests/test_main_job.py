@@ -15,8 +15,8 @@ import pytest
 
 from localgif.models.find import Weights
 from tests.conftest import WEIGHTS
-from tests.kit import tiny_models
 from tests.support.commands import SOON, started
+from tests.support.kit import tiny_models
 
 #: Short answers: a model of that size writes no program worth having, however long.
 MODELS = tiny_models(32)

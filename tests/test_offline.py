@@ -34,7 +34,7 @@ from localgif.offline import is_here, is_loopback, scheduler_url, server_url
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
-from tests.kit import model
+from tests.support.kit import model
 from tests.support.tracing import HOSTILE, ROOT
 from tests.support.weights import reply, serving
 
@@ -116,8 +116,8 @@ import sys
 from localgif import offline
 offline.pin_libraries()
 offline.guard()
-from tests.kit import model
-from tests.scripted import Scripted, serving
+from tests.support.kit import model
+from tests.support.scripted import Scripted, serving
 from localgif.endpoint.clients import Animator, Reflector
 with serving(Scripted(animator=["hello\\n"], reflector=["hello\\n"])) as server:
     with Animator(model("animator", server.url), server.url) as animator:

@@ -24,7 +24,7 @@ from localgif.agent.prompts import Example, Parts
 from localgif.tasks.task import load_task
 from scripts.bench.figures import conditions, in_turns, seconds
 from scripts.bench.servers import NAME, Messages, Server, Timed, bare, client, engine, front, ollama, openai, weights
-from tests.kit import program
+from tests.support.kit import program
 
 NUM_CTX = 4096
 

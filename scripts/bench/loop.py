@@ -39,7 +39,7 @@ from scripts.bench.endpoint import NUM_CTX
 from scripts.bench.figures import conditions
 from scripts.bench.in_process import InProcess
 from scripts.bench.servers import NAME, SAMPLING, Server, bare, client, engine, front, ollama, openai, weights
-from tests.kit import model, program
+from tests.support.kit import model, program
 
 NUM_PREDICT = 1024
 SECONDS, OUTSIDE, TOKENS = "s a sample", "outside the model, %", "tokens a sample"

@@ -26,7 +26,7 @@ from localgif.sandbox import keeper_client, probe
 from localgif.sandbox.protocol import KILL, LANDLOCK, LAYERS, PRIVILEGES, RLIMITS, SECCOMP, WATCH
 from localgif.sandbox.runner import measure_gif, run_program
 from scripts.bench.figures import conditions, in_turns, seconds, spread
-from tests.kit import program
+from tests.support.kit import program
 
 PROGRAM = program(24)
 SMALL_PROGRAM = """

@@ -19,9 +19,9 @@ from localgif.search.progress import Silent
 from localgif.store.read import load_record, load_run
 from localgif.store.write import RunStore
 from scripts.bench.figures import conditions, in_turns, seconds, spread
-from tests.scripted import serving
-from tests.search.kills import Deterministic, chosen, models_file
+from tests.support.kills import Deterministic, chosen, models_file
 from tests.support.reports import make_run
+from tests.support.scripted import serving
 
 #: Samples that are stored, and samples of the run whose report is written.
 STORED = 300

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.kit import fenced, program
-from tests.scripted import MODEL, Entry, Fault, Scripted, serving
 from tests.support.commands import Done, localgif
+from tests.support.kit import fenced, program
+from tests.support.scripted import MODEL, Entry, Scripted, serving
 
 POOR, GOOD = fenced(program(12, 100)), fenced(program(24, 40))
 BETTER = "Write make_gif(path) with exactly 24 frames. Output only code."
@@ -23,7 +23,7 @@ class Improving(Scripted):
 
     def next(self, path: str, body: dict[str, Any]) -> Entry:
         said = super().next(path, body)
-        if path != "/api/chat" or isinstance(said, Fault):
+        if path != "/api/chat" or not isinstance(said, str):
             return said
         return GOOD if "24 frames" in body["messages"][0]["content"] else POOR
 

@@ -13,8 +13,8 @@ import pytest
 from localgif.models.toml import load_models_file
 from localgif.sandbox.probe import ATTACKS
 from localgif.sandbox.protocol import FULL, LEVELS
-from tests.scripted import DIGEST, MODEL, Scripted, serving
 from tests.support.commands import localgif
+from tests.support.scripted import DIGEST, MODEL, Scripted, serving
 
 
 def write(folder: Path, url: str) -> Path:

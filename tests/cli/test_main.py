@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Finished
-from tests.scripted import Scripted
 from tests.support.commands import localgif, started
+from tests.support.scripted import Scripted
 
 
 @pytest.mark.parametrize(

@@ -15,8 +15,8 @@ from localgif.run.optimize import optimize
 from localgif.search.progress import Standing
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
-from tests.scripted import serving
-from tests.search.kills import Deterministic, chosen
+from tests.support.kills import Deterministic, chosen
+from tests.support.scripted import serving
 
 
 @pytest.fixture(scope="module")

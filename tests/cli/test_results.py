@@ -14,9 +14,9 @@ import pytest
 import yaml
 
 from tests.cli.conftest import BETTER, SMALL, Finished, write_models
-from tests.kit import fenced, program
-from tests.scripted import MODEL, Scripted, serving
 from tests.support.commands import localgif, started
+from tests.support.kit import fenced, program
+from tests.support.scripted import MODEL, Scripted, serving
 
 
 def test_a_finished_run_is_shown_listed_reported_and_rescored(

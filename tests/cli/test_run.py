@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from tests.cli.conftest import BETTER, SMALL, Finished, write_models
-from tests.scripted import MODEL, Entry, Scripted, serving
 from tests.support.commands import SOON, localgif, started
+from tests.support.scripted import MODEL, Entry, Scripted, serving
 
 ROOT = Path(__file__).parent.parent.parent
 

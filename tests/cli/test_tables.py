@@ -12,7 +12,7 @@ from localgif.cli.tables import models_text, print_run, result_table
 from localgif.records import RunResult, TaskResult
 from localgif.run.model_list import Row
 from localgif.store.read import load_record
-from tests.kit import run_result
+from tests.support.kit import run_result
 
 V2 = Path(__file__).parent.parent / "runs" / "v2"
 

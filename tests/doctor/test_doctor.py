@@ -19,9 +19,9 @@ from localgif.run.checks import Check
 from localgif.search.progress import Silent
 from localgif.tasks.suite import load_suite
 from tests.conftest import WEIGHTS
-from tests.kit import fenced, program, settings
-from tests.scripted import MODEL
-from tests.support.measurable import RULE, Server, serving
+from tests.support.kit import fenced, program, settings
+from tests.support.measurable import RULE, Server
+from tests.support.scripted import MODEL, serving
 
 ROOT = Path(__file__).parents[2]
 SUITE = load_suite("single", "bouncing-ball")

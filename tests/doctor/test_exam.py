@@ -6,7 +6,7 @@ import pytest
 
 from localgif.doctor.exam import items, mark
 from localgif.tasks.suite import load_suite
-from tests.kit import settings
+from tests.support.kit import settings
 
 SUITE = load_suite("single", "bouncing-ball")
 

@@ -21,9 +21,9 @@ from localgif.run import roles
 from localgif.run.checks import Check, Memory
 from localgif.search.progress import Silent
 from localgif.settings import EndpointSettings
-from tests.kit import model, settings
-from tests.scripted import MODEL
-from tests.support.measurable import READ, Server, serving
+from tests.support.kit import model, settings
+from tests.support.measurable import READ, Server
+from tests.support.scripted import MODEL, serving
 
 
 def measured(server: Server, **changes: Any) -> tuple[dict[str, Check], Measured]:

@@ -16,9 +16,9 @@ from localgif.endpoint.child import RunningEndpoint
 from localgif.endpoint.clients import Animator, Finished, Reflector, Reply, reflector_arguments
 from localgif.errors import EndpointError
 from localgif.records import ServedModel
-from tests.kit import model
-from tests.scripted import Fault, Scripted, serving
 from tests.support.gateway_kit import never
+from tests.support.kit import model
+from tests.support.scripted import Scripted, cut_off, serving
 
 LONG = "```python\ndef make_gif(path):\n    pass\n```\n" + "and so on\n" * 50
 PROVIDERS = pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
@@ -64,7 +64,7 @@ def test_a_whole_answer_comes_with_the_servers_counts_and_its_whole_prompt_was_r
 
 
 def test_a_cut_answer_says_so() -> None:
-    with serving(Scripted(animator=[Fault("length", text="one\n")], reflector=[LONG])) as server:
+    with serving(Scripted(animator=[cut_off("one\n")], reflector=[LONG])) as server:
         assert ask(server).done_reason == "length"
         assert reflect(server, longest=54).done_reason == "length", "litellm does not say so: the count decides"
 

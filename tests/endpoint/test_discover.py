@@ -24,9 +24,9 @@ from localgif.endpoint.discover import (
 )
 from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 from localgif.records import RemoteModel
-from tests.scripted import DIGEST, MODEL, Scripted, serving
 from tests.support.gateway_kit import Status, in_thread, serving_app
 from tests.support.llama_server import KEY, NAME, WINDOW, LlamaServer
+from tests.support.scripted import DIGEST, MODEL, Scripted, serving
 
 # --- Ollama ----------------------------------------------------------------------------------------------------------
 

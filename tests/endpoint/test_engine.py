@@ -216,7 +216,7 @@ import sys
 from localgif.endpoint.child import embedded_endpoint
 from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
 from localgif.records import ServeConfig
-from tests.kit import model
+from tests.support.kit import model
 config = ServeConfig.model_validate_json(sys.argv[1])
 name = config.models[0].name
 with embedded_endpoint(config) as endpoint:

@@ -36,9 +36,9 @@ from localgif.records import Verdict
 from localgif.run.optimize import optimize
 from localgif.store.read import load_run
 from tests.conftest import Jumping
-from tests.kit import Notes, fenced, model, program, settings
 from tests.support.gateway_kit import never
-from tests.support.gremlin import ACTS, GOOD, Act, Talk, answer, misbehaving
+from tests.support.kit import Notes, fenced, model, program, settings
+from tests.support.scripted import ACTS, GOOD, Act, Talk, answer, misbehaving
 
 # --- the policy ------------------------------------------------------------------------------------------------------
 
@@ -236,12 +236,12 @@ def test_what_passes_with_time_is_asked_again_five_times_at_most(
     notices: list[str] = []
     with misbehaving(ACTS[fault], ACTS[fault], ACTS["good"]) as server:
         assert ask(server.url, notices.append).text.split() == GOOD.split()
-        assert len(server.asked) == 3 and server.asked[0] == server.asked[2]
+        assert len(server.history) == 3 and server.history[0] == server.history[2]
     assert len(notices) == 2 and all(server.url in notice and said in notice for notice in notices)
     clock.slept.clear()
     with misbehaving(ACTS[fault]) as server, pytest.raises(EndpointError) as caught:
         ask(server.url)
-    assert len(server.asked) == 5 and clock.slept == [0.5, 1, 2, 4]
+    assert len(server.history) == 5 and clock.slept == [0.5, 1, 2, 4]
     assert server.url in caught.value.message and said in caught.value.message
     assert "asked 5 times" in caught.value.message and caught.value.remedy and caught.value.exit_code == 4
 
@@ -252,7 +252,7 @@ def test_what_stays_wrong_is_an_error_at_once(ask: Ask, fault: str, said: str) -
     with misbehaving(ACTS[fault]) as server:
         with pytest.raises(EndpointError) as caught:
             ask(server.url)
-        assert len(server.asked) == 1
+        assert len(server.history) == 1
         (fate,) = server.wait_for_fates(1)
     assert server.url in caught.value.message and said in caught.value.message
     assert caught.value.exit_code == 4 and ("num_ctx" if fault == "does not fit" else ".") in caught.value.remedy
@@ -266,7 +266,7 @@ def test_a_server_that_says_not_now_gets_five_minutes_or_what_it_asks_for(ask: A
         with misbehaving(ACTS[fault]) as server, pytest.raises(EndpointError, match=word):
             ask(server.url)
         assert 290 < sum(clock.slept) <= 300 and max(clock.slept) == 30
-        assert len(server.asked) == len(clock.slept) + 1
+        assert len(server.history) == len(clock.slept) + 1
     clock.slept.clear()
     with misbehaving(ACTS["429"], ACTS["429"], ACTS["good"]) as server:
         assert ask(server.url).text.split() == GOOD.split()
@@ -289,7 +289,7 @@ def test_a_server_that_is_away_is_waited_for(ask: Ask, clock: Jumping, monkeypat
 
         monkeypatch.setattr(Jumping, "sleep", back_at_the_third)
         assert ask(server.url).text.split() == GOOD.split()
-        assert slept == [0.5, 1, 2] and len(server.asked) == 1
+        assert slept == [0.5, 1, 2] and len(server.history) == 1
 
 
 @EVERY_ROLE
@@ -304,7 +304,7 @@ def test_other_weights_after_a_restart_are_not_asked(ask: Ask, monkeypatch: pyte
         monkeypatch.setattr(Jumping, "sleep", restart)
         with pytest.raises(EndpointError, match="other weights") as caught:
             ask(server.url)
-        assert len(server.asked) == 1
+        assert len(server.history) == 1
     assert "cdcdcdcdcdcd" in caught.value.message and "abababababab" in caught.value.message
 
 
@@ -317,7 +317,7 @@ def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str, monkeyp
         with pytest.raises(EndpointError, match="nothing came for too long") as caught:
             ask(server.url)
         assert server.wait_for_fates(1) == ["left"], "the server is free again"
-        assert len(server.asked) == 1
+        assert len(server.history) == 1
     assert "hangs" in caught.value.remedy
 
 
@@ -326,7 +326,7 @@ def test_odd_answers_that_can_be_read_are_answers(ask: Ask) -> None:
     with misbehaving(ACTS["blank lines"]) as server:
         assert ask(server.url).text == GOOD
     with misbehaving(ACTS["empty"]) as server:
-        assert (ask(server.url).text, len(server.asked)) == ("", 1)
+        assert (ask(server.url).text, len(server.history)) == ("", 1)
     with misbehaving(ACTS["counts that are null"]) as server:
         reply = ask(server.url)
     assert reply.text == GOOD and reply.output_tokens >= 1 and reply.done_reason == "stop"
@@ -346,11 +346,11 @@ def test_thoughts_are_not_an_answer(role: str) -> None:
     with misbehaving(ACTS["only thoughts"]) as server, pytest.raises(EndpointError) as caught:
         ask(server.url)
     assert "nothing but thoughts" in caught.value.message
-    assert "num_predict" in caught.value.remedy and len(server.asked) == 1
+    assert "num_predict" in caught.value.remedy and len(server.history) == 1
     with misbehaving(ACTS["only thoughts"]) as server:
         reply = ask(server.url, think=True)
     assert (reply.text, reply.done_reason) == ("", "length"), "a model that may think has answered with nothing"
-    assert [asked["think"] for asked in server.asked] == [True]
+    assert [asked["think"] for _, asked in server.history] == [True]
 
 
 @STREAMED
@@ -411,12 +411,12 @@ def samples_of(folder: Path) -> list[tuple[Any, ...]]:
 def test_a_short_fault_at_every_second_call_changes_nothing_in_a_run(reflection: str, tmp_path: Path) -> None:
     with misbehaving(POOR) as server:
         optimize(settings(server.url, reflection=reflection, **CALLS), tmp_path, "well", Notes())
-        calls = len(server.asked)
+        calls = len(server.history)
     for fault in ("dies in the middle", "429"):
         faulty: list[Act] = [act for _ in range(calls) for act in (ACTS[fault], POOR)]
         with misbehaving(*faulty) as server:
             optimize(settings(server.url, reflection=reflection, **CALLS), tmp_path, fault, Notes())
-            assert len(server.asked) == 2 * calls
+            assert len(server.history) == 2 * calls
         assert samples_of(tmp_path / fault) == samples_of(tmp_path / "well")
 
 

@@ -22,7 +22,6 @@ from localgif.models.find import Weights
 from localgif.records import Dialect, RemoteModel, ServeConfig
 from localgif.run.roles import open_roles
 from localgif.settings import EndpointSettings, Role
-from tests.kit import Notes, model, settings
 from tests.support.gateway_kit import (
     GREEDY,
     HI,
@@ -39,6 +38,7 @@ from tests.support.gateway_kit import (
     post_and_keep,
     serving_app,
 )
+from tests.support.kit import Notes, model, settings
 from tests.support.llama_server import KEY, NAME, WINDOW, LlamaServer, llama_server
 
 CHAT = {"model": MODEL, "messages": HI}

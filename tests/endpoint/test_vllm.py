@@ -20,8 +20,8 @@ from localgif.endpoint.discover import find_model, find_models
 from localgif.endpoint.ollama_reply import upstream_failure
 from localgif.errors import EndpointError, EndpointUnreachable, PreflightError
 from localgif.records import RemoteModel
-from tests.kit import model
 from tests.support.gateway_kit import GREEDY, HI, gateway_to, in_thread, never
+from tests.support.kit import model
 from tests.support.wire import Exchange, read_exchanges, recording, replaying, write_exchanges
 
 REAL, RECORD = os.environ.get("VLLM_URL"), os.environ.get("VLLM_RECORD")

@@ -14,7 +14,7 @@ from localgif.gif.feedback import BUDGET_TOKENS, cut, likely, sample_feedback, s
 from localgif.gif.measure import main as measure
 from localgif.gif.score import article, no_gif
 from localgif.records import Measurements, Verdict
-from tests.kit import numbers
+from tests.support.kit import numbers
 
 BRIEF = "a red dot that hops\nand comes back"
 SHORT = numbers(frames=10, delay=100, size=9000, gap=155_003.1, distinct_frames=9)

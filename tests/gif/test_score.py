@@ -14,8 +14,8 @@ from localgif.gif.score import ARTICLE_WEIGHTS, SCORERS, VERSIONS, WEIGHTS, arti
 from localgif.records import Looks, Measurements, Piece, ScorePart
 from localgif.tasks.task import COLOURS, Task, load_task, task_names
 from scripts.generate import scoring_table
-from tests.kit import numbers
 from tests.support.corpus import FOLDER
+from tests.support.kit import numbers
 from tests.support.scenes import REFERENCES, Scene, Thing, bounce, images, measured, saved
 
 BALL = load_task("bouncing-ball")

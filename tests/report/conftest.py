@@ -8,9 +8,9 @@ import pytest
 
 from localgif.report.page import write_report
 from localgif.run.optimize import optimize
-from tests.kit import Notes, fenced, program, settings
-from tests.scripted import Scripted, serving
+from tests.support.kit import Notes, fenced, program, settings
 from tests.support.reports import make_run
+from tests.support.scripted import Scripted, serving
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ from localgif.errors import ConfigError
 from localgif.report.export import FORMS, Best, best_of, export
 from localgif.store.read import load_run
 from localgif.tasks.task import load_task
-from tests.kit import model
+from tests.support.kit import model
 from tests.support.reports import HOSTILE
 
 PROMPT = (

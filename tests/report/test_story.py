@@ -6,7 +6,7 @@ from typing import Any
 
 from localgif.records import RunResult, RunVerdict
 from localgif.report.story import verdict_sentence
-from tests.kit import run_result
+from tests.support.kit import run_result
 
 
 def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> RunResult:

@@ -17,8 +17,8 @@ from localgif.sandbox import probe
 from localgif.sandbox.protocol import LAYERS, NO_READ_CONFINEMENT, WEAK
 from localgif.search.progress import Standing
 from localgif.store.read import load_run, status_of
-from tests.kit import Notes, fenced, program, settings
-from tests.scripted import MODEL, Fault, Scripted, serving
+from tests.support.kit import Notes, fenced, program, settings
+from tests.support.scripted import MODEL, TOO_LONG, Scripted, cut_off, refuse, serving
 
 BETTER = "You are a Python animator. Write make_gif(path) with exactly 24 frames. Output only code."
 BAD = fenced("def make_gif(path):\n    imige.save(path)\n")
@@ -31,7 +31,7 @@ class Improving(Scripted):
 
     def next(self, path: str, body: dict[str, Any]) -> Any:
         said = super().next(path, body)
-        if path == "/api/chat" and not isinstance(said, Fault):
+        if path == "/api/chat" and isinstance(said, str):
             return GOOD if "24 frames" in body["messages"][0]["content"] else POOR
         return said
 
@@ -126,7 +126,7 @@ def test_a_reflector_that_only_emits_noise_keeps_the_seed_and_says_so(tmp_path: 
 
 def test_a_cut_reflection_is_marked(tmp_path: Path) -> None:
     notes = Notes()
-    with serving(Improving(animator=[POOR], reflector=[Fault("length", text="```\nhalf a pro")])) as server:
+    with serving(Improving(animator=[POOR], reflector=[cut_off("```\nhalf a pro")])) as server:
         optimize(settings(server.url, metric_calls=2, samples=1, fresh=1), tmp_path, "r", notes)
     assert [p.finish_reason for p in load_run(tmp_path / "r").proposals] == ["length"]
     assert any("cut off at num_predict" in note for note in notes.notes)
@@ -136,21 +136,21 @@ def test_a_cut_reflection_is_marked(tmp_path: Path) -> None:
 CALLS = {"metric_calls": 4, "samples": 1, "fresh": 2}
 
 
-ILL = Fault("status", 501, "model runner has unexpectedly stopped")
-FULL = Fault("status", 400, "request (9000 tokens) exceeds the available context size (4096 tokens)")
+DEAD = (501, "model runner has unexpectedly stopped")
+FULL = (400, TOO_LONG)
 
 
 # A sample of the seed (1), the parent again (2), the reflection (3), the child (4), a fresh sample (9).
-@pytest.mark.parametrize(("at", "fault"), [*((at, ILL) for at in (1, 2, 3, 4, 9)), (1, FULL), (3, FULL)])
+@pytest.mark.parametrize(("at", "fault"), [*((at, DEAD) for at in (1, 2, 3, 4, 9)), (1, FULL), (3, FULL)])
 def test_a_server_that_fails_at_any_call_ends_the_run_and_is_never_a_score(
-    tmp_path: Path, at: int, fault: Fault
+    tmp_path: Path, at: int, fault: tuple[int, str]
 ) -> None:
-    server = Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"], fail_at=at, fault=fault)
+    server = Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"], fail_at=at, fault=refuse(*fault))
     with serving(server), pytest.raises(EndpointError) as caught:
         optimize(settings(server.url, **CALLS), tmp_path, "r", Notes())
     assert caught.value.exit_code == 4
-    assert fault.text in caught.value.message
-    if "context size" in fault.text:
+    assert fault[1] in caught.value.message
+    if "context size" in fault[1]:
         assert "num_ctx" in caught.value.remedy
     run = load_run(tmp_path / "r")
     assert run.record.status == "failed"

@@ -15,8 +15,8 @@ from localgif.run.preflight import cheap_checks, different, digest, load_of, mak
 from localgif.search.progress import Silent
 from localgif.settings import EndpointSettings, ModelSettings, Settings
 from tests.conftest import WEIGHTS
-from tests.kit import model, settings
-from tests.scripted import MODEL, Scripted, serving
+from tests.support.kit import model, settings
+from tests.support.scripted import MODEL, Scripted, serving
 
 EMBEDDED = EndpointSettings(name="embedded", kind="embedded", url=None)
 

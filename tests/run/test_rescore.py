@@ -14,8 +14,8 @@ from localgif.run.optimize import optimize
 from localgif.run.rescore import rescore
 from localgif.store.read import load_run
 from localgif.tasks.task import load_task
-from tests.kit import Notes, fenced, program, settings
-from tests.scripted import Scripted, serving
+from tests.support.kit import Notes, fenced, program, settings
+from tests.support.scripted import Scripted, serving
 
 
 @pytest.fixture(scope="module")

@@ -20,9 +20,9 @@ from localgif.run.optimize import optimize
 from localgif.run.resume import differences, resume, shareable
 from localgif.store.read import RunRecord, find_unfinished, load_record, load_run, read_work
 from localgif.store.write import RunStore
-from tests.kit import Notes
-from tests.scripted import DIGEST, Fault, serving
-from tests.search.kills import Deterministic, End, Killer, chosen, end_of, models_file, server_process
+from tests.support.kills import Deterministic, End, Killer, chosen, end_of, models_file, server_process
+from tests.support.kit import Notes
+from tests.support.scripted import DIGEST, ILL, serving
 
 GoOn = Callable[..., RunResult]
 #: Folder of an undisturbed run, what it came to, and its number of requests.
@@ -89,7 +89,7 @@ def test_after_a_server_failed_nothing_finished_is_asked_again(
     server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path, at: int
 ) -> None:
     since = len(server.history)
-    server.fail_at, server.fault = since + at, Fault("status")
+    server.fail_at, server.fault = since + at, ILL
     try:
         with pytest.raises(EndpointError):
             optimize(chosen(server.url), tmp_path, "r", Notes())

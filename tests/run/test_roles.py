@@ -13,9 +13,9 @@ from localgif.errors import ConfigError, EndpointUnreachable, ModelMissing, Pref
 from localgif.run.roles import check_role, config_of_models, config_of_upstream, open_roles
 from localgif.search.progress import Silent
 from localgif.settings import EndpointSettings, Role
-from tests.kit import Notes, model, settings
-from tests.scripted import MODEL, Scripted, serving
 from tests.support.gateway_kit import in_thread, serving_app
+from tests.support.kit import Notes, model, settings
+from tests.support.scripted import MODEL, Scripted, serving
 
 
 @pytest.mark.parametrize("said", [["completion", "tools"], []])

@@ -11,7 +11,7 @@ import pytest
 from localgif.records import SandboxRecord
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
-from tests.kit import settings
+from tests.support.kit import settings
 
 
 @pytest.fixture

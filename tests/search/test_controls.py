@@ -13,9 +13,9 @@ from localgif.run.optimize import optimize
 from localgif.run.resume import resume
 from localgif.store.read import load_run
 from localgif.sweep.read import Finished, read_run
-from tests.kit import Notes, fenced, program, settings
-from tests.scripted import Fault, Scripted, serving
-from tests.search.kills import models_file
+from tests.support.kills import models_file
+from tests.support.kit import Notes, fenced, program, settings
+from tests.support.scripted import Scripted, serving
 
 GOOD, HALF, POOR = (fenced(program(n, delay)) for n, delay in ((24, 40), (24, 100), (12, 100)))
 
@@ -78,7 +78,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
         ("cut", [POOR, HALF, POOR, lost, GOOD, HALF, POOR], 4),
         ("whole", [POOR, HALF, POOR, GOOD, HALF, POOR], None),
     ):
-        with serving(Scripted(animator=script, fail_at=fail_at, fault=Fault("status"))) as server:
+        with serving(Scripted(animator=script, fail_at=fail_at)) as server:
             file = models_file(tmp_path, server.url)
             wanted = make_settings(
                 file, reflection="none", metric_calls=5, samples=1, fresh=1, scorer="article", target=None

@@ -15,8 +15,8 @@ from localgif.run.rescore import rescore
 from localgif.store.read import StoredRun, load_run
 from localgif.tasks import suite
 from localgif.tasks.task import load_task
-from tests.kit import Notes, fenced, settings
-from tests.scripted import Fault, Scripted, serving
+from tests.support.kit import Notes, fenced, settings
+from tests.support.scripted import Scripted, serving
 
 PROGRAM = """import math
 from PIL import Image, ImageDraw
@@ -53,7 +53,7 @@ class Able(Scripted):
 
     def next(self, path: str, body: dict[str, Any]) -> Any:
         said = super().next(path, body)
-        if isinstance(said, Fault):
+        if not isinstance(said, str):
             return said
         if path != "/api/chat":
             brief = re.findall(r"^Animation: (.+)\.$", body["prompt"], re.MULTILINE)

@@ -18,8 +18,8 @@ from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
-from tests.kit import Notes, fenced, program, settings
-from tests.scripted import Fault, Scripted, serving
+from tests.support.kit import Notes, fenced, program, settings
+from tests.support.scripted import Scripted, cut_off, serving
 
 BALL = load_task("bouncing-ball")
 ALONE = load_suite("single", "bouncing-ball")
@@ -43,7 +43,7 @@ class Copying(Scripted):
 
     def next(self, path: str, body: dict[str, Any]) -> Any:
         said = super().next(path, body)
-        if path != "/api/chat" or isinstance(said, Fault):
+        if path != "/api/chat" or not isinstance(said, str):
             return said
         system = body["messages"][0]["content"]
         if self.follows and "```python" in system:
@@ -116,7 +116,7 @@ def test_a_crash_is_given_back_with_its_error_and_the_repair_is_used(tmp_path: P
 
 @pytest.mark.parametrize("noise", NOISE)
 def test_noise_costs_no_metric_call_and_keeps_the_seed(tmp_path: Path, noise: str) -> None:
-    result, stored, _ = run(tmp_path, [noise or Fault("empty")], fresh=1)
+    result, stored, _ = run(tmp_path, [noise], fresh=1)
     assert result.best.is_seed is True
     assert result.ended_by == "idle"
     assert result.metric_calls == 1
@@ -126,7 +126,7 @@ def test_noise_costs_no_metric_call_and_keeps_the_seed(tmp_path: Path, noise: st
 
 
 def test_a_reply_that_was_cut_is_rejected_and_never_measured(tmp_path: Path) -> None:
-    half = Fault("length", text=GOOD.split("frames.append")[0])
+    half = cut_off(GOOD.split("frames.append")[0])
     result, stored, _ = run(tmp_path, [half], fresh=1)
     assert {p.reason for p in stored.proposals} <= {"cut_off", "syntax"}
     assert result.metric_calls == 1

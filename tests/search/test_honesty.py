@@ -13,7 +13,7 @@ from localgif.records import Limits
 from localgif.search.programs import render
 from localgif.search.reflector import adapt_program, facts, sharpen_rule, write_program, write_rule
 from localgif.tasks.suite import load_suite
-from tests.kit import program
+from tests.support.kit import program
 
 PACKAGE = Path(__file__).parent.parent.parent / "localgif"
 CALL = "\n\ndef make_gif(path):\n    {}\n"

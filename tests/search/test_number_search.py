@@ -15,7 +15,7 @@ from localgif.search.programs import Programs, Trial, canonical
 from localgif.store.read import read_work
 from localgif.store.write import RunStore
 from localgif.tasks.task import load_task
-from tests.kit import program, settings
+from tests.support.kit import program, settings
 
 BALL = load_task("bouncing-ball")
 CODE = """

@@ -21,8 +21,8 @@ from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
-from tests.kit import Notes, fenced, model, program, settings
-from tests.scripted import MODEL, Scripted, serving
+from tests.support.kit import Notes, fenced, model, program, settings
+from tests.support.scripted import MODEL, Scripted, serving
 
 BALL = load_task("bouncing-ball")
 ALONE = load_suite("single", "bouncing-ball")

@@ -16,7 +16,7 @@ from localgif.search.programs import render
 from localgif.search.reply_checks import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule, with_imports
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
-from tests import kit
+from tests.support import kit
 
 REPLIES = sorted((Path(__file__).parent.parent / "corpus" / "replies").glob("*.json"))
 BALL = load_task("bouncing-ball")

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.scripted import Entry
-from tests.search.kills import Deterministic
+from tests.support.kills import Deterministic
+from tests.support.scripted import Entry
 
 ROOT = Path(__file__).parents[2]
 #: Dask notices a silent machine after eleven seconds, its minimum, instead of thirty.

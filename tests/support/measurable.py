@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler
 from typing import Any
 
-from tests.scripted import DIGEST, MODEL, Scripted, handler_of, listening
+from tests.support.scripted import DIGEST, MODEL, Act, Entry, Scripted, refuse
 
 RULE = "Rule: Draw 24 frames so that the last one leads back to the first.\n"
 READ, WRITE = 500.0, 20.0
@@ -38,68 +33,37 @@ class Server(Scripted):
     """To repeated requests, in turns."""
     asked_whole: list[dict[str, Any]] = field(default_factory=list)
 
+    def tells(self, path: str) -> dict[str, Any] | None:
+        if path != "/api/ps":
+            return super().tells(path)
+        told = {} if self.window is None else {"context_length": self.window}
+        return {"models": [{"name": MODEL, "model": MODEL, "digest": DIGEST, **told}]}
 
-def _answer(server: Server, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-    words = body["messages"][0]["content"].split()
-    total = len(words)
-    server.asked_whole.append(body)
-    if server.refuse_from is not None and total >= server.refuse_from:
-        return 400, {"error": f"request ({total} tokens) exceeds the available context size"}
-    if server.cut is not None and total > server.cut:
-        words = words[-server.cut :]
-    prompt = " ".join(words)
-    said = re.search(r"The code word is (\w+)\.", prompt)
-    text = server.answers[len(server.asked_whole) % len(server.answers)]
-    if "code word" in prompt:
-        text = said[1].upper() if said and not server.weak else "blue"
-    text = "" if server.silent else text
-    counts = {
-        "prompt_eval_count": len(words),
-        "prompt_eval_duration": int(len(words) / READ * 1e9),
-        "eval_count": 10,
-        "eval_duration": int(10 / WRITE * 1e9),
-    }
-    return 200, {
-        "model": MODEL,
-        "message": {"role": "assistant", "content": text},
-        "done": True,
-        "done_reason": "stop",
-        **(counts if server.counts else {}),
-    }
+    def next(self, path: str, body: dict[str, Any]) -> Entry:
+        if path == "/api/chat" and body.get("stream") is False:
+            return self._whole(body)
+        return super().next(path, body)
 
-
-def _wider(server: Server) -> type[BaseHTTPRequestHandler]:
-    scripted: Any = handler_of(server)
-
-    class Handler(scripted):  # type: ignore[misc]
-        rfile: Any
-
-        def do_GET(self) -> None:
-            if self.path == "/api/ps":
-                told = {} if server.window is None else {"context_length": server.window}
-                self._json({"models": [{"name": MODEL, "model": MODEL, "digest": DIGEST, **told}]})
-            else:
-                super().do_GET()
-
-        def do_POST(self) -> None:
-            raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            body = json.loads(raw or b"{}")
-            if self.path == "/api/chat" and body.get("stream") is False:
-                status, said = _answer(server, body)
-                self._json(said, status)
-                return
-            stream: Any = self.rfile
-            self.rfile = io.BytesIO(raw)
-            try:
-                super().do_POST()
-            finally:
-                self.rfile = stream
-
-    return Handler
-
-
-@contextmanager
-def serving(server: Server) -> Iterator[Server]:
-    """Serve on loopback."""
-    with listening(_wider(server)) as server.url:
-        yield server
+    def _whole(self, body: dict[str, Any]) -> Act:
+        """The answer to one of the questions that measure."""
+        words = body["messages"][0]["content"].split()
+        total = len(words)
+        self.asked_whole.append(body)
+        if self.refuse_from is not None and total >= self.refuse_from:
+            return refuse(400, f"request ({total} tokens) exceeds the available context size")
+        if self.cut is not None and total > self.cut:
+            words = words[-self.cut :]
+        prompt = " ".join(words)
+        said = re.search(r"The code word is (\w+)\.", prompt)
+        text = self.answers[len(self.asked_whole) % len(self.answers)]
+        if "code word" in prompt:
+            text = said[1].upper() if said and not self.weak else "blue"
+        counts = {
+            "prompt_eval_count": len(words),
+            "prompt_eval_duration": int(len(words) / READ * 1e9),
+            "eval_count": 10,
+            "eval_duration": int(10 / WRITE * 1e9),
+        }
+        message = {"role": "assistant", "content": "" if self.silent else text}
+        whole = {"model": MODEL, "message": message, "done": True, "done_reason": "stop"}
+        return lambda talk: talk.json({**whole, **(counts if self.counts else {})})

@@ -30,8 +30,8 @@ from localgif.settings import EndpointSettings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.task import Targets, Task
-from tests.kit import model, numbers, run_result, settings
 from tests.support import stored
+from tests.support.kit import model, numbers, run_result, settings
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
 BRIEF = "a red ball bouncing up and down on a white background"

@@ -6,7 +6,7 @@ from typing import Any
 
 from localgif.records import Proposal, SandboxRecord
 from localgif.store.read import RunRecord
-from tests.kit import settings
+from tests.support.kit import settings
 
 
 def record(name: str = "one", started: str = "2026-01-01T00:00:00Z", **changes: Any) -> RunRecord:

@@ -14,8 +14,8 @@ from localgif.store.write import RunStore
 from localgif.sweep.execute import CellEnd
 from localgif.sweep.plan import Cell, Plan, parse_plan
 from localgif.sweep.read import Finished
-from tests.kit import run_result, settings
-from tests.scripted import MODEL
+from tests.support.kit import run_result, settings
+from tests.support.scripted import MODEL
 from tests.support.stored import record
 
 TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"

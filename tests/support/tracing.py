@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.kit import tiny_models
+from tests.support.kit import tiny_models
 from tests.support.netns import REFUSED
 
 ROOT = Path(__file__).parents[2]

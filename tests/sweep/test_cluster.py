@@ -25,10 +25,10 @@ from localgif.sweep.cluster import run_on_cluster
 from localgif.sweep.execute import run_sweep
 from localgif.sweep.plan import Plan
 from localgif.sweep.read import find_runs
-from tests.kit import tiny_models
-from tests.scripted import MODEL, serving
-from tests.search.kills import MODELS, end_of
 from tests.support import cluster as kit
+from tests.support.kills import MODELS, end_of
+from tests.support.kit import tiny_models
+from tests.support.scripted import MODEL, serving
 from tests.support.sweeps import TINY, TWO, Told, plan_of
 
 pytestmark = pytest.mark.slow

@@ -27,9 +27,9 @@ from localgif.store.read import load_record, load_run
 from localgif.sweep import execute
 from localgif.sweep.execute import Archive, choose, pack, run_sweep, unpack
 from localgif.sweep.read import SWEEP, find_runs
-from tests.scripted import MODEL, Entry, serving
-from tests.search.kills import MODELS, Deterministic, end_of
 from tests.support.commands import localgif as invoked
+from tests.support.kills import MODELS, Deterministic, end_of
+from tests.support.scripted import MODEL, Entry, serving
 from tests.support.sweeps import TINY, TWO, Told, plan_of, stored
 
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'

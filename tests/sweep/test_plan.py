@@ -26,8 +26,8 @@ from localgif.sweep.plan import (
 )
 from localgif.sweep.read import stored_runs
 from localgif.sweep.sentences import plan_sentences
-from tests.scripted import MODEL
-from tests.search.kills import MODELS
+from tests.support.kills import MODELS
+from tests.support.scripted import MODEL
 from tests.support.sweeps import TINY, TWO, plan_of, stored
 
 ROOT = Path(__file__).parent.parent.parent

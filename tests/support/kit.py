@@ -9,7 +9,7 @@ from localgif.records import Measurements, Proposal, RunResult, RunVerdict, Samp
 from localgif.search.progress import Standing
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
 from localgif.store.read import load_record
-from tests.scripted import MODEL
+from tests.support.scripted import MODEL
 
 
 def model(role: Role, url: str, **changes: Any) -> ModelSettings:
@@ -35,7 +35,7 @@ def settings(url: str, **changes: Any) -> Settings:
 
 def run_result(verdict: RunVerdict | None = None, seed: Any = None, best: Any = None, **changes: Any) -> RunResult:
     """The result of the stored run in tests/runs/v2; `seed` and `best` are changes of the two prompts."""
-    stored = load_record(Path(__file__).parent / "runs" / "v2").result
+    stored = load_record(Path(__file__).parents[1] / "runs" / "v2").result
     assert stored is not None
     return stored.model_copy(
         update={

@@ -31,8 +31,8 @@ from localgif.settings import Settings
 from localgif.store import write
 from localgif.store.log import Answer, ProgramRun, read_log
 from localgif.store.read import ANSWERS, PROGRAMS, load_record
-from tests.kit import fenced, program, settings
-from tests.scripted import MODEL, Entry, Scripted
+from tests.support.kit import fenced, program, settings
+from tests.support.scripted import MODEL, Entry, Scripted
 
 RULES = ("Draw each frame on a new image.", "Save 24 frames.", "Use a delay of 40 ms.", "Move the square in a circle.")
 
@@ -245,7 +245,7 @@ class Killer:
 @contextlib.contextmanager
 def server_process() -> Iterator[str]:
     """A deterministic server in a process of its own, so that this one has no threads when it forks."""
-    from tests.scripted import serving
+    from tests.support.scripted import serving
 
     reading, writing = os.pipe()
     child = os.fork()
