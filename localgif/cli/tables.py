@@ -199,7 +199,7 @@ def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -
     for row in compared.rows:
         name = printable(row.group.name)
         numbers = (row.start, row.mean, row.quartiles[1], min(row.scores), max(row.scores), row.spread.total)
-        gain = (f"{row.gain.difference:+.3f}", f"{row.gain.adjusted:.3f}")
+        gain = (f"{row.gain.difference:+.3f}", f"{row.gain.adjusted_p_value:.3f}")
         verdicts = ", ".join(f"{n} {word}" for word, n in row.verdicts.items())
         scores.add_row(name, str(len(row.scores)), *map(_number, numbers), *gain, verdicts)
         per_gain = (_number(row.per_gain(row.tokens), "{:,.0f}"), _number(row.per_gain(row.minutes), "{:.1f}"))
@@ -216,8 +216,8 @@ def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -
                 f"{tested.difference:+.3f}",
                 "-" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}",
                 f"{tested.p_value:.3f}",
-                f"{tested.adjusted:.3f}",
-                _number(tested.paired),
+                f"{tested.adjusted_p_value:.3f}",
+                _number(tested.paired_p_value),
                 {"better": "higher", "worse": "lower"}.get(tested.word, tested.word),
             )
         console.print(pairs)

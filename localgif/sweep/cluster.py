@@ -37,11 +37,10 @@ def run_on_cluster(
     """As `execute.run_sweep`, on the workers of a Dask scheduler, or on that many workers started on this machine.
 
     Raises:
-        ConfigError: several embedded engines would share this machine.
-        PreflightError: no Dask, no scheduler, or no worker that can take a cell.
-        EndpointError: the scheduler was lost during the sweep.
+        ConfigError: Several embedded engines would share this machine.
+        PreflightError: There is no Dask, no scheduler, or no worker that can take a cell.
+        EndpointError: The scheduler was lost during the sweep.
         KeyboardInterrupt: Ctrl-C or SIGTERM. The workers stop; finished cells are kept.
-        LocalGifError: as `execute.open_sweep`.
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
     with execute.open_sweep(plan, runs_dir, cells) as folder, _connected(scheduler, cells) as client:
@@ -213,7 +212,7 @@ class _Sweep:
             else:
                 outcome = Outcome(None, f"Dask gave the cell up: {failed}")
         except LocalGifError as error:
-            outcome = Outcome(None, str(error), error.code)
+            outcome = Outcome(None, str(error))
         self._end(execute.end_of(self._cells[name][1], outcome, time.monotonic() - began, where))
 
     def _end(self, end: CellEnd) -> None:
@@ -231,11 +230,8 @@ class _Sweep:
         return {str(each["name"]): each["resources"] for each in workers}
 
     def _look(self, late: bool) -> None:
-        """Leave cells that have not begun when it is late; give up when no worker can take what is left.
-
-        Raises:
-            PreflightError: of all cells, before one was done.
-        """
+        """Leave cells that have not begun when it is late; give up when no worker can take what is left, with a
+        PreflightError if no cell was done."""
         present = self._resources()
         idle = {name: self._cells[name][1] for name in self._futures if self._begun.get(name, [""])[0] not in present}
         if late:

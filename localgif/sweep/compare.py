@@ -18,8 +18,8 @@ from localgif.report import page, plots
 from localgif.settings import FIELDS
 from localgif.significance import (
     ALPHA,
-    Floats,
     Spread,
+    Strata,
     difference_interval,
     holm,
     mean_interval,
@@ -62,15 +62,14 @@ class Grouping(NamedTuple):
 
 
 def group(runs: Sequence[Finished], by: Sequence[str] = (), order: Sequence[str] = ()) -> Grouping:
-    """Group runs by the settings in which they differ.
+    """Group runs, at least one and all scored by the same rule, by the settings in which they differ.
 
     Args:
-        runs: At least one, all scored by the same rule.
         by: The settings that tell groups apart; by default every setting in which runs differ, except the seed.
         order: Settings to name groups by first: the axes of a sweep.
 
     Raises:
-        ConfigError: the runs do not differ in a setting of `by`.
+        ConfigError: The runs do not differ in a setting of `by`.
     """
     axes, notes = _axes(runs, order)
     for name in by:
@@ -143,17 +142,17 @@ class Tested(NamedTuple):
     """95 % bootstrap interval, for this difference alone."""
     p_value: float
     """Two-sided, permutation test over runs."""
-    adjusted: float
+    adjusted_p_value: float
     """After Holm's correction for all questions of its kind; this one decides."""
-    smallest: float
+    smallest_possible_p_value: float
     """The smallest adjusted p that this many runs can reach."""
-    paired: float | None
+    paired_p_value: float | None
     """Two-sided, signs of the pairs' differences; None where runs do not pair up. For information."""
     pairs: int
 
     @property
     def word(self) -> Word:
-        if self.adjusted > ALPHA:
+        if self.adjusted_p_value > ALPHA:
             return "not shown"
         return "better" if self.difference > 0 else "worse"
 
@@ -236,32 +235,27 @@ def compare(grouping: Grouping) -> Compared:
     return Compared(grouping.groups[0].runs[0].rule, grouping, rows, versus, deviation, tuple(apart))
 
 
-def _array(runs: Sequence[Finished], what: str) -> Floats:
-    return np.array([getattr(run, what) for run in runs], dtype=np.float64)
-
-
-def _tested(
-    strata: Sequence[tuple[Floats, Floats]], interval: tuple[float, float] | None, differences: Sequence[float]
-) -> Tested:
+def _tested(strata: Strata, interval: tuple[float, float] | None, differences: Sequence[float]) -> Tested:
     p = permutation_p(strata)
     return Tested(
-        difference=math.fsum(float(b.mean() - a.mean()) for a, b in strata) / len(strata),
+        difference=statistics.fmean(statistics.fmean(b) - statistics.fmean(a) for a, b in strata),
         interval=interval,
         p_value=p,
-        adjusted=p,
-        smallest=smallest_p([(len(a), len(b)) for a, b in strata]),
-        paired=sign_flip_p(differences) if len(differences) > 1 else None,
+        adjusted_p_value=p,
+        smallest_possible_p_value=smallest_p([(len(a), len(b)) for a, b in strata]),
+        paired_p_value=sign_flip_p(differences) if len(differences) > 1 else None,
         pairs=len(differences),
     )
 
 
 def _corrected(tested: Tested, adjusted: float, questions: int) -> Tested:
-    return tested._replace(adjusted=adjusted, smallest=min(1.0, tested.smallest * questions))
+    smallest = min(1.0, tested.smallest_possible_p_value * questions)
+    return tested._replace(adjusted_p_value=adjusted, smallest_possible_p_value=smallest)
 
 
 def _gain(group: Group) -> Tested:
     """Seed prompt and evolved prompt of each run are a pair."""
-    strata = [(_array(runs, "start"), _array(runs, "score")) for runs in group.strata.values()]
+    strata = [([run.start for run in runs], [run.score for run in runs]) for runs in group.strata.values()]
     by_stratum = [[run.gain for run in runs] for runs in group.strata.values()]
     return _tested(strata, mean_interval(by_stratum), [gain for gains in by_stratum for gain in gains])
 
@@ -269,13 +263,13 @@ def _gain(group: Group) -> Tested:
 def _versus(first: Group, second: Group) -> Versus:
     common = [name for name in first.strata if name in second.strata]
     both = [(first.strata[name], second.strata[name]) for name in common]
-    strata = [(_array(a, "score"), _array(b, "score")) for a, b in both]
+    strata = [([run.score for run in a], [run.score for run in b]) for a, b in both]
     differences = [difference for a, b in both for difference in _paired(a, b)]
     sizes = sum(len(a) for a, _ in both), sum(len(b) for _, b in both)
     if not sizes[0] == sizes[1] == len(differences):
         differences = []  # runs without a partner would count in one test and not in the other
     tested = _tested(strata, difference_interval(strata), differences)
-    low, high = (math.fsum(float(each[i].mean()) for each in strata) / len(strata) for i in (0, 1))
+    low, high = (statistics.fmean(map(statistics.fmean, side)) for side in zip(*strata, strict=True))
     return Versus(first, second, tested, sizes, (low, high), tuple(sorted(first.strata.keys() ^ second.strata.keys())))
 
 
@@ -330,74 +324,66 @@ def _spread(group: Group) -> Spread:
 
 
 def as_json(compared: Compared) -> dict[str, Any]:
-    """The object that `--json` prints, without its sentences."""
+    """The object that `--json` prints, without its sentences. Numbers are rounded to 4 decimals."""
     return {
         "rule": compared.rule,
-        "axes": list(compared.grouping.axes),
-        "over": list(compared.grouping.over),
-        "deviation_between_runs": _round(compared.deviation),
+        "axes": compared.grouping.axes,
+        "over": compared.grouping.over,
+        "deviation_between_runs": _rounded(compared.deviation),
         "groups": [_group_json(row) for row in compared.rows],
         "comparisons": [
             {
                 "first": versus.first.name,
                 "second": versus.second.name,
-                "runs": list(versus.sizes),
-                "means": [_round(mean) for mean in versus.means],
-                **_test_json(versus.tested),
+                "runs": versus.sizes,
+                "means": _rounded(versus.means),
+                "word": versus.tested.word,
+                **_rounded(versus.tested._asdict()),
                 "runs_needed": versus.needed,
-                "left_out": list(versus.left_out),
+                "left_out": versus.left_out,
             }
             for versus in compared.versus
         ],
-        "apart": list(compared.apart),
+        "apart": compared.apart,
     }
 
 
 def _group_json(row: Row) -> dict[str, Any]:
-    return {
-        "group": row.group.name,
-        "values": row.group.values,
-        "runs": [
-            {
-                "run": run.name,
-                "seed": run.facets.get(_SEED),
-                "seed_score": _round(run.start),
-                "score": _round(run.score),
-                "fresh": [list(scores) for scores in run.best],
-                "tokens": run.tokens,
-                "minutes": _round(run.minutes),
-            }
-            for run in row.group.runs
-        ],
-        "mean": _round(row.mean),
-        "quartiles": [_round(q) for q in row.quartiles],
-        "range": [min(row.scores), max(row.scores)],
-        "seed_mean": _round(row.start),
-        "gain": _test_json(row.gain),
+    runs = [
+        {
+            "run": run.name,
+            "seed": run.facets.get(_SEED),
+            "seed_score": run.start,
+            "score": run.score,
+            "fresh": run.best,
+            "tokens": run.tokens,
+            "minutes": run.minutes,
+        }
+        for run in row.group.runs
+    ]
+    numbers = {
+        "runs": runs,
+        "mean": row.mean,
+        "quartiles": row.quartiles,
+        "range": (min(row.scores), max(row.scores)),
+        "seed_mean": row.start,
+        "gain": {"word": row.gain.word, **row.gain._asdict()},
         "verdicts": row.verdicts,
-        "spread": {key: _round(value) for key, value in row.spread._asdict().items()},
+        "spread": row.spread._asdict(),
         "tokens": round(row.tokens),
-        "minutes": _round(row.minutes),
-        "tokens_per_tenth": _round(row.per_gain(row.tokens)),
-        "minutes_per_tenth": _round(row.per_gain(row.minutes)),
+        "minutes": row.minutes,
+        "tokens_per_tenth": row.per_gain(row.tokens),
+        "minutes_per_tenth": row.per_gain(row.minutes),
     }
+    return {"group": row.group.name, "values": row.group.values, **_rounded(numbers)}
 
 
-def _test_json(tested: Tested) -> dict[str, Any]:
-    return {
-        "word": tested.word,
-        "difference": _round(tested.difference),
-        "interval": None if tested.interval is None else [_round(edge) for edge in tested.interval],
-        "p_value": _round(tested.p_value),
-        "adjusted_p_value": _round(tested.adjusted),
-        "smallest_possible_p_value": _round(tested.smallest),
-        "paired_p_value": _round(tested.paired),
-        "pairs": tested.pairs,
-    }
-
-
-def _round(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(each) for each in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 #: Groups in the plot; the tables have all of them.
@@ -407,14 +393,8 @@ _LONGEST_LABEL = 72
 
 
 def render(compared: Compared, title: str, said: Sequence[str], left: Sequence[Left]) -> str:
-    """compare.html: one self-contained page in the report's style, without a script.
-
-    Args:
-        compared: What is shown.
-        title: Of the sweep, or the number of runs.
-        said: Its sentences; the first is the headline.
-        left: Runs that are left out.
-    """
+    """compare.html: one self-contained page in the report's style, without a script; the first sentence of `said` is
+    its headline, `left` are runs that are left out."""
     from markupsafe import Markup
 
     strips = [

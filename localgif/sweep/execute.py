@@ -41,10 +41,8 @@ class Outcome(NamedTuple):
     """Of the run; None when it failed."""
     error: str = ""
     """Why it failed, with the remedy."""
-    code: str = ""
-    """Of that error in docs/errors.md; "" for a bug."""
     trace: str = ""
-    """The traceback of a bug; "" for failures that have a code."""
+    """The traceback of a bug; "" for other failures."""
     exit_code: int = 1
     """Of that error; tells a machine that cannot start a run (3) from a run that failed."""
 
@@ -60,11 +58,11 @@ class CellEnd(NamedTuple):
     error: str = ""
     """Why it failed, with the remedy."""
     trace: str = ""
-    """The traceback of a bug; "" for failures that have a code."""
+    """The traceback of a bug; "" for other failures."""
     known: bool = False
     """Whether it was done before this call."""
     worker: str = ""
-    """name of the worker that ran it; "" for this process."""
+    """The worker that ran it; "" for this process."""
 
 
 class Watch(Protocol):
@@ -81,11 +79,7 @@ class Watch(Protocol):
 
 
 def choose(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
-    """The cells whose names match a shell pattern; all without one.
-
-    Raises:
-        ConfigError: none matches.
-    """
+    """The cells whose names match a shell pattern, all without one; a ConfigError if none matches."""
     chosen = tuple(cell for cell in plan.cells if pattern is None or fnmatch.fnmatchcase(cell.name, pattern))
     if not chosen:
         names = [cell.name for cell in plan.cells]
@@ -96,23 +90,10 @@ def choose(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
 def run_sweep(
     plan: Plan, models: ModelsFile, runs_dir: Path, cells: Sequence[Cell], watch: Watch, minutes: float | None = None
 ) -> dict[str, Any]:
-    """Run cells of a plan, each in `runs_dir / plan.name / cell.name`.
+    """Run cells of a plan, each in `runs_dir / plan.name / cell.name`; returns the object that `--json` prints.
 
-    A cell that fails is tried once more at the end. Ctrl-C ends the sweep; the next call resumes its cell.
-
-    Args:
-        plan: The whole plan.
-        models: models.toml.
-        runs_dir: Where runs lie.
-        cells: The cells of the plan to run.
-        watch: Receives what happens.
-        minutes: Start no new cell after this many minutes.
-
-    Returns:
-        The object that `--json` prints.
-
-    Raises:
-        LocalGifError: as `open_sweep`.
+    A cell that fails is tried once more at the end. Ctrl-C ends the sweep; the next call resumes its cell. No new cell
+    starts after `minutes`. Raises as open_sweep.
     """
     began = time.monotonic()
     with open_sweep(plan, runs_dir, cells) as sweep:
@@ -151,34 +132,22 @@ def _attempt(home: Path, cell: Cell, models: ModelsFile, watch: Watch, number: i
 
 
 def run_cell(home: Path, settings: Settings, suite: Suite, models: ModelsFile, progress: Progress) -> Outcome:
-    """Begin the run of a cell, or resume the one in its folder. Failures are returned, not raised.
-
-    Args:
-        home: Folder of the run, named after the cell.
-        settings: Of the cell.
-        suite: Its tasks.
-        models: models.toml.
-        progress: Receives what the run reports.
-    """
+    """Begin the run of a cell in the folder `home`, or resume the run there. Failures are returned, not raised."""
     try:
         if (home / "run.json").exists():
             return Outcome(resume(home, models, progress, {}))
         _clear_stillborn(home)
         return Outcome(begin(settings, suite, home.parent, home.name, progress))
     except LocalGifError as error:
-        return Outcome(None, str(error), error.code, exit_code=error.exit_code)
+        return Outcome(None, str(error), exit_code=error.exit_code)
     except Exception as error:
         # A bug in one cell is reported as a bug, and must not end the other cells.
         return Outcome(None, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
 def _clear_stillborn(home: Path) -> None:
-    """remove the folder of a run that died before it had a run.json: it holds no work.
-
-    Raises:
-        RunLocked: another process is just beginning it.
-        RunCorrupt: it holds a file that no run writes that early.
-    """
+    """Remove the folder of a run that died before it had a run.json. It holds no work; anything else in it is a
+    RunCorrupt, and another process that is just beginning it a RunLocked."""
     if not home.exists():
         return
     if is_locked(home):
@@ -191,7 +160,7 @@ def _clear_stillborn(home: Path) -> None:
 
 
 def is_done(home: Path) -> bool:
-    """Whether the run of a cell is done; raises RunCorrupt when that cannot be read."""
+    """Whether the run of a cell is done; a RunCorrupt if its run.json cannot be read."""
     return (home / "run.json").exists() and load_record(home).status == "done"
 
 
@@ -252,9 +221,8 @@ def unpack(archive: Archive, home: Path) -> None:
     """Put the run folder of a cell in its place; an older folder there is replaced as a whole.
 
     Raises:
-        RunCorrupt: the archive is not the packed one, too large, or holds anything but plain files inside the folder.
-        RunLocked: another process writes in the folder.
-        RunError: the folder cannot be written.
+        RunCorrupt: The archive is not the packed one, too large, or holds anything but plain files inside the folder.
+        RunLocked, RunError: Another process writes in the folder, or it cannot be written.
     """
     if len(archive.data) > _MOST_BYTES or hashlib.sha256(archive.data).hexdigest() != archive.digest:
         raise RunCorrupt(f"{home}: the archive that arrived is not the one that was sent", "check the network")
@@ -281,19 +249,16 @@ def unpack(archive: Archive, home: Path) -> None:
 
 
 def bring_home(archive: Archive, home: Path) -> RunResult:
-    """Unpack a finished run; returns its result, which then names its new folder.
-
-    Raises:
-        RunCorrupt: the run is not finished, or as `unpack`.
-    """
+    """Unpack a finished run; returns its result, which then names its new folder. Raises as unpack, and a RunCorrupt if
+    the run is not finished."""
     unpack(archive, home)
     record = load_record(home)
     if record.result is None:
         raise RunCorrupt(f"{home} came back without a result", "check the worker")
-    record = record.model_copy(update={"result": record.result.model_copy(update={"folder": str(home)})})
+    result = record.result.model_copy(update={"folder": str(home)})
+    record = record.model_copy(update={"result": result})
     replace_file(home / "run.json", record.model_dump_json(indent=2).encode() + b"\n")
-    assert record.result is not None
-    return record.result
+    return result
 
 
 # --- the folder of a sweep --------------------------------------------------------------------------------------------
@@ -329,11 +294,8 @@ class SweepFolder:
         return record
 
     def note(self, end: CellEnd) -> None:
-        """Keep a failure for `localgif compare`: a cell that never began has no run folder that says why.
-
-        Raises:
-            RunError: sweep.json cannot be written.
-        """
+        """Keep a failure for `localgif compare`, because a cell that never began has no run folder that says why; a
+        RunError if sweep.json cannot be written."""
         failures = {name: why for name, why in self._record.failures.items() if name != end.cell.name}
         if end.status == "failed":
             failures[end.cell.name] = end.error
@@ -366,18 +328,12 @@ class SweepFolder:
 
 @contextlib.contextmanager
 def open_sweep(plan: Plan, runs_dir: Path, cells: Sequence[Cell]) -> Iterator[SweepFolder]:
-    """Create the folder of a sweep if needed, and hold its lock during the block.
-
-    Args:
-        plan: The whole plan.
-        runs_dir: Where runs lie.
-        cells: The cells to run.
+    """Create the folder of a sweep if needed, and hold its lock while `cells` of it run.
 
     Raises:
-        ConfigError: a run has that name.
-        RunMismatch: a stored cell was run, or begun, with other settings.
-        RunLocked: another process runs the sweep.
-        RunError: the folder cannot be written.
+        ConfigError: A run has that name.
+        RunMismatch: A stored cell was run, or begun, with other settings.
+        RunLocked, RunError: Another process runs the sweep, or the folder cannot be written.
     """
     folder = runs_dir / plan.name
     if (folder / "run.json").exists():
@@ -396,12 +352,12 @@ def open_sweep(plan: Plan, runs_dir: Path, cells: Sequence[Cell]) -> Iterator[Sw
 
 
 def _check_stored(home: Path, cell: Cell) -> None:
-    """check before anything starts that a stored cell belongs to this plan"""
+    """Check before anything starts that a stored cell belongs to this plan."""
     if not (home / "run.json").exists():
         return
     stored = load_record(home).settings.model_dump(mode="json")
-    if differing := list(differences(stored, cell.settings.model_dump(mode="json"))):
-        lines = "".join(f"\n  {line}" for line in differing)
+    lines = "".join(f"\n  {line}" for line in differences(stored, cell.settings.model_dump(mode="json")))
+    if lines:
         raise RunMismatch(
             f"the cell {cell.name} of {home.parent} was run with other settings:{lines}",
             "restore them, or rename the sweep's file: another name is another sweep",

@@ -69,26 +69,15 @@ class Plan(NamedTuple):
 
 
 def read_plan(path: Path, models: ModelsFile) -> Plan:
-    """The plan of a sweep file.
-
-    Raises:
-        ConfigError: the file cannot be used; the message names it and the key.
-    """
-    text = read_input_text(path, _MAX_BYTES, "a sweep file", "E-USAGE")
-    return parse_plan(text, path.stem, str(path), models)
+    """The plan of a sweep file; raises as parse_plan."""
+    return parse_plan(read_input_text(path, _MAX_BYTES, "a sweep file", "E-USAGE"), path.stem, str(path), models)
 
 
 def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
-    """The plan that a TOML text describes; every cell's settings, tasks and budget are checked.
-
-    Args:
-        text: The TOML.
-        name: Name of the sweep.
-        place: The file, for messages.
-        models: models.toml.
+    """The plan that the TOML text of the file `place` describes; every cell's settings, tasks and budget are checked.
 
     Raises:
-        ConfigError: not TOML, an unknown key, a wrong value, no axis, too many cells.
+        ConfigError: Not TOML, an unknown key, a wrong value, no axis, too many cells; the message names file and key.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", name):
         raise ConfigError(
@@ -114,6 +103,11 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
             raise ConfigError(
                 f"{place}: {key} stands outside a table",
                 f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], one run per value)",
+            )
+        if key == "workers":
+            raise ConfigError(
+                f"{place}: sweep files have no table [workers] any more",
+                "remove it; name the models of a worker when you start it: dask worker ADDRESS --resources 'ALIAS=1'",
             )
         if key not in ("axes", "settings"):
             raise ConfigError(f"{place}: unknown key {key}", nearest(key, ("axes", "settings")))
@@ -254,11 +248,9 @@ def estimate(
     done: Collection[str] = (),
     measured: Callable[[Settings], StoredPace | None] = lambda settings: None,
 ) -> Estimate:
-    """What a plan costs and can show.
+    """What a plan costs and can show, judged by finished runs of any kind.
 
     Args:
-        plan: The sweep.
-        stored: Finished runs of any kind.
         done: Names of the cells that are done: they cost nothing more.
         measured: Returns what `localgif doctor` measured of a run's models; used where no stored run has them.
     """

@@ -93,16 +93,11 @@ class Found(NamedTuple):
 
 
 def find_runs(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> Found:
-    """The runs that some names stand for.
-
-    Args:
-        runs_dir: Where runs and sweeps lie.
-        names: Names of runs and of sweeps, or their folders.
-        rule: Whose scores to take; by default the rule that the runs optimised.
+    """The runs that names of runs and sweeps, or their folders, stand for; `rule` as for read_run.
 
     Raises:
-        ConfigError: nothing has that name, no run is done, or the runs are scored by different rules.
-        RunCorrupt: a sweep.json cannot be read.
+        ConfigError: Nothing has that name, no run is done, or the runs are scored by different rules.
+        RunCorrupt: A sweep.json cannot be read.
     """
     runs: list[Finished | Left] = []
     axes: dict[str, None] = {}
@@ -143,7 +138,7 @@ def find_runs(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> 
 
 
 def read_sweep_record(folder: Path) -> SweepRecord:
-    """sweep.json; raises RunCorrupt when it cannot be read, or a newer version wrote it."""
+    """sweep.json; a RunCorrupt if it cannot be read, or a newer version wrote it."""
     path = folder / SWEEP
     record = read_versioned(path, SweepRecord, _SWEEP_VERSION, unreadable="check its permissions", damaged=_REWRITE)
     if any("/" in name or name.startswith(".") for name in record.cells):
@@ -168,12 +163,8 @@ def stored_runs(runs_dir: Path) -> list[Finished]:
 
 
 def read_run(folder: Path, rule: str | None = None) -> Finished | Left:
-    """A run folder. What cannot be compared is returned with the reason, never raised.
-
-    Args:
-        folder: The run's.
-        rule: Whose scores to take, "strict" or "article"; by default the rule that the run optimised.
-    """
+    """A run folder with its scores by a rule, "strict" or "article", or by the one that the run optimised. What cannot
+    be compared is returned with the reason, never raised."""
     try:
         record = load_record(folder)
     except RunCorrupt as error:

@@ -43,7 +43,7 @@ def _turned(tested: Tested) -> Tested:
 def _open(versus: Versus) -> str:
     """What would decide it."""
     tested, fewest = versus.tested, min(versus.sizes)
-    if tested.smallest > ALPHA:
+    if tested.smallest_possible_p_value > ALPHA:
         text = f"With {fewest} runs in the smaller group no difference can be shown."
     elif abs(tested.difference) < _TINY:
         return "If there is a difference, it is small."
@@ -76,7 +76,7 @@ def _gain(row: Row, groups: int) -> str:
         "not shown": "no difference from the seed prompt was shown",
     }[gain.word]
     text = f"{row.group.name}: {word} ({numbers})."
-    return text + (f" With {runs} none can be shown." if gain.smallest > ALPHA else "")
+    return text + (f" With {runs} none can be shown." if gain.smallest_possible_p_value > ALPHA else "")
 
 
 def _spread(row: Row) -> str:
@@ -100,9 +100,9 @@ def _numbers(tested: Tested, questions: int) -> str:
     parts = [f"difference {tested.difference:+.3f}"]
     if tested.interval is not None:
         parts.append(f"95 % interval {tested.interval[0]:+.3f} to {tested.interval[1]:+.3f}")
-    parts.append(_p(tested.adjusted) + (f" corrected for {questions} comparisons" if questions > 1 else ""))
-    if tested.paired is not None:
-        parts.append(f"paired {_p(tested.paired)}")
+    parts.append(_p(tested.adjusted_p_value) + (f" corrected for {questions} comparisons" if questions > 1 else ""))
+    if tested.paired_p_value is not None:
+        parts.append(f"paired {_p(tested.paired_p_value)}")
     return ", ".join(parts)
 
 

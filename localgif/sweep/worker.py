@@ -58,8 +58,8 @@ def run_on_worker(
 
     Args:
         here: The command's `identity`.
-        archive: The run folder, when the cell was begun before.
-        topic: Of the events for the command: ["begins" or "refused" or a kind of the child's lines, cell, worker, ...].
+        archive: The run folder, if the cell was begun before.
+        topic: Topic of events for the command: ["begins", "refused" or a kind of the child's lines, cell, worker, ...].
 
     Raises:
         CellFailed: the cell failed here.

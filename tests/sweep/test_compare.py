@@ -33,8 +33,9 @@ def test_two_groups_that_lie_apart() -> None:
     assert (versus.first.name, versus.second.name) == ("plain", "grounded")
     tested = versus.tested
     assert tested.word == "better" and tested.difference == pytest.approx(0.74)
-    assert tested.p_value == tested.adjusted == pytest.approx(2 / 252) == pytest.approx(tested.smallest)
-    assert tested.paired == pytest.approx(2 / 32), "five pairs can show nothing by their signs"
+    assert tested.p_value == tested.adjusted_p_value == pytest.approx(2 / 252)
+    assert tested.p_value == pytest.approx(tested.smallest_possible_p_value)
+    assert tested.paired_p_value == pytest.approx(2 / 32), "five pairs can show nothing by their signs"
     assert tested.interval is not None
     assert 0.5 < tested.interval[0] < 0.74 < tested.interval[1] < 0.95
     assert versus.needed is None
@@ -46,7 +47,7 @@ def test_many_groups_are_corrected_for() -> None:
     assert len(result.versus) == 6
     for versus in result.versus:
         assert versus.tested.p_value == pytest.approx(2 / 252)
-        assert versus.tested.adjusted == pytest.approx(12 / 252)
+        assert versus.tested.adjusted_p_value == pytest.approx(12 / 252)
         assert versus.tested.word == "better"
     fewer = compared(*[runs[:4] for runs in groups])
     assert {v.tested.word for v in fewer.versus} == {"not shown"}, "2/70 is not enough for the first of six"
