@@ -144,11 +144,8 @@ class Setting:
         return type(value) is (str if self.type is ModelSettings else self.type)
 
     def parsed(self, value: Any) -> Any:
-        """A value of the command line or of a sweep file as Settings takes it.
-
-        Raises:
-            ConfigError: it is a text, and neither a number nor "none".
-        """
+        """A value of the command line or of a sweep file as Settings takes it; a ConfigError for a text that is neither
+        a number nor "none"."""
         if not self.none or not isinstance(value, str):
             return value
         try:
@@ -267,11 +264,7 @@ FIELDS: dict[str, Setting] = fields_of(Settings)
 
 
 def known(name: str, value: str) -> str:
-    """A choice, if the setting has it.
-
-    Raises:
-        ConfigError: it does not; the remedy names the nearest one.
-    """
+    """`value`, if it is a choice of the setting; else a ConfigError that names the nearest one."""
     row = FIELDS[name]
     if value not in row.choices:
         what = name.replace("_", " ")
@@ -280,11 +273,8 @@ def known(name: str, value: str) -> str:
 
 
 def checked(values: Mapping[str, Any]) -> Settings:
-    """Settings of these values; what is left out, or None where None says nothing, gets the default of its mode.
-
-    Raises:
-        ConfigError: an unknown setting or choice, or a number out of range; the message names the flag.
-    """
+    """Settings of these values; what is left out, or None where None says nothing, gets the default of its mode. An
+    unknown setting or choice, or a number out of range, is a ConfigError that names the flag."""
     given = {name: v for name, v in values.items() if v is not None or (name in FIELDS and FIELDS[name].optional)}
     for name, value in given.items():
         if name in FIELDS and FIELDS[name].choices:

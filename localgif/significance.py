@@ -160,13 +160,12 @@ def _tail(fewest: int, freedom: int) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def power(runs: int, difference: float, deviation: float, comparisons: int = 1) -> float:
-    """How often `permutation_p` of two groups finds a true difference, 0 to 1.
+    """How often `permutation_p` of two groups of `runs` runs finds a true difference, 0 to 1.
 
     Up to six runs by simulation (few arrangements make steps that no formula has), beyond by the t test's formula. Both
     take scores for normal, which real ones are not: a guide for planning.
 
     Args:
-        runs: Runs of each group.
         deviation: Standard deviation between runs of one group, more than 0.
         comparisons: Pairs of groups in the sweep. Holm's strictest step is applied: with several, a lower bound.
     """
@@ -191,6 +190,7 @@ def runs_needed(difference: float, deviation: float, comparisons: int = 1) -> in
     def enough(runs: int) -> bool:
         return power(runs, abs(difference), deviation, comparisons) >= _WANTED_POWER
 
+    # From below, because the formula has no value for far more runs than are needed.
     low, high = 1, 2
     while not enough(high):
         if high >= _MOST_RUNS:

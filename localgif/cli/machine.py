@@ -73,10 +73,7 @@ def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = Fal
 @command
 def models_set(
     role: Annotated[str, typer.Argument(help="animator or reflector.", metavar="ROLE")],
-    name: Annotated[
-        str,
-        typer.Argument(help="A name in models.toml, or ollama:NAME.", metavar="NAME"),
-    ],
+    name: Annotated[str, typer.Argument(help="A name in models.toml, or ollama:NAME.", metavar="NAME")],
     models: ModelsOption = DEFAULT_MODELS,
 ) -> None:
     """Give a role another model: check that it is available, then change one line of models.toml and show it."""
@@ -129,17 +126,11 @@ def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
     print(check_role(file.role("reflector")))
 
 
-sandbox_app = typer.Typer(
-    help="Run a program in the sandbox, and check the sandbox.",
-    no_args_is_help=True,
-    rich_markup_mode=None,
-)
+_ABOUT_SANDBOX = "Run a program in the sandbox, and check the sandbox."
+sandbox_app = typer.Typer(help=_ABOUT_SANDBOX, no_args_is_help=True, rich_markup_mode=None)
 
 #: A larger file is not a program; the sandbox refuses programs above its own, far lower limit.
 _MOST_READ = 64 * 2**20
-
-#: Exit code of a program that did not end with the verdict ok.
-_EXIT_NOT_OK = 1
 
 
 @sandbox_app.command("run")
@@ -187,7 +178,7 @@ def sandbox_run(
             print("  the end of what it printed:")
             print("\n".join(f"  | {line}" for line in result.output.splitlines()[-20:]))
     if verdict is not Verdict.OK:
-        raise typer.Exit(_EXIT_NOT_OK)
+        raise typer.Exit(1)
 
 
 @sandbox_app.command("check")

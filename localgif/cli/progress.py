@@ -19,7 +19,6 @@ from localgif.store.read import PROPOSALS, SAMPLES, load_record, status_of
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.live import Live
 
     from localgif.sweep.execute import CellEnd
     from localgif.sweep.plan import Cell
@@ -228,25 +227,17 @@ class LiveLines(Lines):
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
-        self._activity, self._since = "starting", time.monotonic()
-        self._live: Live | None = None
-
-    def __enter__(self) -> LiveLines:
         from rich.live import Live
 
-        self._live = Live(
-            console=self._console,
-            get_renderable=self.block,
-            refresh_per_second=4,
-            transient=True,
-            redirect_stdout=False,
-        )
-        self._live.__enter__()
+        self._activity, self._since = "starting", time.monotonic()
+        self._live = Live(console=console, get_renderable=self.block, transient=True, redirect_stdout=False)
+
+    def __enter__(self) -> LiveLines:
+        self._live.start()
         return self
 
-    def __exit__(self, *details: Any) -> None:
-        assert self._live is not None
-        self._live.__exit__(*details)
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
 
     def block(self) -> Any:
         """The status block: where the run stands, where the time went, what happens now."""
@@ -328,11 +319,8 @@ class NoLines(Lines):
 
 
 def make_progress(console: Console, display: str | None = None) -> Lines:
-    """The named display; by default, and for "rich", the one that fits the terminal.
-
-    Raises:
-        ConfigError: there is no display of that name.
-    """
+    """The named display; by default, and for "rich", the one that fits the terminal. A ConfigError if there is none of
+    that name."""
     displays = ("rich", "plain", "json", "none")
     if display is not None and display not in displays:
         raise ConfigError(f'--display {display}: there is no display "{display}"', nearest(display, displays))
@@ -425,11 +413,7 @@ class Watcher:
 
 
 def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sleep) -> str:
-    """Show what a run does until it ends; returns its status then.
-
-    Raises:
-        RunCorrupt: run.json cannot be read.
-    """
+    """Show what a run does until it ends; returns its status then. A RunCorrupt if its run.json cannot be read."""
     watcher = Watcher(folder, display)
     while watcher.look():
         pause(_PAUSE)

@@ -151,11 +151,7 @@ def draw(
 
 
 def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
-    """A run and its best prompt.
-
-    Raises:
-        ConfigError: there is no such run, or its search has not ended.
-    """
+    """A run and its best prompt; a ConfigError if there is no such run, or its search has not ended."""
     from localgif.store.read import find_run, load_record
 
     folder = find_run(runs_dir, run)
@@ -188,10 +184,7 @@ def score(
     scored = score_gif(read_input(file, GIF_LIMITS.file_size, "a GIF file"), wanted, scorer, sandbox_level)
     given, measured = scored.score, scored.measurements
     if as_json:
-        numbers = measured.model_dump(mode="json") if measured is not None else None
-        print_json(
-            {"file": str(file), "task": wanted.name, "score": given.model_dump(mode="json"), "measurements": numbers}
-        )
+        print_json({"file": str(file), "task": wanted.name, **scored.model_dump(mode="json")})
         return
     print(f"{given.total:.3f}  {file}  ({given.scorer}, task {wanted.name})")
     if measured is None:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 
-from localgif import offline as offline_module
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 from localgif.files import replace_file
+from localgif.offline import guard, pin_libraries, refusals, release
 from localgif.sandbox.text import printable
 from localgif.settings import FIELDS, ModelSettings, Setting
 
@@ -86,8 +86,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        offline_module.pin_libraries()
-        offline_module.guard()  # load_models widens it to what models.toml names
+        pin_libraries()
+        guard()  # load_models widens it to what models.toml names
         try:
             function(*args, **kwargs)
         except LocalGifError as error:
@@ -102,7 +102,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(0) from None
         finally:
             # Libraries take a refused connection for a missing network and go on; the user still learns of it.
-            for refusal in offline_module.refusals():
+            for refusal in refusals():
                 print(f"note: nothing left this machine; {refusal}", file=sys.stderr)
 
     return wrapped
@@ -116,32 +116,23 @@ def complain(error: LocalGifError) -> None:
 
 
 def load_models(path: Path, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
-    """Read models.toml; from here on this process connects only to what the file names.
+    """Read models.toml; from here on this process connects only to what the file and the addresses in `others` name.
 
-    Args:
-        offline: Overrides the file. True: no downloads. False: no guard, for commands whose purpose is a download.
-        others: Further addresses that the command line names.
-
-    Raises:
-        ConfigError: see models.toml.load_models_file.
+    `offline` overrides the file. True: no downloads. False: no guard, for commands whose purpose is a download.
     """
     from localgif.models.toml import load_models_file
 
     file = load_models_file(path)
     chosen = file.offline if offline is None else offline
     if chosen is False:
-        offline_module.release()
+        release()
     else:
-        offline_module.guard((*file.elsewhere, *others), fetch=chosen is None)
+        guard((*file.elsewhere, *others), fetch=chosen is None)
     return file
 
 
 def write_file(path: Path, data: bytes, remedy: str) -> None:
-    """Write a file that the user named.
-
-    Raises:
-        ConfigError: it cannot be written; an old file is untouched.
-    """
+    """Write a file that the user named; a ConfigError if it cannot be written, and an old file is untouched."""
     try:
         if path.exists() and not path.is_file():  # such as /dev/stdout
             path.write_bytes(data)
@@ -161,11 +152,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def open_progress(display: str | None = None) -> Lines:
-    """Progress on stderr: the named display, or the one that fits the terminal.
-
-    Raises:
-        ConfigError: there is no display of that name.
-    """
+    """Progress on stderr; see make_progress."""
     from localgif.cli.progress import make_progress
 
     return make_progress(make_console(stderr=True), display)

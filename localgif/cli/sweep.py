@@ -93,11 +93,7 @@ def sweep(
 
 
 def _workers(scheduler: str | None) -> str | int | None:
-    """What --scheduler names: an address, or how many workers to start here.
-
-    Raises:
-        ConfigError: it is neither.
-    """
+    """What --scheduler names: an address, or how many workers to start here; else a ConfigError."""
     from localgif.errors import ConfigError
     from localgif.offline import scheduler_url
 

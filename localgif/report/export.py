@@ -36,11 +36,7 @@ class Best(NamedTuple):
 
 
 def export(best: Best, to: str) -> str:
-    """The text of the file.
-
-    Raises:
-        ConfigError: The form is unknown, or it cannot carry this prompt.
-    """
+    """The text of the file; a ConfigError if the form is unknown, or cannot carry this prompt."""
     if to not in FORMS:
         raise ConfigError(f'--to {to}: there is no form "{to}"', f"known: {', '.join(FORMS)}")
     return FORMS[to](best)

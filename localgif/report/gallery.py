@@ -93,10 +93,7 @@ class Gallery:
 
     def pairs(self, seed: Candidate | None, best: Candidate | None) -> tuple[list[tuple[Tile, Tile | None]], int]:
         """Samples of both prompts with the same task and index, so the same model seed: fresh ones, else of the search.
-
-        Returns:
-            The pairs to show, and the number of all pairs.
-        """
+        Returns the pairs to show, and the number of all pairs."""
         if seed is None:
             return [], 0
         purpose = "fresh" if seed.scores("fresh") else "search"

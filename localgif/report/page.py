@@ -38,8 +38,7 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
         whole: Include plots and film strips (a few seconds). False after Ctrl-C.
 
     Raises:
-        RunCorrupt: run.json or a log cannot be read.
-        OSError: The page cannot be written.
+        RunCorrupt, OSError: run.json or a log cannot be read, or the page cannot be written.
     """
     run = load_run(folder)
     page = render(run, status_of(folder, run.record), _strips(run) if whole else {}, plotted=whole)
@@ -49,13 +48,8 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
 
 
 def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plotted: bool = True) -> str:
-    """The page of a run, finished or not.
-
-    Args:
-        status: Its status for people (store.read.status_of).
-        strips: Hash of a GIF -> PNG with its frames, made in a confined process.
-        plotted: Whether to draw plots, which takes a second or two.
-    """
+    """The page of a run with a status for people (store.read.status_of). `strips` maps the hash of a GIF to a PNG with
+    its frames, made in a confined process; plots take a second or two."""
     from markupsafe import Markup
 
     result, script = run.record.result, asset("report.js")

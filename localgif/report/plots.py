@@ -18,19 +18,9 @@ from localgif.offline import pin_matplotlib
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+_NAMES = ("ink", "muted", "line", "seed", "best", "other", "band", "paper", "sandbox", "rest")
 #: Name of a colour on the page (a CSS variable) -> its stand-in.
-COLOURS = {
-    "ink": "#010203",
-    "muted": "#010204",
-    "line": "#010205",
-    "seed": "#010206",
-    "best": "#010207",
-    "other": "#010208",
-    "band": "#010209",
-    "paper": "#01020a",
-    "sandbox": "#01020b",
-    "rest": "#01020c",
-}
+COLOURS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES, 3)}
 #: Inches. A point (1/72 inch) of the drawing is about a pixel on a phone.
 WIDTH, HEIGHT = 4.9, 2.9
 

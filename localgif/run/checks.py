@@ -103,11 +103,8 @@ class Pin(NamedTuple):
 
 
 def read_lock(text: str) -> tuple[Pin, ...]:
-    """The packages of a requirements.lock whose markers hold for the running Python.
-
-    Raises:
-        ConfigError: A line is not "name==version ; marker" with sha256 hashes, or the lock holds a package twice.
-    """
+    """The packages of a requirements.lock whose markers hold for the running Python; a ConfigError if a line is not
+    "name==version ; marker" with sha256 hashes, or the lock holds a package twice."""
     pins: dict[str, Pin] = {}
     for line in re.sub(r"\\\n", " ", text).splitlines():
         wanted, *hashes = line.split("#")[0].split("--hash=sha256:")
@@ -137,13 +134,8 @@ def _bad_lock(what: str) -> ConfigError:
 
 
 def compare(locked: Iterable[Pin], installed: Mapping[str, str], needed: Collection[str]) -> Check:
-    """The installed packages against the locked ones.
-
-    Args:
-        locked: From read_lock.
-        installed: Normalised name -> version.
-        needed: Names that localgif itself requires; developers or a cluster may need others.
-    """
+    """The installed packages (normalised name -> version) against the locked ones; `needed` are the names that localgif
+    itself requires, because developers or a cluster may need others."""
     pins = {pin.name: pin.version for pin in locked}
     found = {name: installed[name] for name in pins if name in installed}
     other = [f"{name} {version} (locked: {pins[name]})" for name, version in found.items() if version != pins[name]]
@@ -221,11 +213,9 @@ def variables(names: Iterable[str]) -> Check:
 # --- memory and disk -------------------------------------------------------------------------------------------------
 
 _MEMINFO = Path("/proc/meminfo")
-
 _CGROUP = Path("/sys/fs/cgroup")
 
 GIB = 2**30
-
 _MIB = 2**20
 
 #: Memory of localgif with its clients and libraries, and one program in the sandbox, bytes.

@@ -31,18 +31,11 @@ class Drawn(NamedTuple):
 
 
 def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress: Progress) -> Drawn:
-    """Draw once, with up to two repairs, like a sample of a run.
+    """Draw a brief of 3 to 400 characters once, with up to two repairs, like a sample of a run; raises as a run.
 
     Args:
-        settings: The animator, the seed and the limits.
-        prompt: The system prompt.
-        brief: What to draw, 3 to 400 characters.
+        settings: Only the animator, the seed and the limits count.
         targets: Frames, duration and size that the score is measured against.
-        progress: Receives progress events.
-
-    Raises:
-        ConfigError: The brief is too short or too long.
-        PreflightError, EndpointError, SandboxError: As for a run.
     """
     try:
         task = Task(name="drawing", brief=brief, targets=targets)

@@ -77,11 +77,7 @@ def list_rows(file: ModelsFile) -> tuple[Row, ...]:
 
 
 def may_play(model: ModelSettings) -> str:
-    """A line that says that a run could use this model now, or download it.
-
-    Raises:
-        PreflightError: A run could not; the message carries the remedy.
-    """
+    """A line that says that a run could use this model now, or download it; a PreflightError if it could not."""
     try:
         return check_role(model)
     except ModelMissing:

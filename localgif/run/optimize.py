@@ -36,22 +36,13 @@ from localgif.tasks.suite import Suite, load_suite
 RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
 
 
-def default_name(suite: Suite) -> str:
-    """The default name of a run: local date and time, then the task or the mode."""
-    what = suite.train[0].name if suite.mode == "single" else suite.mode
-    return f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
-
-
 def optimize(
     settings: Settings, runs_dir: Path = Path("runs"), name: str | None = None, progress: Progress | None = None
 ) -> RunResult:
     """Evolve the animator's system prompt (the main job).
 
     Args:
-        settings: Settings of the run.
-        runs_dir: The folder that gets the run folder.
-        name: Name of the run folder; None for date, time and task.
-        progress: Receives progress events.
+        name: Name of the run folder in `runs_dir`; None for local date and time, then the task or the mode.
 
     Returns:
         The fresh scores of the seed prompt and of the best one, the verdict, and the cost of the run.
@@ -63,7 +54,9 @@ def optimize(
     """
     suite = load_suite(settings.mode, settings.task)
     check_budget(settings, suite)
-    return begin(settings, suite, runs_dir, name or default_name(suite), progress or Silent())
+    what = suite.train[0].name if suite.mode == "single" else suite.mode
+    name = name or f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
+    return begin(settings, suite, runs_dir, name, progress or Silent())
 
 
 def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress: Progress) -> RunResult:
@@ -77,16 +70,7 @@ def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress:
 
 @contextlib.contextmanager
 def ready(settings: Settings, runs_dir: Path, progress: Progress) -> Iterator[Roles]:
-    """Both roles, after every check of the machine and of the sandbox.
-
-    Args:
-        settings: Settings of the run.
-        runs_dir: Parent of the run folder.
-        progress: Receives progress events.
-
-    Raises:
-        PreflightError: Something that the run needs is missing.
-    """
+    """Both roles, after every check of the machine and of the sandbox; a PreflightError if something is missing."""
     make_sure(settings, runs_dir)
     _check_sandbox(settings)
     with open_roles(settings, progress) as roles:
@@ -111,11 +95,8 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
 
 
 def work(suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float) -> RunResult:
-    """Search and compare, reusing what the store holds, and record in run.json how the run ended.
-
-    Args:
-        clock: time.monotonic() at the start of the command; the rest as for optimize.
-    """
+    """Search and compare, reusing what the store holds, and record in run.json how the run ended. `clock` is
+    time.monotonic() at the start of the command."""
     try:
         result = _search_and_compare(suite, roles, store, progress, clock - store.journal.at)
     except KeyboardInterrupt:
@@ -141,11 +122,8 @@ def _give_up(store: RunStore, why: str) -> None:
 
 
 def check_budget(settings: Settings, suite: Suite) -> None:
-    """Check that the budget covers the seed on every task that decides, and at least one candidate.
-
-    Raises:
-        ConfigError: It does not, or the settings leave nothing to spend it on.
-    """
+    """Check that the budget covers the seed on every task that decides and at least one candidate, and that the
+    settings leave something to spend it on; else a ConfigError."""
     needed = len(suite.val) + 1
     if suite.mode != "single" and settings.metric_calls < needed:
         raise ConfigError(

@@ -31,20 +31,12 @@ from localgif.settings import ModelSettings, Settings
 
 
 def make_sure(settings: Settings, runs_dir: Path) -> None:
-    """Check Python, packages, disk and memory before a run starts anything; warnings are left to doctor.
-
-    Sandbox, weights and servers are not checked here: the run tries them itself, and each has its own error.
-
-    Raises:
-        PreflightError: A check failed.
-    """
+    """Check Python, packages, disk and memory before a run starts anything; the first failure is a PreflightError,
+    warnings are left to doctor. The run tries sandbox, weights and servers itself, and each has its own error."""
     for check in (this_python(), these_packages(), disk(runs_dir), _memory(settings)):
         if check.status == "FAIL":
-            raise PreflightError(
-                f"{check.name}: {check.evidence}",
-                check.remedy,
-                code="E-DISK" if check.name == "disk" else "E-MACHINE",
-            )
+            code = "E-DISK" if check.name == "disk" else "E-MACHINE"
+            raise PreflightError(f"{check.name}: {check.evidence}", check.remedy, code=code)
 
 
 def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> Iterator[Check]:

@@ -31,18 +31,16 @@ class ScoredGif(Record):
 def score_gif(
     data: bytes, task: Task | str = "bouncing-ball", scorer: str = "strict", sandbox_level: str = "no-read-confinement"
 ) -> ScoredGif:
-    """Measure a GIF in a confined process and score it.
+    """Measure a GIF of at most 32 MiB in a confined process and score it.
 
     Args:
-        data: The bytes of the GIF, at most 32 MiB.
         task: What it should show: a task, the name of a shipped one, or the path of a TOML file.
         scorer: "strict" or "article".
         sandbox_level: The weakest sandbox level to accept.
 
     Raises:
-        ConfigError: there is no such task, scorer or level.
-        SandboxTooWeak: this machine cannot confine a process as far as that level asks.
-        SandboxError: the sandbox itself failed.
+        ConfigError: There is no such task, scorer or level.
+        SandboxTooWeak, SandboxError: This machine cannot confine a process to that level, or the sandbox failed.
     """
     wanted = load_task(task) if isinstance(task, str) else task
     known("scorer", scorer)
@@ -65,12 +63,8 @@ class Rescored(Record):
 
 
 def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
-    """Measure and score every stored GIF again; writes scores-<name and version>.jsonl into the run folder.
-
-    Args:
-        folder: The run folder.
-        scorer: Name of the rule.
-        task: The task to score against; None for the run's own.
+    """Measure and score every stored GIF again, against `task` or the run's own ones; writes
+    scores-<name and version>.jsonl into the run folder.
 
     Returns:
         The object that `--json` prints: per prompt and purpose the stored mean and the new one.

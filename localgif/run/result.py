@@ -41,14 +41,10 @@ class Pairs(NamedTuple):
 
 
 def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict:
-    """Compare fresh scores of the seed prompt and of the best one.
+    """Compare fresh scores of the seed prompt and of the best one, by task; a ValueError without a task, or for a task
+    without pairs or with unpaired scores.
 
-    Args:
-        scores: Task -> its pairs; at least one task.
-        unit: What to resample; by default samples for one task, tasks for several.
-
-    Raises:
-        ValueError: There is no task, or a task has no pairs or unpaired scores.
+    `unit` is what to resample; by default samples for one task, tasks for several.
     """
     if not scores:
         raise ValueError("no task to compare")

@@ -35,9 +35,7 @@ def resume(
     """Continue a run where it stopped, without repeating finished work; it ends as it would have.
 
     Args:
-        folder: The run folder.
         models: models.toml as it is now.
-        progress: Receives progress events.
         changes: Setting -> another value, for a fork; for a role the name of another model.
         fork: Start a new run with today's settings that shares the work that is still valid.
         name: Name of the new run; None for the old name and "-fork".

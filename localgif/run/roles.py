@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -26,9 +26,8 @@ from localgif.settings import ModelSettings, Settings
 def remote_model(model: ModelSettings) -> RemoteModel:
     """Find a model on the OpenAI-compatible server of its endpoint.
 
-    Raises:
-        ConfigError: The variable with the API key is not set.
-        PreflightError: The server or the model is missing, or the window is smaller than num_ctx.
+    Raises a ConfigError if the variable with the API key is not set, a PreflightError if the server or the model is
+    missing, or the window is smaller than num_ctx.
     """
     endpoint = model.endpoint
     assert endpoint.url is not None  # config refuses an openai endpoint without one
@@ -36,25 +35,11 @@ def remote_model(model: ModelSettings) -> RemoteModel:
     return find_model(endpoint.url, key, model.model, model.num_ctx, f"[models.{model.alias}]")
 
 
-def gateway_config(models: Sequence[ModelSettings]) -> ServeConfig:
-    """The configuration of the gateway for the models of one OpenAI-compatible endpoint.
-
-    One model may have two windows: the gateway limits each request to its own.
-
-    Raises:
-        ConfigError, PreflightError: As for remote_model.
-    """
-    found: dict[str, RemoteModel] = {}
-    for model in models:
-        before, remote = found.get(model.model), remote_model(model)
-        found[model.model] = before if before is not None and before.window > remote.window else remote
-    remotes = tuple(found.values())
-    return ServeConfig(remotes=remotes, slots=slots_of(remotes))
-
-
-def slots_of(remotes: Sequence[RemoteModel]) -> int:
-    """Parallel requests of a server; 1 if it does not say."""
-    return max(1, min((remote.slots for remote in remotes), default=1))
+def _gateway(remotes: Collection[RemoteModel], config: ServeConfig) -> ServeConfig:
+    """`config` for the models of an OpenAI-compatible server, with the parallel requests of that server; 1 if it does
+    not say."""
+    slots = max(1, min((remote.slots for remote in remotes), default=1))
+    return config.model_copy(update={"remotes": tuple(remotes), "slots": slots})
 
 
 @dataclass(frozen=True)
@@ -106,11 +91,8 @@ def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 
 
 
 def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
-    """The verified weights of an embedded model, downloaded if this machine has none.
-
-    Raises:
-        ModelMissing: No source has them; the message lists each source and why it failed.
-    """
+    """The verified weights of an embedded model, downloaded if this machine has none; a ModelMissing lists each source
+    and why it failed."""
     path = Path(model.path).expanduser() if model.path else None
     weights = pull(model.model, places(), path, progress.download)
     for note in weights.notes:
@@ -122,11 +104,8 @@ def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
 
 @contextlib.contextmanager
 def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
-    """Open both roles; at the end stop every process that was started here.
-
-    Raises:
-        PreflightError: Weights or an endpoint are missing, or a model lacks an ability that models.toml asks for.
-    """
+    """Open both roles; at the end stop every process that was started here. A PreflightError if weights or an endpoint
+    are missing, or a model lacks an ability that models.toml asks for."""
     both = (settings.animator, settings.reflector)
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
@@ -168,13 +147,17 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
 
 
 def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
-    """Name of an OpenAI-compatible endpoint -> the configuration of its gateway."""
-    groups: dict[str, list[ModelSettings]] = {}
+    """Name of an OpenAI-compatible endpoint -> the configuration of its gateway; raises as remote_model.
+
+    One model may have two windows: the gateway gets the larger one, and limits each request to its own.
+    """
+    found: dict[str, dict[str, RemoteModel]] = {}
     for model in models:
         if model.endpoint.kind == "openai":
             progress.activity(f"asking {model.endpoint.url} for {model.model}")
-            groups.setdefault(model.endpoint.name, []).append(model)
-    return {name: gateway_config(group) for name, group in groups.items()}
+            group, remote = found.setdefault(model.endpoint.name, {}), remote_model(model)
+            group[model.model] = max(group.get(model.model, remote), remote, key=lambda each: each.window)
+    return {name: _gateway(group.values(), ServeConfig()) for name, group in found.items()}
 
 
 def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | None) -> ModelIdentity:
@@ -200,11 +183,8 @@ def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | Non
 
 
 def check_role(model: ModelSettings) -> str:
-    """A line for people: where a role's model is; with a second line if there is a note.
-
-    Raises:
-        PreflightError: The model is missing; the message has the remedy.
-    """
+    """A line for people: where a role's model is; with a second line if there is a note. A PreflightError if the model
+    is missing."""
     if model.endpoint.kind == "embedded":
         path = Path(model.path).expanduser() if model.path else None
         weights = locate(model.model, places(), path)
@@ -227,12 +207,8 @@ def check_role(model: ModelSettings) -> str:
 
 
 def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
-    """The configuration of `localgif serve` for models of models.toml.
-
-    Raises:
-        ConfigError: No model is left to serve, or two servers have models of the same name.
-        PreflightError: Weights, servers or models are missing.
-    """
+    """The configuration of `localgif serve` for models of models.toml. A ConfigError if no model is left to serve, or
+    two servers have models of the same name; a PreflightError if weights, servers or models are missing."""
     ours = [model for model in models if model.endpoint.kind != "ollama"]
     if not ours:
         raise ConfigError(
@@ -249,22 +225,14 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
                 "serve one of them: --model ALIAS",
                 code="E-SERVE",
             )
-    remotes: dict[str, RemoteModel] = {}
-    for model in ours:
-        if model.endpoint.kind == "openai":
-            remotes[model.model] = remote_model(model)
+    remotes = {model.model: remote_model(model) for model in ours if model.endpoint.kind == "openai"}
     weights = tuple((model, fetch_weights(model, progress)) for model in ours if model.endpoint.kind == "embedded")
-    served = tuple(remotes.values())
-    return serve_config(weights, port).model_copy(update={"remotes": served, "slots": slots_of(served)})
+    return _gateway(remotes.values(), serve_config(weights, port))
 
 
 def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig:
-    """The configuration of `localgif serve` for models of one server: those in `names`, or all.
-
-    Raises:
-        ConfigError: `url` is not an address, or is on another machine.
-        PreflightError: The server or a model is missing, or the server does not report a model's window.
-    """
+    """The configuration of `localgif serve` for models of one server: those in `names`, or all. A ConfigError if `url`
+    is not an address, or is on another machine; a PreflightError if the server, a model or its window is missing."""
     try:
         address = server_url(url, openai=True)
     except ValueError as error:
@@ -291,4 +259,4 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
                 "localgif serve --model ALIAS",
                 code="E-WINDOW",
             )
-    return ServeConfig(remotes=tuple(chosen), slots=slots_of(chosen), port=port)
+    return _gateway(chosen, ServeConfig(port=port))
