@@ -16,7 +16,7 @@ from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from localgif.errors import ConfigError, OutboundRefused
+from localgif.errors import ConfigError, EndpointError, OutboundRefused
 
 # --- addresses -------------------------------------------------------------------------------------------------------
 
@@ -257,11 +257,11 @@ def refusals() -> tuple[str, ...]:
     return tuple(_refused)
 
 
-def cause(error: BaseException | None) -> OutboundRefused | None:
-    """The refusal behind a library's exception, or None."""
+def cause(error: BaseException | None) -> EndpointError | None:
+    """The guard's refusal, or another error of ours, behind a library's exception."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
-        if isinstance(error, OutboundRefused):
+        if isinstance(error, EndpointError):
             return error
         seen.add(id(error))
         reason = getattr(error, "reason", None)  # urllib stores the cause here

@@ -27,12 +27,7 @@ _RUNNING: dict[str, RunningEndpoint] = {}
 
 
 class RunningEndpoint:
-    """A started endpoint.
-
-    Attributes:
-        url: Where it speaks the Ollama API, e.g. "http://127.0.0.1:40123".
-        pid: The gateway's process; engines are its children and in its session.
-    """
+    """A started endpoint: its gateway, process `pid`, speaks the Ollama API at `url`; engines are in its session."""
 
     def __init__(self, process: subprocess.Popen[bytes], url: str, log: IO[bytes], what: str) -> None:
         self._process = process
@@ -42,19 +37,15 @@ class RunningEndpoint:
         self.url = url
         self.pid = process.pid
 
-    def alive(self) -> bool:
-        """Whether the gateway runs."""
-        return self._process.poll() is None
-
     def death_message(self) -> str:
         """How the gateway ended and the end of its log; empty while it runs."""
         code = self._process.poll()
-        return "" if code is None else f"{self._what} {_exit_words(code)}\n{tail(self._log, _TAIL)}".rstrip()
+        return "" if code is None else f"{self._what} {exit_words(code)}\n{tail(self._log, _TAIL)}".rstrip()
 
     def peak_memory(self) -> int:
         """Largest resident memory so far, bytes: gateway and engines, each at its own peak; 0 where there is no /proc.
 
-        Mapped weights count. An engine that was unloaded counts if it ran at an earlier call.
+        Mapped weights count, and so does an unloaded engine that ran at an earlier call.
         """
         self._peak = max(self._peak, sum(map(_peak_rss, session_members(self.pid))))
         return self._peak
@@ -114,19 +105,16 @@ def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[
             event = json.loads(line)
             assert isinstance(event, dict)
             return event
-        how = f"{_exit_words(process.wait(_STOP_SECONDS))} while starting"
+        how = f"{exit_words(process.wait(_STOP_SECONDS))} while starting"
     raise EndpointUnreachable(f"{what} {how}", tail(log, _TAIL), code="E-ENGINE")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End the child and everything in its session: by the end of its stdin, then SIGTERM, then SIGKILL."""
     assert process.stdin is not None and process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):
-        process.stdin.close()
-    for force in (None, process.terminate, process.kill):
-        if force is not None:
-            force()
-        with contextlib.suppress(subprocess.TimeoutExpired):
+    for end in (process.stdin.close, process.terminate, process.kill):
+        with contextlib.suppress(BrokenPipeError, subprocess.TimeoutExpired):
+            end()
             process.wait(_STOP_SECONDS)
             break
     process.stdout.close()
@@ -156,8 +144,11 @@ def _peak_rss(pid: int) -> int:
     return 0
 
 
-def _exit_words(code: int) -> str:
-    return f"ended with exit code {code}" if code >= 0 else f"was killed by signal {-code}"
+def exit_words(code: int) -> str:
+    """How a process ended, from its exit code."""
+    with contextlib.suppress(ValueError):
+        return f"was killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}"
 
 
 def tail(log: IO[bytes], count: int) -> str:

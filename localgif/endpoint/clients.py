@@ -68,13 +68,7 @@ class _Part:
 
 
 class _Client:
-    """What both roles share: one endpoint, one wire, one way to read a stream.
-
-    Args:
-        model: The role's settings.
-        url: Address of the endpoint, e.g. "http://127.0.0.1:11434".
-        notice: Receives a message when the server failed and is asked again.
-    """
+    """What both roles share: one endpoint, one wire, one way to read a stream. `notice` receives each retry."""
 
     def __init__(self, model: ModelSettings, url: str, notice: Callable[[str], None] = _ignore) -> None:
         pin_environment(url)
@@ -88,16 +82,14 @@ class _Client:
     def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished) -> Reply:
         """One attempt; raises `Failed` if there is no usable answer."""
         started = time.monotonic()
-        text, chunks, thoughts, last = "", 0, Thoughts(), _Part()
+        text, chunks, thoughts, reason = "", 0, Thoughts(), "stop"
+        read = counted = None
         try:
             with contextlib.closing(parts):
                 for part in parts:
-                    last = _Part(
-                        "",
-                        last.prompt_tokens if part.prompt_tokens is None else part.prompt_tokens,
-                        last.output_tokens if part.output_tokens is None else part.output_tokens,
-                        part.done_reason or last.done_reason,
-                    )
+                    read = read if part.prompt_tokens is None else part.prompt_tokens
+                    counted = counted if part.output_tokens is None else part.output_tokens
+                    reason = part.done_reason or reason
                     if not part.text:
                         continue
                     chunks += 1
@@ -109,14 +101,8 @@ class _Client:
                         return Reply(text, word, None, chunks, time.monotonic() - started)
         except Exception as error:
             raise cause(error) or self._wire.failed(error) from error
-        written = chunks if last.output_tokens is None else last.output_tokens
-        reply = Reply(
-            text + thoughts.end()[0],
-            last.done_reason or "stop",
-            last.prompt_tokens,
-            written,
-            time.monotonic() - started,
-        )
+        text, written = text + thoughts.end()[0], chunks if counted is None else counted
+        reply = Reply(text, reason, read, written, time.monotonic() - started)
         self._check(reply, prompt)
         return reply
 
@@ -191,15 +177,7 @@ class Reflector(_Client):
     """The reflector's model, through LiteLLM; streamed, so that a complete answer can be ended early."""
 
     def write(self, prompt: str, seed: int, finished: Finished, longest: int, images: Sequence[bytes] = ()) -> Reply:
-        """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
-
-        Args:
-            longest: At most this many tokens; the model's own num_predict limits it too.
-            images: PNGs to show with the request, to a model that can see.
-
-        Raises:
-            EndpointError: The server refused, or failed and did not recover in time.
-        """
+        """As `Animator.write`, for at most `longest` tokens; `images` are PNGs to show to a model that can see."""
         asked = {
             **self._arguments,
             "messages": [{"role": "user", "content": _content(prompt, images)}],
@@ -223,7 +201,7 @@ def _litellm_parts(arguments: dict[str, Any]) -> Generator[_Part, None, None]:
         )
         for part in stream:
             if (usage := getattr(part, "usage", None)) is not None:
-                read, written = _number(usage.prompt_tokens), _number(usage.completion_tokens)
+                read, written = usage.prompt_tokens, usage.completion_tokens
             text = (part.choices[0].delta.content if part.choices else None) or ""
             chunks += bool(text)
             yield _Part(text)
@@ -240,12 +218,7 @@ def reflector_arguments(model: ModelSettings, url: str, notice: Callable[[str], 
 
 def reflector_failure(model: ModelSettings, url: str, error: Exception) -> EndpointError:
     """Translate what gepa's LM raised: our own error, which litellm wraps, or litellm's error about the answer."""
-    inner: BaseException | None = error
-    while inner is not None:
-        if isinstance(inner, EndpointError):
-            return inner
-        inner = inner.__cause__ or inner.__context__
-    return explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
+    return cause(error) or explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
 
 
 def _litellm_arguments(model: ModelSettings, url: str, wire: Wire, seconds: float) -> dict[str, Any]:
@@ -278,11 +251,6 @@ def _litellm_arguments(model: ModelSettings, url: str, wire: Wire, seconds: floa
         "extra_body": {"keep_alive": KEEP_ALIVE, "truncate": False},
         "client": HTTPHandler(client=httpx.Client(transport=wire, trust_env=False, follow_redirects=True)),
     }
-
-
-def _number(value: object) -> int | None:
-    """A count, if the server gave one."""
-    return value if isinstance(value, int) and value >= 0 else None
 
 
 def _content(prompt: str, images: Sequence[bytes]) -> str | list[dict[str, Any]]:

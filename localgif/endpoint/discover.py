@@ -53,13 +53,12 @@ class Tag:
     """Bytes."""
     digest: str | None
     """sha256, hex."""
+    entry: dict[str, Any]
+    """All that the server says in this list."""
 
 
 def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
-    """Ask the server at `url` for its version and for `model`. No proxy is used: an endpoint is local.
-
-    Args:
-        cloud: Whether to accept a model that the server has computed elsewhere.
+    """Ask the server at `url` for its version and for `model`; with `cloud`, one that runs elsewhere will do.
 
     Raises:
         PreflightError: The model is computed elsewhere, and `cloud` is false.
@@ -71,19 +70,19 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
     version = _ask_ollama(url, "/api/version").get("version")
     if not isinstance(version, str):
         raise _not_ollama(url, "/api/version names no version")
-    entries = {tag.name: entry for tag, entry in _listed(url)}
-    name = next((name for name in entries if same_model(name, model)), None)
-    if name is None:
-        raise _missing(url, model, list(entries), f"ollama pull {model}")
-    found, shown = entries[name], _ask_ollama(url, "/api/show", {"model": name})
+    tags = list_models(url)
+    found = _named(tags, model)
+    if found is None:
+        raise _missing(url, model, [tag.name for tag in tags], f"ollama pull {model}")
+    shown = _ask_ollama(url, "/api/show", {"model": found.name})
     if not cloud:
-        _refuse_cloud(url, name, found | shown)
+        _refuse_cloud(url, found.name, found.entry | shown)
     info = shown.get("model_info") or {}
     able = shown.get("capabilities")
     return ServerInfo(
         version=version,
-        model=name,
-        digest=_digest(found),
+        model=found.name,
+        digest=found.digest,
         capabilities=tuple(map(str, able)) if isinstance(able, list) else None,
         context_length=next(
             (value for key, value in info.items() if key.endswith(".context_length") and isinstance(value, int)), None
@@ -92,18 +91,9 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
 
 
 def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
-    """Whether the model of `check_ollama` can do what models.toml asks of it.
+    """A note for the user if the server does not say whether its model can do what models.toml wants; else "".
 
-    If a server says nothing, models.toml is believed: an Ollama before 0.6.4 and other servers of this API have models
-    that see or think, and do not say so.
-
-    Args:
-        url: The server's address.
-        server: What it said.
-        wanted: Keys of models.toml that are true, "vision" or "think".
-
-    Returns:
-        "" if the server says that it can, else a note for the user.
+    `wanted` are the keys that are true, "vision" or "think". Where the server says nothing, models.toml is believed.
 
     Raises:
         PreflightError: The server lists what the model can do, and this is missing.
@@ -127,21 +117,34 @@ def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
     return "\n".join(notes)
 
 
-def list_models(url: str) -> tuple[Tag, ...]:
-    """Every model of the server at `url`, in its order.
+def list_models(url: str, path: str = "/api/tags") -> tuple[Tag, ...]:
+    """Every model of the server at `url`, in its order; with "/api/ps" those that are loaded.
 
     Raises:
         EndpointUnreachable: No server answers, or it does not speak the Ollama API.
     """
-    return tuple(tag for tag, _ in _listed(url))
+    listed = _ask_ollama(url, path).get("models")
+    found = []
+    for entry in listed if isinstance(listed, list) else []:
+        name = (entry.get("model") or entry.get("name")) if isinstance(entry, dict) else None
+        if isinstance(name, str):
+            size, digest = entry.get("size"), entry.get("digest")
+            known = digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
+            found.append(Tag(name, size if isinstance(size, int) else None, known, entry))
+    return tuple(found)
+
+
+def _named(tags: Sequence[Tag], model: str) -> Tag | None:
+    return next((tag for tag in tags if same_model(tag.name, model)), None)
 
 
 def listed_weights(url: str, model: str) -> str | None:
     """The sha256 that the server lists for `model` now; None if it does not answer, say, or have the model."""
     try:
-        return next((tag.digest for tag, _ in _listed(url) if same_model(tag.name, model)), None)
+        found = _named(list_models(url), model)
     except PreflightError:
         return None
+    return found.digest if found is not None else None
 
 
 def licence_of(url: str, model: str) -> str | None:
@@ -161,25 +164,8 @@ def allocated_window(url: str, model: str) -> int | None:
     Raises:
         EndpointUnreachable: As in `list_models`.
     """
-    windows = (entry.get("context_length") for tag, entry in _listed(url, "/api/ps") if same_model(tag.name, model))
-    window = next(windows, None)
-    return window if isinstance(window, int) and window > 0 else None
-
-
-def _listed(url: str, path: str = "/api/tags") -> list[tuple[Tag, dict[str, Any]]]:
-    listed = _ask_ollama(url, path).get("models")
-    found = []
-    for entry in listed if isinstance(listed, list) else []:
-        name = (entry.get("model") or entry.get("name")) if isinstance(entry, dict) else None
-        if isinstance(name, str):
-            size = entry.get("size")
-            found.append((Tag(name, size if isinstance(size, int) else None, _digest(entry)), entry))
-    return found
-
-
-def _digest(entry: dict[str, Any]) -> str | None:
-    digest = entry.get("digest")
-    return digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
+    found = _named(list_models(url, "/api/ps"), model)
+    return (_number(found.entry.get("context_length")) or None) if found is not None else None
 
 
 def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
@@ -201,7 +187,7 @@ def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
 
 
 def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
-    """The models of the server at `url`, after waiting for as long as it says that it is loading. No proxy is used.
+    """The models of a server, after waiting for as long as it says that it is loading.
 
     Args:
         url: With `/v1` at its end, e.g. "http://127.0.0.1:8000/v1".
@@ -231,13 +217,7 @@ def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
 
 
 def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> RemoteModel:
-    """One model of the server, with a window that is known and large enough.
-
-    Args:
-        url: As in `find_models`, `key` too.
-        name: The server's own name for the model.
-        num_ctx: The window that requests will ask for, tokens.
-        where: The table of models.toml, for the remedy.
+    """One model of the server, with a window that is known and has `num_ctx` tokens; `where` is its table.
 
     Raises:
         EndpointUnreachable: As in `find_models`.
@@ -247,8 +227,8 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
     models = find_models(url, key)
     found = next((model for model in models if same_model(model.name, name)), None)
     if found is None:
-        remedy = "write the server's own name for it into models.toml"
-        raise _missing(url, name, [model.name for model in models], remedy)
+        names = [model.name for model in models]
+        raise _missing(url, name, names, "write the server's own name for it into models.toml")
     if found.window and found.window < num_ctx:
         raise PreflightError(
             f"{url} serves {found.name} with a window of {found.window} tokens, but num_ctx is {num_ctx}",
@@ -262,11 +242,10 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
 def _remote_model(
     entry: dict[str, Any], root: str, key: str, dialect: Dialect, server: str, props: dict[str, Any]
 ) -> RemoteModel:
-    meta = entry.get("meta")
-    meta = meta if isinstance(meta, dict) else {}
-    settings = props.get("default_generation_settings")
-    # Older llama.cpp servers tell the window of one slot in /props only.
-    slot = settings.get("n_ctx") if isinstance(settings, dict) else None
+    meta, settings = (
+        value if isinstance(value, dict) else {}
+        for value in (entry.get("meta"), props.get("default_generation_settings"))
+    )
     template, quantisation = props.get("chat_template"), meta.get("ftype")
     return RemoteModel(
         name=entry["id"],
@@ -274,7 +253,8 @@ def _remote_model(
         key=key,
         dialect=dialect,
         server=server,
-        window=_number(entry.get("max_model_len")) or _number(meta.get("n_ctx")) or _number(slot),
+        # Older llama.cpp servers tell the window of one slot in /props only.
+        window=_number(entry.get("max_model_len")) or _number(meta.get("n_ctx")) or _number(settings.get("n_ctx")),
         slots=_number(props.get("total_slots")),
         context_length=_number(meta.get("n_ctx_train")),
         parameters=_number(meta.get("n_params")),
@@ -286,6 +266,7 @@ def _remote_model(
 
 
 def _number(value: object) -> int:
+    """A positive whole number, else 0."""
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**62 else 0
 
 
@@ -315,16 +296,11 @@ def ask_object(
     remedy: str,
     seconds: float = TIMEOUT_SECONDS,
 ) -> dict[str, Any]:
-    """One JSON object from a server: GET, or POST with a body. No proxy is used.
-
-    Args:
-        wrong: Makes the error for any other answer, from the address and the reason.
-        remedy: What to do if no server answers.
-        seconds: The longest silence of the server.
+    """One JSON object from a server (GET, or POST with a body) that is silent for at most `seconds`.
 
     Raises:
-        EndpointUnreachable: No server answers.
-        LocalGifError: What `wrong` made.
+        EndpointUnreachable: No server answers; the user reads `remedy`.
+        LocalGifError: What `wrong` makes of the address and the reason, for any other answer.
     """
     url = url.rstrip("/")
     value = _json(url, path, _answer(url, path, body, {}, wrong, remedy, seconds), wrong)
@@ -338,7 +314,7 @@ def _ask_ollama(url: str, path: str, body: dict[str, Any] | None = None) -> dict
 
 
 def _ask_openai(url: str, path: str, key: str, deadline: float = 0.0) -> Any:
-    """JSON from the server; None if it is still loading, until `deadline` on the monotonic clock."""
+    """JSON from the server; None while it is loading, until `deadline` on the monotonic clock."""
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     response = _answer(url, path, None, headers, _not_openai, "start the server, or correct its url in models.toml")
     if response.status_code == 503 and b"oading" in response.content and time.monotonic() < deadline:

@@ -9,13 +9,12 @@ import math
 import os
 import re
 import secrets
-import signal
 import sys
 import tempfile
 from pathlib import Path
 from typing import IO
 
-from localgif.endpoint.child import tail
+from localgif.endpoint.child import exit_words, tail
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.llama import EngineConfig
 from localgif.endpoint.ollama_request import FOREVER
@@ -34,30 +33,15 @@ _ERROR_LINE = re.compile(r"^[\d.]+ E (.*)$", re.M)
 
 
 class Engine(Backend):
-    """A model whose server is our own llama.cpp process.
-
-    Args:
-        model: What to serve.
-        threads: Compute threads.
-        keep_alive: Seconds to stay loaded if a request does not say.
-    """
+    """A model in our own llama.cpp process; it stays loaded for `keep_alive` seconds if a request does not say."""
 
     def __init__(self, model: ServedModel, threads: int, keep_alive: float = FOREVER) -> None:
+        path = Path(model.path)
+        modified = path.stat().st_mtime if path.exists() else 0.0
+        super().__init__(Card(model.name, read_facts(path), model.num_ctx, model.digest, model.size, modified))
         self._model = model
         self.rivals: tuple[Engine, ...] = ()
         """Engines whose models do not fit into memory beside this one's."""
-        path = Path(model.path)
-        card = Card(
-            name=model.name,
-            facts=read_facts(path),
-            num_ctx=model.num_ctx,
-            digest=model.digest,
-            size=model.size,
-            modified=path.stat().st_mtime if path.exists() else 0.0,
-            source=path.name,
-            description=model.description,
-        )
-        super().__init__(card)
         self._threads = threads
         self._default = keep_alive
         self._users = 0
@@ -110,7 +94,7 @@ class Engine(Backend):
             await asyncio.wait_for(process.wait(), _DEATH_SECONDS)
         if process.returncode is None:
             return ""
-        return ": ".join(filter(None, (_exit_words(process.returncode), self._reason())))
+        return _ended(process.returncode, self._reason())
 
     async def close(self) -> None:
         self._closed = True
@@ -195,7 +179,7 @@ class Engine(Backend):
         code = await process.wait()
         reason = self._reason() or message
         if not message:  # killed before it could report, or llama.cpp called abort()
-            reason = ": ".join(filter(None, (_exit_words(code), reason)))
+            reason = _ended(code, reason)
         return f"llama.cpp could not load {self._model.path} ({self._model.name}): {reason}"
 
     def _reason(self) -> str:
@@ -219,12 +203,8 @@ class Engine(Backend):
             process.stdin.close()
 
 
-def _exit_words(code: int) -> str:
-    if code >= 0:
-        return f"the engine process ended with exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"the engine process was killed by {signal.Signals(-code).name}"
-    return f"the engine process was killed by signal {-code}"
+def _ended(code: int, reason: str) -> str:
+    return f"the engine process {exit_words(code)}" + (reason and f": {reason}")
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------
@@ -233,7 +213,7 @@ def _exit_words(code: int) -> str:
 def usable_cores() -> int:
     """Physical cores among the allowed CPUs, at most the container's CPU quota; at least 1.
 
-    Two threads on one core slow llama.cpp down, and threads beyond a container's quota fall asleep in its busy loops.
+    More threads slow llama.cpp down.
     """
     allowed = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set(range(os.cpu_count() or 1))
     cores = physical_cores(allowed)

@@ -22,24 +22,9 @@ import aiohttp
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from localgif.endpoint.ollama_reply import (
-    Answer,
-    Delta,
-    UpstreamBroken,
-    emptied,
-    encode,
-    timestamp,
-)
+from localgif.endpoint.ollama_reply import Answer, Delta, UpstreamBroken, emptied, encode, timestamp
 from localgif.endpoint.ollama_request import ApiError, Call, Kind, parse_object, read_call, read_model, same_model
-from localgif.endpoint.upstream import (
-    Backend,
-    Card,
-    LoadFailed,
-    Upstream,
-    deltas,
-    fit_window,
-    new_session,
-)
+from localgif.endpoint.upstream import Backend, Card, LoadFailed, Upstream, deltas, fit_window, new_session
 from localgif.offline import is_loopback, plain_address
 
 _LOG = logging.getLogger("localgif.endpoint")
@@ -56,13 +41,7 @@ READER_SECONDS = 60.0
 
 
 class Gateway:
-    """The application and its models.
-
-    Args:
-        backends: The models, in the order of listing.
-        max_queue: At most this many requests for text wait.
-        slots: At most this many are answered at once: two busy llama.cpp on the same cores slow each other down.
-    """
+    """The application and its models: `slots` requests for text are answered at once, at most `max_queue` wait."""
 
     def __init__(self, backends: Sequence[Backend], max_queue: int, slots: int = 1) -> None:
         self._backends = list(backends)
@@ -73,11 +52,7 @@ class Gateway:
         self._session: aiohttp.ClientSession | None = None
 
     def app(self, everybody: bool = False) -> web.Application:
-        """The aiohttp application; run it with `handler_cancellation=True`.
-
-        Args:
-            everybody: Answer callers from other machines too.
-        """
+        """The aiohttp application, for callers of this machine or for everybody; run it with `handler_cancellation`."""
         app = web.Application(middlewares=[_guarded(everybody)], client_max_size=MAX_BODY)
         app.cleanup_ctx.append(self._hold_session)
         # A GET route answers HEAD too.
@@ -107,24 +82,16 @@ class Gateway:
         return _json({"version": _OLLAMA_VERSION})
 
     async def _tags(self, request: web.Request) -> web.Response:
-        entries = [
-            _listed(card) | {"modified_at": _modified(card), "capabilities": _capabilities(card)}
-            for card in (backend.card for backend in self._backends)
-        ]
-        return _json({"models": entries})
+        return _json({"models": [_listed(backend.card) for backend in self._backends]})
 
     async def _ps(self, request: web.Request) -> web.Response:
-        longest_first = sorted(self._backends, key=lambda backend: -backend.expires_in())
-        entries = [
-            _listed(backend.card)
-            | {
-                "expires_at": timestamp(ahead=backend.expires_in()),
-                "size_vram": 0,
-                "context_length": upstream.window,  # the allocated one
-            }
-            for backend in longest_first
-            if (upstream := backend.loaded()) is not None
-        ]
+        entries = []
+        for backend in sorted(self._backends, key=lambda backend: -backend.expires_in()):
+            if (upstream := backend.loaded()) is not None:
+                until, allocated = timestamp(ahead=backend.expires_in()), upstream.window
+                entries.append(
+                    _listed(backend.card) | {"expires_at": until, "size_vram": 0, "context_length": allocated}
+                )
         return _json({"models": entries})
 
     async def _show(self, request: web.Request) -> web.Response:
@@ -249,20 +216,19 @@ def _check_capabilities(call: Call, card: Card) -> None:
 # --- listings --------------------------------------------------------------------------------------------------------
 
 
-def _capabilities(card: Card) -> list[str]:
-    """Ollama's words for what the model is known to be able to do."""
-    return ["completion", "thinking"] if card.facts.can_think else ["completion"]
-
-
-def _details(card: Card) -> dict[str, Any]:
+def _described(card: Card) -> dict[str, Any]:
+    """What every listing says of a model."""
     facts = card.facts
     return {
-        "parent_model": "",
-        "format": "gguf" if facts.quantisation != "unknown" else "unknown",
-        "family": facts.architecture,
-        "families": [facts.architecture],
-        "parameter_size": facts.parameter_size,
-        "quantization_level": facts.quantisation,
+        "details": {
+            "format": "gguf" if facts.quantisation != "unknown" else "unknown",
+            "family": facts.architecture,
+            "families": [facts.architecture],
+            "parameter_size": facts.parameter_size,
+            "quantization_level": facts.quantisation,
+        },
+        "capabilities": ["completion", "thinking"] if facts.can_think else ["completion"],
+        "modified_at": timestamp(datetime.fromtimestamp(card.modified, UTC)),
     }
 
 
@@ -270,7 +236,7 @@ def _listed(card: Card) -> dict[str, Any]:
     """What /api/tags and /api/ps both say of a model."""
     # ChatOllama looks for `name:latest` in the listing if it is asked for `name`.
     name = card.name if ":" in card.name.rpartition("/")[2] else f"{card.name}:latest"
-    return {"name": name, "model": name, "size": card.size, "digest": card.digest, "details": _details(card)}
+    return {"name": name, "model": name, "size": card.size, "digest": card.digest, **_described(card)}
 
 
 def _shown(card: Card) -> dict[str, Any]:
@@ -283,27 +249,19 @@ def _shown(card: Card) -> dict[str, Any]:
         f"{facts.architecture}.context_length": facts.context_length or card.num_ctx,
     }
     return {
-        "modelfile": f"# {card.description or card.name}\nFROM {card.source}\n",
         "parameters": f"num_ctx {card.num_ctx}",
         "template": facts.template or "",
-        "system": "",
         "license": str(facts.metadata.get("general.license", "")),
-        "details": _details(card),
         "model_info": info,
-        "capabilities": _capabilities(card),
-        "modified_at": _modified(card),
+        **_described(card),
     }
-
-
-def _modified(card: Card) -> str:
-    return timestamp(datetime.fromtimestamp(card.modified, UTC))
 
 
 # --- who may call, and how slowly ------------------------------------------------------------------------------------
 
 
 async def _read_body(request: web.Request) -> bytes:
-    """The body of a request; 413 if it is too long, 408 if it does not arrive."""
+    """The body of a request; an error 413 if it is too long, 408 if it does not arrive."""
     try:
         async with asyncio.timeout(BODY_SECONDS):
             return await request.read()
@@ -339,9 +297,7 @@ def is_local(authority: str) -> bool:
 def _is_this_machine(authority: str) -> bool:
     """Whether a Host header names an address or this machine's own name, not a name that a stranger chose."""
     host = _hostname(authority)
-    return (
-        is_local(authority) or plain_address(host) is not None or (host != "" and host == socket.gethostname().lower())
-    )
+    return is_local(authority) or plain_address(host) is not None or host == socket.gethostname().lower() != ""
 
 
 def _hostname(authority: str) -> str:

@@ -6,6 +6,7 @@ that cannot be read gives empty facts here, never an error.
 
 from __future__ import annotations
 
+import math
 import struct
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,20 +27,17 @@ _QUANTISATIONS = {
 
 @dataclass(frozen=True)
 class GgufFacts:
-    """Facts from the header; zero, empty or "unknown" where it says nothing.
-
-    Attributes:
-        metadata: The scalar entries, without the tokenizer.
-        parameters: Number of weights.
-        context_length: The window that the model was trained for, tokens.
-        template: The chat template (Jinja); None if unknown (a server that does not show it).
-    """
+    """Facts from the header; zero, empty or "unknown" where it says nothing."""
 
     architecture: str = "unknown"
     metadata: dict[str, Any] = field(default_factory=dict)
+    """The scalar entries, without the tokenizer."""
     parameters: int = 0
+    """Number of weights."""
     context_length: int = 0
+    """The window that the model was trained for, tokens."""
     template: str | None = ""
+    """The chat template (Jinja); None if a server does not show it."""
     quantisation: str = "unknown"
 
     @property
@@ -62,22 +60,19 @@ def read_facts(path: Path) -> GgufFacts:
     try:
         with path.open("rb") as file:
             return _facts(_Reader(file))
-    except (OSError, ValueError, struct.error, MemoryError, OverflowError):
+    except (OSError, ValueError, struct.error, MemoryError, OverflowError, RecursionError):
         return GgufFacts()
 
 
 class _Reader:
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self.file = file
 
     def take(self, count: int) -> bytes:
-        data = self._file.read(count)
+        data = self.file.read(count)
         if len(data) < count:
             raise ValueError("the file ends inside its header")
         return data
-
-    def skip(self, count: int) -> None:
-        self._file.seek(count, 1)
 
     def number(self, code: str) -> Any:
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
@@ -93,21 +88,18 @@ class _Reader:
 
     def value(self, kind: int) -> Any:
         """The value of one entry; None for arrays, which are skipped."""
+        if kind in _SCALARS:
+            return self.number(_SCALARS[kind])
         if kind == _STRING:
             return self.text()
         if kind != _ARRAY:
-            if kind not in _SCALARS:
-                raise ValueError("an unknown type")
-            return self.number(_SCALARS[kind])
+            raise ValueError("an unknown type")
         inner, length = self.number("<I"), self.count()
         if inner in _SCALARS:
-            self.skip(length * struct.calcsize(_SCALARS[inner]))
+            self.file.seek(length * struct.calcsize(_SCALARS[inner]), 1)
         else:
             for _ in range(length):
-                if inner == _STRING:
-                    self.skip(self.count())
-                else:
-                    self.value(inner)
+                self.value(inner)
         return None
 
 
@@ -138,9 +130,6 @@ def _parameters(reader: _Reader, tensors: int) -> int:
     total = 0
     for _ in range(tensors):
         reader.text()
-        size = 1
-        for _ in range(reader.number("<I")):
-            size *= reader.number("<Q")
-        reader.skip(12)  # type and offset
-        total += size
+        total += math.prod(reader.number("<Q") for _ in range(reader.number("<I")))
+        reader.file.seek(12, 1)  # type and offset
     return total

@@ -30,30 +30,25 @@ _LINE_BYTES, _CONTEXT_BYTES, _FIXED_BYTES = 4096, 16, 2**20
 _SHOWN = 400
 
 _KEPT = "what was measured so far is kept."
-#: How an attempt failed -> what happened.
-_WORDS = {
-    "unreachable": "nobody answers there",
-    "lost": "the connection broke",
-    "unfinished": "the answer ended without its last line",
-    "silent": "nothing came for too long",
-    "status": "it answered",
-    "said": "it reports an error",
-    "garbled": "that is not an answer of the Ollama API",
-    "flood": "it does not stop",
-    "window": "the prompt does not fit",
-    "thought": "it wrote nothing but thoughts",
-}
-#: What the user can do; for all other kinds: read the server's log.
-_REMEDIES = {
-    "unreachable": "Start the server again",
-    "silent": "The server hangs, or this model is too slow here: read its log, restart it",
-    "garbled": "Check that this is the address of an Ollama API, without a proxy in front of it",
-    "flood": "The server does not respect num_predict; use another one",
-    "window": "Raise num_ctx of this model in models.toml",
-    "thought": "Raise num_predict in models.toml, or name a model that does not think",
-}
+_LOG = "Read the server's log"
 
 Kind = Literal["unreachable", "lost", "unfinished", "silent", "status", "said", "garbled", "flood", "window", "thought"]
+#: How an attempt failed -> what happened, and what the user can do.
+_KINDS: dict[Kind, tuple[str, str]] = {
+    "unreachable": ("nobody answers there", "Start the server again"),
+    "lost": ("the connection broke", _LOG),
+    "unfinished": ("the answer ended without its last line", _LOG),
+    "silent": ("nothing came for too long", f"The server hangs, or this model is too slow here. {_LOG}, restart it"),
+    "status": ("it answered", _LOG),
+    "said": ("it reports an error", _LOG),
+    "garbled": ("that is not an answer of the Ollama API", "Check the address, and that no proxy is in front of it"),
+    "flood": ("it does not stop", "The server does not respect num_predict; use another one"),
+    "window": ("the prompt does not fit", "Raise num_ctx of this model in models.toml"),
+    "thought": (
+        "it wrote nothing but thoughts",
+        "Raise num_predict in models.toml, or name a model that does not think",
+    ),
+}
 
 #: Statuses that say "not now": the server did not begin the request.
 _NOT_NOW = frozenset({408, 425, 429, 502, 503, 504})
@@ -61,19 +56,15 @@ _NOT_NOW = frozenset({408, 425, 429, 502, 503, 504})
 
 @dataclass(frozen=True)
 class Failure:
-    """How one attempt ended.
-
-    Attributes:
-        kind: What happened.
-        text: The evidence: the server's words, or the system's.
-        status: The HTTP status, for kind "status".
-        retry_after: Seconds that the server asked to wait; None if it did not.
-    """
+    """How one attempt ended."""
 
     kind: Kind
     text: str = ""
+    """The evidence: the server's words, or the system's."""
     status: int = 0
+    """The HTTP status, for kind "status"."""
     retry_after: float | None = None
+    """Seconds that the server asked to wait."""
 
     @property
     def transient(self) -> bool:
@@ -91,7 +82,7 @@ class Failure:
     def reason(self) -> str:
         """What happened, in one line."""
         text = " ".join(self.text.split())[:_SHOWN]
-        words = _WORDS[self.kind] + (f" {self.status}" if self.kind == "status" else "")
+        words = _KINDS[self.kind][0] + (f" {self.status}" if self.kind == "status" else "")
         return f"{words}: {text}" if text else words
 
 
@@ -117,12 +108,7 @@ _MOST_SPOILT = 5
 
 
 def wait(failures: Sequence[Failure], elapsed: float) -> float | None:
-    """Seconds to wait before the next try; None means give up.
-
-    Args:
-        failures: Of this request so far, at least one, the latest last.
-        elapsed: Seconds since the first failure.
-    """
+    """Seconds to wait after these failures, the first of which is `elapsed` seconds ago; None means give up."""
     last, left = failures[-1], RETRY_SECONDS - elapsed
     if not last.transient or sum(failure.spoilt for failure in failures) >= _MOST_SPOILT or left <= 0:
         return None
@@ -194,7 +180,7 @@ class Patience:
 def explain(url: str, model: str, failures: Sequence[Failure], seconds: float) -> EndpointError:
     """The error that ends a run, with the evidence of the last failure and its remedy."""
     last = failures[-1]
-    remedy = _REMEDIES.get(last.kind, "Read the server's log") + f"; {_KEPT}"
+    remedy = f"{_KINDS[last.kind][1]}; {_KEPT}"
     if last.kind == "window":
         text = " ".join(last.text.split())[:_SHOWN]
         return EndpointError(f"{url}: the prompt does not fit into the window of {model}: {text}", remedy, code="E-CTX")
@@ -211,21 +197,18 @@ class Wire(httpx.HTTPTransport):
 
     Args:
         patience: Retries requests that are not streamed; a client that streams retries by itself.
-        between: After this many seconds of silence inside an answer it has failed. Before its first byte the client's
-            own limit holds.
-
-    Attributes:
-        failure: What was wrong with the latest answer; None so far.
-        done: Whether its last line has `done`.
-        first: Its first line, once it came.
+        between: Longest silence inside an answer, seconds. Before its first byte the client's own limit holds.
     """
 
     def __init__(self, patience: Patience | None = None, between: float = math.inf) -> None:
         # A connection that is kept while a GIF is rendered may be dead by the next request.
         super().__init__(limits=httpx.Limits(max_keepalive_connections=0))
         self.failure: Failure | None = None
+        """What was wrong with the latest answer."""
         self.done = False
+        """Whether its last line has `done`."""
         self.first = b""
+        """Its first line, once it came."""
         self._patience = patience
         self._between = between
         self._body: _Lines | None = None
@@ -299,14 +282,7 @@ class Wire(httpx.HTTPTransport):
         return Failed(_judged(replace(seen, text=seen.text or text)))
 
     def check_done(self, text: str) -> None:
-        """Whether the answer came to its end.
-
-        Args:
-            text: The evidence if it did not.
-
-        Raises:
-            Failed: The server stopped midway, or this was never an answer of the Ollama API.
-        """
+        """Raise `Failed`, with `text` as the evidence, unless the answer came to its end."""
         if not self.done:
             begun = not self.first or _is_object(self.first)
             raise Failed(Failure("unfinished", text) if begun else self._garbled(text))

@@ -6,7 +6,7 @@ import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Literal
 
 from localgif.endpoint.ollama_request import ApiError, Call, Kind
 
@@ -27,12 +27,7 @@ def encode(payload: dict[str, Any]) -> bytes:
 
 
 def timestamp(moment: datetime | None = None, ahead: float = 0.0) -> str:
-    """RFC 3339 in UTC, e.g. "2025-01-31T12:00:00.000000Z".
-
-    Args:
-        moment: None means now.
-        ahead: Seconds to add, cut to a century.
-    """
+    """RFC 3339 in UTC, e.g. "2025-01-31T12:00:00.000000Z": of `moment` or now, at most a century `ahead` (seconds)."""
     later = (moment or datetime.now(UTC)) + timedelta(seconds=min(ahead, 100 * 365 * 86400.0))
     return later.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -51,48 +46,34 @@ class Thoughts:
 
     def __init__(self) -> None:
         self._held = ""
-        self._feed = self._begin
+        self._state: Literal["begin", "think", "pause", "speak"] = "begin"
 
     def feed(self, piece: str) -> tuple[str, str]:
         """(content, thinking) that are certain after this piece of the text."""
         self._held += piece
-        return self._feed()
+        thought = ""
+        if self._state == "begin":
+            start = self._held.lstrip()
+            if start.startswith(_OPEN):
+                self._held, self._state = start[len(_OPEN) :], "think"
+            elif not _OPEN.startswith(start):  # it does while there is only white space
+                self._state = "speak"
+        if self._state == "think":
+            thought, closed, rest = self._held.partition(_CLOSE)
+            if closed:
+                self._held, self._state = rest, "pause"
+            else:  # its end may be the beginning of the closing tag
+                keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if thought.endswith(_CLOSE[:n])), 0)
+                thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
+        if self._state == "pause" and (rest := self._held.lstrip()):
+            self._held, self._state = rest, "speak"
+        content = self.end()[0] if self._state == "speak" else ""
+        return content, thought
 
     def end(self) -> tuple[str, str]:
         """(content, thinking) that were held back when the text ended."""
         rest, self._held = self._held, ""
-        return ("", rest) if self._feed == self._think else (rest, "")
-
-    def _begin(self) -> tuple[str, str]:
-        start = self._held.lstrip()
-        if start.startswith(_OPEN):
-            self._held, self._feed = start[len(_OPEN) :], self._think
-            return self._think()
-        if _OPEN.startswith(start):  # also while there is only white space
-            return "", ""
-        self._feed = self._speak
-        return self._speak()
-
-    def _think(self) -> tuple[str, str]:
-        thought, closed, rest = self._held.partition(_CLOSE)
-        if closed:
-            self._held, self._feed = rest, self._pause
-            return self._pause()[0], thought
-        # The end may be the beginning of the closing tag.
-        keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if thought.endswith(_CLOSE[:n])), 0)
-        self._held = thought[len(thought) - keep :]
-        return "", thought[: len(thought) - keep]
-
-    def _pause(self) -> tuple[str, str]:
-        self._held = self._held.lstrip()
-        if not self._held:
-            return "", ""
-        self._feed = self._speak
-        return self._speak()
-
-    def _speak(self) -> tuple[str, str]:
-        said, self._held = self._held, ""
-        return said, ""
+        return ("", rest) if self._state == "think" else (rest, "")
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -156,19 +137,14 @@ def emptied(kind: Kind, model: str, reason: str) -> dict[str, Any]:
 class Answer:
     """One answer in progress, from the events that came so far.
 
-    All times are readings of one monotonic clock, nanoseconds.
-
     Args:
-        call: The request.
-        arrival: When it arrived.
+        arrival: When the request arrived, like all times a reading of one monotonic clock, nanoseconds.
         dispatch: When it was sent to the upstream.
         tagged: Whether the text may contain thoughts in tags.
         trusted: Whether the upstream is known to refuse a prompt that exceeds its window.
     """
 
-    def __init__(
-        self, call: Call, arrival: int = 0, dispatch: int = 0, *, tagged: bool = True, trusted: bool = True
-    ) -> None:
+    def __init__(self, call: Call, arrival: int, dispatch: int, *, tagged: bool = True, trusted: bool = True) -> None:
         self._call = call
         self._arrival = arrival
         self._dispatch = dispatch
@@ -179,7 +155,7 @@ class Answer:
         self._content: list[str] = []
         self._thinking: list[str] = []
         self._first: int | None = None
-        self._last: int | None = None
+        self._last = 0
         self._finish: str | None = None
         self._usage: dict[str, Any] = {}
         self._timings: dict[str, Any] = {}
@@ -205,8 +181,7 @@ class Answer:
         """The last line of a stream, or with `whole` the one object of an answer that is not streamed.
 
         Raises:
-            UpstreamBroken: The upstream said [DONE] without a finish reason, so the answer may be half of one; or it
-                cannot have read the whole prompt.
+            UpstreamBroken: The answer has no finish reason and may be half of one, or the prompt was not read whole.
         """
         if self._finish is None:
             raise UpstreamBroken("the upstream server ended the answer without a finish reason")
@@ -227,8 +202,7 @@ class Answer:
         usage, timings = self._usage, self._timings
         parts: list[Any] = [timings.get(name) for name in ("cache_n", "prompt_n")]
         read = sum(parts) if all(isinstance(part, int) for part in parts) else None
-        first = now if self._first is None else self._first
-        last = first if self._last is None else self._last
+        first, last = (now, now) if self._first is None else (self._first, self._last)
         written = _count(usage.get("completion_tokens"), timings.get("predicted_n"), len(self._content))
         return {
             "total_duration": max(0, now - self._arrival),
@@ -254,10 +228,7 @@ def _nanoseconds(milliseconds: Any, fallback: int) -> int:
 
 
 def upstream_failure(status: int, body: str) -> ApiError:
-    """The error for our client when an upstream answers with an error status.
-
-    A refused request keeps its status. A server that fails, or refuses our key, is a broken upstream.
-    """
+    """The error for our client: a refused request keeps its status; one that fails, or lacks a key, becomes a 502."""
     text = error_text(body)
     if status in (400, 413, 422):
         text = overflow_words(text)
@@ -290,9 +261,8 @@ _TOO_MUCH = re.compile(r"context.*(?:exceed|too (?:long|large|many)|larger|great
 
 
 def overflow_words(text: str) -> str:
-    """Any server's refusal of a prompt that exceeds the window, in llama.cpp's words; other texts unchanged.
-
-    Clients know these words: ours turn them into the advice to raise num_ctx.
+    """Any server's refusal of a prompt that exceeds the window, in llama.cpp's words, which clients know; other texts
+    unchanged.
     """
     if "exceeds the available context size" in text:
         return text

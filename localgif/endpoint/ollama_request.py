@@ -237,9 +237,9 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
     """Read one /api/chat or /api/generate request.
 
     Raises:
-        ApiError: 400 with the wrong field (404 for generate with an empty model, as in Ollama).
+        ApiError: 400 with the wrong field.
     """
-    model = read_model(request, missing_status=400 if kind == "chat" else 404)
+    model = read_model(request)
     for field, remedy in _UNSUPPORTED.items():
         if request.get(field):
             raise ApiError(400, f"{field} is not supported by localgif: {remedy}")
@@ -255,17 +255,15 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
     raise ApiError(400, f"{field}{value}: {says}")
 
 
-def read_model(request: dict[str, Any], missing_status: int = 400) -> str:
+def read_model(request: dict[str, Any]) -> str:
     """The model's name from `model`, or from `name` (deprecated; litellm sends it to /api/show).
 
     Raises:
-        ApiError: `missing_status` if there is none, 400 if it is not a string.
+        ApiError: 400; there is none, or it is not a string.
     """
     name = request.get("model") or request.get("name")
-    if not name:
-        raise ApiError(missing_status, "model is required" if missing_status == 400 else "model '' not found")
-    if not isinstance(name, str):
-        raise ApiError(400, "invalid model name")
+    if not isinstance(name, str) or not name:
+        raise ApiError(400, "invalid model name" if name else "model is required")
     return name
 
 

@@ -11,7 +11,6 @@ import contextlib
 import errno
 import json
 import logging
-import os
 import signal
 import socket
 import sys
@@ -40,9 +39,7 @@ _GRACE = 0.2
 async def listening(
     backends: Sequence[Backend], port: int = 0, max_queue: int = 512, slots: int = 1, host: str = "127.0.0.1"
 ) -> AsyncIterator[str]:
-    """The address of a gateway in front of the backends, in this event loop.
-
-    At the end, running requests are cut and the backends closed.
+    """The address of a gateway in this event loop; at the end, running requests are cut and the backends closed.
 
     Raises:
         EndpointUnreachable: The port is in use, or `host` is not an address of this machine.
@@ -84,7 +81,7 @@ def _bound_socket(host: str, port: int) -> socket.socket:
 
 
 def serve(config: ServeConfig) -> None:
-    """Serve until SIGINT or SIGTERM. Leaves no process behind.
+    """Serve until SIGINT or SIGTERM.
 
     Raises:
         PreflightError: The port is in use, or llama.cpp refuses the first model.
@@ -110,7 +107,7 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
         if engines and not await _load_first(engines[0], stop):
             return
         if managed:
-            _say({"event": "ready", "url": url, "pid": os.getpid()})
+            _say({"event": "ready", "url": url})
         else:
             _greet(url, config)
         await stop.wait()

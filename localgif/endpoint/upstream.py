@@ -24,16 +24,7 @@ _LOADING = re.compile(r"\bloading\b", re.I)
 
 @dataclass(frozen=True)
 class Upstream:
-    """An OpenAI-compatible server that is ready to answer for one model.
-
-    Attributes:
-        url: Address without `/v1`.
-        key: Bearer token; empty if the server wants none.
-        model: The model's name on that server.
-        window: Tokens of prompt and answer together.
-        dialect: Whose names it knows for the fields beyond OpenAI's, and how it counts tokens.
-        ours: We started it with every default set. Another server may shift its window or refuse a long answer.
-    """
+    """An OpenAI-compatible server that is ready to answer for one model; the first five as in `RemoteModel`."""
 
     url: str
     key: str
@@ -41,28 +32,21 @@ class Upstream:
     window: int
     dialect: Dialect = "llama.cpp"
     ours: bool = True
+    """We started it with every default set. Another server may shift its window or refuse a long answer."""
 
 
 @dataclass(frozen=True)
 class Card:
-    """What the listings say about a model; empty or 0 where it is unknown.
-
-    Attributes:
-        num_ctx: The window that it is served with, tokens.
-        digest: sha256 of the weights, hex.
-        size: Bytes of the weights.
-        modified: Seconds since 1970.
-        source: A file's name or a server's address.
-    """
+    """What the listings say about a model; empty or 0 where it is unknown."""
 
     name: str
     facts: GgufFacts
     num_ctx: int
+    """The window that it is served with, tokens."""
     digest: str = ""
     size: int = 0
     modified: float = 0.0
-    source: str = ""
-    description: str = ""
+    """Seconds since 1970."""
 
 
 class LoadFailed(Exception):
@@ -96,11 +80,7 @@ class Backend:
         return self._upstream
 
     async def release(self, keep_alive: float | None) -> None:
-        """End one use.
-
-        Args:
-            keep_alive: Seconds to stay loaded from now; None is the default, 0 unloads once nobody uses the model.
-        """
+        """End one use; the model stays loaded for `keep_alive` s, None for the default (0: until nobody uses it)."""
 
     async def exit_reason(self) -> str:
         """Why the server ended, e.g. "killed by SIGKILL"; empty if it runs, or if we did not start it."""
@@ -118,15 +98,7 @@ def remote_backend(model: RemoteModel) -> Backend:
         quantisation=model.quantisation,
         template=model.template,
     )
-    card = Card(
-        name=model.name,
-        facts=facts,
-        num_ctx=model.window,
-        size=model.size,
-        modified=float(model.created),
-        source=f"{model.url}/v1",
-        description=model.server,
-    )
+    card = Card(model.name, facts, model.window, size=model.size, modified=float(model.created))
     return Backend(card, Upstream(model.url, model.key, model.name, model.window, model.dialect, ours=False))
 
 
@@ -159,16 +131,14 @@ def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
 
 
 def counting_request(body: dict[str, Any], upstream: Upstream) -> tuple[str, dict[str, Any], str] | None:
-    """How the upstream counts a prompt with its chat template: path, body, and the field with the number.
-
-    None if servers of this kind do not count.
-    """
+    """How the upstream counts a prompt: path, body, field with the number. None if servers of its kind do not count."""
     body = adapted(body, upstream)
     if upstream.dialect == "llama.cpp":
         return "/v1/chat/completions/input_tokens", body, "input_tokens"
     if upstream.dialect == "vllm":
-        kept = ("model", "messages", "chat_template_kwargs")
-        asked: dict[str, Any] = {name: body[name] for name in kept if name in body}
+        asked: dict[str, Any] = {
+            name: body[name] for name in ("model", "messages", "chat_template_kwargs") if name in body
+        }
         return "/tokenize", {**asked, "add_generation_prompt": True}, "count"
     return None
 
@@ -177,9 +147,8 @@ def counting_request(body: dict[str, Any], upstream: Upstream) -> tuple[str, dic
 
 
 def new_session() -> aiohttp.ClientSession:
-    """A client for upstreams: no time limit (a long prompt is silent for minutes), no proxy, no kept connections.
-
-    A kept connection to an engine that ended meanwhile would fail the next request needlessly.
+    """A client for upstreams: no time limit (a long prompt is silent for minutes), no proxy, and no kept connections,
+    because a kept one to an engine that ended meanwhile would fail the next request.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=0, force_close=True),
@@ -218,8 +187,7 @@ async def deltas(
     """The events of one generation. Closing the iterator closes the connection, which stops the generation.
 
     Raises:
-        ApiError: The upstream refused the request, or did not load its model in time.
-        UpstreamBroken: It died, ended the stream without `[DONE]`, or sent an error event.
+        ApiError: The upstream refused, failed, did not load its model in time, or ended without `[DONE]`.
     """
     async with _posted(session, upstream, "/v1/chat/completions", adapted(body, upstream)) as response:
         if response.status != 200:
@@ -232,10 +200,7 @@ async def deltas(
 
 
 async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
-    """Payloads of the `data:` lines, without comments, pings and blank lines.
-
-    Split by hand: aiohttp's own line reader refuses long lines.
-    """
+    """Payloads of the `data:` lines. Split by hand, because aiohttp's own line reader refuses long lines."""
     rest = b""
     async for block in stream.iter_any():
         *lines, rest = (rest + block).split(b"\n")
@@ -245,7 +210,7 @@ async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
 
 
 async def _count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
-    """Tokens of the prompt that the upstream makes of this body with its chat template; None if it cannot count."""
+    """Tokens of the prompt with the upstream's chat template; None if it cannot count."""
     way = counting_request(body, upstream)
     if way is None:
         return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,6 @@ def test_a_broken_header_tells_nothing(served: ServedModel, tmp_path: Path, coun
         (tmp_path / "x.gguf").write_bytes(file.read(count))
     assert read_facts(tmp_path / "x.gguf") == GgufFacts()
     assert read_facts(tmp_path / "absent.gguf") == GgufFacts()
+    arrays = struct.pack("<IQ", 9, 1) * 10_000  # each holds the next one
+    (tmp_path / "x.gguf").write_bytes(b"GGUF" + struct.pack("<IQQQI", 3, 0, 1, 0, 9) + arrays)
+    assert read_facts(tmp_path / "x.gguf") == GgufFacts()

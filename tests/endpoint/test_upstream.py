@@ -197,7 +197,6 @@ def test_the_listings_show_the_server_behind(there: ollama.Client, theirs: Llama
     assert not entry.digest, "nobody knows the digest of weights on another server"
     shown = there.show(NAME)
     assert shown.modelinfo is not None and shown.modelinfo["unknown.context_length"] == 8192
-    assert shown.modelfile is not None and theirs.url in shown.modelfile
     (loaded,) = there.ps().models
     assert loaded.context_length == WINDOW
 
@@ -268,4 +267,4 @@ def test_thoughts_come_apart_and_the_servers_end_is_reported(smollm2: Weights) -
             assert rest[-1].startswith('{"error":') and not any('"done":true' in line for line in rest)
             after = http.post("/api/chat", json=body)
             assert after.status_code == 502 and "upstream server failed" in after.json()["error"]
-            assert front.alive()
+            assert not front.death_message()

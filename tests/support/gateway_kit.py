@@ -167,7 +167,7 @@ class FixedBackend(Backend):
     """A backend whose server runs already; its load can be made to fail."""
 
     def __init__(self, url: str, facts: GgufFacts, name: str, dialect: Dialect, ours: bool) -> None:
-        card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1, source="nowhere.gguf")
+        card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1)
         super().__init__(card, Upstream(url, KEY, "upstream-name", 4096, dialect, ours))
         self.keep_alives: list[float | None] = []
         self.load_error: Exception | None = None
