@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import hashlib
+import json
 import os
 import shutil
 import socket
@@ -42,15 +43,10 @@ def content_path(folder: Path, kind: str, name: str) -> Path:
 
 
 def read_input(path: Path, most: int, what: str, code: str = "E-FILE") -> bytes:
-    """The bytes of a file that the user named.
-
-    Args:
-        most: Largest size that is read, bytes.
-        what: What the file should be, for the remedy: "a task file".
-        code: The error's heading in docs/errors.md.
+    """The bytes of a file that the user named; `what` it should be, such as "a task file", is for the remedy.
 
     Raises:
-        ConfigError: missing, unreadable, not a regular file, or larger than `most`.
+        ConfigError: missing, unreadable, not a regular file, or larger than `most` bytes.
     """
     try:
         return read_bounded(path, most)
@@ -151,6 +147,23 @@ def sha256_of(path: Path) -> str:
     """The sha256 of a file, hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_notes(path: Path, name: str) -> dict[str, Any]:
+    """The entries that `write_notes` stored; none if the file is damaged."""
+    try:
+        stored = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    entries = stored.get(name) if isinstance(stored, dict) and stored.get("version") == 1 else None
+    return entries if isinstance(entries, dict) else {}
+
+
+def write_notes(path: Path, name: str, entries: dict[str, Any]) -> None:
+    """Store what only costs time to find out again. Errors of the disk are ignored."""
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(path, json.dumps({"version": 1, name: entries}, indent=1).encode())
 
 
 def take_lock(folder: Path) -> int:

@@ -6,14 +6,14 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from localgif.doctor.exam import animator_exam, reflector_exam
 from localgif.doctor.models import ATTEMPTS, Measured, Minutes, Pace, minutes, remember
 from localgif.errors import LocalGifError
 from localgif.models.find import places_for
 from localgif.offline import is_here, weights_environment
-from localgif.run.checks import Check
+from localgif.run.checks import Check, Status
 from localgif.run.preflight import cheap_checks, different, digest
 from localgif.run.roles import Roles, open_roles
 from localgif.search.progress import Progress
@@ -37,9 +37,8 @@ class Found:
     minutes: Minutes | None
     """Of a run; None if nothing was measured."""
     cheap_seconds: float
-    """Duration of the checks without a model."""
+    """Duration of the checks without a model; `seconds` that of all."""
     seconds: float
-    """Duration of all checks."""
 
     @property
     def failed(self) -> bool:
@@ -102,9 +101,9 @@ def _ask_models(settings: Settings, roles: Roles, progress: Progress, checks: li
         return None
     animator, reflector = (paces[m.endpoint.name, m.model] for m in (settings.animator, settings.reflector))
     checks.append(reflector_exam(settings, suite, roles.reflector_url, progress))
-    sampled = animator_exam(settings, suite, roles.animator_url, progress)
-    checks.append(sampled.check)
-    attempt = sampled.seconds_per_attempt or animator.seconds(*_ATTEMPT_TOKENS)
+    exam, attempt = animator_exam(settings, suite, roles.animator_url, progress)
+    checks.append(exam)
+    attempt = attempt or animator.seconds(*_ATTEMPT_TOKENS)
     reflection = reflector.seconds(*_REFLECTION_TOKENS)
     if attempt is None or reflection is None:
         checks.append(Check.skipped("estimate", "the speed of the models could not be measured"))
@@ -144,13 +143,11 @@ def table(checks: Sequence[Check]) -> str:
 
 
 def _summary(checks: Sequence[Check]) -> str:
-    failures = [check.name for check in checks if check.status == "FAIL"]
-    warnings = [check.name for check in checks if check.status == "WARN"]
-    skipped = sum(check.status == "SKIP" for check in checks)
-    said = [f"{sum(check.status == 'PASS' for check in checks)} of {len(checks)} checks passed"]
-    said += [f"{len(warnings)} warnings ({', '.join(warnings)})"] if warnings else []
-    said += [f"{skipped} skipped"] if skipped else []
-    said += [f"{len(failures)} FAILED ({', '.join(failures)})"] if failures else []
+    names = {word: [check.name for check in checks if check.status == word] for word in get_args(Status)}
+    said = [f"{len(names['PASS'])} of {len(checks)} checks passed"]
+    said += [f"{len(names['WARN'])} warnings ({', '.join(names['WARN'])})"] if names["WARN"] else []
+    said += [f"{len(names['SKIP'])} skipped"] if names["SKIP"] else []
+    said += [f"{len(names['FAIL'])} FAILED ({', '.join(names['FAIL'])})"] if names["FAIL"] else []
     return ", ".join(said)
 
 

@@ -13,11 +13,11 @@ from localgif.endpoint.clients import Animator, Reflector, Reply
 from localgif.errors import LocalGifError
 from localgif.gif import score
 from localgif.run.checks import Check
-from localgif.search import reflector as reflector_module
 from localgif.search import reply_checks
 from localgif.search.evaluator import prompt_of, sample_seed, seed_of
 from localgif.search.programs import render
 from localgif.search.progress import Progress
+from localgif.search.reflector import facts, sharpen_rule, write_rule
 from localgif.search.rule_move import RULE_TOKENS, one_line
 from localgif.settings import Settings
 from localgif.tasks.suite import Suite
@@ -51,13 +51,11 @@ class Item:
 def items(suite: Suite, settings: Settings) -> tuple[Item, ...]:
     """The questions, worded as in a run."""
     task, old = suite.train[0], (_OLD_RULE,)
-    facts = reflector_module.facts(task.targets) if settings.facts else ""
-    standing = {task.brief: 0.31}
-    write, sharpen = reflector_module.write_rule, reflector_module.sharpen_rule
+    told, standing = facts(task.targets) if settings.facts else "", {task.brief: 0.31}
     return (
-        Item("keeps the format", write(suite, task, facts, (), _FRAMES, "", standing)),
-        Item("names the problem", write(suite, task, facts, old, _LOOP, "", standing), old, _ABOUT_LOOP),
-        Item("changes one rule", sharpen(suite, task, facts, _OLD_RULE, _FRAMES, standing), old),
+        Item("keeps the format", write_rule(suite, task, told, (), _FRAMES, "", standing)),
+        Item("names the problem", write_rule(suite, task, told, old, _LOOP, "", standing), old, _ABOUT_LOOP),
+        Item("changes one rule", sharpen_rule(suite, task, told, _OLD_RULE, _FRAMES, standing), old),
     )
 
 
@@ -102,17 +100,12 @@ class _Enough(Exception):
     """The time for repairs is over."""
 
 
-@dataclass(frozen=True)
-class Sampled:
-    """The result of the animator's exam."""
+def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress) -> tuple[Check, float | None]:
+    """One sample of the default task through agent and sandbox, as in a run, but with little time for repairs.
 
-    check: Check
-    seconds_per_attempt: float | None
-    """None if no attempt was finished."""
-
-
-def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress) -> Sampled:
-    """One sample of the default task through agent and sandbox, as in a run, but with little time for repairs."""
+    Returns:
+        The check, and the seconds of an attempt; None if none was finished.
+    """
     task = suite.train[0]
     started = time.monotonic()
     written: list[Reply] = []
@@ -138,7 +131,7 @@ def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress
         except _Enough:
             last = rendered[-1] if rendered else None
         except LocalGifError as error:
-            return Sampled(Check.raised("animator", error), None)
+            return Check.raised("animator", error), None
     seconds = time.monotonic() - started
     words = f"{len(written)} attempts, {sum(reply.output_tokens for reply in written)} tokens, {seconds:.0f} s"
     if last is not None and last.measurements is not None:
@@ -153,4 +146,4 @@ def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress
             "this is usual for a small model with the seed prompt, which a run improves; a larger animator starts with "
             "a higher score (localgif models set animator NAME)",
         )
-    return Sampled(check, seconds / len(written) if written else None)
+    return check, seconds / len(written) if written else None

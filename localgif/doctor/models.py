@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,7 +13,7 @@ from typing import Any, NamedTuple
 from localgif.endpoint.clients import KEEP_ALIVE
 from localgif.endpoint.discover import allocated_window, ask_object
 from localgif.errors import EndpointError, LocalGifError
-from localgif.files import replace_file
+from localgif.files import read_notes, write_notes
 from localgif.run.checks import Check
 from localgif.search.progress import Progress
 from localgif.settings import ModelSettings, Settings
@@ -43,24 +41,15 @@ class Said:
 
 
 def ask(url: str, model: ModelSettings, prompt: str, *, longest: int) -> Said:
-    """Ask a model once, with the window of a run and without letting the server cut the prompt.
-
-    Args:
-        longest: Most tokens of the answer.
+    """Ask a model once for at most `longest` tokens, with the window of a run, and without letting the server cut the
+    prompt.
 
     Raises:
         LocalGifError: The server does not answer, or refuses.
     """
     options = {"num_ctx": model.num_ctx, "num_predict": longest, "temperature": model.temperature, "seed": 1}
-    body = {
-        "model": model.model,
-        "messages": [{"role": "user", "content": prompt}],
-        "stream": False,
-        "think": False,
-        "truncate": False,
-        "keep_alive": KEEP_ALIVE,
-        "options": options,
-    }
+    plain = {"stream": False, "think": False, "truncate": False, "keep_alive": KEEP_ALIVE, "options": options}
+    body = {"model": model.model, "messages": [{"role": "user", "content": prompt}], **plain}
     started = time.monotonic()
     answer = ask_object(url, "/api/chat", body, _no_answer, "look at the server's log", _PATIENCE_SECONDS)
     message = answer.get("message")
@@ -98,7 +87,7 @@ _SHARE = 0.9
 #: The canary is shorter if reading it would take longer than this, seconds; but it is never shorter than RUN_TOKENS.
 CANARY_SECONDS = 25.0
 
-#: Tokens of the longest prompts of usual runs: the most in five runs with the shipped tasks was 1,057.
+#: Tokens of the longest prompts of usual runs.
 RUN_TOKENS = 1200
 
 #: A server that read less than this share of a prompt has cut it.
@@ -141,7 +130,7 @@ class Measured:
         self._first: int | None = None
         """Tokens of the first request."""
         self._bare: int | None = None
-        """Tokens of a request without lines: mostly what the server adds to every prompt."""
+        """The same without lines: mostly what the server adds to every prompt."""
         self._window = model.num_ctx
         self._mark = str(random.randrange(100_000, 1_000_000))
         """Begins long prompts, so that no prompt is in a server's cache from an earlier measurement."""
@@ -234,13 +223,13 @@ def canary(word: str, mark: str, lines: int) -> str:
 
 
 def judge(title: str, said: Said, word: str, expected: int, target: int, window: int, pace: Pace) -> Check:
-    """What the answer to a canary shows.
+    """What the answer to a canary shows; all counts are tokens.
 
     Args:
         word: The word at the top.
-        expected: Tokens of the list alone, by the first request's count.
-        target: Intended tokens of the prompt.
-        window: Tokens of the loaded model's window.
+        expected: The list alone, by the first request's count.
+        target: The whole prompt, as intended.
+        window: The loaded model's window.
     """
     read = said.prompt_tokens
     share = 100 * (read or target) / window
@@ -281,7 +270,6 @@ class Minutes(NamedTuple):
 
     least: float
     most: float
-    samples: int
 
 
 class StoredPace(NamedTuple):
@@ -300,21 +288,16 @@ def minutes(settings: Settings, suite: Suite, attempt_seconds: float, reflection
     samples = settings.metric_calls * settings.samples + 2 * settings.fresh * len(suite.tested)
     least = samples * attempt_seconds
     most = ATTEMPTS * least + settings.metric_calls * reflection_seconds
-    return Minutes(least / 60, most / 60, samples)
+    return Minutes(least / 60, most / 60)
 
 
 def remember(cache: Path, settings: Settings, attempt_seconds: float, reflection_seconds: float) -> None:
-    """Store what was measured of a run's models in the folder `cache`.
-
-    Without it a later estimate is only less exact, so errors of the disk are ignored.
-    """
+    """Store what was measured of a run's models in the folder `cache`; it makes later estimates more exact."""
     models = _load(cache)
     today = f"{datetime.now(UTC).astimezone():%Y-%m-%d}"
     for model, seconds in ((settings.animator, attempt_seconds), (settings.reflector, reflection_seconds)):
         models[_key(model)] = {"seconds": round(seconds, 3), "at": today}
-    with suppress(OSError):
-        cache.mkdir(parents=True, exist_ok=True)
-        replace_file(cache / _NAME, json.dumps({"version": 1, "models": models}, indent=1).encode())
+    write_notes(cache / _NAME, "models", models)
 
 
 def recall(cache: Path, settings: Settings) -> StoredPace | None:
@@ -331,12 +314,7 @@ def _key(model: ModelSettings) -> str:
 
 
 def _load(cache: Path) -> dict[str, dict[str, Any]]:
-    try:
-        stored = json.loads((cache / _NAME).read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    models = stored.get("models") if isinstance(stored, dict) and stored.get("version") == 1 else None
-    return {key: entry for key, entry in models.items() if _is_entry(entry)} if isinstance(models, dict) else {}
+    return {key: entry for key, entry in read_notes(cache / _NAME, "models").items() if _is_entry(entry)}
 
 
 def _is_entry(entry: object) -> bool:

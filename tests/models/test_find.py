@@ -88,11 +88,11 @@ def test_odd_manifests_are_refused_by_name(tmp_path: Path, text: str, reason: st
 
 
 def test_the_list_says_what_is_where(machine: Machine) -> None:
-    assert [(row.name, row.source, row.partial) for row in known_here(machine.places)] == [(NAME, None, 0)]
+    assert [(row.name, row.path, row.partial) for row in known_here(machine.places)] == [(NAME, None, 0)]
     machine.begun(CONTENT[:100])
     store_manifest(machine.store, TAG, sha(WRONG), len(WRONG))
     (row,) = known_here(machine.places)
-    assert (row.partial, row.source) == (100, None)
+    assert (row.partial, row.path) == (100, None)
     assert "but other bytes" in row.note
 
     machine.cached()
@@ -101,8 +101,8 @@ def test_the_list_says_what_is_where(machine: Machine) -> None:
     blob = store_blob(machine.store, WRONG)
     rows = {row.name: row for row in known_here(machine.places)}
     assert list(rows) == [NAME, "odd:latest", "other:latest"]
-    assert (rows[NAME].source, rows[NAME].path, rows[NAME].checked) == ("cache", machine.target, False)
-    assert (rows["other:latest"].source, rows["other:latest"].path) == ("ollama", blob)
+    assert (rows[NAME].path, rows[NAME].checked) == (machine.target, False)
+    assert rows["other:latest"].path == blob
     assert "not JSON" in rows["odd:latest"].note
 
 
@@ -112,7 +112,7 @@ def test_the_list_knows_what_was_checked_and_what_is_damaged(machine: Machine) -
     assert [row.checked for row in known_here(machine.places)] == [True]
     machine.cached(CONTENT[:-1])
     (row,) = known_here(machine.places)
-    assert (row.source, row.path) == (None, None)
+    assert row.path is None
     assert "other bytes" in row.note
 
 

