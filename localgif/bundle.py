@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import platform
 import re
 import shutil
@@ -16,6 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
+
+from packaging.tags import platform_tags
 
 from localgif import __version__
 from localgif.errors import ConfigError, PreflightError
@@ -96,15 +97,12 @@ def models_to_carry(file: ModelsFile, aliases: Sequence[str]) -> tuple[ModelSett
 def collect(
     out: Path, models: ModelsFile, carried: Sequence[ModelSettings], places: Places, say: Say, download: Download
 ) -> Bundle:
-    """Make the bundle, or finish an interrupted one.
+    """Make the bundle in the folder `out`, or finish an interrupted one.
 
     Args:
-        out: Its folder; created if it does not exist.
         models: The models file that becomes the bundle's models.toml.
         carried: The result of `models_to_carry`.
         places: Where this machine keeps weights.
-        say: Receives what is being done.
-        download: Receives the progress of downloads.
 
     Raises:
         ConfigError: The folder holds something else, or a complete bundle.
@@ -129,14 +127,7 @@ def collect(
 
 
 def seal(folder: Path) -> str:
-    """Write SHA256SUMS, which makes the bundle complete, in the format of sha256sum.
-
-    Returns:
-        The sha256 of SHA256SUMS itself.
-
-    Raises:
-        OSError: The disk.
-    """
+    """Write SHA256SUMS, which makes the bundle complete, for sha256sum; returns its own sha256. Raises OSError."""
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != SUMS
     )
@@ -184,7 +175,6 @@ def _fetch_wheels(lock: Path, pins: Sequence[Pin], folder: Path) -> list[Path]:
 
     Raises:
         PreflightError: pip cannot download a wheel; the message contains pip's.
-        OSError: The disk.
     """
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -211,11 +201,8 @@ def _fetch_wheels(lock: Path, pins: Sequence[Pin], folder: Path) -> list[Path]:
 
 def _platforms() -> list[str]:
     """pip's options for this machine's wheels, oldest glibc first: pip alone would take wheels for the newest one."""
-    library, version = platform.libc_ver()
-    if library != "glibc":
-        return []
-    tags = ["manylinux2014", *(f"manylinux_2_{minor}" for minor in range(17, int(version.split(".")[1]) + 1))]
-    return [word for tag in tags for word in ("--platform", f"{tag}_{platform.machine()}")]
+    tags = [tag for tag in platform_tags() if tag.startswith("manylinux")]
+    return [word for tag in reversed(tags) for word in ("--platform", tag)]
 
 
 def _glibc_needed(wheels: Sequence[Path]) -> str:
@@ -271,11 +258,7 @@ def _size(folder: Path, part: str) -> tuple[int, int]:
 
 
 def project_root() -> Path:
-    """The folder that localgif runs from.
-
-    Raises:
-        ConfigError: localgif was installed without its project.
-    """
+    """The folder that localgif runs from. Raises ConfigError if localgif was installed without its project."""
     root = Path(__file__).resolve().parents[1]
     lacking = [name for name in _NEEDED if not (root / name).exists()]
     if lacking:
@@ -288,12 +271,13 @@ def project_root() -> Path:
 
 
 def project_files(root: Path) -> list[str]:
-    """The names of the project's files relative to its root, sorted."""
+    """The project's files, relative to its root, sorted."""
     names = []
     for top in (*_NEEDED, *_OPTIONAL):
         path = root / top
         if path.is_dir():
-            names += [found.relative_to(root).as_posix() for found in _below(path)]
+            found = [each.relative_to(root) for each in path.rglob("*") if each.is_file()]
+            names += [name.as_posix() for name in found if not _is_cache(name)]
         elif path.is_file():
             names.append(top)
     return sorted(names)
@@ -320,8 +304,7 @@ def offline_by_default(models: ModelsFile) -> str:
     return "".join([*lines[:first], _OFFLINE, "\n", *lines[first:]])
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for path, folders, names in os.walk(folder):
-        # Without the caches of Python and of tools.
-        folders[:] = [name for name in folders if name != "__pycache__" and not name.startswith(".")]
-        yield from (Path(path, name) for name in names if not name.endswith((".pyc", ".pyo")))
+def _is_cache(name: Path) -> bool:
+    """Whether a file below a folder of the project belongs to a cache of Python or of a tool."""
+    inner = name.parts[1:-1]
+    return name.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in inner)

@@ -38,7 +38,7 @@ FENCES = {
     "psutil": {"sandbox/"},
     "typer": {"cli/", "__main__.py"},
     "rich": {"cli/"},
-    "packaging": {"run/checks.py"},
+    "packaging": {"run/checks.py", "bundle.py"},
     "dask": {"sweep/cluster.py", "sweep/worker.py"},
     "distributed": {"sweep/cluster.py", "sweep/worker.py"},
     "jinja2": {"report/"},
