@@ -108,6 +108,8 @@ class Piece(NamedTuple):
     """Rotational symmetry: bar 2, triangle 3, square 4; 0 if it has no direction."""
     angle: float
     """Direction in degrees, up to a multiple of 360 / fold."""
+    rgb: tuple[int, int, int] | None = None
+    """Its middle shade, 0-255; None in old samples."""
 
 
 class Looks(Record):
@@ -119,6 +121,8 @@ class Looks(Record):
     """Share of the picture with that colour."""
     pieces: tuple[tuple[Piece, ...], ...]
     """The 12 largest pieces in other colours, largest first."""
+    ground: tuple[tuple[int, int, int], ...] = ()
+    """The background's middle shade at the border, 0-255; empty in old samples."""
 
 
 class Measurements(Record):
@@ -151,6 +155,11 @@ class Measurements(Record):
     step from the last frame back to the first."""
     looks: Looks | None = None
     """None in old samples."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether every number that a rule of this version needs was measured."""
+        return self.looks is not None and bool(self.looks.ground)
 
 
 class ScorePart(Record):

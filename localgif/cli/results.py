@@ -25,6 +25,7 @@ from localgif.cli.shared import (
     make_console,
     open_progress,
     print_json,
+    warn_about,
     write_file,
 )
 from localgif.errors import ConfigError, RunCorrupt
@@ -34,7 +35,9 @@ from localgif.settings import known
 if TYPE_CHECKING:
     from localgif.store.read import RunRecord
 
-ScorerOption = Annotated[str, typer.Option("--scorer", help="The rule.", metavar="strict|article")]
+ScorerOption = Annotated[
+    str, typer.Option("--scorer", help="The rule, or an earlier version such as strict-3.", metavar="strict|article")
+]
 
 
 @command
@@ -175,12 +178,14 @@ def score(
     as_json: JsonOption = False,
 ) -> None:
     """Measure and score a GIF, in the sandbox."""
+    from localgif.gif.score import version_of
     from localgif.run.rescore import GIF_LIMITS, score_gif
     from localgif.tasks.task import load_task
 
-    known("scorer", scorer)
+    version_of(scorer)
     known("sandbox_level", sandbox_level)
     wanted = load_task(task)
+    warn_about(wanted)
     scored = score_gif(read_input(file, GIF_LIMITS.file_size, "a GIF file"), wanted, scorer, sandbox_level)
     given, measured = scored.score, scored.measurements
     if as_json:
@@ -207,15 +212,19 @@ def rescore(
 ) -> None:
     """Score a run's stored GIFs again, with another rule, version or task, without asking a model."""
     from localgif.cli.tables import rescored_table
+    from localgif.gif.score import version_of
     from localgif.run.rescore import rescore as again
     from localgif.sandbox import probe
     from localgif.store.read import find_run
     from localgif.tasks.task import load_task
 
-    known("scorer", scorer)
+    version_of(scorer)
     folder = find_run(runs_dir, run)
     probe.decide(known("sandbox_level", sandbox_level))
-    result = again(folder, scorer, load_task(task) if task is not None else None)
+    wanted = load_task(task) if task is not None else None
+    if wanted is not None:
+        warn_about(wanted)
+    result = again(folder, scorer, wanted)
     if as_json:
         print_json(result)
     else:

@@ -24,6 +24,7 @@ from localgif.cli.shared import (
     make_console,
     open_progress,
     print_json,
+    warn_about,
     with_settings,
 )
 from localgif.errors import ConfigError, LocalGifError
@@ -53,6 +54,9 @@ def optimize(
 
     chosen = make_settings(load_models(models, offline or None), **given)
     _check_name(name)
+    from localgif.tasks.suite import load_suite
+
+    warn_about(*load_suite(chosen.mode, chosen.task).all)
     # Imported only now: a mistake on the command line is reported without loading what a run needs.
     from localgif.run.optimize import optimize as run
 

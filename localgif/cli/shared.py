@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from localgif.cli.progress import Lines
     from localgif.models.toml import ModelsFile
+    from localgif.tasks.task import Task
 
 P = ParamSpec("P")
 
@@ -113,6 +114,13 @@ def complain(error: LocalGifError) -> None:
     print(f"error [{error.code}]: {printable(error.message)}", file=sys.stderr)
     for line in printable(error.remedy).splitlines():
         print(f"  {line}", file=sys.stderr)
+
+
+def warn_about(*tasks: Task) -> None:
+    """Print on stderr why no GIF can meet a task's brief, as far as localgif knows."""
+    for task in tasks:
+        for doubt in task.doubts():
+            print(f"warning: task {printable(task.name)}: {printable(doubt)}", file=sys.stderr)
 
 
 def load_models(path: Path, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:

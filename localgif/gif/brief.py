@@ -1,11 +1,12 @@
 """Whether a GIF shows what its task asks for: named parts, each 0 to 1 with a reason. Pure.
 
-The worst subject decides each part: if a task asks for two things, both must be there.
+The worst subject decides each part: if a task asks for two things, both must be there. This is all that strict-3 asks;
+eye.py adds what strict-4 does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from localgif.gif.tracks import PATHS, SHAPES, SIZES, Judged, Seen, Track, pairs, ramp, shape_seen, spin
 from localgif.records import Looks
@@ -15,8 +16,10 @@ from localgif.tasks.task import Task
 WEIGHTS = {
     "background": 0.5,
     "subject": 0.8,
+    "visible": 0.4,
     "shape": 0.4,
     "path": 0.6,
+    "place": 0.4,
     "scale": 0.5,
     "turn": 0.6,
     "blink": 0.6,
@@ -35,12 +38,24 @@ _WHOLE = 0.93
 _STAYS = 0.8
 
 
-def judge(looks: Looks, seen: list[Seen], task: Task) -> dict[str, Judged]:
-    """The parts that the task asks for, in the order of WEIGHTS; `seen` is what tracks.follow() found."""
+#: Judges one subject by one part: an answer for each of its things, none if the task leaves the part open.
+Part = Callable[[Seen], Iterator[Judged]]
+
+
+def judge(looks: Looks, seen: list[Seen], task: Task, parts: Mapping[str, Part]) -> dict[str, Judged]:
+    """The parts that the task asks for, in the order of WEIGHTS.
+
+    Args:
+        looks: What each frame shows.
+        seen: What tracks.follow() found in it.
+        task: What it should show.
+        parts: The parts about subjects: PARTS for strict-3.
+    """
     found: dict[str, Judged] = {}
     if task.background is not None:
         found["background"] = _background(looks, task)
-    for name, part in _PARTS.items():
+    for name in [name for name in WEIGHTS if name in parts]:
+        part = parts[name]
         judged = [answer for s in seen for answer in part(s)]
         if judged:
             found[name] = min(judged, key=lambda answer: answer[0])
@@ -96,7 +111,7 @@ def _subject(seen: Seen) -> Iterator[Judged]:
         yield value, f"{seen.subject.name}, but next to it things of its size that nobody asked for"
 
 
-def _each(seen: Seen, word: str, least: int, judged: Callable[[Track], Judged] | None) -> Iterator[Judged]:
+def each(seen: Seen, word: str, least: int, judged: Callable[[Track], Judged] | None) -> Iterator[Judged]:
     """The answers for each thing, none without a judge; 0 if the GIF shows too few things, or one in too few frames."""
     if judged is None:
         return
@@ -134,7 +149,8 @@ def _blink(seen: Seen) -> Iterator[Judged]:
     yield value * ramp(switches, 16, 10), f"{seen.subject.name}: seen in {sum(there)} of {len(there)} frames"
 
 
-def _cycle(seen: Seen) -> Iterator[Judged]:
+def cycle(seen: Seen) -> Iterator[Judged]:
+    """Whether the thing takes each of its colours."""
     wanted = seen.subject.colours
     if not wanted:
         return
@@ -178,13 +194,13 @@ def _cut(track: Track, constant: bool) -> int:
 
 
 #: The parts about subjects, and how each judges one subject.
-_PARTS: dict[str, Callable[[Seen], Iterator[Judged]]] = {
+PARTS: dict[str, Part] = {
     "subject": _subject,
-    "shape": lambda seen: _each(seen, "shape", 1, _shape(seen)),
-    "path": lambda seen: _each(seen, "path", 3, PATHS.get(seen.subject.path)),
-    "scale": lambda seen: _each(seen, "size", 2, SIZES.get(seen.subject.size)),
-    "turn": lambda seen: _each(seen, "turn", 3, spin if seen.subject.turn == "spin" else None),
+    "shape": lambda seen: each(seen, "shape", 1, _shape(seen)),
+    "path": lambda seen: each(seen, "path", 3, PATHS.get(seen.subject.path)),
+    "scale": lambda seen: each(seen, "size", 2, SIZES.get(seen.subject.size)),
+    "turn": lambda seen: each(seen, "turn", 3, spin if seen.subject.turn == "spin" else None),
     "blink": _blink,
-    "cycle": _cycle,
+    "cycle": cycle,
     "inside": _inside,
 }

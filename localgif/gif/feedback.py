@@ -20,6 +20,13 @@ _SEAM = 1.5
 #: It is a trail if the painted area grows in at least this share of the steps.
 _TRAIL_STEPS = 0.8
 
+#: The last frame repeats the first if they differ by less than this share of the largest step.
+_REPEATS = 0.01
+
+#: Calls that draw a thing, and the parts of a score that they decide.
+_SHAPES = ("ellipse", "rectangle", "polygon", "regular_polygon", "rounded_rectangle", "line", "pieslice", "circle")
+_DECIDES = {"visible": "size and shade", "place": "place", "path": "way", "scale": "growth"}
+
 #: Longest quoted program line, characters.
 _LINE_CAP = 100
 
@@ -59,7 +66,8 @@ def sample_feedback(
     else:
         lines += _parts(score, measurements)
     if code:
-        lines += [f"Likely cause: {cause}" for cause in likely(code, measurements)]
+        poor = frozenset(part.name for part in score.parts if part.value < _FINE)
+        lines += [f"Likely cause: {cause}" for cause in likely(code, measurements, poor)]
     return cut("\n".join(lines), BUDGET_TOKENS)
 
 
@@ -144,8 +152,12 @@ def _trail(m: Measurements) -> Iterator[str]:
         )
 
 
-def likely(code: str, m: Measurements | None) -> list[str]:
-    """What in the program likely causes what was measured; empty if it does not parse or nothing stands out."""
+def likely(code: str, m: Measurements | None, poor: frozenset[str] = frozenset()) -> list[str]:
+    """What in the program likely causes what was measured; empty if it does not parse or nothing stands out.
+
+    Args:
+        poor: The parts of the score that lost points.
+    """
     if m is None:
         return []
     try:
@@ -153,7 +165,14 @@ def likely(code: str, m: Measurements | None) -> list[str]:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
     lines = code.splitlines()
-    return [*_saving(tree, lines, m), *_standing_still(tree, m), *_one_canvas(tree, lines, m)]
+    return [
+        *_saving(tree, lines, m),
+        *_standing_still(tree, m),
+        *_one_canvas(tree, lines, m),
+        *_repeating(tree, lines, m),
+        *_switching(tree, lines, poor),
+        *_drawing(tree, lines, poor),
+    ]
 
 
 def _saving(tree: ast.Module, lines: list[str], m: Measurements) -> Iterator[str]:
@@ -193,6 +212,50 @@ def _one_canvas(tree: ast.Module, lines: list[str], m: Measurements) -> Iterator
     trail = bool(list(_trail(m)))
     if loops and outside and len(outside) == len(made) and (trail or m.distinct_frames == 1):
         yield f"{_quoted(lines, outside[0].lineno)} makes one picture for all frames, outside the loop."
+
+
+def _repeating(tree: ast.Module, lines: list[str], m: Measurements) -> Iterator[str]:
+    """A division by one less than the number of frames makes the last frame the first one again."""
+    if m.frames < 3 or not m.colour_steps or m.colour_steps[-1] >= _REPEATS * max(m.colour_steps):
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and _one_less(node.right, m.frames):
+            yield (
+                f"{_quoted(lines, node.lineno)} divides by {ast.unparse(node.right)}, so the last frame repeats the "
+                f"first: divide by the number of frames, {m.frames}."
+            )
+            return
+
+
+def _one_less(node: ast.expr, frames: int) -> bool:
+    """Whether it says `frames` - 1: as a number, or as something less one."""
+    if isinstance(node, ast.Constant):
+        return node.value == frames - 1
+    one = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and isinstance(node.right, ast.Constant)
+    return one and isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant) and node.right.value == 1
+
+
+def _switching(tree: ast.Module, lines: list[str], poor: frozenset[str]) -> Iterator[str]:
+    """A choice between two things by the frame's number makes a switch, every second frame a flicker."""
+    if not poor & {"cycle", "blink"}:
+        return
+    for node in ast.walk(tree):
+        if isinstance(node, ast.IfExp | ast.If) or (isinstance(node, ast.Subscript) and _remainder(node.slice)):
+            yield f"{_quoted(lines, node.lineno)} chooses between two looks: from one frame to the next it switches."
+            return
+
+
+def _remainder(node: ast.expr) -> bool:
+    return any(isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mod) for part in ast.walk(node))
+
+
+def _drawing(tree: ast.Module, lines: list[str], poor: frozenset[str]) -> Iterator[str]:
+    """Where size and place of a thing are decided: the call that draws it."""
+    words = [word for part, word in _DECIDES.items() if part in poor]
+    calls = [call for shape in _SHAPES for call in _calls(tree, shape)]
+    if words and calls:
+        last = max(calls, key=lambda call: call.lineno)
+        yield f"{_quoted(lines, last.lineno)} decides its {' and '.join(words)}."
 
 
 def _calls(tree: ast.Module, method: str) -> Iterator[ast.Call]:

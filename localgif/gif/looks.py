@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -48,10 +49,13 @@ _HUES = (
     (344, "red"),
 )
 
+#: A middle shade is the median of about this many pixels.
+_SHADES = 15
+
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
 #: The fields of records.Piece in their order.
-Piece = tuple[str, float, float, float, float, float, float, float, float, float, int, float]
+Piece = tuple[str, float, float, float, float, float, float, float, float, float, int, float, tuple[int, int, int]]
 
 # --- colours -----------------------------------------------------------------------------------------------------
 
@@ -109,27 +113,53 @@ def reduced(side: int) -> int:
     return -(-side // LOOKED_SIDE)
 
 
-def look(code: npt.NDArray[np.uint8]) -> tuple[str, float, list[Piece]]:
-    """The background's name, the share of the picture that it covers, and the pieces, largest first, from the colour
-    code of each pixel, (height, width)."""
-    border = np.concatenate((code[0], code[-1], code[:, 0], code[:, -1]))
+class Look(NamedTuple):
+    """What one frame shows."""
+
+    background: str
+    """Colour name."""
+    cover: float
+    """Share of the picture that has this colour."""
+    ground: tuple[int, int, int]
+    """Its middle shade, 0-255."""
+    pieces: list[Piece]
+    """Largest first."""
+
+
+def look(code: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> Look:
+    """Background and pieces, from the colour code (height, width) and the colour (height, width, 3) of each pixel."""
+    border = _border(code)
     background = int(np.bincount(border).argmax())
+    ground = _shade(_border(rgb)[border == background])
     # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.
     counts = np.array(Image.fromarray(code).histogram()[: TRANSPARENT + 1])
     least = max(_MIN_PIXELS, int(_MIN_SHARE * code.size))
     pieces: list[Piece] = []
     for number in np.flatnonzero(counts >= least):
         if number != background:
-            pieces += _pieces(code == number, _name(int(number)), least)
+            pieces += _pieces(code == number, rgb, _name(int(number)), least)
     pieces.sort(key=lambda piece: -piece[1])
-    return _name(background), round(float(counts[background] / code.size), 4), pieces[:MAX_PIECES]
+    cover = round(float(counts[background] / code.size), 4)
+    return Look(_name(background), cover, ground, pieces[:MAX_PIECES])
+
+
+def _border(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """The outermost rows and columns, one after the other."""
+    return np.concatenate((values[0], values[-1], values[:, 0], values[:, -1]))
+
+
+def _shade(colours: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
+    """The median of each channel over some of the pixels, evenly chosen; (number of pixels, 3)."""
+    some = np.sort(colours[:: len(colours) // _SHADES + 1], axis=0)
+    red, green, blue = some[len(some) // 2].tolist()
+    return red, green, blue
 
 
 def _name(code: int) -> str:
     return "transparent" if code == TRANSPARENT else NAMES[code]
 
 
-def _pieces(mask: npt.NDArray[np.bool_], name: str, least: int) -> list[Piece]:
+def _pieces(mask: npt.NDArray[np.bool_], rgb: npt.NDArray[np.uint8], name: str, least: int) -> list[Piece]:
     """The pieces of one colour that are large enough."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
@@ -143,11 +173,17 @@ def _pieces(mask: npt.NDArray[np.bool_], name: str, least: int) -> list[Piece]:
             break
         rows_, columns_ = boxes[index]
         y, x = np.nonzero(labels[boxes[index]] == index + 1)
-        found.append(_described(name, x + left + columns_.start, y + top + rows_.start, mask.shape))
+        x += left + columns_.start
+        y += top + rows_.start
+        every = x.size // _SHADES + 1
+        found.append((*_described(name, x, y, mask.shape), _shade(rgb[y[::every], x[::every]])))
     return found
 
 
-def _described(name: str, x: npt.NDArray[np.intp], y: npt.NDArray[np.intp], shape: tuple[int, ...]) -> Piece:
+def _described(
+    name: str, x: npt.NDArray[np.intp], y: npt.NDArray[np.intp], shape: tuple[int, ...]
+) -> tuple[str, float, float, float, float, float, float, float, float, float, int, float]:
+    """The fields of a piece but for its shade."""
     height, width = shape
     dx, dy = x - x.mean(), y - y.mean()
     # A pixel is a square, not a point: 1/12 is its own variance.

@@ -100,8 +100,7 @@ class _Frame(NamedTuple):
     delay_ms: int
     small: npt.NDArray[np.uint8]
     """RGB of the pixels that looks.py examines, (height, width, 3), 0-255."""
-    seen: tuple[str, float, list[looks.Piece]]
-    """Background, its cover, and pieces."""
+    seen: looks.Look
 
 
 def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
@@ -121,7 +120,7 @@ def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
             colours=colours,
             delay_ms=round(image.info.get("duration", 0)),
             small=small,
-            seen=looks.look(looks.codes(small, alpha)),
+            seen=looks.look(looks.codes(small, alpha), small),
         )
 
 
@@ -159,9 +158,10 @@ def _numbers(frames: Iterator[_Frame]) -> dict[str, object]:
         "ink": ink,
         "colour_steps": [*colour_steps, _colour_difference(previous, first)],
         "looks": {
-            "background": [name for name, _, _ in seen],
-            "cover": [cover for _, cover, _ in seen],
-            "pieces": [pieces for _, _, pieces in seen],
+            "background": [each.background for each in seen],
+            "cover": [each.cover for each in seen],
+            "pieces": [each.pieces for each in seen],
+            "ground": [each.ground for each in seen],
         },
     }
 

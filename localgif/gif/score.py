@@ -1,4 +1,4 @@
-"""Measurements -> score from 0 to 1 with named parts: the strict rule and the article's.
+"""Measurements -> score from 0 to 1 with named parts: the strict rule, its last version, and the article's.
 
 The texts of the parts reach the reflector.
 """
@@ -9,25 +9,40 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 
+from localgif.errors import ConfigError, nearest
+from localgif.gif.brief import PARTS, judge
 from localgif.gif.brief import WEIGHTS as BRIEF_WEIGHTS
-from localgif.gif.brief import judge
+from localgif.gif.eye import Eye
 from localgif.gif.tracks import Judged, Seen, Track, follow, pairs, ramp
 from localgif.records import Measurements, Score, ScorePart
 from localgif.tasks.task import Targets, Task
 
 #: Name on the command line -> name and version that is stored; raise the version if the same GIF would score otherwise.
-VERSIONS = {"strict": "strict-3", "article": "article-1"}
+VERSIONS = {"strict": "strict-4", "article": "article-1"}
+
+
+def version_of(scorer: str) -> str:
+    """Name and version of a rule, by its name on the command line or by name and version, as old runs store it.
+
+    Raises:
+        ConfigError: There is no such rule, or this version of localgif does not know it any more.
+    """
+    version = VERSIONS.get(scorer, scorer)
+    if version not in RULES:
+        raise ConfigError(f'--scorer {scorer}: there is no rule "{scorer}"', nearest(scorer, (*VERSIONS, *RULES)))
+    return version
 
 
 def of(scorer: str, measurements: Measurements | None, task: Task) -> Score:
-    """The score of a GIF by the rule with that name on the command line, or of a sample without a GIF."""
-    return no_gif(scorer) if measurements is None else SCORERS[scorer](measurements, task)
+    """The score of a GIF by a rule, see version_of(), or of a sample without a GIF."""
+    return no_gif(scorer) if measurements is None else RULES[version_of(scorer)](measurements, task)
 
 
 def no_gif(scorer: str, reason: str = "no GIF") -> Score:
-    """The score 0 of a sample without a GIF, with the parts of the scorer that would have scored it."""
-    weights = {"gate": WEIGHTS["gate"]} if scorer == "strict" else ARTICLE_WEIGHTS
-    return Score(scorer=VERSIONS[scorer], total=0.0, parts=_parts(dict.fromkeys(weights, (0.0, reason)), weights))
+    """The score 0 of a sample without a GIF, with the parts of the rule that would have scored it."""
+    version = version_of(scorer)
+    weights = {"gate": WEIGHTS["gate"]} if version.startswith("strict") else ARTICLE_WEIGHTS
+    return Score(scorer=version, total=0.0, parts=_parts(dict.fromkeys(weights, (0.0, reason)), weights))
 
 
 def _parts(judged: dict[str, Judged], weights: dict[str, float]) -> tuple[ScorePart, ...]:
@@ -63,8 +78,36 @@ _STOP = 3
 _STANDS = (0.0, 0.5)
 
 
+#: What of the loop remains if its last frame repeats its first one.
+_PAUSE = 0.93
+#: A step that changes less than this share of the largest one stands still: a ball at its highest point does for one.
+_LIVELY = 0.03
+#: Share of the playback time in which nothing visible changes: full marks up to the first, 0 from the second on.
+_HOLDS = (0.15, 0.5)
+
+
 def strict(m: Measurements, task: Task) -> Score:
-    """How much a GIF is what the task asks for, 0 to 1, three decimals.
+    """How much a person would see in a GIF what the task asks for, 0 to 1, three decimals.
+
+    Raises:
+        ValueError: The measurements come from a version that measured less.
+    """
+    if m.looks is None or not m.complete:
+        raise ValueError("these measurements hold no shades: measure the GIF again")
+    seen = follow(m.looks, task, m.width / m.height)
+    judged = {
+        "gate": _gate(m),
+        "frames": _slots(m, task.targets) if task.holds else _frames(m, task.targets),
+        "loop": _loop(m, seen) if task.holds else _seamless(m, *_loop(m, seen)),
+        "play": _play(m, task.targets, stops=False) if task.holds else _lively(m, *_play(m, task.targets)),
+        "size": _size(m, task.targets),
+        **judge(m.looks, seen, task, Eye(m, task, seen).parts()),
+    }
+    return _strict("strict-4", judged)
+
+
+def strict_3(m: Measurements, task: Task) -> Score:
+    """The rule of runs until November 2026: how much a GIF is what the task asks for, whoever could see it.
 
     Raises:
         ValueError: The measurements come from a version that measured no looks.
@@ -78,10 +121,14 @@ def strict(m: Measurements, task: Task) -> Score:
         "loop": _loop(m, seen),
         "play": _play(m, task.targets),
         "size": _size(m, task.targets),
-        **judge(m.looks, seen, task),
+        **judge(m.looks, seen, task, PARTS),
     }
+    return _strict("strict-3", judged)
+
+
+def _strict(version: str, judged: dict[str, Judged]) -> Score:
     parts = _parts({name: (round(value, 4), text) for name, (value, text) in judged.items()}, WEIGHTS)
-    return Score(scorer=VERSIONS["strict"], total=total(parts), parts=parts)
+    return Score(scorer=version, total=total(parts), parts=parts)
 
 
 def total(parts: tuple[ScorePart, ...]) -> float:
@@ -94,7 +141,7 @@ def total(parts: tuple[ScorePart, ...]) -> float:
 
 def _gate(m: Measurements) -> Judged:
     """1 for an animation, 0 for anything else."""
-    least = max(_MOVES_SHARE, _MOVES_PIXELS / (m.width * m.height))
+    least = _least_step(m)
     if min(m.width, m.height) < _MIN_SIDE:
         return 0.0, f"{m.width} x {m.height} pixels are too few to see anything, at least {_MIN_SIDE} x {_MIN_SIDE}"
     if m.distinct_frames < 2:
@@ -106,10 +153,32 @@ def _gate(m: Measurements) -> Judged:
     return 1.0, "it moves"
 
 
+def _least_step(m: Measurements) -> float:
+    """The smallest change from frame to frame that can be seen, as in `colour_steps`."""
+    return max(_MOVES_SHARE, _MOVES_PIXELS / (m.width * m.height))
+
+
+def _lively_step(m: Measurements) -> float:
+    """The smallest change that keeps a picture moving: a few pixels that flicker in a corner do not."""
+    return max(_least_step(m), _LIVELY * max(m.colour_steps))
+
+
 def _frames(m: Measurements, targets: Targets) -> Judged:
     off = abs(m.frames - targets.frames)
-    value = 1.0 if off == 0 else _NEARLY * max(0.0, 1 - off / targets.frames)
-    return value, f"{m.frames} frames, target {targets.frames}"
+    return _off_by(off, targets), f"{m.frames} frames, target {targets.frames}"
+
+
+def _off_by(off: int, targets: Targets) -> float:
+    return 1.0 if off == 0 else _NEARLY * max(0.0, 1 - off / targets.frames)
+
+
+def _slots(m: Measurements, targets: Targets) -> Judged:
+    """The number of frames before equal neighbours were merged: the time by the usual delay, which GIF rounds."""
+    played = sum(m.delays_ms)
+    most, least = round(played / targets.delay_ms), round(played / (targets.loop_ms / targets.frames))
+    least, most = min(least, most), max(least, most)
+    off = min(abs(m.frames - targets.frames), max(least - targets.frames, targets.frames - most, 0))
+    return _off_by(off, targets), f"{m.frames} stored frames that last as long as {most}, target {targets.frames}"
 
 
 def _loop(m: Measurements, seen: list[Seen]) -> Judged:
@@ -130,6 +199,17 @@ def _loop(m: Measurements, seen: list[Seen]) -> Judged:
     if turn < 1:
         text += ", but there the motion turns back half-way: the frames are no whole number of swings"
     return ramp(ratio, *_SEAM[::-1]) * turn, text
+
+
+def _seamless(m: Measurements, value: float, text: str) -> Judged:
+    """A loop whose last frame repeats its first one pauses there for a frame."""
+    least = _lively_step(m)
+    if m.colour_steps[-1] >= least or sum(step >= least for step in m.colour_steps) < 0.5 * m.frames:
+        return value, text
+    return _PAUSE * value, (
+        f"{text}, but the last frame repeats the first one, so the loop stands still for a frame: divide by the number "
+        "of frames, not by one less"
+    )
 
 
 def _seam(track: Track) -> float:
@@ -161,15 +241,26 @@ def _turned_back(values: Sequence[float]) -> float:
     return max(seam, default=0.0) / max(*turns[:-2], largest)
 
 
-def _play(m: Measurements, targets: Targets) -> Judged:
+def _lively(m: Measurements, value: float, text: str) -> Judged:
+    """A picture in which nothing changes stands still, however many frames it is stored in."""
+    least = _lively_step(m)
+    still = sum(d for d, step in zip(m.delays_ms, m.colour_steps, strict=True) if step < least)
+    share = still / (sum(m.delays_ms) or 1)
+    if share <= _HOLDS[0]:
+        return value, text
+    return value * ramp(share, *_HOLDS[::-1]), f"{text}; in {100 * share:.0f} % of that time nothing visible changes"
+
+
+def _play(m: Measurements, targets: Targets, *, stops: bool = True) -> Judged:
+    """`stops`: whether frames that last much longer than the others cost."""
     played, usual = sum(m.delays_ms), statistics.median(m.delays_ms)
     off = abs(played - targets.loop_ms) / targets.loop_ms
     value = ramp(off, _PLAY_FULL + _PLAY_RANGE, _PLAY_FULL)
     text = f"one loop plays {played:,} ms, target {targets.loop_ms:,} ms"
-    stops = [delay for delay in m.delays_ms if delay > _STOP * usual]
-    if stops:
-        value *= ramp(sum(stops) / played, *_STANDS[::-1])
-        text += f", of which {sum(stops):,} ms are {len(stops)} frames that stand still"
+    long = [delay for delay in m.delays_ms if delay > _STOP * usual]
+    if stops and long:
+        value *= ramp(sum(long) / played, *_STANDS[::-1])
+        text += f", of which {sum(long):,} ms are {len(long)} frames that stand still"
     if m.loop != 0:
         value = 0.0
         text += ", but it does not repeat for ever: " + (
@@ -232,5 +323,11 @@ def article(m: Measurements, task: Task | None = None) -> Score:
     return Score(scorer=VERSIONS["article"], total=round(points, 3), parts=_parts(judged, ARTICLE_WEIGHTS))
 
 
+#: Name and version -> rule. Versions stay, so that the GIFs of old runs can be scored as they were.
+RULES: dict[str, Callable[[Measurements, Task], Score]] = {
+    "strict-4": strict,
+    "strict-3": strict_3,
+    "article-1": article,
+}
 #: Name on the command line -> rule.
-SCORERS: dict[str, Callable[[Measurements, Task], Score]] = {"strict": strict, "article": article}
+SCORERS = {name: RULES[version] for name, version in VERSIONS.items()}

@@ -187,14 +187,14 @@ def _tracks(frames: Sequence[list[Piece]], count: int) -> tuple[tuple[Piece, ...
 # --- paths -------------------------------------------------------------------------------------------------------
 
 
-def _span(values: Sequence[float]) -> float:
+def span(values: Sequence[float]) -> float:
     """Largest minus smallest."""
     return max(values) - min(values)
 
 
 def reversals(values: Sequence[float]) -> int:
     """How often a cyclic motion changes its direction, ignoring a trembling of less than a tenth of its reach."""
-    least = 0.1 * _span(values)
+    least = 0.1 * span(values)
     if least == 0:
         return 0
     start = values.index(min(values))
@@ -209,7 +209,7 @@ def reversals(values: Sequence[float]) -> int:
 
 def smooth(values: Sequence[float]) -> float:
     """1 for a cyclic motion in small steps, 0 for one that jumps."""
-    reach = _span(values)
+    reach = span(values)
     if reach == 0 or len(values) < 4:
         return 0.0
     # With few frames each step is larger.
@@ -225,12 +225,12 @@ def smooth(values: Sequence[float]) -> float:
 
 def _there_and_back(along: Sequence[float], side: float, words: tuple[str, str]) -> Judged:
     """`side` is its reach in the other direction, in shares of the same side of the picture as `along`."""
-    reach = _span(along)
+    reach = span(along)
     if reach < _REACH[0] and side < _REACH[0]:
-        return 0.0, f"it hardly moves ({_percent(reach)} of the picture), asked is {words[0]}"
+        return 0.0, f"it hardly moves ({percent(reach)} of the picture), asked is {words[0]}"
     straight = ramp(side / reach, _STRAIGHT[1], _STRAIGHT[0]) if reach else 0.0
     value = ramp(reach, *_REACH) * straight * smooth(along)
-    text = f"it moves {_percent(reach)} of the picture {words[0]} and {_percent(side)} {words[1]}"
+    text = f"it moves {percent(reach)} of the picture {words[0]} and {percent(side)} {words[1]}"
     if straight < 1:
         text += f", asked is {words[0]} alone"
     elif smooth(along) < 1:
@@ -238,23 +238,28 @@ def _there_and_back(along: Sequence[float], side: float, words: tuple[str, str])
     return value, text
 
 
-def _diagonal(track: Track) -> Judged:
-    reach = min(_span(track.x), _span(track.y))
+def _diagonal(track: Track, down: bool | None = None) -> Judged:
+    """`down`: whether it must go from the top left to the bottom right; None for either diagonal."""
+    reach = min(span(track.x), span(track.y))
     if reach < _REACH[0]:
         return 0.0, (
-            f"it moves {_percent(_span(track.x))} of the picture sideways and {_percent(_span(track.y))} up and down, "
+            f"it moves {percent(span(track.x))} of the picture sideways and {percent(span(track.y))} up and down, "
             "asked is a diagonal"
         )
-    together = abs(statistics.correlation(track.x, track.y))
-    value = ramp(reach, *_REACH) * ramp(together, 0.7, 0.95) * smooth(track.x)
-    return value, f"it moves over {_percent(reach)} of the picture, {together:.2f} of 1 along a diagonal"
+    together = statistics.correlation(track.x, track.y)
+    wrong = down is not None and (together > 0) != down
+    value = 0.0 if wrong else ramp(reach, *_REACH) * ramp(abs(together), 0.7, 0.95) * smooth(track.x)
+    text = f"it moves over {percent(reach)} of the picture, {abs(together):.2f} of 1 along a diagonal"
+    if wrong:
+        text += f", but asked is from the {'top' if down else 'bottom'} left to the {'bottom' if down else 'top'} right"
+    return value, text
 
 
 def _orbit(track: Track) -> Judged:
-    width, height = _span(track.x), _span(track.y)
+    width, height = span(track.x), span(track.y)
     if min(width, height) < _REACH[0]:
         return 0.0, (
-            f"it moves {_percent(width)} of the picture sideways and {_percent(height)} up and down, asked is a circle"
+            f"it moves {percent(width)} of the picture sideways and {percent(height)} up and down, asked is a circle"
         )
     centre = (max(track.x) + min(track.x)) / 2, (max(track.y) + min(track.y)) / 2
     points = [
@@ -267,7 +272,7 @@ def _orbit(track: Track) -> Judged:
     few = 360 / len(points)  # with few frames each step is larger
     value = ramp(min(width, height), *_REACH) * ramp(turned, 180, 330) * ramp(steady, 0.6, 0.9) * even * oblong
     value *= ramp(largest, max(110, 1.6 * few), max(60, 1.2 * few))
-    return value, f"it goes {turned:.0f} degrees round a centre, {_percent(width)} of the picture wide"
+    return value, f"it goes {turned:.0f} degrees round a centre, {percent(width)} of the picture wide"
 
 
 def _turned(angles: Sequence[float]) -> tuple[float, float, float]:
@@ -281,27 +286,27 @@ def _across(track: Track) -> Judged:
     steps = [b - a for a, b in pairs(track.x)]
     back = min(steps, key=lambda step: -abs(step))  # coming in again on the other side
     forward = [step for step in steps if step * back < 0]
-    reach = _span(track.x)
+    reach = span(track.x)
     largest = max((abs(step) for step in forward), default=1.0)
-    straight = ramp(_span(track.y) / track.aspect / reach, _STRAIGHT[1], _STRAIGHT[0]) if reach else 0.0
+    straight = ramp(span(track.y) / track.aspect / reach, _STRAIGHT[1], _STRAIGHT[0]) if reach else 0.0
     value = ramp(reach, 0.3, 0.7) * ramp(len(forward) / len(steps), 0.6, 0.85) * straight
     value *= ramp(largest, 0.3, 0.15) if reach else 0.0
-    return value, f"it crosses {_percent(reach)} of the width, {len(forward)} of {len(steps)} steps the same way"
+    return value, f"it crosses {percent(reach)} of the width, {len(forward)} of {len(steps)} steps the same way"
 
 
 def _still(track: Track) -> Judged:
-    moved = max(_span(track.x), _span(track.y))
-    return ramp(
-        moved, *_STILL[::-1]
-    ), f"its centre moves by {_percent(moved)} of the picture, asked is to stay in place"
+    moved = max(span(track.x), span(track.y))
+    return ramp(moved, *_STILL[::-1]), f"its centre moves by {percent(moved)} of the picture, asked is to stay in place"
 
 
 #: Path of a task -> its judge; the same for SIZES below.
 PATHS: dict[str, Callable[[Track], Judged]] = {
     "still": _still,
-    "up-down": lambda t: _there_and_back(t.y, _span(t.x) * t.aspect, ("up and down", "sideways")),
-    "left-right": lambda t: _there_and_back(t.x, _span(t.y) / t.aspect, ("to the left and right", "up or down")),
+    "up-down": lambda t: _there_and_back(t.y, span(t.x) * t.aspect, ("up and down", "sideways")),
+    "left-right": lambda t: _there_and_back(t.x, span(t.y) / t.aspect, ("to the left and right", "up or down")),
     "diagonal": _diagonal,
+    "diagonal-down": lambda t: _diagonal(t, down=True),
+    "diagonal-up": lambda t: _diagonal(t, down=False),
     "orbit": _orbit,
     "across": _across,
 }
@@ -312,8 +317,8 @@ PATHS: dict[str, Callable[[Track], Judged]] = {
 
 def _constant(track: Track) -> Judged:
     usual = statistics.median(track.side)
-    change = _span(track.side) / usual
-    return ramp(change, 0.4, 0.12), f"its size changes by {_percent(change)}, asked is a constant one"
+    change = span(track.side) / usual
+    return ramp(change, 0.4, 0.12), f"its size changes by {percent(change)}, asked is a constant one"
 
 
 def _pulse(track: Track) -> Judged:
@@ -328,7 +333,7 @@ def _grow(track: Track) -> Judged:
     steps = [b - a for a, b in pairs(track.side)]
     growing = sum(step > 0 for step in steps) / len(steps)
     value = ramp(ratio, 1.1, 1.6) * ramp(growing, 0.4, 0.6)
-    return value, f"it grows {ratio:.2f} times in width, in {_percent(growing)} of the steps"
+    return value, f"it grows {ratio:.2f} times in width, in {percent(growing)} of the steps"
 
 
 SIZES: dict[str, Callable[[Track], Judged]] = {"constant": _constant, "pulse": _pulse, "grow": _grow}
@@ -373,5 +378,5 @@ def shape_seen(track: Track) -> str:
     return best if SHAPES[best](track) >= 0.5 else "no clear shape"
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     return f"{100 * share:.0f} %"

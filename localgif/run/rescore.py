@@ -13,7 +13,7 @@ from localgif.sandbox import probe
 from localgif.sandbox.runner import measure_gif
 from localgif.settings import known
 from localgif.store.read import RunRecord, StoredRun, load_run
-from localgif.tasks.task import Task, load_task
+from localgif.tasks.task import Task, load_task, task_names
 
 #: A GIF from elsewhere may be larger and slower to read than the GIF of a small program.
 GIF_LIMITS = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
@@ -35,7 +35,7 @@ def score_gif(
 
     Args:
         task: What it should show: a task, the name of a shipped one, or the path of a TOML file.
-        scorer: "strict" or "article".
+        scorer: "strict" or "article", or an earlier version such as "strict-3".
         sandbox_level: The weakest sandbox level to accept.
 
     Raises:
@@ -43,7 +43,7 @@ def score_gif(
         SandboxTooWeak, SandboxError: This machine cannot confine a process to that level, or the sandbox failed.
     """
     wanted = load_task(task) if isinstance(task, str) else task
-    known("scorer", scorer)
+    score.version_of(scorer)
     probe.decide(known("sandbox_level", sandbox_level))
     measured = measure_gif(data, MEASURE, GIF_LIMITS)
     if isinstance(measured, str):
@@ -63,21 +63,22 @@ class Rescored(Record):
 
 
 def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
-    """Measure and score every stored GIF again, against `task` or the run's own ones; writes
-    scores-<name and version>.jsonl into the run folder.
+    """Measure and score every stored GIF again by a rule (its name, or name and version), against `task` or the run's
+    own ones; writes scores-<name and version>.jsonl into the run folder.
 
     Returns:
         The object that `--json` prints: per prompt and purpose the stored mean and the new one.
 
     Raises:
         RunCorrupt: run.json, a line or a GIF cannot be read or was changed.
-        ConfigError: The run has no samples.
+        ConfigError: The run has no samples, or there is no such rule.
         SandboxError: The sandbox failed.
     """
+    version = score.version_of(scorer)
     run = load_run(folder)
     if not run.samples:
         raise ConfigError(f"the run {run.record.name} has no samples", "name another run: localgif runs")
-    own = {} if task is not None else _own_tasks(run.record)
+    own = {} if task is not None else _own_tasks(run.record, newest=version in score.VERSIONS.values())
     measured: dict[str, Measurements | None] = {}
     lines = []
     for sample in run.samples:
@@ -92,25 +93,33 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
                 index=sample.index,
                 purpose=sample.purpose,
                 gif=sample.gif,
-                score=score.of(scorer, numbers, wanted),
+                score=score.of(version, numbers, wanted),
             )
         )
-    file = folder / f"scores-{score.VERSIONS[scorer]}.jsonl"
+    file = folder / f"scores-{version}.jsonl"
     replace_file(file, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
     return {
         "run": run.record.name,
         "task": task.name if task is not None else run.record.settings.task,
         "old_scorer": run.record.scorer,
-        "scorer": score.VERSIONS[scorer],
+        "scorer": version,
         "rows": _rows(run, lines),
         "file": str(file),
     }
 
 
-def _own_tasks(record: RunRecord) -> dict[str, Task]:
-    """Name -> stored task; old runs stored only its name."""
+def _own_tasks(record: RunRecord, *, newest: bool) -> dict[str, Task]:
+    """Name -> stored task; old runs stored only its name.
+
+    Args:
+        newest: Take a shipped task as it ships today if its brief is the same: the newest rules look at more of it.
+    """
     tasks = record.drawn or (load_task(record.settings.task),)
-    return {task.name: task for task in tasks}
+    shipped = {name: load_task(name) for name in task_names()} if newest else {}
+    return {
+        task.name: shipped[task.name] if task.name in shipped and shipped[task.name].brief == task.brief else task
+        for task in tasks
+    }
 
 
 def _measured(run: StoredRun, gif: str) -> Measurements | None:

@@ -334,9 +334,12 @@ class Evaluator:
     def _scored(self, other: Sample, task: Task, metric_call: int | None) -> Sample:
         """A sample of another run, scored by this run's rule."""
         last = Rendered(other.verdict, other.attempts[-1].reason, None, other.measurements, 0.0)
+        if other.code is not None and other.measurements is not None and not other.measurements.complete:
+            last = self.programs.render(self.store.code(other.code))  # an earlier version measured less
         return other.model_copy(
             update={
                 "metric_call": metric_call,
+                "measurements": last.measurements,
                 "score": self.programs.score(last, task),
                 "also": self.programs.others(last, task),
             }

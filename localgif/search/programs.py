@@ -132,7 +132,7 @@ class Programs:
         if known is not None:
             return known
         stored = self._store.known_program(content_hash(code))
-        if stored is not None:
+        if stored is not None and (stored.measurements is None or stored.measurements.complete):
             rendered = Rendered(stored.verdict, stored.reason, None, stored.measurements, stored.seconds)
         else:
             rendered = render(code, self._limits)

@@ -19,13 +19,25 @@ Colour = Literal[
 COLOURS: tuple[Colour, ...] = get_args(Colour)
 
 Shape = Literal["any", "round", "square", "triangle", "star", "bar"]
-MotionPath = Literal["any", "still", "up-down", "left-right", "diagonal", "orbit", "across"]
+MotionPath = Literal[
+    "any", "still", "up-down", "left-right", "diagonal", "diagonal-down", "diagonal-up", "orbit", "across"
+]
 Size = Literal["any", "constant", "pulse", "grow"]
 Turn = Literal["any", "spin"]
 Shown = Literal["always", "blink"]
+Change = Literal["fade", "switch"]
+Place = Literal["any", "middle", "top", "bottom", "left", "right"]
+Side = Literal["any", "left", "right", "top", "bottom"]
 
 #: Largest task file, bytes.
 _MAX_BYTES = 64 * 1024
+
+#: With fewer frames nobody sees a motion, and gif/tracks.py calls it a jump.
+_LEAST_FRAMES = 4
+#: What a frame of a small picture takes at least, bytes.
+_FRAME_BYTES = 60
+#: Words in a brief in which something holds still for a while.
+_WAITING = (" blink", " flash", " pause", " rests ", " waits ", " stops ", " holds ")
 
 
 class Targets(Record):
@@ -61,6 +73,18 @@ class Subject(Record):
     shown: Shown = "always"
     inside: bool = True
     """Whether every frame must show all of it inside the picture."""
+    change: Change = "fade"
+    """How it takes its `colours`: gradually, or from one frame to the next."""
+    place: Place = "any"
+    """Where its way has its middle."""
+    around: Colour | None = None
+    """Colour of the subject that it goes round."""
+    anchor: Side = "any"
+    """The edge of it that stays where it is while its size changes."""
+    size_range: tuple[float, float] = (0.15, 0.7)
+    """Smallest and largest diameter that get full marks, shares of the picture's shorter side."""
+    reach: float = Field(0.33, gt=0, le=1)
+    """How much of its free way a path must cover for full marks, 0 to 1."""
 
     @model_validator(mode="after")
     def _one_or_many_colours(self) -> Subject:
@@ -74,6 +98,19 @@ class Subject(Record):
             raise ValueError('path = "across" leaves the picture; add inside = false')
         return self
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Subject:
+        low, high = self.size_range
+        if not 0 < low < high <= 1:
+            raise ValueError(f"has size_range = [{low:g}, {high:g}]; write [smallest, largest], both from 0 to 1")
+        if self.around is not None and self.path != "orbit":
+            raise ValueError('has around, but no path = "orbit"')
+        if self.anchor != "any" and self.size not in ("pulse", "grow"):
+            raise ValueError('has anchor, but no size = "grow" or "pulse"')
+        if self.change == "switch" and not self.colours:
+            raise ValueError('has change = "switch", but no colours')
+        return self
+
     @property
     def hues(self) -> tuple[Colour, ...]:
         """All colours that it may have."""
@@ -84,6 +121,13 @@ class Subject(Record):
         """In a sentence: "red thing", "3 blue things"."""
         hue = self.colour or "colour-changing"
         return f"{hue} thing" if self.count == 1 else f"{self.count} {hue} things"
+
+    @property
+    def moves(self) -> bool | None:
+        """Whether it must change in other ways than by blinking; None if the task leaves that open."""
+        if self.colours or self.turn == "spin" or self.size in ("pulse", "grow") or self.path not in ("any", "still"):
+            return True
+        return None if self.path == "any" or self.size == "any" else False
 
 
 class Task(Record):
@@ -98,6 +142,8 @@ class Task(Record):
     """Colour of the background; None leaves it open."""
     subjects: tuple[Subject, ...] = Field((), max_length=6)
     """What the GIF must show, one entry per colour."""
+    still: bool = False
+    """Whether the picture holds still for a while on purpose."""
 
     @model_validator(mode="after")
     def _tellable_apart(self) -> Task:
@@ -107,7 +153,46 @@ class Task(Record):
                 if hue in taken:
                     raise ValueError(f'two things are "{hue}": the measurement tells them apart by colour')
             taken += subject.hues
+        for subject in self.subjects:
+            if subject.around is not None and (subject.around not in taken or subject.around in subject.hues):
+                raise ValueError(f'goes around = "{subject.around}", but no other subject has that colour')
         return self
+
+    @property
+    def holds(self) -> bool:
+        """Whether the picture holds still on purpose, so that time counts and not stored frames: GIF writers merge
+        equal neighbours."""
+        blinks = any(subject.shown == "blink" for subject in self.subjects)
+        return self.still or (blinks and not any(subject.moves for subject in self.subjects))
+
+    def doubts(self) -> tuple[str, ...]:
+        """Why no GIF can meet this brief, a sentence each; empty if nothing is known against it."""
+        found = []
+        t = self.targets
+        if abs(t.delay_ms * t.frames - t.loop_ms) > 0.05 * t.loop_ms:
+            found.append(
+                f"{t.frames} frames of {t.delay_ms} ms (GIF delays are multiples of 10 ms, at least 20) play "
+                f"{t.delay_ms * t.frames:,} ms, not {t.loop_ms:,} ms; change targets.frames or targets.loop_ms"
+            )
+        moving = [subject for subject in self.subjects if subject.moves]
+        if moving and t.frames < _LEAST_FRAMES:
+            found.append(
+                f"targets.frames = {t.frames} is too few to see the {moving[0].name} move; at least {_LEAST_FRAMES}"
+            )
+        changes = [subject.shown == "blink" or subject.moves in (True, None) for subject in self.subjects]
+        if changes and not any(changes):
+            found.append("nothing in it moves or changes, so its GIF is one picture; give a subject a path or a size")
+        if t.max_bytes < _FRAME_BYTES * t.frames:
+            found.append(
+                f"targets.max_bytes = {t.max_bytes:,} is too small for {t.frames} frames of about {_FRAME_BYTES} bytes"
+            )
+        waits = any(word in f" {self.brief.lower()}" for word in _WAITING)
+        if waits and not self.holds and not any(subject.shown == "blink" for subject in self.subjects):
+            found.append(
+                "its brief lets something wait or blink, but equal neighbouring frames become one; add still = true, "
+                'or shown = "blink" to a subject'
+            )
+        return tuple(found)
 
     @property
     def objective(self) -> str:

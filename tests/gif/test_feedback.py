@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 
 import pytest
@@ -149,6 +150,36 @@ def test_growing_things_are_not_a_trail_if_they_shrink_again() -> None:
 def test_a_still_picture_has_its_cause(code: str, said: str) -> None:
     still = gif([[(10, 10)]])
     assert said in " ".join(likely(code, still))
+
+
+def closing(steps: int) -> Measurements:
+    """24 frames of a square on a circle that is divided into so many steps."""
+    angles = [2 * math.pi * k / steps for k in range(24)]
+    return gif([[(round(45 + 40 * math.cos(a)), round(45 + 40 * math.sin(a)))] for a in angles])
+
+
+@pytest.mark.parametrize("divisor", ["23", "(n - 1)", "(frames - 1)"])
+def test_a_last_frame_that_repeats_the_first_has_its_cause(divisor: str) -> None:
+    code = f"for i in range(24):\n    t = 2 * math.pi * i / {divisor}\n    draw.ellipse((t, 1, 9, 9))\n"
+    (said,) = likely(code, closing(23))
+    assert said.startswith(f"line 2 (t = 2 * math.pi * i / {divisor}) divides by")
+    assert said.endswith("divide by the number of frames, 24.")
+    assert likely(code, closing(24)) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "part", "said"),
+    [
+        ("fill = 'red' if i % 2 else 'blue'\n", "cycle", "line 1 (fill = 'red' if i % 2 else 'blue') chooses between"),
+        ("fill = colours[i % 2]\n", "cycle", "line 1 (fill = colours[i % 2]) chooses between"),
+        ("if i % 2:\n    draw.ellipse((1, 1, 9, 9))\n", "blink", "line 1 (if i % 2:) chooses between"),
+        ("y = 3\ndraw.ellipse((1, y, 9, 9))\n", "visible", "line 2 (draw.ellipse((1, y, 9, 9))) decides its size"),
+        ("draw.polygon(corners)\n", "place", "line 1 (draw.polygon(corners)) decides its place"),
+    ],
+)
+def test_a_part_that_lost_points_has_its_line(code: str, part: str, said: str) -> None:
+    assert any(cause.startswith(said) for cause in likely(code, gif(CLOSED), frozenset({part})))
+    assert likely(code, gif(CLOSED)) == []
 
 
 def test_a_loop_that_uses_its_variable_is_not_blamed() -> None:

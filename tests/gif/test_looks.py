@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image, ImageColor, ImageDraw
 
@@ -59,8 +59,9 @@ def test_a_transparent_pixel_has_no_colour() -> None:
 
 
 def seen(image: Image.Image) -> tuple[str, float, list[Piece]]:
-    background, cover, pieces = look(codes(np.asarray(image), None))
-    return background, cover, [Piece(*piece) for piece in pieces]
+    rgb = np.asarray(image)
+    found = look(codes(rgb, None), rgb)
+    return found.background, found.cover, [Piece(*piece) for piece in found.pieces]
 
 
 def polygon(corners: int, radius: float, angle: float, inner: float = 1.0) -> Image.Image:
@@ -111,6 +112,19 @@ def test_a_star_has_five_points_and_a_bar_two_ends() -> None:
     assert bar.angle % 180 == pytest.approx(0, abs=0.5) or bar.angle % 180 == pytest.approx(180, abs=0.5)
 
 
+@given(st.tuples(*[st.integers(0, 255)] * 3), st.tuples(*[st.integers(0, 255)] * 3))
+def test_a_piece_and_the_background_have_the_shade_that_was_drawn(
+    ground: tuple[int, int, int], fill: tuple[int, int, int]
+) -> None:
+    assume(named(ground) != named(fill))
+    image = Image.new("RGB", (90, 60), ground)
+    ImageDraw.Draw(image).rectangle((20, 10, 50, 40), fill=fill)
+    rgb = np.asarray(image)
+    found = look(codes(rgb, None), rgb)
+    assert found.ground == ground
+    assert found.pieces[0][-1] == fill
+
+
 def test_a_small_disc_points_nowhere() -> None:
     for radius in (3, 4, 6, 9, 14):
         image = Image.new("RGB", (200, 200), "white")
@@ -133,8 +147,8 @@ def test_a_transparent_thing_is_a_piece() -> None:
     image = np.full((50, 50, 3), 255, dtype=np.uint8)
     alpha = np.full((50, 50), 255, dtype=np.uint8)
     alpha[20:30, 20:30] = 0
-    background, _, pieces = look(codes(image, alpha))
-    assert (background, [p[0] for p in pieces]) == ("white", ["transparent"])
+    found = look(codes(image, alpha), image)
+    assert (found.background, [p[0] for p in found.pieces]) == ("white", ["transparent"])
 
 
 @given(st.binary(min_size=3 * 64, max_size=3 * 64), st.integers(1, 5))

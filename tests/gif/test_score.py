@@ -9,14 +9,27 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localgif.errors import ConfigError
 from localgif.gif.measure import main as measure
-from localgif.gif.score import ARTICLE_WEIGHTS, SCORERS, VERSIONS, WEIGHTS, article, no_gif, strict, total
+from localgif.gif.score import (
+    ARTICLE_WEIGHTS,
+    RULES,
+    SCORERS,
+    VERSIONS,
+    WEIGHTS,
+    article,
+    no_gif,
+    of,
+    strict,
+    total,
+    version_of,
+)
 from localgif.records import Looks, Measurements, Piece, ScorePart
-from localgif.tasks.task import COLOURS, Task, load_task, task_names
+from localgif.tasks.task import COLOURS, Task, load_task, parse_task, task_names
 from scripts.generate import scoring_table
 from tests.support.corpus import FOLDER
 from tests.support.kit import numbers
-from tests.support.scenes import REFERENCES, Scene, Thing, bounce, images, measured, saved
+from tests.support.scenes import REFERENCES, Scene, Thing, bounce, fixed, images, measured, saved, wave
 
 BALL = load_task("bouncing-ball")
 ROOT = Path(__file__).parent.parent.parent
@@ -24,6 +37,7 @@ ROOT = Path(__file__).parent.parent.parent
 # --- strict ------------------------------------------------------------------------------------------------------
 
 shares = st.floats(0, 1)
+shades = st.tuples(*[st.integers(0, 255)] * 3)
 
 
 @st.composite
@@ -43,6 +57,7 @@ def pieces(draw: st.DrawFn) -> Piece:
         elongation=draw(st.floats(1, 50)),
         fold=draw(st.sampled_from([0, 2, 3, 4, 5, 6])),
         angle=draw(st.floats(-180, 180)),
+        rgb=draw(shades),
     )
 
 
@@ -71,6 +86,7 @@ def anything(draw: st.DrawFn) -> Measurements:
                     "background": each(st.sampled_from([*COLOURS, "transparent"])),
                     "cover": each(shares),
                     "pieces": each(st.lists(pieces(), max_size=4)),
+                    "ground": each(shades),
                 }
             ),
         }
@@ -107,7 +123,7 @@ def rotated(m: Measurements, by: int) -> Measurements:
         return (*values[by:], *values[:by])
 
     assert m.looks is not None
-    looks = {key: turn(getattr(m.looks, key)) for key in ("background", "cover", "pieces")}
+    looks = {key: turn(getattr(m.looks, key)) for key in ("background", "cover", "pieces", "ground")}
     changes = {"delays_ms": turn(m.delays_ms), "colour_steps": turn(m.colour_steps), "looks": Looks(**looks)}
     return m.model_copy(update=changes)
 
@@ -146,6 +162,23 @@ def test_a_ball_may_bounce_more_than_once(bounces: int) -> None:
     scene = REFERENCES["bouncing-ball"].with_thing(y=lambda t: curve(t * bounces % 1))
     assert strict(measured(scene), BALL).total >= 0.95
 
+
+DOT = """
+brief = "a red dot that blinks in the middle of a white background"
+background = "white"
+
+[targets]
+frames = 24
+loop_ms = 1000
+max_bytes = 50000
+
+[[subjects]]
+colour = "red"
+shape = "round"
+path = "still"
+size = "constant"
+shown = "blink"
+"""
 
 #: GIFs that look like a red ball that bounces on white, but are not. Each is named after its trick.
 CHEATS = sorted((FOLDER / "gifs").glob("*.gif"))
@@ -198,10 +231,95 @@ def test_without_a_gif_the_score_is_0_with_the_parts_that_were_lost(scorer: str,
     assert score.parts[0].explanation == "the file is empty"
 
 
-def test_numbers_of_a_version_that_did_not_look_are_refused() -> None:
-    old = measured(REFERENCES["bouncing-ball"]).model_copy(update={"looks": None})
+@pytest.mark.parametrize("missing", ["looks", "shades"])
+def test_numbers_of_a_version_that_measured_less_are_refused(missing: str) -> None:
+    new = measured(REFERENCES["bouncing-ball"])
+    assert new.complete and new.looks is not None
+    looks = None if missing == "looks" else new.looks.model_copy(update={"ground": ()})
+    old = new.model_copy(update={"looks": looks})
+    assert not old.complete
     with pytest.raises(ValueError, match="measure the GIF again"):
         SCORERS["strict"](old, BALL)
+
+
+# --- what a person sees ------------------------------------------------------------------------------------------
+
+
+def lost(scene: Scene, task: Task) -> tuple[float, dict[str, str]]:
+    """Total, and name -> explanation of the parts that are not whole."""
+    score = strict(measured(scene), task)
+    return score.total, {part.name: part.explanation for part in score.parts if part.value < 1}
+
+
+def test_the_last_version_still_scores_as_it_did() -> None:
+    dot = REFERENCES["bouncing-ball"].with_thing(radius=fixed(0.025))
+    m = measured(replace(dot, size=(200, 200), smooth=False))
+    assert RULES["strict-3"](m, BALL).total == 1.0, "what a search found in November"
+    assert strict(m, BALL).total <= 0.6
+    assert of("strict-3", m, BALL).scorer == no_gif("strict-3").scorer == "strict-3"
+    with pytest.raises(ConfigError, match='no rule "strict-2"'):
+        version_of("strict-2")
+
+
+@pytest.mark.parametrize(
+    ("diameter", "least", "most"), [(0.06, 0.6, 0.61), (0.11, 0.75, 0.85), (0.15, 0.95, 1), (0.65, 1, 1), (0.9, 0, 0.8)]
+)
+def test_a_thing_is_as_large_as_a_person_wants_it(diameter: float, least: float, most: float) -> None:
+    reach = 0.8 * (1 - diameter)
+    scene = Scene("white", (Thing("red", y=wave(0.5 - reach / 2, 0.5 + reach / 2), radius=fixed(diameter / 2)),))
+    total, parts = lost(replace(scene, size=(240, 240)), BALL)
+    assert least <= total <= most, parts
+
+
+def test_a_task_may_ask_for_another_size() -> None:
+    small = BALL.model_copy(update={"subjects": (BALL.subjects[0].model_copy(update={"size_range": (0.04, 0.1)}),)})
+    scene = replace(REFERENCES["bouncing-ball"].with_thing(radius=fixed(0.04)), size=(240, 240))
+    assert lost(scene, small) == (1.0, {})
+    total, parts = lost(REFERENCES["bouncing-ball"], small)
+    assert total < 1 and "make it smaller" in parts["visible"]
+
+
+@pytest.mark.parametrize("blinks", [1, 2])
+@pytest.mark.parametrize("duration", [40, (480, 520)])
+def test_what_blinks_is_judged_by_time_and_not_by_stored_frames(blinks: int, duration: int | tuple[int, ...]) -> None:
+    task = parse_task(DOT, "dot", "dot.toml")
+    assert task.holds
+    frames = 24 if duration == 40 else 2 * blinks
+    dot = Thing("red", shown=lambda t: t * blinks % 1 < 0.5)
+    scene = Scene("white", (dot,), frames=frames, duration=duration if blinks == 1 else 40 if frames == 24 else 250)
+    honest = measured(scene)
+    assert honest.frames == 2 * blinks, "Pillow merged the equal frames"
+    assert strict(honest, task).total >= 0.97
+    pixel = Thing("black", x=fixed(0.01), y=fixed(0.01), radius=fixed(0.005), shown=lambda t: round(24 * t) % 2 == 0)
+    padded = measured(replace(scene, things=(dot, pixel), frames=24, duration=40))
+    assert padded.frames == 24
+    assert strict(padded, task).total <= strict(honest, task).total
+
+
+def test_a_flip_in_every_frame_is_not_a_blink() -> None:
+    scene = Scene("white", (Thing("red", shown=lambda t: round(24 * t) % 2 == 0),))
+    total, parts = lost(scene, parse_task(DOT, "dot", "dot.toml"))
+    assert total <= 0.4 and "flickers" in parts["blink"]
+
+
+def test_a_brief_may_let_its_picture_rest() -> None:
+    rest = REFERENCES["bouncing-ball"].with_thing(y=lambda t: bounce(0.82, 0.6)(min(1.0, 2 * t)))
+    assert lost(rest, BALL)[0] < 0.9
+    assert lost(rest, BALL.model_copy(update={"still": True}))[0] >= 0.97
+
+
+def test_a_last_frame_that_repeats_the_first_costs_a_little_and_is_named() -> None:
+    orbit = REFERENCES["orbiting-ball"]
+    total, parts = lost(replace(orbit, stretch=24 / 23), load_task("orbiting-ball"))
+    assert 0.95 <= total <= 0.98
+    assert "divide by the number of frames, not by one less" in parts["loop"]
+
+
+def test_invisible_changes_do_not_hide_that_the_picture_stands_still() -> None:
+    rest = REFERENCES["bouncing-ball"].with_thing(y=lambda t: bounce(0.82, 0.6)(min(1.0, 2 * t)))
+    pixel = Thing("black", x=fixed(0.01), y=fixed(0.01), radius=fixed(0.01), shown=lambda t: round(24 * t) % 2 == 0)
+    total, parts = lost(replace(rest, things=(*rest.things, pixel), smooth=False, size=(200, 200)), BALL)
+    assert total < 0.9 and "nothing visible changes" in parts["play"]
 
 
 def test_a_task_without_subjects_is_judged_by_its_technique_alone() -> None:

@@ -52,7 +52,7 @@ def ring(centre: float, radius: float, phase: float = 0.0) -> Curve:
     return lambda t: centre + radius * math.cos(2 * math.pi * (t + phase))
 
 
-MIDDLE, USUAL, UPRIGHT = fixed(0.5), fixed(0.12), fixed(0.0)
+MIDDLE, USUAL, UPRIGHT, PLAIN = fixed(0.5), fixed(0.12), fixed(0.0), fixed(1.0)
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Thing:
     shown: Callable[[float], bool] = lambda t: True
     points: tuple[tuple[float, float], ...] = ()
     """Of a shape "own": corners in units of the radius."""
+    stretch: Curve = PLAIN
+    """Factor of its width."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +128,10 @@ def corners(thing: Thing, t: float, scale: tuple[float, float]) -> list[tuple[fl
     polar = shapes.get(thing.shape) or [(math.hypot(x, y), math.degrees(math.atan2(y, x))) for x, y in thing.points]
     unit = thing.radius(t) * min(scale)
     turned = [(r * unit, math.radians(a + thing.angle(t))) for r, a in polar]
-    return [(thing.x(t) * scale[0] + r * math.cos(a), thing.y(t) * scale[1] + r * math.sin(a)) for r, a in turned]
+    wide = thing.stretch(t)
+    return [
+        (thing.x(t) * scale[0] + wide * r * math.cos(a), thing.y(t) * scale[1] + r * math.sin(a)) for r, a in turned
+    ]
 
 
 def images(scene: Scene) -> list[Image.Image]:
@@ -179,6 +184,11 @@ def in_turns(*colours: str) -> Callable[[float], str]:
     return lambda t: colours[int(t * len(colours)) % len(colours)]
 
 
+def strobe(*colours: str) -> Callable[[float], str]:
+    """Another colour in every frame."""
+    return lambda t: colours[round(t * 24) % len(colours)]
+
+
 def slow_then_quick(low: float, high: float) -> Callable[[float], float]:
     """Up in five sixths of the loop, down in the rest."""
 
@@ -188,6 +198,9 @@ def slow_then_quick(low: float, high: float) -> Callable[[float], float]:
 
     return curve
 
+
+#: Corners of a square that fills its radius.
+BOX = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
 
 REFERENCES: dict[str, Scene] = {
     "bouncing-ball": Scene("white", (Thing("red", y=bounce(0.82, 0.6)),)),
@@ -212,8 +225,9 @@ REFERENCES: dict[str, Scene] = {
                 "green",
                 "own",
                 x=lambda t: 0.1 + slow_then_quick(0.04, 0.38)(t),
-                points=((-1, -0.3), (1, -0.3), (1, 0.3), (-1, 0.3)),
-                radius=slow_then_quick(0.04, 0.38),
+                points=BOX,
+                radius=fixed(0.1),
+                stretch=slow_then_quick(0.4, 3.8),
             ),
         ),
     ),
@@ -222,7 +236,7 @@ REFERENCES: dict[str, Scene] = {
     "diagonal-ball": Scene("black", (Thing("white", x=wave(0.15, 0.85), y=wave(0.15, 0.85)),)),
     "fading-circle": Scene("black", (Thing(fade("red", "yellow", "green", "yellow")),)),
     "fading-square": Scene("white", (Thing(fade("red", "blue", "green"), "square"),)),
-    "moving-chameleon": Scene("white", (Thing(in_turns("red", "blue"), x=wave(0.2, 0.8)),)),
+    "moving-chameleon": Scene("white", (Thing(fade("red", "blue"), x=wave(0.2, 0.8)),)),
     "sun-and-planet": Scene(
         "black",
         (
@@ -255,10 +269,14 @@ OTHER_PATH = {
     "still": {"x": wave(0.35, 0.65)},
     "up-down": {"x": wave(0.25, 0.75), "y": fixed(0.5)},
     "left-right": {"x": fixed(0.5), "y": wave(0.25, 0.75)},
-    "diagonal": {"x": ring(0.5, 0.3), "y": ring(0.5, 0.3, 0.25)},
+    "diagonal-down": {"x": wave(0.15, 0.85), "y": wave(0.85, 0.15)},
     "orbit": {"x": wave(0.2, 0.8), "y": fixed(0.5)},
 }
 OTHER_SHAPE = {"round": "square", "square": "round", "triangle": "round", "star": "round", "bar": "square"}
+
+
+#: Where nothing is asked to be.
+ELSEWHERE = {"middle": (0.2, 0.2), "top": (0.5, 0.8), "bottom": (0.5, 0.2)}
 
 
 def near_misses(task: Task, scene: Scene) -> Iterator[tuple[str, Scene, str]]:
@@ -303,20 +321,36 @@ def _extra(scene: Scene, colour: str) -> Thing:
 
 def _misses_of(number: int, subject: Subject, thing: Thing, scene: Scene) -> Iterator[tuple[str, Scene, str]]:
     label = f"thing {number + 1}"
+    yield f"{label} is a speck", scene.with_thing(number, radius=lambda t: 0.2 * thing.radius(t)), "visible"
+    yield f"{label} is faint", scene.with_thing(number, colour=_faint(thing, scene)), "visible"
+    if subject.place != "any":
+        x, y = ELSEWHERE[subject.place]
+        yield f"{label} is elsewhere", scene.with_thing(number, x=fixed(x), y=fixed(y)), "place"
+    if subject.around is not None:
+        yield f"{label} goes round nothing", _beside(number, scene), "path"
+    if subject.anchor == "left":
+        yield f"{label} grows to both sides", scene.with_thing(number, x=MIDDLE), "scale"
+    if subject.colours:
+        yield f"{label} is a strobe", scene.with_thing(number, colour=strobe(*subject.colours)), "cycle"
+        yield f"{label} switches", scene.with_thing(number, colour=in_turns(*subject.colours)), "cycle"
     if subject.shape != "any":
         other = OTHER_SHAPE[subject.shape]
         yield f"{label} is {other}", scene.with_thing(number, shape=other), "shape"
+    if subject.path == "diagonal-down":
+        yield f"{label} circles", scene.with_thing(number, x=ring(0.5, 0.3), y=ring(0.5, 0.3, 0.25)), "path"
     if subject.path != "any":
         yield f"{label} moves otherwise", scene.with_thing(number, **OTHER_PATH[subject.path]), "path"
     if subject.path not in ("any", "still"):
+        yield f"{label} hardly moves", _shortened(number, thing, scene), "path"
         yield f"{label} jumps", scene.with_thing(number, x=_jumping(thing.x), y=_jumping(thing.y)), "path"
         yield f"{label} leaves the picture", scene.with_thing(number, x=lambda t: thing.x(t) + 0.45), "inside"
     if subject.size == "constant":
         yield f"{label} changes its size", scene.with_thing(number, radius=wave(0.05, 0.14)), "scale"
     elif subject.size in ("pulse", "grow"):
-        yield f"{label} keeps its size", scene.with_thing(number, radius=fixed(0.15), angle=lambda t: 360 * t), "scale"
+        yield f"{label} keeps its size", _same_size(number, scene), "scale"
     if subject.turn == "spin":
         yield f"{label} does not turn", scene.with_thing(number, angle=fixed(20), x=wave(0.49, 0.51)), "turn"
+        yield f"{label} whirls", scene.with_thing(number, angle=_whirl(subject)), "turn"
         yield f"{label} rocks", scene.with_thing(number, angle=wave(0, 30)), "turn"
     if subject.shown == "blink":
         yield f"{label} does not blink", scene.with_thing(number, shown=lambda t: True), "blink"
@@ -326,3 +360,35 @@ def _jumping(curve: object) -> object:
     """The same places in a wild order: every seventh step of 24."""
     assert callable(curve)
     return lambda t: curve(round(t * 24) * 7 % 24 / 24)
+
+
+def _faint(thing: Thing, scene: Scene) -> Callable[[float], tuple[int, int, int]]:
+    """The thing's colour, mixed with much of the background's: its name is the same, but nobody sees it."""
+
+    def curve(t: float) -> tuple[int, int, int]:
+        ground = scene.background if isinstance(scene.background, str) else scene.background(t)
+        own = rgb(thing.colour if isinstance(thing.colour, str) else thing.colour(t))
+        return tuple(round(g + 0.14 * (o - g)) for g, o in zip(RGB[ground], own, strict=True))  # type: ignore[return-value]
+
+    return curve
+
+
+def _same_size(number: int, scene: Scene) -> Scene:
+    return scene.with_thing(number, radius=fixed(0.15), stretch=PLAIN, angle=lambda t: 360 * t)
+
+
+def _shortened(number: int, thing: Thing, scene: Scene) -> Scene:
+    """A fifth of the way, about the same middle."""
+    x, y = ((min(c(t / 24) for t in range(24)) + max(c(t / 24) for t in range(24))) / 2 for c in (thing.x, thing.y))
+    return scene.with_thing(number, x=lambda t: x + 0.2 * (thing.x(t) - x), y=lambda t: y + 0.2 * (thing.y(t) - y))
+
+
+def _beside(number: int, scene: Scene) -> Scene:
+    """An orbit in a corner, away from what it should go round."""
+    return scene.with_thing(number, x=ring(0.22, 0.15), y=ring(0.22, 0.15, 0.25))
+
+
+def _whirl(subject: Subject) -> Curve:
+    """So fast that nobody sees which way it turns."""
+    whole = 180 if subject.shape == "bar" else 72 if subject.shape == "star" else 90
+    return lambda t: round(24 * t) * 0.42 * whole

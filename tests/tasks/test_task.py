@@ -82,6 +82,14 @@ def test_every_word_of_the_vocabulary_is_measured() -> None:
         ('colour = "green"', 'colour = "white"', 'two things are "white"', "docs/tasks.md"),
         ('shape = "square"', 'shape = "round"', "nobody can see a round thing turn", "docs/tasks.md"),
         ('turn = "spin"', 'path = "across"', "add inside = false", "docs/tasks.md"),
+        ('turn = "spin"', "size_range = [0.4, 0.2]", "size_range = [0.4, 0.2]", "docs/tasks.md"),
+        ('turn = "spin"', "size_range = [0.4]", "subjects[1].size_range", "docs/tasks.md"),
+        ('turn = "spin"', 'around = "blue"', 'no path = "orbit"', "docs/tasks.md"),
+        ('turn = "spin"', 'path = "orbit"\naround = "blue"', "no other subject has that colour", "docs/tasks.md"),
+        ('turn = "spin"', 'path = "orbit"\naround = "green"', "no other subject has that colour", "docs/tasks.md"),
+        ('turn = "spin"', 'anchor = "left"', 'no size = "grow"', "docs/tasks.md"),
+        ('turn = "spin"', 'change = "switch"', "but no colours", "docs/tasks.md"),
+        ('turn = "spin"', 'place = "centre"', "subjects[1].place = 'centre'", "left, middle"),
         ('brief = "a green box that spins"', "", "brief is missing", "add it"),
         ("[targets]", "[targets", "own.toml is not valid TOML", "correct that line"),
         ('family = "boxes"', 'name = "boxes"', "unknown key name", "the name of its file"),
@@ -113,3 +121,47 @@ def test_any_text_is_a_task_or_a_clear_error(text: str) -> None:
         parse_task(text, "x", "x.toml")
     except ConfigError as error:
         assert "x.toml" in error.message and error.remedy
+
+
+# --- briefs that cannot be met -----------------------------------------------------------------------------------
+
+
+def test_what_ships_can_be_met() -> None:
+    assert {name: load_task(name).doubts() for name in task_names()} == dict.fromkeys(task_names(), ())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("loop_ms = 600", "loop_ms = 100", "12 frames of 20 ms"),
+        ("frames = 12\nloop_ms = 600", "frames = 3\nloop_ms = 150", "too few to see the green thing move"),
+        ('turn = "spin"', 'path = "still"\nsize = "constant"', "nothing in it moves or changes"),
+        ("max_bytes = 50000", "max_bytes = 1024", ""),
+        (
+            "frames = 12\nloop_ms = 600\nmax_bytes = 50000",
+            "frames = 50\nloop_ms = 1000\nmax_bytes = 1024",
+            "too small for 50",
+        ),
+        ("a green box that spins", "a green box that blinks", "add still = true"),
+    ],
+)
+def test_a_brief_that_no_gif_can_meet_has_its_doubts(old: str, new: str, said: str) -> None:
+    assert old in OWN
+    doubts = parse_task(OWN.replace(old, new), "own", "own.toml").doubts()
+    assert len(doubts) == bool(said)
+    assert said in "".join(doubts)
+
+
+@pytest.mark.parametrize(
+    ("change", "holds"),
+    [
+        ("", False),
+        ('shown = "blink"', False),
+        ('shown = "blink"\npath = "still"', False),
+        ("still = true", True),
+    ],
+)
+def test_a_picture_holds_still_on_purpose_only_if_nothing_in_it_moves(change: str, holds: bool) -> None:
+    text = OWN.replace("family", "still = true\nfamily") if change.startswith("still") else OWN + change
+    assert parse_task(text, "own", "own.toml").holds is holds
+    assert parse_task(OWN.replace('turn = "spin"', 'shown = "blink"'), "own", "own.toml").holds

@@ -1,0 +1,292 @@
+"""What a person must be able to see, beyond what brief.py measures: strict-4's parts about subjects. Pure.
+
+A thing must be large enough and differ from its background, move far enough, change its colours gradually, and be where
+the brief has it. What blinks is judged by time, because GIF writers merge equal frames into one with a longer delay.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from localgif.gif import brief
+from localgif.gif.tracks import PATHS, SIZES, Judged, Seen, Track, pairs, percent, ramp, span, spin
+from localgif.records import Measurements, Piece
+from localgif.tasks.task import Subject, Task
+
+RGB = tuple[int, int, int]
+
+#: A thing of this share of its task's smallest size is too small to see; from the smallest size on it is large enough.
+_TOO_SMALL = 0.43
+#: Likewise for the share of the picture that it covers: a strip of a picture makes things small.
+_SPECK = (0.003, 0.01)
+#: The smallest size for which _SPECK holds; a task that allows smaller things allows smaller specks.
+_USUAL_SIZE = 0.15
+#: How far beyond its task's largest size a thing is too large, share of the shorter side.
+_TOO_LARGE = 0.3
+#: Difference of a thing from its background, 0 to 1: too faint below the first, clear from the second on.
+_CONTRAST = (0.1, 0.25)
+#: A path shorter than this share of the reach that the task wants is no path.
+_NO_WAY = 0.3
+#: How far an orbit's centre is from the thing that it goes round, by the orbit's radius.
+_OFF_CENTRE = (0.25, 0.6)
+#: How far from the middle a thing's way may be, share of each side: full marks up to the first, 0 from the second on.
+_OFF_MIDDLE = (0.08, 0.25)
+#: How far from an edge "at the top" reaches: full marks up to the first, 0 from the second on.
+_AT_EDGE = (0.3, 0.5)
+#: Motion of the edge that should stay, by the motion of the opposite one.
+_ANCHORED = (0.15, 0.5)
+#: Largest turn in one step by the angle at which the thing looks the same again: at half of it nobody sees which way.
+_TURN_STEP = (0.3, 0.45)
+#: Largest growth in one step by the whole growth.
+_GROWTH_STEP = (0.3, 0.6)
+#: Largest change of colour in one step by the largest between any two frames: gradual, and a switch.
+_GRADUAL = (0.3, 0.7)
+#: What remains of a change of colours that should be gradual and is not.
+_SWITCHED = 0.5
+#: Changes of colour in one loop, in units of the whole range: up to the first a change, from the second on a flicker.
+_FLICKER = (8, 14)
+
+
+@dataclass(frozen=True)
+class Eye:
+    """Judges what the subjects of one GIF look like to a person."""
+
+    m: Measurements
+    task: Task
+    seen: list[Seen]
+
+    def parts(self) -> dict[str, brief.Part]:
+        """The parts about subjects, and how each judges one subject."""
+        return {
+            **brief.PARTS,
+            "visible": lambda seen: brief.each(seen, "size", 1, lambda track: self._visible(seen.subject, track)),
+            "path": lambda seen: brief.each(seen, "path", self._least(3), self._path(seen.subject)),
+            "place": lambda seen: brief.each(seen, "place", 1, _place(seen.subject)),
+            "scale": lambda seen: brief.each(seen, "size", self._least(2), self._scale(seen.subject)),
+            "turn": lambda seen: brief.each(seen, "turn", 3, _turn if seen.subject.turn == "spin" else None),
+            "blink": self._blink,
+            "cycle": self._cycle,
+        }
+
+    # --- sizes ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _sides(self) -> tuple[float, float]:
+        """Width and height of the picture, by its shorter side."""
+        shorter = min(self.m.width, self.m.height)
+        return self.m.width / shorter, self.m.height / shorter
+
+    def _diameter(self, piece: Piece) -> float:
+        """Of a disc with the piece's area, by the picture's shorter side."""
+        width, height = self._sides
+        return math.sqrt(4 * piece.area * width * height / math.pi)
+
+    def _visible(self, subject: Subject, track: Track) -> Judged:
+        low, high = subject.size_range
+        diameters = [self._diameter(p) for p in track.pieces]
+        # A bar is as large as it is long.
+        length = statistics.median(d * math.sqrt(p.elongation) for d, p in zip(diameters, track.pieces, strict=True))
+        usual, area = statistics.median(diameters), statistics.median(p.area for p in track.pieces)
+        least = min(1.0, (low / _USUAL_SIZE) ** 2)
+        small = min(ramp(length, _TOO_SMALL * low, low), ramp(area, _SPECK[0] * least, _SPECK[1] * least))
+        large = ramp(usual, high + _TOO_LARGE, high)
+        contrast = statistics.median(self._contrasts(track))
+        faint = ramp(contrast, *_CONTRAST)
+        text = f"{percent(length)} of the picture's shorter side in size, {100 * area:.1f} % of its area"
+        if small < 1 or large < 1:
+            change = "larger" if small < 1 else "smaller"
+            text += f"; wanted is a size of {percent(low)} to {percent(high)}: make it {change}"
+        if faint < 1:
+            text += f"; its shade differs from the background by {percent(contrast)} only"
+        return small * large * faint, text
+
+    def _contrasts(self, track: Track) -> list[float]:
+        assert self.m.looks is not None
+        ground = self.m.looks.ground
+        # A thing that some frames lack is compared with the first frames: backgrounds that change cost elsewhere.
+        return [_difference(_rgb(piece), below) for piece, below in zip(track.pieces, ground, strict=False)]
+
+    def _least(self, usual: int) -> int:
+        """In how many stored frames a thing must be seen: one may stand for all equal ones."""
+        return 1 if self.task.holds else usual
+
+    # --- motion --------------------------------------------------------------------------------------------------
+
+    def _path(self, subject: Subject) -> Callable[[Track], Judged] | None:
+        judge = PATHS.get(subject.path)
+        if judge is None or subject.path in ("still", "across"):
+            return judge
+
+        def judged(track: Track) -> Judged:
+            value, text = judge(track)
+            way = _way(subject, track)
+            if way < subject.reach:
+                value *= ramp(way, _NO_WAY * subject.reach, subject.reach)
+                text += f"; that is {percent(way)} of the way that it has, wanted is at least {percent(subject.reach)}"
+            if subject.around is not None:
+                factor, why = self._around(subject, track)
+                return value * factor, text + why
+            return value, text
+
+        return judged
+
+    def _around(self, subject: Subject, track: Track) -> Judged:
+        """How well an orbit encloses the thing that it should go round."""
+        others = [seen for seen in self.seen if subject.around in seen.subject.hues]
+        if not others or not others[0].tracks or others[0].stand_in:
+            return 0.0, f", but there is no {subject.around} thing to go round"
+        centre, (width, height) = others[0].tracks[0], self._sides
+        dx = ((max(track.x) + min(track.x)) / 2 - statistics.median(centre.x)) * width
+        dy = ((max(track.y) + min(track.y)) / 2 - statistics.median(centre.y)) * height
+        radius = min(span(track.x) * width, span(track.y) * height) / 2
+        off = math.hypot(dx, dy) / radius if radius else math.inf
+        inner = statistics.median(self._diameter(p) for p in centre.pieces) / 2
+        value = ramp(off, *_OFF_CENTRE[::-1]) * ramp(radius / inner, 0.6, 1.0)
+        if value == 1:
+            return 1.0, f", round the {subject.around} thing"
+        return (
+            value,
+            f", but not round the {subject.around} thing: the centre of its way is {percent(off)} of a radius off",
+        )
+
+    def _scale(self, subject: Subject) -> Callable[[Track], Judged] | None:
+        judge = SIZES.get(subject.size)
+        if judge is None or subject.size == "constant":
+            return judge
+
+        def judged(track: Track) -> Judged:
+            value, text = judge(track)
+            if subject.size == "grow":
+                steps = [b - a for a, b in pairs(track.side)]
+                largest = max(steps) / (span(track.side) or 1.0)
+                value *= ramp(largest, *_GROWTH_STEP[::-1])
+                if largest > _GROWTH_STEP[0]:
+                    text += f", but {percent(largest)} of that in one step"
+            if subject.anchor != "any":
+                factor, why = self._anchored(subject, track)
+                return value * factor, text + why
+            return value, text
+
+        return judged
+
+    def _anchored(self, subject: Subject, track: Track) -> Judged:
+        """Whether one edge stays, the opposite one moves, and the thing keeps its size in the other direction."""
+        width, height = self._sides
+        lefts, rights = [p.left * width for p in track.pieces], [p.right * width for p in track.pieces]
+        tops, bottoms = [p.top * height for p in track.pieces], [p.bottom * height for p in track.pieces]
+        edges = {"left": (lefts, rights), "right": (rights, lefts), "top": (tops, bottoms), "bottom": (bottoms, tops)}
+        stays, goes = map(span, edges[subject.anchor])
+        across = [
+            b - a
+            for a, b in (
+                zip(tops, bottoms, strict=True)
+                if subject.anchor in ("left", "right")
+                else zip(lefts, rights, strict=True)
+            )
+        ]
+        if goes == 0:
+            return 0.0, f", but the edge opposite its {subject.anchor} one does not move"
+        value = ramp(stays / goes, *_ANCHORED[::-1]) * ramp(span(across) / goes, *_ANCHORED[::-1])
+        if value == 1:
+            return 1.0, f", its {subject.anchor} edge in place"
+        return value, (
+            f", but its {subject.anchor} edge moves {percent(stays / goes)} as far as the opposite one and it gets "
+            f"{percent(span(across) / goes)} as much in the other direction; wanted is one edge that moves alone"
+        )
+
+    # --- time and colours ----------------------------------------------------------------------------------------
+
+    def _blink(self, seen: Seen) -> Iterator[Judged]:
+        if seen.subject.shown != "blink":
+            return
+        there = [count > 0 for count in seen.counts]
+        delays = self.m.delays_ms if sum(self.m.delays_ms) else (1,) * len(there)
+        share = sum(d for d, shown in zip(delays, there, strict=True) if shown) / sum(delays)
+        switches = sum(a != b for a, b in pairs(there))
+        value = ramp(share, 0.05, 0.25) * ramp(share, 0.95, 0.75) * (1.0 if switches >= 2 else 0.0)
+        text = f"{seen.subject.name}: to be seen for {percent(share)} of the time, {switches // 2} times in one loop"
+        if switches > 10:
+            text += ", which flickers; at most 5 times is a blink"
+        yield value * ramp(switches, 16, 10), text
+
+    def _cycle(self, seen: Seen) -> Iterator[Judged]:
+        for value, text in brief.cycle(seen):
+            shades = [_rgb(piece) for piece in seen.tracks[0].pieces] if seen.tracks else []
+            steps = [_difference(a, b) for a, b in pairs(shades)]
+            reach = max((_difference(a, b) for a, b in itertools.combinations(set(shades), 2)), default=0.0)
+            if reach == 0:
+                yield 0.0, text
+                continue
+            jump, often = max(steps) / reach, sum(steps) / reach
+            value *= ramp(often, *_FLICKER[::-1])
+            if often > _FLICKER[0]:
+                text += f", but it flickers: it changes {often:.0f} times in one loop"
+            gradual = max(_GRADUAL[0], 3 / self.task.targets.frames)  # with few frames each step is larger
+            if seen.subject.change == "fade" and jump > gradual:
+                value *= _SWITCHED + (1 - _SWITCHED) * ramp(jump, max(_GRADUAL[1], 1.2 * gradual), gradual)
+                text += (
+                    f", but the largest step makes {percent(jump)} of the change at once; wanted is a gradual change, "
+                    f"at most {percent(gradual)} in a step: mix the colours by the frame's number"
+                )
+            yield value, text
+
+
+def _way(subject: Subject, track: Track) -> float:
+    """How much of its free way a thing goes: of a thing as large as the picture every way would be the whole one."""
+    free_x = 1 - statistics.median(p.right - p.left for p in track.pieces)
+    free_y = 1 - statistics.median(p.bottom - p.top for p in track.pieces)
+    ways = []
+    if subject.path != "up-down":
+        ways.append(span(track.x) / max(free_x, 0.1))
+    if subject.path != "left-right":
+        ways.append(span(track.y) / max(free_y, 0.1))
+    return min(1.0, *ways)
+
+
+def _place(subject: Subject) -> Callable[[Track], Judged] | None:
+    """The judge of where a thing is, by the middle of its way."""
+    wanted = subject.place
+    if wanted == "any":
+        return None
+
+    def judged(track: Track) -> Judged:
+        x, y = (max(track.x) + min(track.x)) / 2, (max(track.y) + min(track.y)) / 2
+        if wanted == "middle":
+            value = ramp(max(abs(x - 0.5), abs(y - 0.5)), *_OFF_MIDDLE[::-1])
+        else:
+            value = ramp({"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}[wanted], *_AT_EDGE[::-1])
+        text = f"its middle is {percent(x)} from the left and {percent(y)} from the top"
+        return value, text + ("" if value == 1 else f", asked is the {wanted}")
+
+    return judged
+
+
+def _turn(track: Track) -> Judged:
+    value, text = spin(track)
+    whole = 360 / track.fold if track.fold else 360.0
+    largest = max(map(abs, track.turns), default=0.0) / whole
+    if largest > _TURN_STEP[0]:
+        value *= ramp(largest, *_TURN_STEP[::-1])
+        text += (
+            f", up to {largest * whole:.0f} degrees in one step, too fast to see: it looks the same every {whole:.0f}"
+        )
+    return value, text
+
+
+# --- shades ------------------------------------------------------------------------------------------------------
+
+
+def _rgb(piece: Piece) -> RGB:
+    assert piece.rgb is not None, "strict() refuses measurements without shades"
+    return piece.rgb
+
+
+def _difference(one: RGB, other: RGB) -> float:
+    """How different two shades look, 0 to 1 (black and white): a distance in RGB, weighted by how red they are."""
+    red = (one[0] + other[0]) / 512
+    dr, dg, db = (a - b for a, b in zip(one, other, strict=True))
+    return math.sqrt((2 + red) * dr * dr + 4 * dg * dg + (3 - red) * db * db) / 765
