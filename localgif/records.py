@@ -200,9 +200,8 @@ class Attempt(Record):
     sandbox_seconds: float
 
 
+#: search: within the budget. retest: chooses the winner among the best candidates. fresh: the final comparison.
 Purpose = Literal["search", "retest", "fresh"]
-
-"""search: within the budget. retest: chooses the winner among the best candidates. fresh: the final comparison."""
 
 
 class Sample(Record):
@@ -232,9 +231,8 @@ class Sample(Record):
     """Seconds of work when this was stored; None in version 1."""
 
 
+#: The kind of a proposal: a whole prompt (plain), a worked example, one rule, or tuned numbers in a program.
 Move = Literal["prompt", "example", "instruction", "tune"]
-
-"""The kind of a proposal: a whole prompt (plain), a worked example, one rule, or tuned numbers in a program."""
 
 
 class Proposal(Record):
@@ -378,7 +376,6 @@ class TaskResult(_Result):
 
 
 Word = Literal["better", "worse", "not shown"]
-
 Unit = Literal["sample", "task"]
 
 

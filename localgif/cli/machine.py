@@ -261,12 +261,10 @@ def serve(
     from localgif.run.roles import config_of_models, config_of_upstream
 
     if upstream is not None:
-        run(config_of_upstream(upstream, model or [], port).model_copy(update={"host": host}))
-        return
-    file = load_models(models, offline or None)
-    wanted = (
-        [file.role("animator", alias) for alias in model] if model else [file.role("animator"), file.role("reflector")]
-    )
-    with open_progress() as progress:
-        config = config_of_models(wanted, port, progress)
+        config = config_of_upstream(upstream, model or [], port)
+    else:
+        file = load_models(models, offline or None)
+        named = [file.role("animator", alias) for alias in model or ()]
+        with open_progress() as progress:
+            config = config_of_models(named or [file.role("animator"), file.role("reflector")], port, progress)
     run(config.model_copy(update={"host": host}))

@@ -78,13 +78,8 @@ class Tally:
         """Seconds of work so far."""
         return self._before + time.monotonic() - self._started
 
-    @property
-    def last_seconds(self) -> float:
-        """Seconds that the last sample took."""
-        return self._sample_seconds[-1] if self._sample_seconds else 0.0
-
-    def sample(self, sample: Sample) -> None:
-        """Count a sample."""
+    def sample(self, sample: Sample) -> float:
+        """Count a sample; returns the seconds that it took."""
         written = sum(a.llm_seconds for a in sample.attempts)
         ran = sum(a.sandbox_seconds for a in sample.attempts)
         self._sample_seconds.append(written + ran)
@@ -96,6 +91,7 @@ class Tally:
         elif sample.purpose == "search":
             self.done += 1
             self._call.append(sample)
+        return written + ran
 
     def proposal(self, proposal: Proposal) -> None:
         """Count an answer of the reflector."""
@@ -198,8 +194,7 @@ class Lines:
             self.say(line)
 
     def sample(self, sample: Sample) -> None:
-        self.tally.sample(sample)
-        seconds = duration(self.tally.last_seconds)
+        seconds = duration(self.tally.sample(sample))
         self.say(f"    {sample.purpose} sample  {_sample_word(sample)}  {len(sample.attempts)} attempts  {seconds}")
 
     def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
@@ -470,22 +465,23 @@ class SweepLines:
         self._running.discard(end.cell.name)
         self._ended += 1
         head = f"[{number}/{cells}] {end.cell.name}  {end.status}"
-        if end.result is not None:
-            seed, best, luck = end.result.seed.mean, end.result.best.mean, end.result.best_of
+        result, error, trace, _ = end.outcome
+        if result is not None:
+            seed, best, luck = result.seed.mean, result.best.mean, result.best_of
             if luck is None:
-                head += f"  {seed:.3f} -> {best:.3f}  {end.result.verdict.word}"
+                head += f"  {seed:.3f} -> {best:.3f}  {result.verdict.word}"
             else:
                 head += f"  best of {luck.samples} samples: {' '.join(f'{score:.3f}' for score in luck.scores)}"
         head += "  (already done)" if end.known else f"  {duration(end.seconds)}"
         head += f"  on {end.worker}" if end.worker else ""
         self._say(head)
-        for line in (end.error + ("\n" + end.trace if end.trace else "")).splitlines():
+        for line in [*error.splitlines(), *trace.splitlines()]:
             self._say(f"    {line}")
-        if end.result is not None and not end.known:
+        if result is not None and not end.known:
             try:
-                self._finished(Path(end.result.folder))
-            except (LocalGifError, OSError) as error:  # the sweep continues: a page can be written again
-                self._say(f"    its report could not be written: {error}")
+                self._finished(Path(result.folder))
+            except (LocalGifError, OSError) as failure:  # the sweep continues: a page can be written again
+                self._say(f"    its report could not be written: {failure}")
         if self._running and self._status is not None:
             self._status.start()
 

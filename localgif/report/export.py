@@ -17,7 +17,7 @@ from localgif.settings import ModelSettings
 from localgif.store.read import RunRecord
 
 #: The address of `localgif serve`, for runs whose endpoint localgif started.
-SERVED = "http://127.0.0.1:11435"
+_SERVED = "http://127.0.0.1:11435"
 
 
 class Best(NamedTuple):
@@ -254,7 +254,7 @@ def best_of(record: RunRecord, prompt: str) -> Best:
         scorer=settings.scorer,
         word=_shown(result, record.scorer) if result is not None else "Not compared with the seed prompt yet.",
         model=animator,
-        url=endpoint.url if endpoint.kind == "ollama" and endpoint.url else SERVED,
+        url=endpoint.url if endpoint.kind == "ollama" and endpoint.url else _SERVED,
     )
 
 

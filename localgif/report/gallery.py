@@ -15,9 +15,9 @@ from localgif.sandbox.intake import BadGif, first_frame
 from localgif.store.read import StoredRun
 
 #: At most this many bytes of pictures are embedded. Base64 adds a third, and the page should stay below 25 MB.
-ROOM = 15 * 2**20
+_ROOM = 15 * 2**20
 #: At most this many pairs are shown side by side; the gallery has all.
-MAX_PAIRS = 8
+_MAX_PAIRS = 8
 
 PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh"}
 
@@ -61,7 +61,7 @@ class Tile:
 
 
 class Gallery:
-    """Makes tiles and pairs; embeds GIFs up to ROOM bytes and remembers files that cannot be read.
+    """Makes tiles and pairs; embeds GIFs up to _ROOM bytes and remembers files that cannot be read.
 
     `strips` maps the hash of a GIF to a PNG with its frames.
     """
@@ -72,7 +72,7 @@ class Gallery:
         self.missing: set[str] = set()
         self._run = run
         self._strips = strips
-        self._room = ROOM
+        self._room = _ROOM
 
     def tiles(self, candidates: Iterable[Candidate]) -> list[Tile]:
         """All samples by candidate; equal ones share a tile."""
@@ -103,7 +103,7 @@ class Gallery:
         keys = [key for key in ours if key in theirs] or list(ours)
         pairs = [
             (self._tile(seed, ours[key]), self._tile(best, theirs[key]) if best and key in theirs else None)
-            for key in keys[:MAX_PAIRS]
+            for key in keys[:_MAX_PAIRS]
         ]
         return pairs, len(keys)
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 #: At most this many GIFs get a film strip, fresh samples first: each is decoded in a process of its own.
-MOST_STRIPS = 10
+_MOST_STRIPS = 10
 #: Longer texts are cut, characters: a program may have 200 KB, and a page hundreds of programs.
-LONGEST_TEXT = 20_000
+_LONGEST_TEXT = 20_000
 
 
 def write_report(folder: Path, *, whole: bool = True) -> Path:
@@ -92,7 +92,7 @@ def asset(name: str) -> str:
     return resources.files("localgif.report").joinpath("templates", name).read_text("utf-8")
 
 
-def _cut(text: str, limit: int = LONGEST_TEXT) -> str:
+def _cut(text: str, limit: int = _LONGEST_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n... ({len(text) - limit:,} more characters)"
 
 
@@ -214,7 +214,7 @@ def _strips(run: StoredRun) -> dict[str, bytes]:
     moving = [s for s in run.samples if s.gif is not None and s.measurements is not None and s.measurements.frames > 1]
     wanted = dict.fromkeys(str(s.gif) for s in sorted(moving, key=lambda s: (order[s.purpose], -s.score.total)))
     found: dict[str, bytes] = {}
-    for name in list(wanted)[:MOST_STRIPS]:
+    for name in list(wanted)[:_MOST_STRIPS]:
         try:
             png = picture_gif(run.data("gifs", name), SHEET)
         except RunCorrupt:

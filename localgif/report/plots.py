@@ -22,7 +22,7 @@ _NAMES = ("ink", "muted", "line", "seed", "best", "other", "band", "paper", "san
 #: Name of a colour on the page (a CSS variable) -> its stand-in.
 COLOURS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES, 3)}
 #: Inches. A point (1/72 inch) of the drawing is about a pixel on a phone.
-WIDTH, HEIGHT = 4.9, 2.9
+_WIDTH, _HEIGHT = 4.9, 2.9
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -229,7 +229,7 @@ def _legend(axes: Axes, columns: int) -> None:
 
 
 @contextmanager
-def _axes(height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
+def _axes(height: float = _HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; after the block the list holds the SVG."""
     pin_matplotlib()
     from matplotlib import rc_context
@@ -237,7 +237,7 @@ def _axes(height: float = HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
 
     drawn: list[str] = []
     with rc_context(_STYLE):
-        figure = Figure(figsize=(WIDTH, height))
+        figure = Figure(figsize=(_WIDTH, height))
         axes = figure.add_subplot()
         yield axes, drawn
         file = io.StringIO()

@@ -16,10 +16,10 @@ from localgif.report.plots import Band, Trace
 from localgif.store.read import StoredRun
 
 #: Two texts with more words than this together are not compared: the time grows with their product.
-MAX_WORDS = 6_000
+_MAX_WORDS = 6_000
 
 #: Unchanged words shown on each side of a change.
-CONTEXT = 12
+_CONTEXT = 12
 
 
 class Word(NamedTuple):
@@ -29,13 +29,13 @@ class Word(NamedTuple):
     text: str
 
 
-def word_diff(before: str, after: str) -> list[Word]:
+def _word_diff(before: str, after: str) -> list[Word]:
     """Pieces: "same" and "removed" ones make `before`, "same" and "added" ones make `after`.
 
     One piece "left out" replaces a long unchanged stretch. Empty if the texts are equal or too long to compare.
     """
     old, new = _words(before), _words(after)
-    if before == after or len(old) + len(new) > MAX_WORDS:
+    if before == after or len(old) + len(new) > _MAX_WORDS:
         return []
     pieces: list[Word] = []
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -57,8 +57,8 @@ def _words(text: str) -> list[str]:
 
 
 def _shortened(words: list[str], *, first: bool, last: bool) -> list[Word]:
-    head, tail = (0 if first else CONTEXT), (0 if last else CONTEXT)
-    if len(words) <= head + tail + CONTEXT:
+    head, tail = (0 if first else _CONTEXT), (0 if last else _CONTEXT)
+    if len(words) <= head + tail + _CONTEXT:
         return [Word("same", "".join(words))]
     left = sum(word != "\n" for word in words[head : len(words) - tail])
     pieces = [
@@ -176,7 +176,7 @@ def steps_of(run: StoredRun, candidates: dict[str, Candidate]) -> list[Step]:
     steps = []
     for p in run.proposals:
         parent, child = candidates[p.parent], candidates[p.child] if p.child is not None else None
-        diff = word_diff(parent.text, child.text) if child and parent.text and child.text else []
+        diff = _word_diff(parent.text, child.text) if child and parent.text and child.text else []
         steps.append(Step(p, _MOVES[p.move], parent, child, *_why(p, parent, child), diff))
     return steps
 
@@ -187,14 +187,18 @@ def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool,
         code = p.reason or p.outcome
         measured = "" if p.score is None else f" (that program had scored {p.score:.3f})"
         return False, f"Rejected: {_REASONS.get(code, code)}{measured}. It cost no metric call."
-    if p.outcome == "measured" and p.score is not None:
-        if child is None:
-            return False, f"Not kept: its program scored {p.score:.3f}, which does not beat the example so far."
-        text = f"Kept: its program scored {p.score:.3f}, more than the example so far"
-        return True, text + _measured(child, parent)
+    tried = p.outcome == "measured" and p.score is not None
     if child is None:
+        if tried:
+            return False, f"Not kept: its program scored {p.score:.3f}, which does not beat the example so far."
         return False, "It led to no new prompt."
     own, before = mean(child.scores("search")), mean(parent.scores("search"))
+    if tried:
+        text = f"Kept: its program scored {p.score:.3f}, more than the example so far. "
+        if own is None:
+            return True, text + "A better one replaced it before it was tried as a prompt."
+        against = f" (its parent {before:.3f})" if before is not None else ""
+        return True, f"{text}As a prompt it scored {own:.3f} in the search{against}."
     if own is None:
         return True, "Kept for the next step, without a measurement of its own."
     if before is None:
@@ -202,14 +206,6 @@ def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool,
     if own > before:
         return True, f"Better than its parent in the search: {own:.3f} against {before:.3f}."
     return False, f"Not better than its parent in the search: {own:.3f} against {before:.3f}."
-
-
-def _measured(child: Candidate, parent: Candidate) -> str:
-    own, before = mean(child.scores("search")), mean(parent.scores("search"))
-    if own is None:
-        return ". A better one replaced it before it was tried as a prompt."
-    against = f" (its parent {before:.3f})" if before is not None else ""
-    return f". As a prompt it scored {own:.3f} in the search{against}."
 
 
 _PHASES: tuple[tuple[str, Purpose], ...] = (("search", "search"), ("re-test", "retest"), ("final", "fresh"))
@@ -392,7 +388,7 @@ def verdict_sentence(result: RunResult) -> str:
         "worse": "the evolved prompt is worse",
         "not shown": "no difference was shown",
     }[verdict.word]
-    text = f"Verdict: {word} ({verdict_numbers(result)})."
+    text = f"Verdict: {word} ({_verdict_numbers(result)})."
     if verdict.smallest_possible_p_value > 0.05:
         if verdict.unit == "task":
             text += f" {verdict.tasks} tasks are too few to show a difference; at least 6 are needed."
@@ -409,7 +405,7 @@ def _best_of_sentence(found: BestOf) -> str:
     return f"No prompt was evolved. Best of {found.samples} samples of the seed prompt: {each or 'none'}."
 
 
-def verdict_numbers(result: RunResult) -> str:
+def _verdict_numbers(result: RunResult) -> str:
     """Difference, interval, p, and what was resampled. Old runs have no interval and no number of pairs."""
     verdict = result.verdict
     parts = [f"{verdict.difference:+.3f} on average"]

@@ -37,17 +37,14 @@ class Check(Record):
 
     @classmethod
     def passed(cls, name: str, evidence: str) -> Check:
-        """PASS."""
         return cls(name=name, status="PASS", evidence=evidence)
 
     @classmethod
     def warned(cls, name: str, evidence: str, remedy: str) -> Check:
-        """WARN."""
         return cls(name=name, status="WARN", evidence=evidence, remedy=remedy)
 
     @classmethod
     def failed(cls, name: str, evidence: str, remedy: str) -> Check:
-        """FAIL."""
         return cls(name=name, status="FAIL", evidence=evidence, remedy=remedy)
 
     @classmethod
@@ -57,7 +54,6 @@ class Check(Record):
 
     @classmethod
     def skipped(cls, name: str, evidence: str) -> Check:
-        """SKIP."""
         return cls(name=name, status="SKIP", evidence=evidence)
 
 

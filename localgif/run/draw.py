@@ -19,7 +19,7 @@ from localgif.settings import Settings
 from localgif.tasks.task import Targets, Task
 
 #: First index of drawings: no sample of a run has their seeds.
-DRAWN_FROM = 2_000_000
+_DRAWN_FROM = 2_000_000
 
 
 class Drawn(NamedTuple):
@@ -58,7 +58,7 @@ def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress
             progress.activity("writing code")
             return animator.write(messages, seed, finished)
 
-        attempts = compile_animator(prompt, brief, write, run)(sample_seed(settings.seed, DRAWN_FROM))
+        attempts = compile_animator(prompt, brief, write, run)(sample_seed(settings.seed, _DRAWN_FROM))
     last = attempts[-1].rendered
     # No task file says what a free brief must show, so only frames, loop, pace and size are scored.
     given = score.of("article", last.measurements, task) if last.measurements else score.no_gif("article", last.reason)

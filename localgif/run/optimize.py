@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
 import time
-from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -33,7 +32,7 @@ from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, load_suite
 
 #: Packages whose version can change the result of a run.
-RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
+_RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
 
 
 def optimize(
@@ -68,13 +67,11 @@ def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress:
             return work(suite, roles, store, progress, clock)
 
 
-@contextlib.contextmanager
-def ready(settings: Settings, runs_dir: Path, progress: Progress) -> Iterator[Roles]:
+def ready(settings: Settings, runs_dir: Path, progress: Progress) -> AbstractContextManager[Roles]:
     """Both roles, after every check of the machine and of the sandbox; a PreflightError if something is missing."""
     make_sure(settings, runs_dir)
     _check_sandbox(settings)
-    with open_roles(settings, progress) as roles:
-        yield roles
+    return open_roles(settings, progress)
 
 
 def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunRecord:
@@ -117,7 +114,7 @@ def work(suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock:
 
 def _give_up(store: RunStore, why: str) -> None:
     # On a full disk run.json cannot be written either: the run counts as died, and the first error is reported.
-    with contextlib.suppress(RunError):
+    with suppress(RunError):
         store.finish("failed", error=why)
 
 
@@ -186,7 +183,7 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
 def versions() -> dict[str, str]:
     """Name -> version of everything that decides results."""
     versions = {"python": platform.python_version(), "localgif": __version__, "platform": platform.platform()}
-    for package in RECORDED_PACKAGES:
+    for package in _RECORDED_PACKAGES:
         versions[package] = metadata.version(package)
     return versions
 

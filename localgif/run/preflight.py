@@ -35,8 +35,11 @@ def make_sure(settings: Settings, runs_dir: Path) -> None:
     warnings are left to doctor. The run tries sandbox, weights and servers itself, and each has its own error."""
     for check in (this_python(), these_packages(), disk(runs_dir), _memory(settings)):
         if check.status == "FAIL":
-            code = "E-DISK" if check.name == "disk" else "E-MACHINE"
-            raise PreflightError(f"{check.name}: {check.evidence}", check.remedy, code=code)
+            raise PreflightError(
+                f"{check.name}: {check.evidence}",
+                check.remedy,
+                code="E-DISK" if check.name == "disk" else "E-MACHINE",
+            )
 
 
 def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> Iterator[Check]:

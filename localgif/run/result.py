@@ -30,8 +30,6 @@ from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
-CONFIDENCE = 1 - ALPHA
-
 
 class Pairs(NamedTuple):
     """Fresh scores of one task, 0 to 1. Equal positions have the same index, so the same model seed."""
@@ -67,7 +65,7 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
         word=word,
         difference=difference,
         interval=interval,
-        confidence=CONFIDENCE,
+        confidence=1 - ALPHA,
         p_value=p_value,
         smallest_possible_p_value=smallest,
         unit=unit,

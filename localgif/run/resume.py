@@ -51,15 +51,17 @@ def resume(
     progress, changes = progress or Silent(), changes or {}
     clock = time.monotonic()
     record = load_record(folder)
-    settings, differing = _present(record, models, changes)
+    settings = changed_settings(record.settings, models, changes)
     suite = _stored_suite(record, settings)
     if fork:
         return _fork(folder, record, settings, suite, name or f"{record.name}-fork", progress, clock)
     if record.status == "done" and record.result is not None and not changes:
         return record.result.model_copy(update={"folder": str(folder)})
+    differing = list(differences(record.settings.model_dump(mode="json"), settings.model_dump(mode="json")))
     if record.schema_version < SCHEMA_VERSION:
         differing.append(f"the run folder has version {record.schema_version}, which stored too little to resume")
-    differing += _other_versions(record)
+    # Kernel and distribution decide nothing in a run.
+    differing += [line for line in differences(record.versions, versions()) if not line.startswith("platform:")]
     _refuse(record, differing)
     check_free(folder)  # before a model is loaded in vain
     with ready(settings, folder.parent, progress) as roles:
@@ -79,12 +81,6 @@ def _fork(
             return work(suite, roles, store, progress, clock)
 
 
-def _present(record: RunRecord, models: ModelsFile, changes: Mapping[str, Any]) -> tuple[Settings, list[str]]:
-    """Settings with the current models.toml and the user's changes, and how they differ from the stored ones."""
-    present = changed_settings(record.settings, models, changes)
-    return present, list(differences(record.settings.model_dump(mode="json"), present.model_dump(mode="json")))
-
-
 def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: str = "") -> Iterator[str]:
     """Differences of two nested tables, one line per value: "animator.num_ctx: 8192, now 4096"."""
     for key in {**stored, **present}:
@@ -93,11 +89,6 @@ def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: st
             yield from differences(old, new, f"{place}{key}.")
         elif old != new:
             yield f"{place}{key}: {old}, now {new}"
-
-
-def _other_versions(record: RunRecord) -> list[str]:
-    # Kernel and distribution decide nothing in a run.
-    return [line for line in differences(record.versions, versions()) if not line.startswith("platform:")]
 
 
 def _other_models(record: RunRecord, identities: tuple[ModelIdentity, ...]) -> Iterator[str]:

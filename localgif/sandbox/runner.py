@@ -1,11 +1,8 @@
 """Runs a program that a model wrote, and measures the GIF that it made, each in a confined process of its own.
 
-What the sandbox covers (docs/security.md has the levels, and how to see which layers are on):
+What the sandbox covers (docs/security.md has what each level refuses, and how to see which layers are on):
 - The program runs in its own process and session, with a clean environment (no keys, no proxies), without our open
   files and without a terminal, in a fresh directory that is always removed.
-- At level "full" it reads Python's libraries, system libraries, fonts and time zones, and writes in its directory;
-  Landlock refuses the rest. Seccomp refuses network, processes, threads, signals to others, changes of modes and times.
-- At level "no-read-confinement", without Landlock, it can write only its output file; nothing confines reading.
 - The kernel, and a watch over the whole tree of processes, limit CPU, elapsed time, memory, processes, threads, file
   size, disk use, number of files and output. A breach ends the tree.
 - When a result is returned, no process of the program is left; if the app or the keeper dies, so does the program.

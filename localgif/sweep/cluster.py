@@ -135,7 +135,7 @@ class _Sweep:
                 self._receive(*self._events.get(timeout=_BEAT_SECONDS))
             self._look(deadline is not None and time.monotonic() >= deadline)
         for name, (_, cell) in self._cells.items():
-            self.ends.setdefault(name, CellEnd(cell, "left"))
+            self.ends.setdefault(name, CellEnd(cell))
 
     def _check_workers(self) -> None:
         """Check before anything starts that workers have this localgif. Those that join later check it themselves."""
@@ -213,7 +213,7 @@ class _Sweep:
                 outcome = Outcome(None, f"Dask gave the cell up: {failed}")
         except LocalGifError as error:
             outcome = Outcome(None, str(error))
-        self._end(execute.end_of(self._cells[name][1], outcome, time.monotonic() - began, where))
+        self._end(CellEnd(self._cells[name][1], outcome, time.monotonic() - began, worker=where))
 
     def _end(self, end: CellEnd) -> None:
         name = end.cell.name
@@ -256,4 +256,4 @@ class _Sweep:
             )
         for name, future in list(self._futures.items()):
             future.cancel()
-            self._end(CellEnd(self._cells[name][1], "failed", error=f"no worker can take it:\n{lines}"))
+            self._end(CellEnd(self._cells[name][1], Outcome(error=f"no worker can take it:\n{lines}")))

@@ -35,10 +35,10 @@ _MOST_BYTES = 512 * 1024 * 1024
 
 
 class Outcome(NamedTuple):
-    """How one attempt at a cell ended."""
+    """How one attempt at a cell ended; the default stands for no attempt."""
 
-    result: RunResult | None
-    """Of the run; None when it failed."""
+    result: RunResult | None = None
+    """Of the run; None if it failed."""
     error: str = ""
     """Why it failed, with the remedy."""
     trace: str = ""
@@ -51,18 +51,18 @@ class CellEnd(NamedTuple):
     """What became of a cell."""
 
     cell: Cell
-    status: Literal["done", "failed", "left"]
+    outcome: Outcome = Outcome()
     seconds: float = 0.0
-    """In this call; 0 when the run was done before."""
-    result: RunResult | None = None
-    error: str = ""
-    """Why it failed, with the remedy."""
-    trace: str = ""
-    """The traceback of a bug; "" for other failures."""
+    """In this call; 0 if the run was done before."""
     known: bool = False
     """Whether it was done before this call."""
     worker: str = ""
     """The worker that ran it; "" for this process."""
+
+    @property
+    def status(self) -> Literal["done", "failed", "left"]:
+        """In one word, for --json."""
+        return "done" if self.outcome.result is not None else "failed" if self.outcome.error else "left"
 
 
 class Watch(Protocol):
@@ -105,7 +105,7 @@ def run_sweep(
                 number = cells.index(cell) + 1
                 late = minutes is not None and time.monotonic() - began >= 60 * minutes
                 if late and not is_done(sweep.folder / cell.name):
-                    ends.setdefault(cell.name, CellEnd(cell, "left"))
+                    ends.setdefault(cell.name, CellEnd(cell))
                     continue
                 end = _attempt(sweep.folder / cell.name, cell, models, watch, number, len(cells))
                 ends[cell.name] = end
@@ -123,9 +123,9 @@ def _attempt(home: Path, cell: Cell, models: ModelsFile, watch: Watch, number: i
         if is_done(home):
             return known_end(cell, home)
     except LocalGifError as error:
-        return CellEnd(cell, "failed", time.monotonic() - began, error=str(error))
+        return CellEnd(cell, Outcome(error=str(error)), time.monotonic() - began)
     outcome = run_cell(home, cell.settings, cell.suite, models, watch.begins(cell, number, cells))
-    return end_of(cell, outcome, time.monotonic() - began)
+    return CellEnd(cell, outcome, time.monotonic() - began)
 
 
 # --- one cell ---------------------------------------------------------------------------------------------------------
@@ -166,13 +166,7 @@ def is_done(home: Path) -> bool:
 
 def known_end(cell: Cell, home: Path) -> CellEnd:
     """The end of a cell that was done before this call."""
-    return CellEnd(cell, "done", result=load_record(home).result, known=True)
-
-
-def end_of(cell: Cell, outcome: Outcome, seconds: float, worker: str = "") -> CellEnd:
-    """The end of a cell that was attempted now."""
-    status: Literal["done", "failed"] = "failed" if outcome.result is None else "done"
-    return CellEnd(cell, status, seconds, outcome.result, outcome.error, outcome.trace, worker=worker)
+    return CellEnd(cell, Outcome(load_record(home).result), known=True)
 
 
 # --- between machines -------------------------------------------------------------------------------------------------
@@ -298,12 +292,13 @@ class SweepFolder:
         RunError if sweep.json cannot be written."""
         failures = {name: why for name, why in self._record.failures.items() if name != end.cell.name}
         if end.status == "failed":
-            failures[end.cell.name] = end.error
+            failures[end.cell.name] = end.outcome.error
         if failures != self._record.failures:
             self._record = self._write(self._record.model_copy(update={"failures": failures}))
 
     def summary(self, ends: Sequence[CellEnd]) -> dict[str, Any]:
         """The object that `--json` prints."""
+        results = [end.outcome.result for end in ends]
         return {
             "sweep": self._plan.name,
             "folder": str(self.folder),
@@ -315,13 +310,13 @@ class SweepFolder:
                     "status": end.status,
                     "folder": str(self.folder / end.cell.name),
                     "seconds": round(end.seconds, 1),
-                    "seed_mean": end.result.seed.mean if end.result else None,
-                    "best_mean": end.result.best.mean if end.result else None,
-                    "verdict": end.result.verdict.word if end.result else None,
-                    "error": end.error or None,
+                    "seed_mean": result.seed.mean if result else None,
+                    "best_mean": result.best.mean if result else None,
+                    "verdict": result.verdict.word if result else None,
+                    "error": end.outcome.error or None,
                     "worker": end.worker or None,
                 }
-                for end in ends
+                for end, result in zip(ends, results, strict=True)
             ],
         }
 

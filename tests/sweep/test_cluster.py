@@ -163,7 +163,7 @@ def test_a_worker_that_cannot_start_a_cell_leaves(
         summary = world.sweep(tmp_path, told, plan)
         assert sorted(told.statuses) == [("animator=missing", "failed"), ("animator=scripted", "done")]
         assert (summary["done"], summary["failed"]) == (1, 1)
-        error = next(end.error for end in told.ends if end.status == "failed")
+        error = next(end.outcome.error for end in told.ends if end.status == "failed")
         assert "worker box1: " in error and "missing:1b" in error
         assert "worker box2: it does not name the models missing, scripted" in error
         assert any(

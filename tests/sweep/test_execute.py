@@ -103,8 +103,8 @@ def test_a_cell_that_failed_is_resumed_at_the_end(server: Killing, models: Model
     server.fail_at = len(server.history) + 3
     summary = run_sweep(plan, models, tmp_path, plan.cells, told)
     assert told.statuses == [("seed=0", "failed"), ("seed=1", "done"), ("seed=0", "done")]
-    assert "the server is ill" in told.ends[0].error
-    assert told.ends[0].trace == ""
+    assert "the server is ill" in told.ends[0].outcome.error
+    assert told.ends[0].outcome.trace == ""
     assert (summary["done"], summary["failed"]) == (2, 0)
     assert json.loads((tmp_path / "s" / SWEEP).read_text())["failures"] == {}
 
@@ -132,8 +132,8 @@ def test_a_bug_in_one_cell_costs_that_cell_alone(
     plan, told = plan_of(TWO, models), Told()
     summary = run_sweep(plan, models, tmp_path, plan.cells, told)
     assert [row["status"] for row in summary["cells"]] == ["failed", "done"]
-    assert told.ends[0].error == "KeyError: 0"
-    assert "in broken" in told.ends[0].trace
+    assert told.ends[0].outcome.error == "KeyError: 0"
+    assert "in broken" in told.ends[0].outcome.trace
 
 
 def test_ctrl_c_ends_the_sweep_and_the_next_call_goes_on(models: ModelsFile, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_a_run_that_died_before_it_had_begun_begins_anew(models: ModelsFile, tmp
     told = Told()
     run_sweep(plan, models, tmp_path, plan.cells, told)
     assert told.statuses == [("seed=0", "done"), ("seed=1", "failed"), ("seed=1", "failed")]
-    assert "mine.py" in told.ends[-1].error
+    assert "mine.py" in told.ends[-1].outcome.error
     assert (tmp_path / "s" / "seed=1" / "code" / "mine.py").exists()
 
 
