@@ -144,11 +144,11 @@ def draw(
         picture = drawn(settings, prompt, brief, targets, progress)
     if picture.gif is not None:
         write_file(out, picture.gif, "name another file with -o")
-    facts = {"file": str(out) if picture.gif is not None else None, "run": record.name, **picture.facts}
     if as_json:
-        print_json(facts)
+        file_name = str(out) if picture.gif is not None else None
+        print_json({"file": file_name, "run": record.name, **picture.model_dump(mode="json", exclude={"gif"})})
     else:
-        print(drawing_text(facts))
+        print(drawing_text(picture, out))
     if picture.gif is None:
         raise typer.Exit(1)
 

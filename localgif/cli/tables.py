@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from localgif.records import Measurements, Score
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import duration
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from localgif.records import RunResult
+    from localgif.run.draw import Drawn
     from localgif.run.model_list import Row
     from localgif.store.read import RunRecord
     from localgif.sweep.compare import Compared
@@ -128,18 +128,18 @@ def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
     console.print(table)
 
 
-def drawing_text(facts: Mapping[str, Any]) -> str:
+def drawing_text(drawn: Drawn, file: Path) -> str:
     """`localgif draw`: what was drawn and its numbers, or why there is no GIF."""
-    attempts = f"{facts['attempts']} attempt{'s' if facts['attempts'] != 1 else ''}"
-    if facts["file"] is None:
-        return f"no GIF in {attempts}: {facts['verdict']}, {printable(str(facts['reason']))}"
-    m, score = Measurements.model_validate(facts["measurements"]), Score.model_validate(facts["score"])
+    attempts = f"{drawn.attempts} attempt{'s' if drawn.attempts != 1 else ''}"
+    m, score = drawn.measurements, drawn.score
+    if drawn.gif is None or m is None:
+        return f"no GIF in {attempts}: {drawn.verdict}, {printable(drawn.reason)}"
     numbers = f"{m.frames} frames, {m.width}x{m.height}, {sum(m.delays_ms)} ms, {m.size:,} bytes, {attempts}"
     parts = [f"  {part.name:<8} {part.value:.2f}  {part.explanation}" for part in score.parts]
     rule = (
         f"{score.total:.3f} by {score.scorer} (frames, loop, pace, size; whether it shows the brief was not measured)"
     )
-    return "\n".join([f"{facts['file']}: {numbers}", rule, *parts])
+    return "\n".join([f"{file}: {numbers}", rule, *parts])
 
 
 def rescored_table(console: Console, result: Mapping[str, Any]) -> None:

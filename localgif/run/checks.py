@@ -61,7 +61,7 @@ class Check(Record):
 
 #: The Pythons that requirements.lock was tested with.
 _TESTED = ((3, 11), (3, 12), (3, 13))
-
+#: Names in a list of packages; more are counted.
 _SHOWN = 6
 
 
@@ -213,16 +213,12 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 GIB = 2**30
 _MIB = 2**20
-
 #: Memory of localgif with its clients and libraries, and one program in the sandbox, bytes.
 OURS = 800 * _MIB
-
 #: Memory of llama.cpp besides weights and window, bytes.
 WORK = 300 * _MIB
-
 #: With less free space than this a run's folder may not fit, bytes.
 LEAST_DISK = 100 * _MIB
-
 #: With less free space than this the user gets a warning, bytes.
 _LITTLE_DISK = 1 * GIB
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 from pydantic import ValidationError
 
@@ -10,6 +10,7 @@ from localgif.agent.graph import Rendered, compile_animator
 from localgif.endpoint.clients import Animator
 from localgif.errors import ConfigError
 from localgif.gif import score
+from localgif.records import Measurements, Record, Score, Verdict
 from localgif.run.roles import open_roles
 from localgif.sandbox import probe
 from localgif.search.evaluator import sample_seed
@@ -22,12 +23,17 @@ from localgif.tasks.task import Targets, Task
 _DRAWN_FROM = 2_000_000
 
 
-class Drawn(NamedTuple):
-    """A drawing; `gif` is None if no attempt produced one."""
+class Drawn(Record):
+    """A drawing; `--json` prints all of it but the GIF itself."""
 
     gif: bytes | None
-    facts: dict[str, Any]
-    """The object that `--json` prints, without the file."""
+    """None if no attempt produced one."""
+    brief: str
+    verdict: Verdict
+    reason: str
+    attempts: int
+    score: Score
+    measurements: Measurements | None
 
 
 def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress: Progress) -> Drawn:
@@ -63,13 +69,11 @@ def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress
     # No task file says what a free brief must show, so only frames, loop, pace and size are scored.
     given = score.of("article", last.measurements, task) if last.measurements else score.no_gif("article", last.reason)
     return Drawn(
-        last.gif,
-        {
-            "brief": brief,
-            "verdict": last.verdict.value,
-            "reason": last.reason,
-            "attempts": len(attempts),
-            "score": given.model_dump(mode="json"),
-            "measurements": last.measurements.model_dump(mode="json") if last.measurements else None,
-        },
+        gif=last.gif,
+        brief=brief,
+        verdict=last.verdict,
+        reason=last.reason,
+        attempts=len(attempts),
+        score=given,
+        measurements=last.measurements,
     )

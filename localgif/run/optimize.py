@@ -17,7 +17,7 @@ from localgif.files import now
 from localgif.gif.score import VERSIONS
 from localgif.records import RunResult, Verdict
 from localgif.run.preflight import make_sure
-from localgif.run.result import Outcome, Prompted, result_of
+from localgif.run.result import Prompted, result_of
 from localgif.run.roles import Roles, open_roles
 from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
@@ -175,9 +175,9 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
         store.write_best_prompt(best)
         seed_fresh = evaluator.fresh(seed, "seed prompt")
         best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
-    outcome = Outcome(Prompted(seed, seed_fresh), Prompted(best, best_fresh), ended, time.monotonic() - clock)
-    proposals = reflector.proposals if reflector is not None else []
-    return result_of(roles, evaluator, proposals, outcome)
+    proposals, seconds = reflector.proposals if reflector is not None else [], time.monotonic() - clock
+    fresh = Prompted(seed, seed_fresh), Prompted(best, best_fresh)
+    return result_of(roles, evaluator, proposals, *fresh, ended, seconds)
 
 
 def versions() -> dict[str, str]:

@@ -81,19 +81,16 @@ class Prompted(NamedTuple):
     samples: list[Sample]
 
 
-class Outcome(NamedTuple):
-    """What the search found, and the fresh samples."""
-
-    seed: Prompted
-    best: Prompted
-    ended_by: str
-    """ "target", "budget", "minutes" or "idle"."""
-    seconds: float
-    """Since the start of the command."""
-
-
-def result_of(roles: Roles, evaluator: Evaluator, proposals: Sequence[Proposal], outcome: Outcome) -> RunResult:
-    """The result of a run that has ended."""
+def result_of(
+    roles: Roles,
+    evaluator: Evaluator,
+    proposals: Sequence[Proposal],
+    seed: Prompted,
+    best: Prompted,
+    ended_by: str,
+    seconds: float,
+) -> RunResult:
+    """The result of a run that has ended, some seconds after the start of its command."""
     record, settings, suite = evaluator.store.record, evaluator.settings, evaluator.suite
     identities = {identity.role: identity for identity in roles.identities}
     asked = [proposal for proposal in proposals if proposal.move != "tune"]  # a search over numbers asks no model
@@ -103,7 +100,7 @@ def result_of(roles: Roles, evaluator: Evaluator, proposals: Sequence[Proposal],
     attempts = [attempt for sample in evaluator.samples for attempt in sample.attempts]
     animator = sum(attempt.llm_seconds for attempt in attempts)
     reflector = sum(proposal.llm_seconds for proposal in proposals)
-    best = _prompt_result(outcome.best, evaluator)
+    best_result = _prompt_result(best, evaluator)
     return RunResult(
         run=record.name,
         folder=str(evaluator.store.folder),
@@ -111,13 +108,13 @@ def result_of(roles: Roles, evaluator: Evaluator, proposals: Sequence[Proposal],
         task=settings.task,
         scorer=settings.scorer,
         reflection=settings.reflection,
-        seed=_prompt_result(outcome.seed, evaluator),
-        best=BestResult(**dict(best), is_seed=outcome.best.prompt == outcome.seed.prompt),
+        seed=_prompt_result(seed, evaluator),
+        best=BestResult(**dict(best_result), is_seed=best.prompt == seed.prompt),
         best_of=best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
-        tasks=tuple(_task_result(task, outcome) for task in suite.tested),
+        tasks=tuple(_task_result(task, seed, best) for task in suite.tested),
         split=record.split,
-        verdict=_verdict(suite, outcome).rounded(),
-        ended_by=outcome.ended_by,
+        verdict=_verdict(suite, seed, best).rounded(),
+        ended_by=ended_by,
         metric_calls=evaluator.spent,
         llm_calls=len(attempts) + len(asked),
         proposals=len(asked),
@@ -128,7 +125,7 @@ def result_of(roles: Roles, evaluator: Evaluator, proposals: Sequence[Proposal],
         reflector_tokens_by_move=by_move,
         programs_run=evaluator.programs.run,
         seconds=SecondsByPart(
-            total=round(outcome.seconds, 1),
+            total=round(seconds, 1),
             weights=round(roles.seconds_weights, 1),
             load=round(roles.seconds_load, 1),
             llm=round(animator + reflector, 1),
@@ -146,10 +143,10 @@ def result_of(roles: Roles, evaluator: Evaluator, proposals: Sequence[Proposal],
     )
 
 
-def _verdict(suite: Suite, outcome: Outcome) -> RunVerdict:
+def _verdict(suite: Suite, seed: Prompted, best: Prompted) -> RunVerdict:
     """Compare the two prompts. In mode general the claim is about unseen tasks, so tasks are resampled; otherwise it is
     about these very tasks, so samples are."""
-    pairs = {task.name: Pairs(_scores(outcome.seed, task), _scores(outcome.best, task)) for task in suite.tested}
+    pairs = {task.name: Pairs(_scores(seed, task), _scores(best, task)) for task in suite.tested}
     return compare(pairs, "task" if suite.mode == "general" else "sample")
 
 
@@ -157,15 +154,15 @@ def _scores(prompted: Prompted, task: Task) -> tuple[float, ...]:
     return tuple(sample.score.total for sample in prompted.samples if sample.task == task.name)
 
 
-def _task_result(task: Task, outcome: Outcome) -> TaskResult:
-    seed, best = _scores(outcome.seed, task), _scores(outcome.best, task)
-    means = [math.fsum(scores) / len(scores) for scores in (seed, best)]
+def _task_result(task: Task, seed: Prompted, best: Prompted) -> TaskResult:
+    scores = _scores(seed, task), _scores(best, task)
+    means = [math.fsum(each) / len(each) for each in scores]
     return TaskResult(
         task=task.name,
         brief=task.brief,
         family=task.family,
-        seed_scores=seed,
-        best_scores=best,
+        seed_scores=scores[0],
+        best_scores=scores[1],
         seed_mean=round(means[0], 4),
         best_mean=round(means[1], 4),
         difference=round(means[1] - means[0], 4),

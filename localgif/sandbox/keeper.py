@@ -114,8 +114,6 @@ class _Keeper:
         self._selector.register(control, selectors.EVENT_READ)
         self._sessions: dict[int, _Session] = {}
         """By the pid of their process."""
-        self._owner: dict[int, _Session] = {}
-        """By the descriptors that wake us for them."""
 
     def serve(self) -> None:
         """Returns when the app is gone and nothing of its jobs is left."""
@@ -125,7 +123,8 @@ class _Keeper:
             wait = None if idle else max(0.0, next_look - time.monotonic())
             for key, _ in self._selector.select(wait):
                 if key.fileobj is not self._control:
-                    self._handle(key.fd)
+                    key.data.handle(key.fd)
+                    self._selector.unregister(key.fd)  # nothing more will come from it
                 elif not self._accept():
                     for session in list(self._sessions.values()):
                         self._stop(session)
@@ -179,17 +178,9 @@ class _Keeper:
         session = _Session(request, job, pid, ready)
         self._sessions[pid] = session
         for descriptor in session.descriptors:
-            self._owner[descriptor] = session
-            self._selector.register(descriptor, selectors.EVENT_READ)
+            self._selector.register(descriptor, selectors.EVENT_READ, session)
 
     # --- while it runs ---
-
-    def _handle(self, descriptor: int) -> None:
-        """One event of a job; nothing more will come from the descriptor."""
-        session = self._owner.get(descriptor)
-        if session is not None:
-            session.handle(descriptor)
-            self._forget(descriptor)
 
     def _look(self) -> None:
         strays = self._strays()
@@ -218,16 +209,13 @@ class _Keeper:
 
     def _stop(self, session: _Session) -> None:
         for descriptor in session.descriptors:
-            self._forget(descriptor)
+            with contextlib.suppress(KeyError):  # it has had its event
+                self._selector.unregister(descriptor)
         answer = session.stop(self._strays)
         self._strays()  # reaps the processes that were killed last
         del self._sessions[session.pid]
         _send(session.connection, answer)
         session.close()
-
-    def _forget(self, descriptor: int) -> None:
-        if self._owner.pop(descriptor, None) is not None:
-            self._selector.unregister(descriptor)
 
 
 class _Session:

@@ -114,13 +114,11 @@ def measure_gif(
     return _decode(data, measurer, limits, layers, _measurements)
 
 
-def picture_gif(
-    data: bytes, painter: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None
-) -> bytes | str:
+def picture_gif(data: bytes, painter: str, limits: Limits = DEFAULT_LIMITS) -> bytes | str:
     """Makes a PNG from a GIF, or says why the GIF cannot be decoded. As measure_gif, except that `main(data)` of
     `painter` returns {"png": text in base64}. The PNG's size and structure are checked; its pixels are untrusted.
     """
-    return _decode(data, painter, limits, layers, _picture)
+    return _decode(data, painter, limits, None, _picture)
 
 
 def _layers(chosen: frozenset[str] | None) -> frozenset[str]:

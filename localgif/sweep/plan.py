@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,15 +58,6 @@ class Plan(NamedTuple):
     axes: dict[str, tuple[Any, ...]]
     cells: tuple[Cell, ...]
     """In the order in which they are run."""
-
-    @property
-    def groups(self) -> dict[tuple[Any, ...], int]:
-        """Values of all axes but the seed -> number of cells."""
-        found: dict[tuple[Any, ...], int] = {}
-        for cell in self.cells:
-            key = tuple(value for axis, value in cell.values.items() if axis != "seed")
-            found[key] = found.get(key, 0) + 1
-        return found
 
 
 def read_plan(path: Path, models: ModelsFile) -> Plan:
@@ -256,7 +248,7 @@ def estimate(
     """
     cells = [cell for cell in plan.cells if cell.name not in done]
     counted = [_seconds(cell, stored, measured(cell.settings)) for cell in cells]
-    sizes = list(plan.groups.values())
+    sizes = Counter(tuple(v for axis, v in cell.values.items() if axis != "seed") for cell in plan.cells).values()
     comparisons = math.comb(len(sizes), 2)
     deviation, deviation_basis = _deviation(plan, stored)
     return Estimate(
