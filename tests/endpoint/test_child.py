@@ -28,7 +28,7 @@ def config(*models: ServedModel, port: int = 0) -> ServeConfig:
     return ServeConfig(models=models, port=port, threads=1, max_queue=4)
 
 
-def until(holds: Callable[[], object], seconds: float = 10.0) -> None:
+def until(holds: Callable[[], object], seconds: float = 30.0) -> None:
     """Poll with a deadline: another process does what is waited for."""
     deadline = time.monotonic() + seconds
     while not holds():

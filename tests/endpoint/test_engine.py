@@ -21,7 +21,7 @@ from localgif.endpoint.discover import check_ollama
 from localgif.endpoint.engine import physical_cores, quota_cores, usable_cores
 from localgif.errors import ModelMissing
 from localgif.records import ServeConfig, ServedModel
-from tests.support.gateway_kit import GREEDY, HI, post_and_keep
+from tests.support.gateway_kit import GREEDY, HI, engine_seconds, post_and_keep
 
 
 def chat(http: httpx.Client, model: ServedModel, **extra: Any) -> httpx.Response:
@@ -176,10 +176,10 @@ def test_a_client_that_leaves_frees_the_engine(
     else:
         http.get("/api/version")  # behind it in the event loop: it is with the engine now, or about to be
     connection.close()
-    # The next answer waits for the engine; a generation for nobody would go on for many seconds.
-    began = time.monotonic()
+    # The next answer waits for the engine, which would take many seconds for 400 tokens that nobody reads.
+    began = engine_seconds(endpoint)
     assert chat(http, served, stream=False, options={"num_predict": 1}).status_code == 200
-    assert time.monotonic() - began < 8
+    assert engine_seconds(endpoint) - began < 2
 
 
 def test_unload_and_load_again_even_when_the_client_leaves(
@@ -192,11 +192,16 @@ def test_unload_and_load_again_even_when_the_client_leaves(
     while not client.ps().models:  # nobody waits for the load any more; it goes on
         assert time.monotonic() < deadline
         client.list()
-    client.generate(served.name, keep_alive=0)
-    with http.stream("POST", "/api/chat", json={"model": served.name, "messages": HI, "options": GREEDY}) as loading:
-        took = [http.post("/api/show", json={"name": served.name}).elapsed.total_seconds() for _ in range(5)]
-        assert json.loads(loading.read().splitlines()[-1])["done"] is True
-    assert min(took) < 0.05, "other answers are quick during a load"
+    for _ in range(5):  # on a busy machine the model may be there before we can look
+        client.generate(served.name, keep_alive=0)
+        loading = post_and_keep(endpoint.url, "/api/chat", {"model": served.name, "messages": HI, "options": GREEDY})
+        assert http.post("/api/show", json={"name": served.name}).status_code == 200
+        during = client.ps().models == []
+        assert b" 200 OK" in loading.recv(65536)
+        loading.close()
+        if during:
+            break
+    assert during, "other requests are answered during a load"
 
 
 # --- nothing but this machine ----------------------------------------------------------------------------------------

