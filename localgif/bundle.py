@@ -35,15 +35,12 @@ SUMS = "SHA256SUMS"
 _NEEDED = ["Justfile", "LICENSE", "README.md", "localgif", "models.toml", "pyproject.toml", "requirements.lock"]
 _NEEDED += ["scripts"]
 _OPTIONAL = [".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "tests"]
-
 #: The date of every file in the archive, so that the same tree gives the same bytes: 2020-01-01.
 _DATE = 1_577_836_800
-
 _OFFLINE = "offline = true   # written by localgif bundle: localgif downloads nothing on this machine\n"
 
 #: Called with a line that says what is being done.
 Say = Callable[[str], None]
-
 #: Called with done bytes, total bytes and what is being downloaded.
 Download = Callable[[int, int, str], None]
 

@@ -26,13 +26,7 @@ from collections.abc import Iterable
 
 
 class LocalGifError(Exception):
-    """Base of all; the user sees message and remedy, without a traceback.
-
-    Args:
-        message: What is wrong, with the value and the place.
-        remedy: What the user can do about it; one or several lines.
-        code: A heading of docs/errors.md, if the code of the class says too little.
-    """
+    """Base of all; the user sees the message (value and place) and the remedy (what to do), without a traceback."""
 
     exit_code = 1
     code: str
@@ -95,8 +89,8 @@ class OutboundRefused(EndpointError, PermissionError):
 
     code = "E-OFFLINE"
 
-    def __init__(self, message: str, remedy: str = "", *, code: str | None = None) -> None:
-        super().__init__(message, remedy, code=code)
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message, remedy)
         self.errno, self.strerror = errno.EACCES, message
 
 
@@ -139,7 +133,6 @@ EXIT_INTERRUPTED = 130
 def nearest(word: str, known: Iterable[str]) -> str:
     """A remedy for a mistyped name: the nearest known name, and all known ones."""
     names = sorted(known)
-    close = difflib.get_close_matches(word, names, n=1, cutoff=0.5)
-    if close:
+    if close := difflib.get_close_matches(word, names, n=1, cutoff=0.5):
         return f'did you mean "{close[0]}"? (known: {", ".join(names)})'
     return f"known: {', '.join(names)}" if names else "none is known"

@@ -41,11 +41,7 @@ def server_url(value: object, openai: bool) -> str:
 
 
 def scheduler_url(url: str) -> str:
-    """The address of a Dask scheduler.
-
-    Raises:
-        ValueError: It is not one; the message completes "URL ...".
-    """
+    """The address of a Dask scheduler. Raises ValueError as `server_url` does."""
     parts = _parts(url, ("tcp", "tls"), "tcp://gpu-box:8786")
     if not parts.port or parts.path.rstrip("/") or parts.query or parts.fragment:
         raise ValueError("must be a URL such as tcp://gpu-box:8786")
@@ -162,13 +158,10 @@ def weights_environment() -> tuple[str | None, str | None]:
 
 
 def api_key(name: str | None, where: str) -> str:
-    """The key of a server from the variable `name`; "" if no variable is named.
-
-    Args:
-        where: The key of models.toml that names it, e.g. "endpoints.vllm.api_key_env".
+    """The key of a server from the variable `name`, or "" if no variable is named.
 
     Raises:
-        ConfigError: The variable is not set.
+        ConfigError: The variable that `where` (a key of models.toml) names is not set.
     """
     if name is None:
         return ""
@@ -200,12 +193,10 @@ _CARRIERS = {"httpx", "httpcore", "httpx2", "httpcore2", "anyio", "aiohttp", "ai
 
 @dataclass(frozen=True)
 class _Rules:
-    """What may be reached besides loopback."""
+    """What may be reached besides loopback: hosts in lower case with their ports, and the sources of weights."""
 
     hosts: frozenset[tuple[str, int]]
-    """Names and addresses with their ports, as the user spells them, in lower case."""
     fetch: bool
-    """Whether missing weights may be downloaded."""
 
 
 _rules: _Rules | None = None
@@ -218,11 +209,7 @@ def guard(urls: Iterable[str] = (), *, fetch: bool = True) -> None:
     """Refuse all connections except to loopback and to the hosts of `urls` at their ports.
 
     A later call replaces the list; `release` ends it. The audit hook itself stays for the life of the process, because
-    Python cannot remove one; it costs 0.1 µs per audit event.
-
-    Args:
-        urls: Addresses such as "http://gpu-box:11434".
-        fetch: Whether missing weights may be downloaded (`may_fetch`).
+    Python cannot remove one; it costs 0.1 µs per audit event. `fetch` says whether weights may be downloaded.
     """
     global _rules, _installed
     _rules = _Rules(frozenset(_host_and_port(url) for url in urls), fetch)
@@ -281,33 +268,30 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if rules is None or getattr(_lifted, "depth", 0) > 0:
         return
     if event in _TO_AN_ADDRESS:
-        _check_address(rules, arguments[0], arguments[1])
+        _check_address(rules, int(arguments[0].family), arguments[1])
     else:
         _check_name(rules, arguments[0], arguments[1] if event == "socket.getaddrinfo" else None)
 
 
-def _check_address(rules: _Rules, sock: Any, address: Any) -> None:
+def _check_address(rules: _Rules, family: int, address: Any) -> None:
     """Raises OutboundRefused. Without an address the socket is connected, and that was checked."""
-    family = int(sock.family)
     if address is None or family in _LOCAL_FAMILIES:
         return
     if family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
         _refuse(f"{address!r} (address family {family})")
     host, port = _text(address[0]), address[1]
-    if is_loopback(host) or (host.lower(), port) in rules.hosts:
-        return
-    wanted = plain_address(host)
-    if wanted is None or (wanted, port) not in _addresses(rules):
+    if not (
+        is_loopback(host) or (host.lower(), port) in rules.hosts or (plain_address(host), port) in _addresses(rules)
+    ):
         _refuse(f"{host} port {port}")
 
 
 def _check_name(rules: _Rules, asked: Any, port: Any) -> None:
     """Raises OutboundRefused. Without a name a server asks for this machine's own addresses."""
     host = _text(asked[0] if isinstance(asked, tuple) and asked else asked)
-    if not host or is_loopback(host) or any(host.lower() == known for known, _ in rules.hosts):
+    if not host or is_loopback(host) or host.lower() in dict(rules.hosts):
         return
-    wanted = plain_address(host)
-    if wanted is None or all(wanted != known for known, _ in _addresses(rules)):
+    if plain_address(host) not in dict(_addresses(rules)):
         _refuse(f"{host} port {port}" if port else host)
 
 
@@ -315,14 +299,12 @@ def _addresses(rules: _Rules) -> set[tuple[IPv4Address | IPv6Address, int]]:
     """The current addresses of the listed hosts. Looks names up each time: an address may change during a long run."""
     found: set[tuple[IPv4Address | IPv6Address, int]] = set()
     for host, port in rules.hosts:
-        known = plain_address(host)
-        if known is not None:
+        if (known := plain_address(host)) is not None:
             found.add((known, port))
             continue
         with contextlib.suppress(OSError):
             for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM):
-                known = plain_address(str(address[0]))
-                if known is not None:
+                if (known := plain_address(str(address[0]))) is not None:
                     found.add((known, port))
     return found
 

@@ -22,10 +22,8 @@ from localgif.tasks.suite import load_suite
 
 #: Tokens that the usual request to the reflector, which is for a program, reads beyond its cache, and writes.
 _REFLECTION_TOKENS = 600, 200
-
 #: The same for one attempt of the animator, used if its exam was not finished.
 _ATTEMPT_TOKENS = 150, 230
-
 _LAST = ("reflector", "animator", "estimate")
 
 

@@ -83,24 +83,17 @@ def _seconds(nanoseconds: object) -> float | None:
 
 #: Share of the window that the canary fills.
 _SHARE = 0.9
-
 #: The canary is shorter if reading it would take longer than this, seconds; but it is never shorter than RUN_TOKENS.
 CANARY_SECONDS = 25.0
-
 #: Tokens of the longest prompts of usual runs.
 RUN_TOKENS = 1200
-
 #: A server that read less than this share of a prompt has cut it.
 _READ_SHARE = 0.85
-
 #: Lines of the first request; compared with a request without them they show how many tokens a line has.
 _FIRST_LINES = 16
-
 #: Tokens of a canary besides its lines and what the server adds to every prompt.
 _AROUND = 40
-
 _CODE_WORDS = ("heron", "walnut", "granite", "saffron", "pelican", "juniper", "marble", "cobalt")
-
 _REPEATS = 3
 
 
@@ -261,7 +254,6 @@ def _rate(tokens: int | None, seconds: float | None) -> float | None:
 
 #: The animator's attempts at one sample, at most.
 ATTEMPTS = 3
-
 _NAME = "paces.json"
 
 

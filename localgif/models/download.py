@@ -27,13 +27,10 @@ if TYPE_CHECKING:
 
 #: The first bytes of every GGUF file.
 GGUF_MAGIC = b"GGUF"
-
 #: How much is read at once, bytes.
 _CHUNK = 4 * 2**20
-
 #: Called with the number of bytes done so far.
 _OnBytes = Callable[[int], None]
-
 #: Called with the number of bytes of the target that are done, and what is going on.
 Say = Callable[[int, str], None]
 
@@ -80,7 +77,7 @@ class Stamps:
 
 
 def verify(
-    path: Path, stamps: Stamps, size: int | None = None, sha256: str | None = None, on_bytes: _OnBytes | None = None
+    path: Path, stamps: Stamps, size: int | None = None, sha256: str | None = None, on_bytes: _OnBytes = lambda _: None
 ) -> str:
     """The sha256 (hex) of a GGUF file that has the expected size (bytes) and sha256, where these are known.
 
@@ -101,7 +98,7 @@ def verify(
     return digest
 
 
-def _digest(path: Path, stamps: Stamps, on_bytes: _OnBytes | None) -> str:
+def _digest(path: Path, stamps: Stamps, on_bytes: _OnBytes) -> str:
     """The sha256 of a GGUF file, from its stamp or by reading the file. Raises OSError, Refused."""
     with path.open("rb", buffering=0) as file:
         before = os.fstat(file.fileno())
@@ -117,8 +114,7 @@ def _digest(path: Path, stamps: Stamps, on_bytes: _OnBytes | None) -> str:
         while count := file.readinto(buffer):
             state.update(buffer[:count])
             done += count
-            if on_bytes is not None:
-                on_bytes(done)
+            on_bytes(done)
         after = os.fstat(file.fileno())
     digest = state.hexdigest()
     if _entry(before, digest) != _entry(after, digest):
@@ -192,10 +188,8 @@ class Partial:
 
 #: How often a running download is looked at, seconds.
 POLL_SECONDS = 0.3
-
 #: A download by pip that does not grow for this long is stopped, seconds. pip's own timeouts come first.
 STALL_SECONDS = 300.0
-
 #: Lines of pip that say nothing about the failure.
 _NOISE = re.compile(r"\s*(WARNING:|DEPRECATION:|\[notice\]|$)")
 
@@ -320,10 +314,8 @@ def _append(wheel: Path, suffix: str, size: int, partial: Partial) -> None:
 
 #: How many requests one pull makes for a transfer that keeps breaking.
 ATTEMPTS = 8
-
 #: Pause between two of them, seconds.
 RETRY_SECONDS = 1.0
-
 #: A server that is silent for this long has broken the transfer, seconds.
 TIMEOUT_SECONDS = 60.0
 
@@ -376,7 +368,11 @@ def _stream(client: httpx.Client, url: str, partial: Partial, say: Say) -> None:
         if start and response.status_code == 200:
             partial.rewind(0)  # the server ignores ranges and sends the whole file
         try:
-            _receive(response, partial, say)
+            for data in response.iter_raw():  # without a chunk size, which would lose the end of a broken transfer
+                if partial.position == 0 and not data.startswith(GGUF_MAGIC):
+                    raise Refused("the server's file does not begin with the bytes GGUF")
+                partial.write(data)
+                say(partial.position, "download")
         except httpx.TransportError as error:
             raise _Broken(_words(error)) from error
     if partial.position < partial.size:
@@ -399,15 +395,6 @@ def _check(response: httpx.Response, start: int, size: int) -> None:
             raise Refused(f"the server sent bytes {span or '?'}, expected {start}-")
     if announced is not None and announced.isdigit() and int(announced) != size:
         raise Refused(f"the file there has {announced} bytes, expected {size}")
-
-
-def _receive(response: httpx.Response, partial: Partial, say: Say) -> None:
-    """Append the body. Raises Refused, OSError, httpx.TransportError."""
-    for data in response.iter_raw():  # without a chunk size, which would lose the end of a broken transfer
-        if partial.position == 0 and not data.startswith(GGUF_MAGIC):
-            raise Refused("the server's file does not begin with the bytes GGUF")
-        partial.write(data)
-        say(partial.position, "download")
 
 
 def _words(error: Exception) -> str:

@@ -26,13 +26,16 @@ _SPACE_MARGIN = 64 * 2**20
 _MIB = 2**20
 
 
+def _unseen(done: int, total: int, what: str) -> None: ...
+
+
 def locate(name: str, places: Places, path: Path | None = None) -> Weights | None:
     """Verified weights that are on this machine, None if there are none: those at `path` (of models.toml), if given.
 
     Raises:
         ModelMissing: The path does not hold the model; the message says why.
     """
-    search = Search(canonical(name), lookup(name), places, None)
+    search = Search(canonical(name), lookup(name), places, _unseen)
     if path is None:
         return search.in_cache() or search.in_ollama()
     found = search.at_path(path)
@@ -42,7 +45,7 @@ def locate(name: str, places: Places, path: Path | None = None) -> Weights | Non
     return found
 
 
-def pull(name: str, places: Places, path: Path | None = None, progress: Progress | None = None) -> Weights:
+def pull(name: str, places: Places, path: Path | None = None, progress: Progress = _unseen) -> Weights:
     """Verified weights from the first source that has them; an interrupted pull continues where it stopped.
 
     With a known model, a wrong `path` is not an error: the next source is tried, and `Weights.notes` says so.

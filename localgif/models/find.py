@@ -191,7 +191,7 @@ class Search:
     name: str
     known: KnownModel | None
     places: Places
-    progress: Progress | None
+    progress: Progress
     tried: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     """Those of `tried` where something was found, but not the right thing."""
@@ -247,19 +247,13 @@ class Search:
 
     def say(self, done: int, what: str) -> None:
         """Report progress, in bytes."""
-        if self.progress is not None:
-            self.progress(done, self.size or 0, what)
+        self.progress(done, self.size or 0, what)
 
     def verify(self, path: Path, stored: StoredModel | None = None) -> str:
         """The sha256 of a file if it is the known one, or the one that a store describes. Raises Refused."""
         size, sha256 = (stored.size, stored.digest) if stored else (self.size, self.sha256)
         total = size or file_size(path) or 0
-
-        def report(done: int) -> None:
-            if self.progress is not None:
-                self.progress(done, total, f"checking {path.name}")
-
-        return verify(path, self.stamps, size, sha256, report)
+        return verify(path, self.stamps, size, sha256, lambda done: self.progress(done, total, f"checking {path.name}"))
 
     def weights(self, path: Path, digest: str, title: str, source: Source) -> Weights:
         """The result of the search."""

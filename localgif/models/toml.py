@@ -83,20 +83,15 @@ class ModelsToml(_Table):
     """Models that a role can name."""
 
 
-#: The tables of the file, with how many names lead to one.
-_TABLES = {"roles": 1, "endpoints": 2, "models": 2}
-
-#: The keys of each table; "" is the file itself.
-_KEYS = {
-    "": ModelsToml.model_fields,
-    "roles": RolesTable.model_fields,
-    "endpoints": EndpointTable.model_fields,
-    "models": ModelTable.model_fields,
+#: The tables of the file: how many names lead to one, and what it holds; "" is the file itself.
+_TABLES: dict[str, tuple[int, type[_Table]]] = {
+    "": (0, ModelsToml),
+    "roles": (1, RolesTable),
+    "endpoints": (2, EndpointTable),
+    "models": (2, ModelTable),
 }
-
 #: Keys of earlier versions -> what they are called now.
 _RENAMED = {"path": "gguf"}
-
 _PROXY = "for several servers put a reverse proxy such as nginx or HAProxy in front and name its address"
 
 #: What to add when a key is missing.
@@ -118,7 +113,7 @@ def _quoted(key: str) -> str:
 def _key(location: tuple[str | int, ...]) -> str:
     """A key as the file has it: [models.big] num_ctx."""
     parts = [_quoted(str(part)) for part in location]
-    depth = _TABLES.get(parts[0], 0)
+    depth, _ = _TABLES.get(parts[0], _TABLES[""])
     table = f"[{'.'.join(parts[:depth])}]" if depth else ""
     return " ".join(filter(None, (table, ".".join(parts[depth:]))))
 
@@ -131,7 +126,7 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
     name, where = str(location[-1]), f"{path}: {_key(location)}"
     what, remedy = f"{where} = {value!r}: {problem['msg'].removeprefix('Value error, ')}", "correct the value"
     if problem["type"] == "extra_forbidden":
-        known = _KEYS["" if len(location) == 1 else str(location[0])]
+        known = _TABLES["" if len(location) == 1 else str(location[0])][1].model_fields
         what, remedy = f"{path}: unknown key {_key(location)}", nearest(name, known)
         if _RENAMED.get(name) in known:
             what, remedy = f"{where} is called {_RENAMED[name]} now", f"write {_RENAMED[name]} = ... there"
@@ -187,7 +182,7 @@ class ModelsFile:
         )
 
     def role(self, role: Role, alias: str | None = None, said: str = "") -> ModelSettings:
-        """The settings of a role, optionally with another model than [roles] names.
+        """The settings of a role, with the model that [roles] names or another one.
 
         Args:
             alias: A name under [models], or "ollama:" and the name of a model that a running Ollama has.
@@ -202,11 +197,8 @@ class ModelsFile:
         if model is None and chosen.startswith(OLLAMA_PREFIX):
             model = self._of_ollama(place, chosen)
         if model is None:
-            raise ConfigError(
-                f'{place} names the model "{chosen}", which {self.path} does not have',
-                self._instead(chosen),
-                code="E-CONFIG-NAME",
-            )
+            what = f'{place} names the model "{chosen}", which {self.path} does not have'
+            raise ConfigError(what, self._instead(chosen), code="E-CONFIG-NAME")
         return self._settings(role, chosen, model)
 
     def _wrong(self, location: tuple[str, ...], what: str, remedy: str, code: str = "E-CONFIG-KEY") -> ConfigError:
@@ -323,11 +315,7 @@ def load_models_file(path: Path = Path("models.toml")) -> ModelsFile:
 
 
 def read_models(path: Path, text: str) -> ModelsFile:
-    """Check the text of models.toml.
-
-    Raises:
-        ConfigError: as load_models_file.
-    """
+    """Check the text of models.toml. Raises ConfigError as load_models_file does."""
     try:
         return ModelsFile(path, text, ModelsToml.model_validate(parse_toml(text, str(path), "E-CONFIG-FILE")))
     except ValidationError as error:
@@ -351,9 +339,8 @@ def make_settings(
 
 
 def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str, Any]) -> Settings:
-    """The settings of a stored run with the models as models.toml has them today, and with other values.
-
-    `changes` maps a field to its other value; "animator" and "reflector" to the name of another model.
+    """The settings of a stored run with the models as models.toml has them today, and with `changes`: a field and its
+    other value, or "animator" or "reflector" and the name of another model.
 
     Raises:
         ConfigError: a setting that a fork cannot change, or as make_settings.
@@ -377,7 +364,7 @@ class Change(NamedTuple):
 
 
 def with_role(file: ModelsFile, role: Role, name: str) -> Change:
-    """The text of models.toml with another model in a role; nothing is written, and the caller has checked the name.
+    """The text of models.toml with another model in a role; the caller has checked the name, and writes the file.
 
     Raises:
         ConfigError: more than that line would change, as with roles written in a way that tomlkit rewrites.

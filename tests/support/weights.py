@@ -85,7 +85,7 @@ class Machine:
         with Partial(self.target, self.known.size) as partial:
             partial.write(content)
 
-    def pull(self, path: Path | None = None, progress: Progress | None = None) -> Weights:
+    def pull(self, path: Path | None = None, progress: Progress = lambda *_: None) -> Weights:
         """Pull the tiny file."""
         return pull(NAME, self.places, path, progress)
 
