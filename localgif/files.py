@@ -77,12 +77,9 @@ def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, or a power cut, finds either the old content or the new one.
+    """Write a file so that a reader, a power cut or an OSError finds either the old content or the new one.
 
     An existing file keeps its permissions, and a symbolic link stays a link.
-
-    Raises:
-        OSError: The file cannot be written; the old one is untouched.
     """
     real = path.resolve()
     temporary = real.with_name(f".{real.name}.{os.getpid()}-{threading.get_ident()}.tmp")
@@ -101,11 +98,8 @@ def replace_file(path: Path, data: bytes) -> None:
 
 
 def append(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Append bytes; a failed write leaves the file as it was. Unless `durable`, they survive a crash of localgif, but
-    not of the machine.
-
-    Raises:
-        OSError: The bytes cannot be written.
+    """Append bytes; a write that fails (OSError) leaves the file as it was. Unless `durable`, they survive a crash of
+    localgif, but not of the machine.
     """
     with path.open("ab") as file:
         end = file.tell()
@@ -209,11 +203,7 @@ def is_locked(folder: Path) -> bool:
 
 @contextmanager
 def locked(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of `target`; if another process holds it, call `on_wait` once and wait.
-
-    Raises:
-        OSError: The lock file cannot be created.
-    """
+    """Hold the lock of `target`; if another process holds it, call `on_wait` once and wait."""
     with target.with_name(f"{target.name}.lock").open("ab") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

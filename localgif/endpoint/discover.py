@@ -148,22 +148,14 @@ def listed_weights(url: str, model: str) -> str | None:
 
 
 def licence_of(url: str, model: str) -> str | None:
-    """The first line of the licence that a server shows for a model; None if it shows none.
-
-    Raises:
-        EndpointUnreachable: As in `list_models`.
-    """
+    """The first line of the licence that a server shows for a model, or None. Raises as `list_models` does."""
     shown = _ask_ollama(url, "/api/show", {"model": model}).get("license")
     lines = [line.strip() for line in shown.splitlines()] if isinstance(shown, str) else []
     return next((line[:60] for line in lines if line), None)
 
 
 def allocated_window(url: str, model: str) -> int | None:
-    """Tokens that a loaded model can really use; None if it is not loaded or the server does not say.
-
-    Raises:
-        EndpointUnreachable: As in `list_models`.
-    """
+    """Tokens that a loaded model can really use, None if the server does not say. Raises as `list_models` does."""
     found = _named(list_models(url, "/api/ps"), model)
     return (_number(found.entry.get("context_length")) or None) if found is not None else None
 
@@ -220,7 +212,7 @@ def find_model(url: str, key: str, name: str, num_ctx: int, where: str) -> Remot
     """One model of the server, with a window that is known and has `num_ctx` tokens; `where` is its table.
 
     Raises:
-        EndpointUnreachable: As in `find_models`.
+        EndpointUnreachable: As `find_models` does.
         ModelMissing: The server does not list the model; the message names the nearest ones.
         PreflightError: Its window is smaller than `num_ctx`.
     """

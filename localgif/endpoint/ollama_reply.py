@@ -91,11 +91,7 @@ class Delta:
 
 
 def read_delta(data: str) -> Delta:
-    """One `data:` payload of the stream.
-
-    Raises:
-        UpstreamBroken: It is an error event, or not a chat completion chunk.
-    """
+    """One `data:` payload of the stream; raises UpstreamBroken for errors and for what is not a completion chunk."""
     try:
         event = json.loads(data)
     except ValueError:

@@ -49,11 +49,7 @@ class ApiError(Exception):
 
 
 def parse_object(body: bytes) -> dict[str, Any]:
-    """The JSON object in a request body.
-
-    Raises:
-        ApiError: 400; the body is empty, is not JSON, contains NaN or infinity, or is not an object.
-    """
+    """The JSON object in a request body; an ApiError (400) if it is anything else, or contains NaN or infinity."""
     if not body.strip():
         raise ApiError(400, "missing request body")
     try:
@@ -234,11 +230,7 @@ class Call(_Table):
 
 
 def read_call(kind: Kind, request: dict[str, Any]) -> Call:
-    """Read one /api/chat or /api/generate request.
-
-    Raises:
-        ApiError: 400 with the wrong field.
-    """
+    """Read one /api/chat or /api/generate request; an ApiError (400) names the wrong field."""
     model = read_model(request)
     for field, remedy in _UNSUPPORTED.items():
         if request.get(field):
@@ -256,11 +248,7 @@ def read_call(kind: Kind, request: dict[str, Any]) -> Call:
 
 
 def read_model(request: dict[str, Any]) -> str:
-    """The model's name from `model`, or from `name` (deprecated; litellm sends it to /api/show).
-
-    Raises:
-        ApiError: 400; there is none, or it is not a string.
-    """
+    """The model's name from `model`, or from `name` (deprecated; litellm sends it to /api/show); else an ApiError."""
     name = request.get("model") or request.get("name")
     if not isinstance(name, str) or not name:
         raise ApiError(400, "invalid model name" if name else "model is required")

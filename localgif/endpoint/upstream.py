@@ -69,12 +69,9 @@ class Backend:
         return FOREVER
 
     async def acquire(self) -> Upstream:
-        """Keep the model loaded until `release`, loading it first if needed.
+        """Keep the model loaded until `release`, loading it first if needed; raises LoadFailed.
 
         A caller that is cancelled while it waits does not stop the load, and need not call `release`.
-
-        Raises:
-            LoadFailed: The next call tries again.
         """
         assert self._upstream is not None, "an engine, which loads its server, has an acquire of its own"
         return self._upstream

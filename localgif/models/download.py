@@ -325,12 +325,7 @@ class _Broken(Exception):
 
 
 def fetch_url(url: str, partial: Partial, say: Say) -> None:
-    """Append what `partial` lacks.
-
-    Raises:
-        Refused: The server cannot be reached, or serves something else; the text says what.
-        OSError: The disk.
-    """
+    """Append what `partial` lacks. Raises OSError, and Refused if the server is away or serves something else."""
     import httpx
 
     try:
