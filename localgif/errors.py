@@ -89,8 +89,8 @@ class OutboundRefused(EndpointError, PermissionError):
 
     code = "E-OFFLINE"
 
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(message, remedy)
+    def __init__(self, message: str, remedy: str = "", *, code: str | None = None) -> None:
+        super().__init__(message, remedy, code=code)
         self.errno, self.strerror = errno.EACCES, message
 
 
