@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from localgif.settings import SHIPPED_SPLIT, Mode
+from localgif.tasks.sentence import find, is_sentence
 from localgif.tasks.task import Targets, Task, load_task, task_error
 
 Part = Literal["train", "val", "held-out"]
@@ -93,12 +94,22 @@ def suite_of(
     return Suite(mode, train, val, tested)
 
 
+def task_texts(mode: Mode, text: str) -> tuple[str, ...]:
+    """The tasks that --task names, each as a name, a path or a sentence; none for the split of mode general."""
+    if mode == "general":
+        return ()
+    if mode == "single" and is_sentence(text):  # its commas are its own
+        return (text.strip(),)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 def load_suite(mode: Mode, text: str) -> Suite:
     """The tasks of a run.
 
     Args:
         mode: The run's mode.
-        text: One task, tasks with commas between them (multi), or the name of the split (general).
+        text: One task, tasks with commas between them (multi), or the name of the split (general). A task is the name
+            of a shipped one, the path of a TOML file, or a sentence.
 
     Raises:
         ConfigError: A task cannot be read, there are too few or too many, two have one name, or their targets differ.
@@ -112,12 +123,12 @@ def load_suite(mode: Mode, text: str) -> Suite:
             )
         train, val, tested = (tuple(map(load_task, SPLIT[part])) for part in SPLIT)
         return Suite(mode, train, val, tested)
-    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = task_texts(mode, text)
     if mode == "single" and len(names) != 1:
         raise task_error(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi")
     if mode == "multi" and len(names) < 2:
         raise task_error(f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C")
-    tasks = tuple(load_task(name) for name in names)
+    tasks = tuple(find(name).task for name in names)
     _check(tasks)
     return Suite(mode, tasks, tasks, tasks)
 

@@ -43,10 +43,10 @@ _WAITING = (" blink", " flash", " pause", " rests ", " waits ", " stops ", " hol
 class Targets(Record):
     """The numbers that a GIF of the task should reach."""
 
-    frames: int = Field(ge=2, le=200)
-    loop_ms: int = Field(ge=100, le=60_000)
+    frames: int = Field(24, ge=2, le=200)
+    loop_ms: int = Field(1000, ge=100, le=60_000)
     """Playback time of one loop, milliseconds."""
-    max_bytes: int = Field(ge=1024)
+    max_bytes: int = Field(100 * 1024, ge=1024)
     """The file must be smaller than this."""
     max_side: int = Field(512, ge=16, le=1024)
     """Largest width and height, pixels."""
@@ -137,7 +137,7 @@ class Task(Record):
     brief: str = Field(min_length=3, max_length=400)
     family: str = "own"
     """Tasks of one family ask for the same kind of motion."""
-    targets: Targets
+    targets: Targets = Targets()
     background: Colour | None = None
     """Colour of the background; None leaves it open."""
     subjects: tuple[Subject, ...] = Field((), max_length=6)
@@ -236,7 +236,7 @@ def load_task(name: str) -> Task:
     if "/" in name or name.endswith(".toml"):
         return parse_task(read_input_text(Path(name), _MAX_BYTES, "a task file", "E-TASK"), Path(name).stem, name)
     if name not in task_names():
-        remedy = f"{nearest(name, task_names())}; a file of your own: --task ./NAME.toml"
+        remedy = f"{nearest(name, task_names())}; or give a file, ./NAME.toml, or a sentence that says what to draw"
         raise task_error(f'there is no task "{name}"', remedy)
     text = resources.files(__package__).joinpath(f"{name}.toml").read_text(encoding="utf-8")
     return parse_task(text, name, f"{name}.toml")

@@ -1,0 +1,586 @@
+"""One pass over the words of a brief: nouns become things or the background, and verbs belong to things. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple, cast
+
+from localgif.errors import ConfigError
+from localgif.tasks.task import Colour
+from localgif.tasks.words import STOP, Word
+
+#: Most things of one kind (tasks/task.py).
+_COUNT = 8
+#: How many a word like "several" means until somebody says how many.
+_SEVERAL = 3
+#: What every bar is.
+_LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender"})
+
+#: Kinds of words that say what a thing does.
+_VERBS = frozenset(
+    {
+        "path",
+        "one-way",
+        "side",
+        "half",
+        "across",
+        "exit",
+        "leans",
+        "move",
+        "turn",
+        "still",
+        "rests",
+        "keep",
+        "grow",
+        "shrink",
+    }
+    | {"pulse", "blink", "cycle", "loose", "own", "back"}
+)
+_NOUNS = frozenset({"shape", "unknown"})
+#: What may stand between a verb and its noun: "a slowly spinning bright green star".
+_BETWEEN = (_VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
+#: What may stand among the colours of a change: "from red slowly to blue and then back".
+_AMONG = frozenset({"from", "to", "and", ",", "while", "back", "shade", "colour-word", "its", "filler", "the"})
+#: What stands before a place, not before another thing to see.
+_ASIDE = frozenset({"near", "around", "on"})
+
+
+class Doubt(NamedTuple):
+    """A word that can be read in two ways."""
+
+    said: str
+    """The words."""
+    read: str
+    """How they were read."""
+    instead: str
+    """What to write to say the other thing."""
+
+    def __str__(self) -> str:
+        return f'"{self.said}" was read as {self.read}; {self.instead}'
+
+
+def refused(message: str, remedy: str) -> ConfigError:
+    """An error in a sentence."""
+    return ConfigError(message, remedy, code="E-BRIEF")
+
+
+@dataclass
+class Draft:
+    """A thing while its sentence is read."""
+
+    hues: list[Colour] = field(default_factory=list)
+    count: int = 1
+    shape: str = ""
+    called: str = ""
+    """Its noun in the sentence."""
+    names: frozenset[str] = frozenset()
+    """The words that name it again."""
+    found: list[Word] = field(default_factory=list)
+    """Everything that the sentence says about what it does."""
+    cycle: list[Colour] = field(default_factory=list)
+    """Colours that it takes later."""
+    motley: bool = False
+    """Whether it has several colours at once."""
+    several: bool = False
+    """Whether the sentence may tell them apart afterwards: "two stars, one yellow and one red"."""
+    said: list[tuple[int, str]] = field(default_factory=list)
+    """Its noun, where that is no shape: nothing checks it."""
+    place: str = ""
+    around: Draft | None = None
+    """The thing that it goes round."""
+    scale: str = ""
+    """ "small", "large", or ""."""
+
+    @property
+    def label(self) -> str:
+        """In a message."""
+        return " ".join([*self.hues[:1], self.called]).strip() or "thing"
+
+    def kinds(self, *kinds: str) -> list[Word]:
+        """What the sentence says of these kinds."""
+        return [word for word in self.found if word.kind in kinds]
+
+
+@dataclass
+class _Noun:
+    """A noun with what stands before it, while it is read word by word."""
+
+    words: list[Word]
+    start: int
+    end: int
+    article: str = ""
+    """ "a", "the", "count", or ""."""
+    count: int | None = None
+    vague: str = ""
+    hues: list[Colour] = field(default_factory=list)
+    joined: bool = False
+    """Whether "and" stands between its colours."""
+    shape: str = ""
+    nouns: list[tuple[int, Word]] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)
+    verbs: list[Word] = field(default_factory=list)
+    ground: bool = False
+    scale: str = ""
+    """ "small", "large", or ""."""
+
+    @property
+    def before(self) -> Word:
+        """The word in front of it."""
+        return self.words[self.start - 1] if self.start else STOP
+
+    @property
+    def head(self) -> str:
+        """Its last word."""
+        return self.nouns[-1][1].text if self.nouns else ""
+
+    @property
+    def plural(self) -> bool:
+        """Whether it is more than one."""
+        return self.head.endswith("s") and not self.head.endswith("ss")
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a noun at all, and not only a word that could begin one."""
+        on = self.before.kind in ("on", "place") and bool(self.hues)
+        return bool(self.nouns or self.ground or (self.hues and self.article) or on)
+
+    def read(self) -> None:
+        """Read as far as it goes."""
+        while self.end < len(self.words) and not self.ground and self._takes(self.words[self.end]):
+            self.end += 1
+
+    def _ahead(self, step: int = 1) -> Word:
+        at = self.end + step
+        return self.words[at] if at < len(self.words) else STOP
+
+    def _takes(self, word: Word) -> bool:
+        """Whether this word is part of it; if so, it is noted."""
+        if word.kind in ("det", "the", "count", "vague"):
+            return self._number(word)
+        if word.kind == "colour":
+            return self._colour(word)
+        if word.kind in _NOUNS:
+            return self._name(word)
+        if word.kind == "ground":
+            return self._behind(word)
+        if self.nouns:
+            return False
+        if word.kind == "shade" and self._ahead().kind not in ("colour", "ground", "shade", *_NOUNS):
+            self.nouns.append((self.end, word))  # "a light"
+        elif word.kind == "note" and word.value and not self.scale:
+            self.scale = word.value
+        elif word.kind == "note":
+            self.notes.append((self.end, word.text))
+        elif word.kind in _VERBS and self._premodifies(word):
+            self.verbs.append(word)
+        elif word.kind in ("and", ",") and self.hues and self._ahead().kind in ("colour", "shade") and self._joins():
+            self.joined = True
+        elif not (word.kind == "and" and self.verbs and self._ahead().kind in _VERBS and self._ahead().doing):
+            return word.kind in ("shade", "colour-word")
+        return True
+
+    def _number(self, word: Word) -> bool:
+        if self.nouns or self.hues or (self.end > self.start and word.kind in ("det", "the")):
+            return False
+        self.article = self.article or {"det": "a", "the": "the"}.get(word.kind, "count")
+        self.count = int(word.value) if word.kind == "count" else self.count
+        self.vague = word.text if word.kind == "vague" else self.vague
+        return True
+
+    def _colour(self, word: Word) -> bool:
+        if self.nouns and (self.hues or self.shape or not self.article):
+            return False
+        self.notes += [(at, each.text) for at, each in self.nouns]  # "a bouncy red ball"
+        self.nouns = []
+        if word.value not in self.hues:
+            self.hues.append(cast(Colour, word.value))
+        return True
+
+    def _name(self, word: Word) -> bool:
+        if word.text == "circles" and self.nouns and self.article in ("a", "the", ""):
+            self.words[self.end] = Word("leans", "orbit", word.text)  # "a ball circles a star"
+            return False
+        if word.kind == "shape" and self.shape not in ("", word.value):
+            raise refused(f'"{self.head} {word.text}" has two shapes', "name one of them")
+        self.shape = word.value if word.kind == "shape" else self.shape
+        self.nouns.append((self.end, word))
+        return True
+
+    def _behind(self, word: Word) -> bool:
+        if self.nouns and not self.hues:
+            return False
+        if word.value == "perhaps" and self._ahead().kind in _NOUNS:  # "a white paper boat"
+            self.nouns.append((self.end, word))
+        else:
+            self.ground = True
+        return True
+
+    def _premodifies(self, word: Word) -> bool:
+        """Whether a verb stands before its noun, as in "a spinning star"."""
+        if word.kind in ("back", "own") or not (word.doing or word.kind in ("still", "path")):
+            return False
+        starts = (".", ",", "and", "while", "near", "filler", "which")
+        if self.end == self.start and self.before.kind not in starts:
+            return False
+        following = next((each.kind for each in self.words[self.end + 1 :] if each.kind not in _BETWEEN), "")
+        return following in ("colour", "ground", *_NOUNS)
+
+    def _joins(self) -> bool:
+        """Whether "and" or a comma between two colours leads to one noun: "red, green and blue balls"."""
+        rest = self.words[self.end :]
+        end = next((n for n, each in enumerate(rest) if each.kind not in ("colour", "shade", "and", ",")), len(rest))
+        return end < len(rest) and rest[end].kind in _NOUNS and any(each.kind == "and" for each in rest[:end])
+
+
+class Grammar:
+    """The pass. Afterwards `drafts`, `background`, `notes` and `doubts` hold what was read."""
+
+    def __init__(self, words: Sequence[Word]) -> None:
+        self.words = list(words)
+        self.background: Colour | None = None
+        self.drafts: list[Draft] = []
+        self.notes: list[tuple[int, str]] = []
+        """Words that no check covers, each with its place."""
+        self.doubts: list[Doubt] = []
+        self._at = 0
+        self._focus: list[Draft] = []
+        """The things that the next verb is about."""
+        self._main: list[Draft] = []
+        """The things that the clause is about."""
+        self._beside: Draft | None = None
+        """A thing behind a preposition or a verb, until something else is named."""
+        self._spoke = False
+        """Whether a verb has come since the last new thing."""
+        self._on_ground = False
+        """Whether the background was named last."""
+        self._place = ""
+        """A place that was named before the thing in it."""
+        self.pauses = False
+        """Whether something in it holds still for a while."""
+
+    def go(self) -> None:
+        """Read all words.
+
+        Raises:
+            ConfigError: Two shapes of one thing, two backgrounds, or more of a kind than a task can have.
+        """
+        while self._at < len(self.words):
+            noun = self._noun(self._at)
+            if noun.is_one:
+                self._take(noun)
+                self._at = max(noun.end, self._at + 1)
+            else:
+                self._small(self.words[self._at])
+                self._at += 1
+
+    def _noun(self, start: int) -> _Noun:
+        noun = _Noun(self.words, start, start)
+        noun.read()
+        return noun
+
+    def _peek(self, step: int) -> Word:
+        """The word so many places on, or behind."""
+        at = self._at + step
+        return self.words[at] if 0 <= at < len(self.words) else STOP
+
+    def _note(self, text: str) -> None:
+        self.notes.append((self._at, text))
+
+    def _small(self, word: Word) -> None:
+        """Any word that begins no noun."""
+        if word.kind == "not":
+            self._negated()
+        elif word.kind in _VERBS:
+            self._verb(word)
+        elif word.kind == "colour":
+            self._later_colour(word)
+        elif word.kind in ("it", "they", "other"):
+            self._pronoun(word)
+        elif word.kind == "which":
+            if self._beside is not None and self._peek(-1).kind not in (",", "."):
+                # Of a thing behind a preposition: "a ball above a bar that stays still".
+                self._focus, self._beside, self._spoke = [self._beside], None, False
+        elif word.kind in ("while", "its") and self._main:
+            self._focus = list(self._main)
+        elif word.kind == "place":
+            self._put(word)
+        elif word.kind == "pause":
+            self.pauses = True
+        elif word.kind in ("note", "unknown"):
+            self._note(word.text)
+
+    def _put(self, word: Word) -> None:
+        """A place: of the thing that was named last, or else of the next one."""
+        thing = self._beside or (self._focus[-1] if self._focus else None)
+        if not word.value or (thing is not None and thing.place not in ("", word.value)):
+            self._note(word.text)
+        elif thing is None:
+            self._place = word.value
+        else:
+            thing.place = word.value
+
+    # --- nouns -------------------------------------------------------------------------------------------------------
+
+    def _take(self, noun: _Noun) -> None:
+        """Make a thing or the background of a noun, or find the thing that it names again."""
+        self.notes += [(at, text) for at, text in noun.notes if noun.shape != "bar" or text not in _LONG]
+        bare = not noun.nouns and not noun.ground
+        if noun.ground or (bare and noun.before.kind in ("on", "place") and noun.article != "count"):
+            for word in noun.verbs:
+                self._verb(word)
+            self._on_ground = True
+            if noun.hues:
+                self._paint(noun.hues[0])
+            return
+        self._on_ground = False
+        if (again := self._again(noun)) is not None:
+            self._return_to(again, noun)
+        elif noun.hues or noun.shape or self._starts(noun.before):
+            self._new(noun)
+        else:
+            self.notes += [(at, word.text) for at, word in noun.nouns]
+
+    def _paint(self, hue: Colour) -> None:
+        if self.background not in (None, hue):
+            raise refused(f"the background is {self.background} and {hue}", "name one colour for the background")
+        self.background = hue
+
+    def _starts(self, before: Word) -> bool:
+        """Whether a noun without a colour can be a thing here: where a clause begins."""
+        return before.kind in (".", "while", "filler", "is") or (before.kind == "and" and self._spoke)
+
+    def _again(self, noun: _Noun) -> Draft | None:
+        """The thing that a noun names for the second time; None if there is none."""
+        if noun.article in ("a", "count") or noun.head == "one":
+            return None
+        fits = [
+            draft
+            for draft in self.drafts
+            if (not noun.hues or not draft.hues or draft.hues[0] in noun.hues)
+            and (noun.head in draft.names or (noun.shape and noun.shape == draft.shape))
+        ]
+        if not noun.article and noun.hues and not any(draft.hues == noun.hues for draft in fits):
+            return None
+        return next((draft for draft in fits if noun.head in draft.names), fits[0] if fits else None)
+
+    def _return_to(self, draft: Draft, noun: _Noun) -> None:
+        draft.hues = draft.hues or list(noun.hues)
+        draft.found += noun.verbs
+        if noun.before.kind == "around" or _orbits(noun.before):
+            self._orbit(draft)
+            self._beside = draft
+        elif noun.before.kind == "near":
+            self._beside = draft
+        else:
+            self._focus = self._main = [draft]
+            self._spoke = False
+
+    def _new(self, noun: _Noun) -> None:
+        """A thing that was not named before, or several."""
+        first = not self.drafts
+        made = self._made(noun)
+        before = noun.before
+        if before.kind == "around" or _orbits(before):
+            self._orbit(made[0])
+        if (before.kind in _ASIDE or before.kind in _VERBS - {"back"}) and self._focus and not first:
+            self._beside = made[0]
+            self._attach(noun, made[0])
+            return
+        # "a square and, below it, a circle"
+        linked = before.kind == "and" or (before.kind == "," and self._peek(-2).kind != "back")
+        together = linked and not self._spoke and bool(self._focus) and self._beside is None
+        self._beside = None
+        self._focus = self._main = [*self._focus, *made] if together else made
+        self._spoke = bool(noun.verbs)
+
+    def _attach(self, noun: _Noun, thing: Draft) -> None:
+        """Decide whom the next verb is about if a thing stands beside another: "a ball above a bar spinning"."""
+        following = self.words[noun.end] if noun.end < len(self.words) else STOP
+        if not following.doing or following.kind not in _VERBS:
+            return
+        if self._spoke or noun.before.text in ("with", "inside"):
+            self._focus, self._spoke = [thing], False
+            return
+        owner = self._focus[-1]
+        said = f"{owner.label} {noun.before.text} {thing.label} {following.text}"
+        instead = f'to mean the {thing.label}, write "that" before "{following.text}"'
+        self.doubts.append(Doubt(said, f"the {owner.label} {following.text}", instead))
+
+    def _made(self, noun: _Noun) -> list[Draft]:
+        """The new things of a noun: one, or one for each of its colours."""
+        group = next((draft for draft in reversed(self.drafts) if draft.several and not draft.hues), None)
+        if noun.hues and group is not None and (not noun.nouns or noun.head == "one"):
+            return [self._one_of(group, noun)]
+        named = noun if noun.nouns else self._borrowed(noun)
+        count = noun.count or 1
+        hues: list[list[Colour]] = [noun.hues[:1]]  # "a red cherry": the second colour is what it is
+        motley = noun.joined and len(noun.hues) > 1
+        if motley and noun.plural and noun.count in (None, len(noun.hues)):
+            hues, count, motley = [[hue] for hue in noun.hues], 1, False
+        elif noun.vague or (noun.plural and noun.count is None and noun.article != "the"):
+            said = f"{noun.vague} {noun.head}".strip()
+            self.doubts.append(Doubt(said, f"{_SEVERAL} of them", f"write how many, 2 to {_COUNT}"))
+            count = _SEVERAL
+        if count > _COUNT:
+            raise refused(f"the sentence asks for {count} of one kind", f"ask for at most {_COUNT} of one colour")
+        made = [
+            Draft(
+                hues=[] if motley else each,
+                count=count,
+                shape=named.shape,
+                called=" ".join(word.text for _, word in named.nouns),
+                names=frozenset(form for _, word in named.nouns for form in (word.text, word.text.removesuffix("s"))),
+                found=list(noun.verbs),
+                place=self._place,
+                scale=noun.scale,
+                motley=motley,
+                several=count > 1,
+                said=[] if named.shape else [(at, word.text) for at, word in named.nouns],
+            )
+            for each in hues
+        ]
+        self.drafts += made
+        self._place = ""
+        return made
+
+    def _borrowed(self, noun: _Noun) -> _Noun:
+        """For "one blue" in "one blue and one orange ball": the noun behind it."""
+        if noun.end < len(self.words) and self.words[noun.end].kind in ("and", ","):
+            following = self._noun(noun.end + 1)
+            return noun if following.ground else following
+        return noun
+
+    def _one_of(self, group: Draft, noun: _Noun) -> Draft:
+        """One of several things that were named together: "two stars, one yellow and one red"."""
+        count = noun.count or 1
+        draft = replace(group, hues=noun.hues[:1], count=count, found=list(group.found), cycle=[], several=False)
+        group.count -= count
+        if group.count <= 0:
+            self.drafts.remove(group)
+        self.drafts.append(draft)
+        self._focus = [each for each in self._focus if each is not group]
+        return draft
+
+    # --- verbs and small words ---------------------------------------------------------------------------------------
+
+    def _verb(self, word: Word) -> None:
+        """Give a verb to the things that it is about."""
+        if word.kind == "cycle" or (word.text.startswith("turn") and self._turns_colour()):
+            self._cycle(word)
+            return
+        if not self._focus:
+            self._note(word.text)
+            return
+        self._spoke = True
+        if word.kind == "loose" or (word.kind, word.value) == ("path", "?"):
+            self._note(word.text)
+        last = self._focus[-1].found[-1] if self._focus[-1].found else STOP
+        if (word.kind, word.value, last.kind) == ("path", "orbit", "turn"):
+            self._orbit(None)
+            instead = 'if it spins, write "around its own centre"'
+            self.doubts.append(Doubt(f"{last.text} {word.text}", "going round in a circle", instead))
+            return
+        if word.kind == "own" and not any(draft.kinds("turn") for draft in self._focus):
+            word = Word("turn", "", word.text)
+        for draft in self._focus:
+            draft.found.append(word)
+
+    def _orbit(self, centre: Draft | None) -> None:
+        """The things in focus go round another one, or in a circle: what turned or moved so far was that."""
+        for draft in self._focus:
+            if turns := draft.kinds("turn"):
+                draft.found.remove(turns[-1])
+            draft.found.append(Word("path", "orbit", turns[-1].text if turns else "around"))
+            draft.around = centre if centre is not draft else None
+
+    def _turns_colour(self) -> bool:
+        """Whether "turns" is about colour: "turns blue", "turns from blue to green"."""
+        one, two = self._peek(1), self._peek(2)
+        return one.kind == "colour" or (one.kind in ("from", "to") and two.kind in ("colour", "shade"))
+
+    def _cycle(self, word: Word) -> None:
+        """A change of colour: the colours behind it are its colours."""
+        at, hues = self._at + 1, []
+        while at < len(self.words):
+            each, following = self.words[at], self.words[at + 1] if at + 1 < len(self.words) else STOP
+            if each.kind == "colour":
+                if following.kind in ("ground", *_NOUNS):
+                    break
+                hues.append(cast(Colour, each.value))
+            elif each.kind == "note" and not hues:
+                self.notes.append((at, each.text))
+            elif (
+                each.kind not in _AMONG
+                or (each.kind == "and" and following.kind not in ("colour", "shade", "back", "to"))
+                or (each.kind == "," and following.kind not in ("colour", "to", "and", "while"))
+            ):
+                break
+            at += 1
+        self._at = at - 1
+        self._spoke = bool(self._focus)
+        for draft in self._focus:
+            draft.found.append(Word("cycle", word.value, word.text))
+            draft.cycle += hues
+
+    def _later_colour(self, word: Word) -> None:
+        """A colour that stands behind its thing: "a ball, red", "a light that blinks red", or red -> green."""
+        hue = cast(Colour, word.value)
+        if (self._peek(1).kind == "to" and self._peek(2).kind in ("colour", "shade")) or self._peek(-1).kind == "to":
+            self._at -= 1
+            self._cycle(Word("cycle", "fade", word.text))
+        elif self._on_ground and self.background is None:
+            self._paint(hue)
+        elif self._focus and not self._focus[-1].hues:
+            self._colours(self._focus[-1])
+        elif not self._focus or hue not in self._focus[-1].hues:
+            self._note(word.text)
+
+    def _colours(self, draft: Draft) -> None:
+        """The colours behind a thing without one: "a ball, red", or "three balls, red, green and blue"."""
+        hues = [cast(Colour, self.words[self._at].value)]
+        at = self._at
+        while draft.several and at + 2 < len(self.words) and self.words[at + 1].kind in (",", "and"):
+            at += 2 if self.words[at + 2].kind == "colour" else 3
+            if at >= len(self.words) or self.words[at].kind != "colour":
+                break
+            hues.append(cast(Colour, self.words[at].value))
+            self._at = at
+        if draft.several and len(hues) == draft.count:
+            made = [replace(draft, hues=[hue], count=1, several=False, found=list(draft.found)) for hue in hues]
+            self.drafts = [each for each in self.drafts if each is not draft] + made
+            self._focus = self._main = [*self._focus[:-1], *made]
+        else:
+            draft.hues, draft.motley = hues[:1], len(hues) > 1
+
+    def _pronoun(self, word: Word) -> None:
+        before = self._peek(-1)
+        if before.kind in _ASIDE or before.text == "of" or _orbits(before):
+            if before.kind == "around" or _orbits(before):
+                others = [draft for draft in self.drafts if draft not in self._focus]
+                self._orbit(others[-1] if others else None)
+            return
+        if word.kind == "they":
+            every = word.text.startswith(("all", "they", "each", "every"))
+            self._focus = list(self.drafts) if every else self.drafts[-2:]
+        elif word.kind == "it":
+            self._focus = self._main[-1:]
+        else:
+            self._focus = [draft for draft in self.drafts if draft not in self._focus][-1:] or self._focus
+        self._main = self._focus
+        self._beside = None
+
+    def _negated(self) -> None:
+        """ "does not grow": the verb behind it is turned round."""
+        following = self._peek(1)
+        turned = {"move": "still", "leans": "still", "path": "still", "grow": "keep", "shrink": "keep", "pulse": "keep"}
+        if following.kind in turned:
+            self._at += 1
+            self._verb(Word(turned[following.kind], "", f"not {following.text}"))
+        elif following.kind in ("turn", "blink", "cycle", "loose"):
+            self._note(f"not {following.text}")
+            self._at += 1
+
+
+def _orbits(word: Word) -> bool:
+    return (word.kind, word.value) == ("leans", "orbit")

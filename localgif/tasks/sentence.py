@@ -1,0 +1,351 @@
+"""A sentence -> a task, by rules that invent nothing: a property that no word names stays open. Pure.
+
+What follows from a word is listed in docs/tasks.md ("From a sentence").
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from localgif.errors import ConfigError
+from localgif.tasks.grammar import Doubt, Draft, Grammar, refused
+from localgif.tasks.task import Colour, Subject, Targets, Task, load_task, task_names
+from localgif.tasks.words import Word, is_english, normalised, numbers, words
+
+#: Longest sentence, characters: the longest brief of a task.
+LONGEST = 400
+#: Most kinds of things (tasks/task.py).
+_SUBJECTS = 6
+#: Diameters that a size word means, shares of the picture's shorter side: a word is vaguer than a number.
+_SCALES = {"small": (0.06, 0.3), "large": (0.25, 0.9)}
+#: Lengths of a bar: it may go from edge to edge.
+_BAR = (0.3, 1.0)
+#: Reach of a path from edge to edge, or from corner to corner.
+_FAR = 0.75
+#: Words that say nothing in a task's name.
+_SMALL = frozenset(
+    {"a", "an", "the", "on", "of", "in", "and", "that", "its", "is", "to", "it", "with", "own", "up", "down"}
+)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A task, and what is left to say about the words that it came from."""
+
+    task: Task
+    unchecked: tuple[str, ...] = ()
+    """Words of the sentence that no check covers, in their order, some with the reason."""
+    doubts: tuple[Doubt, ...] = ()
+    """Words that can be read in two ways."""
+
+    @property
+    def checkable(self) -> bool:
+        """Whether the task asks for a thing to see, and not only for frames, time, size, loop and background."""
+        return bool(self.task.subjects)
+
+
+def is_sentence(text: str) -> bool:
+    """Whether a text names a task in words, and not by the name of a shipped one or by the path of a file."""
+    if text.strip().endswith(".toml") or ("/" in text and len(text) < 4096 and Path(text).is_file()):
+        return False
+    return not text.strip() or any(len(part.split()) > 1 for part in text.split(","))
+
+
+def find(text: str) -> Reading:
+    """The task of a shipped name, of a TOML file's path, or of a sentence.
+
+    Raises:
+        ConfigError: There is no such task, or the file or the sentence cannot be used.
+    """
+    return read(text) if is_sentence(text) else Reading(load_task(text))
+
+
+def read(text: str, name: str = "") -> Reading:
+    """The task that an English sentence asks for.
+
+    Args:
+        text: One or a few sentences, at most 400 characters.
+        name: The task's name; "" for one made from the sentence.
+
+    Raises:
+        ConfigError: It is empty, too long, not English, contradicts itself, or asks for more than can be told apart.
+    """
+    brief = " ".join(text.split()).rstrip(" .")
+    if not re.search(r"\w", brief):
+        raise refused("the sentence is empty", 'say what to draw: "a green triangle spinning on a black background"')
+    if len(brief) > LONGEST:
+        raise refused(
+            f"the sentence has {len(brief):,} characters, and a brief has at most {LONGEST}",
+            "name the background, and for each thing its colour, its shape and what it does",
+        )
+    plain, targets = numbers(normalised(brief))
+    found, corrected = words(plain)
+    if not is_english(plain, found):
+        raise refused(f'"{brief[:60]}" is not English that localgif can read', "write the sentence in English")
+    grammar = Grammar(found)
+    grammar.go()
+    things = _Things(grammar)
+    subjects = things.subjects()
+    try:
+        task = Task(
+            name=name or name_of(brief),
+            brief=brief,
+            targets=Targets(**targets),
+            background=grammar.background,
+            subjects=subjects,
+            still=grammar.pauses,
+        )
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(str(part) for part in problem["loc"])
+        raise refused(f'"{brief[:60]}": {key} = {problem["input"]!r}: {problem["msg"]}', "see docs/tasks.md") from None
+    doubts = [Doubt(here, f'"{meant}"', "correct the spelling if that is wrong") for here, meant in corrected]
+    return Reading(task, things.unchecked(), (*doubts, *grammar.doubts))
+
+
+def name_of(brief: str) -> str:
+    """A task's name: the first words of its sentence that say something, never the name of a shipped task."""
+    said = [word for word in re.findall(r"[a-z0-9]+", brief.lower()) if word not in _SMALL]
+    name = "-".join(said[:5])[:48].strip("-") or "drawing"
+    return f"{name}-too" if name in task_names() else name
+
+
+def differences(task: Task) -> tuple[str, ...]:
+    """Where a task's brief names something else than its keys do, one sentence each; not where either names nothing."""
+    try:
+        said = read(task.brief).task
+    except ConfigError:
+        return ()
+    found = []
+    if said.background not in (None, task.background):
+        found.append(f"the brief names a {said.background} background, and background is {task.background}")
+    by_hues = {frozenset(subject.hues): subject for subject in said.subjects}
+    for number, subject in enumerate(task.subjects, 1):
+        named = by_hues.pop(frozenset(subject.hues), None)
+        for key in ("count", "shape", "path", "size", "turn", "shown", "place") if named is not None else ():
+            one, other = getattr(named, key), getattr(subject, key)
+            if "any" not in (one, other) and one != other:
+                found.append(f"the brief reads as {key} = {one}, and subjects[{number}].{key} is {other}")
+    found += [f"the brief names a {subject.name}, and no subject has its colour" for subject in by_hues.values()]
+    return tuple(found)
+
+
+class _Things:
+    """What the grammar found, as the subjects of a task."""
+
+    def __init__(self, grammar: Grammar) -> None:
+        self._grammar = grammar
+        self._notes = list(grammar.notes)
+        self._circled: dict[tuple[Colour, ...], Draft] = {}
+        """Colours of a thing -> the thing that it goes round."""
+
+    def _note(self, text: str) -> None:
+        self._notes.append((len(self._grammar.words), text))
+
+    def _note_words(self, found: Sequence[Word]) -> None:
+        words = self._grammar.words
+        self._notes += [(words.index(word), word.text) for word in found if word in words]
+
+    def subjects(self) -> tuple[Subject, ...]:
+        """The things that can be checked.
+
+        Raises:
+            ConfigError: They contradict each other or themselves, or there are too many.
+        """
+        behind = self._grammar.background
+        read = [self._subject(draft) for draft in self._grammar.drafts]
+        made = _merged([subject for subject in read if subject is not None])
+        if len(made) > _SUBJECTS:
+            raise refused(
+                f"the sentence names {len(made)} things, and a task has at most {_SUBJECTS}", "leave some of them out"
+            )
+        if any(behind in subject.hues for subject in made):
+            raise refused(
+                f"a {behind} thing is on a {behind} background, and shades of one colour cannot be told apart",
+                "give one of them another colour",
+            )
+        return tuple(self._centred(subject, made) for subject in made)
+
+    def _centred(self, subject: Subject, made: Sequence[Subject]) -> Subject:
+        """A subject with the colour of the one that it goes round, if that one has a single colour."""
+        centre = self._circled.get(subject.hues)
+        if centre is None or not any(centre.hues[:1] == [other.colour] for other in made):
+            return subject
+        return subject.model_copy(update={"around": centre.hues[0]})
+
+    def _subject(self, draft: Draft) -> Subject | None:
+        """The subject, or None with a note if nothing tells it from other things."""
+        _consistent(draft)
+        hues = tuple(dict.fromkeys([*draft.hues, *draft.cycle]))
+        changes = bool(draft.kinds("cycle"))
+        if draft.motley or not hues or (changes and len(hues) < 2):
+            why = "it has several colours at once" if draft.motley else "name its colour"
+            self._note(f"{draft.label}: {'name the colours that it takes' if changes else why}")
+            return None
+        self._notes += draft.said
+        size = _size(draft, " ".join(text for _, text in self._notes))
+        path, inside = self._path(draft, size)
+        values: dict[str, Any] = {"count": draft.count, **({"colours": hues} if changes else {"colour": hues[0]})}
+        values |= self._sight(draft, size) | self._rest(draft, path, size)
+        values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
+        values["place"] = draft.place or ("middle" if _round_middle(draft) else "any")
+        if changes and any(word.value == "switch" for word in draft.kinds("cycle")):
+            values["change"] = "switch"
+        if path.startswith(("diagonal", "left-right", "up-down")) and _far(draft):
+            values["reach"] = _FAR
+        if path == "orbit" and draft.around is not None and draft.around.hues[:1] != draft.hues[:1]:
+            self._circled[hues] = draft.around
+        return Subject(**values)
+
+    def _sight(self, draft: Draft, size: str) -> dict[str, Any]:
+        """Shape, size in the picture, turn, and whether it blinks."""
+        values: dict[str, Any] = {}
+        if turns := draft.kinds("turn"):
+            if draft.shape == "round":
+                self._note(f"{turns[-1].text}: nobody can see a round thing turn")
+            else:
+                values["turn"] = "spin"
+        if blinks := draft.kinds("blink"):
+            values["shown"] = "blink"
+            if blinks[-1].value == "?":
+                instead = 'leave it out, or write "blinks"'
+                self._grammar.doubts.append(Doubt(blinks[-1].text, "disappearing for a moment", instead))
+        if draft.shape and not (draft.shape == "bar" and size == "grow"):  # a bar that fills up is not long at first
+            values["shape"] = draft.shape
+            if draft.shape == "bar":
+                values["size_range"] = _BAR
+        if draft.scale and (size in ("pulse", "grow") or draft.shape == "bar"):
+            self._note(draft.scale)
+        elif draft.scale:
+            values["size_range"] = _SCALES[draft.scale]
+        if size in ("pulse", "grow") and (sides := draft.kinds("side", "one-way")):
+            values["anchor"] = sides[-1].value
+        return values
+
+    def _rest(self, draft: Draft, path: str, size: str) -> dict[str, Any]:
+        """Path and size, with what follows where the sentence does not name them: what turns stays where it is."""
+        loose = bool(draft.kinds("loose"))
+        changes = draft.kinds("turn", "cycle", "blink", "grow", "shrink", "pulse")
+        settles = bool(draft.kinds("still", "rests"))
+        moves = bool(path)
+        if not path and (settles or (changes and not loose)):
+            # The centre of a triangle moves when it grows, and so does anything that grows from one side.
+            centred = draft.shape not in ("triangle", "bar") and not draft.kinds("one-way", "side")
+            path = "still" if settles or centred or size not in ("pulse", "grow") else "any"
+        if not size and (moves or settles or changes) and not loose:
+            if draft.kinds("shrink"):
+                self._note_words(draft.kinds("shrink"))
+            elif not draft.kinds("blink"):
+                size = "constant"
+        return {"path": "any" if path in ("", "?") else path, "size": size or "any"}
+
+    def _path(self, draft: Draft, size: str) -> tuple[str, bool]:
+        """The path ("?" if it cannot be measured, "" if none is named), and whether it stays inside the picture."""
+        named = {word.value for word in draft.kinds("path")}
+        leans = {word.value for word in draft.kinds("leans")}
+        halves = {word.value for word in draft.kinds("half")}
+        one_way, crosses = draft.kinds("one-way"), draft.kinds("across")
+        leaves = bool(draft.kinds("exit"))
+        if len(halves) == 2:
+            named.add("up-down")
+        if len(named) > 1:
+            named.discard("?")
+        if not named:
+            if halves:
+                named, leaves = {"?"}, True
+            elif draft.kinds("exit"):
+                named = {"across"}
+            elif one_way and size != "grow":
+                named = {"left-right"} if draft.kinds("back") else {"across"}
+                if named == {"across"} and not crosses:
+                    said, instead = one_way[0].text, 'if it returns, write "and back"'
+                    self._grammar.doubts.append(Doubt(said, "crossing the picture", instead))
+            elif crosses:
+                named = leans | {"across"}
+            else:
+                named = leans
+        path = next(iter(named)) if len(named) == 1 else "?" if named or draft.kinds("move") else ""
+        if size not in ("pulse", "grow"):
+            self._note_words(draft.kinds("side"))
+        if path == "?":
+            self._note_words(draft.kinds("path", "one-way", "half", "across", "leans") or draft.kinds("move"))
+        return path, not leaves and "across" not in named
+
+    def unchecked(self) -> tuple[str, ...]:
+        """The words that no check covers; neighbours together."""
+        found: list[str] = []
+        last = -2
+        for at, text in sorted(set(self._notes)):
+            plain = re.sub(r" of$", "", text)
+            if at == last + 1 and at < len(self._grammar.words):
+                found[-1] += f" {plain}"
+            else:
+                found.append(plain)
+            last = at
+        return tuple(dict.fromkeys(found))
+
+
+def _round_middle(draft: Draft) -> bool:
+    """Whether it goes round the middle of the picture."""
+    return any(word.value == "orbit" and re.search("centre|center|middle", word.text) for word in draft.kinds("path"))
+
+
+def _far(draft: Draft) -> bool:
+    """Whether its path is named from edge to edge, or from corner to corner."""
+    return any(re.search("corner|edge|side", word.text) for word in draft.kinds("path")) and not any(
+        word.text.endswith("side to side") for word in draft.kinds("path")
+    )
+
+
+def _size(draft: Draft, notes: str) -> str:
+    """The size that the words name; "" if they name none."""
+    if draft.kinds("pulse"):
+        return "pulse"
+    grows, shrinks = draft.kinds("grow"), draft.kinds("shrink")
+    if grows and shrinks:
+        # "grows slowly and shrinks back quickly" grows for most of the loop.
+        sudden = re.search(r"quick|fast|sudden|at once|rapid", notes)
+        uneven = sudden and ("slow" in notes or any(word.text.endswith("back") for word in shrinks))
+        return "grow" if uneven else "pulse"
+    if grows:
+        return "grow"
+    return "constant" if draft.kinds("keep") else ""
+
+
+def _consistent(draft: Draft) -> None:
+    """Raise if what is said about a thing cannot be true at once."""
+    pairs = (
+        ("still", ("path", "leans", "one-way", "half", "exit"), "stays where it is"),
+        ("keep", ("grow", "shrink", "pulse"), "keeps its size"),
+    )
+    for rest, motion, meaning in pairs:
+        one, other = draft.kinds(rest), draft.kinds(*motion)
+        if one and other:
+            message = f'the {draft.label} {meaning} ("{one[0].text}") and does not ("{other[0].text}")'
+            raise refused(message, "leave one of them out")
+
+
+def _merged(subjects: Sequence[Subject]) -> list[Subject]:
+    """The subjects with those of one colour as one entry, which keeps what they have in common."""
+    made: list[Subject] = []
+    for subject in subjects:
+        twin = next((each for each in made if set(each.hues) & set(subject.hues)), None)
+        if twin is None:
+            made.append(subject)
+            continue
+        count = twin.count + subject.count
+        if twin.hues != subject.hues or count > 8:
+            shared = ", ".join(sorted(set(twin.hues) & set(subject.hues)))
+            message = f"too many things are {shared}: localgif tells things apart by colour"
+            raise refused(message, "give each thing a colour of its own; at most 8 can have the same one")
+        same = {key: value for key, value in twin.model_dump().items() if value == getattr(subject, key)}
+        made[made.index(twin)] = Subject(
+            **{**same, "colour": twin.colour, "inside": twin.inside and subject.inside, "count": count}
+        )
+    return made

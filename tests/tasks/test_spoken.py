@@ -1,0 +1,76 @@
+"""A task as a sentence, as a phrase, and as a file that is read back."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.tasks.sentence import read
+from localgif.tasks.spoken import phrase_of, sentence_of, technique_of, toml_of
+from localgif.tasks.task import COLOURS, Subject, Targets, Task, load_task, parse_task, task_names
+
+
+@pytest.mark.parametrize(
+    ("brief", "sentence", "phrase"),
+    [
+        (
+            "a green triangle spinning around its own centre on a black background",
+            "black background; one green triangle; it stays where it is, keeps its size, and spins",
+            "a green triangle that spins on black",
+        ),
+        (
+            "two blue balls bouncing on white, and an orange bar at the bottom",
+            "white background; two round blue things; they keep their size and move up and down; one orange bar at the "
+            "bottom; it is 30 % to 100 % of the picture's shorter side in size and may touch or leave the edge",
+            "two round blue things that move up and down and an orange bar on white",
+        ),
+        (
+            "a square that switches between red and blue",
+            "one square; it stays where it is, keeps its size, and switches between red and blue",
+            "a square that switches between red and blue",
+        ),
+        ("anything on white", "white background", "a white background"),
+    ],
+)
+def test_a_task_is_said_in_a_sentence_and_in_a_phrase(brief: str, sentence: str, phrase: str) -> None:
+    task = read(brief).task
+    assert sentence_of(task) == sentence
+    assert phrase_of(task) == phrase
+
+
+def test_a_task_that_checks_nothing_says_nothing() -> None:
+    bare = Task(name="bare", brief="a boat")
+    assert (sentence_of(bare), phrase_of(bare)) == ("", "")
+    assert technique_of(bare.targets) == "24 frames, 1 s, closes, under 100 KB"
+
+
+def test_every_value_of_the_vocabulary_is_said() -> None:
+    schema = Subject.model_json_schema()["properties"]
+    base = {"colours": ("red", "blue"), "inside": False}
+    plain = sentence_of(Task(name="x", brief="abc", subjects=(Subject.model_validate(base),)))
+    more = {"orbit": {"around": None}, "left": {"size": "grow"}, "right": {"size": "grow"}}
+    for key in ("shape", "path", "size", "turn", "shown", "change", "place", "anchor"):
+        for value in set(schema[key]["enum"]) - {schema[key]["default"]}:
+            extra = {"size": "grow"} if key == "anchor" else more.get(value, {}) if key == "path" else {}
+            subject = Subject.model_validate({**base, **extra, key: value})
+            assert sentence_of(Task(name="x", brief="abc", subjects=(subject,))) != plain, (key, value)
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_what_ships_is_written_and_read_back(name: str) -> None:
+    task = load_task(name)
+    assert parse_task(toml_of(task), name, "x.toml") == task
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=3, max_size=60),
+    st.builds(Targets, frames=st.integers(2, 200), loop_ms=st.integers(100, 60_000)),
+    st.sampled_from([None, *COLOURS]),
+    st.booleans(),
+)
+def test_any_brief_is_written_and_read_back(brief: str, targets: Targets, background: str | None, inside: bool) -> None:
+    hue = "red" if background != "red" else "blue"
+    subject = Subject(colour=hue, inside=inside, size_range=(0.1, 0.35), path="orbit")
+    task = Task(name="x", brief=brief, targets=targets, background=background, subjects=(subject,))  # type: ignore[arg-type]
+    assert parse_task(toml_of(task), "x", "x.toml") == task
