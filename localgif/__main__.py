@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from localgif.cli import machine, results, run, sweep
+from localgif.cli import machine, results, run, sweep, tasks
 
 app = typer.Typer(
     name="localgif",
@@ -25,6 +25,7 @@ for commands in (
 ):
     for command in commands:
         app.command()(command)
+app.add_typer(tasks.tasks_app, name="tasks")
 app.add_typer(machine.models_app, name="models")
 app.add_typer(machine.sandbox_app, name="sandbox")
 

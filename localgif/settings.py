@@ -192,7 +192,7 @@ class Settings(Record):
     task: Annotated[
         str,
         Setting(
-            "A shipped task or the path of a TOML file; for multi several, separated by commas.",
+            "A shipped task, the path of a TOML file, or a sentence; for multi several, separated by commas.",
             # With several tasks, each already adds an independent observation, so one sample per task says more.
             {"multi": "bouncing-ball,spinning-square,pulsing-square,sliding-square", "general": SHIPPED_SPLIT},
             bare=True,

@@ -13,7 +13,6 @@ from localgif.cli.shared import (
     DEFAULT_MODELS,
     DEFAULT_RUNS,
     DEFAULT_SCORER,
-    DEFAULT_TASK,
     JsonOption,
     LevelOption,
     ModelsOption,
@@ -25,10 +24,9 @@ from localgif.cli.shared import (
     make_console,
     open_progress,
     print_json,
-    warn_about,
     write_file,
 )
-from localgif.errors import ConfigError, RunCorrupt
+from localgif.errors import EXIT_BELOW, ConfigError, RunCorrupt
 from localgif.files import read_input
 from localgif.settings import known
 
@@ -61,7 +59,8 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
         ends = ("", "", record.error or "")
         if result is not None:
             ends = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", result.verdict.word)
-        rows.append((record.name, status, record.settings.task, *ends))
+        task = record.task.name if record.task is not None else record.settings.task
+        rows.append((record.name, status, task, *ends))
     if as_json:
         print_json(objects)
     elif rows:
@@ -171,32 +170,48 @@ def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
 
 @command
 def score(
-    file: Annotated[Path, typer.Argument(help="A GIF from anywhere.", metavar="FILE.gif")],
-    task: Annotated[str, typer.Option(help="What it should show: a shipped task, or a TOML file.")] = DEFAULT_TASK,
+    files: Annotated[list[Path], typer.Argument(help="GIFs from anywhere.", metavar="FILE.gif...")],
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="What they should show: a shipped task, a TOML file, or a sentence (default: their run's task)."
+        ),
+    ] = None,
     scorer: ScorerOption = DEFAULT_SCORER,
+    least: Annotated[
+        float | None,
+        typer.Option("--min", min=0, max=1, help="End with exit code 7 if one scores less.", metavar="NUMBER"),
+    ] = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure and score a GIF, in the sandbox."""
+    """Measure and score GIFs, in the sandbox. What costs most comes first."""
+    from localgif.cli.tables import scored_text
+    from localgif.cli.tasks import take_task
     from localgif.gif.score import version_of
-    from localgif.run.rescore import GIF_LIMITS, score_gif
-    from localgif.tasks.task import load_task
+    from localgif.run.rescore import GIF_LIMITS, score_gif, task_of
 
     version_of(scorer)
     known("sandbox_level", sandbox_level)
-    wanted = load_task(task)
-    warn_about(wanted)
-    scored = score_gif(read_input(file, GIF_LIMITS.file_size, "a GIF file"), wanted, scorer, sandbox_level)
-    given, measured = scored.score, scored.measurements
+    named = take_task(task) if task is not None else None
+    objects, below = [], 0
+    for file in files:
+        data = read_input(file, GIF_LIMITS.file_size, "a GIF file")
+        wanted = named or task_of(file)
+        if wanted is None:
+            remedy = 'name it: --task NAME, --task ./FILE.toml, or --task "a sentence"'
+            raise ConfigError(f"{file} lies in no run, so its task is unknown", remedy)
+        scored = score_gif(data, wanted, scorer, sandbox_level)
+        below += least is not None and scored.score.total < least
+        if as_json:
+            objects.append({"file": str(file), "task": wanted.name, **scored.model_dump(mode="json")})
+        else:
+            print(scored_text(str(file), wanted.name, scored.score, scored.measurements))
     if as_json:
-        print_json({"file": str(file), "task": wanted.name, **scored.model_dump(mode="json")})
-        return
-    print(f"{given.total:.3f}  {file}  ({given.scorer}, task {wanted.name})")
-    if measured is None:
-        print(f"  it cannot be measured: {given.parts[0].explanation}")
-        return
-    for part in given.parts:
-        print(f"  {part.value:5.3f}  weight {part.weight:.2f}  {part.name:<10} {part.explanation}")
+        print_json(objects[0] if len(files) == 1 else objects)
+    if below:
+        print(f"{below} of {len(files)} below {least:g}", file=sys.stderr)
+        raise typer.Exit(EXIT_BELOW)
 
 
 @command
@@ -204,7 +219,7 @@ def rescore(
     run: RunArgument = None,
     scorer: ScorerOption = DEFAULT_SCORER,
     task: Annotated[
-        str | None, typer.Option(help="A shipped task, or a TOML file, instead of the run's own task.")
+        str | None, typer.Option(help="A shipped task, a TOML file, or a sentence, instead of the run's own task.")
     ] = None,
     runs_dir: RunsOption = DEFAULT_RUNS,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
@@ -212,18 +227,16 @@ def rescore(
 ) -> None:
     """Score a run's stored GIFs again, with another rule, version or task, without asking a model."""
     from localgif.cli.tables import rescored_table
+    from localgif.cli.tasks import take_task
     from localgif.gif.score import version_of
     from localgif.run.rescore import rescore as again
     from localgif.sandbox import probe
     from localgif.store.read import find_run
-    from localgif.tasks.task import load_task
 
     version_of(scorer)
     folder = find_run(runs_dir, run)
     probe.decide(known("sandbox_level", sandbox_level))
-    wanted = load_task(task) if task is not None else None
-    if wanted is not None:
-        warn_about(wanted)
+    wanted = take_task(task) if task is not None else None
     result = again(folder, scorer, wanted)
     if as_json:
         print_json(result)

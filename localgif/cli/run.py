@@ -24,9 +24,9 @@ from localgif.cli.shared import (
     make_console,
     open_progress,
     print_json,
-    warn_about,
     with_settings,
 )
+from localgif.cli.tasks import YesOption, take_tasks
 from localgif.errors import ConfigError, LocalGifError
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def optimize(
     models: ModelsOption = DEFAULT_MODELS,
     offline: OfflineOption = False,
     display: DisplayOption = None,
+    yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Evolve the animator's system prompt (the main job)."""
@@ -54,9 +55,7 @@ def optimize(
 
     chosen = make_settings(load_models(models, offline or None), **given)
     _check_name(name)
-    from localgif.tasks.suite import load_suite
-
-    warn_about(*load_suite(chosen.mode, chosen.task).all)
+    take_tasks(chosen.mode, chosen.task, yes=yes)
     # Imported only now: a mistake on the command line is reported without loading what a run needs.
     from localgif.run.optimize import optimize as run
 

@@ -40,7 +40,6 @@ DEFAULT_MODELS = Path("models.toml")
 DEFAULT_RUNS = Path("runs")
 DEFAULT_LEVEL: str = FIELDS["sandbox_level"].default
 DEFAULT_SCORER: str = FIELDS["scorer"].default
-DEFAULT_TASK: str = FIELDS["task"].default
 
 ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
 RunsOption = Annotated[Path, typer.Option("--runs-dir", help="The folder with the runs.", metavar="DIR")]

@@ -57,6 +57,7 @@ def sweep(
 ) -> None:
     """Run every combination of some settings, on this machine or a cluster. The same command again continues."""
     from localgif.cli.tables import plan_table, say
+    from localgif.cli.tasks import take_tasks
     from localgif.store.read import load_record, status_of
     from localgif.sweep.execute import choose
     from localgif.sweep.plan import estimate, read_plan
@@ -67,6 +68,8 @@ def sweep(
     models_file = load_models(models, others=(workers,) if isinstance(workers, str) else ())
     plan = read_plan(file, models_file)
     chosen = choose(plan, cells)
+    for mode, task in dict.fromkeys((cell.settings.mode, cell.settings.task) for cell in chosen):
+        take_tasks(mode, task)
 
     def stored(cell: Cell) -> str:
         folder = runs_dir / plan.name / cell.name

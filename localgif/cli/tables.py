@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from localgif.records import RunResult
+    from localgif.records import Measurements, RunResult, Score
     from localgif.run.draw import Drawn
     from localgif.run.model_list import Row
     from localgif.store.read import RunRecord
@@ -126,6 +126,16 @@ def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
     for row in rows:
         table.add_row(*(printable(cell) for cell in row))
     console.print(table)
+
+
+def scored_text(file: str, task: str, score: Score, measured: Measurements | None) -> str:
+    """A GIF's score and its parts, the costliest first."""
+    lines = [f"{score.total:.3f}  {printable(file)}  ({score.scorer}, task {printable(task)})"]
+    if measured is None:
+        return f"{lines[0]}\n  it cannot be measured: {printable(score.parts[0].explanation)}"
+    for part in sorted(score.parts, key=lambda part: -part.weight * (1 - part.value)):
+        lines.append(f"  {part.value:5.3f}  weight {part.weight:.2f}  {part.name:<10} {part.explanation}")
+    return "\n".join(lines)
 
 
 def drawing_text(drawn: Drawn, file: Path) -> str:

@@ -15,6 +15,7 @@ from localgif.errors import ConfigError
 from localgif.records import RunResult
 from localgif.settings import ModelSettings
 from localgif.store.read import RunRecord
+from localgif.tasks.suite import task_texts
 
 #: The address of `localgif serve`, for runs whose endpoint localgif started.
 _SERVED = "http://127.0.0.1:11435"
@@ -244,8 +245,8 @@ def best_of(record: RunRecord, prompt: str) -> Best:
     """What to export, from run.json and the prompt."""
     settings, animator, result = record.settings, record.settings.animator, record.result
     # A user's task is named by its path, the tasks of a split by their own names.
-    names = settings.task.split(",") if record.split is None else [task.name for task in record.drawn]
-    named = [(name.strip(), task.brief) for name, task in zip(names, record.drawn, strict=False)]
+    names = task_texts(settings.mode, settings.task) or [task.name for task in record.drawn]
+    named = [(name, task.brief) for name, task in zip(names, record.drawn, strict=False)]
     endpoint = animator.endpoint
     return Best(
         prompt=prompt.rstrip("\n"),

@@ -12,7 +12,8 @@ from localgif.records import Limits, Measurements, Record, Score
 from localgif.sandbox import probe
 from localgif.sandbox.runner import measure_gif
 from localgif.settings import known
-from localgif.store.read import RunRecord, StoredRun, load_run
+from localgif.store.read import RunRecord, StoredRun, load_record, load_run
+from localgif.tasks.sentence import find
 from localgif.tasks.task import Task, load_task, task_names
 
 #: A GIF from elsewhere may be larger and slower to read than the GIF of a small program.
@@ -34,7 +35,7 @@ def score_gif(
     """Measure a GIF of at most 32 MiB in a confined process and score it.
 
     Args:
-        task: What it should show: a task, the name of a shipped one, or the path of a TOML file.
+        task: What it should show: a task, the name of a shipped one, the path of a TOML file, or a sentence.
         scorer: "strict" or "article", or an earlier version such as "strict-3".
         sandbox_level: The weakest sandbox level to accept.
 
@@ -42,13 +43,25 @@ def score_gif(
         ConfigError: There is no such task, scorer or level.
         SandboxTooWeak, SandboxError: This machine cannot confine a process to that level, or the sandbox failed.
     """
-    wanted = load_task(task) if isinstance(task, str) else task
+    wanted = find(task).task if isinstance(task, str) else task
     score.version_of(scorer)
     probe.decide(known("sandbox_level", sandbox_level))
     measured = measure_gif(data, MEASURE, GIF_LIMITS)
     if isinstance(measured, str):
         return ScoredGif(score=score.no_gif(scorer, measured), measurements=None)
     return ScoredGif(score=score.of(scorer, measured, wanted), measurements=measured)
+
+
+def task_of(file: Path) -> Task | None:
+    """The task that a GIF in a run folder was drawn for; None if it lies in no run, or is no sample of one with several
+    tasks. A RunCorrupt if the run cannot be read."""
+    folder = next((each for each in file.resolve().parents[:2] if (each / "run.json").is_file()), None)
+    if folder is None:
+        return None
+    tasks = _own_tasks(load_record(folder), newest=True)
+    if len(tasks) == 1:
+        return next(iter(tasks.values()))
+    return next((tasks[sample.task] for sample in load_run(folder).samples if sample.gif == file.stem), None)
 
 
 class Rescored(Record):

@@ -35,6 +35,8 @@ from localgif.store.read import (
     put_in_order,
     read_content,
 )
+from localgif.tasks.spoken import toml_of
+from localgif.tasks.task import load_task, task_names
 
 NOW = ".now"
 #: The log of each kind of record.
@@ -91,6 +93,9 @@ class RunStore:
         try:
             store = cls(folder, record, Journal(), shared)
             store._write_record()
+            for task in record.drawn:
+                if task.name not in task_names() or load_task(task.name) != task:
+                    store._guarded(folder / "tasks" / f"{task.name}.toml", toml_of(task).encode())
             yield store
         finally:
             os.close(lock)  # releases the lock

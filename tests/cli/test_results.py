@@ -110,27 +110,42 @@ def test_draw_that_gives_no_gif_says_why_and_writes_none(tmp_path: Path) -> None
     assert not (tmp_path / "x.gif").exists()
 
 
-def test_a_gif_is_scored(tmp_path: Path) -> None:
+def test_gifs_are_scored_and_what_costs_most_comes_first(tmp_path: Path) -> None:
     namespace: dict[str, Any] = {}
     exec(program(24, 40), namespace)
     namespace["make_gif"](str(tmp_path / "x.gif"))
-    given = json.loads(localgif(tmp_path, "score", "x.gif", "--scorer", "article", "--json").stdout)
+    how = ("--scorer", "article", "--task", "bouncing-ball")
+    given = json.loads(localgif(tmp_path, "score", "x.gif", *how, "--json").stdout)
     assert given["score"]["total"] > 0.98
     assert given["measurements"]["frames"] == 24
-    text = localgif(tmp_path, "score", "x.gif", "--scorer", "article").stdout
+    text = localgif(tmp_path, "score", "x.gif", *how).stdout
     assert text.startswith(f"{given['score']['total']:.3f}  x.gif  (article-1, task bouncing-ball)")
     assert "24 frames, target 24" in text
-    strict = json.loads(localgif(tmp_path, "score", "x.gif", "--json").stdout)["score"]
-    assert strict["total"] < 0.2, "a black square that goes round is not a red ball that bounces"
-    assert "no red thing" in next(p["explanation"] for p in strict["parts"] if p["name"] == "subject")
+    strict = localgif(tmp_path, "score", "x.gif", "x.gif", "--task", "a red ball bouncing on white", "--min", "0.9")
+    assert strict.returncode == 7, "a black square that goes round is not a red ball that bounces"
+    assert "2 of 2 below 0.9" in strict.stderr
+    assert "I will check: white background; one round red thing" in strict.stderr
+    lines = strict.stdout.splitlines()
+    head, first, *_, last = lines[: len(lines) // 2]
+    assert head.startswith("0.") and "no red thing" in first and last.startswith("  1.000")
+    both = json.loads(localgif(tmp_path, "score", "x.gif", "x.gif", *how, "--min", "0.9", "--json").stdout)
+    assert [each["file"] for each in both] == ["x.gif", "x.gif"]
+
+
+def test_the_task_of_a_gif_is_its_runs_or_must_be_named(finished: Finished, tmp_path: Path) -> None:
+    gif = next((finished.folder / "runs" / "first" / "gifs").iterdir())
+    assert "task bouncing-ball)" in localgif(tmp_path, "score", str(gif)).stdout
+    (tmp_path / "x.gif").write_bytes(gif.read_bytes())
+    lost = localgif(tmp_path, "score", "x.gif")
+    assert lost.returncode == 2 and "x.gif lies in no run" in lost.stderr and "--task" in lost.stderr
 
 
 def test_a_file_that_is_not_a_gif_scores_0_and_says_why(tmp_path: Path) -> None:
     (tmp_path / "x.gif").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(99))
-    run = localgif(tmp_path, "score", "x.gif", "--json")
+    run = localgif(tmp_path, "score", "x.gif", "--task", "bouncing-ball", "--json")
     given = json.loads(run.stdout)
     assert (run.returncode, given["score"]["total"], given["measurements"]) == (0, 0.0, None)
-    text = localgif(tmp_path, "score", "x.gif")
+    text = localgif(tmp_path, "score", "x.gif", "--task", "bouncing-ball")
     assert text.returncode == 0
     assert text.stdout.startswith("0.000  x.gif")
     assert "cannot be measured" in text.stdout

@@ -1,0 +1,189 @@
+"""`localgif tasks`: what ships, what a task checks, a task from a sentence, and the check of a task file."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from localgif.cli.shared import DEFAULT_LEVEL, JsonOption, LevelOption, command, print_json, warn_about, write_file
+from localgif.errors import ConfigError
+from localgif.files import read_input
+from localgif.sandbox.text import printable
+from localgif.settings import Mode
+
+if TYPE_CHECKING:
+    from localgif.tasks.sentence import Reading
+    from localgif.tasks.task import Task
+
+YesOption = Annotated[bool, typer.Option("--yes", help="Take a sentence as localgif reads it, without a question.")]
+_ABOUT = "List tasks, show one, make one from a sentence, and check a task file."
+tasks_app = typer.Typer(help=_ABOUT, no_args_is_help=True, rich_markup_mode=None)
+
+
+def take_task(text: str, *, yes: bool = True) -> Task:
+    """The task that the command line names. Of a sentence it prints on stderr how localgif reads it.
+
+    Args:
+        text: A shipped name, a path, or a sentence.
+        yes: Ask nothing. Without it a person at a terminal is asked if a word can be read in two ways.
+
+    Raises:
+        ConfigError: There is no such task, it cannot be used, or the person says no.
+    """
+    from localgif.tasks.sentence import find, is_sentence
+
+    reading = find(text)
+    if is_sentence(text):
+        for line in reading_lines(reading):
+            print(line, file=sys.stderr)
+        if not yes and (reading.doubts or not reading.checkable):
+            _ask()
+    warn_about(reading.task)
+    return reading.task
+
+
+def take_tasks(mode: Mode, text: str, *, yes: bool = True) -> None:
+    """The same for all tasks of a run, with the warnings about those of a split."""
+    from localgif.tasks.suite import load_suite, task_texts
+
+    for each in task_texts(mode, text):
+        take_task(each, yes=yes)
+    suite = load_suite(mode, text)
+    if mode == "general":
+        warn_about(*suite.all)
+
+
+def reading_lines(reading: Reading) -> list[str]:
+    """How localgif reads a sentence, for people."""
+    from localgif.tasks.spoken import sentence_of
+
+    checks = sentence_of(reading.task)
+    lines = [f"I will check: {checks}" if checks else "I can check nothing of this but frames, time, size and loop"]
+    if reading.unchecked:
+        lines.append("not checked: " + ", ".join(f"'{printable(words)}'" for words in reading.unchecked))
+    lines += [f"not sure: {printable(str(doubt))}" for doubt in reading.doubts]
+    return lines
+
+
+def _ask() -> None:
+    """Ask a person whether a reading is right; in a script nobody is asked."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return
+    if not typer.confirm("Take it like this?", default=True, err=True):
+        raise ConfigError("the sentence was not taken", "say it in other words, or write a task file (docs/tasks.md)")
+
+
+@tasks_app.command("list")
+@command
+def tasks_list(as_json: JsonOption = False) -> None:
+    """List the shipped tasks."""
+    from localgif.tasks.task import load_task, task_names
+
+    tasks = [load_task(name) for name in task_names()]
+    if as_json:
+        print_json([{"name": task.name, "family": task.family, "brief": task.brief} for task in tasks])
+        return
+    width = max(len(task.name) for task in tasks)
+    for task in tasks:
+        print(f"{task.name:<{width}}  {task.brief}")
+
+
+@tasks_app.command("show")
+@command
+def tasks_show(
+    task: Annotated[str, typer.Argument(help="A shipped task, a TOML file, or a sentence.", metavar="TASK")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a task checks, and its file."""
+    from localgif.tasks.sentence import find
+    from localgif.tasks.spoken import sentence_of, technique_of, toml_of
+
+    reading = find(task)
+    if as_json:
+        print_json(_facts(reading))
+        return
+    print(f"{sentence_of(reading.task) or 'nothing about the picture'}; {technique_of(reading.task.targets)}\n")
+    print(toml_of(reading.task), end="")
+
+
+@tasks_app.command("new")
+@command
+def tasks_new(
+    sentence: Annotated[str, typer.Argument(help="What to draw, in English.", metavar="SENTENCE")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File to write (default: stdout).", metavar="FILE")
+    ] = None,
+    yes: YesOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a task file from a sentence. What it checks goes to stderr."""
+    from localgif.tasks.sentence import read
+    from localgif.tasks.spoken import toml_of
+
+    reading = read(sentence, out.stem if out is not None else "")
+    for line in reading_lines(reading):
+        print(line, file=sys.stderr)
+    warn_about(reading.task)
+    if not yes and (reading.doubts or not reading.checkable):
+        _ask()
+    text = toml_of(reading.task)
+    if out is not None:
+        write_file(out, text.encode(), "name another file with -o")
+    if as_json:
+        print_json(_facts(reading))
+    elif out is None:
+        print(text, end="")
+    else:
+        print(f"{out}   (use it: --task {out if '/' in str(out) else f'./{out}'})")
+
+
+def _facts(reading: Reading) -> dict[str, Any]:
+    """The object that `--json` prints."""
+    from localgif.tasks.spoken import sentence_of
+
+    return {
+        "task": reading.task.model_dump(mode="json"),
+        "checks": sentence_of(reading.task),
+        "unchecked": list(reading.unchecked),
+        "doubts": [doubt._asdict() for doubt in reading.doubts],
+    }
+
+
+@tasks_app.command("check")
+@command
+def tasks_check(
+    task: Annotated[str, typer.Argument(help="A TOML file, a shipped task, or a sentence.", metavar="FILE")],
+    gif: Annotated[
+        Path | None, typer.Argument(help="A GIF that should meet the task, to be scored.", metavar="FILE.gif")
+    ] = None,
+    sandbox_level: LevelOption = DEFAULT_LEVEL,
+    as_json: JsonOption = False,
+) -> None:
+    """Check a task: whether it is valid, whether a GIF can meet it, and whether its brief says the same."""
+    from localgif.cli.tables import scored_text
+    from localgif.run.rescore import GIF_LIMITS, score_gif
+    from localgif.tasks.sentence import differences, find
+    from localgif.tasks.spoken import sentence_of, technique_of
+
+    reading = find(task)
+    wanted = reading.task
+    impossible, other = wanted.doubts(), differences(wanted)
+    data = read_input(gif, GIF_LIMITS.file_size, "a GIF file") if gif is not None else None
+    scored = score_gif(data, wanted, sandbox_level=sandbox_level) if data is not None else None
+    if as_json:
+        result = scored.model_dump(mode="json") if scored is not None else None
+        print_json({**_facts(reading), "impossible": list(impossible), "differences": list(other), "gif": result})
+    else:
+        print(f"{wanted.name} checks: {sentence_of(wanted) or 'nothing about the picture'}")
+        print(f"and: {technique_of(wanted.targets)}")
+        for text in other:
+            print(f"note: {printable(text)}")
+        for text in impossible:
+            print(f"no GIF can meet it: {printable(text)}")
+        if scored is not None:
+            print(scored_text(str(gif), wanted.name, scored.score, scored.measurements))
+    if impossible:
+        raise typer.Exit(2)
