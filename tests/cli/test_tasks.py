@@ -59,9 +59,14 @@ def test_a_doubt_is_said_in_a_script_and_asked_at_a_terminal(
     assert said.returncode == 0 and 'not sure: "from left to right" was read as crossing the picture' in said.stderr
     answers = iter([True, False])
     asked = []
+
+    def confirm(question: str, **_: object) -> bool:
+        asked.append(question)
+        return next(answers)
+
     monkeypatch.setattr("sys.stdin.isatty", lambda: True)
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setattr(typer, "confirm", lambda question, **_: asked.append(question) or next(answers))
+    monkeypatch.setattr(typer, "confirm", confirm)
     assert tasks.take_task(doubtful, yes=False).subjects[0].path == "across"
     with pytest.raises(ConfigError, match="not taken"):
         tasks.take_task(doubtful, yes=False)
