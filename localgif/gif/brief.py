@@ -42,18 +42,14 @@ _STAYS = 0.8
 Part = Callable[[Seen], Iterator[Judged]]
 
 
-def judge(looks: Looks, seen: list[Seen], task: Task, parts: Mapping[str, Part]) -> dict[str, Judged]:
-    """The parts that the task asks for, in the order of WEIGHTS.
+def judge(seen: list[Seen], parts: Mapping[str, Part]) -> dict[str, Judged]:
+    """The parts about subjects that the task asks for, in the order of WEIGHTS.
 
     Args:
-        looks: What each frame shows.
-        seen: What tracks.follow() found in it.
-        task: What it should show.
-        parts: The parts about subjects: PARTS for strict-3.
+        seen: What tracks.follow() found.
+        parts: PARTS for strict-3.
     """
     found: dict[str, Judged] = {}
-    if task.background is not None:
-        found["background"] = _background(looks, task)
     for name in [name for name in WEIGHTS if name in parts]:
         part = parts[name]
         judged = [answer for s in seen for answer in part(s)]
@@ -62,8 +58,8 @@ def judge(looks: Looks, seen: list[Seen], task: Task, parts: Mapping[str, Part])
     return found
 
 
-def _background(looks: Looks, task: Task) -> Judged:
-    hues = {hue for subject in task.subjects for hue in subject.hues}
+def background(looks: Looks, task: Task) -> Judged:
+    hues = {hue for one in task.subjects for hue in one.hues}
     values = []
     for name, cover, pieces in zip(looks.background, looks.cover, looks.pieces, strict=True):
         subjects = sum(p.area for p in pieces if p.colour in hues)
@@ -78,7 +74,7 @@ def _background(looks: Looks, task: Task) -> Judged:
     return value, f"the {task.background} background is covered by things that nobody asked for"
 
 
-def _subject(seen: Seen) -> Iterator[Judged]:
+def subject(seen: Seen) -> Iterator[Judged]:
     """Whether the thing is there: its colour, its number, and nothing else of its size."""
     wanted = seen.subject.count
     frames = [
@@ -126,7 +122,7 @@ def each(seen: Seen, word: str, least: int, judged: Callable[[Track], Judged] | 
             yield value, f"{seen.label}: {text}"
 
 
-def _shape(seen: Seen) -> Callable[[Track], Judged] | None:
+def shape(seen: Seen) -> Callable[[Track], Judged] | None:
     """The judge of the shape that the task asks for; None if it leaves the shape open."""
     wanted = seen.subject.shape
     if wanted == "any":
@@ -195,8 +191,8 @@ def _cut(track: Track, constant: bool) -> int:
 
 #: The parts about subjects, and how each judges one subject.
 PARTS: dict[str, Part] = {
-    "subject": _subject,
-    "shape": lambda seen: each(seen, "shape", 1, _shape(seen)),
+    "subject": subject,
+    "shape": lambda seen: each(seen, "shape", 1, shape(seen)),
     "path": lambda seen: each(seen, "path", 3, PATHS.get(seen.subject.path)),
     "scale": lambda seen: each(seen, "size", 2, SIZES.get(seen.subject.size)),
     "turn": lambda seen: each(seen, "turn", 3, spin if seen.subject.turn == "spin" else None),

@@ -9,15 +9,41 @@ from __future__ import annotations
 import itertools
 import math
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from localgif.gif import brief
-from localgif.gif.tracks import PATHS, SIZES, Judged, Seen, Track, pairs, percent, ramp, span, spin
+from localgif.gif.tracks import (
+    PATHS,
+    SIZES,
+    Judged,
+    Seen,
+    Track,
+    folds,
+    pairs,
+    percent,
+    ramp,
+    reversals,
+    span,
+    spin,
+    thin,
+)
 from localgif.records import Measurements, Piece
 from localgif.tasks.task import Subject, Task
 
 RGB = tuple[int, int, int]
+
+#: So many shades are compared with each other.
+_SOME = 50
+
+#: How much the background's shade may change, 0 to 1: full marks up to the first, 0 from the second on.
+_STEADY = (0.1, 0.3)
+#: How much a thing of one colour may change its shade: full marks up to the first, half from the second on.
+_SHADE = (0.15, 0.35)
+#: Area of small things that nobody asked for, by the subject's: full marks up to the first, half from the second on.
+_STRAYS = (0.05, 0.2)
+#: A thing within this share of another one's width or height belongs to it: an eye, a hat, a shadow.
+_NEAR = 0.3
 
 #: A thing of this share of its task's smallest size is too small to see; from the smallest size on it is large enough.
 _TOO_SMALL = 0.43
@@ -28,9 +54,16 @@ _USUAL_SIZE = 0.15
 #: How far beyond its task's largest size a thing is too large, share of the shorter side.
 _TOO_LARGE = 0.3
 #: Difference of a thing from its background, 0 to 1: too faint below the first, clear from the second on.
-_CONTRAST = (0.1, 0.25)
+_CONTRAST = (0.15, 0.3)
 #: A path shorter than this share of the reach that the task wants is no path.
 _NO_WAY = 0.3
+#: Inertia of a shape without holes and arms: 0 at the first, full marks up to the second.
+_FULL = {"round": (1.2, 1.08), "square": (1.19, 1.11), "triangle": (1.45, 1.3)}
+#: A thing trembles if it moves at least this share of the picture and turns back more often than this in one loop; full
+#: marks up to the first, 0 from the second on.
+_TREMBLE, _TREMBLES = 0.02, (8, 14)
+#: The same for its size, share of its usual width.
+_SHIVER = 0.06
 #: How far an orbit's centre is from the thing that it goes round, by the orbit's radius.
 _OFF_CENTRE = (0.25, 0.6)
 #: How far from the middle a thing's way may be, share of each side: full marks up to the first, 0 from the second on.
@@ -63,14 +96,53 @@ class Eye:
         """The parts about subjects, and how each judges one subject."""
         return {
             **brief.PARTS,
+            "subject": self._subject,
             "visible": lambda seen: brief.each(seen, "size", 1, lambda track: self._visible(seen.subject, track)),
+            "shape": lambda seen: brief.each(seen, "shape", 1, _shape(seen)),
             "path": lambda seen: brief.each(seen, "path", self._least(3), self._path(seen.subject)),
-            "place": lambda seen: brief.each(seen, "place", 1, _place(seen.subject)),
+            "place": self._place,
             "scale": lambda seen: brief.each(seen, "size", self._least(2), self._scale(seen.subject)),
             "turn": lambda seen: brief.each(seen, "turn", 3, _turn if seen.subject.turn == "spin" else None),
             "blink": self._blink,
             "cycle": self._cycle,
         }
+
+    # --- what is there --------------------------------------------------------------------------------------------
+
+    def background(self) -> Judged:
+        """Whether the picture has the requested background in one shade."""
+        assert self.m.looks is not None
+        value, text = brief.background(self.m.looks, self.task)
+        changes = _largest(self.m.looks.ground)
+        if changes > _STEADY[0]:
+            text += f", but its shade changes by {percent(changes)}"
+        return value * ramp(changes, *_STEADY[::-1]), text
+
+    def _subject(self, seen: Seen) -> Iterator[Judged]:
+        for value, text in brief.subject(seen):
+            strays = self._strays(seen)
+            if strays > _STRAYS[0]:
+                value *= ramp(strays, 2 * _STRAYS[1] - _STRAYS[0], _STRAYS[0])
+                text += f"; things beside it that nobody asked for cover {percent(strays)} of its area"
+            shades, often = _changes(seen.tracks)
+            if not seen.subject.colours and shades > _SHADE[0]:
+                value *= ramp(shades, 2 * _SHADE[1] - _SHADE[0], _SHADE[0]) * ramp(often, *_FLICKER[::-1])
+                text += f"; its shade changes by {percent(shades)}, wanted is one colour"
+            yield value, text
+
+    def _strays(self, seen: Seen) -> float:
+        """Area of the small things that lie beside all subjects, by this subject's: the mean over its frames."""
+        assert self.m.looks is not None
+        asked = {hue for subject in self.task.subjects for hue in subject.hues}
+        shares = []
+        for pieces in self.m.looks.pieces:
+            largest = {hue: max((p.area for p in pieces if p.colour == hue), default=0.0) for hue in asked}
+            own = max(largest[hue] for hue in seen.subject.hues)
+            if own:
+                whole = [p for p in pieces if p.colour in asked and p.area >= 0.5 * largest[p.colour]]
+                small = [p for p in pieces if p not in whole and not thin(p)]
+                shares.append(sum(p.area for p in small if not any(_touches(p, q) for q in whole)) / own)
+        return statistics.mean(shares) if shares else 0.0
 
     # --- sizes ---------------------------------------------------------------------------------------------------
 
@@ -118,12 +190,16 @@ class Eye:
 
     def _path(self, subject: Subject) -> Callable[[Track], Judged] | None:
         judge = PATHS.get(subject.path)
-        if judge is None or subject.path in ("still", "across"):
-            return judge
+        if judge is None:
+            return None
 
         def judged(track: Track) -> Judged:
             value, text = judge(track)
-            way = _way(subject, track)
+            turns = max((reversals(v) for v in (track.x, track.y) if span(v) > _TREMBLE), default=0)
+            if turns > _TREMBLES[0]:
+                value *= ramp(turns, *_TREMBLES[::-1])
+                text += f", and it trembles: {turns} times in one loop it goes the other way"
+            way = _way(subject, track) if subject.path not in ("still", "across") else 1.0
             if way < subject.reach:
                 value *= ramp(way, _NO_WAY * subject.reach, subject.reach)
                 text += f"; that is {percent(way)} of the way that it has, wanted is at least {percent(subject.reach)}"
@@ -133,6 +209,21 @@ class Eye:
             return value, text
 
         return judged
+
+    def _place(self, seen: Seen) -> Iterator[Judged]:
+        yield from brief.each(seen, "place", 1, _place(seen.subject))
+        if seen.subject.side_by_side and len(seen.tracks) == seen.subject.count:
+            yield self._side_by_side(seen)
+
+    def _side_by_side(self, seen: Seen) -> Judged:
+        """Whether things stand next to each other: by the least way between two of them, in widths of one."""
+        middles = sorted(statistics.mean(track.x) for track in seen.tracks)
+        width = statistics.median(p.right - p.left for track in seen.tracks for p in track.pieces)
+        apart = min(b - a for a, b in itertools.pairwise(middles)) / width
+        heights = [(max(track.y) + min(track.y)) / 2 for track in seen.tracks]
+        value = ramp(apart, 0.3, 0.9) * ramp(span(heights), *_OFF_MIDDLE[::-1])
+        text = f"{seen.label}: {apart:.1f} widths apart from left to right"
+        return value, text + ("" if value == 1 else ", asked is side by side, at the same height")
 
     def _around(self, subject: Subject, track: Track) -> Judged:
         """How well an orbit encloses the thing that it should go round."""
@@ -155,11 +246,15 @@ class Eye:
 
     def _scale(self, subject: Subject) -> Callable[[Track], Judged] | None:
         judge = SIZES.get(subject.size)
-        if judge is None or subject.size == "constant":
-            return judge
+        if judge is None:
+            return None
 
         def judged(track: Track) -> Judged:
             value, text = judge(track)
+            turns = reversals(track.side) if span(track.side) > _SHIVER * statistics.median(track.side) else 0
+            if turns > _TREMBLES[0]:
+                value *= ramp(turns, *_TREMBLES[::-1])
+                text += f", and {turns} times in one loop it turns from growing to shrinking or back"
             if subject.size == "grow":
                 steps = [b - a for a, b in pairs(track.side)]
                 largest = max(steps) / (span(track.side) or 1.0)
@@ -217,7 +312,7 @@ class Eye:
         for value, text in brief.cycle(seen):
             shades = [_rgb(piece) for piece in seen.tracks[0].pieces] if seen.tracks else []
             steps = [_difference(a, b) for a, b in pairs(shades)]
-            reach = max((_difference(a, b) for a, b in itertools.combinations(set(shades), 2)), default=0.0)
+            reach = _largest(shades)
             if reach == 0:
                 yield 0.0, text
                 continue
@@ -235,6 +330,13 @@ class Eye:
             yield value, text
 
 
+def _touches(piece: Piece, other: Piece) -> bool:
+    """Whether the middle of a piece lies in the box around another one, or close to it."""
+    wide, high = _NEAR * (other.right - other.left), _NEAR * (other.bottom - other.top)
+    inside = other.left - wide <= piece.x <= other.right + wide
+    return inside and other.top - high <= piece.y <= other.bottom + high
+
+
 def _way(subject: Subject, track: Track) -> float:
     """How much of its free way a thing goes: of a thing as large as the picture every way would be the whole one."""
     free_x = 1 - statistics.median(p.right - p.left for p in track.pieces)
@@ -245,6 +347,24 @@ def _way(subject: Subject, track: Track) -> float:
     if subject.path != "left-right":
         ways.append(span(track.y) / max(free_y, 0.1))
     return min(1.0, *ways)
+
+
+def _shape(seen: Seen) -> Callable[[Track], Judged] | None:
+    judge, wanted, points = brief.shape(seen), seen.subject.shape, seen.subject.points
+    if judge is None:
+        return None
+
+    def judged(track: Track) -> Judged:
+        value, text = judge(track)
+        full = ramp(statistics.median(p.inertia for p in track.pieces), *_FULL[wanted]) if wanted in _FULL else 1.0
+        if full < 1:
+            text += f", but it has holes or arms, asked is {wanted}"
+        right = folds(track, points) if points is not None else 1.0
+        if right < 1:
+            text += f", but most frames show no star of {points} points"
+        return value * full * right, text
+
+    return judged
 
 
 def _place(subject: Subject) -> Callable[[Track], Judged] | None:
@@ -283,6 +403,26 @@ def _turn(track: Track) -> Judged:
 def _rgb(piece: Piece) -> RGB:
     assert piece.rgb is not None, "strict() refuses measurements without shades"
     return piece.rgb
+
+
+def _largest(shades: Sequence[RGB]) -> float:
+    """The largest difference of any two shades, 0 to 1; of very many, of some."""
+    some = sorted(set(shades))
+    return max((_difference(a, b) for a, b in itertools.combinations(some[:: len(some) // _SOME + 1], 2)), default=0.0)
+
+
+def _changes(tracks: Sequence[Track]) -> tuple[float, float]:
+    """How much things change or differ in their shade, 0 to 1, and how often one changes in a loop.
+
+    Frames in which a thing is small do not count: there its edge decides.
+    """
+    shades = []
+    for track in tracks:
+        largest = max(p.area for p in track.pieces)
+        shades.append([_rgb(p) for p in track.pieces if p.area >= 0.25 * largest])
+    reach = _largest([shade for each in shades for shade in each])
+    ways = [sum(_difference(a, b) for a, b in pairs(each)) for each in shades]
+    return reach, max(ways) / reach if reach else 0.0
 
 
 def _difference(one: RGB, other: RGB) -> float:

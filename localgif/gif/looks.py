@@ -54,8 +54,9 @@ _SHADES = 15
 
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
 
-#: The fields of records.Piece in their order.
-Piece = tuple[str, float, float, float, float, float, float, float, float, float, int, float, tuple[int, int, int]]
+#: The fields of records.Piece in their order, first those about its shape.
+_Shape = tuple[str, float, float, float, float, float, float, float, float, float, int, float]
+Piece = tuple[*_Shape, tuple[int, int, int], float]
 
 # --- colours -----------------------------------------------------------------------------------------------------
 
@@ -130,7 +131,10 @@ def look(code: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> Look:
     """Background and pieces, from the colour code (height, width) and the colour (height, width, 3) of each pixel."""
     border = _border(code)
     background = int(np.bincount(border).argmax())
-    ground = _shade(_border(rgb)[border == background])
+    every = max(code.shape) // _SHADES + 1
+    if not (same := _border(code, every) == background).any():
+        every, same = 1, border == background
+    ground = _shade(_border(rgb, every)[same])
     # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.
     counts = np.array(Image.fromarray(code).histogram()[: TRANSPARENT + 1])
     least = max(_MIN_PIXELS, int(_MIN_SHARE * code.size))
@@ -143,9 +147,9 @@ def look(code: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> Look:
     return Look(_name(background), cover, ground, pieces[:MAX_PIECES])
 
 
-def _border(values: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """The outermost rows and columns, one after the other."""
-    return np.concatenate((values[0], values[-1], values[:, 0], values[:, -1]))
+def _border(values: npt.NDArray[np.uint8], every: int = 1) -> npt.NDArray[np.uint8]:
+    """Every so many-th pixel of the outermost rows and columns, one after the other."""
+    return np.concatenate((values[0, ::every], values[-1, ::every], values[::every, 0], values[::every, -1]))
 
 
 def _shade(colours: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
@@ -176,21 +180,23 @@ def _pieces(mask: npt.NDArray[np.bool_], rgb: npt.NDArray[np.uint8], name: str, 
         x += left + columns_.start
         y += top + rows_.start
         every = x.size // _SHADES + 1
-        found.append((*_described(name, x, y, mask.shape), _shade(rgb[y[::every], x[::every]])))
+        shape, inertia = _described(name, x, y, mask.shape)
+        found.append((*shape, _shade(rgb[y[::every], x[::every]]), inertia))
     return found
 
 
 def _described(
     name: str, x: npt.NDArray[np.intp], y: npt.NDArray[np.intp], shape: tuple[int, ...]
-) -> tuple[str, float, float, float, float, float, float, float, float, float, int, float]:
-    """The fields of a piece but for its shade."""
+) -> tuple[_Shape, float]:
+    """The fields about a piece's shape, and its inertia."""
     height, width = shape
     dx, dy = x - x.mean(), y - y.mean()
     # A pixel is a square, not a point: 1/12 is its own variance.
-    xx, yy, xy = (dx * dx).mean() + 1 / 12, (dy * dy).mean() + 1 / 12, (dx * dy).mean()
+    dx2, dy2 = dx * dx, dy * dy
+    xx, yy, xy = dx2.mean() + 1 / 12, dy2.mean() + 1 / 12, (dx * dy).mean()
     root = np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
     middle = (xx + yy) / 2
-    squared = dx * dx + dy * dy
+    squared = dx2 + dy2
     spread = np.pi * (np.sqrt(squared.max()) + 0.25) ** 2 / x.size
     fold, angle = _pointing(dx + 1j * dy, squared)
     numbers = (
@@ -205,7 +211,8 @@ def _described(
         np.sqrt((middle + root) / (middle - root)),
     )
     area, cx, cy, left, top, right, bottom, wide, long = (round(float(n), 4) for n in numbers)
-    return (name, area, cx, cy, left, top, right, bottom, wide, long, fold, angle)
+    inertia = round(float(4 * np.pi * middle / x.size), 3)
+    return (name, area, cx, cy, left, top, right, bottom, wide, long, fold, angle), inertia
 
 
 def _pointing(z: npt.NDArray[np.complex128], squared: npt.NDArray[np.float64]) -> tuple[int, float]:

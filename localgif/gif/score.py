@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from localgif.errors import ConfigError, nearest
-from localgif.gif.brief import PARTS, judge
+from localgif.gif.brief import PARTS, background, judge
 from localgif.gif.brief import WEIGHTS as BRIEF_WEIGHTS
 from localgif.gif.eye import Eye
 from localgif.gif.tracks import Judged, Seen, Track, follow, pairs, ramp
@@ -95,13 +95,15 @@ def strict(m: Measurements, task: Task) -> Score:
     if m.looks is None or not m.complete:
         raise ValueError("these measurements hold no shades: measure the GIF again")
     seen = follow(m.looks, task, m.width / m.height)
+    eye = Eye(m, task, seen)
     judged = {
         "gate": _gate(m),
         "frames": _slots(m, task.targets) if task.holds else _frames(m, task.targets),
         "loop": _loop(m, seen) if task.holds else _seamless(m, *_loop(m, seen)),
         "play": _play(m, task.targets, stops=False) if task.holds else _lively(m, *_play(m, task.targets)),
         "size": _size(m, task.targets),
-        **judge(m.looks, seen, task, Eye(m, task, seen).parts()),
+        **({"background": eye.background()} if task.background is not None else {}),
+        **judge(seen, eye.parts()),
     }
     return _strict("strict-4", judged)
 
@@ -121,7 +123,8 @@ def strict_3(m: Measurements, task: Task) -> Score:
         "loop": _loop(m, seen),
         "play": _play(m, task.targets),
         "size": _size(m, task.targets),
-        **judge(m.looks, seen, task, PARTS),
+        **({"background": background(m.looks, task)} if task.background is not None else {}),
+        **judge(seen, PARTS),
     }
     return _strict("strict-3", judged)
 

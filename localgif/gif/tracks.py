@@ -128,7 +128,7 @@ def follow(looks: Looks, task: Task, aspect: float = 1.0) -> list[Seen]:
 def _seen(looks: Looks, subject: Subject, task: Task, aspect: float) -> Seen:
     asked = {hue for other in task.subjects for hue in other.hues}
     own = [_sorted_out([p for p in pieces if p.colour in subject.hues]) for pieces in looks.pieces]
-    alien = [[p for p in pieces if p.colour not in asked and not _thin(p)] for pieces in looks.pieces]
+    alien = [[p for p in pieces if p.colour not in asked and not thin(p)] for pieces in looks.pieces]
     if subject.colours:  # on its way from one colour to the next it passes through others
         own = [pieces or _sorted_out(others)[: subject.count] for pieces, others in zip(own, alien, strict=True)]
     stand_in = ""
@@ -154,7 +154,7 @@ def _sorted_out(pieces: list[Piece]) -> list[Piece]:
     return sorted((p for p in pieces if p.area >= _SPLINTER * largest), key=lambda p: -p.area)
 
 
-def _thin(piece: Piece) -> bool:
+def thin(piece: Piece) -> bool:
     """Whether it is a line, an outline or the fringe of another thing."""
     return piece.spread > 5 or piece.elongation > 6
 
@@ -357,7 +357,7 @@ def _long(track: Track, bad: float, good: float) -> float:
     return ramp(statistics.median(piece.elongation for piece in track.pieces), bad, good)
 
 
-def _folds(track: Track, *folds: int) -> float:
+def folds(track: Track, *folds: int) -> float:
     """0 to 1 by the share of the frames that show one of these symmetries; 1 from two thirds on."""
     return ramp(sum(p.fold in folds for p in track.pieces) / len(track.pieces), 0.2, 0.67)
 
@@ -365,9 +365,9 @@ def _folds(track: Track, *folds: int) -> float:
 #: Shape of a task -> how much a track has it, 0 to 1.
 SHAPES: dict[str, Callable[[Track], float]] = {
     "round": lambda t: _spread(t, 1.5, 1.25) * _long(t, 1.5, 1.2),
-    "square": lambda t: _spread(t, 1.25, 1.4) * _spread(t, 2.2, 1.85) * _long(t, 1.6, 1.25) * _folds(t, 4, 2),
-    "triangle": lambda t: _spread(t, 1.6, 1.9) * _folds(t, 3) * _long(t, 2.2, 1.7),
-    "star": lambda t: _spread(t, 1.9, 2.3) * _folds(t, 5, 4, 6),
+    "square": lambda t: _spread(t, 1.25, 1.4) * _spread(t, 2.2, 1.85) * _long(t, 1.6, 1.25) * folds(t, 4, 2),
+    "triangle": lambda t: _spread(t, 1.6, 1.9) * folds(t, 3) * _long(t, 2.2, 1.7),
+    "star": lambda t: _spread(t, 1.9, 2.3) * folds(t, 5, 4, 6),
     "bar": lambda t: _long(t, 1.5, 2.0),
 }
 

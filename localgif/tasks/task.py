@@ -85,6 +85,10 @@ class Subject(Record):
     """Smallest and largest diameter that get full marks, shares of the picture's shorter side."""
     reach: float = Field(0.33, gt=0, le=1)
     """How much of its free way a path must cover for full marks, 0 to 1."""
+    points: int | None = Field(None, ge=4, le=6)
+    """How many points a star has; None leaves it open."""
+    side_by_side: bool = False
+    """Whether its things stand in a row from left to right, none above another."""
 
     @model_validator(mode="after")
     def _one_or_many_colours(self) -> Subject:
@@ -107,6 +111,10 @@ class Subject(Record):
             raise ValueError('has around, but no path = "orbit"')
         if self.anchor != "any" and self.size not in ("pulse", "grow"):
             raise ValueError('has anchor, but no size = "grow" or "pulse"')
+        if self.points is not None and self.shape != "star":
+            raise ValueError('has points, but no shape = "star"')
+        if self.side_by_side and self.count < 2:
+            raise ValueError("has side_by_side, but no count of at least 2")
         if self.change == "switch" and not self.colours:
             raise ValueError('has change = "switch", but no colours')
         return self

@@ -122,7 +122,26 @@ def test_a_piece_and_the_background_have_the_shade_that_was_drawn(
     rgb = np.asarray(image)
     found = look(codes(rgb, None), rgb)
     assert found.ground == ground
-    assert found.pieces[0][-1] == fill
+    assert Piece(*found.pieces[0]).rgb == fill
+
+
+def test_holes_and_arms_spread_a_piece_away_from_its_middle() -> None:
+    _, _, (square,) = seen(polygon(4, 60, 10))
+    _, _, (triangle,) = seen(polygon(3, 60, 10))
+    image = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(image).rectangle((40, 90, 160, 110), fill="red")
+    ImageDraw.Draw(image).rectangle((90, 40, 110, 160), fill="red")
+    _, _, (plus,) = seen(image)
+    image = Image.new("RGB", (200, 200), "white")
+    ImageDraw.Draw(image).ellipse((40, 40, 160, 160), fill="red")
+    _, _, (disc,) = seen(image)
+    ImageDraw.Draw(image).ellipse((70, 70, 130, 130), fill="white")
+    _, _, (ring,) = seen(image)
+    assert disc.inertia == pytest.approx(1, abs=0.01)
+    assert square.inertia == pytest.approx(math.pi / 3, abs=0.01)
+    assert triangle.inertia == pytest.approx(2 * math.pi / 3**1.5, abs=0.01)
+    assert plus.inertia > 1.3
+    assert ring.inertia == pytest.approx(5 / 3, abs=0.05)
 
 
 def test_a_small_disc_points_nowhere() -> None:

@@ -22,7 +22,8 @@ MOTIONS: dict[str, Callable[[float], tuple[float, float]]] = {
     "still": lambda t: (0.5, 0.5),
     "up-down": lambda t: (0.5, 0.5 + 0.3 * math.cos(t)),
     "left-right": lambda t: (0.5 + 0.3 * math.cos(t), 0.5),
-    "diagonal": lambda t: (0.5 + 0.3 * math.cos(t), 0.5 + 0.3 * math.cos(t)),
+    "diagonal-down": lambda t: (0.5 + 0.3 * math.cos(t), 0.5 + 0.3 * math.cos(t)),
+    "diagonal-up": lambda t: (0.5 + 0.3 * math.cos(t), 0.5 - 0.3 * math.cos(t)),
     "orbit": lambda t: (0.5 + 0.3 * math.cos(t), 0.5 + 0.3 * math.sin(t)),
     "across": lambda t: (t / (2 * math.pi) % 1, 0.5),
 }
@@ -37,6 +38,7 @@ def track(name: str, frames: int, phase: float = 0.0, way: int = 1) -> Track:
 def test_each_path_is_told_from_all_others(name: str, frames: int, phase: float, way: int) -> None:
     values = {path: judge(track(name, frames, phase, way))[0] for path, judge in PATHS.items()}
     assert values.pop(name) == 1
+    assert values.pop("diagonal") == name.startswith("diagonal"), "either one"
     assert max(values.values()) <= 0.1
 
 
