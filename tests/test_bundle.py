@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tomllib
 from pathlib import Path
@@ -30,6 +29,7 @@ from localgif.files import sha256_of
 from localgif.models.find import Weights
 from localgif.models.toml import load_models_file, read_models
 from tests.conftest import WEIGHTS
+from tests.support.commands import localgif
 from tests.support.weights import build_wheel
 
 pytestmark = pytest.mark.slow
@@ -225,7 +225,6 @@ def test_an_unreachable_index_is_reported_in_pips_words(
 
 
 def test_mistakes_on_the_command_line_have_exit_code_2(tmp_path: Path, models: Path) -> None:
-    command = [sys.executable, "-m", "localgif", "bundle", "--out", "b", "--models", str(models), "--model", "served"]
-    done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path)}, capture_output=True)
-    assert done.returncode == 2 and b"--model served" in done.stderr, done.stderr
+    done = localgif(tmp_path, "bundle", "--out", "b", "--models", str(models), "--model", "served")
+    assert done.returncode == 2 and "--model served" in done.stderr
     assert not (tmp_path / "b").exists()

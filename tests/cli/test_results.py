@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from tests.cli.conftest import BETTER, SMALL, Finished, write_models
-from tests.support.commands import localgif, started
+from tests.support.commands import localgif
 from tests.support.kit import fenced, program
 from tests.support.scripted import MODEL, Scripted, serving
 
@@ -27,9 +27,8 @@ def test_a_finished_run_is_shown_listed_reported_and_rescored(
     assert re.search(r"first +done +bouncing-ball +0\.\d{3} +0\.\d{3} +better", localgif(folder, "runs").stdout)
     assert json.loads(localgif(folder, "runs", "--json").stdout)[0]["status"] == "done"
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)  # as other tests in this process have left it
-    with started(folder, "report", "first") as process:
-        page = folder / process.communicate()[0].strip()
-    assert not (folder / ".config").exists(), "matplotlib's folder is in our cache"
+    page = folder / localgif(folder, "report", "first").stdout.strip()
+    assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(folder / ".cache"), "matplotlib's folder is in our cache"
     assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
     again = localgif(folder, "rescore", "first", "--scorer", "article")
     assert re.search(r"\(evolved\) +fresh +4 +0\.\d{3} +0\.9\d\d", again.stdout), again.output

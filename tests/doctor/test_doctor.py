@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +16,7 @@ from localgif.run.checks import Check
 from localgif.search.progress import Silent
 from localgif.tasks.suite import load_suite
 from tests.conftest import WEIGHTS
+from tests.support.commands import Done, localgif
 from tests.support.kit import fenced, program, settings
 from tests.support.measurable import RULE, Server
 from tests.support.scripted import MODEL, serving
@@ -27,15 +25,8 @@ ROOT = Path(__file__).parents[2]
 SUITE = load_suite("single", "bouncing-ball")
 
 
-def doctor(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "localgif", "doctor", *arguments],
-        cwd=folder,
-        env={**os.environ, "HOME": str(folder), "LOCALGIF_HOME": str(WEIGHTS.cache.parent), **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+def doctor(folder: Path, *arguments: str, **environment: str) -> Done:
+    return localgif(folder, "doctor", *arguments, **{"LOCALGIF_HOME": str(WEIGHTS.cache.parent), **environment})
 
 
 def write(folder: Path, url: str, model: str = MODEL) -> None:
@@ -49,8 +40,8 @@ def statuses(found: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["status"] for check in found["checks"]}
 
 
-@pytest.mark.slow
-def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -> None:
+def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localgif.run.preflight.variable_names", lambda: ["OPENAI_API_KEY"])
     with serving(Server(animator=[fenced(program(24))], reflector=[RULE])) as server:
         write(tmp_path, server.url)
         done = doctor(tmp_path, "--json", OPENAI_API_KEY="a secret value", LOCALGIF_HOME=str(tmp_path / "cache"))
@@ -77,7 +68,6 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path) -
     assert set(found) <= set(re.findall(r"`(\w+)`", page))
 
 
-@pytest.mark.slow
 def test_a_server_that_cuts_and_weak_models_are_reported(tmp_path: Path) -> None:
     with serving(Server(cut=2050, animator=["no program"], reflector=["Okay, let me think."])) as server:
         write(tmp_path, server.url)
@@ -90,7 +80,6 @@ def test_a_server_that_cuts_and_weak_models_are_reported(tmp_path: Path) -> None
     assert "-> update the server" in text
 
 
-@pytest.mark.slow
 def test_a_machine_with_nothing_fails_early_and_skips_the_rest(tmp_path: Path) -> None:
     (tmp_path / "models.toml").write_text(
         '[roles]\nanimator = "s"\nreflector = "far"\n[endpoints.embedded]\nkind = "embedded"\n'

@@ -78,9 +78,9 @@ def test_web_pages_are_told_nothing_and_there_is_no_page(guessing: httpx.Client)
 
 
 def test_guessing_ahead_changes_no_text(served: ServedModel, guessing: httpx.Client) -> None:
-    fast = written(guessing, 160)
+    fast = written(guessing, 96)
     with engine(served, speculation=False) as client:
-        slow = written(client, 160)
+        slow = written(client, 96)
     assert fast["choices"][0]["message"]["content"] == slow["choices"][0]["message"]["content"]
     assert fast["usage"]["completion_tokens"] == slow["usage"]["completion_tokens"] > 40
     assert fast["timings"].get("draft_n_accepted", 0) > 20, "it did guess"

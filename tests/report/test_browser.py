@@ -110,16 +110,16 @@ def shown(page: Any) -> bytes:
     return found
 
 
-def changes(page: Any) -> bool:
-    """Whether the first moving GIF shows something else within two seconds."""
+def changes(page: Any, looks: int = 12) -> bool:
+    """Whether the first moving GIF, which has 25 frames a second, shows something else in one of some looks."""
     first = shown(page)
-    return any(shown(page) != first or page.wait_for_timeout(50) for _ in range(40))
+    return any(shown(page) != first for _ in range(looks))
 
 
 def test_gifs_play_and_pause(browser: Any, report: Path) -> None:
     with Visit(browser, report) as visit:
         page = visit.page
-        assert changes(page)
+        assert changes(page, 200)
         page.get_by_role("button", name="Pause all GIFs").click()
         page.wait_for_timeout(100)
         assert not changes(page)
@@ -128,7 +128,7 @@ def test_gifs_play_and_pause(browser: Any, report: Path) -> None:
         button.focus()
         page.keyboard.press("Enter")
         assert button.get_attribute("aria-pressed") == "true"
-        assert changes(page)
+        assert changes(page, 200)
         visit.is_quiet(report)
 
 
@@ -137,7 +137,7 @@ def test_who_wants_no_motion_gets_stills_until_they_play(browser: Any, report: P
         page = visit.page
         assert not changes(page)
         page.get_by_role("button", name="Play all GIFs").click()
-        assert changes(page)
+        assert changes(page, 200)
     with Visit(browser, report, reduced_motion="reduce", java_script_enabled=False) as visit:
         assert not changes(visit.page), "without the script too"
 

@@ -13,7 +13,8 @@ import pytest
 from localgif.sandbox.protocol import KILL, LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WATCH, WRITE_FILTER
 from tests.support import corpus
 from tests.support.corpus import Case
-from tests.support.drivers import CASES, USERS, Drive, Drivers, check, drive_to_the_end
+from tests.support.drive import Job
+from tests.support.drivers import CASES, USERS, Drive, Drivers, Machine, check, drive_to_the_end
 
 PROGRAMS = corpus.programs()
 
@@ -27,7 +28,7 @@ def drivers(request: pytest.FixtureRequest) -> Drivers:
 def users(drives: dict[str, Drive]) -> list[object]:
     """Drives as parameters; what another user than the first does is left to `just test-all`."""
     return [
-        pytest.param(each, id=name, marks=[pytest.mark.full] if each.case.user != USERS[0] else [])
+        pytest.param(each, id=name, marks=[pytest.mark.full] if each.machine.user != USERS[0] else [])
         for name, each in drives.items()
     ]
 
@@ -96,7 +97,7 @@ PLANTED: list[tuple[set[str], str, str, tuple[str, ...]]] = [
     "without",
     users(
         {
-            f"{'+'.join(sorted(off))}-{level}-{user}": Drive(Case(level, user), names, off=frozenset(off))
+            f"{'+'.join(sorted(off))}-{level}-{user}": Drive(level, names, Machine(user), frozenset(off))
             for off, level, planted_users, names in PLANTED
             for user in planted_users.split()
             if user in USERS
@@ -112,7 +113,7 @@ def test_a_layer_that_is_switched_off_is_noticed(without: Drive, drivers: Driver
 
 #: Programs that reach a listener, and its mark.
 REACHING = {"n25_tcp": "tcp", "n26_udp": "udp", "n27b_unix_abstract": "unix"}
-REACHED = {user: Drive(Case("limits-only", user), (*REACHING,)) for user in USERS}
+REACHED = {user: Drive("limits-only", (*REACHING,), Machine(user)) for user in USERS}
 
 
 @pytest.mark.parametrize("as_it_is", users(REACHED))
@@ -129,7 +130,9 @@ def test_the_network_is_reached_without_its_layer(without: Drive, as_it_is: Driv
 SEARCHING = ("o98_environment", "o97b_searches_for_the_environment")
 
 
-@pytest.mark.parametrize("handed_on", users({user: Drive(Case("full", user), SEARCHING, leaky=True) for user in USERS}))
+@pytest.mark.parametrize(
+    "handed_on", users({user: Drive("full", SEARCHING, Machine(user, leaky=True)) for user in USERS})
+)
 def test_an_environment_that_is_handed_on_is_noticed(handed_on: Drive, drivers: Drivers) -> None:
     finds, searches = (drivers.seen(handed_on)[name] for name in handed_on.names)
     assert finds.marks == ["secret"]
@@ -154,10 +157,10 @@ LACKING = [
 ]
 
 
-def with_the_oldest(case: Case) -> Drive:
-    names = [name for name, program in PROGRAMS.items() if name[0] in "fnb" and program.runs_in(case)]
+def with_the_oldest(user: str) -> Drive:
+    names = [name for name, program in PROGRAMS.items() if name[0] in "fnb" and program.runs_in(Case("full", user))]
     names += ["p36b_execs_itself_away", "p38_kills", "p40_signal_by_descriptor", "p40c_types_into_a_terminal"]
-    return Drive(case, tuple(names), landlock=1)
+    return Drive("full", tuple(names), Machine(user, landlock=1))
 
 
 @pytest.mark.parametrize(
@@ -165,12 +168,12 @@ def with_the_oldest(case: Case) -> Drive:
     users(
         {
             f"{'+'.join('-'.join(pair) for pair in lacks.items())}-{user}": Drive(
-                Case(level, user), HELD[level], lacks=tuple(lacks.items())
+                level, HELD[level], Machine(user, tuple(lacks.items()))
             )
             for lacks, level in LACKING
             for user in USERS
         }
-        | {f"landlock-1-{user}": with_the_oldest(Case("full", user)) for user in USERS}
+        | {f"landlock-1-{user}": with_the_oldest(user) for user in USERS}
     ),
 )
 def test_a_kernel_without_a_layer_is_found_out_and_the_rest_holds(wanted: Drive, drivers: Drivers) -> None:
@@ -188,7 +191,7 @@ def test_a_kernel_without_a_layer_is_found_out_and_the_rest_holds(wanted: Drive,
 @pytest.mark.parametrize(
     ("wanted", "marks"),
     [
-        (Drive(Case("full", USERS[0]), ("n25_tcp",), frozenset({SECCOMP}), landlock=version), marks)
+        (Drive("full", ("n25_tcp",), Machine(USERS[0], landlock=version), frozenset({SECCOMP})), marks)
         for version, marks in ((3, ["tcp"]), (4, []))
     ],
     ids=["no TCP in it", "TCP in it"],
@@ -199,4 +202,4 @@ def test_an_old_landlock_is_really_taken_for_one(wanted: Drive, marks: list[str]
 
 def test_a_machine_that_holds_too_little_is_refused_unless_it_is_accepted() -> None:
     with pytest.raises(AssertionError, match="SandboxTooWeak"):
-        drive_to_the_end(Drive(Case("no-read-confinement", "user"), ("b1_plain",), lacks=(("seccomp", "EINVAL"),)))
+        drive_to_the_end(Machine("user", (("seccomp", "EINVAL"),)), [Job("no-read-confinement", (), "b1_plain")])

@@ -1,5 +1,5 @@
-"""Runs programs of the corpus one after the other at one level, as the user that it was started as, and checks what
-they did. It prints one line of JSON per program; see Seen.
+"""Runs programs of the corpus one after the other, as the user that it was started as, and checks what they did. It
+prints one line of JSON per program; see Seen.
 
 A process of its own, because user and subreaper are properties of a process, and because the growth of our own memory
 is measured in a process that does nothing else. It reads one JSON object, an Order, from standard input.
@@ -16,13 +16,13 @@ import sys
 import tempfile
 import time
 from dataclasses import asdict, dataclass, field
-from typing import TypedDict
+from typing import NamedTuple, TypedDict
 
 import psutil
 
 from localgif.errors import SandboxError
 from localgif.gif import MEASURE
-from localgif.records import Limits, Measurements, ProgramResult
+from localgif.records import Limits
 from localgif.sandbox import keeper_client, landlock, probe, syscalls
 from localgif.sandbox.protocol import LANDLOCK, LAYERS
 from localgif.sandbox.runner import measure_gif, run_program
@@ -33,27 +33,32 @@ from tests.support import corpus, stage
 _OWN_SPACE = 2 * 2**30
 
 
-class Order(TypedDict):
-    """What a driver has to do: one level, one user, some programs."""
+class Job(NamedTuple):
+    """One program at one level, with some layers switched off."""
 
     level: str
+    off: tuple[str, ...]
+    program: str
+
+
+class Order(TypedDict):
+    """What a driver has to do."""
+
     user: str
-    off: list[str]
-    """Layers that are switched off."""
     lacks: dict[str, str]
     """What the kernel refuses ("landlock", "seccomp"), and with which error. localgif must then find this level."""
     landlock: int
     """The Landlock version that the keeper sees; 0: the real one."""
     leaky: bool
     """Whether the keeper starts with our whole environment, as a careless app would do it."""
-    programs: list[str]
+    jobs: list[Job]
 
 
 @dataclass
 class Seen:
-    """What became of one program, for the test."""
+    """What became of one job, for the test."""
 
-    program: str
+    job: Job
     verdict: str = ""
     reason: str = ""
     output: str = ""
@@ -73,6 +78,7 @@ class Seen:
 
 def main() -> None:
     order: Order = json.load(sys.stdin)
+    jobs = [Job(level, tuple(off), name) for level, off, name in order["jobs"]]
     known = corpus.programs()
     own = psutil.Process().memory_info().vms + _OWN_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (own, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -80,28 +86,29 @@ def main() -> None:
     scene = stage.Stage()
     tempfile.tempdir = str(scene.jobs)
     try:
-        _arrange(order)
+        _arrange(order, jobs[0].level)
         # Not a program's doing: everything that is started, imported and cached once, measuring included.
+        layers = _layers(order, jobs[0])
         for _ in range(2):
-            result = _run(order, known["b1_plain"].source({}), corpus.SMALL)
+            result = run_program(known["b1_plain"].source({}), corpus.SMALL, layers=layers)
             if result.gif is not None:
-                _measure(order, result.gif, corpus.SMALL)
-        for name in order["programs"]:
-            print(json.dumps(asdict(_seen(known[name], order, scene))), flush=True)
+                _measure(result.gif, corpus.SMALL, layers)
+        for job in jobs:
+            print(json.dumps(asdict(_seen(known[job.program], job, order, scene))), flush=True)
     finally:
         keeper_client.stop()
         scene.close()
 
 
-def _seen(program: corpus.Program, order: Order, scene: stage.Stage) -> Seen:
-    case = corpus.Case(order["level"], order["user"])
-    found = Seen(program.name)
+def _seen(program: corpus.Program, job: Job, order: Order, scene: stage.Stage) -> Seen:
+    case, layers = corpus.Case(job.level, order["user"]), _layers(order, job)
+    found = Seen(job)
     if program.get("after", case):
         earlier = corpus.programs()["b1_plain"].source({}) + f"\n# {scene.token} END\n"
-        _run(order, earlier, corpus.SMALL)
+        run_program(earlier, corpus.SMALL, layers=layers)
     before = _own_memory()
     started = time.monotonic()
-    said = _fill_in(found, program.source(scene.places()), program.limits, order)
+    said = _fill_in(found, program.source(scene.places()), program.limits, layers)
     found.elapsed = time.monotonic() - started
     found.left = stage.left_running(_own_processes() | {scene.victim.pid})
     found.marks = sorted(scene.marks(said, set(program.get("hits", case).split())))
@@ -109,32 +116,28 @@ def _seen(program: corpus.Program, order: Order, scene: stage.Stage) -> Seen:
     return found
 
 
-def _fill_in(found: Seen, source: str, limits: Limits, order: Order) -> bytes:
+def _fill_in(found: Seen, source: str, limits: Limits, layers: frozenset[str] | None) -> bytes:
     """Fills in the result; returns all that came out of the program."""
     try:
-        result = _run(order, source, limits)
+        result = run_program(source, limits, layers=layers)
     except SandboxError as error:
         found.failure = str(error)
         return b""
     found.verdict, found.reason, found.output = str(result.verdict), result.reason, result.output[:3000]
     found.wall_seconds = result.wall_seconds
     if result.gif is not None:
-        measured = _measure(order, result.gif, limits)
-        found.measured = measured if isinstance(measured, str) else ""
+        found.measured = _measure(result.gif, limits, layers)
     return result.output.encode() + result.reason.encode() + (result.gif or b"")
 
 
-def _run(order: Order, source: str, limits: Limits) -> ProgramResult:
-    return run_program(source, limits, layers=_layers(order))
+def _measure(data: bytes, limits: Limits, layers: frozenset[str] | None) -> str:
+    measured = measure_gif(data, MEASURE, limits, layers=layers)
+    return measured if isinstance(measured, str) else ""
 
 
-def _measure(order: Order, data: bytes, limits: Limits) -> Measurements | str:
-    return measure_gif(data, MEASURE, limits, layers=_layers(order))
-
-
-def _layers(order: Order) -> frozenset[str] | None:
+def _layers(order: Order, job: Job) -> frozenset[str] | None:
     """None: the layers of the level that localgif found, as in a run."""
-    return None if order["lacks"] else LAYERS[order["level"]] - set(order["off"])
+    return None if order["lacks"] else LAYERS[job.level] - set(job.off)
 
 
 def _own_processes() -> set[int]:
@@ -166,11 +169,11 @@ _NUMBER_AT, _FIRST_ARGUMENT_AT = 0, 16
 _ALLOW = Instruction(_RETURN, 0, 0, ALLOW)
 
 
-def _arrange(order: Order) -> None:
+def _arrange(order: Order, level: str) -> None:
     """Makes this process, its keepers and the kernel what the order says.
 
     Raises:
-        AssertionError: The kernel lacks something, but localgif found another level than the order's.
+        AssertionError: The kernel lacks something, but localgif found another level.
     """
     if order["leaky"]:
         clean = keeper_client.clean_environment
@@ -185,8 +188,8 @@ def _arrange(order: Order) -> None:
         for thing, name in order["lacks"].items():  # seccomp last, which nothing can filter afterwards
             syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
             load(pack(_refusing(thing, getattr(errno, name))))
-        found = probe.decide(accept=order["level"])
-        assert found.level == order["level"], found
+        found = probe.decide(accept=level)
+        assert found.level == level, found
 
 
 def _refusing(thing: str, number: int) -> list[Instruction]:

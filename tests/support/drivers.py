@@ -15,7 +15,7 @@ import pytest
 
 from tests.support import as_user, corpus, drive, stage
 from tests.support.corpus import Case
-from tests.support.drive import Order, Seen
+from tests.support.drive import Job, Order, Seen
 
 ROOT = Path(__file__).parent.parent.parent
 #: A user that no system has: it owns nothing on this machine, and no process counts against its limit.
@@ -38,64 +38,75 @@ _PATIENCE = 200.0
 #: Drivers at a time. More than cores: many programs only wait for a limit.
 _AT_A_TIME = 3
 #: Programs of one driver. Starting a driver takes longer than most programs.
-_PROGRAMS = 80
+_PROGRAMS = 120
 
 
-class Drive(NamedTuple):
-    """What one driver has to do; see drive.Order."""
+class Machine(NamedTuple):
+    """Where programs run; a driver has one."""
 
-    case: Case
-    names: tuple[str, ...]
-    off: frozenset[str] = frozenset()
+    user: str
     lacks: tuple[tuple[str, str], ...] = ()
     landlock: int = 0
     leaky: bool = False
 
 
-class Drivers:
-    """The drivers that the selected tests need, started when the first test asks.
+class Drive(NamedTuple):
+    """Some programs at one level; see drive.Order."""
 
-    A test names its driver by a parameter of type Drive, or its program by the parameters `case` and `name`.
+    level: str
+    names: tuple[str, ...]
+    machine: Machine
+    off: frozenset[str] = frozenset()
+
+    @property
+    def case(self) -> Case:
+        return Case(self.level, self.machine.user)
+
+    @property
+    def jobs(self) -> list[Job]:
+        return [Job(self.level, tuple(sorted(self.off)), name) for name in self.names]
+
+
+class Drivers:
+    """The drivers that the selected tests need, started when the first test asks; drives on one machine share them.
+
+    A test names what it needs by a parameter of type Drive, or its program by the parameters `case` and `name`.
     """
 
     def __init__(self, items: list[pytest.Item]) -> None:
-        parameters: list[dict[str, Any]] = [getattr(getattr(item, "callspec", None), "params", {}) for item in items]
-        wanted: dict[Case, list[str]] = {}
-        for each in parameters:
-            if {"case", "name"} <= set(each):
-                wanted.setdefault(each["case"], []).append(each["name"])
-        # Every n-th, so that the parts take about the same time.
-        parts = {case: -(-len(names) // _PROGRAMS) for case, names in wanted.items()}
-        drives = [
-            Drive(case, (*names[k :: parts[case]],)) for case, names in wanted.items() for k in range(parts[case])
-        ]
-        drives += [value for each in parameters for value in each.values() if isinstance(value, Drive)]
+        wanted: dict[Machine, dict[Job, None]] = {}
+        for item in items:
+            given: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+            drives = [value for value in given.values() if isinstance(value, Drive)]
+            if {"case", "name"} <= set(given):
+                drives.append(_alone(given["case"], given["name"]))
+            for each in drives:
+                wanted.setdefault(each.machine, {}).update(dict.fromkeys(each.jobs))
         self._pool = ThreadPoolExecutor(_AT_A_TIME)
-        self._found = {each: self._pool.submit(drive_to_the_end, each) for each in dict.fromkeys(drives)}
-        self._of: dict[tuple[Case, str], Future[dict[str, Seen]]] = {
-            (each.case, name): self._found[each] for each in drives for name in each.names if each == Drive(*each[:2])
-        }
+        self._found: dict[tuple[Machine, Job], Future[dict[Job, Seen]]] = {}
+        for machine, jobs in wanted.items():
+            parts = -(-len(jobs) // _PROGRAMS)
+            for k in range(parts):  # every n-th, so that the parts take about the same time
+                part = [*jobs][k::parts]
+                future = self._pool.submit(drive_to_the_end, machine, part)
+                self._found.update({(machine, job): future for job in part})
 
     def seen(self, wanted: Drive) -> dict[str, Seen]:
-        return self._found[wanted].result()
+        return {job.program: self._found[wanted.machine, job].result()[job] for job in wanted.jobs}
 
     def program(self, case: Case, name: str) -> Seen:
-        return self._of[case, name].result()[name]
+        return self.seen(_alone(case, name))[name]
 
 
-def drive_to_the_end(wanted: Drive) -> dict[str, Seen]:
+def _alone(case: Case, name: str) -> Drive:
+    return Drive(case.level, (name,), Machine(case.user))
+
+
+def drive_to_the_end(machine: Machine, jobs: list[Job]) -> dict[Job, Seen]:
     """Runs a driver; what it saw of each program."""
-    order: Order = {
-        "level": wanted.case.level,
-        "user": wanted.case.user,
-        "off": sorted(wanted.off),
-        "lacks": dict(wanted.lacks),
-        "landlock": wanted.landlock,
-        "leaky": wanted.leaky,
-        "programs": list(wanted.names),
-    }
+    order: Order = {**machine._asdict(), "lacks": dict(machine.lacks), "jobs": jobs}  # type: ignore[typeddict-item]
     arguments = ["-m", "tests.support.drive"]
-    if AS_ROOT and wanted.case.user == "user":
+    if AS_ROOT and machine.user == "user":
         arguments = [as_user.__file__, str(UID), *arguments]
     done = subprocess.run(
         [sys.executable, *arguments],
@@ -110,7 +121,7 @@ def drive_to_the_end(wanted: Drive) -> dict[str, Seen]:
         pytest.skip(done.stderr.strip())
     assert done.returncode == 0, done.stderr[-4000:]
     lines: list[dict[str, Any]] = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["program"]: Seen(**line) for line in lines}
+    return dict(zip(jobs, (Seen(**line) for line in lines), strict=True))
 
 
 def check(program: corpus.Program, case: Case, seen: Seen) -> None:
