@@ -18,8 +18,8 @@ import pytest
 
 from localgif.models.find import Weights
 from tests.conftest import WEIGHTS
-from tests.support import tracing
-from tests.support.commands import SOON, localgif, started
+from tests.support import SOON, tracing
+from tests.support.commands import localgif, started
 from tests.support.tracing import HOSTILE, Reached, Traced, read_trace
 
 HERE = {"LOCALGIF_HOME": str(WEIGHTS.cache.parent)}

@@ -27,15 +27,13 @@ from hypothesis import strategies as st
 
 from localgif import offline
 from localgif.endpoint.clients import Animator, reflector_arguments
-from localgif.errors import EndpointError, ModelMissing, OutboundRefused
-from localgif.models.fetch import pull
-from localgif.models.find import Places
+from localgif.errors import EndpointError, OutboundRefused
 from localgif.offline import is_here, is_loopback, scheduler_url, server_url
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
 from tests.support.kit import model
-from tests.support.tracing import HOSTILE, ROOT
+from tests.support.tracing import HOSTILE
 from tests.support.weights import reply, serving
 
 #: An address for documentation, which belongs to nobody.
@@ -109,40 +107,6 @@ def test_other_addresses_are_not_schedulers(url: str) -> None:
 # --- environment -----------------------------------------------------------------------------------------------------
 
 OURS = "http://127.0.0.1:11434"
-
-#: Both clients answer, with the guard up and everything that a shell can say against it.
-ASK = """
-import sys
-from localgif import offline
-offline.pin_libraries()
-offline.guard()
-from tests.support.kit import model
-from tests.support.scripted import Scripted, serving
-from localgif.endpoint.clients import Animator, Reflector
-with serving(Scripted(animator=["hello\\n"], reflector=["hello\\n"])) as server:
-    with Animator(model("animator", server.url), server.url) as animator:
-        print(animator.write([("user", "hi")], 1, lambda _: "").text.strip())
-    print(Reflector(model("reflector", server.url), server.url).write("hi", 1, lambda _: "", 16).text.strip())
-    paths = sorted({path for path, _ in server.history})
-from langsmith.utils import tracing_is_enabled
-import litellm, os
-print(tracing_is_enabled(), paths, offline.refusals(), os.environ.get("FROM_THE_FILE"))
-"""
-
-
-@pytest.mark.slow
-def test_in_a_hostile_environment_both_clients_answer_and_nothing_is_tried(tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("FROM_THE_FILE=1\nLANGSMITH_TRACING=true\nOPENAI_API_KEY=sk-file\n")
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", ASK],
-        cwd=tmp_path,
-        env={**os.environ, **HOSTILE, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("\n") == ["hello", "hello", "False ['/api/chat', '/api/generate'] () None", ""]
 
 
 def test_pinning_twice_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -354,15 +318,6 @@ def test_only_the_thread_of_a_download_may_connect() -> None:
     assert answers == [True] and refused(ELSEWHERE)
 
 
-def test_offline_missing_weights_are_not_downloaded(tmp_path: Path) -> None:
-    offline.guard(fetch=False)
-    with pytest.raises(ModelMissing) as caught:
-        pull("smollm2:135m", Places(tmp_path / "models", (tmp_path / "no-ollama",)))
-    assert "offline mode downloads nothing" in caught.value.message and str(tmp_path) in caught.value.message
-    assert "localgif models pull smollm2:135m" in caught.value.remedy
-    assert not list(tmp_path.rglob("*.gguf*"))
-
-
 # --- inside libraries ------------------------------------------------------------------------------------------------
 
 
@@ -374,13 +329,13 @@ def redirecting() -> Iterator[str]:
 
 
 def with_urllib(url: str) -> None:
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=5)
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(url, timeout=45)
 
 
 def with_httpx(url: str) -> None:
     import httpx
 
-    httpx.get(url, follow_redirects=True, trust_env=False, timeout=5)
+    httpx.get(url, follow_redirects=True, trust_env=False, timeout=45)
 
 
 def with_aiohttp(url: str) -> None:

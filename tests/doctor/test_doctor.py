@@ -100,14 +100,6 @@ def test_a_machine_with_nothing_fails_early_and_skips_the_rest(tmp_path: Path) -
     assert again["weights smollm2:135m"] == "WARN"
 
 
-def test_a_mistake_in_the_file_is_exit_2(tmp_path: Path) -> None:
-    write(tmp_path, "http://127.0.0.1:9")
-    (tmp_path / "models.toml").write_text((tmp_path / "models.toml").read_text() + "num_ctxx = 1\n")
-    done = doctor(tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "models.toml: unknown key [models.s] num_ctxx" in done.stderr
-
-
 def test_minutes_follow_the_budget() -> None:
     given_settings = settings("http://x", metric_calls=12, samples=2, fresh=4)
     found = minutes(given_settings, SUITE, attempt_seconds=15, reflection_seconds=30)

@@ -81,10 +81,11 @@ def test_a_model_that_is_only_named_after_clouds_is_not_refused_for_it(name: str
 
 
 def test_an_address_without_such_a_server() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
-    with pytest.raises(EndpointUnreachable, match=url) as caught:
-        check_ollama(url, "m")
+    with socket.socket() as taken:  # bound but not listening: nobody else gets the port, and nobody answers
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(EndpointUnreachable, match=url) as caught:
+            check_ollama(url, "m")
     assert "ollama serve" in caught.value.remedy
     for wrong in ("nonsense", "localhost:1", "ftp://127.0.0.1", "http://[::1"):
         with pytest.raises(EndpointUnreachable):

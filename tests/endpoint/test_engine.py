@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,10 +15,8 @@ import ollama
 import pytest
 
 from localgif.endpoint.child import RunningEndpoint
-from localgif.endpoint.discover import check_ollama
 from localgif.endpoint.engine import physical_cores, quota_cores, usable_cores
-from localgif.errors import ModelMissing
-from localgif.records import ServeConfig, ServedModel
+from localgif.records import ServedModel
 from tests.support.gateway_kit import GREEDY, HI, engine_seconds, post_and_keep
 
 
@@ -57,14 +53,6 @@ def test_show_by_model_and_by_name(http: httpx.Client, client: ollama.Client, se
     assert lengths == [8192] and by_model["details"]
     shown = client.show(served.name)
     assert shown.template and "im_start" in shown.template and shown.capabilities == ["completion"]
-
-
-def test_clients_find_the_model_by_its_name(endpoint: RunningEndpoint, served: ServedModel) -> None:
-    info = check_ollama(endpoint.url + "/", served.name.upper())
-    assert (info.model, info.digest, info.context_length) == (served.name, served.digest, 8192)
-    with pytest.raises(ModelMissing, match=r"smollm2:135m") as caught:
-        check_ollama(endpoint.url, "smollm:135m")
-    assert "ollama pull smollm:135m" in caught.value.remedy
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
@@ -202,56 +190,6 @@ def test_unload_and_load_again_even_when_the_client_leaves(
         if during:
             break
     assert during, "other requests are answered during a load"
-
-
-# --- nothing but this machine ----------------------------------------------------------------------------------------
-
-#: Loaded by every Python that starts with its folder on the path, before anything else: gateway and engine too.
-WATCH = """
-import os, socket, sys
-def _watch(event, arguments):
-    if event in ("socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto"):
-        with open(os.environ["WATCH_LOG"], "a") as log:
-            log.write(f"{os.getpid()} {event} {arguments[-1] if event == 'socket.connect' else arguments[0]}\\n")
-sys.addaudithook(_watch)
-"""
-
-BOTH_ROLES = """
-import sys
-from localgif.endpoint.child import embedded_endpoint
-from localgif.endpoint.clients import Animator, Reflector, reflector_arguments
-from localgif.records import ServeConfig
-from tests.support.kit import model
-config = ServeConfig.model_validate_json(sys.argv[1])
-name = config.models[0].name
-with embedded_endpoint(config) as endpoint:
-    def settings(role, **more):
-        return model(role, endpoint.url, model=name, num_ctx=512, num_predict=16, **more)
-    with Animator(settings("animator"), endpoint.url) as animator:
-        assert animator.write([("user", "hi")], 1, lambda _: "").text
-    for provider in ("ollama", "ollama_chat"):
-        chosen = settings("reflector", litellm=f"{provider}/{name}")
-        assert Reflector(chosen, endpoint.url).write("hi", 1, lambda _: "", 4).text
-        from gepa.lm import LM
-        lm = LM(**reflector_arguments(chosen, endpoint.url))
-        assert lm("hi") and lm.batch_complete([[{"role": "user", "content": "hi"}]] * 2)
-"""
-
-
-def test_both_roles_connect_to_this_machine_only(served: ServedModel, tmp_path: Path) -> None:
-    (tmp_path / "sitecustomize.py").write_text(WATCH)
-    log = tmp_path / "connects.txt"
-    config = ServeConfig(models=(served,), threads=1)
-    dead = dict.fromkeys(("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
-    root = str(Path(__file__).parent.parent.parent)
-    environment = {**os.environ, **dead, "WATCH_LOG": str(log), "PYTHONPATH": f"{tmp_path}{os.pathsep}{root}"}
-    command = [sys.executable, "-c", BOTH_ROLES, config.model_dump_json()]
-    done = subprocess.run(command, env=environment, cwd=root, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr
-    seen = [line.split(" ", 2) for line in log.read_text().splitlines()]
-    assert len({pid for pid, _, _ in seen}) >= 3, "client, gateway and engine were watched"
-    assert not [entry for entry in seen if "127.0.0.1" not in entry[2] or ", 9)" in entry[2]]
-    assert sum(event == "socket.connect" for _, event, _ in seen) >= 6
 
 
 # --- threads ---------------------------------------------------------------------------------------------------------

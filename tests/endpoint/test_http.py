@@ -32,7 +32,6 @@ from localgif.endpoint.http import (
     wait,
 )
 from localgif.errors import EndpointError
-from localgif.records import Verdict
 from localgif.run.optimize import optimize
 from localgif.store.read import load_run
 from tests.conftest import Jumping
@@ -120,16 +119,6 @@ class Attempts:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(http, "listed_weights", self.listed)
             return Patience("http://there", "m:1b", self.notices.append).ask(self.attempt)
-
-
-def test_a_short_outage_is_survived_and_told(clock: Jumping) -> None:
-    attempts = Attempts(Failure("lost", "reset"), Failure("unreachable", "refused"), None)
-    assert attempts.run() == "answer 3"
-    assert clock.slept == [0.5, 1.0]
-    assert [notice.split(";")[0] for notice in attempts.notices] == [
-        "http://there: the connection broke: reset",
-        "http://there: nobody answers there: refused",
-    ]
 
 
 def test_the_last_failure_is_the_evidence_and_the_cause_is_kept() -> None:
@@ -418,18 +407,3 @@ def test_a_short_fault_at_every_second_call_changes_nothing_in_a_run(reflection:
             optimize(settings(server.url, reflection=reflection, **CALLS), tmp_path, fault, Notes())
             assert len(server.history) == 2 * calls
         assert samples_of(tmp_path / fault) == samples_of(tmp_path / "well")
-
-
-def test_an_outage_that_lasts_ends_the_run_with_what_was_measured(tmp_path: Path) -> None:
-    with misbehaving(POOR) as server:
-
-        class Outage(Notes):
-            def metric_call(self, *arguments: Any, **more: Any) -> None:
-                server.stop()
-
-        with pytest.raises(EndpointError) as caught:
-            optimize(settings(server.url, **CALLS), tmp_path, "r", Outage())
-    assert caught.value.exit_code == 4 and server.url in caught.value.message
-    run = load_run(tmp_path / "r")
-    assert run.record.status == "failed" and run.record.result is None
-    assert [sample.verdict for sample in run.samples] == [Verdict.OK], "one was measured, none is made up"

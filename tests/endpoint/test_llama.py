@@ -15,6 +15,7 @@ import pytest
 
 from localgif.endpoint.llama import EngineConfig
 from localgif.records import ServedModel
+from tests.support import SOON
 
 KEY = "only this test knows"
 #: Longer than a guess: llama.cpp does not guess from less text.
@@ -48,7 +49,7 @@ def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
                 yield client
         finally:
             process.stdin.close()
-            process.wait(20)
+            process.wait(SOON)
 
 
 def written(client: httpx.Client, tokens: int) -> dict[str, Any]:

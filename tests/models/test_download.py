@@ -142,19 +142,6 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path: Path) -> None
 # --- a file that is not complete yet ---------------------------------------------------------------------------------
 
 
-def test_the_next_pull_continues_after_the_bytes_that_are_here(tmp_path: Path) -> None:
-    with Partial(tmp_path / "w.gguf", len(CONTENT)) as half:
-        half.write(CONTENT[:10_500])
-        half.rewind(10_000)
-    assert Partial(tmp_path / "w.gguf", len(CONTENT)).kept() == 10_000
-    with Partial(tmp_path / "w.gguf", len(CONTENT)) as again:
-        assert again.position == 10_000
-        again.write(CONTENT[10_000:])
-    assert again.path.read_bytes() == CONTENT
-    again.adopt()
-    assert [path.name for path in tmp_path.iterdir()] == ["w.gguf"]
-
-
 def test_too_many_bytes_mean_starting_over(tmp_path: Path) -> None:
     (tmp_path / "w.gguf.partial").write_bytes(CONTENT + b"more")
     with Partial(tmp_path / "w.gguf", len(CONTENT)) as again:

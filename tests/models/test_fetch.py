@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler
@@ -124,12 +122,6 @@ def test_a_damaged_or_missing_blob_is_refused_by_name(machine: Machine) -> None:
             pull(name, machine.places)
 
 
-def test_a_malformed_manifest_is_reported(machine: Machine) -> None:
-    store_manifest(machine.store, TAG, "0" * 64, 1).write_text("{")
-    assert locate(NAME, machine.places) is None
-    machine.fails("1m is not JSON")
-
-
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
@@ -144,12 +136,6 @@ def test_an_unknown_name_gets_the_nearest_names(machine: Machine, name: str, hin
         pull(name, machine.places)
     assert hint in missing.value.remedy
     assert "gguf =" in missing.value.remedy
-
-
-def test_importing_is_light() -> None:
-    code = "import sys, localgif.models.fetch; print([m for m in ('httpx', 'platformdirs', 'pip') if m in sys.modules])"
-    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout == "[]\n"
 
 
 # --- downloads -------------------------------------------------------------------------------------------------------
@@ -247,42 +233,3 @@ def test_the_second_of_two_pulls_waits_and_finds_the_file(machine: Machine) -> N
         assert (first.result(60).source, second.result(60).source) == ("url", "cache")
         assert first.result().path.read_bytes() == CONTENT
     assert server.ranges == [None]
-
-
-CHILD = """
-import sys
-from pathlib import Path
-from localgif.models import catalog, fetch, find
-name, sha256, size, address, cache = sys.argv[1:]
-catalog.CATALOG = {name: catalog.KnownModel(name, "t", sha256, int(size), "MIT", (address,))}
-def tell(done, total, what):
-    if done >= 5000:
-        print("halfway", flush=True)
-fetch.pull(name, find.Places(Path(cache), ()), progress=tell)
-"""
-
-
-def test_a_killed_pull_leaves_no_lock_and_is_continued(machine: Machine) -> None:
-    over = threading.Event()
-
-    def answer(request: BaseHTTPRequestHandler, number: int) -> None:
-        if number > 1:
-            send(request)
-            return
-        request.send_response(200)
-        request.send_header("Content-Length", str(len(CONTENT)))
-        request.end_headers()
-        request.wfile.write(CONTENT[:5_000])
-        request.wfile.flush()
-        over.wait(60)  # the rest never comes
-        request.close_connection = True
-
-    with machine.serving(answer) as server:
-        arguments = [NAME, sha(CONTENT), str(len(CONTENT)), server.url(), str(machine.cache)]
-        with subprocess.Popen([sys.executable, "-c", CHILD, *arguments], stdout=subprocess.PIPE, text=True) as child:
-            assert child.stdout is not None
-            assert child.stdout.readline() == "halfway\n"
-            child.kill()
-        over.set()
-        assert machine.pull().path.read_bytes() == CONTENT
-    assert server.ranges == [None, "bytes=5000-"]

@@ -227,14 +227,3 @@ def test_it_prints(browser: Any, report: Path) -> None:
         visit.page.emulate_media(media="print")
         assert not visit.page.locator("#filters").is_visible()
         assert not visit.page.locator("nav").is_visible()
-
-
-@pytest.mark.full
-def test_a_large_report_is_painted_soon(browser: Any, large: Path) -> None:
-    file = write_report(large)
-    assert 10e6 < file.stat().st_size < 25e6
-    with Visit(browser, file) as visit:
-        visit.page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length")
-        paint = visit.page.evaluate("performance.getEntriesByName('first-contentful-paint')[0].startTime")
-        assert paint < 3000, f"{paint:.0f} ms"
-        visit.is_quiet(file)

@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from localgif.agent.prompts import SEED_PROMPT
-from localgif.errors import EndpointError, EndpointUnreachable, SandboxError, SandboxTooWeak
+from localgif.errors import EndpointError, SandboxError, SandboxTooWeak
 from localgif.files import content_hash
 from localgif.records import Verdict
 from localgif.run.optimize import optimize
 from localgif.sandbox import probe
 from localgif.sandbox.protocol import LAYERS, NO_READ_CONFINEMENT, WEAK
-from localgif.search.progress import Standing
-from localgif.store.read import load_run, status_of
+from localgif.store.read import load_run
 from tests.support.kit import Notes, fenced, program, settings
 from tests.support.scripted import MODEL, TOO_LONG, Scripted, cut_off, refuse, serving
 
@@ -170,30 +169,6 @@ def test_a_failing_sandbox_ends_the_run_and_is_never_a_score(tmp_path: Path, mon
             optimize(settings(server.url, metric_calls=2), tmp_path, "r", Notes())
     run = load_run(tmp_path / "r")
     assert (run.record.status, run.record.error, run.samples) == ("failed", "a process survived", ())
-
-
-def test_ctrl_c_keeps_what_was_measured(tmp_path: Path) -> None:
-    class Impatient(Notes):
-        def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None:
-            if number == 2:
-                raise KeyboardInterrupt
-
-    with serving(Improving(animator=[POOR], reflector=["```\nx\n```"])) as server, pytest.raises(KeyboardInterrupt):
-        optimize(settings(server.url, metric_calls=4, samples=1), tmp_path, "r", Impatient())
-    run = load_run(tmp_path / "r")
-    assert run.record.status == "interrupted"
-    assert status_of(run.folder, run.record) == "interrupted"
-    assert len(run.samples) == 2
-
-
-def test_nothing_is_started_when_the_server_is_not_there(tmp_path: Path) -> None:
-    with serving(Scripted()) as server:
-        url = server.url
-    with pytest.raises(EndpointUnreachable) as caught:
-        optimize(settings(url), tmp_path / "runs", "r", Notes())
-    assert url in caught.value.message
-    assert caught.value.exit_code == 3
-    assert not (tmp_path / "runs").exists()
 
 
 def test_the_same_seed_asks_the_same_questions(tmp_path: Path) -> None:

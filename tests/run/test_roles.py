@@ -67,16 +67,6 @@ def test_a_model_that_cannot_think_is_refused_if_it_may(role: Role) -> None:
     assert not notes.notes
 
 
-def test_a_model_of_the_cloud_needs_the_users_word() -> None:
-    with serving(Scripted(shown={"remote_model": "kimi-k2"})) as server:
-        with pytest.raises(PreflightError, match="the cloud"), open_roles(settings(server.url), Notes()):
-            pass
-        with pytest.raises(PreflightError, match="the cloud"):
-            check_role(model("animator", server.url))
-        there = EndpointSettings(name="ollama", kind="ollama", url=server.url, cloud=True)
-        assert MODEL in check_role(model("animator", server.url, endpoint=there))
-
-
 def test_an_endpoint_on_another_machine_is_named_before_it_is_asked() -> None:
     url, notes = "http://192.0.2.1:9", Notes()
     far = EndpointSettings(name="gpu", kind="ollama", url=url, allow_remote=True)

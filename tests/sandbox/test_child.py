@@ -154,12 +154,6 @@ def test_no_output_breaks_the_reading_of_a_claim(text: str, number: int) -> None
     claim(forged, ["only line"])
 
 
-def test_nothing_that_moves_a_terminal_is_left_in_output(ground: Ground) -> None:
-    result = ground.run(source_of("o88_terminal_sequences"))
-    assert result.output.startswith("red 2J end\n")
-    assert "\x1b" not in result.output + result.reason
-
-
 def test_programs_go_before_the_keeper_when_memory_runs_out(ground: Ground) -> None:
     scores = "*(open(f'/proc/{pid}/oom_score_adj').read().strip() for pid in ('self', os.getppid()))"
     own = Path("/proc/self/oom_score_adj").read_text().strip()

@@ -21,6 +21,7 @@ from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client, watch
 from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY
 from localgif.sandbox.runner import run_program
+from tests.support import SOON
 from tests.support.ground import AS_ROOT, PLAIN, SMALL, Ground, left_running, wait_until
 
 HERE = str(Path(localgif.__file__).parent.parent)
@@ -68,7 +69,7 @@ def app_with_sleeper(jobs: Path, before: str = "pass", level: str = FULL) -> Ite
         stderr=subprocess.DEVNULL,
     )
     try:
-        wait_until(lambda: any(jobs.glob("localgif-*/started")), 20)
+        wait_until(lambda: any(jobs.glob("localgif-*/started")))
         app = App(process)
         yield app
     finally:
@@ -86,7 +87,7 @@ def test_the_program_and_the_keeper_die_at_once_when_the_app_is_killed(
     with app_with_sleeper(tmp_path, before, level) as app:
         assert watch.sweep() == []  # its app is alive
         app.kill()
-        wait_until(lambda: not app.alive(), 5)
+        wait_until(lambda: not app.alive())
         assert len(watch.sweep()) == 1
         assert list(tmp_path.iterdir()) == []
 
@@ -95,7 +96,7 @@ def test_the_program_dies_with_a_keeper_that_was_killed(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path) as app:
         os.kill(app.process.pid, signal.SIGSTOP)  # so that the app does not clean up
         app.keeper.kill()
-        wait_until(lambda: not app.alive(), 5)
+        wait_until(lambda: not app.alive())
 
 
 def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,10 +105,10 @@ def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monk
         os.kill(app.process.pid, signal.SIGSTOP)
         app.keeper.kill()
         app.kill()
-        wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie", 5)
+        wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie")
         assert app.alive() == [app.guests[0].pid]
         assert len(watch.sweep()) == 1
-        wait_until(lambda: not app.alive(), 5)
+        wait_until(lambda: not app.alive())
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user's program cannot fork at all with one process allowed")
@@ -115,13 +116,13 @@ def test_a_daemon_dies_with_the_app(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path, "os.fork() or (os.setsid(), time.sleep(60))", LIMITS_ONLY) as app:
         assert len(app.guests) == 2
         app.kill()
-        wait_until(lambda: not app.alive(), 5)
+        wait_until(lambda: not app.alive())
 
 
 def test_an_interrupt_ends_the_program_and_removes_its_directory(tmp_path: Path) -> None:
     with app_with_sleeper(tmp_path) as app:
         app.process.send_signal(signal.SIGINT)
-        assert app.process.wait(20) == -signal.SIGINT
+        assert app.process.wait(SOON) == -signal.SIGINT
         assert app.alive() == []
         assert list(tmp_path.iterdir()) == []
 
@@ -141,11 +142,11 @@ def test_a_keeper_that_died_idle_is_replaced_without_a_word(ground: Ground) -> N
 def kill_keepers(times: int, jobs: Path) -> None:
     """Kills the keeper as soon as a program has written the file "started", this many times."""
     for _ in range(times):
-        wait_until(lambda: any(jobs.glob("*/started")), 20)
+        wait_until(lambda: any(jobs.glob("*/started")))
         victim = keeper_client.pid()
         assert victim is not None
         os.kill(victim, signal.SIGKILL)
-        wait_until(lambda: not any(jobs.glob("*/started")), 20)
+        wait_until(lambda: not any(jobs.glob("*/started")))
 
 
 @pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (LIMITS_ONLY, _OUTLIVES)])

@@ -29,7 +29,6 @@ from localgif.sandbox.protocol import (
     WEAK,
     Ended,
     Job,
-    LayerMissing,
 )
 from tests.support.ground import PLAIN, SMALL, Ground
 
@@ -48,17 +47,6 @@ def silently_without(*missing: str) -> Callable[[Job, Limits, Path], Ended]:
     return lambda job, limits, path: run_confined(
         dataclasses.replace(job, layers=job.layers - {*missing}), limits, path
     )
-
-
-def openly_without(layer: str) -> Callable[[Job, Limits, Path], Ended]:
-    """run_confined on a machine that says that it lacks a layer."""
-
-    def run(job: Job, limits: Limits, path: Path) -> Ended:
-        if layer in job.layers:
-            raise LayerMissing(f"no {layer} here")
-        return run_confined(job, limits, path)
-
-    return run
 
 
 def test_this_machine_is_checked_and_nothing_is_left(ground: Ground) -> None:
@@ -85,16 +73,6 @@ def test_a_layer_that_does_nothing_is_found_out(
         assert found.missing == (f"full: these were not refused: {', '.join(a.name for a in probe.ATTACKS[:3])}",)
 
 
-@pytest.mark.parametrize(("layer", "level"), [(LANDLOCK, NO_READ_CONFINEMENT), (SECCOMP, WEAK)])
-def test_a_missing_layer_leads_to_the_next_level(
-    layer: str, level: str, ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(probe, "run_confined", openly_without(layer))
-    found = probe.check()
-    assert found.level == level
-    assert found.missing[0] == f"full: no {layer} here"
-
-
 def test_inside_as_many_rulesets_as_the_kernel_stacks_the_next_level_is_found() -> None:
     """In a process of its own, which puts one ruleset after another upon itself until no more fit."""
     try:
@@ -113,7 +91,7 @@ except OSError:
     print(found.level, *found.missing)
 """
     run = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONPATH": str(HERE)}, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(HERE)}, capture_output=True, text=True, timeout=120
     )
     assert run.stderr == ""
     assert run.stdout.startswith(f"{NO_READ_CONFINEMENT} full: Landlock is not available: [Errno {errno.E2BIG}]")

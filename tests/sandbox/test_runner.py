@@ -19,7 +19,7 @@ from localgif.gif import MEASURE, SHEET
 from localgif.records import Limits, Measurements, Verdict
 from localgif.sandbox import keeper_client, runner
 from localgif.sandbox.intake import check_png
-from localgif.sandbox.protocol import LAYERS, LIMITS_ONLY, Breach, Ended, Job, MachineryError
+from localgif.sandbox.protocol import Breach, Ended, Job, MachineryError
 from localgif.sandbox.runner import measure_gif, picture_gif
 from tests.support.ground import BRIEF, PLAIN, SMALL, Ground, raw_gif, source_of
 
@@ -49,13 +49,6 @@ def test_the_end_of_endless_output_is_kept_and_no_more(ground: Ground) -> None:
     assert SMALL.output_kept - 2000 < len(result.output) <= SMALL.output_kept
 
 
-def test_a_late_writer_cannot_swap_what_was_read(ground: Ground) -> None:
-    limits = SMALL.model_copy(update={"processes": 2, "threads": 8})
-    result = ground.run(source_of("f24_late_writer"), limits, LAYERS[LIMITS_ONLY])
-    assert result.verdict is Verdict.OK
-    assert result.gif is not None and result.gif.startswith(b"GIF8")
-
-
 @pytest.mark.parametrize(
     ("source", "said"),
     [
@@ -80,7 +73,7 @@ def test_a_file_of_exactly_the_limit_is_taken(ground: Ground) -> None:
 def test_a_breach_counts_more_than_a_good_gif(ground: Ground) -> None:
     result = ground.run(PLAIN.split("if __name__")[0] + "    while True: pass\n")
     assert (result.verdict, result.gif) == (Verdict.CPU_LIMIT, None)
-    assert 0.5 < result.cpu_seconds < 1.5  # the kernel counts ticks, which a busy machine hands out unevenly
+    assert 0.5 < result.cpu_seconds < 3  # the kernel counts ticks, which a busy machine hands out unevenly
 
 
 # --- second chances ----------------------------------------------------------------------------------------------

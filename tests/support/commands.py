@@ -18,9 +18,6 @@ from typer.testing import CliRunner
 from localgif import offline
 from localgif.__main__ import app
 
-#: Seconds within which a command ends after a signal, on a machine that does other things too. An idle one takes two.
-SOON = 15.0
-
 
 class Done(NamedTuple):
     """A command that has ended."""

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support import SOON
+
 NAME = "smollm2:135m"
 KEY = "a key of the user's own"
 WINDOW = 512
@@ -52,7 +54,7 @@ def llama_server(weights: Path, thinks: bool = False) -> Iterator[LlamaServer]:
             yield LlamaServer(process.stdout.readline().strip() + "/v1", process.pid)
         finally:
             process.stdin.close()
-            process.wait(20)
+            process.wait(SOON)
 
 
 def main() -> None:

@@ -18,10 +18,10 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
+from tests.support import SOON
+
 MODEL = "scripted:1b"
 DIGEST = "ab" * 32
-#: For what another thread does soon, however busy the machine is, seconds.
-PATIENCE = 60.0
 
 
 class Talk:
@@ -269,7 +269,7 @@ class Scripted:
     def wait_for_fates(self, count: int) -> list[str]:
         """What became of the first answers; waits until there are this many."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.fates) >= count, PATIENCE), self.fates
+            assert self._changed.wait_for(lambda: len(self.fates) >= count, SOON), self.fates
             return list(self.fates)
 
 

@@ -24,7 +24,7 @@ import psutil
 #: The app's secret in the environment of the driver; it ends in the token.
 KEY = "SECRET_API_KEY"
 #: Between two looks at something that the kernel does a moment later, and the longest wait, seconds.
-_PAUSE, _PATIENCE = 0.005, 1.0
+_PAUSE, _PATIENCE = 0.005, 10.0
 
 _libc = ctypes.CDLL(None, use_errno=True)
 

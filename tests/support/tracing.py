@@ -191,7 +191,7 @@ def traced(folder: Path, environment: dict[str, str], name: str, *command: str, 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=1800,
         stdin=subprocess.DEVNULL,
     )
     reached = tuple(read_trace(trace.read_text(errors="replace"))) if watched else ()

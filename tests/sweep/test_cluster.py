@@ -25,6 +25,7 @@ from localgif.sweep.cluster import run_on_cluster
 from localgif.sweep.execute import run_sweep
 from localgif.sweep.plan import Plan
 from localgif.sweep.read import find_runs
+from tests.support import SOON
 from tests.support import cluster as kit
 from tests.support.kills import MODELS, end_of
 from tests.support.kit import tiny_models
@@ -71,7 +72,7 @@ class World:
         """Do something when that request from now on arrives."""
         self.server.at, self.server.act = len(self.server.history) + number, act
 
-    def sweep(self, runs_dir: Path, told: Told, plan: Plan | None = None, minutes: float = 3) -> dict[str, Any]:
+    def sweep(self, runs_dir: Path, told: Told, plan: Plan | None = None, minutes: float = 10) -> dict[str, Any]:
         """With an end, so that a worker that never comes fails the test instead of hanging it."""
         plan = plan or self.plan
         return run_on_cluster(plan, self.models, runs_dir, plan.cells, told, self.address, minutes)
@@ -96,8 +97,8 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_path: Path) -> None:
-    """The first worker dies in the middle of the first cell; a second one joins then."""
-    told = Told()
+    """The first worker dies in the middle of the cell; a second one joins then."""
+    told, plan = Told(), plan_of(TINY + "[axes]\nseed = [0]\n", world.models)
     world.alone()
     with world.worker("box1") as victim:
 
@@ -106,13 +107,13 @@ def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_pa
             victim.kill()
 
         world.at_request(world.requests, kill)
-        summary = world.sweep(tmp_path, told)
-        assert victim.wait(10) == -signal.SIGKILL
-    assert (summary["done"], summary["failed"], summary["left"]) == (2, 0, 0)
-    assert [(end.status, end.worker) for end in told.ends] == [("done", "box2")] * 2
-    assert told.begun == ["seed=0", "seed=0", "seed=1"]
+        summary = world.sweep(tmp_path, told, plan)
+        assert victim.wait(SOON) == -signal.SIGKILL
+    assert (summary["done"], summary["failed"], summary["left"]) == (1, 0, 0)
+    assert [(end.status, end.worker) for end in told.ends] == [("done", "box2")]
+    assert told.begun == ["seed=0", "seed=0"]
     assert "seed=0 begins again: it failed, or worker box1 was lost" in told.notes
-    world.assert_as_undisturbed(tmp_path)
+    assert end_of(tmp_path / "s" / "seed=0") == world.wanted[0]
 
 
 def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_path: Path) -> None:
@@ -120,10 +121,10 @@ def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_pa
     with kit.scheduler(tmp_path) as (scheduler, address), kit.worker(tmp_path, address, "box1") as orphan:
         world.at_request(world.requests + 1, scheduler.kill)
         with pytest.raises(EndpointError, match=r"the scheduler at .* is gone") as caught:
-            run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), address, 3)
+            run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), address, 10)
         assert (caught.value.code, caught.value.exit_code) == ("E-SCHEDULER-LOST", 4)
         assert "same command" in caught.value.remedy
-        orphan.wait(60)
+        orphan.wait(kit.START_SECONDS)
     assert load_record(tmp_path / "s" / "seed=0").status == "done"
     with pytest.raises(KeyboardInterrupt):  # a local sweep begins the second cell
         world.at_request(2, lambda: os.kill(os.getpid(), signal.SIGINT))
@@ -194,7 +195,7 @@ def wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
     with Client(address) as client:  # type: ignore[no-untyped-call]
-        client.wait_for_workers(count, timeout=60)
+        client.wait_for_workers(count, timeout=kit.START_SECONDS)
 
 
 def test_no_minutes_no_cells(world: World, tmp_path: Path) -> None:
@@ -204,15 +205,15 @@ def test_no_minutes_no_cells(world: World, tmp_path: Path) -> None:
 
 
 def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp_path: Path) -> None:
-    """local:2. The guard refuses nothing, and the runs are those of a local sweep."""
+    """local:2. The guard refuses nothing, and the run is that of a local sweep."""
     (tmp_path / "models.toml").write_text(MODELS.format(url=world.server.url, model=MODEL))
-    (tmp_path / "s.toml").write_text(TINY + f"[axes]\nseed = {list(SEEDS)}\n")
+    (tmp_path / "s.toml").write_text(TINY + "[axes]\nseed = [0]\n")
     done = localgif_sweep(tmp_path, "local:2", {})
     assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)["cells"]
-    assert [(row["status"], row["worker"] in ("0", "1")) for row in rows] == [("done", True)] * 2
+    (row,) = json.loads(done.stdout)["cells"]
+    assert row["status"] == "done" and row["worker"] in ("0", "1")
     assert "note:" not in done.stderr and "Warning" not in done.stderr
-    assert [end_of(tmp_path / "runs" / "s" / f"seed={seed}") for seed in SEEDS] == world.wanted
+    assert end_of(tmp_path / "runs" / "s" / "seed=0") == world.wanted[0]
     assert (tmp_path / "runs" / "s" / "seed=0" / "report.html").exists()
 
 
