@@ -37,7 +37,7 @@ class Done(NamedTuple):
 def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Weights) -> Done:
     folder = tmp_path_factory.mktemp("job")
     environment = tracing.home(folder, WEIGHTS.cache.parent, tracing.hostile(folder, HOSTILE))
-    budget = ("--samples", "1", "--metric-calls", "2", "--fresh", "1")
+    budget = ("--samples", "1", "--metric-calls", "2", "--fresh", "1", "--minutes", "0.4")
     run = tracing.localgif(
         folder, environment, "optimize", *budget, "--json", "--name", "real", watched=not tracing.why_not()
     )
