@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -66,13 +67,19 @@ def _is(item: pytest.Item, marker: str) -> bool:
 @pytest.fixture(autouse=True)
 def _one_core_for_an_engine(request: pytest.FixtureRequest) -> Iterator[None]:
     """llama.cpp gets one thread: two that share their cores with another process mostly wait for each other."""
-    if not _is(request.node, "engine"):
+    with one_core() if _is(request.node, "engine") else contextlib.nullcontext():
         yield
-        return
+
+
+@contextlib.contextmanager
+def one_core() -> Iterator[None]:
+    """This process, and what it starts, runs on one core."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {max(cores)})
-    yield
-    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 @pytest.fixture(autouse=True)

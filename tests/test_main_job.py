@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from localgif.models.find import Weights
-from tests.conftest import WEIGHTS
+from tests.conftest import WEIGHTS, one_core
 from tests.support import SOON, tracing
 from tests.support.commands import localgif, started
 from tests.support.tracing import HOSTILE, Reached, Traced, read_trace
@@ -38,9 +38,9 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Weights) -> Done:
     folder = tmp_path_factory.mktemp("job")
     environment = tracing.home(folder, WEIGHTS.cache.parent, tracing.hostile(folder, HOSTILE))
     budget = ("--samples", "1", "--metric-calls", "2", "--fresh", "1", "--minutes", "0.4")
-    run = tracing.localgif(
-        folder, environment, "optimize", *budget, "--json", "--name", "real", watched=not tracing.why_not()
-    )
+    words = ("optimize", *budget, "--json", "--name", "real")
+    with one_core():
+        run = tracing.localgif(folder, environment, *words, watched=not tracing.why_not())
     return Done(folder, environment, run)
 
 
