@@ -154,13 +154,14 @@ class Setting:
             raise ConfigError(f"{self.flag} {value} is not a number", f"give {self.values}") from None
 
 
-#: What --task names for the split that ships (tasks/suite.py).
-SHIPPED_SPLIT = "shipped-split"
+#: The task of runs of mode "general" by earlier versions, which had one split; run.json holds its parts.
+EARLIER_SPLIT = "shipped-split"
 #: The article's score cannot exceed 0.992 with 24 frames in about a second, and the strict one is 1 at best: nobody
 #: sees a difference beyond this.
 TARGET = 0.985
 
 Mode = Literal["single", "multi", "general"]
+Split = Literal["briefs", "families", "own"]
 Reflection = Literal["grounded", "example-only", "instruction-only", "plain", "none"]
 Level = Literal["full", "no-read-confinement", "weak", "limits-only"]
 
@@ -192,12 +193,27 @@ class Settings(Record):
     task: Annotated[
         str,
         Setting(
-            "A shipped task, the path of a TOML file, or a sentence; for multi several, separated by commas.",
-            # With several tasks, each already adds an independent observation, so one sample per task says more.
-            {"multi": "bouncing-ball,spinning-square,pulsing-square,sliding-square", "general": SHIPPED_SPLIT},
+            "A shipped task, the path of a TOML file, or a sentence; for multi several, separated by commas. general "
+            "takes its tasks from --split.",
+            {"multi": "bouncing-ball,spinning-square,pulsing-square,sliding-square"},
             bare=True,
         ),
     ] = "bouncing-ball"
+    """Mode general: the name of the split, such as "split-families-2"."""
+    split: Annotated[
+        Split | None,
+        Setting(
+            "What general tests. briefs: new briefs of families that it trained on. families: a whole family that it "
+            "did not train on. own: the lists --train, --val and --test, which imply it.",
+            {"general": "briefs"},
+        ),
+    ] = None
+    fold: Annotated[
+        int | None, Setting("With --split families: the family to hold out, 1 if left out."), Field(ge=1)
+    ] = None
+    train: Annotated[str | None, Setting("A split of your own: tasks to learn from, separated by commas.")] = None
+    val: Annotated[str | None, Setting("A split of your own: tasks that choose among candidates.")] = None
+    test: Annotated[str | None, Setting("A split of your own: tasks that are drawn only at the end.")] = None
     facts: Annotated[bool, Setting("Give the reflector background facts about Pillow and GIFs.")] = True
     target: Annotated[
         float | None,
@@ -212,6 +228,7 @@ class Settings(Record):
         Setting("Budget: evaluations of a prompt on a task.", {"multi": 40, "general": 60}, fork=True),
         Field(ge=1, le=10_000),
     ] = 12
+    # With several tasks, each already adds an independent observation, so one sample per task says more.
     samples: Annotated[int, Setting("Samples per metric call.", {"multi": 1, "general": 1}), Field(ge=1, le=64)] = 2
     fresh: Annotated[
         int,
@@ -261,6 +278,8 @@ def fields_of(record: type[BaseModel]) -> dict[str, Setting]:
 
 #: The table of all settings that a user can choose, in the order of --help.
 FIELDS: dict[str, Setting] = fields_of(Settings)
+#: The settings with the parts of a split of the user's own.
+LISTS = ("train", "val", "test")
 
 
 def known(name: str, value: str) -> str:
@@ -277,12 +296,12 @@ def checked(values: Mapping[str, Any]) -> Settings:
     unknown setting or choice, or a number out of range, is a ConfigError that names the flag."""
     given = {name: v for name, v in values.items() if v is not None or (name in FIELDS and FIELDS[name].optional)}
     for name, value in given.items():
-        if name in FIELDS and FIELDS[name].choices:
+        if name in FIELDS and FIELDS[name].choices and value is not None:
             known(name, value)
     mode = given.get("mode", FIELDS["mode"].default)
     defaults = {name: row.by_mode[mode] for name, row in FIELDS.items() if mode in row.by_mode}
     try:
-        return Settings(**{**defaults, **given})
+        return Settings(**{**defaults, **given, **_split(mode, given)})
     except ValidationError as error:
         problem = error.errors()[0]
         name = str(problem["loc"][0])
@@ -292,11 +311,45 @@ def checked(values: Mapping[str, Any]) -> Settings:
         raise ConfigError(f"{FIELDS[name].flag} {problem['input']} cannot be used", remedy) from None
 
 
+def _split(mode: Mode, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that follow from the choice of a split; a ConfigError for choices that do not go together."""
+    said = [name for name in ("split", "fold", *LISTS) if given.get(name) is not None]
+    if mode != "general":
+        if said:
+            flag = FIELDS[said[0]].flag
+            raise ConfigError(f"{flag} is only for --mode general", f"add --mode general, or leave {flag} out")
+        return {}
+    if not said and given.get("task") == EARLIER_SPLIT:
+        return {"split": None}
+    lists = [name for name in said if name in LISTS]
+    split = given["split"] if "split" in said else "own" if lists else FIELDS["split"].by_mode[mode]
+    if split == "own" and len(lists) < len(LISTS):
+        missing = next(FIELDS[name].flag for name in LISTS if name not in lists)
+        raise ConfigError(
+            f"{missing} is missing: a split of your own has three lists", "give --train, --val and --test"
+        )
+    if split != "own" and lists:
+        flag = FIELDS[lists[0]].flag
+        raise ConfigError(f"{flag} does not go with --split {split}", "leave one of them out")
+    if split != "families" and "fold" in said:
+        raise ConfigError(f"--fold {given['fold']} does not go with --split {split}", "add --split families")
+    fold = given["fold"] if "fold" in said else 1 if split == "families" else None
+    task = f"split-{split}" + (f"-{fold}" if fold is not None else "")
+    if given.get("task") not in (None, task):
+        raise ConfigError(
+            f"--task {given['task']}: --mode general takes its tasks from --split",
+            "leave --task out; for tasks of your choice give --train, --val and --test, or --mode multi",
+        )
+    return {"split": split, "fold": fold, "task": task}
+
+
 def repeat_flags(settings: Settings) -> list[str]:
     """The words after `localgif optimize` that start a run with these settings again."""
     words: list[str] = []
     for name, row in FIELDS.items():
         value = getattr(settings, name)
+        if name == "task" and settings.split is not None:
+            continue  # --split says it
         if row.type is bool:
             words.append(row.flag if value else "--no-" + row.flag[2:])
         elif value is not None or row.none:

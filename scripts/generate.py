@@ -1,5 +1,5 @@
-"""Writes the generated parts of docs/: the tables of scoring.md and runs.md, models.schema.json (editors read it), and
-result.schema.json (what `--json` prints).
+"""Writes the generated parts of docs/: the tables of scoring.md, runs.md and modes.md, models.schema.json (editors read
+it), and result.schema.json (what `--json` prints).
 
 `just fix` runs it; tests compare the files with what it would write.
 """
@@ -14,11 +14,12 @@ from localgif.gif.score import RULES, SCORERS
 from localgif.models.toml import ModelsToml
 from localgif.records import Measurements, RunResult
 from localgif.settings import FIELDS
+from localgif.tasks.suite import brief_split, family_split, folds
 from localgif.tasks.task import load_task
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-SCORING, RUNS = DOCS / "scoring.md", DOCS / "runs.md"
+SCORING, RUNS, MODES = DOCS / "scoring.md", DOCS / "runs.md", DOCS / "modes.md"
 BEGIN, END = "<!-- table: just fix -->\n", "<!-- end of table -->\n"
 
 
@@ -64,11 +65,21 @@ def settings_table() -> str:
     return "\n".join(lines) + "\n"
 
 
+def splits_table() -> str:
+    """Every part of every split, as Markdown."""
+    rows = {"briefs": brief_split()}
+    rows |= {f"families, fold {fold}: {name}": family_split(fold) for fold, name in enumerate(folds(), 1)}
+    lines = ["| split | train | val | test |", "|---|---|---|---|"]
+    for name, parts in rows.items():
+        lines.append(f"| {name} | " + " | ".join(", ".join(sorted(names)) for names in parts.values()) + " |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     """Rewrite the files in place."""
     for file, text in schemas().items():
         file.write_text(text, encoding="utf-8")
-    for page, table in ((SCORING, scoring_table()), (RUNS, settings_table())):
+    for page, table in ((SCORING, scoring_table()), (RUNS, settings_table()), (MODES, splits_table())):
         before, rest = page.read_text().split(BEGIN)
         page.write_text(before + BEGIN + table + END + rest.split(END, 1)[1])
 

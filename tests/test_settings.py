@@ -101,6 +101,23 @@ def test_the_table_of_the_docs_is_current() -> None:
         ({"sandbox_level": "weaker"}, 'there is no sandbox level "weaker"', 'did you mean "weak"?'),
         ({"animator": "bigg"}, '--animator names the model "bigg"', "[models.bigg]"),
         ({"sample": 3}, "there is no setting sample", 'did you mean "samples"?'),
+        ({"mode": "general", "split": "brief"}, '--split brief: there is no split "brief"', 'did you mean "briefs"?'),
+        ({"mode": "general", "split": "families", "fold": 0}, "--fold 0 cannot be used", "at least 1"),
+        ({"mode": "general", "fold": 2}, "--fold 2 does not go with --split briefs", "--split families"),
+        (
+            {"mode": "general", "split": "own", "train": "a", "test": "b"},
+            "--val is missing",
+            "--train, --val and --test",
+        ),
+        ({"mode": "general", "train": "a"}, "--val is missing", "--train, --val and --test"),
+        ({"mode": "general", "split": "briefs", "test": "a"}, "--test does not go with --split briefs", "leave one"),
+        (
+            {"mode": "general", "task": "two-balls"},
+            "--task two-balls: --mode general takes its tasks from",
+            "--mode multi",
+        ),
+        ({"mode": "multi", "split": "briefs"}, "--split is only for --mode general", "add --mode general"),
+        ({"val": "two-balls"}, "--val is only for --mode general", "leave --val out"),
     ],
 )
 def test_a_wrong_value_is_named(models: ModelsFile, values: dict[str, Any], message: str, remedy: str) -> None:
@@ -116,6 +133,38 @@ def test_what_is_left_out_gets_the_default_of_the_mode(models: ModelsFile) -> No
     assert make_settings(models, mode="general", samples=3).samples == 3
     assert make_settings(models).target == 0.985
     assert make_settings(models, target=None).target is None, "it never ends early"
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "flags"),
+    [
+        ({}, "split-briefs", ["--split", "briefs"]),
+        ({"split": "families"}, "split-families-1", ["--split", "families", "--fold", "1"]),
+        ({"split": "families", "fold": 4}, "split-families-4", ["--split", "families", "--fold", "4"]),
+        (
+            {"train": "a,b", "val": "c", "test": "d"},
+            "split-own",
+            ["--split", "own", "--train", "a,b", "--val", "c", "--test", "d"],
+        ),
+    ],
+)
+def test_a_split_names_the_tasks_of_mode_general(
+    models: ModelsFile, values: dict[str, Any], task: str, flags: list[str]
+) -> None:
+    made = make_settings(models, mode="general", **values)
+    assert made.task == task
+    words = repeat_flags(made)
+    first = words.index("--split")
+    assert words[first : first + len(flags)] == flags and "--task" not in words
+    assert changed_settings(made, models, {"fresh": 9}) == made.model_copy(update={"fresh": 9})
+
+
+def test_a_run_with_the_split_of_an_earlier_version_can_be_resumed(models: ModelsFile) -> None:
+    made = make_settings(models, mode="general").model_dump(mode="json")
+    old = {key: value for key, value in made.items() if key not in ("split", "fold", "train", "val", "test")}
+    stored = Settings.model_validate({**old, "task": "shipped-split"})
+    assert (stored.task, stored.split) == ("shipped-split", None)
+    assert changed_settings(stored, models, {}) == stored
 
 
 def test_a_fork_changes_what_its_samples_do_not_depend_on(models: ModelsFile) -> None:

@@ -55,7 +55,7 @@ def optimize(
 
     chosen = make_settings(load_models(models, offline or None), **given)
     _check_name(name)
-    take_tasks(chosen.mode, chosen.task, yes=yes)
+    take_tasks(chosen, yes=yes)
     # Imported only now: a mistake on the command line is reported without loading what a run needs.
     from localgif.run.optimize import optimize as run
 

@@ -68,8 +68,8 @@ def sweep(
     models_file = load_models(models, others=(workers,) if isinstance(workers, str) else ())
     plan = read_plan(file, models_file)
     chosen = choose(plan, cells)
-    for mode, task in dict.fromkeys((cell.settings.mode, cell.settings.task) for cell in chosen):
-        take_tasks(mode, task)
+    for settings in {cell.suite: cell.settings for cell in chosen}.values():
+        take_tasks(settings)
 
     def stored(cell: Cell) -> str:
         folder = runs_dir / plan.name / cell.name

@@ -12,7 +12,7 @@ from localgif.cli.shared import DEFAULT_LEVEL, JsonOption, LevelOption, command,
 from localgif.errors import ConfigError
 from localgif.files import read_input
 from localgif.sandbox.text import printable
-from localgif.settings import Mode
+from localgif.settings import Settings
 
 if TYPE_CHECKING:
     from localgif.tasks.sentence import Reading
@@ -45,14 +45,15 @@ def take_task(text: str, *, yes: bool = True) -> Task:
     return reading.task
 
 
-def take_tasks(mode: Mode, text: str, *, yes: bool = True) -> None:
+def take_tasks(settings: Settings, *, yes: bool = True) -> None:
     """The same for all tasks of a run, with the warnings about those of a split."""
-    from localgif.tasks.suite import load_suite, task_texts
+    from localgif.tasks.suite import chosen_suite, task_texts
 
-    for each in task_texts(mode, text):
+    texts = task_texts(settings)
+    for each in texts:
         take_task(each, yes=yes)
-    suite = load_suite(mode, text)
-    if mode == "general":
+    suite = chosen_suite(settings)
+    if not texts:
         warn_about(*suite.all)
 
 

@@ -18,7 +18,7 @@ from localgif.run.preflight import cheap_checks, different, digest
 from localgif.run.roles import Roles, open_roles
 from localgif.search.progress import Progress
 from localgif.settings import Settings
-from localgif.tasks.suite import load_suite
+from localgif.tasks.suite import chosen_suite
 
 #: Tokens that the usual request to the reflector, which is for a program, reads beyond its cache, and writes.
 _REFLECTION_TOKENS = 600, 200
@@ -85,7 +85,7 @@ def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
 
 def _ask_models(settings: Settings, roles: Roles, progress: Progress, checks: list[Check]) -> Minutes | None:
     """Add the checks that ask the models; returns the estimate if enough could be measured."""
-    suite = load_suite(settings.mode, settings.task)
+    suite = chosen_suite(settings)
     urls = {"animator": roles.animator_url, "reflector": roles.reflector_url}
     paces: dict[tuple[str, str], Pace] = {}
     models = different(settings)

@@ -245,7 +245,7 @@ def best_of(record: RunRecord, prompt: str) -> Best:
     """What to export, from run.json and the prompt."""
     settings, animator, result = record.settings, record.settings.animator, record.result
     # A user's task is named by its path, the tasks of a split by their own names.
-    names = task_texts(settings.mode, settings.task) or [task.name for task in record.drawn]
+    names = task_texts(settings) or [task.name for task in record.drawn]
     named = [(name, task.brief) for name, task in zip(names, record.drawn, strict=False)]
     endpoint = animator.endpoint
     return Best(

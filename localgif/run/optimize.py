@@ -29,7 +29,7 @@ from localgif.search.progress import Progress, Silent
 from localgif.settings import Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
-from localgif.tasks.suite import Suite, load_suite
+from localgif.tasks.suite import Suite, chosen_suite
 
 #: Packages whose version can change the result of a run.
 _RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
@@ -51,7 +51,7 @@ def optimize(
         EndpointError, SandboxError: A part failed; the run folder keeps what was measured, and resume continues it.
         KeyboardInterrupt: As before; run.json says "interrupted".
     """
-    suite = load_suite(settings.mode, settings.task)
+    suite = chosen_suite(settings)
     check_budget(settings, suite)
     what = suite.train[0].name if suite.mode == "single" else suite.mode
     name = name or f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"

@@ -19,7 +19,7 @@ from localgif.run.optimize import check_budget
 from localgif.settings import FIELDS, Settings
 from localgif.significance import pooled_deviation, power, runs_needed
 from localgif.sweep.read import Finished, facets_of
-from localgif.tasks.suite import Suite, load_suite
+from localgif.tasks.suite import Suite, chosen_suite
 
 #: A file with more cells has an axis too many.
 _MOST_CELLS = 10_000
@@ -145,7 +145,7 @@ def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: 
     name = cell_name(values)
     try:
         settings = make_settings(models, **chosen)
-        suite = load_suite(settings.mode, settings.task)
+        suite = chosen_suite(settings)
         check_budget(settings, suite)
     except ConfigError as error:
         raise ConfigError(f"{place}: {_as_key(error.message, values)} (cell {name})", error.remedy) from None

@@ -1,31 +1,19 @@
-"""Which tasks a run works on: one, several that share a prompt, or some to learn from and others for the test."""
+"""Which tasks a run works on: one, several that share a prompt, or a split into tasks to learn from and to test."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from localgif.settings import SHIPPED_SPLIT, Mode
+from localgif.settings import EARLIER_SPLIT, LISTS, Mode, Settings
 from localgif.tasks.sentence import find, is_sentence
-from localgif.tasks.task import Targets, Task, load_task, task_error
+from localgif.tasks.task import Targets, Task, families, task_error
 
 Part = Literal["train", "val", "held-out"]
 
-#: The split of mode "general". Its parts share no family, or a test task would only be another colour of a trained one.
-#: In the order of the sha256 of their names, two families are for training, one chooses among candidates, two are for
-#: the test, and the last one (compose) is unused. A larger family gives the first three by name that need no scale of
-#: their own.
-SPLIT: dict[Part, tuple[str, ...]] = {
-    "train": (
-        *("diagonal-ball", "orbiting-ball", "sliding-square"),
-        *("breathing-triangle", "pulsing-circle", "pulsing-square"),
-    ),
-    "val": ("bouncing-ball", "bouncing-square", "two-balls"),
-    "held-out": (
-        *("spinning-bar", "spinning-square", "spinning-star"),
-        *("fading-circle", "fading-square", "moving-chameleon"),
-    ),
-}
+#: Part -> the setting with the user's own list for it.
+_LIST: dict[Part, Literal["train", "val", "test"]] = {"train": "train", "val": "val", "held-out": "test"}
 
 
 class Suite(NamedTuple):
@@ -90,55 +78,161 @@ def suite_of(
     if split is None:
         every = tuple(tasks.values())
         return Suite(mode, every, every, every)
-    train, val, tested = (tuple(tasks[name] for name in split[part]) for part in SPLIT)
+    train, val, tested = (tuple(tasks[name] for name in split[part]) for part in _LIST)
     return Suite(mode, train, val, tested)
 
 
-def task_texts(mode: Mode, text: str) -> tuple[str, ...]:
-    """The tasks that --task names, each as a name, a path or a sentence; none for the split of mode general."""
-    if mode == "general":
-        return ()
-    if mode == "single" and is_sentence(text):  # its commas are its own
-        return (text.strip(),)
-    return tuple(part.strip() for part in text.split(",") if part.strip())
+def task_texts(settings: Settings) -> tuple[str, ...]:
+    """The tasks that settings name, each as a name, a path or a sentence; none for a split that localgif makes."""
+    if settings.mode == "general":
+        return tuple(text for name in LISTS for text in _texts(getattr(settings, name) or ""))
+    return _texts(settings.task, alone=settings.mode == "single")
 
 
-def load_suite(mode: Mode, text: str) -> Suite:
-    """The tasks of a run.
+def chosen_suite(settings: Settings) -> Suite:
+    """The tasks that settings choose.
+
+    Raises:
+        ConfigError: As load_suite; there is no such fold; a task, or its brief, is in two parts of the split.
+    """
+    if settings.mode != "general":
+        return load_suite(settings.mode, settings.task)
+    if settings.split is None:
+        raise task_error(
+            f"--task {EARLIER_SPLIT}: earlier versions had one split, and its runs can only be resumed or forked",
+            "leave --task out; --split says which splits there are",
+        )
+    if settings.split == "own":
+        return _split_suite({part: _texts(getattr(settings, name) or "") for part, name in _LIST.items()})
+    return _split_suite(brief_split() if settings.split == "briefs" else family_split(settings.fold or 1))
+
+
+def load_suite(mode: Literal["single", "multi"], text: str) -> Suite:
+    """One task, or several that share a prompt.
 
     Args:
         mode: The run's mode.
-        text: One task, tasks with commas between them (multi), or the name of the split (general). A task is the name
-            of a shipped one, the path of a TOML file, or a sentence.
+        text: One task, or tasks with commas between them (multi). A task is the name of a shipped one, the path of a
+            TOML file, or a sentence.
 
     Raises:
         ConfigError: A task cannot be read, there are too few or too many, two have one name, or their targets differ.
     """
-    if mode == "general":
-        if text != SHIPPED_SPLIT:
-            raise task_error(
-                f"--task {text}: --mode general has a split of its own ({SHIPPED_SPLIT}), so that nobody chooses its "
-                "held-out tasks",
-                "leave --task out, or name several tasks with --mode multi",
-            )
-        train, val, tested = (tuple(map(load_task, SPLIT[part])) for part in SPLIT)
-        return Suite(mode, train, val, tested)
-    names = task_texts(mode, text)
+    names = _texts(text, alone=mode == "single")
     if mode == "single" and len(names) != 1:
         raise task_error(f"--task {text!r} names {len(names)} tasks", "name one, or add --mode multi")
     if mode == "multi" and len(names) < 2:
         raise task_error(f"--task {text!r}: --mode multi needs at least two tasks", "name them with commas: A,B,C")
     tasks = tuple(find(name).task for name in names)
-    _check(tasks)
+    _check({"--task": tasks})
     return Suite(mode, tasks, tasks, tasks)
 
 
-def _check(tasks: tuple[Task, ...]) -> None:
-    known: dict[str, Task] = {}
+# --- the splits of mode "general" -------------------------------------------------------------------------------------
+# They follow from the names of the shipped tasks, so that nobody chooses the held-out ones.
+
+
+def folds() -> tuple[str, ...]:
+    """The families in the order of their folds: fold 1 holds out the first."""
+    return tuple(sorted(families()))
+
+
+def brief_split() -> dict[Part, tuple[str, ...]]:
+    """Every family of several tasks has some in train and one in the test.
+
+    In each family the first task by sha256 is for the test and the second for training. The further ones of all
+    families go to val and to train in turns. The only task of a family is for training.
+    """
+    train: list[str] = []
+    tested: list[str] = []
+    further: list[str] = []
+    for _, names in _ordered():
+        if len(names) == 1:
+            train += names
+            continue
+        tested.append(names[0])
+        train.append(names[1])
+        further += names[2:]
+    return {"train": (*train, *further[1::2]), "val": tuple(further[::2]), "held-out": tuple(tested)}
+
+
+def family_split(fold: int) -> dict[Part, tuple[str, ...]]:
+    """All tasks of one family are held out.
+
+    In each other family the first task by sha256 chooses among candidates and the further ones are for training. The
+    only task of a family is for training.
+
+    Args:
+        fold: Which family, from 1, in the order of `folds`.
+
+    Raises:
+        ConfigError: There are fewer families.
+    """
+    known = folds()
+    if not 1 <= fold <= len(known):
+        which = ", ".join(f"{number} {name}" for number, name in enumerate(known, 1))
+        raise task_error(f"--fold {fold}: there is no such family", f"give 1 to {len(known)} ({which})")
+    parts: dict[Part, list[str]] = {"train": [], "val": [], "held-out": []}
+    for family, names in _ordered():
+        if family == known[fold - 1]:
+            parts["held-out"] += names
+        elif len(names) == 1:
+            parts["train"] += names
+        else:
+            parts["val"].append(names[0])
+            parts["train"] += names[1:]
+    return {part: tuple(names) for part, names in parts.items()}
+
+
+def _ordered() -> list[tuple[str, list[str]]]:
+    """Families in the order of folds, each with its tasks in the order of the sha256 of their names."""
+    return [
+        (family, sorted(names, key=lambda name: hashlib.sha256(name.encode()).hexdigest()))
+        for family, names in sorted(families().items())
+    ]
+
+
+def _split_suite(names: Mapping[Part, Sequence[str]]) -> Suite:
+    for part, flag in _LIST.items():
+        if not names[part]:
+            raise task_error(f"--{flag} names no task", "give one or several, with commas: A,B,C")
+    parts = {part: tuple(find(name).task for name in names[part]) for part in _LIST}
+    _check({f"--{_LIST[part]}": tasks for part, tasks in parts.items()})
+    return Suite("general", parts["train"], parts["val"], parts["held-out"])
+
+
+# --- lists of tasks ---------------------------------------------------------------------------------------------------
+
+
+def _texts(text: str, *, alone: bool = False) -> tuple[str, ...]:
+    """The tasks that a text with commas names; the commas of a sentence that stands alone are its own."""
+    if alone and is_sentence(text):
+        return (text.strip(),)
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def _check(lists: Mapping[str, Sequence[Task]]) -> None:
+    """Check that the tasks of a run go together. `lists`: the flag that names some -> these."""
+    known: dict[str, str] = {}
+    briefs: dict[str, tuple[str, str]] = {}
+    for flag, tasks in lists.items():
+        for task in tasks:
+            if task.name in known:
+                where = known[task.name]
+                both = f"names two tasks called {task.name}" if where == flag else f"and {where} name {task.name}"
+                raise task_error(f"{flag} {both}", "leave one out, or rename its file")
+            known[task.name] = flag
+            where, name = briefs.setdefault(" ".join(task.brief.lower().split()), (flag, task.name))
+            if where != flag:
+                raise task_error(
+                    f"{flag} names {task.name}, which has the same brief as {name} in {where}",
+                    "leave one out: a brief belongs to one part of a split",
+                )
+    _check_targets([task for tasks in lists.values() for task in tasks])
+
+
+def _check_targets(tasks: Sequence[Task]) -> None:
     for task in tasks:
-        if task.name in known:
-            raise task_error(f"--task names two tasks called {task.name}", "leave one out, or rename its file")
-        known[task.name] = task
         for key, value in task.targets.model_dump().items():
             other = getattr(tasks[0].targets, key)
             if value != other:

@@ -14,7 +14,7 @@ from localgif.doctor.models import Pace, minutes, recall
 from localgif.models.toml import load_models_file, make_settings
 from localgif.run.checks import Check
 from localgif.search.progress import Silent
-from localgif.tasks.suite import load_suite
+from localgif.tasks.suite import chosen_suite, load_suite
 from tests.conftest import WEIGHTS
 from tests.support.commands import Done, localgif
 from tests.support.kit import fenced, program, settings
@@ -56,7 +56,7 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path, m
     used = make_settings(load_models_file(tmp_path / "models.toml"))
     kept = recall(tmp_path / "cache" / "models", used)
     assert kept is not None and kept.attempt > 0 and kept.reflection > 0
-    most = minutes(used, load_suite(used.mode, used.task), kept.attempt, kept.reflection).most
+    most = minutes(used, chosen_suite(used), kept.attempt, kept.reflection).most
     assert most == pytest.approx(found["minutes"]["most"], abs=0.06)
     assert 0 < found["seconds"]["cheap"] < found["seconds"]["whole"]
     assert not (tmp_path / "runs").exists(), "nothing is left behind"

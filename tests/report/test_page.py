@@ -196,3 +196,12 @@ def test_each_gif_says_its_brief(several: Path) -> None:
     for name in ("bouncing-ball", "sliding-square"):
         assert f"brief: {load_task(name).brief}" in page
     assert "bouncing-ball,sliding-square" in page, "the headline names them all"
+
+
+def test_the_parts_of_a_split_are_listed(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path, samples=20))
+    split = {"train": ("two-balls", "spinning-bar"), "val": ("pulsing-circle",), "held-out": ("bouncing-ball",)}
+    page = render(run._replace(record=run.record.model_copy(update={"split": split})), "done", plotted=False)
+    assert '<tr><th scope="row">train tasks</th><td>two-balls, spinning-bar</td></tr>' in page
+    assert '<tr><th scope="row">held-out tasks</th><td>bouncing-ball</td></tr>' in page
+    assert "held-out tasks" not in render(run, "done", plotted=False)

@@ -143,6 +143,22 @@ def test_a_run_that_its_clock_ended_ends_there_again(server: Deterministic, go_o
     assert end_of(tmp_path / "r") == wanted
 
 
+def test_a_run_with_the_split_of_an_earlier_version_goes_on(server: Deterministic, go_on: GoOn, tmp_path: Path) -> None:
+    lists = {"train": "two-balls,spinning-bar", "val": "pulsing-circle", "test": "bouncing-ball"}
+    optimize(chosen(server.url, mode="general", split="own", minutes=1e-6, fresh=1, **lists), tmp_path, "r", Notes())
+    folder = tmp_path / "r"
+    wanted = end_of(folder)
+    record = json.loads((folder / "run.json").read_text())
+    settings = {key: value for key, value in record["settings"].items() if key not in ("split", "fold", *lists)}
+    old = {"settings": settings | {"task": "shipped-split"}, "status": "interrupted", "result": None}
+    (folder / "run.json").write_text(json.dumps(record | old))
+    cut(folder, "samples.jsonl", len(wanted.samples) - 1)
+    result = go_on(folder)
+    assert (result.task, result.split) == ("shipped-split", load_record(folder).split)
+    assert [row.task for row in result.tasks] == ["bouncing-ball"]
+    assert end_of(folder).samples == wanted.samples
+
+
 def test_what_differs_is_listed_and_refused(server: Deterministic, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -97,7 +97,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
 
 
 def test_a_split_has_nothing_to_keep_the_best_of(tmp_path: Path) -> None:
-    wanted = settings("http://127.0.0.1:9", reflection="none", mode="general", task="shipped-split", metric_calls=9)
+    wanted = settings("http://127.0.0.1:9", reflection="none", mode="general", split="briefs", metric_calls=9)
     with pytest.raises(ConfigError, match="held-out"):
         optimize(wanted, tmp_path, None, Notes())
     assert not any(tmp_path.iterdir())

@@ -13,7 +13,6 @@ from localgif.report.story import verdict_sentence
 from localgif.run.optimize import optimize
 from localgif.run.rescore import rescore
 from localgif.store.read import StoredRun, load_run
-from localgif.tasks import suite
 from localgif.tasks.task import load_task
 from tests.support.kit import Notes, fenced, settings
 from tests.support.scripted import Scripted, serving
@@ -144,15 +143,10 @@ SMALL_SPLIT = {
 }
 
 
-@pytest.fixture
-def small_split(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "SPLIT", SMALL_SPLIT)
+GENERAL: dict[str, Any] = {"mode": "general", "split": "own"}
+GENERAL |= {name: ",".join(tasks) for name, tasks in zip(("train", "val", "test"), SMALL_SPLIT.values(), strict=True)}
 
 
-GENERAL = {"mode": "general", "task": "shipped-split"}
-
-
-@pytest.mark.usefixtures("small_split")
 def test_held_out_tasks_are_seen_by_nobody_before_the_end(tmp_path: Path) -> None:
     result, stored, script, _ = run(tmp_path, Transferring, **GENERAL)
     held_out = set(SMALL_SPLIT["held-out"])
@@ -172,7 +166,6 @@ def test_held_out_tasks_are_seen_by_nobody_before_the_end(tmp_path: Path) -> Non
     assert result.verdict.word == "not shown", "three tasks are too few to speak for others"
 
 
-@pytest.mark.usefixtures("small_split")
 def test_an_example_that_helps_its_own_task_alone_does_not_win(tmp_path: Path) -> None:
     result, stored, _, _ = run(tmp_path, Able, **GENERAL)
     assert any(p.child for p in stored.proposals), "programs were found"
@@ -200,19 +193,17 @@ def test_a_budget_that_only_measures_the_seed_is_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("mode", "task", "dataset", "valset", "merges"),
+    ("changes", "dataset", "valset", "merges"),
     [
-        ("single", "bouncing-ball", None, None, False),
-        ("multi", BOTH, BOTH.split(","), None, True),
-        ("general", "shipped-split", list(SMALL_SPLIT["train"]), list(SMALL_SPLIT["val"]), True),
+        ({"mode": "single", "task": "bouncing-ball"}, None, None, False),
+        ({"mode": "multi", "task": BOTH}, BOTH.split(","), None, True),
+        (GENERAL, list(SMALL_SPLIT["train"]), list(SMALL_SPLIT["val"]), True),
     ],
 )
-@pytest.mark.usefixtures("small_split")
 def test_gepa_is_asked_in_the_mode(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
-    mode: str,
-    task: str,
+    changes: dict[str, Any],
     dataset: object,
     valset: object,
     merges: bool,
@@ -227,6 +218,6 @@ def test_gepa_is_asked_in_the_mode(
         return real(**arguments)
 
     monkeypatch.setattr(api, "optimize_anything", noting)
-    run(tmp_path, mode=mode, task=task, metric_calls=6, fresh=1)
+    run(tmp_path, metric_calls=6, fresh=1, **changes)
     assert (asked.get("dataset"), asked.get("valset")) == (dataset, valset)
     assert (asked["config"].merge is not None) is merges
