@@ -15,7 +15,7 @@ _COUNT = 8
 #: How many a word like "several" means until somebody says how many.
 _SEVERAL = 3
 #: What every bar is.
-_LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender"})
+_LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender", "flat"})
 
 #: Kinds of words that say what a thing does.
 _VERBS = frozenset(
@@ -82,6 +82,8 @@ class Draft:
     """Colours that it takes later."""
     motley: bool = False
     """Whether it has several colours at once."""
+    vague: bool = False
+    """Whether the sentence does not say how many."""
     several: bool = False
     """Whether the sentence may tell them apart afterwards: "two stars, one yellow and one red"."""
     said: list[tuple[int, str]] = field(default_factory=list)
@@ -91,6 +93,10 @@ class Draft:
     """The thing that it goes round."""
     scale: str = ""
     """ "small", "large", or ""."""
+    points: int | None = None
+    """How many points a star has."""
+    abreast: bool = False
+    """Whether several stand side by side."""
 
     @property
     def label(self) -> str:
@@ -123,6 +129,7 @@ class _Noun:
     ground: bool = False
     scale: str = ""
     """ "small", "large", or ""."""
+    points: int | None = None
 
     @property
     def before(self) -> Word:
@@ -137,7 +144,7 @@ class _Noun:
     @property
     def plural(self) -> bool:
         """Whether it is more than one."""
-        return self.head.endswith("s") and not self.head.endswith("ss")
+        return self.article != "a" and self.head.endswith("s") and not self.head.endswith(("ss", "us"))
 
     @property
     def is_one(self) -> bool:
@@ -149,6 +156,8 @@ class _Noun:
         """Read as far as it goes."""
         while self.end < len(self.words) and not self.ground and self._takes(self.words[self.end]):
             self.end += 1
+        if self.head in ("rectangle", "rectangles") and any(text in _LONG for _, text in self.notes):
+            self.shape = "bar"
 
     def _ahead(self, step: int = 1) -> Word:
         at = self.end + step
@@ -158,6 +167,9 @@ class _Noun:
         """Whether this word is part of it; if so, it is noted."""
         if word.kind in ("det", "the", "count", "vague"):
             return self._number(word)
+        if word.kind == "other" and self.end == self.start and self._ahead().kind in ("colour", "shade"):
+            self.article, self.count = "count", 1  # "one green and the other yellow"
+            return True
         if word.kind == "colour":
             return self._colour(word)
         if word.kind in _NOUNS:
@@ -168,6 +180,8 @@ class _Noun:
             return False
         if word.kind == "shade" and self._ahead().kind not in ("colour", "ground", "shade", *_NOUNS):
             self.nouns.append((self.end, word))  # "a light"
+        elif word.kind == "points":
+            self.points = int(word.value)
         elif word.kind == "note" and word.value and not self.scale:
             self.scale = word.value
         elif word.kind == "note":
@@ -298,16 +312,20 @@ class Grammar:
         elif word.kind in ("it", "they", "other"):
             self._pronoun(word)
         elif word.kind == "which":
-            if self._beside is not None and self._peek(-1).kind not in (",", "."):
+            if self._beside is not None and self._peek(-1).kind != ".":
                 # Of a thing behind a preposition: "a ball above a bar that stays still".
                 self._focus, self._beside, self._spoke = [self._beside], None, False
+            elif self._peek(1).kind in _VERBS and self._peek(1).text.split(" ")[0].endswith("s"):
+                self._focus = self._focus[-1:]  # "a square and a circle that pulses"
         elif word.kind in ("while", "its") and self._main:
             self._focus = list(self._main)
         elif word.kind == "place":
             self._put(word)
+        elif word.kind == "abreast" and self._focus and self._focus[-1].count > 1:
+            self._focus[-1].abreast = True
         elif word.kind == "pause":
             self.pauses = True
-        elif word.kind in ("note", "unknown"):
+        elif word.kind in ("note", "unknown", "abreast"):
             self._note(word.text)
 
     def _put(self, word: Word) -> None:
@@ -336,7 +354,7 @@ class Grammar:
         self._on_ground = False
         if (again := self._again(noun)) is not None:
             self._return_to(again, noun)
-        elif noun.hues or noun.shape or self._starts(noun.before):
+        elif noun.hues or noun.shape or self._starts(noun):
             self._new(noun)
         else:
             self.notes += [(at, word.text) for at, word in noun.nouns]
@@ -346,9 +364,10 @@ class Grammar:
             raise refused(f"the background is {self.background} and {hue}", "name one colour for the background")
         self.background = hue
 
-    def _starts(self, before: Word) -> bool:
+    def _starts(self, noun: _Noun) -> bool:
         """Whether a noun without a colour can be a thing here: where a clause begins."""
-        return before.kind in (".", "while", "filler", "is") or (before.kind == "and" and self._spoke)
+        begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and self._spoke)
+        return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 
     def _again(self, noun: _Noun) -> Draft | None:
         """The thing that a noun names for the second time; None if there is none."""
@@ -358,7 +377,7 @@ class Grammar:
             draft
             for draft in self.drafts
             if (not noun.hues or not draft.hues or draft.hues[0] in noun.hues)
-            and (noun.head in draft.names or (noun.shape and noun.shape == draft.shape))
+            and (not noun.nouns or noun.head in draft.names or (noun.shape and noun.shape == draft.shape))
         ]
         if not noun.article and noun.hues and not any(draft.hues == noun.hues for draft in fits):
             return None
@@ -434,8 +453,10 @@ class Grammar:
                 found=list(noun.verbs),
                 place=self._place,
                 scale=noun.scale,
+                points=noun.points,
                 motley=motley,
                 several=count > 1,
+                vague=count == _SEVERAL and noun.count is None,
                 said=[] if named.shape else [(at, word.text) for at, word in named.nouns],
             )
             for each in hues
@@ -466,7 +487,7 @@ class Grammar:
 
     def _verb(self, word: Word) -> None:
         """Give a verb to the things that it is about."""
-        if word.kind == "cycle" or (word.text.startswith("turn") and self._turns_colour()):
+        if word.kind == "cycle" or (word.text.startswith(("turn", "go")) and self._turns_colour()):
             self._cycle(word)
             return
         if not self._focus:
@@ -546,7 +567,8 @@ class Grammar:
                 break
             hues.append(cast(Colour, self.words[at].value))
             self._at = at
-        if draft.several and len(hues) == draft.count:
+        if draft.several and (len(hues) == draft.count or (draft.vague and len(hues) > 1)):
+            self.doubts = [doubt for doubt in self.doubts if not draft.vague or doubt.said.split()[-1] != draft.called]
             made = [replace(draft, hues=[hue], count=1, several=False, found=list(draft.found)) for hue in hues]
             self.drafts = [each for each in self.drafts if each is not draft] + made
             self._focus = self._main = [*self._focus[:-1], *made]

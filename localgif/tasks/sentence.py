@@ -220,6 +220,10 @@ class _Things:
             values["shape"] = draft.shape
             if draft.shape == "bar":
                 values["size_range"] = _BAR
+            if draft.shape == "star":
+                values["points"] = draft.points
+        if draft.abreast and draft.count > 1:
+            values["side_by_side"] = True
         if draft.scale and (size in ("pulse", "grow") or draft.shape == "bar"):
             self._note(draft.scale)
         elif draft.scale:
@@ -235,13 +239,14 @@ class _Things:
         settles = bool(draft.kinds("still", "rests"))
         moves = bool(path)
         if not path and (settles or (changes and not loose)):
-            # The centre of a triangle moves when it grows, and so does anything that grows from one side.
-            centred = draft.shape not in ("triangle", "bar") and not draft.kinds("one-way", "side")
+            # The centre of what grows from one side moves.
+            centred = draft.shape != "bar" and not draft.kinds("one-way", "side")
             path = "still" if settles or centred or size not in ("pulse", "grow") else "any"
-        if not size and (moves or settles or changes) and not loose:
+        swells = any(word.value == "size" for word in draft.kinds("loose"))
+        if not size and not swells and (moves or ((settles or changes) and not loose)):
             if draft.kinds("shrink"):
                 self._note_words(draft.kinds("shrink"))
-            elif not draft.kinds("blink"):
+            else:
                 size = "constant"
         return {"path": "any" if path in ("", "?") else path, "size": size or "any"}
 
@@ -256,6 +261,8 @@ class _Things:
             named.add("up-down")
         if len(named) > 1:
             named.discard("?")
+        if {"diagonal-down", "diagonal-up"} & named:
+            named.discard("diagonal")
         if not named:
             if halves:
                 named, leaves = {"?"}, True
@@ -298,9 +305,8 @@ def _round_middle(draft: Draft) -> bool:
 
 def _far(draft: Draft) -> bool:
     """Whether its path is named from edge to edge, or from corner to corner."""
-    return any(re.search("corner|edge|side", word.text) for word in draft.kinds("path")) and not any(
-        word.text.endswith("side to side") for word in draft.kinds("path")
-    )
+    ends = re.compile("corner|edge|(?:left|right|top|bottom) side")
+    return any(ends.search(word.text) for word in draft.kinds("path"))
 
 
 def _size(draft: Draft, notes: str) -> str:
@@ -344,8 +350,8 @@ def _merged(subjects: Sequence[Subject]) -> list[Subject]:
             shared = ", ".join(sorted(set(twin.hues) & set(subject.hues)))
             message = f"too many things are {shared}: localgif tells things apart by colour"
             raise refused(message, "give each thing a colour of its own; at most 8 can have the same one")
-        same = {key: value for key, value in twin.model_dump().items() if value == getattr(subject, key)}
-        made[made.index(twin)] = Subject(
-            **{**same, "colour": twin.colour, "inside": twin.inside and subject.inside, "count": count}
-        )
+        kept = ("shape", "path", "size", "turn", "shown", "place", "size_range")
+        same = {key: getattr(twin, key) for key in kept if getattr(twin, key) == getattr(subject, key)}
+        inside = twin.inside and subject.inside
+        made[made.index(twin)] = Subject(colour=twin.colour, colours=twin.colours, count=count, inside=inside, **same)
     return made

@@ -94,7 +94,13 @@ def _table(values: dict[str, Any]) -> str:
 def _noun(subject: Subject) -> str:
     """The thing without its number: "green triangle", "round red things"."""
     named = subject.shape not in ("any", "round")
-    words = ["round" if subject.shape == "round" else "", subject.colour or "", subject.shape if named else "thing"]
+    points = f"{_NUMBERS[subject.points]}-pointed" if subject.points is not None else ""
+    words = [
+        points,
+        "round" if subject.shape == "round" else "",
+        subject.colour or "",
+        subject.shape if named else "thing",
+    ]
     return " ".join(filter(None, words)) + ("s" if subject.count > 1 else "")
 
 
@@ -122,6 +128,8 @@ def _rest(subject: Subject) -> Iterator[str]:
     many = subject.count > 1
     if subject.path == "still":
         yield _PATHS["still"][many]
+    if subject.side_by_side:
+        yield "stand side by side"
     if subject.size == "constant":
         yield _SIZES["constant"][many]
     if subject.size_range != _USUAL.size_range:

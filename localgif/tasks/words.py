@@ -32,8 +32,16 @@ STOP = Word(".", "", ".")
 _DOUBLED = frozenset(
     {"hop", "spin", "bob", "flip", "swim", "run", "sit", "zip", "skip", "throb", "zigzag", "zag", "flap"}
 )
-#: Past forms that no rule makes.
-_PAST = {"spin": "spun", "fall": "fell", "rise": "rose", "grow": "grown", "swing": "swung", "swell": "swollen"}
+#: Forms that no rule makes.
+_MORE = {
+    "spin": ("spun",),
+    "fall": ("fell",),
+    "rise": ("rose",),
+    "grow": ("grown",),
+    "swing": ("swung",),
+    "travel": ("travelled", "travelling"),
+    "lie": ("lying",),
+}
 
 #: Words that only English has, against a sentence in another language.
 _ENGLISH = frozenset(
@@ -70,7 +78,7 @@ def _forms(verb: str) -> list[str]:
             f"{stem}ed",
             f"{stem}ing",
         ]
-    return [*found, *([_PAST[verb]] if verb in _PAST else [])]
+    return [*found, *_MORE.get(verb, ())]
 
 
 def _verbs(pattern: str) -> str:
@@ -177,7 +185,9 @@ def _meant(word: str) -> str:
     """The known word that a misspelled one means; "" if none is near enough."""
     if len(word) < _LETTERS or not word.isalpha():
         return ""
-    near = difflib.get_close_matches(word, [each for each in _spellings() if each[0] == word[0]], n=1, cutoff=_LIKE)
+    near = difflib.get_close_matches(
+        word, [each for each in _spellings() if (each[0], each[-1]) == (word[0], word[-1])], n=1, cutoff=_LIKE
+    )
     return near[0] if near else ""
 
 

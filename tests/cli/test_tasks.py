@@ -25,7 +25,7 @@ def test_what_ships_is_listed_and_shown(tmp_path: Path) -> None:
     assert all(name in listed for name in task_names())
     assert len(json.loads(localgif(tmp_path, "tasks", "list", "--json").stdout)) == len(task_names())
     shown = localgif(tmp_path, "tasks", "show", "spinning-star").stdout
-    assert shown.startswith("black background; one yellow star in the middle; it stays where it is")
+    assert shown.startswith("black background; one five-pointed yellow star in the middle; it stays where it is")
     assert 'turn   = "spin"' in shown
     assert "did you mean" in localgif(tmp_path, "tasks", "show", "spining-star").stderr
 

@@ -34,22 +34,22 @@ def seen(task: Task) -> tuple[Any, ...]:
     return task.targets, task.background, task.still, subjects
 
 
-def test_the_corpus_has_two_halves_of_sixty_sentences_in_two_styles() -> None:
-    assert len({brief["text"] for brief in BRIEFS}) == 120
+def test_the_corpus_has_two_halves_of_sixty_sentences_and_more_in_two_styles() -> None:
+    assert len({brief["text"] for brief in BRIEFS}) == len(BRIEFS) == 182
     assert [sum(brief["half"] == half for brief in BRIEFS) for half in ("tuned", "held-out")] == [60, 60]
     assert min(sum(brief["style"] == style for brief in BRIEFS) for style in ("terse", "told")) >= 50
 
 
-@pytest.mark.parametrize("half", ["tuned"])
+@pytest.mark.parametrize("half", ["tuned", "held-out", "second", "third"])
 def test_the_corpus_is_read_right(half: str) -> None:
     chosen = [brief for brief in BRIEFS if brief["half"] == half]
     wrong = [brief["text"] for brief in chosen if seen(read(brief["text"]).task) != seen(asked(brief))]
-    assert len(wrong) <= 0.03 * len(chosen), wrong
+    assert len(wrong) <= 0.04 * len(chosen), wrong
 
 
 def test_nothing_is_invented() -> None:
     """Where the corpus leaves a property open, the reader leaves it open too."""
-    for brief in BRIEFS[::2]:
+    for brief in BRIEFS:
         wanted = {frozenset(each.hues): each for each in asked(brief).subjects}
         for subject in read(brief["text"]).task.subjects:
             right = wanted[frozenset(subject.hues)]
@@ -136,6 +136,36 @@ def test_what_no_check_covers_is_named(text: str, unchecked: tuple[str, ...]) ->
 )
 def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> None:
     assert [str(doubt) for doubt in read(text).doubts if said in str(doubt)]
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ("a red six-pointed star waxing and waning", {"shape": "star", "points": 6, "path": "still", "size": "pulse"}),
+        ("three red balls in a row on white", {"shape": "round", "count": 3, "side_by_side": True}),
+        ("a red ball moves along a wavy line on white", {"shape": "round", "size": "constant"}),
+        ("a cherry red square bouncing on a trampoline", {"shape": "square", "path": "up-down", "size": "constant"}),
+        (
+            "a big red square, and inside it a small blue dot that pulses",
+            {"shape": "square", "size_range": (0.25, 0.9)},
+        ),
+        ("a red bar that grows from the bottom", {"size": "grow", "anchor": "bottom"}),
+        ("The red one of them spins", {"path": "still", "size": "constant", "turn": "spin"}),
+        ("a red square rotates 45 degrees and back", {"shape": "square"}),
+        (
+            "a red square without spinning blinks",
+            {"shape": "square", "path": "still", "size": "constant", "shown": "blink"},
+        ),
+    ],
+)
+def test_a_word_gives_its_keys_and_no_other(text: str, keys: dict[str, Any]) -> None:
+    red = next(each for each in read(text).task.subjects if each.colour == "red")
+    assert red.model_dump(exclude_defaults=True) == {"colour": "red", **keys}
+
+
+def test_a_brief_in_which_something_waits_may_hold_still() -> None:
+    assert read("a red ball bounces, pauses and bounces again on white").task.still
+    assert not read("a red ball bounces on white").task.still
 
 
 def test_things_of_one_colour_are_one_subject_with_what_they_share() -> None:
