@@ -72,6 +72,8 @@ _OFF_CENTRE = (0.25, 0.6)
 _OFF_MIDDLE = (0.08, 0.25)
 #: How far it may go away from there for a while, unless it has a path.
 _WANDERS = (0.12, 0.25)
+#: How far beside a thing is no longer above it, share of the width.
+_BESIDE = 0.1
 #: How far from an edge "at the top" reaches: full marks up to the first, 0 from the second on.
 _AT_EDGE = (0.3, 0.5)
 #: Motion of the edge that should stay, by the motion of the opposite one.
@@ -222,6 +224,26 @@ class Eye:
             yield self._side_by_side(seen)
         if seen.subject.below is not None:
             yield from brief.each(seen, "place", 1, lambda track: self._below(seen.subject, track))
+        if seen.subject.above is not None:
+            yield from brief.each(seen, "place", 1, lambda track: self._above(seen.subject, track))
+
+    def _above(self, subject: Subject, track: Track) -> Judged:
+        """Whether a thing stays over another one: never below its middle, and between its left and its right end."""
+        other = self._other(subject.above)
+        if other is None:
+            return 0.0, f"there is no {subject.above} thing that it could be above"
+        low = max(p.bottom for p in track.pieces)
+        left, right = (statistics.median(getattr(p, edge) for p in other.pieces) for edge in ("left", "right"))
+        top, bottom = (statistics.median(getattr(p, edge) for p in other.pieces) for edge in ("top", "bottom"))
+        x = statistics.median(track.x)
+        value = ramp(low, bottom, (top + bottom) / 2) * ramp(max(left - x, x - right), _BESIDE, 0.0)
+        text = f"it goes down to {percent(low)} from the top, {percent(x)} from the left"
+        if value < 1:
+            text += (
+                f", asked is above the {subject.above} thing, which begins at {percent(top)} from the top and goes "
+                f"from {percent(left)} to {percent(right)}"
+            )
+        return value, text
 
     def _below(self, subject: Subject, track: Track) -> Judged:
         """Whether a thing begins where another one ends, further down; 0 where its top reaches that one's middle."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -48,7 +49,11 @@ def with_task(name: str, **changes: object) -> Task:
 
 def dots(x: float, y: Curve, *colours: str) -> list[Thing]:
     """Small things, one below the other."""
-    return [Thing(c, x=fixed(x), y=lambda t, k=k: y(t) + 0.1 * k, radius=fixed(0.035)) for k, c in enumerate(colours)]
+
+    def lower(by: float) -> Curve:
+        return lambda t: y(t) + by
+
+    return [Thing(c, x=fixed(x), y=lower(0.1 * k), radius=fixed(0.035)) for k, c in enumerate(colours)]
 
 
 # --- what is there -----------------------------------------------------------------------------------------------
@@ -122,7 +127,7 @@ PLUS += tuple((-x, -y) for x, y in PLUS)
 
 
 def test_a_plus_sign_is_neither_a_square_nor_a_bar() -> None:
-    plus = {"shape": "own", "points": PLUS, "radius": fixed(0.3)}
+    plus: dict[str, Any] = {"shape": "own", "points": PLUS, "radius": fixed(0.3)}
     assert part("shape", REFERENCES["spinning-square"].with_thing(**plus), "spinning-square")[0] <= 0.2
     long = REFERENCES["spinning-bar"].with_thing(**plus, stretch=fixed(1.8))
     assert part("shape", long, "spinning-bar")[0] <= 0.2
@@ -131,7 +136,13 @@ def test_a_plus_sign_is_neither_a_square_nor_a_bar() -> None:
 @pytest.mark.parametrize(("width", "value"), [(1.2, 0), (6, 1)])
 def test_a_bar_is_long(width: float, value: float) -> None:
     box = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
-    bar = {"shape": "own", "points": box, "radius": fixed(0.06), "stretch": fixed(width), "angle": fixed(0)}
+    bar: dict[str, Any] = {
+        "shape": "own",
+        "points": box,
+        "radius": fixed(0.06),
+        "stretch": fixed(width),
+        "angle": fixed(0),
+    }
     assert part("shape", REFERENCES["spinning-bar"].with_thing(**bar), "spinning-bar")[0] == value
 
 
@@ -194,6 +205,15 @@ def test_a_thing_below_another_begins_where_that_one_ends(y: float, value: float
 
 
 @pytest.mark.parametrize(
+    ("x", "low", "value"), [(0.5, 0.75, 1), (0.2, 0.75, 1), (0.5, 1.1, 0), (0.05, 0.75, 0)], ids=str
+)
+def test_a_thing_above_another_is_over_it_and_does_not_fall_through(x: float, low: float, value: float) -> None:
+    scene = REFERENCES["ball-over-bar"].with_thing(0, x=fixed(x), y=bounce(low, 0.5))
+    scene = scene.with_thing(1, stretch=fixed(0.8))
+    assert part("place", scene, "ball-over-bar")[0] == pytest.approx(value, abs=0.01)
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         ({"x": fixed(0.5)}, "its left edge moves"),
@@ -202,7 +222,7 @@ def test_a_thing_below_another_begins_where_that_one_ends(y: float, value: float
         ({"x": lambda t: 0.1 + 0.1 * (1 + 3 * t), "stretch": PLAIN, "radius": lambda t: 0.05 + 0.3 * t}, "edge"),
     ],
 )
-def test_a_bar_grows_away_from_the_edge_that_stays(changes: dict[str, object], said: str) -> None:
+def test_a_bar_grows_away_from_the_edge_that_stays(changes: dict[str, Any], said: str) -> None:
     assert part("scale", REFERENCES["filling-bar"], "filling-bar")[0] == 1
     value, text = part("scale", REFERENCES["filling-bar"].with_thing(**changes), "filling-bar")
     assert value < 0.5 and said in text

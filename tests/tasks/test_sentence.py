@@ -62,7 +62,7 @@ def test_nothing_is_invented() -> None:
 def test_the_briefs_that_ship_are_read_as_their_tasks_are_written(name: str) -> None:
     task, read_ = load_task(name), read(load_task(name).brief).task
     # No brief says how large a light is, and the reader knows no words for the others.
-    unread = {"size_range": (0.15, 0.7), "points": None, "side_by_side": False, "below": None}
+    unread = {"size_range": (0.15, 0.7), "points": None, "side_by_side": False, "below": None, "above": None}
     for one in (task, read_):
         object.__setattr__(one, "subjects", tuple(each.model_copy(update=unread) for each in one.subjects))
     assert seen(read_) == seen(task)
