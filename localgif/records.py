@@ -235,7 +235,9 @@ class Sample(Record):
 
 
 #: The kind of a proposal: a whole prompt (plain), a worked example, one rule, or tuned numbers in a program.
-Move = Literal["prompt", "example", "instruction", "tune"]
+Move = Literal["prompt", "example", "instruction", "tune", "order"]
+#: Moves that ask no model.
+UNASKED: tuple[Move, ...] = ("tune", "order")
 
 
 class Proposal(Record):

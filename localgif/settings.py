@@ -215,6 +215,10 @@ class Settings(Record):
     val: Annotated[str | None, Setting("A split of your own: tasks that choose among candidates.")] = None
     test: Annotated[str | None, Setting("A split of your own: tasks that are drawn only at the end.")] = None
     facts: Annotated[bool, Setting("Give the reflector background facts about Pillow and GIFs.")] = True
+    form: Annotated[
+        bool,
+        Setting("Search for programs in one form: drawing functions, then the request phrase by phrase."),
+    ] = True
     target: Annotated[
         float | None,
         Setting('End when a re-test of the best prompt holds this score; "none" spends the whole budget.', fork=True),

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, Protocol, TypedDict
 
-from localgif.agent import extract, prompts
+from localgif.agent import extract, form, prompts
 from localgif.records import Measurements, Verdict
 
 #: Attempts of one sample, the first program and its repairs.
@@ -89,11 +89,14 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
     """
     from langgraph.graph import END, START, StateGraph
 
-    opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief))]
+    begun = form.beginning(system_prompt, brief)
+    opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief, phrases=bool(begun)))]
+    answer_begins: list[Message] = [("assistant", begun)] if begun else []
 
     def generate(state: _State) -> dict[str, object]:
         # A repair gets another seed: otherwise a model that ignores the error would repeat itself word by word.
-        return {"written": write(state["messages"], state["seed"] + len(state["tries"]), enough)}
+        messages = [*state["messages"], *answer_begins]
+        return {"written": write(messages, state["seed"] + len(state["tries"]), enough)}
 
     def run(state: _State) -> dict[str, object]:
         written = state["written"]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from localgif.agent import form
 from localgif.tasks.task import Targets
 
 #: The article's seed prompt: what `--reflection plain` starts from.
@@ -53,15 +54,28 @@ def contract(targets: Targets) -> str:
 
 
 def render(targets: Targets, parts: Parts) -> str:
-    """The whole system prompt."""
+    """The whole system prompt.
+
+    Several examples in the form are shown by their lines only, the last one as a whole program. What most prompts of a
+    run share stands first, so that a server reads it once.
+    """
     pieces = [contract(targets)]
+    scenes = [(each, form.read(each.code)) for each in parts.examples]
+    short = [(each.brief, scene) for each, scene in scenes if scene is not None]
+    if len(short) > 1:
+        pieces.append(f"Every program begins with these lines:\n```python\n{form.FUNCTIONS}```\n{_WAY}")
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
+    if len(short) > 1:
+        for brief, scene in short[:-1]:
+            lines = "\n".join(form.steps(scene, brief))
+            pieces.append(f"Example request: {request(brief, phrases=True)}\n```python\n{lines}\n```")
     # As a request and its answer: a 0.5B model that is only shown a program begins to talk about it instead.
-    pieces += [
-        f"Example request: {request(each.brief)}\nExample answer:\n```python\n{each.code.strip()}\n```"
-        for each in parts.examples
-    ]
+    whole = [each for each, scene in scenes if scene is None] if len(short) > 1 else list(parts.examples)
+    pieces += [_answered(each.brief, each.code.strip(), form.uses(each.code)) for each in whole]
+    if len(short) > 1:
+        brief, scene = short[-1]
+        pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip(), True))
     if parts.examples:
         pieces[-1] += "\nAnswer in this form: one ```python block and nothing else. " + (
             "To a request that is answered above give the same answer; for another animation keep the form of the "
@@ -72,9 +86,21 @@ def render(targets: Targets, parts: Parts) -> str:
     return "\n\n".join(pieces)
 
 
-def request(brief: str) -> str:
-    """The user message of every sample."""
-    return f"Write the function. Animation: {brief}"
+#: How a program in the form is written.
+_WAY = (
+    "Inside the loop go through the request phrase by phrase: quote each phrase in a comment, and below it write the "
+    "one assignment that it decides. Paint each thing once, after its phrases."
+)
+
+
+def _answered(brief: str, code: str, phrased: bool) -> str:
+    return f"Example request: {request(brief, phrases=phrased)}\nExample answer:\n```python\n{code}\n```"
+
+
+def request(brief: str, *, phrases: bool = False) -> str:
+    """The user message of every sample; with the phrases as comments for a prompt in the form."""
+    listed = [f'# "{phrase}"' for phrase in form.in_order(brief)] if phrases else []
+    return "\n".join([f"Write the function. Animation: {brief}", *listed])
 
 
 def repair(reason: str, *, had_code: bool) -> str:

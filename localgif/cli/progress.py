@@ -37,7 +37,9 @@ def _proposal_word(proposal: Proposal) -> str:
         what = f"program {proposal.score:.3f}" if proposal.score is not None else "no program"
         return f"reflector: {what}  ({said})"
     if proposal.move == "tune":
-        return f"other numbers: program {proposal.score:.3f}"
+        return f"search for {proposal.task}: program {proposal.score:.3f}"
+    if proposal.move == "order":
+        return "other examples, or in another order"
     if proposal.move == "instruction":
         return f"reflector: {'no rule' if proposal.reason else 'a rule'}  ({said})"
     return ""

@@ -79,8 +79,8 @@ class _Client:
         #: The animator's answers at temperature 0.
         self._known: dict[tuple[Message, ...], Reply] = {}
 
-    def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished) -> Reply:
-        """One attempt; raises `Failed` if there is no usable answer."""
+    def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished, beginning: str = "") -> Reply:
+        """One attempt; raises `Failed` if there is no usable answer. `beginning` is what the answer must continue."""
         started = time.monotonic()
         text, chunks, thoughts, reason = "", 0, Thoughts(), "stop"
         read = counted = None
@@ -95,14 +95,14 @@ class _Client:
                     chunks += 1
                     text += (piece := thoughts.feed(part.text)[0])
                     # Only a line end can complete a code block; asking less often keeps this linear.
-                    word = finished(text) if "\n" in piece or "`" in piece else ""
+                    word = finished(joined(beginning, text)) if "\n" in piece or "`" in piece else ""
                     if word:
                         self._wire.hang_up()
-                        return Reply(text, word, None, chunks, time.monotonic() - started)
+                        return Reply(joined(beginning, text), word, None, chunks, time.monotonic() - started)
         except Exception as error:
             raise cause(error) or self._wire.failed(error) from error
         text, written = text + thoughts.end()[0], chunks if counted is None else counted
-        reply = Reply(text, reason, read, written, time.monotonic() - started)
+        reply = Reply(joined(beginning, text), reason, read, written, time.monotonic() - started)
         self._check(reply, prompt)
         return reply
 
@@ -119,8 +119,25 @@ class _Client:
             raise Failed(Failure("thought", f"all {reply.output_tokens} tokens of num_predict"))
 
 
+def joined(beginning: str, text: str) -> str:
+    """The whole answer of a model that was given its beginning.
+
+    Some servers return the beginning again, some only what follows. Where the chat template closes every message, the
+    model starts a new answer instead, with a fence or an import.
+    """
+    return text if text.startswith(beginning) or restarted(text) else beginning + text
+
+
+def restarted(text: str) -> bool:
+    """Whether a model began a new answer instead of continuing one."""
+    return text.lstrip().startswith(("```", "import ", "from "))
+
+
 class Animator(_Client):
     """The animator's model, through ChatOllama. A context manager: leaving it closes the connections."""
+
+    #: Whether the server continues an answer whose beginning is the last message; found out by the first reply.
+    _continues = True
 
     def __enter__(self) -> Animator:
         return self
@@ -149,6 +166,9 @@ class Animator(_Client):
     def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
         """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
 
+        A last message of role assistant is the beginning of the answer, and part of the reply's text. A server that
+        does not continue it gets no further one.
+
         At temperature 0 a repeated question is not sent again: it gets the stored answer at no cost.
 
         Raises:
@@ -157,10 +177,14 @@ class Animator(_Client):
         known = self._known.get(tuple(messages)) if self.model.temperature == 0 else None
         if known is not None:
             return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0)
-        prompt = "\n".join(said for _, said in messages)
+        sent = messages if self._continues or messages[-1][0] != "assistant" else messages[:-1]
+        beginning = sent[-1][1] if sent[-1][0] == "assistant" else ""
+        prompt = "\n".join(said for _, said in sent)
         # A copy shares the HTTP client; bind(options=...) would replace every other option instead.
         chat = self._chat.model_copy(update={"seed": seed})
-        reply = self._patience.ask(lambda: self._read(_chat_parts(chat, messages), prompt, finished))
+        reply = self._patience.ask(lambda: self._read(_chat_parts(chat, sent), prompt, finished, beginning))
+        if beginning and not reply.text.startswith(beginning):
+            self._continues = False
         self._known[tuple(messages)] = reply
         return reply
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from localgif.records import BestOf, Proposal, Purpose, RunResult, Sample
+from localgif.records import UNASKED, BestOf, Proposal, Purpose, RunResult, Sample
 from localgif.report.plots import Band, Trace
 from localgif.store.read import StoredRun
 
@@ -73,7 +73,8 @@ _MOVES = {
     "prompt": "A new prompt from the reflector",
     "example": "A worked example from the reflector",
     "instruction": "A rule from the reflector",
-    "tune": "Tuned numbers in a program",
+    "tune": "Searched for better formulas and numbers",
+    "order": "Chose and ordered the examples",
 }
 
 _REASONS = {
@@ -247,7 +248,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
                     math.fsum(a.sandbox_seconds for a in attempts),
                 )
             )
-    asked = [p for p in run.proposals if p.move != "tune"]
+    asked = [p for p in run.proposals if p.move not in UNASKED]
     if asked:
         tokens = sum(p.output_tokens for p in asked)
         seconds = math.fsum(p.llm_seconds for p in asked)

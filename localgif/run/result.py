@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from localgif.files import content_hash
 from localgif.records import (
+    UNASKED,
     BestResult,
     PeakMemory,
     PromptResult,
@@ -93,7 +94,7 @@ def result_of(
     """The result of a run that has ended, some seconds after the start of its command."""
     record, settings, suite = evaluator.store.record, evaluator.settings, evaluator.suite
     identities = {identity.role: identity for identity in roles.identities}
-    asked = [proposal for proposal in proposals if proposal.move != "tune"]  # a search over numbers asks no model
+    asked = [proposal for proposal in proposals if proposal.move not in UNASKED]
     by_move: dict[str, int] = {}
     for proposal in asked:
         by_move[proposal.move] = by_move.get(proposal.move, 0) + proposal.output_tokens

@@ -27,6 +27,7 @@ from localgif.tasks.task import Task
 K = TypeVar("K", bound=Hashable)
 
 INSTRUCTIONS = "instructions"
+ORDER = "order"
 
 Candidate = dict[str, str]
 
@@ -38,7 +39,14 @@ def slot(task: Task) -> str:
 
 def seed_of(suite: Suite) -> Candidate:
     """What a grounded search starts from: the contract alone."""
-    return {INSTRUCTIONS: "", **{slot(task): "" for task in suite.train}}
+    return {INSTRUCTIONS: "", ORDER: "", **{slot(task): "" for task in suite.train}}
+
+
+def shown(candidate: Candidate, suite: Suite) -> list[Task]:
+    """The tasks whose examples a candidate shows, in order; without an order all that it has."""
+    names = candidate.get(ORDER, "").split()
+    tasks = [suite.task(name) for name in names] if names else suite.train
+    return [task for task in tasks if candidate[slot(task)]]
 
 
 def rules_of(candidate: Candidate) -> tuple[str, ...]:
@@ -55,9 +63,7 @@ def prompt_of(candidate: Candidate | str, suite: Suite) -> str:
     """The whole system prompt of a candidate."""
     if isinstance(candidate, str):
         return candidate
-    examples = tuple(
-        prompts.Example(task.brief, candidate[slot(task)]) for task in suite.train if candidate[slot(task)]
-    )
+    examples = tuple(prompts.Example(task.brief, candidate[slot(task)]) for task in shown(candidate, suite))
     return prompts.render(suite.targets, prompts.Parts(rules_of(candidate), examples, others=suite.mode != "single"))
 
 

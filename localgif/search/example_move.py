@@ -1,19 +1,22 @@
-"""The move *example*: finds a worked program for the prompt by writing, repairing and tuning; each one is measured.
+"""The move *example*: finds worked programs for the prompt by searching, writing and repairing; each one is measured.
 
-Programs come from the reflector, the animator's own samples, and number search. All programs of a task are in one pool,
-so that each proposal can use the earlier ones; a good program for one task is a model for the others.
+A search over formulas and numbers comes first, because it asks no model: it starts from what the briefs name and from
+the animator's own samples, and leads to a program in the form. Where it fails, or without the form, the reflector
+writes and repairs programs. All programs of a task are in one pool, so that each proposal can use the earlier ones.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from localgif.agent import form
 from localgif.agent.graph import enough
 from localgif.gif import feedback
 from localgif.records import Verdict
-from localgif.search import reflector, reply_checks
-from localgif.search.evaluator import Candidate, Evaluator, prompt_of, slot
+from localgif.search import assignments, reflector, reply_checks
+from localgif.search.evaluator import ORDER, Candidate, Evaluator, prompt_of, slot
 from localgif.search.number_search import tune
+from localgif.search.order_move import first_order
 from localgif.search.programs import Programs, Sight, Trial, canonical, foreign_imports
 from localgif.search.reflector import Ledger
 from localgif.search.reply_checks import with_imports
@@ -31,6 +34,10 @@ WORTH_TUNING = 0.05
 WORTH_ADAPTING = 0.8
 #: A program below this score is not used as an example: an animator that follows it scores badly.
 WORTH_SHOWING = 0.3
+#: With several tasks, a program becomes an example from this score.
+EARNED = 0.9
+#: At most this many drafts of a task are starts of a search over formulas per reflection.
+DRAFTS = 2
 #: A program replaces the example if it scores this much more than the example and the samples.
 BEATS = 0.005
 
@@ -62,6 +69,8 @@ class ExampleMove:
         self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.train}
         """Task -> text -> program, measured for that task."""
         self._tuned: set[tuple[str, str]] = set()
+        self._searched: set[str] = set()
+        """Tasks whose formulas were searched from what their briefs name."""
 
     def score_of(self, candidate: Candidate, task: Task) -> float:
         """Measured score of a candidate's worked example of a task; 0 without one."""
@@ -72,7 +81,9 @@ class ExampleMove:
         """The component of a task's example with a better program; empty if none was found."""
         followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task])
         bar = max(self.score_of(candidate, task) + BEATS, followed + BEATS, WORTH_SHOWING)
-        self._harvest(task)
+        earned = self._earn(candidate, task)
+        if earned:
+            return earned
         best = self._improve(candidate, task, bar)
         remark, crashed = "", None
         for attempt in range(ATTEMPTS):
@@ -86,8 +97,53 @@ class ExampleMove:
             remark, trial = self._write_program(candidate, task, request, bar, images)
             ran = trial is None or trial.rendered.verdict is Verdict.OK
             crashed = None if ran or base is not None else trial
+            self._search(candidate, task)
             best = self._improve(candidate, task, bar)
         return {slot(task): best.code} if best is not None else {}
+
+    def _earn(self, candidate: Candidate, task: Task) -> dict[str, str]:
+        """The components with better programs that a search without a model finds, for all tasks of the run at once.
+
+        One example of several alone is worse than none, so all tasks are searched before the first is shown.
+        """
+        for each in self._suite.train if len(self._suite.train) > 1 else (task,):
+            self._harvest(each)
+            self._search(candidate, each)
+        new: dict[str, str] = {}
+        for each in self._suite.train:
+            best = self._best(each)
+            if best is None or not form.uses(best.code) or best.code == candidate[slot(each)]:
+                continue
+            shown = self._evaluator.mean_of(prompt_of(candidate, self._suite), [each])
+            least = max(self.score_of(candidate, each), shown, WORTH_SHOWING) if len(self._suite.train) == 1 else EARNED
+            if best.score.total >= least + BEATS or self._good(best):
+                new[slot(each)] = best.code
+        if new and len(self._suite.train) > 1:
+            new[ORDER] = first_order({**candidate, **new}, self._suite)
+        return new
+
+    def _search(self, candidate: Candidate, task: Task) -> None:
+        """Search the formulas and numbers of a task's programs, once from its words and once from each new draft."""
+        settings = self._ledger.store.settings
+        # Without subjects, and by the article's rule, the score cannot tell a right formula from a wrong one.
+        if not settings.form or settings.scorer != "strict" or not task.subjects or self._good(self._best(task)):
+            return
+        starts = [] if task.name in self._searched else [assignments.first_scene(task.brief)]
+        drafts = sorted(self._pools[task.name].values(), key=lambda t: t.rank, reverse=True)
+        new = [t for t in drafts if (task.name, t.code) not in self._tuned][:DRAFTS]
+        starts += [scene for t in new if (scene := form.read(t.code) or assignments.glimpse(t.code, task)) is not None]
+        self._searched.add(task.name)
+        for scene in dict.fromkeys(starts):
+            if self._good(self._best(task)):
+                break
+            code = form.program(scene, task.brief, task.targets)
+            start = self._trial(code, task)
+            self._ledger.store.doing(f"reflecting: trying formulas for {task.name}")
+            found = self._programs.search(start, task, assignments.finder(scene, task, self._goal))
+            self._pools[task.name][found.code] = found
+            self._tuned |= {(task.name, code), (task.name, found.code), *((task.name, t.code) for t in new)}
+            child = {**candidate, slot(task): found.code} if found.score.total >= WORTH_SHOWING else None
+            self._ledger.record_search(task, candidate, start, found, child)
 
     def _request(self, candidate: Candidate, task: Task, base: Trial | None, remark: str, attempt: int) -> str:
         """The next request: a repair, an adaptation of another task's example, or a new program."""
@@ -122,7 +178,9 @@ class ExampleMove:
         if isinstance(read, reply_checks.Rejected):
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
-        code = canonical(with_imports(read.code))
+        scene = form.read(read.code) if self._ledger.store.settings.form else None
+        plain = canonical(with_imports(read.code))
+        code = plain if scene is None else form.program(scene, task.brief, task.targets)
         assert code is not None  # reply_checks has parsed it
         known = self._pools[task.name].get(code)
         if known is not None:
@@ -149,6 +207,8 @@ class ExampleMove:
                     continue
                 code = canonical(self._ledger.store.code(attempt.code))
                 whole = canonical(with_imports(code)) if code is not None else None
+                if code is not None and self._ledger.store.settings.form and (scene := form.read(code)) is not None:
+                    whole = form.program(scene, task.brief, task.targets)
                 # A crashed program is useful only if an import was missing.
                 if whole is None or (attempt.verdict is not Verdict.OK and whole == code):
                     continue
@@ -169,7 +229,7 @@ class ExampleMove:
             if found is not trial:
                 self._pools[task.name][found.code] = found
                 child = {**candidate, slot(task): found.code} if found.score.total >= bar else None
-                self._ledger.record_tuning(task, candidate, trial, found, child)
+                self._ledger.record_search(task, candidate, trial, found, child)
         best = self._best(task)
         return best if best is not None and best.score.total >= bar else None
 
@@ -177,7 +237,10 @@ class ExampleMove:
         return lambda start, measure: tune(start, measure, task.targets, self._goal)
 
     def _best(self, task: Task) -> Trial | None:
-        return max(self._pools[task.name].values(), key=lambda t: t.rank, default=None)
+        """The best program; of good ones one in the form, because it helps other tasks, too."""
+        return max(
+            self._pools[task.name].values(), key=lambda t: (self._good(t) and form.uses(t.code), t.rank), default=None
+        )
 
     def _good(self, trial: Trial | None) -> bool:
         """Whether a program needs no more work."""

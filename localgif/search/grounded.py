@@ -21,6 +21,7 @@ from localgif.records import Move, Proposal
 from localgif.search import reflector as reflector_module
 from localgif.search.evaluator import Candidate, Evaluator, prompt_of
 from localgif.search.example_move import ExampleMove
+from localgif.search.order_move import OrderMove
 from localgif.search.reflector import Ledger
 from localgif.search.rule_move import InstructionMove
 from localgif.settings import TARGET
@@ -62,6 +63,7 @@ class GroundedReflector:
         self._ledger = Ledger(reflector, self._suite, evaluator.store, evaluator.progress)
         self._example = ExampleMove(evaluator, evaluator.programs, self._ledger, sight, background, self._goal)
         self._instruction = InstructionMove(evaluator, self._ledger, sight, background)
+        self._order = OrderMove(evaluator)
         self._payoff: dict[Move, _Payoff] = {"example": _Payoff(), "instruction": _Payoff()}
         self._pending: tuple[Move, float] | None = None
         self._vain: Counter[str] = Counter()
@@ -92,6 +94,10 @@ class GroundedReflector:
         new = (
             self._example.propose(candidate, task) if move == "example" else self._instruction.propose(candidate, tasks)
         )
+        if not new and "example" in self._allowed:
+            new = self._order.propose(candidate)
+            if new:
+                self._ledger.record_order(task, candidate, {**candidate, **new})
         child = {**candidate, **new}
         if new and self._evaluator.samples_of(prompt_of(child, self._suite)):
             # The same child again: GEPA rejected it because the animator doesn't follow the example. Say it as a rule.

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple
 
+from localgif.agent import form
+from localgif.agent.extract import FUNCTION
 from localgif.search.programs import Trial
 from localgif.tasks.task import Targets
 
@@ -46,8 +48,10 @@ def numbers(code: str) -> list[Site]:
     roles = _roles(tree)
     colours = _colours(tree)
     found = []
+    # The drawing functions of the form are the same in every program.
+    own = next((n.lineno for n in tree.body if getattr(n, "name", "") == FUNCTION), 0) if form.uses(code) else 0
     for position, node in enumerate(_constants(tree)):
-        if id(node) in colours or (node.value in (0, 1) and id(node) not in roles):
+        if node.lineno < own or id(node) in colours or (node.value in (0, 1) and id(node) not in roles):
             continue
         assert isinstance(node.value, int | float)
         found.append(Site(position, node.value, roles.get(id(node), "")))

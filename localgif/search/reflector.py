@@ -239,14 +239,20 @@ class Ledger:
     def _captioned(self, request: str) -> str:
         return CAPTION + request if self._shown else request
 
-    def record_tuning(self, task: Task, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
-        """Store a program that a number search found."""
-        words = f"other numbers for program {self.store.put('code', start.code)} (score {start.score.total})"
+    def record_search(self, task: Task, parent: Candidate, start: Trial, found: Trial, child: Candidate | None) -> None:
+        """Store a program that a search over formulas or numbers found."""
+        words = (
+            f"other formulas or numbers for program {self.store.put('code', start.code)} (score {start.score.total})"
+        )
         self._append("tune", task, parent, child, found, outcome="measured", prompt=words)
 
     def record_dropped(self, task: Task, parent: Candidate, rule: str, child: Candidate) -> None:
         """Store that a rule was dropped to make room."""
         self._append("instruction", task, parent, child, None, outcome="evaluated", prompt=f"dropped the rule: {rule}")
+
+    def record_order(self, task: Task, parent: Candidate, child: Candidate) -> None:
+        """Store another choice or order of examples."""
+        self._append("order", task, parent, child, None, outcome="evaluated", prompt="other examples or another order")
 
     def _append(
         self, move: Move, task: Task, parent: Candidate, child: Candidate | None, trial: Trial | None, **fields: Any

@@ -208,3 +208,29 @@ def test_gepas_lm_reflects_and_sees_a_cut_answer(
     assert ("truncated" in caplog.text) is (provider == "ollama_chat")
     with pytest.raises(Exception, match="exceeds the available context size"):
         asked("word " * 2000)
+
+
+# --- an answer whose beginning is given ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("again", ["", "```python\nimport math\n"], ids=["continues", "repeats the beginning"])
+def test_a_beginning_is_part_of_the_reply_once(again: str) -> None:
+    begun = "```python\nimport math\n"
+    with (
+        serving(Scripted(animator=[again + "x = 1\n```\nand so on\n"])) as server,
+        Animator(model("animator", server.url), server.url) as animator,
+    ):
+        reply = animator.write([("user", "hi"), ("assistant", begun)], 1, complete)
+    assert reply.text == begun + "x = 1\n```\n"
+    assert server.asked("/api/chat")[0]["messages"][-1] == {"role": "assistant", "content": begun}
+
+
+def test_a_server_that_starts_anew_gets_no_further_beginning() -> None:
+    asked = [("user", "hi"), ("assistant", "```python\nimport math\n")]
+    with (
+        serving(Scripted(animator=["```python\nimport os\n```\n"])) as server,
+        Animator(model("animator", server.url), server.url) as animator,
+    ):
+        replies = [animator.write(asked, seed, never) for seed in (1, 2)]
+    assert [reply.text for reply in replies] == ["```python\nimport os\n```\n"] * 2
+    assert [len(body["messages"]) for body in server.asked("/api/chat")] == [2, 1]

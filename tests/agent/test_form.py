@@ -1,0 +1,155 @@
+"""The form: phrases of a brief, a scene as a program and back, and the beginning of an answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.agent import form, prompts
+from localgif.agent.form import Figure, Scene
+from localgif.search.assignments import PATHS, SCALES, SHOWN, TURNS, Formula, first_scene
+from localgif.tasks.task import COLOURS, Targets, load_task, task_names
+
+TARGETS = Targets(frames=24, loop_ms=1000, max_bytes=102400)
+BRIEF = "a red ball bouncing up and down above a black bar that stays still at the bottom of a white background"
+
+
+def texts(formulas: Sequence[Formula]) -> st.SearchStrategy[str]:
+    return st.sampled_from([f.text.format(x=100, y=40, w=60, h=60) for f in formulas])
+
+
+def colours() -> st.SearchStrategy[str]:
+    named = st.sampled_from(COLOURS).map(lambda colour: f'"{colour}"')
+    fades = st.lists(named, min_size=2, max_size=3).map(lambda each: f"fade([{', '.join(each)}], t)")
+    return named | fades
+
+
+FIGURES = st.builds(
+    Figure,
+    st.sampled_from(form.SHAPES),
+    colours(),
+    x=st.integers(0, 200),
+    y=st.integers(0, 200),
+    width=st.integers(1, 200),
+    height=st.integers(1, 200),
+    path=texts(PATHS),
+    scale=st.just(""),
+    turn=texts(TURNS),
+    shown=texts(SHOWN),
+)
+SCENES = st.builds(
+    Scene, colours().filter(lambda c: "fade" not in c), st.lists(FIGURES, min_size=1, max_size=3).map(tuple)
+)
+
+
+@pytest.mark.parametrize(
+    ("brief", "expected"),
+    [
+        (
+            BRIEF,
+            "a red ball|bouncing up and down|above a black bar|that stays still|at the bottom|of a white background",
+        ),
+        (
+            "a square in the middle of a white background that slowly fades from red to blue to green and back to red",
+            "a square|in the middle|of a white background|that slowly fades from red to blue to green and back to red",
+        ),
+        (
+            "a red light blinking at the top of a white background while a blue square moves from left to right",
+            "a red light|blinking|at the top|of a white background|while a blue square|moves from left to right",
+        ),
+        (
+            "two blue balls side by side, bouncing up and down on a white background",
+            "two blue balls side by side|bouncing up and down|on a white background",
+        ),
+        ("a blue ball going round in a circle", "a blue ball|going round in a circle"),
+    ],
+)
+def test_a_brief_falls_into_its_phrases(brief: str, expected: str) -> None:
+    assert form.phrases(brief) == expected.split("|")
+
+
+@given(st.text(max_size=300))
+def test_phrases_lose_no_word_of_any_text(text: str) -> None:
+    assert re.findall(r"\w+", " ".join(form.phrases(text))) == re.findall(r"\w+", " ".join(text.split()))
+
+
+@given(SCENES, st.sampled_from([load_task(name).brief for name in task_names()]) | st.text(max_size=80))
+def test_a_scene_that_is_written_and_read_is_the_same(scene: Scene, brief: str) -> None:
+    code = form.program(scene, brief.replace('"', "'"), TARGETS)
+    found = form.read(code)
+    assert found is not None
+    # A number that a formula overwrites is not written.
+    again = form.program(found, brief.replace('"', "'"), TARGETS)
+    assert form.read(again) == found
+    assert found.background == scene.background
+    for a, b in zip(found.figures, scene.figures, strict=True):
+        assert (a.shape, a.color, a.path, a.turn, a.shown) == (b.shape, b.color, b.path, b.turn, b.shown)
+
+
+def test_an_edge_that_stays_belongs_to_the_scale() -> None:
+    text = SCALES[2].text
+    scene = Scene('"grey"', (Figure("BAR", '"green"', scale=text),))
+    assert form.read(form.program(scene, "a green bar that grows", TARGETS)) == scene
+
+
+@given(st.text(max_size=200))
+def test_reading_refuses_what_is_no_program_of_the_form(text: str) -> None:
+    assert form.read(text) is None
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "for k in range(3): paint(draw, shape, x, y, width, height, angle, color)",
+        "paint(draw, HEART, x, y, width, height, angle, color)",
+        "paint(draw, shape, x, y, width, height, angle, None)",
+        "speed = 3",
+    ],
+)
+def test_a_program_with_a_foreign_line_is_of_the_second_kind(line: str) -> None:
+    code = form.program(first_scene("a red ball bouncing"), "a red ball bouncing", TARGETS)
+    assert form.read(code) is not None
+    lines = code.splitlines()
+    place = next(k for k, each in enumerate(lines) if "frames.append" in each)
+    assert form.read("\n".join([*lines[:place], "        " + line, *lines[place:]])) is None
+
+
+def test_direct_arguments_of_paint_are_read_as_assignments() -> None:
+    code = (
+        form.FUNCTIONS + "\ndef make_gif(path):\n    frames = []\n    for i in range(24):\n"
+        "        t = 2 * math.pi * i / 24\n        image, draw = canvas('white')\n"
+        "        paint(draw, STAR, 50, 40, 60, 60, 2 * math.pi * i / 24, 'yellow')\n        frames.append(image)\n"
+    )
+    assert form.read(code) == Scene('"white"', (Figure("STAR", '"yellow"', x=50, y=40, turn="angle = t"),))
+
+
+def test_every_phrase_stands_above_what_it_decides() -> None:
+    lines = form.steps(first_scene(BRIEF), BRIEF)
+    assert lines[lines.index('# "bouncing up and down"') + 1].startswith("y = ")
+    assert lines[lines.index('# "above a black bar"') + 1] == 'shape, color = BAR, "black"'
+    assert lines.count(form.PAINT) == 2
+
+
+def test_the_beginning_comes_from_the_prompts_own_examples() -> None:
+    task = load_task("sliding-square")
+    code = form.program(first_scene(task.brief), task.brief, TARGETS)
+    prompt = prompts.render(TARGETS, prompts.Parts(examples=(prompts.Example(task.brief, code),)))
+    begun = form.beginning(prompt, "a star on a black background")
+    assert begun.endswith('t = 2 * math.pi * i / 24\n        # "on a black background"\n')
+    assert form.beginning(prompts.contract(TARGETS), "a star on a black background") == ""
+
+
+def test_several_examples_share_the_functions_and_the_last_is_whole() -> None:
+    examples = []
+    for name in ("sliding-square", "pulsing-circle", "spinning-star"):
+        brief = load_task(name).brief
+        examples.append(prompts.Example(brief, form.program(first_scene(brief), brief, TARGETS)))
+    prompt = prompts.render(TARGETS, prompts.Parts(examples=tuple(examples), others=True))
+    assert prompt.count("def paint(") == 1
+    assert prompt.count("def make_gif(path):\n") == 1
+    assert prompt.index("sliding" if "sliding" in prompt else "moving from left") < prompt.index("five-pointed star")
+    assert form.beginning(prompt, BRIEF)

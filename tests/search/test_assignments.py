@@ -1,0 +1,79 @@
+"""The search over formulas: what it starts from, what it finds in the sandbox, and that it keeps its budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from localgif.agent.form import Figure, Scene, read
+from localgif.gif import score
+from localgif.records import Limits
+from localgif.search.assignments import BUDGET, colours_of, finder, first_scene, glimpse, ground_of, search
+from localgif.search.programs import Trial, render
+from localgif.tasks.task import Task, load_task
+from tests.support.kit import program
+
+
+class Measured:
+    """Runs and scores programs, and counts them."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self.count = 0
+
+    def __call__(self, codes: Sequence[str]) -> list[Trial]:
+        self.count += len(codes)
+        rendered = [render(code, Limits()) for code in codes]
+        return [
+            Trial(code, each, score.of("strict", each.measurements, self.task))
+            for code, each in zip(codes, rendered, strict=True)
+        ]
+
+
+@pytest.mark.parametrize("name", ["diagonal-ball", "sun-and-planet", "two-balls", "filling-bar", "moving-chameleon"])
+def test_what_a_brief_names_is_nearly_right_at_once(name: str) -> None:
+    measured = Measured(load_task(name))
+    found, scene, count = search(first_scene(measured.task.brief), measured.task, measured, 0.99)
+    assert found.score.total >= 0.99
+    assert count == measured.count <= 20
+    assert read(found.code) == scene
+
+
+def test_a_wrong_draft_is_put_right_one_quantity_after_the_other() -> None:
+    measured = Measured(load_task("orbiting-ball"))
+    draft = Scene('"black"', (Figure("SQUARE", '"blue"', turn="angle = t"),))
+    found, scene, count = search(draft, measured.task, measured, 0.99)
+    assert found.score.total >= 0.99
+    assert scene.figures[0].shape == "CIRCLE"
+    assert count <= BUDGET
+
+
+def test_the_budget_is_kept_and_the_best_returned() -> None:
+    measured = Measured(load_task("spinning-star"))
+    draft = Scene('"white"', (Figure("CIRCLE", '"red"'),))
+    found, _, count = search(draft, measured.task, measured, 0.99, budget=5)
+    assert measured.count == count <= 5
+    assert found.score.total >= 0
+
+
+def test_numbers_come_after_formulas_and_phrases_stay() -> None:
+    measured = Measured(load_task("pulsing-circle"))
+    scene = first_scene(measured.task.brief)
+    huge = scene._replace(figures=(scene.figures[0]._replace(scale="width = height = 190 + 80 * math.cos(t)"),))
+    found = finder(huge, measured.task, 0.99)(measured([""])[0], measured)
+    assert found.score.total >= 0.99
+    assert '# "that grows and shrinks"' in found.code
+
+
+def test_colours_and_background_are_read_from_the_brief() -> None:
+    assert colours_of("a gray ball on a White background") == ["grey", "white"]
+    assert ground_of("a red ball on a deep blue background") == "blue"
+    assert ground_of("a red ball") == "white"
+
+
+def test_things_of_another_program_are_glimpsed() -> None:
+    task = load_task("bouncing-ball")
+    assert glimpse(program(24), task) == Scene('"white"', (Figure("SQUARE", '"black"'),))
+    assert glimpse("def make_gif(path):\n    pass\n", task) is None
+    assert glimpse("def (", task) is None
