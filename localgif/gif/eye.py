@@ -41,7 +41,7 @@ _STEADY = (0.1, 0.3)
 #: How much a thing of one colour may change its shade: full marks up to the first, half from the second on.
 _SHADE = (0.15, 0.35)
 #: Area of small things that nobody asked for, by the subject's: full marks up to the first, half from the second on.
-_STRAYS = (0.05, 0.2)
+_STRAYS = (0.1, 0.3)
 #: A thing within this share of another one's width or height belongs to it: an eye, a hat, a shadow.
 _NEAR = 0.3
 
@@ -59,6 +59,8 @@ _CONTRAST = (0.15, 0.3)
 _NO_WAY = 0.3
 #: Inertia of a shape without holes and arms: 0 at the first, full marks up to the second.
 _FULL = {"round": (1.2, 1.08), "square": (1.19, 1.11), "triangle": (1.45, 1.3)}
+#: How much longer a bar is than wide, and how far it bulges: see _bulge().
+_LONG, _BULGE = (1.6, 2.4), (1.15, 1.35)
 #: A thing trembles if it moves at least this share of the picture and turns back more often than this in one loop; full
 #: marks up to the first, 0 from the second on.
 _TREMBLE, _TREMBLES = 0.02, (8, 14)
@@ -66,12 +68,20 @@ _TREMBLE, _TREMBLES = 0.02, (8, 14)
 _SHIVER = 0.06
 #: How far an orbit's centre is from the thing that it goes round, by the orbit's radius.
 _OFF_CENTRE = (0.25, 0.6)
+#: Radius of an orbit by the one at which both things touch: 0 at the first, full marks from the second on.
+_CLEAR = (0.6, 0.95)
 #: How far from the middle a thing's way may be, share of each side: full marks up to the first, 0 from the second on.
 _OFF_MIDDLE = (0.08, 0.25)
+#: How far it may go away from there for a while, unless it has a path.
+_WANDERS = (0.12, 0.25)
+#: How far beside a thing is no longer above it, share of the width.
+_BESIDE = 0.1
 #: How far from an edge "at the top" reaches: full marks up to the first, 0 from the second on.
 _AT_EDGE = (0.3, 0.5)
 #: Motion of the edge that should stay, by the motion of the opposite one.
 _ANCHORED = (0.15, 0.5)
+#: How much of the box around it a thing fills that grows from one edge: 0 at the first, full marks from the second on.
+_FILLED = (0.7, 0.88)
 #: Largest turn in one step by the angle at which the thing looks the same again: at half of it nobody sees which way.
 _TURN_STEP = (0.3, 0.45)
 #: Largest growth in one step by the whole growth.
@@ -214,6 +224,46 @@ class Eye:
         yield from brief.each(seen, "place", 1, _place(seen.subject))
         if seen.subject.side_by_side and len(seen.tracks) == seen.subject.count:
             yield self._side_by_side(seen)
+        if seen.subject.below is not None:
+            yield from brief.each(seen, "place", 1, lambda track: self._below(seen.subject, track))
+        if seen.subject.above is not None:
+            yield from brief.each(seen, "place", 1, lambda track: self._above(seen.subject, track))
+
+    def _above(self, subject: Subject, track: Track) -> Judged:
+        """Whether a thing stays over another one: never below its middle, and between its left and its right end."""
+        other = self._other(subject.above)
+        if other is None:
+            return 0.0, f"there is no {subject.above} thing that it could be above"
+        low = max(p.bottom for p in track.pieces)
+        left, right = (statistics.median(getattr(p, edge) for p in other.pieces) for edge in ("left", "right"))
+        top, bottom = (statistics.median(getattr(p, edge) for p in other.pieces) for edge in ("top", "bottom"))
+        x = statistics.median(track.x)
+        value = ramp(low, bottom, (top + bottom) / 2) * ramp(max(left - x, x - right), _BESIDE, 0.0)
+        text = f"it goes down to {percent(low)} from the top, {percent(x)} from the left"
+        if value < 1:
+            text += (
+                f", asked is above the {subject.above} thing, which begins at {percent(top)} from the top and goes "
+                f"from {percent(left)} to {percent(right)}"
+            )
+        return value, text
+
+    def _below(self, subject: Subject, track: Track) -> Judged:
+        """Whether a thing begins where another one ends, further down; 0 where its top reaches that one's middle."""
+        other = self._other(subject.below)
+        if other is None:
+            return 0.0, f"there is no {subject.below} thing that it could be below"
+        top = statistics.median(p.top for p in track.pieces)
+        middle, bottom = statistics.median(other.y), statistics.median(p.bottom for p in other.pieces)
+        value = ramp(top, middle, bottom)
+        text = f"its top is {percent(top)} from the top, the {subject.below} thing ends at {percent(bottom)}"
+        return value, text + ("" if value == 1 else ", asked is below it")
+
+    def _other(self, hue: str | None) -> Track | None:
+        """The first thing with a colour, if it is there."""
+        for seen in self.seen:
+            if hue in seen.subject.hues and seen.tracks and not seen.stand_in:
+                return seen.tracks[0]
+        return None
 
     def _side_by_side(self, seen: Seen) -> Judged:
         """Whether things stand next to each other: by the least way between two of them, in widths of one."""
@@ -227,21 +277,21 @@ class Eye:
 
     def _around(self, subject: Subject, track: Track) -> Judged:
         """How well an orbit encloses the thing that it should go round."""
-        others = [seen for seen in self.seen if subject.around in seen.subject.hues]
-        if not others or not others[0].tracks or others[0].stand_in:
+        centre, (width, height) = self._other(subject.around), self._sides
+        if centre is None:
             return 0.0, f", but there is no {subject.around} thing to go round"
-        centre, (width, height) = others[0].tracks[0], self._sides
         dx = ((max(track.x) + min(track.x)) / 2 - statistics.median(centre.x)) * width
         dy = ((max(track.y) + min(track.y)) / 2 - statistics.median(centre.y)) * height
         radius = min(span(track.x) * width, span(track.y) * height) / 2
         off = math.hypot(dx, dy) / radius if radius else math.inf
-        inner = statistics.median(self._diameter(p) for p in centre.pieces) / 2
-        value = ramp(off, *_OFF_CENTRE[::-1]) * ramp(radius / inner, 0.6, 1.0)
+        touching = sum(statistics.median(self._diameter(p) for p in each.pieces) / 2 for each in (centre, track))
+        value = ramp(off, *_OFF_CENTRE[::-1]) * ramp(radius / touching, *_CLEAR)
         if value == 1:
             return 1.0, f", round the {subject.around} thing"
-        return (
-            value,
-            f", but not round the {subject.around} thing: the centre of its way is {percent(off)} of a radius off",
+        if off <= _OFF_CENTRE[0]:
+            return value, f", but so near to the {subject.around} thing that they cover each other"
+        return value, (
+            f", but not round the {subject.around} thing: the centre of its way is {percent(off)} of a radius off"
         )
 
     def _scale(self, subject: Subject) -> Callable[[Track], Judged] | None:
@@ -269,28 +319,24 @@ class Eye:
         return judged
 
     def _anchored(self, subject: Subject, track: Track) -> Judged:
-        """Whether one edge stays, the opposite one moves, and the thing keeps its size in the other direction."""
+        """Whether one edge stays, the opposite one moves, and the thing is upright and keeps its other two edges."""
         width, height = self._sides
         lefts, rights = [p.left * width for p in track.pieces], [p.right * width for p in track.pieces]
         tops, bottoms = [p.top * height for p in track.pieces], [p.bottom * height for p in track.pieces]
         edges = {"left": (lefts, rights), "right": (rights, lefts), "top": (tops, bottoms), "bottom": (bottoms, tops)}
         stays, goes = map(span, edges[subject.anchor])
-        across = [
-            b - a
-            for a, b in (
-                zip(tops, bottoms, strict=True)
-                if subject.anchor in ("left", "right")
-                else zip(lefts, rights, strict=True)
-            )
-        ]
+        sides = (tops, bottoms) if subject.anchor in ("left", "right") else (lefts, rights)
         if goes == 0:
             return 0.0, f", but the edge opposite its {subject.anchor} one does not move"
-        value = ramp(stays / goes, *_ANCHORED[::-1]) * ramp(span(across) / goes, *_ANCHORED[::-1])
+        strays = max(map(span, sides)) / goes
+        filled = statistics.median(p.area / ((p.right - p.left) * (p.bottom - p.top)) for p in track.pieces)
+        value = ramp(stays / goes, *_ANCHORED[::-1]) * ramp(strays, *_ANCHORED[::-1]) * ramp(filled, *_FILLED)
         if value == 1:
             return 1.0, f", its {subject.anchor} edge in place"
         return value, (
-            f", but its {subject.anchor} edge moves {percent(stays / goes)} as far as the opposite one and it gets "
-            f"{percent(span(across) / goes)} as much in the other direction; wanted is one edge that moves alone"
+            f", but its {subject.anchor} edge moves {percent(stays / goes)} as far as the opposite one, the others "
+            f"{percent(strays)}, and it fills {percent(filled)} of the box around it; wanted is an upright box of "
+            "which one edge moves alone"
         )
 
     # --- time and colours ----------------------------------------------------------------------------------------
@@ -356,15 +402,25 @@ def _shape(seen: Seen) -> Callable[[Track], Judged] | None:
 
     def judged(track: Track) -> Judged:
         value, text = judge(track)
-        full = ramp(statistics.median(p.inertia for p in track.pieces), *_FULL[wanted]) if wanted in _FULL else 1.0
+        full = 1.0
+        if wanted == "bar":
+            full = ramp(statistics.median(p.elongation for p in track.pieces), *_LONG)
+            full *= ramp(statistics.median(map(_bulge, track.pieces)), *_BULGE[::-1])
+        elif wanted in _FULL:
+            full = ramp(statistics.median(p.inertia for p in track.pieces), *_FULL[wanted])
         if full < 1:
-            text += f", but it has holes or arms, asked is {wanted}"
+            text += f", but it has holes, arms or another outline, asked is {wanted}"
         right = folds(track, points) if points is not None else 1.0
         if right < 1:
             text += f", but most frames show no star of {points} points"
         return value * full * right, text
 
     return judged
+
+
+def _bulge(piece: Piece) -> float:
+    """Its enclosing circle by that of a rectangle with the same area and axes: rectangle 1, ellipse 1.15, leaf 1.3."""
+    return piece.spread / (math.pi / 4 * (piece.elongation + 1 / piece.elongation))
 
 
 def _place(subject: Subject) -> Callable[[Track], Judged] | None:
@@ -377,6 +433,9 @@ def _place(subject: Subject) -> Callable[[Track], Judged] | None:
         x, y = (max(track.x) + min(track.x)) / 2, (max(track.y) + min(track.y)) / 2
         if wanted == "middle":
             value = ramp(max(abs(x - 0.5), abs(y - 0.5)), *_OFF_MIDDLE[::-1])
+            if subject.path in ("any", "still"):
+                away = max(max(abs(p.x - 0.5), abs(p.y - 0.5)) for p in track.pieces)
+                value *= ramp(away, *_WANDERS[::-1])
         else:
             value = ramp({"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}[wanted], *_AT_EDGE[::-1])
         text = f"its middle is {percent(x)} from the left and {percent(y)} from the top"

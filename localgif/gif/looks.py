@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 from scipy import ndimage
 
 #: Colour names in the order of their codes: the same as task.COLOURS, which a test compares.
@@ -135,15 +134,16 @@ def look(code: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> Look:
     if not (same := _border(code, every) == background).any():
         every, same = 1, border == background
     ground = _shade(_border(rgb, every)[same])
-    # Pillow counts bytes as bytes; numpy would widen each to 64 bits first.
-    counts = np.array(Image.fromarray(code).histogram()[: TRANSPARENT + 1])
+    # Thirteen comparisons take half as long as Pillow's histogram, and np.bincount would widen each byte to 64 bits.
+    masks = [code == number for number in range(TRANSPARENT + 1)]
+    counts = [int(np.count_nonzero(mask)) for mask in masks]
     least = max(_MIN_PIXELS, int(_MIN_SHARE * code.size))
     pieces: list[Piece] = []
-    for number in np.flatnonzero(counts >= least):
-        if number != background:
-            pieces += _pieces(code == number, rgb, _name(int(number)), least)
+    for number, mask in enumerate(masks):
+        if counts[number] >= least and number != background:
+            pieces += _pieces(mask, rgb, _name(number), least)
     pieces.sort(key=lambda piece: -piece[1])
-    cover = round(float(counts[background] / code.size), 4)
+    cover = round(counts[background] / code.size, 4)
     return Look(_name(background), cover, ground, pieces[:MAX_PIECES])
 
 

@@ -28,6 +28,11 @@ _SCALES = {"small": (0.06, 0.3), "large": (0.25, 0.9)}
 _BAR = (0.3, 1.0)
 #: Reach of a path from edge to edge, or from corner to corner.
 _FAR = 0.75
+#: Path -> places that are an end of it, and their words.
+_ENDS = {
+    "left-right": {"left": "on the left", "right": "on the right"},
+    "up-down": {"top": "at the top", "bottom": "at the bottom"},
+}
 #: Words that say nothing in a task's name.
 _SMALL = frozenset(
     {"a", "an", "the", "on", "of", "in", "and", "that", "its", "is", "to", "it", "with", "own", "up", "down"}
@@ -194,7 +199,10 @@ class _Things:
         values: dict[str, Any] = {"count": draft.count, **({"colours": hues} if changes else {"colour": hues[0]})}
         values |= self._sight(draft, size) | self._rest(draft, path, size)
         values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
-        values["place"] = draft.place or ("middle" if _round_middle(draft) else "any")
+        if draft.place in _ENDS.get(path, ()):  # where its way begins, not where that has its middle
+            self._note(_ENDS[path][draft.place])
+        else:
+            values["place"] = draft.place or ("middle" if _round_middle(draft) else "any")
         if changes and any(word.value == "switch" for word in draft.kinds("cycle")):
             values["change"] = "switch"
         if path.startswith(("diagonal", "left-right", "up-down")) and _far(draft):

@@ -79,6 +79,10 @@ class Subject(Record):
     """Where its way has its middle."""
     around: Colour | None = None
     """Colour of the subject that it goes round."""
+    below: Colour | None = None
+    """Colour of the subject that it stays below."""
+    above: Colour | None = None
+    """Colour of the subject that it stays over, from left to right too."""
     anchor: Side = "any"
     """The edge of it that stays where it is while its size changes."""
     size_range: tuple[float, float] = (0.15, 0.7)
@@ -162,8 +166,9 @@ class Task(Record):
                     raise ValueError(f'two things are "{hue}": the measurement tells them apart by colour')
             taken += subject.hues
         for subject in self.subjects:
-            if subject.around is not None and (subject.around not in taken or subject.around in subject.hues):
-                raise ValueError(f'goes around = "{subject.around}", but no other subject has that colour')
+            for key, other in (("around", subject.around), ("below", subject.below), ("above", subject.above)):
+                if other is not None and not any(other in one.hues for one in self.subjects if one is not subject):
+                    raise ValueError(f'has {key} = "{other}", but no other subject has that colour')
         return self
 
     @property

@@ -53,6 +53,36 @@ def test_the_runs_own_rule_gives_the_stored_scores(folder: Path) -> None:
     assert all(row["mean"] == row["old_mean"] for row in rescore(folder, "article", None)["rows"])
 
 
+def test_an_earlier_version_of_a_rule_may_be_asked_for(folder: Path) -> None:
+    old, new = rescore(folder, "strict-3", None), rescore(folder, "strict", None)
+    assert (old["scorer"], new["scorer"]) == ("strict-3", score.VERSIONS["strict"])
+    assert Path(old["file"]).name == "scores-strict-3.jsonl"
+    parts = [
+        {p["name"] for line in Path(each["file"]).read_text().splitlines() for p in json.loads(line)["score"]["parts"]}
+        for each in (old, new)
+    ]
+    assert "visible" in parts[1] - parts[0]
+    with pytest.raises(ConfigError, match='no rule "strict-1"'):
+        rescore(folder, "strict-1", None)
+
+
+def test_the_newest_rule_looks_at_a_shipped_task_as_it_ships_today(folder: Path) -> None:
+    path = folder / "run.json"
+    record = json.loads(path.read_text())
+    assert record["task"]["name"] == "bouncing-ball"
+    record["task"]["subjects"][0]["size_range"] = [0.9, 0.95]
+    path.write_text(json.dumps(record))
+    (row,) = [
+        row for row in rescore(folder, "strict", None)["rows"] if row["label"] == "seed" and row["purpose"] == "fresh"
+    ]
+    record["task"]["brief"] += " as it was"
+    path.write_text(json.dumps(record))
+    (other,) = [
+        row for row in rescore(folder, "strict", None)["rows"] if row["label"] == "seed" and row["purpose"] == "fresh"
+    ]
+    assert row["mean"] > other["mean"]
+
+
 def test_another_task_may_be_asked_for(folder: Path) -> None:
     own = rescore(folder, "strict", None)["rows"][0]["mean"]
     other = rescore(folder, "strict", load_task("orbiting-ball"))

@@ -17,6 +17,7 @@ from localgif.run.optimize import optimize
 from localgif.sandbox.runner import picture_gif
 from localgif.search.programs import CAPTION, Programs, Sight, render, split, written_down
 from localgif.settings import Settings
+from localgif.store.log import ProgramRun
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite
@@ -59,6 +60,22 @@ def test_a_gif_has_one_sheet_and_it_is_drawn_once(
     monkeypatch.setattr("localgif.search.programs.picture_gif", lambda *_: pytest.fail("drawn again"))
     assert sight.of_gif(drawn.gif) == (png,)
     assert programs.seconds == spent
+
+
+def test_a_program_that_an_earlier_version_measured_is_measured_again(store: RunStore, drawn: Rendered) -> None:
+    assert drawn.measurements is not None and drawn.measurements.looks is not None
+    less = drawn.measurements.looks.model_copy(update={"ground": ()})
+    old = drawn.measurements.model_copy(update={"looks": less})
+    row = ProgramRun(
+        code=content_hash(program(24)), verdict=drawn.verdict, reason="", measurements=old, seconds=0.1, at=0.0
+    )
+    store.append(row)
+    programs = Programs(store)
+    run = programs.run
+    outcome = programs.outcome(program(24))
+    assert outcome.measurements == drawn.measurements
+    assert programs.run == run + 1
+    assert programs.score(outcome, BALL).total >= 0
 
 
 def test_no_sheet_without_a_gif_without_sight_or_of_what_cannot_be_decoded(store: RunStore, drawn: Rendered) -> None:

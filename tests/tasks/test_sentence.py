@@ -44,7 +44,7 @@ def test_the_corpus_has_two_halves_of_sixty_sentences_and_more_in_two_styles() -
 def test_the_corpus_is_read_right(half: str) -> None:
     chosen = [brief for brief in BRIEFS if brief["half"] == half]
     wrong = [brief["text"] for brief in chosen if seen(read(brief["text"]).task) != seen(asked(brief))]
-    assert len(wrong) <= 0.04 * len(chosen), wrong
+    assert len(wrong) <= 0.03 * len(chosen), wrong
 
 
 def test_nothing_is_invented() -> None:
@@ -61,9 +61,10 @@ def test_nothing_is_invented() -> None:
 @pytest.mark.parametrize("name", task_names())
 def test_the_briefs_that_ship_are_read_as_their_tasks_are_written(name: str) -> None:
     task, read_ = load_task(name), read(load_task(name).brief).task
-    sizes = {"size_range": (0.15, 0.7)}  # no brief says how large a light is
+    # No brief says how large a light is, and the reader knows no words for the others.
+    unread = {"size_range": (0.15, 0.7), "points": None, "side_by_side": False, "below": None, "above": None}
     for one in (task, read_):
-        object.__setattr__(one, "subjects", tuple(each.model_copy(update=sizes) for each in one.subjects))
+        object.__setattr__(one, "subjects", tuple(each.model_copy(update=unread) for each in one.subjects))
     assert seen(read_) == seen(task)
     assert differences(load_task(name)) == ()
 

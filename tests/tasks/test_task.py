@@ -87,6 +87,7 @@ def test_every_word_of_the_vocabulary_is_measured() -> None:
         ('turn = "spin"', 'around = "blue"', 'no path = "orbit"', "docs/tasks.md"),
         ('turn = "spin"', 'path = "orbit"\naround = "blue"', "no other subject has that colour", "docs/tasks.md"),
         ('turn = "spin"', 'path = "orbit"\naround = "green"', "no other subject has that colour", "docs/tasks.md"),
+        ('turn = "spin"', 'below = "green"', "no other subject has that colour", "docs/tasks.md"),
         ('turn = "spin"', 'anchor = "left"', 'no size = "grow"', "docs/tasks.md"),
         ('turn = "spin"', "points = 5", 'no shape = "star"', "docs/tasks.md"),
         ('turn = "spin"', "side_by_side = true", "no count of at least 2", "docs/tasks.md"),
