@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import functools
 import hashlib
 import json
+import logging
 import os
-import shutil
+import re
+import secrets
 import socket
-import threading
+import stat
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -17,13 +20,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from localgif.errors import ConfigError, RunLocked
+from localgif.errors import ConfigError, RunCorrupt, RunError, RunLocked
 
 #: Hex digits of a content hash in file names: 64 bits, far beyond what one run could make collide.
 HASH_DIGITS = 16
 
 #: Kind of stored content -> the ending of its files.
 SUFFIXES = {"candidates": "md", "code": "py", "gifs": "gif", "sheets": "png"}
+_LOCK = ".lock"
 
 
 def now() -> str:
@@ -37,9 +41,29 @@ def content_hash(data: str | bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:HASH_DIGITS]
 
 
-def content_path(folder: Path, kind: str, name: str) -> Path:
-    """Where a run folder holds a content, e.g. `gifs/0123456789abcdef.gif`."""
-    return folder / kind / f"{name}.{SUFFIXES[kind]}"
+def content_name(kind: str, name: str) -> str:
+    """Where a run folder holds a content, e.g. `gifs/0123456789abcdef.gif`.
+
+    Raises:
+        RunCorrupt: The name is not a hash, so whoever wrote it means another file.
+    """
+    if not re.fullmatch(f"[0-9a-f]{{{HASH_DIGITS}}}", name):
+        raise RunCorrupt(f"{name[:80]!r} is not the name of a stored file in {kind}")
+    return f"{kind}/{name}.{SUFFIXES[kind]}"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be the name of a run folder."""
+    return bool(re.fullmatch(r"[^-./\0][^/\0]{0,119}", text)) and is_text(text) and len(text.encode()) < 200
+
+
+def is_text(text: str) -> bool:
+    """Whether a text can be written as UTF-8; a path whose bytes are not UTF-8 cannot."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def read_input(path: Path, most: int, what: str, code: str = "E-FILE") -> bytes:
@@ -62,54 +86,148 @@ def read_input_text(path: Path, most: int, what: str, code: str = "E-FILE") -> s
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code=code) from None
 
 
+#: A part of a TOML key and the dot after it.
+_KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
+#: Dotted keys cost tomllib the square of their length, and nested values a stack frame each.
+_DEEPEST = 32
+_DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_KEY_PART}){{{_DEEPEST}}}")
+
+
 def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
     """What a TOML text holds; `place` names its file in messages.
 
     Raises:
-        ConfigError: it is not TOML; the message names the line.
+        ConfigError: it is not TOML, or nested too deeply; the message names the line if it can.
     """
+    too_deep = ConfigError(f"{place} is nested too deeply", f"use at most {_DEEPEST} levels", code=code)
+    if _DEEP_KEY.search(text):
+        raise too_deep
     try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code=code) from None
+        parsed = tomllib.loads(text)
     except RecursionError:
-        raise ConfigError(f"{place} is nested too deeply", "write fewer brackets", code=code) from None
+        raise too_deep from None
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
+        raise ConfigError(f"{place} is not valid TOML: {error}", "correct that line", code=code) from None
+    level: list[Any] = [parsed]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    if level:
+        raise too_deep
+    return parsed
+
+
+# --- the files of a folder that somebody else may have made --------------------------------------------------------
+
+
+@contextmanager
+def _holder(folder: Path, name: str) -> Iterator[tuple[int, str]]:
+    """The descriptor of the folder that holds `name`, a path inside `folder`, and the last part of the name. Below
+    `folder` no link is followed. Raises OSError."""
+    *folders, last = name.split("/")
+    if any(part in ("", ".", "..") or "\0" in part for part in (*folders, last)):
+        raise OSError(errno.EINVAL, "not a name inside the folder", name)
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    handle = os.open(folder, flags)
+    try:
+        for part in folders:
+            inner = os.open(part, flags | os.O_NOFOLLOW, dir_fd=handle)
+            os.close(handle)
+            handle = inner
+        yield handle, last
+    finally:
+        os.close(handle)
+
+
+def open_inside(folder: Path, name: str, flags: int) -> int:
+    """Open the regular file `name` inside a folder; no link below the folder is followed.
+
+    Raises:
+        OSError: There is none, or it is a link, a pipe or a device, or is to be written and has another name elsewhere.
+    """
+    with _holder(folder, name) as (where, last):
+        try:
+            # Opening a pipe would otherwise wait for its other end.
+            handle = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=where)
+        except OSError as error:
+            raise OSError(error.errno, "a link" if error.errno == errno.ELOOP else error.strerror, name) from None
+    found = os.fstat(handle)
+    if not stat.S_ISREG(found.st_mode) or (flags & os.O_ACCMODE != os.O_RDONLY and found.st_nlink > 1):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file of this folder alone", name)
+    return handle
+
+
+def read_inside(folder: Path, name: str, most: int) -> bytes:
+    """The content of a file inside a folder; OSError as open_inside and read_bounded."""
+    return _read(open_inside(folder, name, os.O_RDONLY), most)
+
+
+def replace_inside(folder: Path, name: str, data: bytes) -> None:
+    """Write a file inside a folder so that a reader, a power cut or an OSError finds either the old content or the new
+    one; a link of that name is replaced, not followed. The old permissions stay."""
+    inner = name.rpartition("/")[0]
+    if inner:
+        with _holder(folder, inner) as (where, last), suppress(FileExistsError):
+            os.mkdir(last, dir_fd=where)
+    with _holder(folder, name) as (where, last):
+        temporary = f".{last}.{secrets.token_hex(8)}.tmp"
+        handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666, dir_fd=where)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                _sync(handle)
+                with suppress(OSError):  # there is none yet, or the file system has no permissions
+                    old = os.stat(last, dir_fd=where, follow_symlinks=False).st_mode
+                    if stat.S_ISREG(old):
+                        os.fchmod(handle, stat.S_IMODE(old))
+            os.replace(temporary, last, src_dir_fd=where, dst_dir_fd=where)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary, dir_fd=where)
+            raise
+        _sync(where)
+
+
+def remove_inside(folder: Path, name: str) -> None:
+    """Remove a file, or a link, inside a folder. Raises OSError."""
+    with _holder(folder, name) as (where, last):
+        os.unlink(last, dir_fd=where)
+
+
+def odd_entry(folder: Path) -> Path | None:
+    """Something inside a folder that is neither a regular file nor a folder, such as a link; None if there is none."""
+    for parent, folders, files in os.walk(folder):
+        for path in (Path(parent, name) for name in (*folders, *files)):
+            if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
+                return path
+    return None
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file so that a reader, a power cut or an OSError finds either the old content or the new one.
-
-    An existing file keeps its permissions, and a symbolic link stays a link.
-    """
+    """Write a file that the user named as replace_inside does, but a symbolic link stays a link."""
     real = path.resolve()
-    temporary = real.with_name(f".{real.name}.{os.getpid()}-{threading.get_ident()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileNotFoundError):
-            shutil.copymode(real, temporary)
-        temporary.replace(real)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_folder(real.parent)
+    replace_inside(real.parent, real.name, data)
 
 
 def append(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Append bytes; a write that fails (OSError) leaves the file as it was. Unless `durable`, they survive a crash of
     localgif, but not of the machine.
     """
-    with path.open("ab") as file:
-        end = file.tell()
+    with os.fdopen(open_inside(path.parent, path.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
+        end = file.seek(0, os.SEEK_END)
         try:
             file.write(data)
             file.flush()
             if durable:
-                os.fsync(file.fileno())
+                _sync(file.fileno())
         except OSError:
-            os.truncate(path, end)
+            os.truncate(file.fileno(), end)
             raise
 
 
@@ -117,9 +235,26 @@ def sync_folder(folder: Path) -> None:
     """Force the names in a folder to the disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
-        os.fsync(handle)
+        _sync(handle)
     finally:
         os.close(handle)
+
+
+def _sync(handle: int) -> None:
+    """fsync, where the file system has it: some have none for folders."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EBADF, errno.EACCES):
+            raise
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is a regular file that we may see; False for a name that no file can have."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except (OSError, ValueError):
+        return False
 
 
 def read_bounded(path: Path, most: int) -> bytes:
@@ -128,13 +263,17 @@ def read_bounded(path: Path, most: int) -> bytes:
     Raises:
         OSError: The file cannot be read, is larger (EFBIG; `strerror` names the limit), or is not a regular file.
     """
-    if path.exists() and not path.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(path))
-    with path.open("rb") as file:
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise OSError(errno.EFBIG, f"larger than {most // 1024} KiB", str(path))
-    return data
+    return _read(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), most)
+
+
+def _read(handle: int, most: int) -> bytes:
+    with os.fdopen(handle, "rb") as file:
+        found = os.fstat(handle)
+        if not stat.S_ISREG(found.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        if found.st_size > most:
+            raise OSError(errno.EFBIG, f"larger than {most // 1024} KiB")
+        return file.read(found.st_size)
 
 
 def sha256_of(path: Path) -> str:
@@ -165,19 +304,21 @@ def take_lock(folder: Path) -> int:
 
     Raises:
         RunLocked: Another process holds the lock; the message names it.
+        RunError: The folder cannot be written.
     """
-    path = folder / ".lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(handle, 200).decode("utf-8", "replace").strip()
+        handle = open_inside(folder, _LOCK, os.O_RDWR | os.O_CREAT)
+    except OSError as error:
+        raise RunError(f"{folder}/{_LOCK} cannot be opened: {error.strerror}", "check its permissions") from None
+    if not _claimed(handle):
+        holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip()
         os.close(handle)
         raise RunLocked(
             f"{folder} is being written by {holder or 'another process'}", "Wait for that process, or stop it."
-        ) from None
-    os.ftruncate(handle, 0)
-    os.write(handle, f"pid {os.getpid()} on {socket.gethostname()}, since {now()}\n".encode())
+        )
+    with suppress(OSError):  # a full disk; the note only names the holder
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}, since {now()}\n".encode(), 0)
     return handle
 
 
@@ -189,25 +330,45 @@ def check_free(folder: Path) -> None:
 def is_locked(folder: Path) -> bool:
     """Whether a process is writing in a run folder."""
     try:
-        handle = os.open(folder / ".lock", os.O_RDWR | os.O_CLOEXEC)
+        handle = open_inside(folder, _LOCK, os.O_RDWR)
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not _claimed(handle)
     finally:
         os.close(handle)
-    return False
+
+
+def _claimed(handle: int, *, wait: bool = False) -> bool:
+    """Lock an open file; False if another process holds it. Network file systems may have no locks: there a process of
+    this machine that is named in the file and runs counts as the holder."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return True
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF):
+            raise
+        _warn_without_locks(error.strerror)
+    named = re.match(rb"pid (\d{1,9}) on (\S+),", os.pread(handle, 200, 0))
+    if named is None or named[2].decode(errors="replace") != socket.gethostname() or int(named[1]) == os.getpid():
+        return True
+    return not Path(f"/proc/{int(named[1])}").exists()
+
+
+@functools.cache
+def _warn_without_locks(why: str) -> None:
+    logging.getLogger(__name__).warning(
+        "warning: this file system has no locks (%s); do not let two machines write the same run", why
+    )
 
 
 @contextmanager
 def locked(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
     """Hold the lock of `target`; if another process holds it, call `on_wait` once and wait."""
-    with target.with_name(f"{target.name}.lock").open("ab") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with target.with_name(f"{target.name}.lock").open("ab+") as file:
+        if not _claimed(file.fileno()):
             on_wait()
-            fcntl.flock(file, fcntl.LOCK_EX)
+            _claimed(file.fileno(), wait=True)
         yield

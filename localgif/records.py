@@ -14,7 +14,7 @@ SCHEMA_VERSION = 2
 class Record(BaseModel):
     """Base: immutable; unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, ser_json_inf_nan="strings")
 
 
 # --- sandbox -------------------------------------------------------------------------------------------------------
@@ -130,6 +130,8 @@ class Looks(Record):
 
 class Measurements(Record):
     """Numbers about one GIF, measured in a confined process."""
+
+    model_config = ConfigDict(allow_inf_nan=True)  # compared with the file's structure before anything else
 
     frames: int = Field(ge=1)
     """Frames stored in the file."""

@@ -77,7 +77,7 @@ class ModelSettings(Model):
     alias: str
     """Its name in models.toml, or "ollama:" and the name that an Ollama knows."""
     endpoint: EndpointSettings
-    temperature: float
+    temperature: float = Field(ge=0, le=2)
     path: str | None
     """The GGUF file that models.toml names, if it names one."""
     litellm: str

@@ -3,15 +3,34 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from localgif.errors import RunLocked
-from localgif.files import append, check_free, is_locked, locked, read_bounded, replace_file, sha256_of, take_lock
+from localgif.errors import ConfigError, RunCorrupt, RunError, RunLocked
+from localgif.files import (
+    append,
+    check_free,
+    content_name,
+    is_locked,
+    is_name,
+    locked,
+    odd_entry,
+    parse_toml,
+    read_bounded,
+    read_inside,
+    remove_inside,
+    replace_file,
+    replace_inside,
+    sha256_of,
+    sync_folder,
+    take_lock,
+)
 
 
 def test_a_replaced_file_keeps_its_permissions_and_its_link(tmp_path: Path) -> None:
@@ -87,3 +106,126 @@ def test_a_lock_is_waited_for_and_the_wait_reported(tmp_path: Path) -> None:
 
         with locked(tmp_path / "w", on_wait):
             assert waits == [True]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A folder with links out of it, beside a file that nobody may touch."""
+    (tmp_path / "mine").write_bytes(b"mine")
+    folder = tmp_path / "run"
+    (folder / "code").mkdir(parents=True)
+    (folder / "link").symlink_to(tmp_path / "mine")
+    (folder / "gifs").symlink_to(tmp_path)
+    os.link(tmp_path / "mine", folder / "hard")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "name", ["link", "gifs/mine", "../mine", "code/../../mine", "/etc/passwd", "", ".", "code", "pipe", "a\0b", "none"]
+)
+def test_only_regular_files_inside_a_folder_are_read(run: Path, name: str) -> None:
+    with pytest.raises(OSError, match=r".+"):
+        read_inside(run, name, 100)
+
+
+def test_nothing_is_written_or_removed_behind_a_link(run: Path) -> None:
+    for name in ("link", "hard", "pipe"):
+        with pytest.raises(OSError, match=r"a link|not a regular file|No such device"):
+            append(run / name, b"more")
+    for name in ("gifs/mine", "../mine", "gifs/new"):
+        with pytest.raises(OSError, match=r"Not a directory|not a name"):
+            replace_inside(run, name, b"new")
+        with pytest.raises(OSError, match=r"Not a directory|not a name"):
+            remove_inside(run, name)
+    assert odd_entry(run) in (run / "link", run / "gifs", run / "pipe")
+    for name in ("link", "hard", "pipe", "new/inner"):
+        replace_inside(run, name, b"new")
+        assert read_inside(run, name, 100) == b"new"
+    assert (run.parent / "mine").read_bytes() == b"mine" and len(list(run.parent.iterdir())) == 2
+    assert odd_entry(run) == run / "gifs"
+
+
+def test_a_temporary_file_cannot_be_foreseen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.extend(path.name for path in tmp_path.iterdir()))
+    for _ in range(2):
+        replace_inside(tmp_path, "a", b"")
+    assert len({name for name in seen if name.endswith(".tmp")}) == 2
+
+
+@pytest.mark.parametrize(
+    "name", ["../x", "/etc/passwd", "0123456789abcde", "0123456789ABCDEF", "0123456789abcdef\n", ""]
+)
+def test_a_content_has_a_hash_for_a_name(name: str) -> None:
+    assert content_name("gifs", "0123456789abcdef") == "gifs/0123456789abcdef.gif"
+    with pytest.raises(RunCorrupt, match="not the name of a stored file"):
+        content_name("gifs", name)
+
+
+@pytest.mark.parametrize("name", ["", ".x", "-x", "a/b", "..", "a\0", "x" * 121, "\udcff", "\U0001f600" * 60])
+def test_a_run_has_a_name_that_a_folder_can_have(name: str) -> None:
+    assert is_name("2026-11-29 a[b]'c") and not is_name(name)
+
+
+def test_a_lock_that_is_a_link_is_refused_and_its_target_stays(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_bytes(b"mine")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".lock").symlink_to(tmp_path / "mine")
+    with pytest.raises(RunError, match="a link"):
+        take_lock(tmp_path / "run")
+    assert not is_locked(tmp_path / "run") and (tmp_path / "mine").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP])
+def test_without_locks_a_process_that_runs_here_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    os.close(take_lock(tmp_path))
+    assert not is_locked(tmp_path), "ours counts as free"
+    (tmp_path / ".lock").write_text(f"pid 1 on {socket.gethostname()}, since now\n")
+    assert is_locked(tmp_path)
+    with pytest.raises(RunLocked, match="being written by pid 1"):
+        take_lock(tmp_path)
+    (tmp_path / ".lock").write_text("pid 1 on elsewhere, since now\n")
+    os.close(take_lock(tmp_path))
+    with locked(tmp_path / "w", lambda: None):
+        pass
+
+
+def test_a_file_system_without_fsync_for_folders_will_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none(_: int) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "fsync", none)
+    sync_folder(tmp_path)
+    replace_file(tmp_path / "a", b"a")
+    append(tmp_path / "a", b"b")
+    assert (tmp_path / "a").read_bytes() == b"ab"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        ".".join(["a"] * 30_000) + " = 1",
+        "[" + " . ".join(["a"] * 40) + "]",
+        ".".join(['"a b"'] * 40) + " = 1",
+        "a = " + "[" * 40 + "]" * 40,
+        "a = " + "[" * 50_000,
+        "a = " + "{a = " * 40 + "1" + "}" * 40,
+    ],
+)
+def test_toml_that_is_nested_too_deeply_is_refused_at_once(text: str) -> None:
+    with pytest.raises(ConfigError, match=r"models\.toml is nested too deeply"):
+        parse_toml(text, "models.toml", "E-CONFIG-FILE")
+
+
+def test_a_number_that_python_does_not_read_is_no_toml() -> None:
+    with pytest.raises(ConfigError, match="is not valid TOML"):
+        parse_toml(f"a = {'1' * 5000}", "models.toml", "E-CONFIG-FILE")
+    words = "A sentence. " * 100
+    assert parse_toml(f'a.b.c = "{words}" # {words}', "x", "E")["a"]["b"]["c"] == words

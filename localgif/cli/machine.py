@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +17,7 @@ from localgif.cli.shared import (
     ModelsOption,
     OfflineOption,
     command,
+    echo,
     load_models,
     open_progress,
     print_json,
@@ -25,7 +25,6 @@ from localgif.cli.shared import (
 )
 from localgif.errors import ConfigError, PreflightError, SandboxTooWeak, nearest
 from localgif.files import read_input
-from localgif.sandbox.text import printable
 from localgif.settings import known
 
 
@@ -47,7 +46,7 @@ def doctor(
     if as_json:
         print_json(as_object(found))
     else:
-        print(printable(table(found.checks)))
+        echo(table(found.checks))
     if found.failed:
         raise typer.Exit(PreflightError.exit_code)
 
@@ -66,7 +65,7 @@ def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = Fal
     if as_json:
         print_json([row.model_dump(mode="json") for row in rows])
     else:
-        print(models_text(rows))
+        echo(models_text(rows))
 
 
 @models_app.command("set")
@@ -86,11 +85,11 @@ def models_set(
     line = may_play(file.role(role, name, said=f"models set {role}"))
     change = with_role(file, role, name)
     if change.line == 0:
-        print(f"{file.path}: {role} is {name} already")
+        echo(f"{file.path}: {role} is {name} already")
     else:
         write_file(file.path, change.text.encode(), "check the permissions of the file and its folder")
-        print(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
-    print(line)
+        echo(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
+    echo(line)
 
 
 @models_app.command("pull")
@@ -111,8 +110,8 @@ def models_pull(
             weights = pull(name, places(), None, progress.download)
     about = f"{weights.size / 1e6:,.0f} MB, sha256 {weights.digest}, from: {weights.source}"
     for note in weights.notes:
-        print(f"note: {note}", file=sys.stderr)
-    print(f"{weights.name}: {weights.path} ({about})")
+        echo(f"note: {note}", err=True)
+    echo(f"{weights.name}: {weights.path} ({about})")
 
 
 @models_app.command("check")
@@ -122,8 +121,8 @@ def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
     from localgif.run.roles import check_role
 
     file = load_models(models)
-    print(check_role(file.role("animator")))
-    print(check_role(file.role("reflector")))
+    echo(check_role(file.role("animator")))
+    echo(check_role(file.role("reflector")))
 
 
 _ABOUT_SANDBOX = "Run a program in the sandbox, and check the sandbox."
@@ -169,14 +168,14 @@ def sandbox_run(
             | {"peak_rss": result.peak_rss, "level": level, "gif": gif}
         )
     else:
-        print(f"{verdict}: {reason}")
+        echo(f"{verdict}: {reason}")
         used = f"{result.wall_seconds:.3f} s, {result.cpu_seconds:.3f} s of CPU, {result.peak_rss / 2**20:.0f} MB"
-        print(f"  {used}; sandbox level {level}")
+        echo(f"  {used}; sandbox level {level}")
         if measured is not None:
-            print(f"  {output}: {measured.frames} frames, {measured.width}x{measured.height}")
+            echo(f"  {output}: {measured.frames} frames, {measured.width}x{measured.height}")
         elif result.output:
-            print("  the end of what it printed:")
-            print("\n".join(f"  | {line}" for line in result.output.splitlines()[-20:]))
+            echo("  the end of what it printed:")
+            echo("\n".join(f"  | {line}" for line in result.output.splitlines()[-20:]))
     if verdict is not Verdict.OK:
         raise typer.Exit(1)
 
@@ -195,11 +194,11 @@ def sandbox_check(as_json: JsonOption = False) -> None:
         probes = [{"name": each.name, "refused": each.refused, "layer": each.layer} for each in found.probes]
         print_json({"level": found.level, "promise": promise, "probes": probes, "missing": list(found.missing)})
     else:
-        print(f"level {found.level}: {promise}")
+        echo(f"level {found.level}: {promise}")
         for each in found.probes:
-            print(f"  {'refused' if each.refused else 'POSSIBLE':<9} {each.name:<30} {each.layer}")
+            echo(f"  {'refused' if each.refused else 'POSSIBLE':<9} {each.name:<30} {each.layer}")
         for line in found.missing:
-            print(f"  not {line}")
+            echo(f"  not {line}")
     if found.level != FULL:
         raise typer.Exit(SandboxTooWeak.exit_code)
 
@@ -226,12 +225,12 @@ def bundle(
     with open_progress() as progress:
         whole = collect(out, file, carried, places_for(*weights_environment()), progress.note, progress.download)
     if not carried:
-        print("note: the bundle has no weights, because both roles run on separate servers", file=sys.stderr)
+        echo("note: the bundle has no weights, because both roles run on separate servers", err=True)
     for part, (files, size) in whole.sizes.items():
-        print(f"{part or 'all':<12} {files:>4} file{' ' if files == 1 else 's'} {size / 1e6:>9,.1f} MB")
-    print(f"{whole.folder}: for machines with {', '.join(whole.kind)}")
-    print(f"sha256 of its SHA256SUMS: {whole.digest}")
-    print(f"on the other machine:  sh {whole.folder.name}/install.sh TARGET")
+        echo(f"{part or 'all':<12} {files:>4} file{' ' if files == 1 else 's'} {size / 1e6:>9,.1f} MB")
+    echo(f"{whole.folder}: for machines with {', '.join(whole.kind)}")
+    echo(f"sha256 of its SHA256SUMS: {whole.digest}")
+    echo(f"on the other machine:  sh {whole.folder.name}/install.sh TARGET")
 
 
 @command
@@ -264,7 +263,7 @@ def serve(
         config = config_of_upstream(upstream, model or [], port)
     else:
         file = load_models(models, offline or None)
-        named = [file.role("animator", alias) for alias in model or ()]
+        named = [file.role("animator", alias, said="--model") for alias in model or ()]
         with open_progress() as progress:
             config = config_of_models(named or [file.role("animator"), file.role("reflector")], port, progress)
     run(config.model_copy(update={"host": host}))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localgif.errors import ConfigError, LocalGifError, nearest
+from localgif.files import read_inside
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
 from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
@@ -403,9 +404,9 @@ class Watcher:
 
     def _now(self) -> tuple[str, float]:
         try:
-            value = json.loads((self._folder / ".now").read_text("utf-8", "replace"))
+            value = json.loads(read_inside(self._folder, ".now", 64 * 1024))
             return str(value["text"]), float(value["at"])
-        except (OSError, ValueError, KeyError, TypeError):
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
             return "", 0.0
 
 

@@ -20,6 +20,7 @@ from localgif.cli.shared import (
     RunArgument,
     RunsOption,
     command,
+    echo,
     load_models,
     make_console,
     open_progress,
@@ -27,7 +28,7 @@ from localgif.cli.shared import (
     write_file,
 )
 from localgif.errors import EXIT_BELOW, ConfigError, RunCorrupt
-from localgif.files import read_input
+from localgif.files import read_input, read_inside
 from localgif.settings import known
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
     elif rows:
         runs_table(make_console(), rows)
     else:
-        print(f"no runs under {runs_dir}")
+        echo(f"no runs under {runs_dir}")
 
 
 @command
@@ -89,7 +90,7 @@ def report(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS) -> None
     from localgif.report.page import write_report
     from localgif.store.read import find_run
 
-    print(write_report(find_run(runs_dir, run)))
+    echo(write_report(find_run(runs_dir, run)))
 
 
 @command
@@ -106,7 +107,9 @@ def export(
     from localgif.report.export import export as text_of
 
     text = text_of(best_of(*_best_prompt(runs_dir, run)), to).encode("utf-8", "replace")
-    if out is None:
+    if out is None and sys.stdout.isatty():
+        echo(text.decode(), end="")
+    elif out is None:
         sys.stdout.buffer.write(text)
     else:
         write_file(out, text, "name another file with -o")
@@ -147,7 +150,7 @@ def draw(
         file_name = str(out) if picture.gif is not None else None
         print_json({"file": file_name, "run": record.name, **picture.model_dump(mode="json", exclude={"gif"})})
     else:
-        print(drawing_text(picture, out))
+        echo(drawing_text(picture, out))
     if picture.gif is None:
         raise typer.Exit(1)
 
@@ -161,7 +164,7 @@ def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
     if record.result is not None:
         return record, record.result.best.prompt
     try:
-        return record, (folder / "best_prompt.md").read_text("utf-8")
+        return record, read_inside(folder, "best_prompt.md", 2**20).decode("utf-8", "replace")
     except OSError:
         raise ConfigError(
             f"run {record.name} has no best prompt: its search did not end", "name another run, or resume this one"
@@ -206,11 +209,11 @@ def score(
         if as_json:
             objects.append({"file": str(file), "task": wanted.name, **scored.model_dump(mode="json")})
         else:
-            print(scored_text(str(file), wanted.name, scored.score, scored.measurements))
+            echo(scored_text(str(file), wanted.name, scored.score, scored.measurements))
     if as_json:
         print_json(objects[0] if len(files) == 1 else objects)
     if below:
-        print(f"{below} of {len(files)} below {least:g}", file=sys.stderr)
+        echo(f"{below} of {len(files)} below {least:g}", err=True)
         raise typer.Exit(EXIT_BELOW)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +19,7 @@ from localgif.cli.shared import (
     RunArgument,
     RunsOption,
     command,
+    echo,
     load_models,
     make_console,
     open_progress,
@@ -28,6 +28,7 @@ from localgif.cli.shared import (
 )
 from localgif.cli.tasks import YesOption, take_tasks
 from localgif.errors import ConfigError, LocalGifError
+from localgif.files import is_name
 
 if TYPE_CHECKING:
     from localgif.records import RunResult
@@ -111,7 +112,7 @@ def watch(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, display:
 
 
 def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | None, *, as_json: bool) -> None:
-    """Do a run's work, write its report whatever happens, and print its result."""
+    """Do a run's work, print its result, and write its report whatever happens; a report that fails fails nothing."""
     from localgif.cli.tables import result_table
     from localgif.report.page import write_report
 
@@ -122,18 +123,22 @@ def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | 
         except (LocalGifError, KeyboardInterrupt):
             if progress.run is not None:
                 folder = runs_dir / progress.run
-                with contextlib.suppress(LocalGifError, OSError):
+                with contextlib.suppress(Exception):  # the first error is the one to report
                     write_report(folder, whole=False)
-                print(f"what was measured is kept in {folder} (samples.jsonl, report.html)", file=sys.stderr)
-                print(f"continue it: localgif resume {folder.name}", file=sys.stderr)
+                echo(f"what was measured is kept in {folder} (samples.jsonl, report.html)", err=True)
+                echo(f"continue it: localgif resume {folder.name}", err=True)
             raise
-    write_report(Path(result.folder))
     if as_json:
         print_json(result.model_dump(mode="json"))
     else:
         result_table(make_console(), result)
+    try:
+        write_report(Path(result.folder))
+    except Exception as error:
+        echo(f"the run is done, but report.html was not written: {type(error).__name__}: {error}", err=True)
+        echo(f"write it again: localgif report {result.run}", err=True)
 
 
 def _check_name(name: str | None) -> None:
-    if name is not None and (not name or name.startswith((".", "-")) or "/" in name or "\0" in name or len(name) > 120):
+    if name is not None and not is_name(name):
         raise ConfigError(f"--name {name!r} cannot be the name of a folder", "use letters, digits, - and _")

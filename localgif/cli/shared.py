@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
-from localgif.files import replace_file
+from localgif.files import is_text, replace_file
 from localgif.offline import guard, pin_libraries, refusals, release
-from localgif.sandbox.text import printable
+from localgif.sandbox.text import CONTROLS, printable
 from localgif.settings import FIELDS, ModelSettings, Setting
 
 if TYPE_CHECKING:
@@ -89,12 +89,15 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         pin_libraries()
         guard()  # load_models widens it to what models.toml names
         try:
+            for name, value in kwargs.items():
+                if not is_text(f"{value}"):
+                    raise ConfigError(f"{name} = {value!a} is not UTF-8", "use a name that is")
             function(*args, **kwargs)
         except LocalGifError as error:
             complain(error)
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
+            echo("interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             # `localgif show | head`: the reader has what it wanted.
@@ -103,23 +106,23 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         finally:
             # Libraries take a refused connection for a missing network and go on; the user still learns of it.
             for refusal in refusals():
-                print(f"note: nothing left this machine; {refusal}", file=sys.stderr)
+                echo(f"note: nothing left this machine; {refusal}", err=True)
 
     return wrapped
 
 
 def complain(error: LocalGifError) -> None:
     """Print an error on stderr: its code, its message, its remedy."""
-    print(f"error [{error.code}]: {printable(error.message)}", file=sys.stderr)
+    echo(f"error [{error.code}]: {error.message}", err=True)
     for line in printable(error.remedy).splitlines():
-        print(f"  {line}", file=sys.stderr)
+        echo(f"  {line}", err=True)
 
 
 def warn_about(*tasks: Task) -> None:
     """Print on stderr why no GIF can meet a task's brief, as far as localgif knows."""
     for task in tasks:
         for doubt in task.doubts():
-            print(f"warning: task {printable(task.name)}: {printable(doubt)}", file=sys.stderr)
+            echo(f"warning: task {task.name}: {doubt}", err=True)
 
 
 def load_models(path: Path, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
@@ -150,12 +153,17 @@ def write_file(path: Path, data: bytes, remedy: str) -> None:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console on stdout or stderr."""
+    """A console on stdout or stderr, for texts that others wrote: no markup, no escape sequences."""
     from rich.console import Console
 
-    console = Console(stderr=stderr)
+    class Plain(Console):
+        def render_str(self, text: str, **how: Any) -> Any:  # every string of a line, a cell or a title
+            return super().render_str(printable(text), **how)
+
+    how: dict[str, Any] = {"stderr": stderr, "markup": False, "emoji": False, "highlight": False}
+    console = Plain(**how)
     # Without a terminal rich assumes 80 columns and would cut the table.
-    return console if console.is_terminal else Console(stderr=stderr, width=max(console.width, 120))
+    return console if console.is_terminal else Plain(**how, width=max(console.width, 120))
 
 
 def open_progress(display: str | None = None) -> Lines:
@@ -165,6 +173,12 @@ def open_progress(display: str | None = None) -> Lines:
     return make_progress(make_console(stderr=True), display)
 
 
+def echo(text: object = "", *, end: str = "\n", err: bool = False) -> None:
+    """Print a text on stdout or stderr, without escape sequences: names and texts of runs may be somebody else's."""
+    print(printable(str(text)), end=end, file=sys.stderr if err else sys.stdout)
+
+
 def print_json(value: Any) -> None:
-    """Print a JSON value on stdout."""
-    print(json.dumps(value, ensure_ascii=False, indent=2))
+    """Print a JSON value on stdout; characters that a terminal obeys, and those that are none, are escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    print(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode(errors="backslashreplace").decode())

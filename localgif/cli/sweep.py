@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import signal
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +16,7 @@ from localgif.cli.shared import (
     ModelsOption,
     RunsOption,
     command,
+    echo,
     load_models,
     make_console,
     print_json,
@@ -58,6 +58,7 @@ def sweep(
     """Run every combination of some settings, on this machine or a cluster. The same command again continues."""
     from localgif.cli.tables import plan_table, say
     from localgif.cli.tasks import take_tasks
+    from localgif.files import is_file
     from localgif.store.read import load_record, status_of
     from localgif.sweep.execute import choose
     from localgif.sweep.plan import estimate, read_plan
@@ -73,7 +74,7 @@ def sweep(
 
     def stored(cell: Cell) -> str:
         folder = runs_dir / plan.name / cell.name
-        return status_of(folder, load_record(folder)) if (folder / "run.json").exists() else ""
+        return status_of(folder, load_record(folder)) if is_file(folder / "run.json") else ""
 
     done = {cell.name for cell in chosen if stored(cell) == "done"}
     estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done, _measured)
@@ -135,7 +136,7 @@ def _run(
         return run_on_cluster(plan, models, runs_dir, chosen, lines, scheduler, minutes)
     except KeyboardInterrupt:
         lines.stop()
-        print(f"what was measured is kept in {runs_dir / plan.name}; the same command continues", file=sys.stderr)
+        echo(f"what was measured is kept in {runs_dir / plan.name}; the same command continues", err=True)
         raise
     finally:
         lines.stop()
@@ -152,16 +153,14 @@ def _measured(settings: Settings) -> StoredPace | None:
 
 def _print_summary(summary: dict[str, Any], runs_dir: Path) -> None:
     """Print how a sweep ended, and the next command."""
-    print(
-        f"sweep {summary['sweep']}: {summary['done']} done, {summary['failed']} failed, {summary['left']} not started"
-    )
+    echo(f"sweep {summary['sweep']}: {summary['done']} done, {summary['failed']} failed, {summary['left']} not started")
     for row in summary["cells"]:
         if row["status"] == "failed":
-            print(f"  {row['cell']} failed: {row['error'].splitlines()[0]}")
+            echo(f"  {row['cell']} failed: {row['error'].splitlines()[0]}")
     if summary["failed"] or summary["left"]:
-        print("the same command continues with the rest")
+        echo("the same command continues with the rest")
     where = "" if runs_dir == DEFAULT_RUNS else f" --runs-dir {runs_dir}"
-    print(f"compare the runs: localgif compare {summary['sweep']}{where}")
+    echo(f"compare the runs: localgif compare {summary['sweep']}{where}")
 
 
 @command
@@ -197,6 +196,8 @@ def compare(
     compared = compare_groups(group(found.runs, by or (), found.axes))
     said = sentences(compared)
     page = to or found.folder / "compare.html"
+    if to is None and page.is_symlink():
+        page.unlink()  # a sweep's folder may be somebody else's
     written = render(compared, found.title, said, found.left)
     write_file(page, written.encode("utf-8", "replace"), "name another file: --to FILE")
     if as_json:
@@ -208,4 +209,4 @@ def compare(
     compared_tables(console, compared, said)
     notes = [*compared.grouping.notes, *(f"left out: {run.name} ({run.why})" for run in found.left)]
     say(console, *(f"note: {text}" for text in notes))
-    print(f"page      {page}")
+    echo(f"page      {page}")

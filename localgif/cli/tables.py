@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from localgif.cli.shared import echo
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import duration
@@ -56,8 +57,8 @@ def print_run(console: Console, record: RunRecord, status: str, folder: Path) ->
     if record.result is not None:
         result_table(console, record.result)
         return
-    print(f"run {record.name}: {status}{f', {record.error}' if record.error else ''}")
-    print(f"what was measured is in {folder}; continue it: localgif resume {record.name}")
+    echo(f"run {record.name}: {status}{f', {record.error}' if record.error else ''}")
+    echo(f"what was measured is in {folder}; continue it: localgif resume {record.name}")
 
 
 def result_table(console: Console, result: RunResult) -> None:

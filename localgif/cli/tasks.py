@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from localgif.cli.shared import DEFAULT_LEVEL, JsonOption, LevelOption, command, print_json, warn_about, write_file
+from localgif.cli.shared import (
+    DEFAULT_LEVEL,
+    JsonOption,
+    LevelOption,
+    command,
+    echo,
+    print_json,
+    warn_about,
+    write_file,
+)
 from localgif.errors import ConfigError
 from localgif.files import read_input
 from localgif.sandbox.text import printable
@@ -38,7 +47,7 @@ def take_task(text: str, *, yes: bool = True) -> Task:
     reading = find(text)
     if is_sentence(text):
         for line in reading_lines(reading):
-            print(line, file=sys.stderr)
+            echo(line, err=True)
         if not yes and (reading.doubts or not reading.checkable):
             _ask()
     warn_about(reading.task)
@@ -89,7 +98,7 @@ def tasks_list(as_json: JsonOption = False) -> None:
         return
     width = max(len(task.name) for task in tasks)
     for task in tasks:
-        print(f"{task.name:<{width}}  {task.brief}")
+        echo(f"{task.name:<{width}}  {task.brief}")
 
 
 @tasks_app.command("show")
@@ -106,8 +115,8 @@ def tasks_show(
     if as_json:
         print_json(_facts(reading))
         return
-    print(f"{sentence_of(reading.task) or 'nothing about the picture'}; {technique_of(reading.task.targets)}\n")
-    print(toml_of(reading.task), end="")
+    echo(f"{sentence_of(reading.task) or 'nothing about the picture'}; {technique_of(reading.task.targets)}\n")
+    echo(toml_of(reading.task), end="")
 
 
 @tasks_app.command("new")
@@ -126,7 +135,7 @@ def tasks_new(
 
     reading = read(sentence, out.stem if out is not None else "")
     for line in reading_lines(reading):
-        print(line, file=sys.stderr)
+        echo(line, err=True)
     warn_about(reading.task)
     if not yes and (reading.doubts or not reading.checkable):
         _ask()
@@ -136,9 +145,9 @@ def tasks_new(
     if as_json:
         print_json(_facts(reading))
     elif out is None:
-        print(text, end="")
+        echo(text, end="")
     else:
-        print(f"{out}   (use it: --task {out if '/' in str(out) else f'./{out}'})")
+        echo(f"{out}   (use it: --task {out if '/' in str(out) else f'./{out}'})")
 
 
 def _facts(reading: Reading) -> dict[str, Any]:
@@ -178,13 +187,13 @@ def tasks_check(
         result = scored.model_dump(mode="json") if scored is not None else None
         print_json({**_facts(reading), "impossible": list(impossible), "differences": list(other), "gif": result})
     else:
-        print(f"{wanted.name} checks: {sentence_of(wanted) or 'nothing about the picture'}")
-        print(f"and: {technique_of(wanted.targets)}")
+        echo(f"{wanted.name} checks: {sentence_of(wanted) or 'nothing about the picture'}")
+        echo(f"and: {technique_of(wanted.targets)}")
         for text in other:
-            print(f"note: {printable(text)}")
+            echo(f"note: {text}")
         for text in impossible:
-            print(f"no GIF can meet it: {printable(text)}")
+            echo(f"no GIF can meet it: {text}")
         if scored is not None:
-            print(scored_text(str(gif), wanted.name, scored.score, scored.measurements))
+            echo(scored_text(str(gif), wanted.name, scored.score, scored.measurements))
     if impossible:
         raise typer.Exit(2)

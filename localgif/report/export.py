@@ -61,8 +61,8 @@ def _modelfile(best: Best) -> str:
     return (
         f"# {_comment(best)}\n"
         f"FROM {_line(best.model.model)}\n"
-        f"PARAMETER num_ctx {best.model.num_ctx}\n"
-        f"PARAMETER num_predict {best.model.num_predict}\n"
+        f"PARAMETER num_ctx {best.model.num_ctx:d}\n"
+        f"PARAMETER num_predict {best.model.num_predict:d}\n"
         f"PARAMETER temperature {best.model.temperature:g}\n"
         f'SYSTEM """{text}"""\n'
     )
@@ -79,8 +79,8 @@ def _llm(best: Best) -> str:
         f"prompt: {_yaml(request('$input'))}\n"
         "extract: true\n"
         "options:\n"
-        f"  num_ctx: {best.model.num_ctx}\n"
-        f"  num_predict: {best.model.num_predict}\n"
+        f"  num_ctx: {best.model.num_ctx:d}\n"
+        f"  num_predict: {best.model.num_predict:d}\n"
         f"  temperature: {best.model.temperature:g}\n"
     )
 
@@ -114,6 +114,13 @@ def _promptfoo(best: Best) -> str:
             "use another form: --to md, --to python",
             code="E-EXPORT",
         )
+    for text in (best.run, best.model.model, *(text for task in best.tasks for text in task)):
+        if re.search(r"\{[{%#]|^\s*file:", text):  # promptfoo would evaluate it
+            raise ConfigError(
+                f"a promptfoo file cannot hold {text[:80]!r}, which is a template or names a file",
+                "use another form: --to md, --to python",
+                code="E-EXPORT",
+            )
     # promptfoo parses a JSON prompt and renders the templates in its texts. Line breaks show that it is not a file.
     system = "{% raw %}" + best.prompt + "{% endraw %}"
     messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
@@ -126,8 +133,8 @@ def _promptfoo(best: Best) -> str:
         f"prompts:\n  - {_yaml(chat)}\n"
         f"providers:\n  - id: {_yaml('ollama:chat:' + best.model.model)}\n"
         "    config:\n"
-        f"      num_ctx: {best.model.num_ctx}\n"
-        f"      num_predict: {best.model.num_predict}\n"
+        f"      num_ctx: {best.model.num_ctx:d}\n"
+        f"      num_predict: {best.model.num_predict:d}\n"
         f"      temperature: {best.model.temperature:g}\n"
         f"tests:\n{tests}"
     )
@@ -166,9 +173,9 @@ class State(TypedDict):
 model = ChatOllama(
     model={model},
     base_url={url},
-    num_ctx={num_ctx},
-    num_predict={num_predict},
-    temperature={temperature},
+    num_ctx={num_ctx:d},
+    num_predict={num_predict:d},
+    temperature={temperature:g},
 )
 
 
@@ -200,7 +207,7 @@ def _python(best: Best) -> str:
         url=repr(best.url),
         num_ctx=best.model.num_ctx,
         num_predict=best.model.num_predict,
-        temperature=repr(best.model.temperature),
+        temperature=best.model.temperature,
         request=repr(request("")),
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localgif.errors import PreflightError, RunCorrupt, SandboxError
-from localgif.files import replace_file
+from localgif.files import replace_inside
 from localgif.gif import SHEET
 from localgif.report import plots, story
 from localgif.report.gallery import PURPOSES, Gallery
@@ -42,9 +42,8 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
     """
     run = load_run(folder)
     page = render(run, status_of(folder, run.record), _strips(run) if whole else {}, plotted=whole)
-    path = folder / "report.html"
-    replace_file(path, page.encode("utf-8", "replace"))
-    return path
+    replace_inside(folder, "report.html", page.encode("utf-8", "replace"))
+    return folder / "report.html"
 
 
 def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plotted: bool = True) -> str:

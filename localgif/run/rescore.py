@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from localgif.errors import ConfigError, RunCorrupt
-from localgif.files import replace_file
+from localgif.files import is_file, replace_inside
 from localgif.gif import MEASURE, score
 from localgif.records import Limits, Measurements, Record, Score
 from localgif.sandbox import probe
@@ -55,7 +55,7 @@ def score_gif(
 def task_of(file: Path) -> Task | None:
     """The task that a GIF in a run folder was drawn for; None if it lies in no run, or is no sample of one with several
     tasks. A RunCorrupt if the run cannot be read."""
-    folder = next((each for each in file.resolve().parents[:2] if (each / "run.json").is_file()), None)
+    folder = next((each for each in file.resolve().parents[:2] if is_file(each / "run.json")), None)
     if folder is None:
         return None
     tasks = _own_tasks(load_record(folder), newest=True)
@@ -110,7 +110,7 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
             )
         )
     file = folder / f"scores-{version}.jsonl"
-    replace_file(file, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
+    replace_inside(folder, file.name, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
     return {
         "run": run.record.name,
         "task": task.name if task is not None else run.record.settings.task,
@@ -127,6 +127,8 @@ def _own_tasks(record: RunRecord, *, newest: bool) -> dict[str, Task]:
     Args:
         newest: Take a shipped task as it ships today if its brief is the same: the newest rules look at more of it.
     """
+    if not record.drawn and record.settings.task not in task_names():  # a path would be one of this machine
+        raise RunCorrupt(f"run.json of {record.name} does not contain its task", "name it: --task")
     tasks = record.drawn or (load_task(record.settings.task),)
     shipped = {name: load_task(name) for name in task_names()} if newest else {}
     return {

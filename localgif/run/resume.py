@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from localgif.errors import ConfigError, RunCorrupt, RunMismatch
-from localgif.files import check_free
+from localgif.files import check_free, is_name
 from localgif.models.toml import ModelsFile, changed_settings
-from localgif.records import SCHEMA_VERSION, ModelIdentity, RunResult
+from localgif.records import SCHEMA_VERSION, Limits, ModelIdentity, RunResult
 from localgif.run.optimize import check_budget, ready, record_of, versions, work
 from localgif.search.progress import Progress, Silent
 from localgif.settings import Settings
@@ -21,6 +21,8 @@ from localgif.tasks.suite import Suite, suite_of
 
 #: A program's GIF and measurements depend on these.
 _DRAWING = ("python", "pillow", "numpy", "scipy")
+#: The largest stored limit of programs, in multiples of the usual one.
+_MOST_LIMIT = 8
 
 
 def resume(
@@ -51,10 +53,11 @@ def resume(
     progress, changes = progress or Silent(), changes or {}
     clock = time.monotonic()
     record = load_record(folder)
+    _check_limits(record.settings.limits)
     settings = changed_settings(record.settings, models, changes)
     suite = _stored_suite(record, settings)
     if fork:
-        return _fork(folder, record, settings, suite, name or f"{record.name}-fork", progress, clock)
+        return _fork(folder, record, settings, suite, name or f"{folder.resolve().name}-fork", progress, clock)
     if record.status == "done" and record.result is not None and not changes:
         return record.result.model_copy(update={"folder": str(folder)})
     differing = list(differences(record.settings.model_dump(mode="json"), settings.model_dump(mode="json")))
@@ -68,6 +71,14 @@ def resume(
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
             return work(suite, roles, store, progress, clock)
+
+
+def _check_limits(stored: Limits) -> None:
+    """Refuse limits far above the usual ones: whoever wrote the run could use up this machine with them."""
+    usual = Limits().model_dump()
+    for name, value in stored.model_dump().items():
+        if value > _MOST_LIMIT * usual[name]:
+            raise RunCorrupt(f"run.json: settings.limits.{name} = {value} is far above the usual {usual[name]}")
 
 
 def _fork(
@@ -117,7 +128,7 @@ def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
 
 def _shared_with_parent(folder: Path, record: RunRecord) -> Shared | None:
     """What a forked run may still reuse from its parent; None when the parent is gone."""
-    if record.parent is None:
+    if record.parent is None or not is_name(record.parent):
         return None
     parent = folder.parent / record.parent
     try:

@@ -12,13 +12,13 @@ _SEQUENCES = re.compile(
     r"|\x1b[@-Z\\^_]"
 )
 # Then every control character but tab and newline, and the ones that reorder text on screen.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 
 def printable(text: str) -> str:
     """A model's or a program's text without escape sequences, lone surrogates and controls; tab and newline stay."""
     text = text.encode("utf-8", "ignore").decode("utf-8").replace("\r\n", "\n")
-    return _CONTROLS.sub("", _SEQUENCES.sub("", text))
+    return CONTROLS.sub("", _SEQUENCES.sub("", text))
 
 
 def clean(data: bytes) -> str:

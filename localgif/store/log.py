@@ -10,13 +10,15 @@ from typing import Generic, NamedTuple, TypeVar
 from pydantic import Field, ValidationError
 
 from localgif.errors import RunCorrupt, RunMismatch
-from localgif.files import HASH_DIGITS, content_hash
+from localgif.files import HASH_DIGITS, content_hash, read_inside
 from localgif.records import SCHEMA_VERSION, Measurements, Proposal, Purpose, Record, Sample, Verdict
 
 R = TypeVar("R", bound=Record)
 
 _HEAD = b'{"check":"'
 _BODY = len(_HEAD) + HASH_DIGITS + len(b'",')
+#: A larger log is not read; runs of an hour write a few MB.
+_MOST_BYTES = 256 * 2**20
 
 
 class ReadLog(NamedTuple, Generic[R]):
@@ -47,7 +49,7 @@ def unframed(line: bytes) -> bytes | None:
 def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
     """Read a log; a missing file is an empty log, one that cannot be read a RunCorrupt."""
     try:
-        raw = path.read_bytes()
+        raw = read_inside(path.parent, path.name, _MOST_BYTES)
     except FileNotFoundError:
         raw = b""
     except OSError as error:

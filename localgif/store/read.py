@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import json
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from localgif.errors import ConfigError, RunCorrupt, RunError
-from localgif.files import content_hash, content_path, is_locked, replace_file
+from localgif.files import (
+    content_hash,
+    content_name,
+    is_file,
+    is_locked,
+    odd_entry,
+    read_inside,
+    remove_inside,
+    replace_inside,
+)
 from localgif.records import (
     SCHEMA_VERSION,
     ModelIdentity,
@@ -27,7 +36,17 @@ from localgif.tasks.task import Task
 
 SAMPLES, ANSWERS, PROGRAMS, PROPOSALS = "samples.jsonl", "answers.jsonl", "programs.jsonl", "proposals.jsonl"
 
+#: Larger files of a run folder are not read: nothing that localgif writes comes near, its logs aside.
+_MOST_BYTES = 32 * 2**20
+
 R = TypeVar("R", bound=Record)
+
+
+class _Head(BaseModel):
+    """What every version of run.json and sweep.json has."""
+
+    schema_version: int = 1
+    started: str = ""
 
 
 class RunRecord(Record):
@@ -85,13 +104,13 @@ class StoredRun(NamedTuple):
 
 def read_content(folder: Path, kind: str, name: str) -> bytes:
     """Stored bytes; a RunCorrupt if the file is missing, or its bytes do not match its name."""
-    path = content_path(folder, kind, name)
+    inner = content_name(kind, name)
     try:
-        data = path.read_bytes()
+        data = read_inside(folder, inner, _MOST_BYTES)
     except OSError as error:
-        raise RunCorrupt(f"{path} cannot be read: {error.strerror}") from None
+        raise RunCorrupt(f"{folder / inner} cannot be read: {error.strerror}") from None
     if content_hash(data) != name:
-        raise RunCorrupt(f"{path} was changed: its bytes do not match the hash in its name")
+        raise RunCorrupt(f"{folder / inner} was changed: its bytes do not match the hash in its name")
     return data
 
 
@@ -106,13 +125,13 @@ def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, d
         RunCorrupt: Either, or a newer version wrote the file.
     """
     try:
-        raw = path.read_bytes()
-        version = json.loads(raw).get("schema_version", 1)
+        raw = read_inside(path.parent, path.name, _MOST_BYTES)
+        version = _Head.model_validate_json(raw).schema_version
     except OSError as error:
         raise RunCorrupt(f"{path} cannot be read: {error.strerror}", unreadable) from None
-    except (ValueError, AttributeError):
-        raise RunCorrupt(f"{path} is not a JSON object", damaged) from None
-    if isinstance(version, int) and version > newest:
+    except ValidationError as error:
+        raise RunCorrupt(f"{path} is not a JSON object: {first_problem(error)}", damaged) from None
+    if version > newest:
         raise RunCorrupt(
             f"{path} was written by a newer localgif (schema_version {version}, this one reads up to {newest})",
             "use that version of localgif",
@@ -156,8 +175,8 @@ def list_runs(runs_dir: Path) -> list[Path]:
     found = []
     for path in runs_dir.glob("*/run.json"):
         try:
-            started = str(json.loads(path.read_bytes()).get("started", ""))
-        except (OSError, ValueError, AttributeError):
+            started = _Head.model_validate_json(read_inside(path.parent, path.name, _MOST_BYTES)).started
+        except (OSError, ValidationError):
             started = ""
         found.append((started, path.parent.name, path.parent))
     return [folder for _, _, folder in sorted(found, reverse=True)]
@@ -171,7 +190,7 @@ def find_run(runs_dir: Path, name: str | None) -> Path:
             raise ConfigError(f"there is no run under {runs_dir}", "start one: localgif optimize")
         return runs[0]
     for folder in (runs_dir / name, Path(name)):
-        if (folder / "run.json").is_file():
+        if is_file(folder / "run.json"):
             return folder
     known = ", ".join(folder.name for folder in list_runs(runs_dir)[:10]) or "none"
     raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest runs are: {known}")
@@ -198,11 +217,14 @@ def full(path: Path, error: OSError) -> RunError:
 
 
 def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
-    """Repair the files of a run, whose lock the caller holds; a RunError if they cannot be written.
+    """Repair the files of a run, whose lock the caller holds; a RunError if they cannot be written, a RunCorrupt if the
+    folder holds links or devices, behind which other files would be written.
 
     Returns:
         The work, the repairs in words, and whether nothing but a torn last line was lost.
     """
+    if odd := odd_entry(folder):
+        raise RunCorrupt(f"{odd} is neither a file nor a folder", "remove it, if you trust this run, and resume again")
     repairs: list[str] = []
     try:
         samples, lost_samples = _in_order(folder, SAMPLES, Sample, repairs)
@@ -227,7 +249,8 @@ def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tup
     for record, line in zip(log.records, log.lines, strict=True):
         lost = _lost_content(folder, record) if isinstance(record, Sample) else None
         if lost:
-            lost[0].unlink(missing_ok=True)
+            with suppress(OSError, RunCorrupt):  # it is missing, or its name is none of ours
+                remove_inside(folder, content_name(*lost[0]))
             damaged.append(lost[1])
         else:
             kept.append((record, line))
@@ -237,18 +260,18 @@ def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tup
     if log.torn:
         repairs.append(f"{name}: the last line was incomplete")
     if damaged or log.torn:
-        replace_file(path, b"".join(line + b"\n" for _, line in kept))
+        replace_inside(folder, name, b"".join(line + b"\n" for _, line in kept))
     return tuple(record for record, _ in kept), len(damaged)
 
 
-def _lost_content(folder: Path, sample: Sample) -> tuple[Path, str] | None:
-    """The first file of a sample that is missing or was changed, and what is wrong with it."""
+def _lost_content(folder: Path, sample: Sample) -> tuple[tuple[str, str], str] | None:
+    """Kind and name of the first file of a sample that is missing or was changed, and what is wrong with it."""
     names = {("code", sample.code), ("gifs", sample.gif), *(("code", a.code) for a in sample.attempts)}
     for kind, name in sorted((k, n) for k, n in names if n):
         try:
             read_content(folder, kind, name)
         except RunCorrupt as error:
-            return content_path(folder, kind, name), error.message
+            return (kind, name), error.message
     return None
 
 

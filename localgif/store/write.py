@@ -20,7 +20,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.errors import ConfigError, RunCorrupt, RunError
-from localgif.files import append, content_hash, content_path, now, replace_file, take_lock
+from localgif.files import (
+    append,
+    content_hash,
+    content_name,
+    is_file,
+    now,
+    open_inside,
+    remove_inside,
+    replace_inside,
+    take_lock,
+)
 from localgif.records import Proposal, Purpose, Record, RunResult, Sample, SearchEnd, Status
 from localgif.settings import Settings
 from localgif.store.log import Answer, Journal, ProgramRun, RunLog, framed
@@ -77,15 +87,15 @@ class RunStore:
             RunError: The folder cannot be written.
         """
         folder = runs_dir / record.name
-        if folder.exists():
-            raise ConfigError(
-                f"a run named {record.name} already exists ({folder})",
-                f"choose another --name, or resume the run: localgif resume {record.name}",
-            )
         try:
             runs_dir.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
         except OSError as error:
+            if folder.is_dir():
+                raise ConfigError(
+                    f"a run named {record.name} already exists ({folder})",
+                    f"choose another --name, or resume the run: localgif resume {record.name}",
+                ) from None
             raise RunError(
                 f"the run folder {folder} cannot be created: {error.strerror}", "choose another --runs-dir"
             ) from None
@@ -95,7 +105,7 @@ class RunStore:
             store._write_record()
             for task in record.drawn:
                 if task.name not in task_names() or load_task(task.name) != task:
-                    store._guarded(folder / "tasks" / f"{task.name}.toml", toml_of(task).encode())
+                    store._guarded(f"tasks/{task.name}.toml", toml_of(task).encode())
             yield store
         finally:
             os.close(lock)  # releases the lock
@@ -113,10 +123,7 @@ class RunStore:
             RunCorrupt: run.json cannot be read.
             RunError: The folder cannot be written.
         """
-        try:
-            lock = take_lock(folder)
-        except OSError as error:
-            raise RunError(f"{folder} cannot be written: {error.strerror}", "check its permissions") from None
+        lock = take_lock(folder)
         try:
             record = load_record(folder)
             log, repairs, lossless = put_in_order(folder)
@@ -137,14 +144,13 @@ class RunStore:
         return round(self.journal.at + time.monotonic() - self._opened, 3)
 
     def _write_record(self) -> None:
-        self._guarded(self.folder / "run.json", self.record.model_dump_json(indent=2).encode() + b"\n")
+        self._guarded("run.json", self.record.model_dump_json(indent=2).encode() + b"\n")
 
-    def _guarded(self, path: Path, data: bytes) -> None:
+    def _guarded(self, name: str, data: bytes) -> None:
         try:
-            path.parent.mkdir(exist_ok=True)
-            replace_file(path, data)
+            replace_inside(self.folder, name, data)
         except OSError as error:
-            raise full(path, error) from None
+            raise full(self.folder / name, error) from None
 
     def append(self, record: Sample | Answer | ProgramRun | Proposal) -> None:
         """Append a record to its log and force it to disk. A power cut may lose the last programs; they run again."""
@@ -206,7 +212,7 @@ class RunStore:
         """The stored or shared result of a number search that started from the program with the hash `start`; its
         program is in this run's folder."""
         own = self.journal.search(start, task)
-        if own is not None and content_path(self.folder, "code", own.code).exists():
+        if own is not None and is_file(self.folder / content_name("code", own.code)):
             return own
         other = self._others.search(start, task)
         if other is None or self._shared is None:
@@ -227,30 +233,33 @@ class RunStore:
     def put(self, kind: str, data: str | bytes) -> str:
         """Store a content of a kind of files.SUFFIXES, once; returns its hash."""
         name = content_hash(data)
-        path = content_path(self.folder, kind, name)
-        if not path.exists():
-            self._guarded(path, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
+        inner = content_name(kind, name)
+        if not is_file(self.folder / inner):
+            self._guarded(inner, data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data)
         return name
 
     def code(self, name: str) -> str:
         """A stored program."""
-        return content_path(self.folder, "code", name).read_text("utf-8", "surrogatepass")
+        return read_content(self.folder, "code", name).decode("utf-8", "surrogatepass")
 
     def gif(self, name: str) -> bytes:
         """A stored GIF."""
-        return content_path(self.folder, "gifs", name).read_bytes()
+        return read_content(self.folder, "gifs", name)
 
     def write_best_prompt(self, prompt: str) -> None:
         """Write best_prompt.md."""
-        self._guarded(self.folder / "best_prompt.md", prompt.rstrip("\n").encode("utf-8", "replace") + b"\n")
+        self._guarded("best_prompt.md", prompt.rstrip("\n").encode("utf-8", "replace") + b"\n")
 
     def doing(self, text: str) -> None:
         """Announce the current activity: to `on_activity`, and in `.now` for `localgif watch`."""
         if self.journal.left:
             return  # a replay, not new work
         self.on_activity(text)
+        line = json.dumps({"text": text, "at": self.elapsed()}).encode()
         with contextlib.suppress(OSError):  # not worth failing for
-            (self.folder / NOW).write_text(json.dumps({"text": text, "at": self.elapsed()}), "utf-8", "replace")
+            handle = open_inside(self.folder, NOW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.write(handle, line)
+            os.close(handle)
 
     def search_end(self, asked: int, reason: str) -> str:
         """Why the search ends now, or "". A resumed run ends at the check where it ended before, whatever `reason` the
@@ -269,5 +278,6 @@ class RunStore:
 
     def finish(self, status: Status, *, error: str | None = None, result: RunResult | None = None) -> None:
         """Record in run.json how the run ended."""
-        (self.folder / NOW).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            remove_inside(self.folder, NOW)
         self.update(status=status, ended=now(), error=error, result=result)

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import localgif
 from localgif.errors import ConfigError, LocalGifError, RunCorrupt, RunError, RunLocked, RunMismatch, nearest
-from localgif.files import check_free, is_locked, now, replace_file, sync_folder, take_lock
+from localgif.files import check_free, is_file, is_locked, now, replace_inside, sync_folder, take_lock
 from localgif.models.toml import ModelsFile
 from localgif.records import RunResult
 from localgif.run.optimize import begin, versions
@@ -134,7 +134,9 @@ def _attempt(home: Path, cell: Cell, models: ModelsFile, watch: Watch, number: i
 def run_cell(home: Path, settings: Settings, suite: Suite, models: ModelsFile, progress: Progress) -> Outcome:
     """Begin the run of a cell in the folder `home`, or resume the run there. Failures are returned, not raised."""
     try:
-        if (home / "run.json").exists():
+        if home.is_symlink():
+            raise RunCorrupt(f"{home} is a link", "remove it, if you trust this sweep, and repeat the command")
+        if is_file(home / "run.json"):
             return Outcome(resume(home, models, progress, {}))
         _clear_stillborn(home)
         return Outcome(begin(settings, suite, home.parent, home.name, progress))
@@ -161,7 +163,7 @@ def _clear_stillborn(home: Path) -> None:
 
 def is_done(home: Path) -> bool:
     """Whether the run of a cell is done; a RunCorrupt if its run.json cannot be read."""
-    return (home / "run.json").exists() and load_record(home).status == "done"
+    return is_file(home / "run.json") and load_record(home).status == "done"
 
 
 def known_end(cell: Cell, home: Path) -> CellEnd:
@@ -201,7 +203,7 @@ class Archive(NamedTuple):
 
 def pack(home: Path) -> Archive | None:
     """The run folder of a cell; None when it holds no run."""
-    if not (home / "run.json").is_file():
+    if not is_file(home / "run.json"):
         return None
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w") as tar:
@@ -251,7 +253,7 @@ def bring_home(archive: Archive, home: Path) -> RunResult:
         raise RunCorrupt(f"{home} came back without a result", "check the worker")
     result = record.result.model_copy(update={"folder": str(home)})
     record = record.model_copy(update={"result": result})
-    replace_file(home / "run.json", record.model_dump_json(indent=2).encode() + b"\n")
+    replace_inside(home, "run.json", record.model_dump_json(indent=2).encode() + b"\n")
     return result
 
 
@@ -264,7 +266,7 @@ class SweepFolder:
     def __init__(self, plan: Plan, folder: Path) -> None:
         self.folder = folder
         self._plan = plan
-        old = read_sweep_record(folder) if (folder / SWEEP).exists() else None
+        old = read_sweep_record(folder) if is_file(folder / SWEEP) else None
         names = {cell.name: cell.values for cell in plan.cells}
         # Written anew: the sweep file may have more cells than the last time.
         self._record = self._write(
@@ -278,12 +280,11 @@ class SweepFolder:
         )
 
     def _write(self, record: SweepRecord) -> SweepRecord:
-        path = self.folder / SWEEP
         try:
-            replace_file(path, record.model_dump_json(indent=2).encode() + b"\n")
+            replace_inside(self.folder, SWEEP, record.model_dump_json(indent=2).encode() + b"\n")
         except OSError as error:
             raise RunError(
-                f"{path} cannot be written: {error.strerror}", "free some space, then repeat the command"
+                f"{self.folder / SWEEP} cannot be written: {error.strerror}", "free some space, then repeat the command"
             ) from None
         return record
 
@@ -331,7 +332,7 @@ def open_sweep(plan: Plan, runs_dir: Path, cells: Sequence[Cell]) -> Iterator[Sw
         RunLocked, RunError: Another process runs the sweep, or the folder cannot be written.
     """
     folder = runs_dir / plan.name
-    if (folder / "run.json").exists():
+    if is_file(folder / "run.json"):
         raise ConfigError(f"{folder} is a run, so it cannot be a sweep", "rename the sweep's file")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -348,7 +349,7 @@ def open_sweep(plan: Plan, runs_dir: Path, cells: Sequence[Cell]) -> Iterator[Sw
 
 def _check_stored(home: Path, cell: Cell) -> None:
     """Check before anything starts that a stored cell belongs to this plan."""
-    if not (home / "run.json").exists():
+    if not is_file(home / "run.json"):
         return
     stored = load_record(home).settings.model_dump(mode="json")
     lines = "".join(f"\n  {line}" for line in differences(stored, cell.settings.model_dump(mode="json")))

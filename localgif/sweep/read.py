@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from pydantic import Field
 
 from localgif.errors import ConfigError, RunCorrupt
+from localgif.files import is_file
 from localgif.records import BestOf, PromptResult, Record, RunResult
 from localgif.store.read import RunRecord, find_run, load_record, read_versioned, status_of
 
@@ -104,7 +105,7 @@ def find_runs(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> 
     sweeps: list[Path] = []
     seen: set[Path] = set()
     for name in names:
-        folder = next((each for each in (runs_dir / name, Path(name)) if (each / SWEEP).is_file()), None)
+        folder = next((each for each in (runs_dir / name, Path(name)) if is_file(each / SWEEP)), None)
         if folder is None:
             folders = [find_run(runs_dir, name)]
         else:
@@ -148,7 +149,7 @@ def read_sweep_record(folder: Path) -> SweepRecord:
 
 def _cells(folder: Path, record: SweepRecord) -> tuple[list[Path], list[Left]]:
     """Folders of the cells that have a run, and what is missing."""
-    present = [folder / name for name in record.cells if (folder / name / "run.json").is_file()]
+    present = [folder / name for name in record.cells if is_file(folder / name / "run.json")]
     left = [
         Left(name, record.failures.get(name, "not started")) for name in record.cells if folder / name not in present
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,47 @@ def test_a_run_that_cannot_be_read_is_listed_all_the_same(tmp_path: Path) -> Non
     (tmp_path / "runs" / "torn" / "run.json").write_text("{")
     assert "unreadable" in localgif(tmp_path, "runs").stdout
     assert json.loads(localgif(tmp_path, "runs", "--json").stdout)[0]["run"] == "torn"
+
+
+STORED = Path(__file__).parent.parent / "runs" / "v2"
+
+
+def test_a_bad_folder_breaks_no_listing(tmp_path: Path) -> None:
+    named = ("[bold]c", "nu\nll", "e\x1b[31m\x9b5m", "\udcff")
+    for name in ("deep", "list", "pipe", "zero", "folder", "large", *named):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "run.json").write_text("[" * 10**6 if name == "deep" else "[]")
+    for name in ("pipe", "zero", "folder"):
+        (tmp_path / "runs" / name / "run.json").unlink()
+    os.mkfifo(tmp_path / "runs" / "pipe" / "run.json")
+    (tmp_path / "runs" / "zero" / "run.json").symlink_to("/dev/zero")
+    (tmp_path / "runs" / "folder" / "run.json").mkdir()
+    with (tmp_path / "runs" / "large" / "run.json").open("wb") as file:
+        file.truncate(2**40)
+    shutil.copytree(STORED, tmp_path / "runs" / "good")
+    listed = localgif(tmp_path, "runs")
+    assert "\x1b" not in listed.output and "\x9b" not in listed.output
+    assert listed.stdout.count("unreadable") == 10 and "[bold]c" in listed.stdout
+    assert len(json.loads(localgif(tmp_path, "runs", "--json").stdout)) == 11
+    unknown = localgif(tmp_path, "show", "x" * 5000)
+    assert unknown.returncode == 2 and "there is no run" in unknown.stderr
+    assert localgif(tmp_path, "compare", "good", "list").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "command", [("show",), ("show", "--json"), ("watch", "--display", "plain"), ("runs",), ("runs", "--json")]
+)
+def test_texts_of_a_run_are_shown_without_escape_sequences(tmp_path: Path, command: tuple[str, ...]) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "runs" / "r")
+    evil = "\x1b[2J\x1b]0;x\x07\x9b31m\u202e[bold]b[/x]"
+    record = json.loads((folder / "run.json").read_text())
+    texts = {"name", "run", "folder", "prompt", "model", "scorer", "error"}
+    for place in (record, record["result"], record["result"]["best"], record["settings"]["animator"]):
+        place.update({key: evil for key, value in place.items() if isinstance(value, str) and key in texts})
+    for status, result in (("done", record["result"]), ("failed", None)):
+        (folder / "run.json").write_text(json.dumps({**record, "status": status, "result": result, "error": evil}))
+        done = localgif(tmp_path, *command)
+        assert done.returncode == 0 and not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", done.output), done.output
 
 
 def test_a_run_is_exported_in_every_form_and_its_prompt_works(finished: Finished) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.records import Limits
 from localgif.report.page import write_report
-from localgif.store.read import find_run, list_runs, load_record, load_run, status_of
+from localgif.store.log import framed
+from localgif.store.read import find_run, list_runs, load_record, load_run, put_in_order, read_work, status_of
 from localgif.store.write import RunStore
 from tests.support.stored import proposal, record
 
@@ -101,3 +103,67 @@ def test_a_run_folder_of_a_newer_version_says_so(tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(stored | {"schema_version": 99}))
     with pytest.raises(RunCorrupt, match="newer localgif"):
         load_run(folder)
+
+
+def stranger(tmp_path: Path, name: str = "v2") -> Path:
+    """A copy of a stored run, for a stranger to change."""
+    return Path(shutil.copytree(STORED / name, tmp_path / "runs" / name))
+
+
+@pytest.mark.parametrize("evil", ["{outside}/main", "../../main", "../../../main", "\0", "main"])
+def test_a_sample_that_names_another_file_touches_none(tmp_path: Path, evil: str) -> None:
+    folder = stranger(tmp_path)
+    (tmp_path / "main.py").write_text("mine")
+    path = folder / "samples.jsonl"
+    line = json.loads(path.read_bytes().split(b"\n")[0])
+    del line["check"]
+    line["code"] = evil.format(outside=tmp_path)
+    path.write_bytes(framed(json.dumps(line).encode()))
+    assert read_work(folder).samples == () and (tmp_path / "main.py").read_text() == "mine"
+    log, repairs, lossless = put_in_order(folder)
+    assert not log.samples and not lossless and "is not the name of a stored file" in repairs[0]
+    assert (tmp_path / "main.py").read_text() == "mine"
+
+
+def test_a_folder_with_links_is_read_but_never_continued(tmp_path: Path) -> None:
+    folder = stranger(tmp_path)
+    (tmp_path / "mine").write_text("mine")
+    (folder / "report.html").symlink_to(tmp_path / "mine")
+    (folder / "gepa").symlink_to(tmp_path)
+    assert write_report(folder, whole=False).is_file() and not (folder / "report.html").is_symlink()
+    with pytest.raises(RunCorrupt, match="gepa is neither a file nor a folder"):
+        put_in_order(folder)
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+@pytest.mark.parametrize("log", ["samples.jsonl", "proposals.jsonl", "run.json"])
+def test_a_log_that_is_a_link_or_a_pipe_is_not_read(tmp_path: Path, log: str) -> None:
+    folder = stranger(tmp_path)
+    (folder / log).unlink()
+    (folder / log).symlink_to("/dev/zero")
+    with pytest.raises(RunCorrupt, match="cannot be read: a link"):
+        load_run(folder)
+    (folder / log).unlink()
+    os.mkfifo(folder / log)
+    with pytest.raises(RunCorrupt, match="cannot be read: not a regular file"):
+        load_run(folder)
+    (folder / log).unlink()
+    with (folder / log).open("wb") as file:
+        file.truncate(2**40)
+    with pytest.raises(RunCorrupt, match="cannot be read: larger than"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("value", ["8192,\n)\nimport os", "8192 ", 1e400, float("nan"), 10**400, [8192], "0x2000"])
+@pytest.mark.parametrize("key", ["num_ctx", "temperature"])
+def test_a_setting_has_its_type_when_it_is_read(tmp_path: Path, key: str, value: object) -> None:
+    folder = stranger(tmp_path)
+    record = json.loads((folder / "run.json").read_bytes())
+    record["settings"]["animator"][key] = value
+    (folder / "run.json").write_text(json.dumps(record))
+    try:
+        read = getattr(load_record(folder).settings.animator, key)
+    except RunCorrupt as error:
+        assert key in error.message
+    else:
+        assert type(read) is (int if key == "num_ctx" else float) and read == 8192
