@@ -42,6 +42,11 @@ _NOUNS = frozenset({"shape", "unknown"})
 _BETWEEN = (_VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
 #: What may stand among the colours of a change: "from red slowly to blue and then back".
 _AMONG = frozenset({"from", "to", "and", ",", "while", "back", "shade", "colour-word", "its", "filler", "the"})
+#: Prepositions that say which of two things is higher.
+_HIGHER = {"above": "above", "over": "above", "below": "below", "under": "below", "beneath": "below"} | {
+    "on top of": "above",
+    "underneath": "below",
+}
 #: What stands before a place, not before another thing to see.
 _ASIDE = frozenset({"near", "around", "on"})
 
@@ -91,6 +96,8 @@ class Draft:
     place: str = ""
     around: Draft | None = None
     """The thing that it goes round."""
+    below: Draft | None = None
+    above: Draft | None = None
     scale: str = ""
     """ "small", "large", or ""."""
     points: int | None = None
@@ -270,6 +277,8 @@ class Grammar:
         """Whether the background was named last."""
         self._place = ""
         """A place that was named before the thing in it."""
+        self._relation: tuple[str, Draft] | None = None
+        """The same for a place above or below another thing."""
         self.pauses = False
         """Whether something in it holds still for a while."""
 
@@ -325,6 +334,8 @@ class Grammar:
             self._focus[-1].abreast = True
         elif word.kind == "pause":
             self.pauses = True
+        elif word.kind == "note" and word.value and self._focus and not self._focus[-1].scale:
+            self._focus[-1].scale = word.value  # "a star, white, big"
         elif word.kind in ("note", "unknown", "abreast"):
             self._note(word.text)
 
@@ -390,6 +401,7 @@ class Grammar:
             self._orbit(draft)
             self._beside = draft
         elif noun.before.kind == "near":
+            self._relate(noun.before.text, draft)
             self._beside = draft
         else:
             self._focus = self._main = [draft]
@@ -403,6 +415,7 @@ class Grammar:
         if before.kind == "around" or _orbits(before):
             self._orbit(made[0])
         if (before.kind in _ASIDE or before.kind in _VERBS - {"back"}) and self._focus and not first:
+            self._relate(before.text, made[0])
             self._beside = made[0]
             self._attach(noun, made[0])
             return
@@ -412,6 +425,12 @@ class Grammar:
         self._beside = None
         self._focus = self._main = [*self._focus, *made] if together else made
         self._spoke = bool(noun.verbs)
+
+    def _relate(self, preposition: str, other: Draft) -> None:
+        """The things in focus are above or below another one."""
+        if preposition in _HIGHER:
+            for draft in self._focus:
+                setattr(draft, _HIGHER[preposition], other if other is not draft else None)
 
     def _attach(self, noun: _Noun, thing: Draft) -> None:
         """Decide whom the next verb is about if a thing stands beside another: "a ball above a bar spinning"."""
@@ -462,7 +481,9 @@ class Grammar:
             for each in hues
         ]
         self.drafts += made
-        self._place = ""
+        if self._relation is not None:
+            setattr(made[0], *self._relation)
+        self._place, self._relation = "", None
         return made
 
     def _borrowed(self, noun: _Noun) -> _Noun:
@@ -578,9 +599,13 @@ class Grammar:
     def _pronoun(self, word: Word) -> None:
         before = self._peek(-1)
         if before.kind in _ASIDE or before.text == "of" or _orbits(before):
+            others = [draft for draft in self.drafts if draft not in self._focus]
             if before.kind == "around" or _orbits(before):
-                others = [draft for draft in self.drafts if draft not in self._focus]
                 self._orbit(others[-1] if others else None)
+            elif others:
+                self._relate(before.text, others[-1])
+            elif self._focus and before.text in _HIGHER:  # "a square and, below it, a circle"
+                self._relation = (_HIGHER[before.text], self._focus[-1])
             return
         if word.kind == "they":
             every = word.text.startswith(("all", "they", "each", "every"))

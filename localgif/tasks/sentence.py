@@ -147,8 +147,8 @@ class _Things:
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
         self._notes = list(grammar.notes)
-        self._circled: dict[tuple[Colour, ...], Draft] = {}
-        """Colours of a thing -> the thing that it goes round."""
+        self._others: dict[tuple[Colour, ...], dict[str, Draft]] = {}
+        """Colours of a thing -> key -> the other thing that the key names by its colour."""
 
     def _note(self, text: str) -> None:
         self._notes.append((len(self._grammar.words), text))
@@ -175,14 +175,18 @@ class _Things:
                 f"a {behind} thing is on a {behind} background, and shades of one colour cannot be told apart",
                 "give one of them another colour",
             )
-        return tuple(self._centred(subject, made) for subject in made)
+        return tuple(self._related(subject, made) for subject in made)
 
-    def _centred(self, subject: Subject, made: Sequence[Subject]) -> Subject:
-        """A subject with the colour of the one that it goes round, if that one has a single colour."""
-        centre = self._circled.get(subject.hues)
-        if centre is None or not any(centre.hues[:1] == [other.colour] for other in made):
-            return subject
-        return subject.model_copy(update={"around": centre.hues[0]})
+    def _related(self, subject: Subject, made: Sequence[Subject]) -> Subject:
+        """A subject with the colours of the things that it goes round, or stays above or below."""
+        found: dict[str, Colour] = {}
+        for key, other in self._others.get(subject.hues, {}).items():
+            hue = next(iter(other.hues), None)
+            if key == "above" and other.shape != "bar":  # the measure also asks for the same place from left to right
+                self._note(f"above the {other.label}")
+            elif hue is not None and hue not in subject.hues and any(each.colour == hue for each in made):
+                found[key] = hue
+        return subject.model_copy(update=found)
 
     def _subject(self, draft: Draft) -> Subject | None:
         """The subject, or None with a note if nothing tells it from other things."""
@@ -207,8 +211,8 @@ class _Things:
             values["change"] = "switch"
         if path.startswith(("diagonal", "left-right", "up-down")) and _far(draft):
             values["reach"] = _FAR
-        if path == "orbit" and draft.around is not None and draft.around.hues[:1] != draft.hues[:1]:
-            self._circled[hues] = draft.around
+        others = {"around": draft.around if path == "orbit" else None, "below": draft.below, "above": draft.above}
+        self._others[hues] = {key: other for key, other in others.items() if other is not None}
         return Subject(**values)
 
     def _sight(self, draft: Draft, size: str) -> dict[str, Any]:

@@ -128,6 +128,9 @@ def _rest(subject: Subject) -> Iterator[str]:
     many = subject.count > 1
     if subject.path == "still":
         yield _PATHS["still"][many]
+    for key, word in (("below", "below"), ("above", "over")):
+        if getattr(subject, key) is not None:
+            yield f"{'stay' if many else 'stays'} {word} the {getattr(subject, key)} thing"
     if subject.side_by_side:
         yield "stand side by side"
     if subject.size == "constant":
