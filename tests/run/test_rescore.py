@@ -11,7 +11,7 @@ import pytest
 from localgif.errors import ConfigError, RunCorrupt
 from localgif.gif import score
 from localgif.run.optimize import optimize
-from localgif.run.rescore import rescore
+from localgif.run.rescore import rescore, task_of
 from localgif.store.read import load_run
 from localgif.tasks.task import load_task
 from tests.support.kit import Notes, fenced, program, settings
@@ -101,3 +101,14 @@ def test_a_run_without_samples_is_refused(folder: Path) -> None:
     (folder / "samples.jsonl").unlink()
     with pytest.raises(ConfigError, match="has no samples"):
         rescore(folder, "strict", None)
+
+
+def test_a_gif_in_a_run_folder_is_of_the_task_that_it_was_drawn_for(folder: Path, tmp_path: Path) -> None:
+    run = load_run(folder)
+    gif = next(sample.gif for sample in run.samples if sample.gif is not None)
+    assert task_of(folder / "gifs" / f"{gif}.gif") == task_of(folder / "best.gif") == load_task("bouncing-ball")
+    several = {"task": None, "tasks": (load_task("spinning-star"), load_task("bouncing-ball"))}
+    (folder / "run.json").write_text(run.record.model_copy(update=several).model_dump_json())
+    assert task_of(folder / "gifs" / f"{gif}.gif") == load_task("bouncing-ball")
+    assert task_of(folder / "best.gif") is None, "nothing says which of the two it shows"
+    assert task_of(tmp_path / "elsewhere" / "x.gif") is None

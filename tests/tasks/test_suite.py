@@ -207,3 +207,12 @@ def test_the_docs_list_every_split_and_their_sweep_runs_every_fold(models: Model
     plan = parse_plan(sweep[0], "s", "s.toml", models)
     assert {cell.settings.task for cell in plan.cells} == {f"split-families-{fold}" for fold in FOLDS}
     assert all(cell.suite.split == family_split(cell.values["fold"]) for cell in plan.cells)
+
+
+def test_a_task_can_be_a_sentence_with_commas_of_its_own_only_where_it_is_alone() -> None:
+    alone = load_suite("single", "a red ball, bouncing up and down, on white").train
+    assert [task.name for task in alone] == ["red-ball-bouncing-white"]
+    both = load_suite("multi", "two-balls, a green triangle spinning on black").train
+    assert [task.name for task in both] == ["two-balls", "green-triangle-spinning-black"]
+    with pytest.raises(ConfigError, match="a red thing is on a red background"):
+        load_suite("multi", "two-balls, a red ball on red")
