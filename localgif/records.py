@@ -382,6 +382,28 @@ class TaskResult(_Result):
     """best_mean - seed_mean."""
 
 
+class FrontPrompt(_Result):
+    """A prompt of the front."""
+
+    candidate: str
+    """Hash of the prompt (candidates/<hash>.md)."""
+    tasks: dict[str, float]
+    """Validation task -> its mean score in the search."""
+
+
+class FrontResult(_Result):
+    """Several prompts together: of the answers to one request, the best measured one is kept."""
+
+    prompts: tuple[FrontPrompt, ...]
+    """The best prompt on average first."""
+    scores: tuple[float, ...]
+    """Kept scores, one per fresh sample of the best prompt, task by task."""
+    mean: float
+    """Mean of `scores`."""
+    answers: int
+    """Answers asked for; a further prompt is asked only where the best score so far falls short."""
+
+
 Word = Literal["better", "worse", "not shown"]
 Unit = Literal["sample", "task"]
 
@@ -462,6 +484,8 @@ class RunResult(_Result):
     seed: PromptResult
     best: BestResult
     best_of: BestOf | None = None
+    front: FrontResult | None = None
+    """Of a grounded search over several tasks; None otherwise."""
     """Only with reflection "none"."""
     tasks: tuple[TaskResult, ...] = ()
     """The tested tasks; in mode general the held-out ones."""

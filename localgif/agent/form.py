@@ -53,6 +53,81 @@ Aspect = Literal["path", "scale", "turn", "shown"]
 ASPECTS: tuple[Aspect, ...] = ("path", "scale", "turn", "shown")
 
 
+# --- formulas -----------------------------------------------------------------------------------------------------
+
+
+class Formula(NamedTuple):
+    """One way in which a quantity can depend on time."""
+
+    words: str
+    """A regular expression: a phrase in which it is found makes this formula likely."""
+    text: str
+    """The statements; {x}, {y}, {w} and {h} stand for the figure's own numbers. Empty if nothing changes."""
+    said: str = ""
+    """The words for the phrasebook of a prompt; empty for a formula that it does not list."""
+
+
+#: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels.
+_PATHS = (
+    Formula(r"still|stay|rest", ""),
+    Formula(r"up and down|bounc|hop|jump|ris|fall", "y = {y} + 60 * math.cos(t)", "bounces, moves up and down"),
+    Formula(r"left|right|side to side|slid|swing", "x = {x} + 60 * math.cos(t)", "moves from left to right and back"),
+    Formula(
+        r"circle|round|orbit|circling",
+        "x, y = {x} + 60 * math.cos(t), {y} + 60 * math.sin(t)",
+        "goes round, in a circle",
+    ),
+    Formula(
+        r"top left|bottom right|diagonal|corner",
+        "x, y = {x} - 60 * math.cos(t), {y} - 60 * math.cos(t)",
+        "moves from corner to corner",
+    ),
+    Formula(r"top right|bottom left", "x, y = {x} + 60 * math.cos(t), {y} - 60 * math.cos(t)"),
+    Formula(r"bounc|hop|jump", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
+    Formula(r"across|from left|into|enter", "x = -40 + 280 * t / (2 * math.pi)", "flies across and comes in again"),
+    Formula(r"from right|right to left", "x = 240 - 280 * t / (2 * math.pi)"),
+)
+_SCALES = (
+    Formula(r"", ""),
+    Formula(
+        r"grow|shrink|puls|breath|swell|beat", "width = height = {w} + 20 * math.cos(t)", "grows and shrinks, pulses"
+    ),
+    Formula(
+        r"fill|grow|shrink|quick",
+        "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 30 + width / 2",
+        "grows slowly from the left and shrinks back quickly",
+    ),
+    Formula(r"fill|rise", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 170 - height / 2"),
+    Formula(r"quick|grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))"),
+    Formula(r"wide|stretch", "width = {w} + 20 * math.cos(t)"),
+    Formula(r"tall|stretch", "height = {h} + 20 * math.cos(t)"),
+)
+_TURNS = (
+    Formula(r"", ""),
+    Formula(r"spin|turn|rotat|twirl|whirl|revolv", "angle = t", "spins, turns, rotates"),
+    Formula(r"swing|wobbl|rock", "angle = 0.5 * math.sin(t)", "swings, rocks"),
+)
+_SHOWN = (
+    Formula(r"", ""),
+    Formula(r"blink|flash|flicker", "color = color if math.cos(t) > 0 else None", "blinks, flashes"),
+    Formula(r"twice", "color = color if math.cos(2 * t) > 0 else None"),
+)
+#: Aspect -> what its quantities may be. What is not here cannot be found by the search over formulas.
+FORMULAS: dict[Aspect, tuple[Formula, ...]] = {"path": _PATHS, "scale": _SCALES, "turn": _TURNS, "shown": _SHOWN}
+
+
+def phrasebook() -> str:
+    """What phrases decide, one line per formula, for a prompt."""
+    usual = {"x": 100, "y": 100, "w": 60, "h": 60}
+    lines = [
+        f"- {formula.said}: {'; '.join(formula.text.format(**usual).splitlines())}"
+        for formulas in FORMULAS.values()
+        for formula in formulas
+        if formula.said
+    ]
+    return "\n".join([*lines, "- changes or fades from one color to another: color = fade([...], t)"])
+
+
 class Figure(NamedTuple):
     """One thing that a program paints."""
 
@@ -230,6 +305,26 @@ def beginning(system_prompt: str, brief: str) -> str:
     if head is None or not uses(system_prompt):
         return ""
     return f'```python\n{FUNCTIONS}\n\n{head[0]}        # "{in_order(brief)[0]}"\n'
+
+
+def mended(code: str, brief: str) -> str:
+    """A program in the form without the phrases that its brief does not hold; any other program as it is.
+
+    A small model goes on with the phrases of an example that began like its request.
+    """
+    spoken = {"".join(_words(phrase)) for phrase in phrases(brief)}
+    lines, keep = [], True
+    for line in code.splitlines():
+        quoted = re.match(r'^ +# "(.*)"$', line)
+        if quoted:
+            said = "".join(_words(quoted[1]))
+            keep = any(said in phrase or phrase in said for phrase in spoken)
+        elif not re.match(r"^ +(?:x|y|width|height|angle|color)\b[^=]*=(?!=)", line):
+            keep = True
+        if keep:
+            lines.append(line)
+    text = "\n".join(lines) + "\n"
+    return text if text != code and uses(code) and read(text) is not None else code
 
 
 # --- phrases ------------------------------------------------------------------------------------------------------

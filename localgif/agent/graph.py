@@ -102,6 +102,7 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
         written = state["written"]
         assert written is not None
         code = extract.extract(written.text)
+        code = form.mended(code, brief) if code is not None and begun else code
         if code is None:
             rendered = Rendered(Verdict.NO_CODE, "the reply holds no Python program", None, None, 0.0)
         else:

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from localgif.sweep.plan import Cell, Plan
 
 
+#: A picture with this score shows what was asked.
+ENOUGH = 0.97
+
+
 def _table(title: str | None, words: Sequence[str], numbers: Sequence[str] = (), last: Sequence[str] = ()) -> Table:
     """A table whose columns are words (left), numbers (right) and words again."""
     from rich import box
@@ -65,6 +69,14 @@ def result_table(console: Console, result: RunResult) -> None:
     """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and the run folder."""
     console.print(_prompt_table(result) if result.mode == "single" else _task_table(result))
     say(console, verdict_sentence(result))
+    if result.front is not None and len(result.front.prompts) > 1:
+        f = result.front
+        reached = sum(score >= ENOUGH for score in f.scores)
+        say(
+            console,
+            f"The front of {len(f.prompts)} prompts, the best measured answer kept: {f.mean:.3f} on average, "
+            f"{reached} of {len(f.scores)} at {ENOUGH:g} or more, with {f.answers} answers.",
+        )
     if not result.best.is_seed:
         say(console, "\nThe evolved prompt:\n", printable(result.best.prompt))
     seconds, tokens = result.seconds, result.output_tokens

@@ -23,10 +23,11 @@ from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
 from localgif.search.controls import sample_only
 from localgif.search.evaluator import Evaluator, prompt_of, seed_of
+from localgif.search.front import front, front_result
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
 from localgif.search.progress import Progress, Silent
-from localgif.settings import Settings
+from localgif.settings import TARGET, Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.suite import Suite, chosen_suite
@@ -175,9 +176,15 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
         store.write_best_prompt(best)
         seed_fresh = evaluator.fresh(seed, "seed prompt")
         best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
+        together = None
+        if settings.moves and suite.mode != "single":
+            prompts = front(evaluator, best)
+            together = front_result(evaluator, prompts, best_fresh, settings.target or TARGET)
+            store.write_front(together)
     proposals, seconds = reflector.proposals if reflector is not None else [], time.monotonic() - clock
     fresh = Prompted(seed, seed_fresh), Prompted(best, best_fresh)
-    return result_of(roles, evaluator, proposals, *fresh, ended, seconds)
+    result = result_of(roles, evaluator, proposals, *fresh, ended, seconds)
+    return result.model_copy(update={"front": together})
 
 
 def versions() -> dict[str, str]:

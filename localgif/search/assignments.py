@@ -13,7 +13,19 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any, NamedTuple
 
-from localgif.agent.form import SHAPES, Figure, Scene, is_noun, phrases, program, read, shares
+from localgif.agent.form import (
+    FORMULAS,
+    SHAPES,
+    Aspect,
+    Figure,
+    Formula,
+    Scene,
+    is_noun,
+    phrases,
+    program,
+    read,
+    shares,
+)
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
 from localgif.tasks.task import COLOURS, Task
@@ -29,52 +41,6 @@ GAIN = 0.002
 Measure = Callable[[Sequence[str]], Sequence[Trial]]
 
 
-class Formula(NamedTuple):
-    """One way in which a quantity can depend on time."""
-
-    words: str
-    """A regular expression: a brief in which it is found makes this formula likely."""
-    text: str
-    """The statements; {x}, {y}, {w} and {h} stand for the figure's own numbers."""
-
-
-#: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels.
-PATHS = (
-    Formula(r"still|stay|rest", ""),
-    Formula(r"up and down|bounc|hop|jump|ris|fall", "y = {y} + 60 * math.cos(t)"),
-    Formula(r"left|right|side to side|slid|swing", "x = {x} + 60 * math.cos(t)"),
-    Formula(r"circle|round|orbit|circling", "x, y = {x} + 60 * math.cos(t), {y} + 60 * math.sin(t)"),
-    Formula(r"top left|bottom right|diagonal|corner", "x, y = {x} - 60 * math.cos(t), {y} - 60 * math.cos(t)"),
-    Formula(r"top right|bottom left", "x, y = {x} + 60 * math.cos(t), {y} - 60 * math.cos(t)"),
-    Formula(r"bounc|hop|jump", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
-    Formula(r"across|from left|into|enter", "x = -40 + 280 * t / (2 * math.pi)"),
-    Formula(r"from right|right to left", "x = 240 - 280 * t / (2 * math.pi)"),
-)
-SCALES = (
-    Formula(r"", ""),
-    Formula(r"grow|shrink|puls|breath|swell|beat", "width = height = {w} + 20 * math.cos(t)"),
-    Formula(
-        r"fill|grow|shrink|quick",
-        "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 30 + width / 2",
-    ),
-    Formula(
-        r"fill|rise",
-        "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 170 - height / 2",
-    ),
-    Formula(r"quick|grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))"),
-    Formula(r"wide|stretch", "width = {w} + 20 * math.cos(t)"),
-    Formula(r"tall|stretch", "height = {h} + 20 * math.cos(t)"),
-)
-TURNS = (
-    Formula(r"", ""),
-    Formula(r"spin|turn|rotat|twirl|whirl|revolv", "angle = t"),
-    Formula(r"swing|wobbl|rock", "angle = 0.5 * math.sin(t)"),
-)
-SHOWN = (
-    Formula(r"", ""),
-    Formula(r"blink|flash|flicker", "color = color if math.cos(t) > 0 else None"),
-    Formula(r"twice", "color = color if math.cos(2 * t) > 0 else None"),
-)
 #: Where a figure may stand, in the order of how usual it is: words, x, y.
 SPOTS = (
     ("middle|centre|center", 100, 100),
@@ -184,7 +150,7 @@ def _dressed(figure: Figure, words: Words) -> Figure:
     side = next((side for each, side in SIDES if likely(each, words.noun)), figure.width)
     x, y = next(((x, y) for each, x, y in SPOTS if likely(each, _where(words))), (figure.x, figure.y))
     figure = figure._replace(x=x, y=y, width=side, height=side)
-    for name, formulas in _FORMULAS.items():
+    for name, formulas in FORMULAS.items():
         first = by_words(formulas, words.rest)[0]
         text = first.text if likely(first.words, words.rest) else ""
         figure = _with_formula(figure, name, text)
@@ -302,7 +268,8 @@ _BLAMED = {
     "blink": ("shown",),
     "cycle": ("color",),
     "inside": ("spot", "side", "path"),
-    "visible": ("side",),
+    "visible": ("side", "path"),
+    "place": ("spot",),
     "loop": ("path", "scale"),
 }
 
@@ -340,28 +307,25 @@ def _with(scene: Scene, k: int, figure: Figure) -> Scene:
     return scene._replace(figures=(*scene.figures[:k], figure, *scene.figures[k + 1 :]))
 
 
-def _aspect(name: str) -> Callable[[Scene, Task], Iterator[Scene]]:
+def _aspect(name: Aspect) -> Callable[[Scene, Task], Iterator[Scene]]:
     def scenes(scene: Scene, task: Task) -> Iterator[Scene]:
         def change(figure: Figure, words: Words) -> Iterator[Figure]:
-            for _, text in by_words(_FORMULAS[name], words.rest):
-                yield _with_formula(figure, name, text)
+            for formula in by_words(FORMULAS[name], words.rest):
+                yield _with_formula(figure, name, formula.text)
 
         return _each(scene, task.brief, change)
 
     return scenes
 
 
-_FORMULAS = {"path": PATHS, "scale": SCALES, "turn": TURNS, "shown": SHOWN}
-
-
 def _pairs(scene: Scene, task: Task) -> Iterator[Scene]:
     """One formula taken away from a figure, and another quantity given one."""
     for k, figure in enumerate(scene.figures):
-        for taken, given in product(_FORMULAS, _FORMULAS):
+        for taken, given in product(FORMULAS, FORMULAS):
             if taken != given and getattr(figure, taken):
-                for _, text in by_words(_FORMULAS[given], task.brief):
-                    if text:
-                        yield _with(scene, k, _with_formula(_with_formula(figure, taken, ""), given, text))
+                for formula in by_words(FORMULAS[given], task.brief):
+                    if formula.text:
+                        yield _with(scene, k, _with_formula(_with_formula(figure, taken, ""), given, formula.text))
 
 
 def _backgrounds(scene: Scene, task: Task) -> Iterator[Scene]:

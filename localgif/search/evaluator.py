@@ -136,6 +136,8 @@ class Evaluator:
         self.programs = Programs(store)
         self.sight = Sight(self.programs, store)
         self.samples: list[Sample] = []
+        self.candidates: dict[str, Candidate] = {}
+        """Prompt -> its components, of a grounded search."""
         self.spent = 0
         """Metric calls with real samples."""
         self.last_prompt = ""

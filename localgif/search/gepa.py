@@ -28,6 +28,7 @@ from localgif.search.evaluator import (
     sample_seed,
     seed_of,
 )
+from localgif.search.front import widen
 from localgif.search.grounded import GroundedReflector
 from localgif.search.programs import split, written_down
 from localgif.search.reflector import asked_once
@@ -283,7 +284,9 @@ def search_grounded(evaluator: Evaluator, reflector: GroundedReflector) -> tuple
     suite = evaluator.suite
 
     def measure(candidate: Candidate, task: Task) -> tuple[float, SideInfo]:
-        return evaluator.metric_call(prompt_of(candidate, suite), task, reflector.parent_prompt)
+        prompt = prompt_of(candidate, suite)
+        evaluator.candidates[prompt] = candidate
+        return evaluator.metric_call(prompt, task, reflector.parent_prompt)
 
     _, ended = _run(
         seed_of(suite),
@@ -299,7 +302,10 @@ def search_grounded(evaluator: Evaluator, reflector: GroundedReflector) -> tuple
         acceptance=_Paired(evaluator),
     )
     # A candidate that held the target has been re-tested already.
-    return (evaluator.ranking()[0] if ended == "target" else _winner(evaluator)), ended
+    best = evaluator.ranking()[0] if ended == "target" else _winner(evaluator)
+    if suite.mode == "general":
+        widen(evaluator, best)
+    return best, ended
 
 
 def _winner(evaluator: Evaluator) -> str:

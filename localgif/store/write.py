@@ -31,7 +31,7 @@ from localgif.files import (
     replace_inside,
     take_lock,
 )
-from localgif.records import Proposal, Purpose, Record, RunResult, Sample, SearchEnd, Status
+from localgif.records import FrontResult, Proposal, Purpose, Record, RunResult, Sample, SearchEnd, Status
 from localgif.settings import Settings
 from localgif.store.log import Answer, Journal, ProgramRun, RunLog, framed
 from localgif.store.read import (
@@ -249,6 +249,10 @@ class RunStore:
     def write_best_prompt(self, prompt: str) -> None:
         """Write best_prompt.md."""
         self._guarded("best_prompt.md", prompt.rstrip("\n").encode("utf-8", "replace") + b"\n")
+
+    def write_front(self, front: FrontResult) -> None:
+        """Write front.json."""
+        self._guarded("front.json", front.model_dump_json(indent=2).encode("ascii", "replace") + b"\n")
 
     def doing(self, text: str) -> None:
         """Announce the current activity: to `on_activity`, and in `.now` for `localgif watch`."""

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.agent import form, prompts
-from localgif.agent.form import Figure, Scene
-from localgif.search.assignments import PATHS, SCALES, SHOWN, TURNS, Formula, first_scene
+from localgif.agent.form import FORMULAS, Figure, Formula, Scene
+from localgif.search.assignments import first_scene
 from localgif.tasks.task import COLOURS, Targets, load_task, task_names
 
 TARGETS = Targets(frames=24, loop_ms=1000, max_bytes=102400)
@@ -36,10 +36,10 @@ FIGURES = st.builds(
     y=st.integers(0, 200),
     width=st.integers(1, 200),
     height=st.integers(1, 200),
-    path=texts(PATHS),
+    path=texts(FORMULAS["path"]),
     scale=st.just(""),
-    turn=texts(TURNS),
-    shown=texts(SHOWN),
+    turn=texts(FORMULAS["turn"]),
+    shown=texts(FORMULAS["shown"]),
 )
 SCENES = st.builds(
     Scene, colours().filter(lambda c: "fade" not in c), st.lists(FIGURES, min_size=1, max_size=3).map(tuple)
@@ -91,7 +91,7 @@ def test_a_scene_that_is_written_and_read_is_the_same(scene: Scene, brief: str) 
 
 
 def test_an_edge_that_stays_belongs_to_the_scale() -> None:
-    text = SCALES[2].text
+    text = FORMULAS["scale"][2].text
     scene = Scene('"grey"', (Figure("BAR", '"green"', scale=text),))
     assert form.read(form.program(scene, "a green bar that grows", TARGETS)) == scene
 
@@ -153,3 +153,18 @@ def test_several_examples_share_the_functions_and_the_last_is_whole() -> None:
     assert prompt.count("def make_gif(path):\n") == 1
     assert prompt.index("sliding" if "sliding" in prompt else "moving from left") < prompt.index("five-pointed star")
     assert form.beginning(prompt, BRIEF)
+
+
+def test_phrases_that_nobody_said_are_taken_out() -> None:
+    brief, longer = (
+        "a red square moving from left to right and back",
+        "while its colour changes from red to blue and back",
+    )
+    scene = first_scene(brief)
+    right = form.program(scene, brief, TARGETS)
+    both = Scene(scene.background, (scene.figures[0]._replace(color='fade(["red", "blue"], t)'),))
+    wrong = form.program(both, f"{brief} {longer}", TARGETS)
+    assert longer in wrong
+    assert form.mended(wrong, brief) == right
+    assert form.mended(right, brief) == right
+    assert form.mended("def make_gif(path):\n    pass\n", brief) == "def make_gif(path):\n    pass\n"

@@ -1,0 +1,87 @@
+"""The front of a run: up to four prompts, of which measurement chooses one answer.
+
+One prompt cannot be the best at everything. A drawing that is asked of each prompt of the front, and measured, keeps
+the best answer. The first prompt of a front is the best one on average.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from localgif.files import content_hash
+from localgif.records import FrontPrompt, FrontResult, Sample
+from localgif.search.evaluator import Evaluator, prompt_of
+from localgif.search.order_move import OrderMove
+
+#: At most this many prompts.
+SIZE = 4
+#: A prompt joins the front if its mean is at most this far below the best one's: a worse one seldom helps out.
+WITHIN = 0.25
+
+
+def front(evaluator: Evaluator, best: str) -> list[str]:
+    """The best prompt, and those that add most to it: the largest mean of the best score of each validation task."""
+    chosen = [best]
+    left = [p for p in evaluator.ranking() if p != best and evaluator.mean_of(p) >= evaluator.mean_of(best) - WITHIN]
+    while left and len(chosen) < SIZE:
+        # Of equal ones the better ranked; they differ in what they were not measured on.
+        chosen.append(max(left, key=lambda prompt: _together(evaluator, [*chosen, prompt])))
+        left.remove(chosen[-1])
+    return chosen
+
+
+def _together(evaluator: Evaluator, prompts: Sequence[str]) -> float:
+    """Mean over validation tasks of the best prompt's mean."""
+    tasks = evaluator.suite.val
+    return math.fsum(max(evaluator.mean_of(p, [task]) for p in prompts) for task in tasks) / len(tasks)
+
+
+def widen(evaluator: Evaluator, best: str) -> None:
+    """Measures other orders of the best prompt's examples, so that the front of a general run has several prompts.
+
+    Raises:
+        EndpointError, SandboxError, RunError: As for any metric call.
+    """
+    candidate = evaluator.candidates.get(best)
+    moves = OrderMove(evaluator)
+    while candidate is not None and len(front(evaluator, best)) < SIZE and evaluator.samples_left > 0:
+        new = moves.propose(candidate)
+        if not new:
+            return
+        other = {**candidate, **new}
+        prompt = prompt_of(other, evaluator.suite)
+        evaluator.candidates[prompt] = other
+        for task in evaluator.suite.val:
+            evaluator.metric_call(prompt, task)
+
+
+def front_result(evaluator: Evaluator, prompts: Sequence[str], fresh: Sequence[Sample], enough: float) -> FrontResult:
+    """The front on the tested tasks: a further prompt is asked where the best answer so far is below `enough`.
+
+    Args:
+        prompts: The front, the best prompt first.
+        fresh: Fresh samples of the best prompt.
+        enough: A score that needs no further answer.
+    """
+    kept = {(sample.task, sample.index): sample.score.total for sample in fresh}
+    answers = len(fresh)
+    for number, prompt in enumerate(prompts[1:], 2):
+        for task, index in [key for key, score in kept.items() if score < enough]:
+            label = f"fresh sample {task} of prompt {number} of the front"
+            sample = evaluator.sample(prompt, evaluator.suite.task(task), index, "fresh", None, label)
+            kept[task, index] = max(kept[task, index], sample.score.total)
+            answers += 1
+    scores = tuple(kept.values())
+    return FrontResult(
+        prompts=tuple(
+            FrontPrompt(
+                candidate=content_hash(prompt),
+                tasks={task.name: round(evaluator.mean_of(prompt, [task]), 4) for task in evaluator.suite.val},
+            )
+            for prompt in prompts
+        ),
+        scores=scores,
+        mean=round(math.fsum(scores) / len(scores), 4),
+        answers=answers,
+    )
