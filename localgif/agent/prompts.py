@@ -63,9 +63,8 @@ def render(targets: Targets, parts: Parts) -> str:
     scenes = [(each, form.read(each.code)) for each in parts.examples]
     short = [(each.brief, scene) for each, scene in scenes if scene is not None]
     if len(short) > 1:
-        pieces.append(
-            f"Every program begins with these lines:\n```python\n{form.FUNCTIONS}```\n{_WAY}\n\nWhat phrases decide:\n{form.phrasebook()}"
-        )
+        pieces.append(f"Every program begins with these lines:\n```python\n{form.FUNCTIONS}```\n{_WAY}")
+        pieces.append(f"What phrases decide:\n{form.phrasebook()}")
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
     if len(short) > 1:

@@ -1,0 +1,83 @@
+"""The front: which prompts it holds, and which answer it keeps."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from localgif.run.optimize import optimize
+from localgif.search.front import SIZE
+from localgif.store.read import load_run
+from tests.support.kit import Notes, fenced, settings
+from tests.support.scripted import Scripted, serving
+
+STILL = fenced("def make_gif(path):\n    pass\n")
+
+
+class Following(Scripted):
+    """An animator that answers in the form once its prompt shows the form, and with nothing else before."""
+
+    def next(self, path: str, body: dict[str, Any]) -> Any:
+        said = super().next(path, body)
+        if path != "/api/chat" or body["messages"][-1]["role"] != "assistant":
+            return said
+        phrases = [line[3:-1] for line in body["messages"][1]["content"].splitlines()[1:]]
+        ground = next(p for p in phrases if "background" in p).split()[-2]
+        moves = "y = 100 + 60 * math.cos(t)" if "bouncing" in " ".join(phrases) else "angle = t"
+        return (
+            f'        image, draw = canvas("{ground}")\n        paint(draw, SQUARE, 100, 100, 60, 60, 0, "green")\n'
+            if "triangle" in " ".join(phrases)
+            else f'        image, draw = canvas("{ground}")\n'
+            "        x, y, width, height, angle = 100, 100, 60, 60, 0\n"
+            f"        shape, color = {'SQUARE' if 'square' in ' '.join(phrases) else 'CIRCLE'}, "
+            f'"{next(c for c in ("red", "green", "blue") if c in " ".join(phrases))}"\n        {moves}\n'
+            "        paint(draw, shape, x, y, width, height, angle, color)\n"
+        ) + (
+            "        frames.append(image)\n"
+            "    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)\n```\n"
+        )
+
+
+@pytest.fixture(scope="module")
+def general(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A general run on lists of tasks whose animator can bounce and spin, and no more."""
+    folder = tmp_path_factory.mktemp("general")
+    lists = {
+        "train": "bouncing-ball,spinning-square,pulsing-circle",
+        "val": "bouncing-square",
+        "test": "breathing-triangle",
+    }
+    values = {"reflection": "grounded", "scorer": "strict", "form": True, "fresh": 1, "samples": 1, "mode": "general"}
+    with serving(Following(animator=[STILL], reflector=["???"])) as script:
+        chosen = settings(script.url, **values, metric_calls=12, split="own", target=0.97, **lists)
+        return optimize(chosen, folder, "r", Notes()), load_run(folder / "r"), script
+
+
+def test_all_examples_are_earned_before_the_first_is_shown_and_no_reflector_is_asked(general: Any) -> None:
+    result, stored, script = general
+    assert result.best.search_scores == (1.0,)
+    assert result.best.prompt.count("Example request:") == 3
+    assert script.asked("/api/generate") == []
+    assert {p.move for p in stored.proposals} <= {"tune", "order"}
+
+
+def test_the_front_holds_other_orders_and_asks_them_where_the_best_falls_short(general: Any) -> None:
+    result, stored, _ = general
+    front = result.front
+    assert front is not None
+    assert 2 <= len(front.prompts) <= SIZE
+    assert front.prompts[0].candidate == result.best.candidate
+    assert len({prompt.candidate for prompt in front.prompts}) == len(front.prompts)
+    assert front.answers == len(front.prompts), "the triangle cannot be drawn, so each prompt was asked"
+    assert front.mean >= result.best.mean
+    assert (stored.folder / "front.json").read_text().startswith("{")
+
+
+def test_a_run_of_one_task_has_no_front(tmp_path: Path) -> None:
+    with serving(Following(animator=[STILL], reflector=["???"])) as script:
+        values = {"reflection": "grounded", "scorer": "strict", "form": True, "target": 0.97, "fresh": 1}
+        result = optimize(settings(script.url, **values, task="spinning-square"), tmp_path, "r", Notes())
+    assert result.front is None
+    assert result.best.mean == 1.0
