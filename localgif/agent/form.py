@@ -41,8 +41,9 @@ def paint(draw, shape, x, y, width, height, angle, color):
 
 # the color at time t of a thing that changes slowly from color to color and back to the first one
 def fade(colors, t):
-    place = t / (2 * math.pi) * len(colors)
-    old, new = (ImageColor.getrgb(colors[(int(place) + k) % len(colors)]) for k in (0, 1))
+    n = len(colors) - (colors[0] == colors[-1])
+    place = t / (2 * math.pi) * n
+    old, new = (ImageColor.getrgb(colors[(int(place) + k) % n]) for k in (0, 1))
     return tuple(round(a + (b - a) * (place % 1)) for a, b in zip(old, new))
 """
 
@@ -308,9 +309,10 @@ def beginning(system_prompt: str, brief: str) -> str:
 
 
 def mended(code: str, brief: str) -> str:
-    """A program in the form without the phrases that its brief does not hold; any other program as it is.
+    """A program in the form, put right where a rule can do it; any other program as it is.
 
-    A small model goes on with the phrases of an example that began like its request.
+    A small model goes on with the phrases of an example that began like its request: phrases that the brief does not
+    hold are taken out. And it sets a quantity after the call that paints: the last call moves to the end.
     """
     spoken = {"".join(_words(phrase)) for phrase in phrases(brief)}
     lines, keep = [], True
@@ -323,6 +325,10 @@ def mended(code: str, brief: str) -> str:
             keep = True
         if keep:
             lines.append(line)
+    late = [k for k, line in enumerate(lines) if line.strip().startswith("paint(")][-1:]
+    end = next((k for k, line in enumerate(lines) if line.strip().startswith("frames.append(")), 0)
+    if late and end > late[0] + 1:
+        lines.insert(end - 1, lines.pop(late[0]))
     text = "\n".join(lines) + "\n"
     return text if text != code and uses(code) and read(text) is not None else code
 
@@ -528,8 +534,8 @@ def _text(node: ast.AST) -> str:
 
 def _scene(body: list[ast.stmt]) -> Scene:
     background = ""
-    figures: list[Figure] = []
-    draft = _Draft()
+    painted: list[list[ast.Assign | ast.AugAssign]] = []
+    now: list[ast.Assign | ast.AugAssign] = []
     for statement in body:
         call = statement.value if isinstance(statement, ast.Expr) else None
         if _calls(call, "paint"):
@@ -537,19 +543,27 @@ def _scene(body: list[ast.stmt]) -> Scene:
                 raise _Foreign
             for name, argument in zip(("shape", *_NAMES, "color"), call.args[1:], strict=True):
                 if _text(argument) != name:
-                    draft.take(ast.Assign([ast.Name(name)], argument, lineno=0))
-            figures.append(draft.figure())
-            draft = _Draft()
+                    now.append(ast.Assign([ast.Name(name)], argument, lineno=0))
+            painted.append(now)
+            now = []
         elif isinstance(statement, ast.Assign | ast.AugAssign):
             ground = _ground(statement)
             background = background or ground or ""
             if ground is None:
-                draft.take(statement)
+                now.append(statement)
         elif not (isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "append"):
             raise _Foreign
-    if not background or not figures:
+    if not background or not painted:
         raise _Foreign
-    return Scene(background, tuple(figures))
+    painted[-1] += now  # set after the last call that paints: too late to be seen, so it was meant for it
+    return Scene(background, tuple(map(_figure, painted)))
+
+
+def _figure(statements: list[ast.Assign | ast.AugAssign]) -> Figure:
+    draft = _Draft()
+    for statement in statements:
+        draft.take(statement)
+    return draft.figure()
 
 
 def _ground(statement: ast.Assign | ast.AugAssign) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -168,3 +169,20 @@ def test_phrases_that_nobody_said_are_taken_out() -> None:
     assert form.mended(wrong, brief) == right
     assert form.mended(right, brief) == right
     assert form.mended("def make_gif(path):\n    pass\n", brief) == "def make_gif(path):\n    pass\n"
+
+
+def test_what_is_set_after_painting_is_set_before() -> None:
+    brief = "a ball moving from left to right and back while its colour changes from red to blue and back"
+    right = form.program(first_scene(brief), brief, TARGETS)
+    lines = right.splitlines()
+    paint = next(k for k, line in enumerate(lines) if line.strip() == form.PAINT)
+    wrong = "\n".join([*lines[: paint - 2], lines[paint], *lines[paint - 2 : paint], *lines[paint + 1 :]]) + "\n"
+    assert wrong != right
+    assert form.mended(wrong, brief) == right
+    assert form.read(wrong) == form.read(right)
+
+
+def test_a_fade_may_name_its_first_colour_again() -> None:
+    names: dict[str, Any] = {}
+    exec(form.FUNCTIONS, names)
+    assert names["fade"](["red", "blue", "red"], 2) == names["fade"](["red", "blue"], 2)
