@@ -5,7 +5,7 @@ set positional-arguments := true
 
 [private]
 default:
-    @just --justfile '{{ justfile() }}' --list --unsorted
+    @{{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} --list --unsorted
 
 # Evolve the animator's system prompt with the models of models.toml (the main job).
 [group('run')]

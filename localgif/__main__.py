@@ -1,37 +1,15 @@
-"""The command line, also as `python -m localgif`: which commands there are. Each is in localgif/cli.
-
-`--json` prints one JSON object on stdout and nothing else; progress and messages go to stderr.
-"""
+"""The `localgif` command, also as `python -m localgif`: a process of our own, before any library is loaded."""
 
 from __future__ import annotations
 
-import typer
-
-from localgif.cli import machine, results, run, sweep, tasks
-
-app = typer.Typer(
-    name="localgif",
-    help="Evolve the system prompt that makes a small local model draw a GIF: offline, on this machine.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
-for commands in (
-    (run.optimize, run.resume, run.watch),
-    (results.runs, results.show, results.report, results.export, results.draw, results.score, results.rescore),
-    (sweep.sweep, sweep.compare),
-    (machine.doctor, machine.serve, machine.bundle),
-):
-    for command in commands:
-        app.command()(command)
-app.add_typer(tasks.tasks_app, name="tasks")
-app.add_typer(machine.models_app, name="models")
-app.add_typer(machine.sandbox_app, name="sandbox")
+from localgif.offline import own_process
 
 
 def main() -> None:
-    """Entry point of the `localgif` command."""
+    """Entry point of the command."""
+    own_process()
+    from localgif.cli.app import app
+
     app()
 
 

@@ -99,7 +99,9 @@ def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
     Raises:
         ConfigError: it is not TOML, or nested too deeply; the message names the line if it can.
     """
-    too_deep = ConfigError(f"{place} is nested too deeply", f"use at most {_DEEPEST} levels", code=code)
+    too_deep = ConfigError(
+        f"{place} is nested too deeply", f"use at most {_DEEPEST} levels of brackets or dots", code=code
+    )
     if _DEEP_KEY.search(text):
         raise too_deep
     try:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import os
+import re
 import socket
 import sys
 import threading
@@ -84,8 +86,21 @@ def plain_address(host: str) -> IPv4Address | IPv6Address | None:
 
 # --- environment -----------------------------------------------------------------------------------------------------
 
-#: The names of the variables that were set when this process began, which the user's shell exported.
-_AT_START = frozenset(os.environ)
+#: The variables of the shell that began this process; `own_process` takes most of them out of the environment.
+_AT_START = dict(os.environ)
+
+#: What our processes take over from the shell: the person, the terminal, folders, weights, the way to a package index,
+#: certificates, Dask. Anything else could break or redirect a run in Python, TLS, matplotlib, litellm, OpenMP or rich.
+_KEPT = re.compile(
+    r"HOME|PATH|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|COLORTERM|NO_COLOR|TMPDIR|XDG_CACHE_HOME"
+    r"|LD_LIBRARY_PATH|LOCALGIF_[A-Z]+|OLLAMA_MODELS|DASK_\w+|(?:https?|all|no)_proxy|(?:HTTPS?|ALL|NO)_PROXY"
+    r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|PIP_(?:INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|TRUSTED_HOST|CERT|CLIENT_CERT|PROXY|RETRIES|TIMEOUT"
+    r"|DEFAULT_TIMEOUT|CONFIG_FILE|CACHE_DIR|KEYRING_PROVIDER)"
+)
+
+#: Each names a file or folders of certificates.
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 #: Keeps libraries quiet, whatever the user's environment says. Each was measured, or read in the library's source:
 #: litellm 1.106 downloads a price list on import unless the first contains the word "True" (others like it belong to
@@ -111,16 +126,92 @@ _QUIET = {
 }
 
 #: Must not be set at all: langchain fails if it sees one of the first two, whatever their value, and litellm looks for
-#: tiktoken's files at the third instead of among its own.
-_UNWANTED = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER", "CUSTOM_TIKTOKEN_CACHE_DIR")
+#: tiktoken's files at the third instead of among its own. Python's ssl fails if it cannot open the last.
+_UNWANTED = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER", "CUSTOM_TIKTOKEN_CACHE_DIR", "SSLKEYLOGFILE")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+
+
+def own_process() -> None:
+    """Make this process ours, before it imports a library: no variable counts but those of `_KEPT`, stderr cannot fail,
+    and missing streams are open.
+
+    Python reads its own variables (PYTHONWARNINGS, PYTHONPATH, ...) when it begins, so if there is one, this process
+    begins again without it.
+    """
+    here = str(Path(__file__).parents[1])
+    theirs = {n for n, value in os.environ.items() if n.startswith("PYTHON") and (n, value) != ("PYTHONPATH", here)}
+    if theirs and not sys.flags.ignore_environment and sys.executable:
+        kept = {name: value for name, value in os.environ.items() if name not in theirs}
+        if here in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # without it there would be no localgif
+            kept["PYTHONPATH"] = here
+        with contextlib.suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept)
+    home = home_folder()
+    for name in [name for name in os.environ if not _KEPT.fullmatch(name)]:
+        del os.environ[name]
+    os.environ.pop("HOME", None)
+    if home is not None:
+        os.environ["HOME"] = str(home)
+    pin_libraries()
+    for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
+        if stream is None:  # closed by the parent; the next file would get its number
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+    sys.stdin = sys.stdin or io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
+    sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+def _stream(number: int) -> io.TextIOWrapper:
+    buffer = io.BufferedWriter(Stream(number, "w", closefd=False))
+    return io.TextIOWrapper(buffer, errors="backslashreplace", line_buffering=True)
+
+
+class Stream(io.FileIO):
+    """stdout or stderr. If it cannot be written (a full disk, a reader that has left), what is shown is lost and
+    nothing else; for stdout that is an error, because it carries the result."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            if self.fileno() == 1:
+                if isinstance(error, BrokenPipeError):
+                    raise
+                raise ConfigError(
+                    f"stdout cannot be written: {error.strerror}",
+                    "what was done is done; a run's result is in its folder: localgif runs",
+                    code="E-FILE",
+                ) from None
+            return len(data)
 
 
 def pin_libraries() -> None:
     """Set the variables that keep libraries quiet, before any library is imported; child processes inherit them."""
     os.environ.update(_QUIET)
-    for name in _UNWANTED:
+    for name in (*_UNWANTED, *unusable_certificates()):
         os.environ.pop(name, None)
+
+
+def unusable_certificates() -> tuple[str, ...]:
+    """The variables of the shell that name no certificates; TLS would fail at once in some libraries."""
+    return tuple(name for name in _CERTIFICATES if not _has_certificates(name))
+
+
+def _has_certificates(name: str) -> bool:
+    value = os.environ.get(name, _AT_START.get(name))
+    if not value:
+        return value is None
+    if name == "SSL_CERT_DIR":
+        return any(Path(part).is_dir() for part in value.split(os.pathsep))
+    if not Path(value).is_file():
+        return name == "REQUESTS_CA_BUNDLE" and Path(value).is_dir()
+    import ssl
+
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(value)
+    except OSError:  # ssl.SSLError is one
+        return False
+    return True
 
 
 def pin_environment(url: str) -> None:
@@ -137,24 +228,77 @@ def pin_environment(url: str) -> None:
 
 
 def pin_matplotlib() -> None:
-    """Make matplotlib keep its list of fonts in our cache, not in ~/.config; call it before matplotlib is imported.
+    """Make matplotlib keep its list of fonts in our cache, not in ~/.config; call it before matplotlib is imported."""
+    folder = cache_folder() / "matplotlib"
+    with contextlib.suppress(OSError):  # matplotlib then takes a temporary folder
+        folder.mkdir(parents=True, exist_ok=True)
+        os.environ["MPLCONFIGDIR"] = str(folder)
 
-    A folder that the user names (MPLCONFIGDIR) is respected.
+
+def cache_folder() -> Path:
+    """Our folder for weights and what only costs time to find out again: LOCALGIF_HOME, or below the user's cache, or,
+    for a user without a home folder, /var/tmp.
+
+    Raises:
+        ConfigError: LOCALGIF_HOME cannot be a folder, or the one in /var/tmp is somebody else's.
     """
-    import platformdirs
+    if named := os.environ.get("LOCALGIF_HOME"):
+        return _folder("LOCALGIF_HOME", named)
+    if home_folder() is not None or os.environ.get("XDG_CACHE_HOME", "").startswith("/"):
+        import platformdirs
 
-    base = Path(os.environ.get("LOCALGIF_HOME") or platformdirs.user_cache_dir("localgif"))
-    os.environ.setdefault("MPLCONFIGDIR", str(base.absolute() / "matplotlib"))
+        return Path(platformdirs.user_cache_dir("localgif")).absolute()
+    folder = Path(f"/var/tmp/localgif-{os.getuid()}")
+    with contextlib.suppress(OSError):
+        folder.mkdir(mode=0o700)
+    if not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        raise ConfigError(
+            f"this user has no home folder, and {folder} is not theirs", "name a folder: export LOCALGIF_HOME=/..."
+        )
+    return folder
+
+
+def home_folder() -> Path | None:
+    """The user's home; None for one without HOME and without an entry in passwd."""
+    home = Path(os.environ.get("HOME", ""))
+    if home.is_absolute():
+        return home
+    import pwd
+
+    try:
+        return Path(pwd.getpwuid(os.getuid()).pw_dir)
+    except KeyError:
+        return None
+
+
+def _folder(name: str, value: str) -> Path:
+    """A folder that a variable names; "~" is the user's home."""
+    if value == "~" or value.startswith("~/"):
+        home = home_folder()
+        value = str(home or "~") + value[1:]
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        value = "~"
+    if value.startswith("~"):
+        raise ConfigError(f"{name} = {os.environ.get(name)!a} cannot be a folder", "name it with its whole path")
+    return Path(value).absolute()
+
+
+def keep_keys(names: Iterable[str]) -> None:
+    """Give the processes that we start the variables with keys of servers back."""
+    os.environ.update({name: _AT_START[name] for name in names if name in _AT_START})
 
 
 def variable_names() -> frozenset[str]:
     """The names of the variables that the user's shell exported, without their values."""
-    return _AT_START
+    return frozenset(_AT_START)
 
 
-def weights_environment() -> tuple[str | None, str | None]:
-    """The values of LOCALGIF_HOME (our folder for weights) and OLLAMA_MODELS (an Ollama's folder)."""
-    return os.environ.get("LOCALGIF_HOME"), os.environ.get("OLLAMA_MODELS")
+def weights_environment() -> tuple[Path, Path | None]:
+    """Our folder for weights, and the folder of an Ollama that OLLAMA_MODELS names."""
+    ollama = os.environ.get("OLLAMA_MODELS")
+    return cache_folder(), _folder("OLLAMA_MODELS", ollama) if ollama else None
 
 
 def api_key(name: str | None, where: str) -> str:
@@ -165,7 +309,7 @@ def api_key(name: str | None, where: str) -> str:
     """
     if name is None:
         return ""
-    key = os.environ.get(name, "").strip()
+    key = os.environ.get(name, _AT_START.get(name, "")).strip()
     if not key:
         raise ConfigError(
             f"{where} names the variable {name}, which is not set",

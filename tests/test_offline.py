@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import os
+import pwd
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,13 +29,14 @@ from hypothesis import strategies as st
 
 from localgif import offline
 from localgif.endpoint.clients import Animator, reflector_arguments
-from localgif.errors import EndpointError, OutboundRefused
+from localgif.errors import ConfigError, EndpointError, OutboundRefused
+from localgif.models.find import places_for
 from localgif.offline import is_here, is_loopback, scheduler_url, server_url
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
 from tests.support.kit import model
-from tests.support.tracing import HOSTILE
+from tests.support.tracing import HOSTILE, ROOT
 from tests.support.weights import reply, serving
 
 #: An address for documentation, which belongs to nobody.
@@ -122,6 +125,120 @@ def test_pinning_twice_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("LANGSMITH_TRACING", "LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2"):
         assert once[name] == "false", "any one of them is enough to trace"
     assert "LANGCHAIN_TRACING" not in once and "LANGCHAIN_HANDLER" not in once
+
+
+#: What a shell in Jupyter, a container or a cluster may have set, and what breaks one library or another.
+BROKEN = {
+    **dict.fromkeys(("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "SSLKEYLOGFILE"), "/gone/x"),
+    "MPLBACKEND": "module://matplotlib_inline.backend_inline",
+    "MATPLOTLIBRC": "/gone",
+    "MPLCONFIGDIR": "/gone",
+    "PYTHONWARNINGS": "error",
+    "PYTHONIOENCODING": "ascii",
+    "PYTHONOPTIMIZE": "2",
+    "LC_ALL": "C",
+    "COLUMNS": "0",
+    "TERM": "none",
+    "FORCE_COLOR": "1",
+    "TMPDIR": "/gone",
+    "OMP_NUM_THREADS": "x",
+    "LITELLM_LOG": "x",
+}
+
+
+@pytest.mark.slow
+def test_no_variable_of_the_shell_breaks_a_command(tmp_path: Path) -> None:
+    """A file of the current folder counts no more than a variable."""
+    shutil.copytree(ROOT / "tests" / "runs" / "v2", tmp_path / "runs" / "v2")
+    (tmp_path / "shadow").mkdir()
+    (tmp_path / "shadow" / "typer.py").write_text("raise SystemExit(9)")
+    (tmp_path / "matplotlibrc").write_text("text.usetex: True\nnonsense\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "localgif", "report", "v2"],
+        cwd=tmp_path,
+        env={**os.environ, **BROKEN, "PYTHONPATH": str(tmp_path / "shadow"), "HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (done.returncode, done.stdout) == (0, "runs/v2/report.html\n"), done.stderr
+    assert "Traceback" not in done.stderr and (tmp_path / ".cache" / "localgif" / "matplotlib").is_dir()
+
+
+def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import certifi
+
+    (tmp_path / "text").write_text("no certificate")
+    os.mkfifo(tmp_path / "pipe")
+    for value in ("/gone", str(tmp_path / "text"), str(tmp_path / "pipe"), str(tmp_path)):
+        monkeypatch.setenv("SSL_CERT_FILE", value)
+        assert offline.unusable_certificates() == ("SSL_CERT_FILE",), value
+        offline.pin_libraries()
+        assert "SSL_CERT_FILE" not in os.environ
+    monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
+    monkeypatch.setenv("SSL_CERT_DIR", f"/gone{os.pathsep}{tmp_path}")
+    assert offline.unusable_certificates() == ()
+
+
+def test_our_folder_is_where_the_user_says_or_has_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert offline.cache_folder() == tmp_path / ".cache" / "localgif"
+    for value, place in (("~/x", tmp_path / "x"), ("~", tmp_path), ("x", Path.cwd() / "x"), ("/x", Path("/x"))):
+        monkeypatch.setenv("LOCALGIF_HOME", value)
+        monkeypatch.setenv("OLLAMA_MODELS", value)
+        assert offline.weights_environment() == (place, place)
+    for value in ("~nobody/x", "/\udcff"):
+        monkeypatch.setenv("LOCALGIF_HOME", value)
+        with pytest.raises(ConfigError, match="LOCALGIF_HOME = "):
+            offline.cache_folder()
+
+
+@pytest.mark.parametrize("home", [None, "", "relative"])
+def test_a_user_without_a_home_has_a_folder_that_is_theirs_alone(
+    home: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: int) -> None:
+        raise KeyError("getpwuid(): uid not found")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "LOCALGIF_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    if home is not None:
+        monkeypatch.setenv("HOME", home)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    uid = 2_000_000_000 + os.getpid()
+    monkeypatch.setattr(os, "getuid", lambda: uid)
+    folder = Path(f"/var/tmp/localgif-{uid}")
+    try:
+        with pytest.raises(ConfigError, match="is not theirs") as caught:
+            offline.cache_folder()  # made by another user than the one that it is for
+        assert "export LOCALGIF_HOME" in caught.value.remedy
+        os.chown(folder, uid, -1)
+        assert offline.cache_folder() == folder and folder.stat().st_mode & 0o777 == 0o700
+        assert places_for(None, None).cache == folder / "models"
+    except PermissionError:
+        pytest.skip("only root can give a folder away")
+    finally:
+        folder.rmdir()
+
+
+def test_a_display_that_is_gone_is_not_missed_but_a_lost_result_is_told() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    shown = offline.Stream(write, "w")
+    assert shown.write(b"progress") == 8 and shown.write(b"more") == 4
+    shown.close()
+    with offline.Stream(os.open("/dev/full", os.O_WRONLY), "w") as full:
+        assert full.write(b"progress") == 8
+    code = (
+        "import sys\nfrom localgif import offline\noffline.own_process()\n"
+        "print('x', file=sys.stderr)\n"
+        "try: print('result')\nexcept Exception as error: sys.exit(error.exit_code)\n"
+    )
+    with Path("/dev/full").open("w") as disk:
+        for stream, status in (("stderr", 0), ("stdout", 2)):
+            done = subprocess.run([sys.executable, "-c", code], **{stream: disk}, cwd=ROOT, check=False)
+            assert done.returncode == status
 
 
 def test_proxies_stay_until_the_models_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:

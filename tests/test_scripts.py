@@ -21,8 +21,9 @@ def root(tmp_path: Path) -> Path:
     """A copy of what the scripts need, without an environment."""
     copy = tmp_path / "a folder with spaces"
     shutil.copytree(ROOT / "scripts", copy / "scripts")
-    for name in ("requirements.lock", "pyproject.toml"):
-        shutil.copy(ROOT / name, copy)
+    (copy / "localgif" / "models").mkdir(parents=True)
+    for name in ("requirements.lock", "pyproject.toml", "localgif/models/run_pip.py"):
+        shutil.copy(ROOT / name, copy / name)
     (copy / "Justfile").write_text(
         "set positional-arguments := true\nshow *args:\n    @scripts/env printf '[%s]' \"$@\"\n"
     )
@@ -73,6 +74,48 @@ def test_the_environments_commands_come_first(made: Path) -> None:
     assert run(made, "env", "ruff").stdout == "ours\n"
 
 
+def test_a_just_of_the_machine_and_its_variables_do_not_count(made: Path, tmp_path: Path) -> None:
+    just = shutil.which("just")
+    assert just
+    (made / ".venv" / "bin" / "just").symlink_to(just)
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "just").write_text("#!/bin/sh\necho old\n")
+    (tmp_path / "old" / "just").chmod(0o755)
+    path = f"{tmp_path / 'old'}:{os.environ['PATH']}"
+    done = run(made, "just", "show", "x", PATH=path, JUST_DRY_RUN="true", JUST_JUSTFILE="/gone")
+    assert done.stdout == "[x]", done.stderr
+
+
+def test_the_recipes_are_listed_at_a_path_with_quotes(made: Path) -> None:
+    quoted = made.parent / 'it\'s a "folder"'
+    made.rename(quoted)
+    shutil.copy(ROOT / "Justfile", quoted)
+    lock, project = ((quoted / name).read_text() for name in ("requirements.lock", "pyproject.toml"))
+    (quoted / ".venv" / "localgif-made-from").write_text(f"{quoted}\n{lock}{project}")
+    done = run(quoted, "just")
+    assert done.returncode == 0 and "optimize *args" in done.stdout, done.stderr
+
+
+def test_variables_of_python_do_not_reach_it(made: Path) -> None:
+    done = run(made, "env", "sh", "-c", "env", PYTHONHOME="/gone", PYTHONPATH="/gone", PYTHONWARNINGS="error")
+    assert "/gone" not in done.stdout and "PYTHONWARNINGS" not in done.stdout
+
+
+def test_a_folder_that_path_cannot_hold_is_named(made: Path) -> None:
+    bad = made.parent / "a:b"
+    made.rename(bad)
+    done = run(bad, "env", "true")
+    assert done.returncode == 3 and "has a colon" in done.stderr
+
+
+def test_every_file_of_a_checkout_keeps_its_bytes() -> None:
+    said = subprocess.run(
+        ["git", "check-attr", "text", "scripts/just", "localgif/install.sh"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    assert said.count("text: unset") == 2
+
+
 def test_an_exit_code_passes_through(made: Path) -> None:
     assert run(made, "env", "sh", "-c", "exit 7").returncode == 7
 
@@ -113,6 +156,7 @@ def test_an_unreachable_index_is_said_and_no_half_environment_counts(root: Path)
         ("ERROR: Could not install packages due to an OSError: [Errno 28] No space left on device", "the disk is full"),
         ("ERROR: THESE PACKAGES DO NOT MATCH THE HASHES FROM THE REQUIREMENTS FILE.", "differ from requirements.lock"),
         ("Error: Command '[... ensurepip ...]': ensurepip is not available.", "apt-get install python3-venv"),
+        ("Error: Command '[... '-m', 'ensurepip']' returned non-zero exit status 1.", "apt-get install python3-venv"),
     ],
 )
 def test_what_pip_or_venv_says_becomes_a_remedy(root: Path, tmp_path: Path, printed: str, said: str) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 from localgif.files import is_text, replace_file
-from localgif.offline import guard, pin_libraries, refusals, release
+from localgif.offline import guard, keep_keys, pin_libraries, refusals, release
 from localgif.sandbox.text import CONTROLS, printable
 from localgif.settings import FIELDS, ModelSettings, Setting
 
@@ -93,6 +93,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                 if not is_text(f"{value}"):
                     raise ConfigError(f"{name} = {value!a} is not UTF-8", "use a name that is")
             function(*args, **kwargs)
+            sys.stdout.flush()
         except LocalGifError as error:
             complain(error)
             raise typer.Exit(error.exit_code) from None
@@ -133,6 +134,7 @@ def load_models(path: Path, offline: bool | None = None, others: Iterable[str] =
     from localgif.models.toml import load_models_file
 
     file = load_models_file(path)
+    keep_keys(file.keys)
     chosen = file.offline if offline is None else offline
     if chosen is False:
         release()

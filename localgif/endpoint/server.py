@@ -162,6 +162,7 @@ def _say(event: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the managed form; ends with the error's exit code after writing the error to stdout."""
+    offline.own_process()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = ServeConfig.model_validate_json(sys.stdin.buffer.readline())
     # Engines are on loopback; beyond that a gateway talks only to the servers that it stands in front of.

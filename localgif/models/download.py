@@ -48,7 +48,7 @@ def file_size(path: Path) -> int | None:
     """The size of a regular file in bytes; None if there is none that we may see."""
     try:
         found = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # the last for a NUL in the name
         return None
     return found.st_size if stat.S_ISREG(found.st_mode) else None
 
@@ -196,11 +196,10 @@ _NOISE = re.compile(r"\s*(WARNING:|DEPRECATION:|\[notice\]|$)")
 
 def pip_download(*arguments: str) -> list[str]:
     """The command that makes pip download wheels, for `subprocess`."""
-    # -P: a pip.py in the current folder must not run in pip's place.
-    return [
-        *(sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--progress-bar", "off"),
-        *("--disable-pip-version-check", "--no-input", *arguments),
-    ]
+    # -I: a pip.py in the current folder must not run in pip's place.
+    command = [sys.executable, "-I", str(Path(__file__).with_name("run_pip.py")), "download"]
+    options = ("--no-deps", "--only-binary=:all:", "--progress-bar", "off", "--disable-pip-version-check", "--no-input")
+    return [*command, *options, *arguments]
 
 
 def last_words(complaint: str) -> str:

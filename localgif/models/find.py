@@ -16,6 +16,7 @@ from localgif.files import read_bounded
 from localgif.models import catalog
 from localgif.models.catalog import KnownModel, canonical
 from localgif.models.download import Partial, Refused, Stamps, file_size, reason_of, verify
+from localgif.offline import cache_folder, home_folder
 
 #: Called with done bytes, total bytes (0: unknown) and what is going on.
 Progress = Callable[[int, int, str], None]
@@ -33,14 +34,12 @@ class Places:
     """Stores of Ollama, in order: the folders that hold manifests/ and blobs/."""
 
 
-def places_for(localgif_home: str | None, ollama_models: str | None) -> Places:
-    """The folders that the values of LOCALGIF_HOME and OLLAMA_MODELS lead to (None or "": not set)."""
-    import platformdirs
-
-    base = Path(localgif_home) if localgif_home else Path(platformdirs.user_cache_dir("localgif"))
+def places_for(localgif_home: str | Path | None, ollama_models: str | Path | None) -> Places:
+    """Our folder for weights (None: the usual one), and the stores that Ollamas have, with the one that OLLAMA_MODELS
+    names (None: not set)."""
+    base, home = Path(localgif_home) if localgif_home else cache_folder(), home_folder()
     stores = [Path(ollama_models)] if ollama_models else []
-    with suppress(RuntimeError):  # a user without a home folder
-        stores.append(Path.home() / ".ollama" / "models")
+    stores += [home / ".ollama" / "models"] if home is not None else []
     stores.append(Path("/usr/share/ollama/.ollama/models"))
     return Places(base.absolute() / "models", tuple(dict.fromkeys(stores)))
 

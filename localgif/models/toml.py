@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from localgif import settings
 from localgif.errors import ConfigError, nearest
 from localgif.files import parse_toml, read_input_text
-from localgif.offline import is_here, server_url
+from localgif.offline import is_here, server_url, unusable_certificates
 from localgif.settings import (
     FIELDS,
     ROLE_TEMPERATURE,
@@ -165,6 +165,11 @@ class ModelsFile:
         return tuple(end.url for end in self._data.endpoints.values() if end.allow_remote and end.url)
 
     @property
+    def keys(self) -> tuple[str, ...]:
+        """The variables that hold keys of servers."""
+        return tuple(end.api_key_env for end in self._data.endpoints.values() if end.api_key_env)
+
+    @property
     def aliases(self) -> tuple[str, ...]:
         """Names under [models], in the file's order."""
         return tuple(self._data.models)
@@ -266,6 +271,12 @@ class ModelsFile:
                 "write 127.0.0.1 if it is; otherwise, if prompts and programs may go there: allow_remote = true",
                 "E-CONFIG-REMOTE",
             )
+        if endpoint.url and endpoint.url.startswith("https:") and (wrong := unusable_certificates()):
+            raise self._wrong(
+                (*where, "url"),
+                f" = {endpoint.url} needs certificates, but the variable {wrong[0]} names none that can be read",
+                f"unset {wrong[0]}, or let it name a file of certificates (PEM)",
+            )
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
             what = f' is for an endpoint of kind openai, not "{endpoint.kind}"'
             raise self._wrong((*where, "api_key_env"), what, "remove the line")
@@ -293,6 +304,8 @@ class ModelsFile:
 
     def _file(self, name: str) -> str:
         """A path as the file writes it: relative ones begin at its folder."""
+        if "\0" in name:
+            raise ConfigError(f"{self.path}: gguf = {name!r} cannot be a path", "correct it", code="E-CONFIG-KEY")
         written = Path(name)
         with contextlib.suppress(RuntimeError):  # "~" of a user without a home folder
             written = written.expanduser()
@@ -305,7 +318,10 @@ def load_models_file(path: Path = Path("models.toml")) -> ModelsFile:
     Raises:
         ConfigError: missing, unreadable, not TOML, an unknown key, a wrong type, a missing role.
     """
-    if not path.exists():
+    there = True
+    with contextlib.suppress(OSError):  # reading it says what is wrong
+        there = path.exists()
+    if not there:
         raise ConfigError(
             f"{path} is not here ({Path.cwd()})",
             "run localgif in the folder of models.toml, or name the file: --models FILE",

@@ -232,11 +232,13 @@ def _legend(axes: Axes, columns: int) -> None:
 def _axes(height: float = _HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
     """Axes to draw on; after the block the list holds the SVG."""
     pin_matplotlib()
-    from matplotlib import rc_context
+    from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.figure import Figure
 
     drawn: list[str] = []
-    with rc_context(_STYLE):
+    with rc_context():
+        rcdefaults()  # a matplotlibrc in the current folder or the home counts for nothing
+        rcParams.update(_STYLE)
         figure = Figure(figsize=(_WIDTH, height))
         axes = figure.add_subplot()
         yield axes, drawn

@@ -98,13 +98,22 @@ def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
                 client.run(worker.ignore_ctrl_c)
             yield client
         except Exception as error:
-            if isinstance(error, LocalGifError) or (client.status == "running" and not isinstance(error, OSError)):
+            if isinstance(error, LocalGifError) or (not isinstance(error, OSError) and _answers(client)):
                 raise
             raise EndpointError(
                 f"the scheduler at {scheduler} is gone ({error})",
                 "start it again, then repeat the same command: it goes on, and finished cells are kept",
                 code="E-SCHEDULER-LOST",
             ) from error
+
+
+def _answers(client: Any) -> bool:
+    """Whether the scheduler can still be asked. A client that is losing it raises whatever it stumbles over."""
+    try:
+        client.sync(client.scheduler.identity, callback_timeout=_BEAT_SECONDS)
+    except Exception:
+        return False
+    return bool(client.status == "running")
 
 
 class _Sweep:

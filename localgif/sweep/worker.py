@@ -148,7 +148,7 @@ class _Telling(Silent):
 
 def main() -> None:
     """Run the cell on stdin."""
-    offline.pin_libraries()
+    offline.own_process()
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # What a library prints must not be taken for an answer.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")

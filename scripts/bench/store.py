@@ -84,7 +84,7 @@ def reporting(folder: Path) -> dict[str, Any]:
     """Seconds and peak memory of `localgif report`."""
     run = make_run(folder, "big", samples=STORED)
     code = (
-        "import resource, sys; from localgif.__main__ import app; sys.argv = ['localgif', 'report', sys.argv[1]]\n"
+        "import resource, sys; from localgif.cli.app import app; sys.argv = ['localgif', 'report', sys.argv[1]]\n"
         "try: app()\n"
         "finally: print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
     )

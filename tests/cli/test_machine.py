@@ -13,6 +13,7 @@ import pytest
 from localgif.models.toml import load_models_file
 from localgif.sandbox.probe import ATTACKS
 from localgif.sandbox.protocol import FULL, LEVELS
+from tests.cli.conftest import write_models
 from tests.support.commands import localgif
 from tests.support.scripted import DIGEST, MODEL, Scripted, serving
 
@@ -174,3 +175,9 @@ def test_the_check_names_every_probe_and_exits_0_at_level_full_only(tmp_path: Pa
     assert (run.returncode == 0) == (found["level"] == FULL)
     words = localgif(tmp_path, "sandbox", "check").stdout
     assert words.startswith(f"level {found['level']}: ") and all(attack.name in words for attack in ATTACKS)
+
+
+def test_a_wrong_model_of_serve_is_named_by_its_option(tmp_path: Path) -> None:
+    write_models(tmp_path, "http://127.0.0.1:9")
+    done = localgif(tmp_path, "serve", "--model", "x")
+    assert done.returncode == 2 and '--model names the model "x"' in done.stderr and "--animator" not in done.stderr

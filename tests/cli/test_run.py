@@ -158,3 +158,20 @@ def test_a_model_that_its_server_computes_elsewhere_ends_the_run_before_it_begin
         checked = localgif(tmp_path, "models", "check")
     assert done.returncode == 3 and "https://ollama.com:443" in done.stderr, done.stderr
     assert checked.returncode == 0 and f"{server.url} answers" in checked.stdout
+
+
+def test_a_report_that_fails_costs_no_result(server: Scripted, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("no backend")
+
+    monkeypatch.setattr("localgif.report.page.write_report", broken)
+    done = localgif(tmp_path, "optimize", *SMALL, "--name", "r")
+    assert done.returncode == 0 and "Verdict: " in done.stdout
+    assert "report.html was not written: ValueError: no backend" in done.stderr and "localgif report r" in done.stderr
+    assert json.loads((tmp_path / "runs" / "r" / "run.json").read_text())["status"] == "done"
+
+
+@pytest.mark.parametrize("option", ["--name", "--runs-dir", "--models", "--task"])
+def test_a_word_that_is_not_utf8_is_refused_by_name(tmp_path: Path, option: str) -> None:
+    done = localgif(tmp_path, "optimize", option, "a\udcff")
+    assert done.returncode == 2 and "is not UTF-8" in done.stderr and "\\udcff" in done.stderr

@@ -296,3 +296,13 @@ def test_the_shipped_file_keeps_its_comments() -> None:
     change = with_role(file, "reflector", "qwen-coder-0.5b")
     assert change.text == file.text.replace('reflector = "qwen-coder-1.5b"', 'reflector = "qwen-coder-0.5b"')
     assert change.before.startswith('reflector = "qwen-coder-1.5b"   # reads why')
+
+
+def test_an_address_with_tls_says_which_variable_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", "/gone")
+    read_models(Path("models.toml"), GOOD).role("reflector")
+    text = GOOD.replace('"http://127.0.0.1:11434/"', '"https://127.0.0.1:11434"')
+    assert text != GOOD
+    with pytest.raises(ConfigError, match="the variable SSL_CERT_FILE names none") as caught:
+        read_models(Path("models.toml"), text).role("reflector")
+    assert "unset SSL_CERT_FILE" in caught.value.remedy

@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from localgif import offline
-from localgif.__main__ import app
+from localgif.cli.app import app
 
 
 class Done(NamedTuple):

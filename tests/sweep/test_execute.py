@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from localgif.__main__ import app
+from localgif.cli.app import app
 from localgif.errors import ConfigError, RunCorrupt, RunLocked, RunMismatch
 from localgif.files import take_lock
 from localgif.models.toml import ModelsFile, load_models_file
