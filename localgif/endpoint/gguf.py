@@ -14,8 +14,20 @@ from typing import Any, BinaryIO
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
-#: No honest header has more entries; a broken file must not keep us reading.
+#: No honest header has more entries or longer texts, or more of everything together; a broken file must not keep us
+#: reading. Vocabularies have up to 300,000 words and as many merges.
 _MOST_ENTRIES = 10**7
+_MOST_STEPS = 2 * 10**6
+#: Dimensions of a tensor; ggml has 4.
+_MOST_DIMENSIONS = 8
+
+#: Type of a tensor in ggml -> weights in a block, bytes of a block.
+_BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34), 9: (32, 36), 10: (256, 84),
+    11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210), 15: (256, 292), 16: (256, 66), 17: (256, 74),
+    18: (256, 98), 19: (256, 50), 20: (32, 18), 21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2),
+    26: (1, 4), 27: (1, 8), 28: (1, 8), 29: (256, 56), 30: (1, 2),
+}  # fmt: skip
 
 #: general.file_type -> name, for the kinds that people use.
 _QUANTISATIONS = {
@@ -34,6 +46,8 @@ class GgufFacts:
     """The scalar entries, without the tokenizer."""
     parameters: int = 0
     """Number of weights."""
+    size: int = 0
+    """The bytes that a whole file has at least, by the places of its tensors."""
     context_length: int = 0
     """The window that the model was trained for, tokens."""
     template: str | None = ""
@@ -64,9 +78,18 @@ def read_facts(path: Path) -> GgufFacts:
         return GgufFacts()
 
 
+def lacking(path: Path) -> str:
+    """Why a GGUF file of which nobody knows the sha256 is not whole, by its own header; "" if it is."""
+    facts, size = read_facts(path), path.stat().st_size
+    if not facts.size:
+        return "its header cannot be read"
+    return f"it has {size:,} bytes, but its tensors need {facts.size:,}" if size < facts.size else ""
+
+
 class _Reader:
     def __init__(self, file: BinaryIO) -> None:
         self.file = file
+        self._steps = 0
 
     def take(self, count: int) -> bytes:
         data = self.file.read(count)
@@ -75,6 +98,9 @@ class _Reader:
         return data
 
     def number(self, code: str) -> Any:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise ValueError("an impossible header")
         return struct.unpack(code, self.take(struct.calcsize(code)))[0]
 
     def count(self) -> int:
@@ -115,21 +141,28 @@ def _facts(reader: _Reader) -> GgufFacts:
             found[name] = value
     architecture = str(found.get("general.architecture", "unknown"))
     context = found.get(f"{architecture}.context_length", 0)
+    alignment = found.get("general.alignment", 32)
+    parameters, size = _tensors(reader, tensors, alignment if isinstance(alignment, int) and alignment > 0 else 32)
     return GgufFacts(
         architecture=architecture,
         metadata={name: value for name, value in found.items() if not name.startswith("tokenizer.")},
-        parameters=_parameters(reader, tensors),
+        parameters=parameters,
+        size=size,
         context_length=context if isinstance(context, int) else 0,
         template=str(found.get("tokenizer.chat_template", "")),
         quantisation=_QUANTISATIONS.get(found.get("general.file_type", -1), "unknown"),
     )
 
 
-def _parameters(reader: _Reader, tensors: int) -> int:
-    """Sum of the tensors' sizes, from the descriptions after the entries."""
-    total = 0
+def _tensors(reader: _Reader, tensors: int, alignment: int) -> tuple[int, int]:
+    """Number of weights, and bytes of the whole file, from the descriptions after the entries."""
+    total = end = 0
     for _ in range(tensors):
         reader.text()
-        total += math.prod(reader.number("<Q") for _ in range(reader.number("<I")))
-        reader.file.seek(12, 1)  # type and offset
-    return total
+        dimensions = reader.number("<I")
+        if dimensions > _MOST_DIMENSIONS:
+            raise ValueError("an impossible tensor")
+        weights = math.prod(reader.number("<Q") for _ in range(dimensions))
+        in_block, size = _BLOCKS.get(reader.number("<I"), (weights or 1, 1))  # of an unknown type, the place counts
+        total, end = total + weights, max(end, reader.number("<Q") + -(-weights // in_block) * size)
+    return total, -(-reader.file.tell() // alignment) * alignment + end

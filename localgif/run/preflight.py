@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from localgif.endpoint.discover import check_abilities, check_ollama, find_model
-from localgif.endpoint.gguf import read_facts
+from localgif.endpoint.gguf import lacking, read_facts
 from localgif.errors import LocalGifError, PreflightError
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.download import GGUF_MAGIC, file_size, reason_of
@@ -169,6 +169,8 @@ def _own_file(name: str, model: ModelSettings, path: Path) -> Check:
             f"{path} has {size:,} bytes, but {known.name} has {known.size:,}: it is another file",
             f"give the model of that table another name than {known.name}",
         )
+    if known is None and (missing := lacking(path)):
+        return Check.failed(name, f"{path} is not a whole GGUF file: {missing}", "copy it again")
     return Check.passed(name, f"{path}, {size / 1e6:,.0f} MB")
 
 

