@@ -286,7 +286,10 @@ def test_an_interrupt_ends_pip_and_pip_never_gets_our_stdin(
 
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [(f'exec "{sys.executable}" -S "$@"', "this Python has no pip"), ("sleep 60", "pip received nothing for 0 s")],
+    [
+        ("echo /bin/python: No module named pip >&2; exit 1", "this Python has no pip"),
+        ("sleep 60", "pip received nothing for 0 s"),
+    ],
 )
 def test_a_pip_that_does_not_work_is_reported(
     machine: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, reason: str

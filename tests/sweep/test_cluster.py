@@ -281,3 +281,31 @@ def test_the_embedded_engine_is_not_started_once_for_each_worker(tmp_path: Path)
     plan = plan_of(TWO, models)
     with pytest.raises(ConfigError, match="would start the embedded engine 4 times"):
         run_on_cluster(plan, models, tmp_path, plan.cells, Told(), 4)
+
+
+@pytest.mark.parametrize("lost", [True, False])
+def test_a_client_that_stumbles_over_a_lost_scheduler_ends_as_one_that_notices(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
+) -> None:
+    """A bug stays a bug: there the scheduler still answers."""
+
+    class Stumbling(contextlib.AbstractContextManager[Any]):
+        status = "running"
+        scheduler = None if lost else type("Scheduler", (), {"identity": None})
+
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def sync(self, *_: object, **__: object) -> None: ...
+
+        def run(self, *_: object, **__: object) -> None:
+            raise AttributeError("'NoneType' object has no attribute 'send'")
+
+    (tmp_path / "models.toml").write_text(MODELS.format(url="http://127.0.0.1:9", model=MODEL))
+    models = load_models_file(tmp_path / "models.toml")
+    plan = plan_of(TINY + "[axes]\nseed = [0]\n", models)
+    monkeypatch.setattr("distributed.Client", Stumbling)
+    with pytest.raises(EndpointError if lost else AttributeError) as caught:
+        run_on_cluster(plan, models, tmp_path, plan.cells, Told(), "tcp://127.0.0.1:9")
+    assert not lost or (caught.value.exit_code == 4 and "is gone" in str(caught.value))  # type: ignore[attr-defined]
