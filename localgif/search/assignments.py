@@ -221,33 +221,31 @@ def search(
         return [(known[code], scene) for scene, code in codes.items() if code in known]
 
     best, scene = trials([start])[0]
-    improved = True
-    while improved and left > 0 and best.score.total < goal:
-        improved = False
-        for kind in _order(best):
-            options = iter(list(_KINDS[kind](scene, task)))
-            while left > 0 and best.score.total < goal and (batch := list(islice(options, AT_ONCE))):
-                found, other = max(trials(batch) or [(best, scene)], key=lambda each: _worth(each[0]))
-                if _worth(found) >= _worth(best) + GAIN:
-                    best, scene, improved = found, other, True
-        if not improved:
-            # Two quantities at once: what was found first may stand in the way (a pulse that only made it move).
-            options = iter(list(_pairs(scene, task)))
-            while left > 0 and not improved and (batch := list(islice(options, AT_ONCE))):
-                found, other = max(trials(batch) or [(best, scene)], key=lambda each: _worth(each[0]))
-                if _worth(found) >= _worth(best) + GAIN:
-                    best, scene, improved = found, other, True
-    for simpler in _simpler(scene, task.brief):
-        found, other = trials([simpler])[0] if left > 0 else (best, scene)
-        if found.score.total >= best.score.total:
-            best, scene = found, other
+
+    def climb(options: Iterator[Scene], first: bool) -> bool:
+        """Keep what gains, of all options or only the first of them; whether something did."""
+        nonlocal best, scene
+        gained = False
+        while left > 0 and best.score.total < goal and not (gained and first):
+            batch = list(islice(options, AT_ONCE))
+            if not batch:
+                break
+            found, other = max(trials(batch) or [(best, scene)], key=lambda each: _worth(each[0]))
+            if _worth(found) >= _worth(best) + GAIN:
+                best, scene, gained = found, other, True
+        return gained
+
+    while left > 0 and best.score.total < goal:
+        gains = [climb(iter(list(_KINDS[kind](scene, task))), first=False) for kind in _order(best)]
+        # Two quantities at once: what was found first may stand in the way (a pulse that only made it move).
+        if not any(gains) and not climb(iter(list(_pairs(scene, task))), first=True):
+            break
+    for k in reversed(range(len(scene.figures))):
+        if len(scene.figures) > 1 and left > 0:  # a figure that hides behind another one costs no score
+            found, other = trials([scene._replace(figures=(*scene.figures[:k], *scene.figures[k + 1 :]))])[0]
+            if found.score.total >= best.score.total:
+                best, scene = found, other
     return best, scene, budget - left
-
-
-def _simpler(scene: Scene, brief: str) -> Iterator[Scene]:
-    """The scene without one thing that its brief may not ask for. A score that leaves it open finds it anyway."""
-    for k in range(len(scene.figures)):
-        yield scene._replace(figures=(*scene.figures[:k], *scene.figures[k + 1 :]))
 
 
 def _worth(trial: Trial) -> float:
