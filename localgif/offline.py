@@ -34,7 +34,9 @@ def server_url(value: object, openai: bool) -> str:
     parts = _parts(value, ("http", "https"), "http://127.0.0.1:8000/v1" if openai else "http://127.0.0.1:11434")
     path = parts.path.rstrip("/")
     if not openai:
-        if path:  # ollama-python silently uses its own default for a value that it cannot parse
+        if (
+            path or parts.query or parts.fragment
+        ):  # ollama-python silently uses its own default for a value that it cannot parse
             raise ValueError("must have no path: the Ollama API is at the root, not under /v1")
         return value.rstrip("/")
     if parts.query or parts.fragment or (path and not path.endswith("/v1")):
@@ -50,7 +52,17 @@ def scheduler_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def without_secret(url: str) -> str:
+    """An address as messages show it: without a user and a password."""
+    return re.sub(r"//[^/\s]*@", "//***@", url)
+
+
 def _parts(url: str, schemes: tuple[str, ...], example: str) -> SplitResult:
+    if "@" in url:
+        raise ValueError(
+            'must hold no user and no password; a server of kind "openai" takes a key from the variable that '
+            'api_key_env names, e.g. api_key_env = "MY_KEY"'
+        )
     with contextlib.suppress(ValueError):  # a port that is not a number, half an IPv6 address
         parts = urlsplit(url)
         if parts.scheme in schemes and parts.hostname and parts.port != 0:

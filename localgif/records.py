@@ -66,6 +66,13 @@ class Verdict(StrEnum):
     NO_CODE = "no_code"
     """The reply contained no program, so nothing ran."""
 
+    @property
+    def certain(self) -> bool:
+        """Whether the program gets it on every run. How busy the machine is decides whether a program reaches a limit
+        of time or is ended by the system, and how often the watch looks at its memory.
+        """
+        return self not in (Verdict.CPU_LIMIT, Verdict.WALL_LIMIT, Verdict.MEMORY_LIMIT, Verdict.CRASHED)
+
 
 class ProgramResult(Record):
     """One program, run in the sandbox. `gif` is set if and only if the verdict is ok."""

@@ -68,6 +68,9 @@ class Model(Record):
     """Whether this model, as the reflector, is shown what was drawn."""
     think: bool = False
     """Whether it may think before it answers: its thoughts count into num_predict and are thrown away."""
+    system: Literal["system", "user"] = "system"
+    """Where instructions go: in a system message, or (user) at the head of the user's message, for a chat template that
+    drops or refuses system messages."""
 
 
 class ModelSettings(Model):
@@ -159,8 +162,6 @@ EARLIER_SPLIT = "shipped-split"
 #: The article's score cannot exceed 0.992 with 24 frames in about a second, and the strict one is 1 at best: nobody
 #: sees a difference beyond this.
 TARGET = 0.985
-#: A picture with this score, by the strict rule, shows what was asked.
-ENOUGH = 0.97
 
 Mode = Literal["single", "multi", "general"]
 Split = Literal["briefs", "families", "own"]

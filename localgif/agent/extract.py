@@ -1,21 +1,36 @@
 """The program in a model's reply, whatever the model put around it.
 
 Small models forget the closing fence, talk before and after, repeat themselves, answer without any fence, or show a
-`pip install` block first. This module only parses text and never executes it.
+`pip install` block first. This module only parses text and never executes it. Whatever the text holds, that costs a
+bounded time, and no exception.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import textwrap
+import warnings
 from typing import NamedTuple
+
+from localgif.thoughts import spoken
 
 FUNCTION = "make_gif"
 
+#: Of a longer reply only the beginning is read, characters; the sandbox runs shorter programs only.
+_MOST_TEXT = 2**18
+#: A tree is at most this deep: Python's own tools work through it by recursion.
+_DEEPEST = 100
+#: Python writes no number with more digits than about 4300.
+_LARGEST = 2**13_000
+#: Attempts to parse a text without its end, and characters that all of them read together.
+_TRIES, _TRIED_TEXT = 60, 2**22
+#: Only so many blocks can hold the program.
+_MOST_BLOCKS = 50
+
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.#-]*)[^\n]*$")
 _CODE_START = re.compile(r"^(import |from \w[\w.]* import |def |class |@|async def )")
-_THINKING = re.compile(r"<think>.*?(</think>|\Z)", re.DOTALL)
 
 
 class Block(NamedTuple):
@@ -31,7 +46,7 @@ def blocks(reply: str) -> list[Block]:
     found: list[Block] = []
     fence, language = "", ""
     lines: list[str] = []
-    for line in reply.splitlines():
+    for line in _lines(reply):
         match = _FENCE.match(line)
         if not fence:
             if match:
@@ -48,7 +63,8 @@ def blocks(reply: str) -> list[Block]:
 
 def complete(reply: str) -> bool:
     """Whether the reply already holds a closed block with the whole function, so that the rest does not matter."""
-    return any(block.closed and FUNCTION in _functions(_clean(block.text)) for block in blocks(spoken(reply)))
+    whole = [block for block in _said(reply) if block.closed and FUNCTION in block.text]
+    return any(FUNCTION in _functions(_clean(block.text)) for block in whole[:_MOST_BLOCKS])
 
 
 def extract(reply: str) -> str | None:
@@ -58,67 +74,84 @@ def extract(reply: str) -> str | None:
     it; the same after cutting an unfinished end; any other Python block that parses; unfenced code; a block that does
     not parse, so that the model can be told its syntax error.
     """
-    reply = spoken(reply)
-    fenced = [b for b in blocks(reply) if b.language in ("", "python", "py", "python3", "gif") and b.text.strip()]
-    texts = [_clean(block.text) for block in fenced]
+    fenced = [b for b in _said(reply) if b.language in ("", "python", "py", "python3", "gif") and b.text.strip()]
+    texts = [_clean(block.text) for block in fenced[:_MOST_BLOCKS]]
     for position, text in enumerate(texts):
         if FUNCTION in _functions(text):
             return _with_helpers(texts[:position], text)
-    for text in texts:
+    for text in texts[:4]:
         shortened = _longest_prefix(text)
         if shortened is not None and FUNCTION in _functions(shortened):
             return shortened
     if not fenced:
-        return _unfenced(reply)
+        return _unfenced(spoken(reply[:_MOST_TEXT]))
     return next((text for text in texts if _functions(text)), None) or max(texts, key=len)
-
-
-def spoken(reply: str) -> str:
-    """The reply without the model's thinking. Before a lone closing tag, the template opened it."""
-    head, tag, tail = reply.rpartition("</think>")
-    if tag and "<think>" not in head:
-        return tail
-    return _THINKING.sub("", reply)
 
 
 def _clean(text: str) -> str:
     return textwrap.dedent(text.replace("\t", "    ")).strip("\n") + "\n"
 
 
-def _parse(text: str) -> ast.Module | None:
-    try:
-        return ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+def _lines(text: str) -> list[str]:
+    """The lines as Python counts them; str.splitlines also ends them inside of strings, at U+2028 and more."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _said(reply: str) -> list[Block]:
+    return blocks(spoken(reply[:_MOST_TEXT]))
+
+
+def parsed(text: str) -> ast.Module | None:
+    """The tree of a program; None if it is not Python, or so deep or with such numbers that Python's own tools fail."""
+    if len(text) > _MOST_TEXT:
         return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the program's own affair
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, AssertionError, SystemError):
+        return None
+    depth = 0
+    nodes: list[ast.AST] = [tree]
+    while nodes and depth <= _DEEPEST:
+        depth += 1
+        if any(isinstance(n, ast.Constant) and type(n.value) is int and n.value > _LARGEST for n in nodes):
+            return None
+        nodes = [child for node in nodes for child in ast.iter_child_nodes(node)]
+    return None if nodes else tree
 
 
+@functools.lru_cache(maxsize=_MOST_BLOCKS)  # a streamed reply is asked about again at the end of each line
 def _functions(text: str) -> list[str]:
     """The functions that a text defines at its top level; empty if it does not parse."""
-    tree = _parse(text)
+    tree = parsed(text)
     return [] if tree is None else [node.name for node in tree.body if isinstance(node, ast.FunctionDef)]
 
 
 def _with_helpers(before: list[str], text: str) -> str:
     """Prepends earlier blocks that only import, define or assign: models split a program over several blocks."""
     harmless = (ast.Import, ast.ImportFrom, ast.FunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign)
-    bodies = [(earlier, getattr(_parse(earlier), "body", [])) for earlier in before]
+    bodies = [(earlier, getattr(parsed(earlier), "body", [])) for earlier in before]
     parts = [earlier for earlier, body in bodies if body and all(isinstance(node, harmless) for node in body)]
     return "\n".join([*parts, text])
 
 
 def _longest_prefix(text: str) -> str | None:
-    """The text without its last lines, as few as possible, so that it parses."""
-    lines = text.splitlines()
-    for end in range(len(lines), 0, -1):
+    """The text without its last lines, so that it parses: as few as possible, or at the beginning of a statement."""
+    lines = _lines(text.rstrip("\n"))
+    most = min(_TRIES, max(4, _TRIED_TEXT // len(text))) if text else 0
+    near = list(range(len(lines), max(0, len(lines) - most // 2), -1))
+    starts = [at for at in range(len(near) and near[-1] - 1, 0, -1) if lines[at] and lines[at][0] not in " )]}"]
+    for end in [*near, *starts[: most - len(near)]]:
         candidate = "\n".join(lines[:end]) + "\n"
-        if _parse(candidate) is not None:
+        if parsed(candidate) is not None:
             return candidate
     return None
 
 
 def _unfenced(reply: str) -> str | None:
     """Code without fences, from the first line that starts a program to the last one that still parses."""
-    lines = reply.splitlines()
+    lines = _lines(reply)
     for start, line in enumerate(lines):
         if _CODE_START.match(line):
             rest = _clean("\n".join(lines[start:]))

@@ -339,7 +339,7 @@ _ARTICLES = {"a", "an", "the", "one", "two", "three", "four", "five", "six"}
 _JOINS = {"while", "that", "which", "who", "as", "whose"}
 _PLACES = {"on", "in", "at", "above", "below", "under", "beneath", "over", "beside", "against", "near", "of", "across"}
 _VERBS = "|".join(_STEMS[aspect] for aspect in ("shown", "turn", "scale", "path"))
-_VERB = re.compile(rf"(?:{_VERBS}|fad|chang|stay)\w*$|\w{{3,}}ing$")
+_VERB = re.compile(rf"(?:{_VERBS}|fad|chang|stay)\w*$|\b\w{{3,}}ing$")
 
 
 def _words(phrase: str) -> list[str]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from localgif.endpoint.clients import KEEP_ALIVE
-from localgif.endpoint.discover import allocated_window, ask_object
+from localgif.endpoint.discover import allocated_window, ask_once
+from localgif.endpoint.received import number, texts
+from localgif.endpoint.system import moved
 from localgif.errors import EndpointError, LocalGifError
 from localgif.files import read_notes, write_notes
 from localgif.run.checks import Check
@@ -20,9 +22,6 @@ from localgif.settings import ModelSettings, Settings
 from localgif.tasks.suite import Suite
 
 # --- one question ----------------------------------------------------------------------------------------------------
-
-#: A model may have to be loaded first, and a slow CPU needs time for a long prompt.
-_PATIENCE_SECONDS = 600.0
 
 
 @dataclass(frozen=True)
@@ -40,43 +39,37 @@ class Said:
     """The whole request, measured here."""
 
 
-def ask(url: str, model: ModelSettings, prompt: str, *, longest: int) -> Said:
+def ask(url: str, model: ModelSettings, prompt: str, *, longest: int, system: str = "") -> Said:
     """Ask a model once for at most `longest` tokens, with the window of a run, and without letting the server cut the
     prompt.
+
+    Args:
+        system: Text of a system message, where the animator's prompt stands in a run.
 
     Raises:
         LocalGifError: The server does not answer, or refuses.
     """
     options = {"num_ctx": model.num_ctx, "num_predict": longest, "temperature": model.temperature, "seed": 1}
     plain = {"stream": False, "think": False, "truncate": False, "keep_alive": KEEP_ALIVE, "options": options}
-    body = {"model": model.model, "messages": [{"role": "user", "content": prompt}], **plain}
-    started = time.monotonic()
-    answer = ask_object(url, "/api/chat", body, _no_answer, "look at the server's log", _PATIENCE_SECONDS)
+    messages = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": prompt}]
+    body = moved({"model": model.model, "messages": messages, **plain}, model.system)
+    place, started = model.endpoint.url or url, time.monotonic()
+    answer = ask_once(url, body, place)
     message = answer.get("message")
-    text = message.get("content") if isinstance(message, dict) else None
-    if not isinstance(text, str):
-        raise _no_answer(url, f"the answer of {model.model} contains no text")
+    if not isinstance(message, dict) or "content" not in message:
+        raise EndpointError(f"{place} did not answer the question: {model.model} said no text", "read the server's log")
     return Said(
-        text,
-        _count(answer.get("prompt_eval_count")),
+        texts(message["content"])[0],
+        number(answer.get("prompt_eval_count")),
         _seconds(answer.get("prompt_eval_duration")),
-        _count(answer.get("eval_count")),
+        number(answer.get("eval_count")),
         _seconds(answer.get("eval_duration")),
         time.monotonic() - started,
     )
 
 
-def _no_answer(url: str, reason: str) -> EndpointError:
-    return EndpointError(f"{url} did not answer the question: {reason}", "look at the server's log")
-
-
-def _count(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
-
-
 def _seconds(nanoseconds: object) -> float | None:
-    positive = isinstance(nanoseconds, int | float) and not isinstance(nanoseconds, bool) and nanoseconds > 0
-    return nanoseconds / 1e9 if positive else None  # type: ignore[operator]
+    return (number(nanoseconds) or 0) / 1e9 or None
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -187,7 +180,10 @@ class Measured:
         )
 
     def _canary(self, title: str) -> Check:
-        """A word at the very top of a long prompt must come back, so nothing was cut silently."""
+        """A word at the very top of a long prompt must come back, so nothing was cut silently.
+
+        It stands where a run's prompt does: for the animator in the system message.
+        """
         assert self.pace is not None
         if self._first is None or self._bare is None or self._first <= self._bare:
             return Check.skipped(title, "the server does not say how many tokens it reads")
@@ -197,7 +193,11 @@ class Measured:
         lines = max(1, int((target - self._bare - _AROUND) / per_line))
         self._progress.activity(f"{self._model.model}: reading {target} tokens")
         word = random.choice(_CODE_WORDS)
-        said = ask(self._url, self._model, canary(word, self._mark[::-1], lines), longest=24)
+        top, question = canary(word, self._mark[::-1], lines)
+        if self._model.role == "animator":
+            said = ask(self._url, self._model, question, longest=24, system=top)
+        else:
+            said = ask(self._url, self._model, f"{top}\n{question}", longest=24)
         return judge(title, said, word, int(lines * per_line), target, self._window, self.pace)
 
 
@@ -207,11 +207,11 @@ def filler(mark: str, lines: int) -> str:
     return f"List {mark}:\n" + "".join(boxes)
 
 
-def canary(word: str, mark: str, lines: int) -> str:
-    """A long prompt that names a word at its top and asks for it at its end."""
+def canary(word: str, mark: str, lines: int) -> tuple[str, str]:
+    """A long text that names a word at its top, and the question for it."""
     return (
-        f"The code word is {word}. Remember the code word.\n\n{filler(mark, lines)}\n"
-        "What is the code word that was given at the very top, before the list? Answer with that one word."
+        f"The code word is {word}. Remember the code word.\n\n{filler(mark, lines)}",
+        "What is the code word that was given at the very top, before the list? Answer with that one word.",
     )
 
 

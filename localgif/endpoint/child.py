@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from localgif import signals
 from localgif.errors import EndpointUnreachable, ModelMissing
 from localgif.records import ServeConfig
 
@@ -61,6 +62,7 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
         ModelMissing: llama.cpp refuses the weights; its reason is in the message.
         EndpointUnreachable: The endpoint does not start.
     """
+    signals.restore()
     what = "the embedded endpoint" if config.models else "the gateway"
     with tempfile.TemporaryFile(prefix="localgif-endpoint-") as log:
         process = subprocess.Popen(

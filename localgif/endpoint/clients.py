@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from localgif.endpoint.http import Failed, Failure, Patience, Wire, explain
-from localgif.endpoint.ollama_reply import Thoughts, cut_silently
+from localgif.endpoint.ollama_reply import cut_silently
 from localgif.errors import EndpointError
 from localgif.offline import cause, pin_environment
 from localgif.settings import ModelSettings
@@ -40,7 +40,7 @@ _REFLECTION_SECONDS = 3600.0
 KEEP_ALIVE = "30m"
 
 
-def _ignore(_: object) -> None: ...
+def _ignore(_: str) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,15 @@ class _Client:
         pin_environment(url)
         self.model = model
         self.url = url
-        self._patience = Patience(url, model.model, notice)
-        self._wire = Wire(between=BETWEEN_SECONDS)
-        self.on_token: Callable[[int], object] = _ignore
-        """Receives the number of tokens so far while an answer streams."""
+        self._patience = Patience(url, model.model, notice, model.endpoint.url)
+        self._wire = Wire(self._patience, BETWEEN_SECONDS, model.system)
         #: The animator's answers at temperature 0.
         self._known: dict[tuple[Message, ...], Reply] = {}
 
     def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished, beginning: str = "") -> Reply:
         """One attempt; raises `Failed` if there is no usable answer. `beginning` is what the answer must continue."""
         started = time.monotonic()
-        text, chunks, thoughts, reason = "", 0, Thoughts(), "stop"
+        text, chunks, reason = "", 0, "stop"
         read = counted = None
         try:
             with contextlib.closing(parts):
@@ -95,16 +93,16 @@ class _Client:
                     if not part.text:
                         continue
                     chunks += 1
-                    self.on_token(chunks)
-                    text += (piece := thoughts.feed(part.text)[0])
+                    text += part.text
                     # Only a line end can complete a code block; asking less often keeps this linear.
-                    word = finished(joined(beginning, text)) if "\n" in piece or "`" in piece else ""
+                    word = finished(joined(beginning, text)) if "\n" in part.text or "`" in part.text else ""
                     if word:
                         self._wire.hang_up()
+                        chunks += self._wire.swallowed
                         return Reply(joined(beginning, text), word, None, chunks, time.monotonic() - started)
         except Exception as error:
             raise cause(error) or self._wire.failed(error) from error
-        text, written = text + thoughts.end()[0], chunks if counted is None else counted
+        written = chunks + self._wire.swallowed if counted is None else counted
         reply = Reply(joined(beginning, text), reason, read, written, time.monotonic() - started)
         self._check(reply, prompt)
         return reply
@@ -240,12 +238,14 @@ def _litellm_parts(arguments: dict[str, Any]) -> Generator[_Part, None, None]:
 def reflector_arguments(model: ModelSettings, url: str, notice: Callable[[str], None] = _ignore) -> dict[str, Any]:
     """Keyword arguments for gepa's LM, which hands them to litellm.completion; failures are retried on the wire."""
     pin_environment(url)
-    return _litellm_arguments(model, url, Wire(Patience(url, model.model, notice)), _REFLECTION_SECONDS)
+    wire = Wire(Patience(url, model.model, notice, model.endpoint.url), system=model.system)
+    return _litellm_arguments(model, url, wire, _REFLECTION_SECONDS)
 
 
 def reflector_failure(model: ModelSettings, url: str, error: Exception) -> EndpointError:
     """Translate what gepa's LM raised: our own error, which litellm wraps, or litellm's error about the answer."""
-    return cause(error) or explain(url, model.model, [Failure("garbled", f"{type(error).__name__}: {error}")], 0.0)
+    failure = Failure("garbled", f"{type(error).__name__}: {error}")
+    return cause(error) or explain(model.endpoint.url or url, model.model, [failure], 0.0)
 
 
 def _litellm_arguments(model: ModelSettings, url: str, wire: Wire, seconds: float) -> dict[str, Any]:

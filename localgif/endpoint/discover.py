@@ -11,12 +11,16 @@ from typing import Any
 
 import httpx
 
+from localgif.endpoint.ollama_reply import error_text
 from localgif.endpoint.ollama_request import same_model
-from localgif.errors import EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
+from localgif.endpoint.received import ANSWER_BYTES, read_json
+from localgif.errors import EndpointError, EndpointUnreachable, LocalGifError, ModelMissing, PreflightError
 from localgif.records import Dialect, RemoteModel
 
 #: None of these answers needs a model: a server that takes longer is broken.
 TIMEOUT_SECONDS = 5.0
+#: One question to a model, which may have to be loaded first.
+ASK_SECONDS = 600.0
 #: A server may say for this long that it is still loading; it is asked this often.
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
@@ -74,10 +78,12 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
     found = _named(tags, model)
     if found is None:
         raise _missing(url, model, [tag.name for tag in tags], f"ollama pull {model}")
-    shown = _ask_ollama(url, "/api/show", {"model": found.name})
+    # Where a server shows no models, what it lists is enough.
+    shown = found.entry | _shown(url, found.name)
     if not cloud:
-        _refuse_cloud(url, found.name, found.entry | shown)
-    info = shown.get("model_info") or {}
+        _refuse_cloud(url, found.name, shown)
+    told = shown.get("model_info")
+    info = told if isinstance(told, dict) else {}
     able = shown.get("capabilities")
     return ServerInfo(
         version=version,
@@ -147,9 +153,18 @@ def listed_weights(url: str, model: str) -> str | None:
     return found.digest if found is not None else None
 
 
+def _shown(url: str, model: str) -> dict[str, Any]:
+    """What /api/show says; an empty object from a server that refuses to show this model, or anything."""
+    response = _answer(url.rstrip("/"), "/api/show", {"model": model}, {}, _not_ollama, _START_OLLAMA)
+    if 400 <= response.status_code < 500 or response.status_code == 501:
+        return {}
+    value = _json(url, "/api/show", response, _not_ollama)
+    return value if isinstance(value, dict) else {}
+
+
 def licence_of(url: str, model: str) -> str | None:
     """The first line of the licence that a server shows for a model, or None. Raises as `list_models` does."""
-    shown = _ask_ollama(url, "/api/show", {"model": model}).get("license")
+    shown = _shown(url, model).get("license")
     lines = [line.strip() for line in shown.splitlines()] if isinstance(shown, str) else []
     return next((line[:60] for line in lines if line), None)
 
@@ -301,8 +316,39 @@ def ask_object(
     return value
 
 
-def _ask_ollama(url: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-    return ask_object(url, path, body, _not_ollama, "start the server: ollama serve")
+_START_OLLAMA = "start the server: ollama serve"
+
+
+def _ask_ollama(url: str, path: str) -> dict[str, Any]:
+    return ask_object(url, path, None, _not_ollama, _START_OLLAMA)
+
+
+def ask_once(url: str, body: dict[str, Any], place: str | None = None) -> dict[str, Any]:
+    """The whole answer to one chat request of the Ollama API; `place` is the server's address for messages.
+
+    Raises:
+        LocalGifError: The server does not answer, or refuses.
+    """
+
+    def wrong(_: str, reason: str) -> EndpointError:
+        return EndpointError(f"{place or url} did not answer the question: {reason}", "read the server's log")
+
+    return ask_object(url, "/api/chat", body, wrong, "start the server", ASK_SECONDS)
+
+
+def ask_remote_once(model: RemoteModel, body: dict[str, Any]) -> dict[str, Any]:
+    """As `ask_once`, from an OpenAI-compatible server; the answer holds the count of the prompt only."""
+    headers = {"Authorization": f"Bearer {model.key}"} if model.key else {}
+    asked = {"model": model.name, "messages": body["messages"], "max_tokens": 1, "temperature": 0.0}
+
+    def wrong(place: str, reason: str) -> EndpointError:
+        return EndpointError(f"{place} did not answer the question: {reason}", "read the server's log")
+
+    path = "/v1/chat/completions"
+    response = _answer(model.url, path, asked, headers, wrong, "start the server", ASK_SECONDS)
+    value = _json(model.url, path, response, wrong)
+    usage = value.get("usage") if isinstance(value, dict) else None
+    return {"prompt_eval_count": usage.get("prompt_tokens") if isinstance(usage, dict) else None}
 
 
 def _ask_openai(url: str, path: str, key: str, deadline: float = 0.0) -> Any:
@@ -330,9 +376,16 @@ def _answer(
     remedy: str,
     seconds: float = TIMEOUT_SECONDS,
 ) -> httpx.Response:
-    method = "GET" if body is None else "POST"
+    """The whole answer; `wrong` for one that is too large or takes twice as long as the server may be silent."""
+    method, headers = "GET" if body is None else "POST", {**headers, "Accept-Encoding": "identity"}
+    deadline, content = time.monotonic() + 2 * seconds, bytearray()
     try:
-        return _client().request(method, url + path, json=body, headers=headers, timeout=seconds)
+        with _client().stream(method, url + path, json=body, headers=headers, timeout=seconds) as response:
+            for block in response.iter_raw():
+                content += block
+                if len(content) > ANSWER_BYTES or time.monotonic() > deadline:
+                    raise wrong(url, f"the answer to {path} does not end ({len(content):,} bytes so far)")
+            return httpx.Response(response.status_code, content=bytes(content))
     except (httpx.NetworkError, httpx.TimeoutException) as error:
         raise EndpointUnreachable(f"no answer from {url}: {error}", remedy) from None
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:  # not an address, or not HTTP
@@ -341,11 +394,11 @@ def _answer(
 
 def _json(url: str, path: str, response: httpx.Response, wrong: Callable[[str, str], LocalGifError]) -> Any:
     if response.status_code != 200:
-        words = " ".join(response.text.split())[:200]
-        raise wrong(url, f"{path} answers {response.status_code} {response.reason_phrase}" + (words and f": {words}"))
+        words = " ".join(error_text(response.text).split())[:300]
+        raise wrong(url, f"{path} answers {response.status_code} {response.reason_phrase}: {words}")
     try:
-        return response.json()
-    except (ValueError, RecursionError) as error:
+        return read_json(response.content)
+    except ValueError as error:
         raise wrong(url, f"{path}: {error}") from None
 
 

@@ -123,7 +123,8 @@ class Gateway:
         async with self._turn(), _in_use(backend, call.keep_alive) as upstream:
             await fit_window(session, upstream, call.body, call.options.num_ctx)
             tagged, trusted = backend.card.facts.can_think is not False, upstream.dialect != "other"
-            answer = Answer(call, arrival, time.monotonic_ns(), tagged=tagged, trusted=trusted)
+            left_out = upstream.left_out
+            answer = Answer(call, arrival, time.monotonic_ns(), tagged=tagged, trusted=trusted, left_out=left_out)
             async with aclosing(_with_exit_reason(backend, deltas(session, upstream, call.body))) as events:
                 if call.stream:
                     return await _stream(request, answer, events)

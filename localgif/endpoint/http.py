@@ -1,9 +1,11 @@
 """What came over the wire, which failures are retried and when, and what the user reads when no retry is left.
 
 ChatOllama takes a stream that ends without `done` for a success and fails on a blank line; litellm says "stop" whatever
-happened, and turns an error in an answer that is not streamed into an empty text. Both replace exceptions by their own.
-So the status, the last line, silence and size are judged here, on the bytes, below both clients. Both roles have one
-retry policy; the clients' own retries are off: litellm repeats any refused request four times within half a second.
+happened, and turns an error in an answer that is not streamed into an empty text. Both replace exceptions by their own,
+split lines at U+0085 and U+2028, and leave thoughts in the text or take off their tags only. So the status, the last
+line, silence and size are judged here, on the bytes, below both clients, which get plain lines without thoughts. Both
+roles have one retry policy; the clients' own retries are off: litellm repeats any refused request four times within
+half a second.
 """
 
 from __future__ import annotations
@@ -22,7 +24,11 @@ import httpx
 from localgif import offline
 from localgif.endpoint.child import death_at
 from localgif.endpoint.discover import listed_weights
+from localgif.endpoint.ollama_reply import ENDLESS, OVERFLOW, overflow_words
+from localgif.endpoint.received import ERROR_BYTES, Joined, read_json, texts
+from localgif.endpoint.system import moved
 from localgif.errors import EndpointError
+from localgif.thoughts import Thoughts
 
 _CONNECT_SECONDS = 5.0
 #: The largest line of a stream, bytes a token, and the largest last line, which repeats the prompt's tokens as numbers.
@@ -81,7 +87,7 @@ class Failure:
     @property
     def reason(self) -> str:
         """What happened, in one line."""
-        text = " ".join(self.text.split())[:_SHOWN]
+        text = " ".join(self.text.encode("utf-8", "replace").decode().split())[:_SHOWN]
         words = _KINDS[self.kind][0] + (f" {self.status}" if self.kind == "status" else "")
         return f"{words}: {text}" if text else words
 
@@ -131,15 +137,21 @@ def read_retry_after(header: str | None, now: datetime) -> float | None:
 
 
 _T = TypeVar("_T")
+#: What was told once, to whichever role.
+_TOLD: set[str] = set()
 
 
 class Patience:
-    """Asks a server again until it answers or no retry is left, if it still has the weights of the first request."""
+    """Asks a server again until it answers or no retry is left, if it still has the weights of the first request.
 
-    def __init__(self, url: str, model: str, notice: Callable[[str], None]) -> None:
+    `place` is the address that the user knows, if it is not the one that is asked (a gateway of ours).
+    """
+
+    def __init__(self, url: str, model: str, notice: Callable[[str], None], place: str | None = None) -> None:
         self._url = url
         self._model = model
         self._notice = notice
+        self.place = place or url
         self._weights: str | None = None
 
     def ask(self, attempt: Callable[[], _T]) -> _T:
@@ -161,16 +173,24 @@ class Patience:
             failures.append(failed.failure)
             pause = wait(failures, now - began)
             if pause is None or death_at(self._url):
-                raise explain(self._url, self._model, failures, now - began) from (failed.__cause__ or failed)
-            self._notice(f"{self._url}: {failed.failure.reason}; asking again in {pause:.1f} s")
+                raise explain(self.place, self._model, failures, now - began) from (failed.__cause__ or failed)
+            self._notice(f"{self.place}: {failed.failure.reason}; asking again in {pause:.1f} s")
             time.sleep(pause)
+
+    def tell_left_out(self, names: object) -> None:
+        """Tell the user once which options the gateway leaves out because the server forbids them."""
+        if isinstance(names, list) and names:
+            words = f"{self.place} forbids {', '.join(map(str, names))}; localgif leaves this out of its requests"
+            if words not in _TOLD:
+                _TOLD.add(words)
+                self._notice(words)
 
     def _check_weights(self) -> None:
         """A server that comes back with other weights would turn the run into another experiment."""
         now = listed_weights(self._url, self._model)
         if now and self._weights and now != self._weights:
             raise EndpointError(
-                f"{self._url} now has other weights under the name {self._model}: sha256 {now[:12]}, "
+                f"{self.place} now has other weights under the name {self._model}: sha256 {now[:12]}, "
                 f"and {self._weights[:12]} at the first request",
                 f"Load the former weights again, or start a new run; {_KEPT}",
             )
@@ -181,8 +201,11 @@ def explain(url: str, model: str, failures: Sequence[Failure], seconds: float) -
     """The error that ends a run, with the evidence of the last failure and its remedy."""
     last = failures[-1]
     remedy = f"{_KINDS[last.kind][1]}; {_KEPT}"
+    text = " ".join(last.text.split())[:_SHOWN]
+    if last.kind == "status" and last.status == 404:
+        remedy = f"Get the model back there (an Ollama: ollama pull {model}), then run localgif resume; {_KEPT}"
+        return EndpointError(f"{url} no longer has {model}: it answered 404: {text}", remedy)
     if last.kind == "window":
-        text = " ".join(last.text.split())[:_SHOWN]
         return EndpointError(f"{url}: the prompt does not fit into the window of {model}: {text}", remedy, code="E-CTX")
     often = f"; asked {len(failures)} times in {seconds:.0f} s" if len(failures) > 1 else ""
     what = f"{url}: {model} gave no answer ({last.reason}){often}"
@@ -198,9 +221,10 @@ class Wire(httpx.HTTPTransport):
     Args:
         patience: Retries requests that are not streamed; a client that streams retries by itself.
         between: Longest silence inside an answer, seconds. Before its first byte the client's own limit holds.
+        system: Where system messages go, "system" or "user" (see `system.moved`).
     """
 
-    def __init__(self, patience: Patience | None = None, between: float = math.inf) -> None:
+    def __init__(self, patience: Patience, between: float = math.inf, system: str = "system") -> None:
         # A connection that is kept while a GIF is rendered may be dead by the next request.
         super().__init__(limits=httpx.Limits(max_keepalive_connections=0))
         self.failure: Failure | None = None
@@ -209,8 +233,13 @@ class Wire(httpx.HTTPTransport):
         """Whether its last line has `done`."""
         self.first = b""
         """Its first line, once it came."""
+        self.swallowed = 0
+        """Parts of it that held nothing but thoughts."""
         self._patience = patience
         self._between = between
+        self._system = system
+        self._streams = True
+        self._text = _Text()
         self._body: _Lines | None = None
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -218,7 +247,7 @@ class Wire(httpx.HTTPTransport):
             return super().handle_request(request)
         body = json.loads(request.read())
         # Since 0.12.6 an Ollama then answers 400 to a prompt that is too long; else it drops up to half of it.
-        content = json.dumps({**body, "truncate": False}).encode()
+        content = json.dumps({**moved(body, self._system), "truncate": False}).encode()
         dropped = (b"content-length", b"accept-encoding", b"transfer-encoding")
         headers = [(name, value) for name, value in request.headers.raw if name.lower() not in dropped]
         headers.append((b"Accept-Encoding", b"identity"))  # the lines are read here
@@ -228,12 +257,13 @@ class Wire(httpx.HTTPTransport):
             return httpx.Request("POST", request.url, headers=headers, content=content, extensions=extensions)
 
         most = _longest_reply(body)
-        if self._patience is None or body.get("stream", True):
+        self._streams = bool(body.get("stream", True))
+        if self._streams:
             return self._send(made(), most)
         return self._patience.ask(lambda: self._whole(made(), most))
 
     def _send(self, request: httpx.Request, most: int) -> httpx.Response:
-        self.failure, self.done, self.first = None, False, b""
+        self.failure, self.done, self.first, self.swallowed, self._text = None, False, b"", 0, _Text()
         timeouts = request.extensions["timeout"]
         timeouts["connect"] = _CONNECT_SECONDS
         try:
@@ -244,6 +274,7 @@ class Wire(httpx.HTTPTransport):
         if response.status_code >= 400:
             asked = read_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             self.failure = Failure("status", "", response.status_code, asked)
+            most = min(most, ERROR_BYTES)
         # httpcore reads the timeout again for the body.
         if self._between != math.inf:
             timeouts["read"] = self._between
@@ -283,6 +314,8 @@ class Wire(httpx.HTTPTransport):
 
     def check_done(self, text: str) -> None:
         """Raise `Failed`, with `text` as the evidence, unless the answer came to its end."""
+        if self.failure is not None:
+            raise Failed(_judged(self.failure))
         if not self.done:
             begun = not self.first or _is_object(self.first)
             raise Failed(Failure("unfinished", text) if begun else self._garbled(text))
@@ -290,19 +323,53 @@ class Wire(httpx.HTTPTransport):
     def _garbled(self, text: str) -> Failure:
         return Failure("garbled", f"it begins with {self.first[:80].decode('utf-8', 'replace')!r}; {text}")
 
-    def look(self, line: bytes) -> None:
-        """Note a line that may be the last."""
-        if b'"done"' not in line and b'"error"' not in line:
-            return
+    def plain(self, line: bytes) -> bytes:
+        """A line as every client can read it: ASCII, with one text as its content and no thoughts in it.
+
+        Notes how the answer goes on. What is not an object stays as it is, and the client says what is wrong with it.
+        """
         try:
-            value = json.loads(line)
+            value = read_json(line, halves=True)
         except ValueError:
-            return
-        if isinstance(value, dict):
-            self.done = value.get("done") is True
-            said = value.get("error")
-            if said and self.failure is None:
-                self.failure = Failure("said", said if isinstance(said, str) else json.dumps(said))
+            return line
+        if not isinstance(value, dict):
+            return line
+        if error := value.get("error"):
+            words = error if isinstance(error, str) else json.dumps(error)
+            self.failure = self.failure or Failure("said", words[:ERROR_BYTES])
+        self.done = value.get("done", self.done) is True
+        self._patience.tell_left_out(value.get("left_out"))
+        message = value.get("message")
+        holder, key = (message, "content") if isinstance(message, dict) else (value, "response")
+        if key in holder:
+            sent, (text, _) = holder[key], texts(holder[key])
+            self._text.begun = self._text.begun or bool(holder.get("thinking"))
+            self._text.null = self._text.null or sent is None
+            empty = self.done and not self._text.begun and (self._text.null or value.get("done_reason") == "load")
+            if empty and not text:
+                self.failure = self.failure or Failure("said", "an answer without text; the model was being loaded")
+            holder[key] = self._text.feed(text, last=self.done)
+            self.swallowed += bool(text) and not holder[key]
+            if self.done and self._streams and holder[key]:  # litellm's `ollama/` drops the text of a last line
+                said = json.dumps({**value, "done": False}).encode()
+                holder[key] = ""
+                return said + b"\n" + json.dumps(value).encode()
+        return json.dumps(value).encode()
+
+
+class _Text:
+    """The text of one answer: halves of characters joined, thoughts taken out."""
+
+    def __init__(self) -> None:
+        self.begun = False
+        """Whether any text or thought has come; `null` whether null has come in its place."""
+        self.null = False
+        self._joined, self._thoughts = Joined(), Thoughts()
+
+    def feed(self, piece: str, *, last: bool) -> str:
+        self.begun = self.begun or bool(piece)
+        content, _ = self._thoughts.feed(self._joined.feed(piece, last=last))
+        return content + self._thoughts.end()[0] if last else content
 
 
 class _Lines(httpx.SyncByteStream):
@@ -319,6 +386,9 @@ class _Lines(httpx.SyncByteStream):
         try:
             for block in self._inner:
                 size += len(block)
+                if size > self._most and self._wire.failure is not None:
+                    yield b"".join([*held, block])[: self._most]  # the beginning of a refusal is enough
+                    return
                 if size > self._most:
                     self._wire.failure = Failure("flood", f"{size} bytes so far; no valid answer exceeds {self._most}")
                     raise httpx.ReadError("the answer does not end")
@@ -337,8 +407,7 @@ class _Lines(httpx.SyncByteStream):
         kept = [line for line in lines if line.strip()]
         if kept:
             self._wire.first = self._wire.first or kept[0]
-            self._wire.look(kept[-1])
-            yield b"\n".join(kept) + b"\n"
+            yield b"\n".join(map(self._wire.plain, kept)) + b"\n"
 
     def close(self) -> None:
         self._inner.close()
@@ -352,10 +421,12 @@ def _broken(error: httpx.TransportError) -> Failure:
 
 
 def _judged(failure: Failure) -> Failure:
-    """The same failure, with kind "window" if its text speaks of a prompt that is too long."""
-    if "exceeds the available context size" in failure.text or "input length exceeds the context" in failure.text:
-        return replace(failure, kind="window")
-    return failure
+    """The same failure, with kind "window" or "flood" if its text speaks of a prompt or an answer that is too long."""
+    if ENDLESS in failure.text:
+        return replace(failure, kind="flood")
+    refused = failure.kind == "said" or (failure.kind == "status" and failure.status in (400, 413, 422))
+    words = overflow_words(failure.text) if refused else failure.text
+    return replace(failure, kind="window") if OVERFLOW in words else failure
 
 
 def _longest_reply(body: dict[str, Any]) -> int:
@@ -367,6 +438,6 @@ def _longest_reply(body: dict[str, Any]) -> int:
 
 def _is_object(content: bytes) -> bool:
     try:
-        return isinstance(json.loads(content), dict)
+        return isinstance(read_json(content), dict)
     except ValueError:
         return False

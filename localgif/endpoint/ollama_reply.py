@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from typing import Any
 
 from localgif.endpoint.ollama_request import ApiError, Call, Kind
+from localgif.endpoint.received import number, read_json, texts
+from localgif.thoughts import Thoughts
 
-#: At most this many characters of an unreadable upstream answer are shown.
+#: At most this many characters of an upstream's words are shown.
 _SHOWN = 500
+#: In the words for an answer that exceeds every limit, and for a prompt that does: http.py knows them by these.
+ENDLESS, OVERFLOW = "does not stop", "exceeds the available context size"
 
 
 class UpstreamBroken(ApiError):
@@ -22,58 +27,14 @@ class UpstreamBroken(ApiError):
 
 
 def encode(payload: dict[str, Any]) -> bytes:
-    """One JSON object on one line, UTF-8, without a newline (a lone surrogate becomes a question mark)."""
-    return json.dumps(payload, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace")
+    """One JSON object on one line of ASCII: several clients end lines at U+0085 and U+2028 too."""
+    return json.dumps(payload, separators=(",", ":")).encode()
 
 
 def timestamp(moment: datetime | None = None, ahead: float = 0.0) -> str:
     """RFC 3339 in UTC, e.g. "2025-01-31T12:00:00.000000Z": of `moment` or now, at most a century `ahead` (seconds)."""
     later = (moment or datetime.now(UTC)) + timedelta(seconds=min(ahead, 100 * 365 * 86400.0))
     return later.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-# --- thoughts --------------------------------------------------------------------------------------------------------
-
-_OPEN, _CLOSE = "<think>", "</think>"
-
-
-class Thoughts:
-    """Takes `<think>...</think>` at the beginning of an answer out of its text, piece by piece.
-
-    llama.cpp, and vLLM with --reasoning-parser, send thoughts in a field of their own. Other servers leave them in the
-    text. Everything fed in comes out once and in order, however the text is cut into pieces.
-    """
-
-    def __init__(self) -> None:
-        self._held = ""
-        self._state: Literal["begin", "think", "pause", "speak"] = "begin"
-
-    def feed(self, piece: str) -> tuple[str, str]:
-        """(content, thinking) that are certain after this piece of the text."""
-        self._held += piece
-        thought = ""
-        if self._state == "begin":
-            start = self._held.lstrip()
-            if start.startswith(_OPEN):
-                self._held, self._state = start[len(_OPEN) :], "think"
-            elif not _OPEN.startswith(start):  # it does while there is only white space
-                self._state = "speak"
-        if self._state == "think":
-            thought, closed, rest = self._held.partition(_CLOSE)
-            if closed:
-                self._held, self._state = rest, "pause"
-            else:  # its end may be the beginning of the closing tag
-                keep = next((n for n in range(len(_CLOSE) - 1, 0, -1) if thought.endswith(_CLOSE[:n])), 0)
-                thought, self._held = thought[: len(thought) - keep], thought[len(thought) - keep :]
-        if self._state == "pause" and (rest := self._held.lstrip()):
-            self._held, self._state = rest, "speak"
-        content = self.end()[0] if self._state == "speak" else ""
-        return content, thought
-
-    def end(self) -> tuple[str, str]:
-        """(content, thinking) that were held back when the text ended."""
-        rest, self._held = self._held, ""
-        return ("", rest) if self._state == "think" else (rest, "")
 
 
 # --- events ----------------------------------------------------------------------------------------------------------
@@ -91,24 +52,37 @@ class Delta:
 
 
 def read_delta(data: str) -> Delta:
-    """One `data:` payload of the stream; raises UpstreamBroken for errors and for what is not a completion chunk."""
+    """One `data:` payload of the stream, or a whole completion; raises an ApiError for an error, and UpstreamBroken for
+    what is neither."""
     try:
-        event = json.loads(data)
+        event = read_json(data, halves=True)
     except ValueError:
         raise UpstreamBroken(f"the upstream server sent something that is not JSON: {data[:_SHOWN]}") from None
-    if isinstance(event, dict) and event.get("error"):
-        raise UpstreamBroken(error_text(data))
+    if isinstance(event, dict) and (event.get("error") or event.get("object") == "error" or "detail" in event):
+        raise _told(event.get("error") or event, data)
     try:
         (choice,) = event.get("choices") or [{}]
-        delta = choice.get("delta") or {}
+        delta = choice.get("delta") or choice.get("message") or {}
         finish = choice.get("finish_reason")
+        content, thinking = texts(delta.get("content"))
         # llama.cpp's name and vLLM's name for the same thing.
-        thinking = delta.get("reasoning_content") or delta.get("reasoning")
+        thinking += "".join(texts(delta.get("reasoning_content") or delta.get("reasoning")))
     except (AttributeError, TypeError, ValueError):
         raise UpstreamBroken(f"the upstream server sent an unknown event: {data[:_SHOWN]}") from None
     if finish in ("abort", "error"):
         raise UpstreamBroken(f"the upstream server ended the generation: {finish}")
-    return Delta(delta.get("content") or "", thinking or "", finish, event.get("usage"), event.get("timings"))
+    usage, timings = (value if isinstance(value, dict) else None for value in map(event.get, ("usage", "timings")))
+    return Delta(content, thinking, finish if isinstance(finish, str) else None, usage, timings)
+
+
+def _told(error: object, data: str) -> ApiError:
+    """An error event inside a stream: a refusal keeps the status that it names, and an overflow is one without any."""
+    codes = [str(error.get(name)) for name in ("code", "status")] if isinstance(error, dict) else []
+    status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), 500)
+    if OVERFLOW in overflow_words(text := error_text(data)):
+        status = 400
+    failure = upstream_failure(status, data)
+    return failure if status < 500 else UpstreamBroken(text)
 
 
 # --- lines -----------------------------------------------------------------------------------------------------------
@@ -138,18 +112,30 @@ class Answer:
         dispatch: When it was sent to the upstream.
         tagged: Whether the text may contain thoughts in tags.
         trusted: Whether the upstream is known to refuse a prompt that exceeds its window.
+        left_out: Fields that the upstream forbids; the last line names them.
     """
 
-    def __init__(self, call: Call, arrival: int, dispatch: int, *, tagged: bool = True, trusted: bool = True) -> None:
+    def __init__(
+        self,
+        call: Call,
+        arrival: int,
+        dispatch: int,
+        *,
+        tagged: bool = True,
+        trusted: bool = True,
+        left_out: Collection[str] = (),
+    ) -> None:
         self._call = call
         self._arrival = arrival
         self._dispatch = dispatch
         self._thoughts = Thoughts() if tagged else None
         self._trusted = trusted
+        self._left_out = left_out
         #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token all the same.
         self._silent = call.options.num_predict == 0
         self._content: list[str] = []
         self._thinking: list[str] = []
+        self._pieces = 0
         self._first: int | None = None
         self._last = 0
         self._finish: str | None = None
@@ -162,6 +148,9 @@ class Answer:
         self._usage = delta.usage or self._usage
         self._timings = delta.timings or self._timings
         content, thinking = delta.content, delta.thinking
+        if content or thinking:
+            self._pieces += 1
+            self._first, self._last = self._first or now, now
         if self._thoughts is not None:
             content, thought = self._thoughts.feed(content)
             rest = self._thoughts.end() if delta.finish is not None else ("", "")
@@ -170,7 +159,6 @@ class Answer:
             return None
         self._content.append(content)
         self._thinking.append(thinking)
-        self._first, self._last = self._first or now, now
         return chunk(self._call.kind, self._call.model, content, thinking)
 
     def final(self, whole: bool, now: int) -> dict[str, Any]:
@@ -181,25 +169,26 @@ class Answer:
         """
         if self._finish is None:
             raise UpstreamBroken("the upstream server ended the answer without a finish reason")
-        read = self._usage.get("prompt_tokens")
+        read = number(self._usage.get("prompt_tokens"))
         prompt = "\n".join(message["content"] for message in self._call.body["messages"])
-        if not self._trusted and isinstance(read, int) and cut_silently(prompt, read):
+        if not self._trusted and read is not None and cut_silently(prompt, read):
             raise UpstreamBroken(
-                f"the prompt exceeds the available context size: the upstream server read only {read} tokens of it and "
+                f"the prompt {OVERFLOW}: the upstream server read only {read} tokens of it and "
                 "silently dropped the rest; raise the context length of that server"
             )
         text = ("".join(self._content), "".join(self._thinking)) if whole else ()
         line = chunk(self._call.kind, self._call.model, *text)
         reason = "length" if self._finish == "length" else "stop"
-        return line | {"done": True, "done_reason": reason} | self._metrics(now)
+        forbidden = {"left_out": sorted(self._left_out)} if self._left_out else {}
+        return line | {"done": True, "done_reason": reason} | self._metrics(now) | forbidden
 
     def _metrics(self, now: int) -> dict[str, int]:
         """Six numbers: tokens, and nanoseconds. The upstream's own measurements take precedence."""
         usage, timings = self._usage, self._timings
-        parts: list[Any] = [timings.get(name) for name in ("cache_n", "prompt_n")]
-        read = sum(parts) if all(isinstance(part, int) for part in parts) else None
+        parts = [number(timings.get(name)) for name in ("cache_n", "prompt_n")]
+        read = sum(map(int, filter(None, parts))) if None not in parts else None
         first, last = (now, now) if self._first is None else (self._first, self._last)
-        written = _count(usage.get("completion_tokens"), timings.get("predicted_n"), len(self._content))
+        written = _count(usage.get("completion_tokens"), timings.get("predicted_n"), self._pieces)
         return {
             "total_duration": max(0, now - self._arrival),
             "load_duration": max(0, self._dispatch - self._arrival),
@@ -211,13 +200,12 @@ class Answer:
 
 
 def _count(*candidates: Any) -> int:
-    return next((int(value) for value in candidates if isinstance(value, (int, float)) and value >= 0), 0)
+    return next((count for count in map(number, candidates) if count is not None), 0)
 
 
 def _nanoseconds(milliseconds: Any, fallback: int) -> int:
-    if isinstance(milliseconds, (int, float)) and milliseconds >= 0:
-        return int(milliseconds * 1e6)
-    return max(0, fallback)
+    known = number(milliseconds) is not None
+    return int(milliseconds * 1e6) if known else max(0, fallback)
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------
@@ -235,9 +223,9 @@ def upstream_failure(status: int, body: str) -> ApiError:
 
 def error_text(body: str) -> str:
     """The message in an error body: OpenAI's shape, the older flat ones, or the first characters."""
-    shown = body.strip()[:_SHOWN]
+    shown = body.strip()[:_SHOWN].encode("utf-8", "replace").decode()
     try:
-        value = json.loads(body)
+        value = read_json(body)
     except ValueError:
         return shown or "no reason given"
     if isinstance(value, dict):
@@ -245,35 +233,39 @@ def error_text(body: str) -> str:
         if isinstance(inner, dict):
             inner = inner.get("message") or inner
         if isinstance(inner, str) and inner:
-            return inner
+            return inner[: 4 * _SHOWN]
     return shown
 
 
-#: How vLLM and LM Studio say how large the window is, how much was asked for, and how long the answer may get.
-_WINDOW = re.compile(r"context (?:length|size|window)(?: is| of)?(?: only)? (\d+)")
-_ASKED = re.compile(r"(at least )?\b(\d+) (?:(?:tokens )?in the (?:messages|prompt|input)|input tokens)")
-_ANSWER = re.compile(r"(\d+) in the completion|requested (\d+) output tokens|too large: (\d+)")
-_TOO_MUCH = re.compile(r"context.*(?:exceed|too (?:long|large|many)|larger|greater|not enough|overflow)", re.S)
+#: How servers say how large the window is, how much was asked for, and how long the answer may get.
+_WINDOW = re.compile(r"context (?:length|size|window)(?: is| of)?(?: only)? (\d{1,12})")
+_ASKED = re.compile(r"(at least )?\b(\d{1,12}) (?:(?:tokens )?in the (?:messages|prompt|input)|input tokens)")
+_ANSWER = re.compile(r"(\d{1,12}) in the completion|requested (\d{1,12}) output tokens|too large: (\d{1,12})")
+#: A text about a prompt that does not fit has a word of each: what is too small, and how it is missed.
+_WHAT = re.compile(r"context[ _-]?(?:length|size|window)?|max_seq_len|n_ctx|prompt|inputs?\b.{0,20}tokens|token count")
+_HOW = re.compile(r"exceed|too (?:long|large|many)|longer|larger|greater|not enough|overflow|must be <=|does not fit")
+_OTHER = re.compile(r"memory|timeout|ssl|rate limit")
 
 
 def overflow_words(text: str) -> str:
     """Any server's refusal of a prompt that exceeds the window, in llama.cpp's words, which clients know; other texts
     unchanged.
     """
-    if "exceeds the available context size" in text:
+    if OVERFLOW in text:
         return text
-    window, asked = _WINDOW.search(text), _ASKED.search(text)
+    lower = text[: 4 * _SHOWN].lower()
+    window, asked = _WINDOW.search(lower), _ASKED.search(lower)
     if window is None or asked is None:
-        unclear = window is not None or _TOO_MUCH.search(text)
-        return f"request exceeds the available context size (the server says: {text})" if unclear else text
+        unclear = _WHAT.search(lower) and _HOW.search(lower) and not _OTHER.search(lower)
+        return f"request {OVERFLOW} (the server says: {text})" if window or unclear else text
     prompt, size = int(asked[2]), int(window[1])
     words = f"{asked[1] or ''}{prompt} tokens"
     if prompt >= size:
-        return f"request ({words}) exceeds the available context size ({size} tokens), try increasing it"
-    answer = _ANSWER.search(text)
+        return f"request ({words}) {OVERFLOW} ({size} tokens), try increasing it"
+    answer = _ANSWER.search(lower)
     longest = f" of {next(group for group in answer.groups() if group)} tokens" if answer else ""
     return (
-        f"request ({words}) and an answer{longest}: together that exceeds the available context size ({size} tokens), "
+        f"request ({words}) and an answer{longest}: together that {OVERFLOW} ({size} tokens), "
         "lower num_predict or try increasing it"
     )
 

@@ -256,6 +256,11 @@ def read_model(request: dict[str, Any]) -> str:
 
 
 def same_model(offered: str, asked: str) -> bool:
-    """Whether two names match: case does not matter, and `:latest` may be left out."""
-    one, other = (name.casefold().removesuffix(":latest") for name in (offered, asked))
+    """Whether two names match: case does not matter, and `:latest` and Ollama's own registry may be left out."""
+    one, other = (_short(name) for name in (offered, asked))
     return one == other
+
+
+def _short(name: str) -> str:
+    name = name.casefold().removesuffix(":latest").removeprefix("https://").removeprefix("registry.ollama.ai/")
+    return name.removeprefix("library/")

@@ -65,7 +65,9 @@ async def listening(
 def _bound_socket(host: str, port: int) -> socket.socket:
     other_host = "name one of this machine's addresses with --host, or 0.0.0.0 for all of them"
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        with offline.lifted():  # the name of our own place, which the user chose; nothing connects to it
+            found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, _, _, _, address = found[0]
         # It sets SO_REUSEADDR: a server can come back while connections of its predecessor linger.
         return socket.create_server(address[:2], family=family)
     except socket.gaierror as error:

@@ -6,20 +6,26 @@ import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from dataclasses import dataclass
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
 
 from localgif.endpoint.gguf import GgufFacts
-from localgif.endpoint.ollama_reply import Delta, UpstreamBroken, read_delta, upstream_failure
+from localgif.endpoint.ollama_reply import ENDLESS, OVERFLOW, Delta, UpstreamBroken, read_delta, upstream_failure
 from localgif.endpoint.ollama_request import FOREVER, ApiError
+from localgif.endpoint.received import ANSWER_BYTES, ERROR_BYTES, number, read_json
 from localgif.records import Dialect, RemoteModel
 
 #: A server may say for this long that it is still loading; it is asked this often.
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
 _LOADING = re.compile(r"\bloading\b", re.I)
+#: The longest line of a stream, and the largest answer: a fixed part and this much a token, bytes.
+_LINE_BYTES, _FIXED_BYTES, _TOKEN_BYTES = 2**20, 2**20, 4096
+#: An answer without a limit counts as this many tokens.
+_MOST_TOKENS = 2**16
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,8 @@ class Upstream:
     dialect: Dialect = "llama.cpp"
     ours: bool = True
     """We started it with every default set. Another server may shift its window or refuse a long answer."""
+    left_out: set[str] = field(default_factory=set, compare=False)
+    """Fields of a request that it forbids; found out by its refusals."""
 
 
 @dataclass(frozen=True)
@@ -103,6 +111,16 @@ def remote_backend(model: RemoteModel) -> Backend:
 
 #: vLLM has no name for these: it looks at the whole context for repetitions, and has no typical sampling.
 _NOT_IN_VLLM = ("repeat_last_n", "typical_p", "repeat_penalty")
+#: What a request can do without.
+_OPTIONAL = (
+    "top_k", "min_p", "typical_p", "repeat_penalty", "repetition_penalty", "repeat_last_n", "chat_template_kwargs",
+    "reasoning_effort", "presence_penalty", "frequency_penalty", "stream_options", "seed",
+)  # fmt: skip
+_FORBIDS = re.compile(
+    r"extra|un(?:known|recogni|expected|supported)|not (?:permitted|allowed|supported|accepted)|forbid|(?:in|not )valid"
+    r"|does ?n[o']t (?:support|accept|exist)",
+    re.IGNORECASE,
+)
 
 
 def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
@@ -110,7 +128,7 @@ def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
 
     `read_call` writes llama.cpp's dialect. vLLM silently ignores names that it does not know.
     """
-    body = {**body, "model": upstream.model}
+    body = {name: value for name, value in {**body, "model": upstream.model}.items() if name not in upstream.left_out}
     if upstream.dialect != "vllm":
         return body
     if "repeat_penalty" in body:
@@ -168,7 +186,7 @@ async def _posted(
                 if response.status != 503:
                     yield response
                     return
-                text = await response.text(errors="replace")
+                text = await _text(response, ERROR_BYTES)
             if not _LOADING.search(text):
                 raise upstream_failure(503, text)
             if loop.time() > deadline:
@@ -181,29 +199,99 @@ async def _posted(
 async def deltas(
     session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]
 ) -> AsyncGenerator[Delta, None]:
-    """The events of one generation. Closing the iterator closes the connection, which stops the generation.
+    """The events of one generation; the last has a finish reason. Closing the iterator closes the connection, which
+    stops the generation. Options that the upstream forbids are left out of this request and of all later ones.
 
     Raises:
-        ApiError: The upstream refused, failed, did not load its model in time, or ended without `[DONE]`.
+        ApiError: The upstream refused, failed, did not load its model in time, does not stop, or broke off.
     """
-    async with _posted(session, upstream, "/v1/chat/completions", adapted(body, upstream)) as response:
-        if response.status != 200:
-            raise upstream_failure(response.status, await response.text(errors="replace"))
-        async for data in _data_lines(response.content):
-            if data == "[DONE]":
+    while True:
+        async with _posted(session, upstream, "/v1/chat/completions", adapted(body, upstream)) as response:
+            if response.status == 200:
+                async with aclosing(_answered(response, body)) as events:
+                    async for delta in events:
+                        yield delta
                 return
-            yield read_delta(data)
-    raise UpstreamBroken("the upstream server ended the stream without [DONE]")
+            text = await _text(response, ERROR_BYTES)
+        failure = upstream_failure(response.status, text)
+        forbidden = _forbidden(text, adapted(body, upstream)) if response.status in (400, 422) else set()
+        if not forbidden or OVERFLOW in failure.message:
+            raise failure
+        upstream.left_out.update(forbidden)
 
 
-async def _data_lines(stream: aiohttp.StreamReader) -> AsyncIterator[str]:
-    """Payloads of the `data:` lines. Split by hand, because aiohttp's own line reader refuses long lines."""
-    rest = b""
+def _forbidden(text: str, body: dict[str, Any]) -> set[str]:
+    """The fields of a request that a refusal names and that the request can do without."""
+    if not _FORBIDS.search(text):
+        return set()
+    named = set(re.findall(r"\w{1,40}", text.replace("enable_thinking", "chat_template_kwargs")))
+    return named.intersection(_OPTIONAL, body)
+
+
+async def _answered(response: aiohttp.ClientResponse, body: dict[str, Any]) -> AsyncGenerator[Delta, None]:
+    """The events of an answer, which may also be one object; it is complete with a finish reason or with `[DONE]`."""
+    spoken = finished = done = False
+    most = _FIXED_BYTES + _TOKEN_BYTES * min(body.get("max_tokens", _MOST_TOKENS), _MOST_TOKENS)
+    if response.content_type == "application/json":
+        lines = _once(await _text(response, most))
+    else:
+        lines = _data_lines(response.content, most)
+    async with aclosing(lines):
+        async for data in lines:
+            if done := data == "[DONE]":
+                break
+            delta = read_delta(data)
+            spoken, finished = spoken or bool(delta.content or delta.thinking), finished or delta.finish is not None
+            yield delta
+    if not finished and not (spoken and done):
+        raise UpstreamBroken("the upstream server ended the answer without a finish reason")
+    if not finished:
+        yield Delta(finish="stop")
+
+
+async def _once(text: str) -> AsyncGenerator[str, None]:
+    yield text
+
+
+async def _data_lines(stream: aiohttp.StreamReader, most: int) -> AsyncGenerator[str, None]:
+    """Payloads of the `data:` lines, `most` bytes in all. Split by hand, because aiohttp's own line reader refuses long
+    lines; a line ends at a line feed only."""
+    held: list[bytes] = []
+    size = line_size = 0
     async for block in stream.iter_any():
-        *lines, rest = (rest + block).split(b"\n")
-        for line in lines:
-            if line.startswith(b"data:"):
-                yield line[5:].strip().decode("utf-8", "replace")
+        size, line_size = size + len(block), line_size + len(block)
+        if b"\n" in block:
+            *lines, rest = b"".join([*held, block]).split(b"\n")
+            held, line_size = [rest], len(rest)
+            for line in lines:
+                if line.startswith(b"data:"):
+                    yield line[5:].strip().decode("utf-8", "replace")
+        else:
+            held.append(block)
+        if size > most or line_size > _LINE_BYTES:
+            raise _endless(size)
+    if (line := b"".join(held)).startswith(b"data:"):
+        yield line[5:].strip().decode("utf-8", "replace")
+
+
+async def _text(response: aiohttp.ClientResponse, most: int) -> str:
+    """The body; of an error's body the first `most` bytes.
+
+    Raises:
+        ApiError: A good answer is longer than `most` bytes.
+    """
+    data = bytearray()
+    async for block in response.content.iter_any():
+        data += block
+        if len(data) > most:
+            if response.status == 200:
+                raise _endless(len(data))
+            break
+    return bytes(data[:most]).decode("utf-8", "replace")
+
+
+def _endless(size: int) -> ApiError:
+    return ApiError(501, f"the upstream server {ENDLESS}: {size:,} bytes so far, more than any valid answer has")
 
 
 async def _count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body: dict[str, Any]) -> int | None:
@@ -215,15 +303,15 @@ async def _count_tokens(session: aiohttp.ClientSession, upstream: Upstream, body
     async with _posted(session, upstream, path, asked) as response:
         if response.status in (404, 405, 501) and not upstream.ours:
             return None
-        text = await response.text(errors="replace")
+        text = await _text(response, ANSWER_BYTES if response.status == 200 else ERROR_BYTES)
         if response.status != 200:
             raise upstream_failure(response.status, text)
         try:
-            value = await response.json(content_type=None)
+            value = read_json(text)
         except ValueError:
             value = None
-    count = value.get(member) if isinstance(value, dict) else None
-    if not isinstance(count, int):
+    count = number(value.get(member)) if isinstance(value, dict) else None
+    if count is None:
         raise UpstreamBroken(f"the upstream server did not count the prompt's tokens: {text[:80]}")
     return count
 

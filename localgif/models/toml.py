@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from localgif import settings
 from localgif.errors import ConfigError, nearest
 from localgif.files import parse_toml, read_input_text
-from localgif.offline import is_here, server_url, unusable_certificates
+from localgif.offline import is_here, server_url, unusable_certificates, without_secret
 from localgif.settings import (
     FIELDS,
     ROLE_TEMPERATURE,
@@ -124,6 +124,7 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
     problem = next((each for each in problems if each["type"] == "extra_forbidden"), problems[0])
     location, value = problem["loc"], problem["input"]
     name, where = str(location[-1]), f"{path}: {_key(location)}"
+    value = without_secret(value) if isinstance(value, str) else value
     what, remedy = f"{where} = {value!r}: {problem['msg'].removeprefix('Value error, ')}", "correct the value"
     if problem["type"] == "extra_forbidden":
         known = _TABLES["" if len(location) == 1 else str(location[0])][1].model_fields

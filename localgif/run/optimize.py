@@ -181,8 +181,6 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
             prompts = front(evaluator, best)
             together = front_result(evaluator, prompts, best_fresh, settings.target or TARGET)
             store.write_front(together)
-        store.write_gif("seed", seed_fresh)
-        store.write_gif("best", best_fresh)
     proposals, seconds = reflector.proposals if reflector is not None else [], time.monotonic() - clock
     fresh = Prompted(seed, seed_fresh), Prompted(best, best_fresh)
     result = result_of(roles, evaluator, proposals, *fresh, ended, seconds)

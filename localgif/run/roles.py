@@ -10,14 +10,24 @@ from importlib import metadata
 from pathlib import Path
 
 from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
-from localgif.endpoint.discover import ServerInfo, check_abilities, check_ollama, find_model, find_models
+from localgif.endpoint.clients import KEEP_ALIVE
+from localgif.endpoint.discover import (
+    ServerInfo,
+    ask_once,
+    ask_remote_once,
+    check_abilities,
+    check_ollama,
+    find_model,
+    find_models,
+)
 from localgif.endpoint.gguf import lacking, read_facts
 from localgif.endpoint.ollama_request import same_model
+from localgif.endpoint.system import Asked, check_system
 from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.fetch import locate, pull
 from localgif.models.find import Places, Weights, places_for
-from localgif.offline import api_key, is_here, server_url, weights_environment
+from localgif.offline import api_key, is_here, server_url, weights_environment, without_secret
 from localgif.records import ModelIdentity, RemoteModel, ServeConfig, ServedModel
 from localgif.run.checks import Load, fit, this_memory, window_bytes
 from localgif.search.progress import Progress
@@ -157,6 +167,9 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
                 progress.note(note)
             front = fronts.get(model.endpoint.name)
             identities.append(_identity(model, server, front))
+        progress.activity(f"counting whether {both[0].model} reads the system message")
+        if note := reads_system(both[0], lambda body: ask_once(urls[0], body, both[0].endpoint.url)):
+            progress.note(note)
         yield Roles(
             urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
         )
@@ -174,6 +187,19 @@ def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, 
             group, remote = found.setdefault(model.endpoint.name, {}), remote_model(model)
             group[model.model] = max(group.get(model.model, remote), remote, key=lambda each: each.window)
     return {name: _gateway(group.values(), ServeConfig()) for name, group in found.items()}
+
+
+def reads_system(model: ModelSettings, ask: Asked) -> str:
+    """A note if nobody knows whether a model reads what the animator's system message says; "" if it does.
+
+    Raises a PreflightError if it does not, as `check_system` does. Only the animator has a system message.
+    """
+    if model.role != "animator" or model.system == "user":
+        return ""
+    options = {"num_ctx": model.num_ctx, "num_predict": 1, "temperature": 0.0}
+    body = {"model": model.model, "stream": False, "think": False, "truncate": False, "options": options}
+    place = model.endpoint.url or f"the {model.endpoint.name} endpoint"
+    return check_system(place, model.model, f'[models."{model.alias}"]', ask, {**body, "keep_alive": KEEP_ALIVE})
 
 
 def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | None) -> ModelIdentity:
@@ -215,11 +241,14 @@ def check_role(model: ModelSettings) -> str:
         return f"{model.role:<10} {model.model}: {weights.path}, sha256 {weights.digest} {how}{notes}"
     if model.endpoint.kind == "openai":
         found = remote_model(model)
-        return f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
+        note = reads_system(model, lambda body: ask_remote_once(found, body))
+        line = f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
+        return f"{line}\n{'':<10} note: {note}" if note else line
     url = model.endpoint.url
     assert url is not None  # config refuses an ollama endpoint without one
     server = check_ollama(url, model.model, model.endpoint.cloud)
-    note = check_abilities(url, server, model.abilities)
+    said = check_abilities(url, server, model.abilities), reads_system(model, lambda body: ask_once(url, body))
+    note = "\n".join(filter(None, said))
     line = f"{model.role:<10} {model.model}: {url} answers ({server.version})"
     return f"{line}\n{'':<10} note: {note}" if note else line
 
@@ -254,7 +283,9 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
     try:
         address = server_url(url, openai=True)
     except ValueError as error:
-        raise ConfigError(f"--upstream {url}: {error}", "vLLM listens on port 8000, llama.cpp on 8080") from None
+        raise ConfigError(
+            f"--upstream {without_secret(url)}: {error}", "vLLM listens on port 8000, llama.cpp on 8080"
+        ) from None
     if not is_here(address):
         raise ConfigError(
             f"--upstream {address} is on another machine",

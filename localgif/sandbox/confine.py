@@ -180,10 +180,11 @@ def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None
 
 
 def reset_signals() -> None:
-    """Restores signals that our limits rely on; a parent may have blocked or ignored them."""
+    """Restores every signal that a parent may have blocked or ignored, but for the two that Python itself ignores."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in (signal.SIGXCPU, signal.SIGALRM, signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_DFL)
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP
+            signal.signal(number, signal.SIG_DFL)
 
 
 def die_with(parent: int) -> bool:

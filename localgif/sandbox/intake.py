@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import os
+import re
 import stat
 import struct
 import zlib
@@ -98,6 +99,9 @@ _SCREEN = struct.Struct("<HHBBB")
 _FRAME = struct.Struct("<HHHHB")
 _EXTENSION, _IMAGE, _TRAILER = 0x21, 0x2C, 0x3B
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
+#: Both say how often the GIF is played, in the same form.
+_LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
+_NULS = re.compile(rb"\0*")
 
 #: How many data blocks of a chain matter: they say whether there is data, what kind of extension, and its first value.
 _BLOCKS_KEPT = 2
@@ -118,22 +122,23 @@ class GifHeader(NamedTuple):
 
 
 def walk_gif(data: bytes) -> GifHeader:
-    """Walks the blocks of a GIF up to its trailer.
+    """Walks the blocks of a GIF up to its trailer, or to the end of a file in which only the trailer is missing.
 
-    It is stricter than Pillow in one respect: a file without a trailer was cut off, so it is refused (Pillow reads it,
-    and always writes a trailer). Like every reader it ignores bytes after the trailer.
+    Like Pillow it skips NULs between blocks, and like every reader bytes after the trailer. Other bytes between blocks
+    and a block that ends with the file are damage, which players show differently.
 
     Raises:
         BadGif: Not a GIF, malformed, or with more than MAX_SIDE, MAX_FRAMES or ten extensions a frame.
     """
     walk = _Walk(data)
-    while (kind := walk.byte()) != _TRAILER:
+    while (kind := walk.block()) != _TRAILER:
         if kind == _EXTENSION:
             walk.extension()
         elif kind == _IMAGE:
             walk.frame()
         else:
-            raise BadGif(f"unknown block {kind:#04x} at byte {walk.position - 1}")
+            place = walk.position - 1
+            raise BadGif(f"the file is damaged: at byte {place:,} a block should begin, and {kind:#04x} begins none")
     if not walk.delays_ms:
         raise BadGif("a GIF without a frame")
     return GifHeader(len(walk.delays_ms), walk.width, walk.height, tuple(walk.delays_ms), walk.loop)
@@ -142,7 +147,7 @@ def walk_gif(data: bytes) -> GifHeader:
 def first_frame(data: bytes) -> bytes:
     """The GIF cut after its first frame, without decoding it: what a player shows first; raises as walk_gif."""
     walk = _Walk(data)
-    while (kind := walk.byte()) == _EXTENSION:
+    while (kind := walk.block()) == _EXTENSION:
         walk.extension()
     if kind != _IMAGE:
         raise BadGif("a GIF without a frame")
@@ -179,6 +184,11 @@ class _Walk:
     def byte(self) -> int:
         return self.take(1)[0]
 
+    def block(self) -> int:
+        """How the next block begins; the end of the file counts as a trailer."""
+        self.position = _NULS.match(self.data, self.position).end()  # type: ignore[union-attr]
+        return self.byte() if self.position < len(self.data) else _TRAILER
+
     def colour_table(self, flags: int) -> None:
         if flags & 0x80:
             self.take(3 * 2 ** ((flags & 7) + 1))
@@ -207,7 +217,7 @@ class _Walk:
         blocks = self.sub_blocks()
         if label == _GRAPHIC_CONTROL and blocks and len(blocks[0]) >= 3:
             self.delay_ms = 10 * int.from_bytes(blocks[0][1:3], "little")
-        elif label == _APPLICATION and len(blocks) > 1 and blocks[0].startswith(b"NETSCAPE2.0"):
+        elif label == _APPLICATION and len(blocks) > 1 and blocks[0].startswith(_LOOPS):
             value = blocks[1]
             self.loop = int.from_bytes(value[1:3], "little") if len(value) >= 3 and value[0] == 1 else self.loop
 

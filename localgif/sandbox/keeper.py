@@ -53,6 +53,7 @@ _MODULES = """
 
 def main() -> NoReturn:
     """Serves the control socket on descriptor 0 until its other end is closed."""
+    confine.reset_signals()  # with SIGCHLD ignored nobody could wait for a job
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
@@ -261,9 +262,9 @@ class _Session:
         if WATCH in self._layers:
             self._breach = watch.breach(usage, self._limits) or watch.scratch_breach(self._directory, self._limits)
         if not self._breach and elapsed > self._limits.wall_seconds:
-            reason = f"ran for {elapsed:.1f} s, the limit is {self._limits.wall_seconds:g} s"
-            reason += f" (it used {usage.cpu_seconds:.1f} s of CPU)"
-            self._breach = Breach("wall_limit", reason)
+            self._breach = Breach(
+                "wall_limit", f"ran for more than {self._limits.wall_seconds:g} s, which is the limit"
+            )
 
     def stop(self, strays: Callable[[], list[int]]) -> Answer:
         """Kills and reaps what is left, and answers how the job went."""

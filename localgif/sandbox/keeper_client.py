@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import localgif
+from localgif import signals
 from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.records import Limits
 from localgif.sandbox import watch
@@ -52,8 +53,8 @@ PROMISES = {
     LIMITS_ONLY: "programs can read, change and delete whatever this user can, and use the network",
 }
 
-#: Largest answer of a measurer, bytes.
-ANSWER_CAP = 64 * 2**10
+#: Largest answer of a measurer, bytes: 200 frames with 12 pieces each take less than a quarter.
+ANSWER_CAP = 2 * 2**20
 
 #: A keeper that has not answered this long after the wall limit is broken, seconds: start, kill loop, a busy machine.
 ANSWER_PATIENCE = 15.0
@@ -280,6 +281,7 @@ class Running:
     """A keeper process; a MachineryError if it cannot be started."""
 
     def __init__(self) -> None:
+        signals.restore()
         self.owner = os.getpid()
         self._mark = f"{watch.KEEPER}={watch.owner()}-{secrets.token_hex(8)}"
         try:

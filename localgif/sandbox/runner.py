@@ -26,10 +26,11 @@ import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from localgif.errors import SandboxError
 from localgif.records import Limits, Measurements, ProgramResult, Verdict
 from localgif.sandbox import child, keeper_client, probe, watch
 from localgif.sandbox.intake import BadGif, BadOutput, GifHeader, read_output, take_png, walk_gif
@@ -45,7 +46,7 @@ from localgif.sandbox.protocol import (
     Job,
     MachineryError,
 )
-from localgif.sandbox.text import capped, clean
+from localgif.sandbox.text import capped, clean, stable
 
 #: Longest reason, characters.
 _REASON_CAP = 1000
@@ -57,6 +58,15 @@ _REFUSED_HINT = "; a program may write in its own folder only, and use neither n
 _FAIR_CPU_SHARE = 0.25
 #: Overloaded: more runnable processes per core than this.
 _OVERLOAD = 2.0
+#: A process that the kernel killed after this part of its CPU limit was killed for it.
+_NEAR = 0.9
+
+#: What tells a program or a GIF that breaks our machinery from a machine on which nothing works.
+_HARMLESS = "def make_gif(path):\n    pass\n"
+_HARMLESS_GIF = bytes.fromhex(
+    "47494638376102000200810000000000ffffff0000000000002c00000000020002000008060001080c1010003b"
+)
+_NOTHING: dict[str, Any] = {"output": "", "gif": None, "wall_seconds": 0.0, "cpu_seconds": 0.0, "peak_rss": 0}
 
 _T = TypeVar("_T")
 
@@ -76,16 +86,19 @@ def run_program(source: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozens
     layers = _layers(layers)
     payload = _payload(source, limits)
     if isinstance(payload, str):
-        nothing = {"output": "", "gif": None, "wall_seconds": 0.0, "cpu_seconds": 0.0, "peak_rss": 0}
-        return ProgramResult(verdict=Verdict.ERROR, reason=payload, **nothing)
+        return ProgramResult(verdict=Verdict.ERROR, reason=payload, **_NOTHING)
 
-    def attempt() -> tuple[Ended, bytes | BadOutput]:
+    def attempt() -> tuple[Ended, tuple[bytes | BadOutput, str]]:
         with watch.job_directory() as directory:
             ended = run_confined(Job("program", payload, layers), limits, directory)
-            return ended, _take_output(directory, limits, layers)
+            return ended, (_take_output(directory, limits, layers), str(directory))
 
-    ended, output = _fairly(attempt, limits)
-    text = clean(ended.output)
+    control = None if source == _HARMLESS else lambda: run_program(_HARMLESS, limits, layers=layers)
+    found = _unless_at_fault(lambda: _fairly(attempt, limits), control)
+    if isinstance(found, str):
+        return ProgramResult(verdict=Verdict.CRASHED, reason=found, **_NOTHING)
+    ended, (output, directory) = found
+    text = stable(clean(ended.output), directory)
     verdict, reason = _judge(ended, output, text, source, limits)
     return ProgramResult(
         verdict=verdict,
@@ -127,13 +140,38 @@ def _layers(chosen: frozenset[str] | None) -> frozenset[str]:
 
 
 def _fairly(attempt: Callable[[], tuple[Ended, _T]], limits: Limits) -> tuple[Ended, _T]:
-    """Retries once after a failure of ours, and once if an overloaded machine may have used up the time."""
+    """Retries once after a failure of ours, and once if an overloaded machine may have used up the time or memory."""
     ended, found = insist(attempt)
+    # Neither a limit nor a program kills with SIGKILL, unless there is no filter: the system was short of memory.
+    killed = ended.breach is None and ended.status == -signal.SIGKILL and _cpu_breach(ended, limits) is None
     starved = ended.breach is not None and ended.breach.verdict == Verdict.WALL_LIMIT
     starved = starved and ended.cpu_seconds < _FAIR_CPU_SHARE * limits.cpu_seconds
-    if starved and os.getloadavg()[0] > _OVERLOAD * (os.cpu_count() or 1):
+    if killed or (starved and os.getloadavg()[0] > _OVERLOAD * (os.cpu_count() or 1)):
         ended, found = insist(attempt)
     return ended, found
+
+
+def _unless_at_fault(run: Callable[[], _T], control: Callable[[], object] | None) -> _T | str:
+    """The result of a job; or what it did, if it makes our machinery fail each time while something harmless does not.
+
+    Raises:
+        SandboxError: The machinery fails with `control` too; or, as LayerMissing, the machine lacks a layer.
+    """
+    try:
+        return run()
+    except SandboxError as error:
+        if control is None or error.code != SandboxError.code:  # a missing layer, a process that survived SIGKILL
+            raise
+        try:
+            control()
+        except SandboxError:
+            raise error from None
+    try:
+        return run()
+    except SandboxError as error:
+        if error.code != SandboxError.code:
+            raise
+        return f"it makes the sandbox fail: {error.message}"
 
 
 # --- a program ---------------------------------------------------------------------------------------------------
@@ -186,10 +224,10 @@ def _judge(ended: Ended, output: bytes | BadOutput, text: str, source: str, limi
 
 def _cpu_breach(ended: Ended, limits: Limits) -> Breach | None:
     """The breach if the kernel ended the process for its CPU time: SIGXCPU, or SIGKILL a second later."""
-    used_up = ended.status == -signal.SIGKILL and ended.cpu_seconds >= limits.cpu_seconds
     # The kernel's alarm counts whole ticks, its report does not: the alarm may come before the report shows the limit.
-    used = max(ended.cpu_seconds, limits.cpu_seconds)
-    return watch.cpu_breach(used, limits) if used_up or ended.status == -signal.SIGXCPU else None
+    # A limit that our own parent set comes without SIGXCPU.
+    used_up = ended.status == -signal.SIGKILL and ended.cpu_seconds >= _NEAR * limits.cpu_seconds
+    return watch.cpu_breach(limits) if used_up or ended.status == -signal.SIGXCPU else None
 
 
 def _signal_name(number: int) -> str:
@@ -224,13 +262,14 @@ def _decode(
         fault = _decoding_fault(ended, limits)
         return ended, fault or read(ended.answer, header, len(data))
 
-    return _fairly(attempt, limits)[1]
+    control = None if data == _HARMLESS_GIF else lambda: _decode(_HARMLESS_GIF, module, limits, layers, read)
+    return _unless_at_fault(lambda: _fairly(attempt, limits)[1], control)
 
 
 def _decoding_fault(ended: Ended, limits: Limits) -> str:
     """Why the GIF cannot be decoded, from how the measurer ended; empty if it answered, a MachineryError if it failed
     itself."""
-    said = capped(clean(ended.output).strip(), _REASON_CAP)
+    said = capped(stable(clean(ended.output)).strip(), _REASON_CAP)
     found = ended.breach or _cpu_breach(ended, limits)
     if found:
         return f"the GIF cannot be decoded: the decoder {found.reason}"
@@ -255,7 +294,8 @@ def _measurements(answer: bytes, header: GifHeader, size: int) -> Measurements |
         raise MachineryError(f"the measurer's answer is wrong: {error}") from error
     if not _plausible(found, header, size):
         return "the GIF cannot be decoded: its structure and its frames disagree"
-    return found
+    # Pillow knows one of the two ways to say how often a GIF is played.
+    return found.model_copy(update={"loop": header.loop})
 
 
 def _picture(answer: bytes, header: GifHeader, size: int) -> bytes:

@@ -11,14 +11,41 @@ _SEQUENCES = re.compile(
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x9c\x9d]*+(?:\x07|\x1b\\|\x9c)"
     r"|\x1b[@-Z\\^_]"
 )
-# Then every control character but tab and newline, and the ones that reorder text on screen.
+# Every control character but tab and newline, and the ones that reorder text on screen.
 CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# Then every character that is not ASCII, one by one.
+_OTHERS = re.compile("[^\t\n -~]")
+# Characters that Unicode counts as visible and no font shows: a joiner, fillers, selectors of variants.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+_SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
+
+# What differs from run to run in the same program's words: where an object lies in memory.
+_ADDRESS = re.compile(r"\bat 0x[0-9a-fA-F]{4,16}\b|\b0x[0-9a-fA-F]{9,16}\b")
+
+
+def _visible(match: re.Match[str]) -> str:
+    character = match[0]
+    if _SPACE.match(character):
+        return " "
+    return character if character.isprintable() and not _INVISIBLE.match(character) else ""
 
 
 def printable(text: str) -> str:
-    """A model's or a program's text without escape sequences, lone surrogates and controls; tab and newline stay."""
+    """A model's or a program's text as it looks on screen.
+
+    Without escape sequences, lone surrogates, controls, and characters that reorder text or that nobody sees (a text
+    can be hidden in those); tab and newline stay.
+    """
     text = text.encode("utf-8", "ignore").decode("utf-8").replace("\r\n", "\n")
-    return CONTROLS.sub("", _SEQUENCES.sub("", text))
+    return _OTHERS.sub(_visible, _SEQUENCES.sub("", text))
+
+
+def stable(text: str, directory: str = "") -> str:
+    """A program's words without addresses and without the name of its scratch directory: the same on every run."""
+    text = text.replace(directory, ".") if directory else text
+    return _ADDRESS.sub(lambda match: "at 0x..." if match[0].startswith("at") else "0x...", text)
 
 
 def clean(data: bytes) -> str:

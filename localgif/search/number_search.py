@@ -13,7 +13,7 @@ from itertools import islice
 from typing import NamedTuple
 
 from localgif.agent import form
-from localgif.agent.extract import FUNCTION
+from localgif.agent.extract import FUNCTION, parsed
 from localgif.search.programs import Trial
 from localgif.tasks.task import Targets
 
@@ -23,6 +23,9 @@ BUDGET = 150
 AT_ONCE = 2
 #: A change is kept if it gains at least this much.
 GAIN = 0.002
+
+#: No larger number describes a picture.
+_LARGEST = 1e9
 
 Number = int | float
 Change = dict[int, Number]
@@ -39,12 +42,8 @@ class Site(NamedTuple):
 
 
 def numbers(code: str) -> list[Site]:
-    """The numbers of a program in tree order, without colours, 0 and 1.
-
-    Raises:
-        SyntaxError: The program does not parse.
-    """
-    tree = ast.parse(code)
+    """The numbers of a program in tree order, without colours, 0, 1 and huge ones; none if it does not parse."""
+    tree = parsed(code) or ast.Module([], [])
     roles = _roles(tree)
     colours = _colours(tree)
     found = []
@@ -54,13 +53,16 @@ def numbers(code: str) -> list[Site]:
         if node.lineno < own or id(node) in colours or (node.value in (0, 1) and id(node) not in roles):
             continue
         assert isinstance(node.value, int | float)
+        if abs(node.value) > _LARGEST:
+            continue
         found.append(Site(position, node.value, roles.get(id(node), "")))
     return found
 
 
 def changed(code: str, change: Change) -> str:
     """The program with other numbers at some positions."""
-    tree = ast.parse(code)
+    tree = parsed(code)
+    assert tree is not None, "a program without numbers has no changes"
     for position, node in enumerate(_constants(tree)):
         if position in change:
             node.value = change[position]

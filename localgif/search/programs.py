@@ -1,7 +1,7 @@
 """Programs of a run: each is run and measured once, whoever wrote it; contact sheets of what they draw.
 
 The same text always draws the same GIF because the sandbox fixes every seed, so outcomes are remembered; a resumed run
-finds them in its journal. The exception is the wall limit, which the load of the machine can cause.
+finds them in its journal. The exceptions are the verdicts that the load of the machine can cause.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from localgif.agent.extract import parsed
 from localgif.agent.graph import Rendered
 from localgif.files import content_hash
 from localgif.gif import MEASURE, SHEET, score
@@ -50,16 +51,17 @@ def render(code: str, limits: Limits) -> Rendered:
 
 def canonical(code: str) -> str | None:
     """The program without comments and docstrings, uniformly formatted; None when it does not parse."""
+    tree = parsed(code)
     try:
-        return ast.unparse(_without_docstrings(ast.parse(code))) + "\n"
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None if tree is None else ast.unparse(_without_docstrings(tree)) + "\n"
+    except (ValueError, RecursionError, MemoryError):
         return None
 
 
 def foreign_imports(code: str) -> tuple[str, ...]:
     """Packages that a program imports and the contract does not allow, sorted."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(code)):
+    for node in ast.walk(parsed(code) or ast.Module([], [])):
         if isinstance(node, ast.Import):
             found.update(alias.name.split(".")[0] for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -139,7 +141,7 @@ class Programs:
             self.run += 1
             self.seconds += rendered.seconds
             self._store.append(self._row(code, rendered, rendered.seconds))
-        if rendered.verdict is not Verdict.WALL_LIMIT:
+        if rendered.verdict.certain:
             self._known[code] = rendered
         return rendered
 
@@ -148,7 +150,7 @@ class Programs:
         rendered = self.outcome(code)
         if rendered.verdict is Verdict.OK and rendered.gif is None:
             again = render(code, self._limits)
-            if again.gif is None:  # the wall limit, which a loaded machine can cause
+            if again.gif is None:  # a limit, which a loaded machine can cause
                 return again
             rendered = dataclasses.replace(rendered, gif=again.gif)
             self._known[code] = rendered

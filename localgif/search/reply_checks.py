@@ -12,6 +12,7 @@ from typing import NamedTuple
 from localgif.agent import extract
 from localgif.search.programs import foreign_imports
 from localgif.tasks.task import Targets
+from localgif.thoughts import spoken
 
 #: Longest rule, characters: about 50 tokens.
 RULE_CAP = 220
@@ -19,22 +20,30 @@ RULE_CAP = 220
 #: Shortest rule, words.
 RULE_WORDS = 4
 
-_LABEL = re.compile(r"^\s*(?:[-*>#\d.)\s]*)\**rule\s*\d*\**\s*:\s*\**\s*(.+)$", re.IGNORECASE | re.MULTILINE)
+#: Of a longer reply only the beginning can hold the rule, characters.
+_MOST_READ = 20_000
+
+# No character belongs to two neighbouring repetitions, and all are possessive: they take linear time.
+_LABEL = re.compile(
+    r"^[-*>#\d.) \t]*+rule[ \t]*+\d{0,9}[ \t]*+\**+[ \t]*+:[ \t*]*+\n?[ \t*]*+([^\n]+)", re.IGNORECASE | re.MULTILINE
+)
 
 _MONOLOGUE = re.compile(
     r"^(okay|ok|sure|certainly|let me|let's|hmm|first,|i |i'm|i'll|we |the user|to (fix|improve|address|solve)|here)\b",
     re.IGNORECASE,
 )
 
-_CODE = re.compile(r"```|\bdef \w+\(|^\s*(import|from) \w|\bprint\(|==|\w+\.\w+\([^)]*\)\s*$", re.MULTILINE)
+_CODE = re.compile(
+    r"```|\bdef \w++\(|^[ \t]*+(?:import|from) \w|\bprint\(|==|\b\w++\.\w++\([^)\n]*+\)[ \t]*+$", re.MULTILINE
+)
 
 _OTHER_LIBRARY = re.compile(
     r"\b(matplotlib|opencv|cv2|imageio|numpy|pygame|moviepy|tkinter|turtle|scipy)\b", re.IGNORECASE
 )
 
-_FRAMES = re.compile(r"\b(\d+)[\s-]*frames?\b", re.IGNORECASE)
+_FRAMES = re.compile(r"\b(\d{1,9})[\s-]{0,9}frames?\b", re.IGNORECASE)
 
-_DELAY = re.compile(r"\bduration\b\D{0,12}(\d+)", re.IGNORECASE)
+_DELAY = re.compile(r"\bduration\b\D{0,12}(\d{1,9})", re.IGNORECASE)
 
 _OTHER_FUNCTION = re.compile(r"\b(?:function|named?|call(?:ed)?)\s+`?((?!make_gif\b)[a-z_]+)\(", re.IGNORECASE)
 
@@ -65,7 +74,7 @@ def common(reply: str, finish: str) -> Rejected | None:
         return Rejected("empty", "The last answer was empty.")
     if finish == "loop":
         return Rejected("loop", "The last answer repeated itself. Be short.")
-    if not extract.spoken(reply).strip():
+    if not spoken(reply).strip():
         return Rejected("thinking", "The last answer held only thoughts. Answer at once.")
     if finish == "length":
         return Rejected("cut_off", "The last answer was too long and was cut off. Be short.")
@@ -81,10 +90,9 @@ def program(reply: str, finish: str) -> Program | Rejected:
     code = extract.extract(reply)
     if code is None:
         return Rejected("no_program", "The last answer held no program. Answer with one ```python block.")
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return Rejected("syntax", "The last program was not valid Python.")
+    tree = extract.parsed(code)
+    if tree is None:
+        return Rejected("syntax", "The last program was not valid Python, or nested too deeply.")
     if not any(isinstance(node, ast.FunctionDef) and node.name == extract.FUNCTION for node in tree.body):
         return Rejected("no_function", f"The last program had no function {extract.FUNCTION}(path).")
     foreign = foreign_imports(code)
@@ -106,7 +114,7 @@ def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: T
     wrong = common(reply, finish)
     if wrong is not None:
         return wrong
-    said = extract.spoken(reply).strip()
+    said = spoken(reply[:_MOST_READ]).strip()
     labelled = _LABEL.search(said)
     text = " ".join((labelled[1] if labelled else said).strip().strip("*\"'").split())
     if "def " in text or text.startswith("```") or (not labelled and _CODE.search(said)):
@@ -169,12 +177,12 @@ _PILLOW = frozenset(
 def with_imports(code: str) -> str:
     """The program with an import for each module of Pillow or the standard library that it uses but never binds.
 
-    Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy.
-
-    Raises:
-        SyntaxError: The program does not parse.
+    Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy. What
+    does not parse stays as it is.
     """
-    tree = ast.parse(code)
+    tree = extract.parsed(code)
+    if tree is None:
+        return code
     bound = set(dir(builtins))
     used: set[str] = set()
     for node in ast.walk(tree):

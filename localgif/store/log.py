@@ -150,7 +150,7 @@ class Journal:
         self._limited: dict[str, deque[ProgramRun]] = defaultdict(deque)
         self._searches = {(run.start, run.task): run for run in log.programs if run.start is not None}
         for run in log.programs:
-            if run.verdict is Verdict.WALL_LIMIT:
+            if not run.verdict.certain:
                 self._limited[run.code].append(run)
             else:
                 self._programs.setdefault(run.code, run)
@@ -168,9 +168,9 @@ class Journal:
         found = self._samples.pop((purpose, candidate, task, index), None)
         self._left -= found is not None
         if found is not None:
-            # Its programs that hit the wall limit count as requested, too.
+            # Its programs whose verdict the load of the machine may have caused count as requested, too.
             for attempt in found.attempts:
-                if attempt.verdict is Verdict.WALL_LIMIT and attempt.code is not None and self._limited[attempt.code]:
+                if not attempt.verdict.certain and attempt.code is not None and self._limited[attempt.code]:
                     self._limited[attempt.code].popleft()
         return found
 
@@ -190,7 +190,7 @@ class Journal:
         return known
 
     def program(self, code: str) -> ProgramRun | None:
-        """The outcome of a program, by the hash of its text. A wall limit, which the load of the machine can cause, is
+        """The outcome of a program, by the hash of its text. A verdict that the load of the machine can cause is
         returned once per occurrence."""
         if self._limited[code]:
             return self._limited[code].popleft()

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import functools
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.agent.extract import blocks, complete, extract
+from localgif.agent.extract import blocks, complete, extract, parsed
+from tests.support.growth import seconds
 
 PROGRAM = "from PIL import Image\n\ndef make_gif(path):\n    Image.new('RGB', (8, 8)).save(path)\n"
 BODY = PROGRAM.strip("\n")
@@ -121,3 +123,57 @@ def test_a_closed_block_stays_as_it_is_whatever_follows(lines: list[str]) -> Non
     before = [b for b in blocks(reply) if b.closed]
     after = blocks(reply + "\nmore text\n```x\ny")
     assert after[: len(before)] == before
+
+
+# --- replies that are made to cost time ------------------------------------------------------------------------------
+
+HARD = {
+    "calls": "f" + "()" * 400,
+    "signs": "-" * 100_000 + "1",
+    "terms": "+".join(["1"] * 340),
+    "digits": "x = 0x" + "f" * 3700,
+    "brackets": "[" * 5000,
+    "lambdas": "lambda:" * 3000,
+    "subscripts": "a" + "[0]" * 20_000,
+    "indents": "\n".join(" " * depth + "if 1:" for depth in range(120)),
+    "format": "f'" + "{" * 3000,
+    "NUL": "\0",
+    "half a pair": "'\ud83d'",
+    "escapes": "'\\d'",
+}
+
+
+@pytest.mark.parametrize("text", HARD.values(), ids=HARD)
+def test_what_python_cannot_work_through_is_no_program_and_no_exception(text: str) -> None:
+    for code in (text, f"{PROGRAM}{text}\n"):
+        tree = parsed(code)
+        if tree is not None:
+            ast.unparse(tree)
+        assert seconds(functools.partial(extract, f"```python\n{code}\n```")) < 2
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        "`",
+        "```\n",
+        "~~~\n",
+        "```python\ndef make_gif(\n```\n",
+        "\n",
+        "\r",
+        "def \n",
+        "x = (\n",
+        "    a = 1\n",
+        " ",
+        "\t",
+    ],
+)
+def test_the_time_to_read_a_reply_grows_with_it_and_no_faster(part: str) -> None:
+    for reply in (part * (60_000 // len(part)), f"```python\n{PROGRAM}" + part * (60_000 // len(part)) + "x = ("):
+        assert seconds(functools.partial(extract, reply)) + seconds(functools.partial(complete, reply)) < 2
+
+
+def test_line_separators_of_unicode_end_no_line_of_a_program() -> None:
+    program = "def make_gif(path):\n    s = 'a\u2028b\x85c\x0cd'\n"
+    code = extract(f"```python\n{program}```")
+    assert code == program

@@ -118,7 +118,8 @@ def test_a_slow_machine_gets_a_shorter_canary(monkeypatch: pytest.MonkeyPatch) -
 
 @given(st.integers(1, 500), st.sampled_from(["heron", "cobalt"]))
 def test_a_canary_has_its_word_at_the_very_top_and_once(lines: int, word: str) -> None:
-    text = canary(word, "123456", lines)
+    text, question = canary(word, "123456", lines)
+    assert word not in question and "code word" in question
     assert text.index(word) < 30 and text.count(word) == 1
     assert text.count("\n") > lines
     assert filler("one", lines).count("\n") == lines + 1

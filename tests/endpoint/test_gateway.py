@@ -173,8 +173,6 @@ SILENT_FAILURES: dict[str, list[Step]] = {
 LATE_FAILURES: dict[str, list[Step]] = {
     "cut": ["cut"],
     "ended": ["end"],
-    "done without a reason": [usage(), DONE, "end"],
-    "reason without done": [event(finish="stop"), usage(), "end"],
     "error event": [b'data: {"error": {"message": "boom"}}\n\n', "end"],
     "garbage": [b'data: {"choices": [{"delta": "x"}]}\n\n', DONE, "end"],
 }

@@ -6,6 +6,8 @@ and that no connection stays open on which a model could write for nobody.
 
 from __future__ import annotations
 
+import functools
+import json
 import math
 import threading
 import time
@@ -33,6 +35,7 @@ from localgif.endpoint.http import (
 )
 from localgif.errors import EndpointError
 from localgif.run.optimize import optimize
+from localgif.settings import EndpointSettings
 from localgif.store.read import load_run
 from tests.conftest import Jumping
 from tests.support.gateway_kit import PATIENCE, never
@@ -204,6 +207,8 @@ PASSING = {
     "ends without done": "",
     "reports an error in the middle": "model runner has unexpectedly stopped",
     "500": "the server is ill",
+    "only loaded": "without text",
+    "a null": "without text",
 }
 #: What does not pass: asked once.
 LASTING = {
@@ -214,6 +219,8 @@ LASTING = {
     "does not fit": "9000 tokens",
     "endless tokens": "does not stop",
     "one endless line": "does not stop",
+    "deep JSON": "[[[[",
+    "a long error": "xxxx",
 }
 
 
@@ -328,10 +335,59 @@ def test_odd_answers_that_can_be_read_are_answers(ask: Ask) -> None:
             assert reply.text == GOOD and isinstance(reply.output_tokens, int)
 
 
-# Not ollama_chat: litellm takes the tags off thoughts that a server leaves in the text, and leaves the thoughts.
-@pytest.mark.parametrize("role", ["animator", "ollama"])
-def test_thoughts_are_not_an_answer(role: str) -> None:
-    ask = STREAMING[role]
+@EVERY_ROLE
+def test_halves_of_characters_and_line_separators_are_text(ask: Ask) -> None:
+    with misbehaving(ACTS["raw line separators"]) as server:
+        assert ask(server.url).text == "one\u0085\u2028\U0001f600\ufffd"
+    with misbehaving(ACTS["a list of parts"]) as server:
+        assert ask(server.url).text == "one two"
+
+
+@STREAMED
+def test_a_thought_in_the_text_is_not_part_of_the_answer(ask: Ask) -> None:
+    draft = "[THINK]\n```python\ndraft\n```\n[/THINK]\none\ntwo\n"
+    with misbehaving(answer(draft)) as server:
+        reply = ask(server.url, finished=lambda text: "closed" if "```" in text else "")
+    assert (reply.text, reply.done_reason) == ("one\ntwo\n", "stop")
+
+
+@STREAMED
+def test_a_model_that_is_gone_is_said_to_be(ask: Ask) -> None:
+    with misbehaving(ACTS["404"]) as server, pytest.raises(EndpointError, match="no longer has scripted:1b") as caught:
+        ask(server.url)
+    assert "ollama pull scripted:1b" in caught.value.remedy and "resume" in caught.value.remedy
+
+
+@STREAMED
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The input (9000 tokens) is longer than the model's context length (4096 tokens).",
+        "the input length exceeds the context length",
+    ],
+)
+def test_an_overflow_inside_a_stream_is_one_at_once(ask: Ask, words: str) -> None:
+    def act(talk: Talk) -> None:
+        talk.head()
+        talk.line("half\n")
+        talk.raw(json.dumps({"error": words}).encode() + b"\n")
+
+    with misbehaving(act) as server, pytest.raises(EndpointError) as caught:
+        ask(server.url)
+    assert caught.value.code == "E-CTX" and len(server.history) == 1
+
+
+@EVERY_ROLE
+def test_the_error_names_the_server_that_the_user_knows(ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = EndpointSettings(name="mine", kind="openai", url="http://10.9.8.7:1234/v1")
+    monkeypatch.setattr("tests.endpoint.test_http.model", functools.partial(model, endpoint=mine))
+    with misbehaving(ACTS["does not fit"]) as server, pytest.raises(EndpointError) as caught:
+        ask(server.url)
+    assert "http://10.9.8.7:1234/v1" in caught.value.message and server.url not in caught.value.message
+
+
+@STREAMED
+def test_thoughts_are_not_an_answer(ask: Ask) -> None:
     with misbehaving(ACTS["only thoughts"]) as server, pytest.raises(EndpointError) as caught:
         ask(server.url)
     assert "nothing but thoughts" in caught.value.message

@@ -23,6 +23,7 @@ from localgif.records import Dialect, RemoteModel, ServeConfig
 from localgif.run.roles import open_roles
 from localgif.settings import EndpointSettings, Role
 from tests.support.gateway_kit import (
+    DONE,
     GREEDY,
     HI,
     MODEL,
@@ -31,12 +32,14 @@ from tests.support.gateway_kit import (
     Status,
     answer,
     chat_ollama,
+    event,
     gateway,
     in_thread,
     never,
     post,
     post_and_keep,
     serving_app,
+    usage,
 )
 from tests.support.kit import Notes, model, settings
 from tests.support.llama_server import KEY, NAME, WINDOW, LlamaServer, llama_server
@@ -75,6 +78,83 @@ def test_each_kind_counts_in_its_own_way() -> None:
     way = counting_request(body, other("llama.cpp"))
     assert way is not None and (way[0], way[2]) == ("/v1/chat/completions/input_tokens", "input_tokens")
     assert counting_request(body, other("other")) is None
+
+
+# --- answers that are read in spite of their form -------------------------------------------------------------------
+
+
+def told(*steps: Any, **more: Any) -> dict[str, Any]:
+    """The gateway's whole answer to one question."""
+    with gateway(Script(steps), dialect="other", ours=False) as running:
+        running.script.tokens = -1
+        found: dict[str, Any] = post(running.url, "/api/chat", {**CHAT, "stream": False}, **more).json()
+        return found
+
+
+PARTS = [
+    {"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]},
+    {"type": "text", "text": "a\u0085\u2028\ud83d"},
+]
+WHOLE = {"choices": [{"message": {"content": "whole"}, "finish_reason": "stop"}]}
+
+
+def test_every_form_of_a_complete_answer_is_taken() -> None:
+    assert told(event("a"), event(finish="stop"), usage(), "end")["message"]["content"] == "a", "no [DONE]"
+    assert told(event("a"), usage(), DONE, "end")["done_reason"] == "stop", "no finish reason"
+    message = told(event(PARTS), event(finish="stop"), DONE, "end")["message"]  # type: ignore[arg-type]
+    assert (message["content"], message["thinking"]) == ("a\u0085\u2028\ud83d", "hm")
+    assert told(Status(200, json.dumps(WHOLE)))["message"]["content"] == "whole", "not streamed at all"
+    assert "error" in told(event("a"), "end"), "neither: it may be half of one"
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"error": {"message": "The input (900 tokens) is longer than the model's context length (512 tokens)."}},
+        {"error": {"message": f"request (900 tokens) {EXCEEDS}", "code": 400}},
+        {"object": "error", "message": "maximum context length is 512 tokens. However, you requested 900", "code": 400},
+    ],
+)
+def test_an_overflow_inside_a_stream_is_a_400(error: Any) -> None:
+    with gateway(Script([b"data: " + json.dumps(error).encode() + b"\n\n", "end"]), dialect="other", ours=False) as it:
+        response = post(it.url, "/api/chat", CHAT)
+        assert response.status_code == 400 and EXCEEDS in response.json()["error"]
+
+
+@pytest.mark.parametrize("steps", [
+    [b"data: " + b" " * 70_000] * 20, [b": ping\n\n" * 8000] * 40, [event("x" * 60_000)] * 30,
+], ids=["a line", "nothing", "text"])  # fmt: skip
+def test_an_answer_that_does_not_stop_is_cut_off(steps: Any) -> None:
+    answer = told(*steps, Hold(), options={"num_predict": 4})
+    assert "does not stop" in answer["error"]
+
+
+def test_deep_json_is_a_broken_answer() -> None:
+    assert "not JSON" in told(b"data: " + b"[" * 100_000 + b"\n\n", "end")["error"]
+
+
+def test_options_that_a_server_forbids_are_left_out_from_then_on_and_named() -> None:
+    refusals = [
+        Status(400, json.dumps({"error": {"message": "Unrecognized request argument supplied: min_p"}})),
+        Status(422, json.dumps({"detail": [{"type": "extra_forbidden", "loc": ["body", "top_k"], "input": 40}]})),
+    ]
+    with gateway(Script(*([one] for one in refusals), answer("x")), dialect="other", ours=False) as running:
+        first = post(running.url, "/api/chat", {**CHAT, "stream": False}).json()
+        assert (first["message"]["content"], first["left_out"]) == ("x", ["min_p", "top_k"])
+        post(running.url, "/api/chat", {**CHAT, "stream": False})
+    assert [{"min_p", "top_k"} & body.keys() for body in running.script.bodies] == [
+        {"min_p", "top_k"}, {"top_k"}, set(), set()
+    ]  # fmt: skip
+    with gateway(
+        Script(
+            [
+                Status(400, "max_tokens must be positive"),
+            ]
+        ),
+        dialect="other",
+        ours=False,
+    ) as running:
+        assert post(running.url, "/api/chat", CHAT).status_code == 400 and len(running.script.bodies) == 1
 
 
 # --- windows ---------------------------------------------------------------------------------------------------------

@@ -104,9 +104,68 @@ def test_a_failure_of_ours_is_retried_once(ground: Ground, monkeypatch: pytest.M
 
 
 def test_two_failures_of_ours_are_loud_and_not_a_verdict(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "run_confined", Flaky(MachineryError("a"), MachineryError("b")))
+    flaky = Flaky(*map(MachineryError, "abcdef"))
+    monkeypatch.setattr(runner, "run_confined", flaky)
     with pytest.raises(SandboxError, match="failed twice: b"):
         ground.run(PLAIN)
+    assert flaky.calls == 4, "something harmless was tried too"
+
+
+def test_a_program_that_breaks_the_machinery_each_time_cannot_end_a_run(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(job: Job, limits: Limits, directory: Path) -> Ended:
+        if b"trap" in job.payload:
+            raise MachineryError("sprung")
+        return keeper_client.run_confined(job, limits, directory)
+
+    monkeypatch.setattr(runner, "run_confined", breaking)
+    result = ground.run(PLAIN + "# trap\n")
+    assert result.verdict is Verdict.CRASHED and "sprung" in result.reason
+    found = measure_gif(GOOD + b"trap", MEASURE)
+    assert isinstance(found, str) and "sprung" in found
+    assert not isinstance(measure_gif(GOOD, MEASURE), str)
+
+
+def test_many_things_in_many_frames_are_measured(ground: Ground) -> None:
+    draw = """
+from PIL import Image, ImageDraw
+def make_gif(path):
+    frames = []
+    for number in range(200):
+        image = Image.new("RGB", (256, 256), "white")
+        pen = ImageDraw.Draw(image)
+        for thing in range(16):
+            x, y = 8 + 62 * (thing % 4) + number % 7, 8 + 62 * (thing // 4)
+            pen.rectangle((x, y, x + 30, y + 30), fill=("red", "blue", "green", "black")[thing % 4])
+        frames.append(image)
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=20, loop=0)
+"""
+    result = ground.run(draw, limits=Limits())
+    assert result.gif is not None, result.reason
+    found = measure_gif(result.gif, MEASURE)
+    assert not isinstance(found, str), found
+    assert found.frames == 200 and len(found.model_dump_json()) > 64 * 2**10
+
+
+def test_a_killed_program_has_one_verdict_near_its_limit_and_gets_a_second_chance_far_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def killed(cpu: float) -> Ended:
+        return Ended(-signal.SIGKILL, None, b"", b"", wall_seconds=4.0, cpu_seconds=cpu, peak_rss=0)
+
+    limit = SMALL.cpu_seconds
+    monkeypatch.setattr(runner, "run_confined", flaky := Flaky(killed(0.95 * limit)))
+    assert runner.run_program(PLAIN, SMALL).verdict is Verdict.CPU_LIMIT and flaky.calls == 1
+    monkeypatch.setattr(runner, "run_confined", flaky := Flaky(killed(0.1)))
+    assert runner.run_program(PLAIN, SMALL).verdict is Verdict.OK and flaky.calls == 2
+    assert not Verdict.CPU_LIMIT.certain and not Verdict.CRASHED.certain and Verdict.ERROR.certain
+
+
+def test_a_reason_is_the_same_on_every_run(ground: Ground) -> None:
+    code = "def make_gif(path):\n    raise ValueError(f'{object()} in {path}')\n"
+    reasons = {ground.run(code).reason for _ in range(2)}
+    assert len(reasons) == 1 and "at 0x..." in min(reasons) and "./out.gif" in min(reasons)
 
 
 def test_a_temporary_directory_that_cannot_be_made_is_our_failure(
@@ -261,7 +320,7 @@ def test_what_a_measurer_does_wrong_is_our_failure(body: str, said: str, ground:
         ("return {}", "the painter's answer is wrong"),
         ("return {'png': 'R0lGODlh'}", "no PNG: it starts with b'GIF89a'"),
         (f"return {{'png': '{base64.b64encode(GOOD).decode()}'}}", "no PNG"),
-        ("return {'png': 'x' * 100_000}", "answer is too long"),
+        ("return {'png': 'x' * 3_000_000}", "answer is too long"),
     ],
 )
 def test_what_a_painter_does_wrong_is_our_failure(body: str, said: str, ground: Ground, stand_in: Path) -> None:
@@ -273,7 +332,7 @@ def test_what_a_painter_does_wrong_is_our_failure(body: str, said: str, ground: 
 
 def test_a_start_that_takes_too_long_is_our_failure(ground: Ground, stand_in: Path) -> None:
     stand_in.write_text("import time\ntime.sleep(60)\n")
-    with pytest.raises(SandboxError, match="before its job began: ran for 0"):
+    with pytest.raises(SandboxError, match="before its job began: ran for more than 0"):
         measure_gif(GOOD, "stand_in", SMALL.model_copy(update={"wall_seconds": 0.2}))
 
 

@@ -124,3 +124,12 @@ def test_an_amplitude_of_0_turns_a_circle_into_a_line(store: RunStore) -> None:
 def test_changes_of_nothing_are_the_program_itself() -> None:
     nothing: Change = {}
     assert changed(CODE, nothing) == canonical(CODE)
+
+
+@pytest.mark.parametrize("number", ["1" + "0" * 310, "0x" + "f" * 3700, "1e400", "2 ** 9", "1_000_000_000_000"])
+def test_a_number_that_describes_no_picture_is_left_alone(number: str) -> None:
+    code = f"def make_gif(path):\n    a = {number}\n    b = 12\n"
+    values = [site.value for site in numbers(code)]
+    assert values in ([12], [2, 9, 12], []) and [list(proposals(code, load_task("bouncing-ball").targets))]
+    for change in proposals(code, load_task("bouncing-ball").targets):
+        assert "b = " in changed(code, change)

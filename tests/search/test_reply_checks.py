@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import json
 from pathlib import Path
 
@@ -12,11 +13,12 @@ from hypothesis import strategies as st
 
 from localgif.records import Limits, Verdict
 from localgif.search.evaluator import prompt_of, seed_of
-from localgif.search.programs import render
+from localgif.search.programs import canonical, foreign_imports, render
 from localgif.search.reply_checks import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule, with_imports
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
 from tests.support import kit
+from tests.support.growth import seconds
 
 REPLIES = sorted((Path(__file__).parent.parent / "corpus" / "replies").glob("*.json"))
 BALL = load_task("bouncing-ball")
@@ -183,3 +185,20 @@ def test_the_rest_of_the_program_stays_and_a_second_time_changes_nothing(lines: 
     done = with_imports(code)
     assert done.endswith(code)
     assert with_imports(done) == done
+
+
+@pytest.mark.parametrize("tail", ["f" + "()" * 400, "-" * 400 + "1", "+".join(["1"] * 340), "x = 0x" + "f" * 3700])
+def test_a_program_that_pythons_tools_cannot_work_through_is_rejected(tail: str) -> None:
+    code = f"def make_gif(path):\n    pass\n{tail}\n"
+    read = program(f"```python\n{code}```", "stop")
+    assert isinstance(read, Rejected) and read.code == "syntax" and canonical(code) is None
+    assert with_imports(code) == code and foreign_imports(code) == ()
+
+
+@pytest.mark.parametrize(
+    "part", ["\n", "*", " ", "- ", "a", "rule ", "Rule:", "1", "duration ", "a.b(", "<think>", "```\n"]
+)
+def test_the_time_to_read_a_rule_grows_with_the_reply_and_no_faster(part: str) -> None:
+    task = load_task("bouncing-ball")
+    for reply in (part * (40_000 // len(part)), "Rule: " + part * (40_000 // len(part))):
+        assert seconds(functools.partial(rule, reply, "stop", (), "fixed", task.targets)) < 2

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
+from localgif.endpoint.system import QUESTION
 from tests.support import SOON
 
 MODEL = "scripted:1b"
@@ -92,7 +93,7 @@ def answer(text: str, **changes: Any) -> Act:
 
     def act(talk: Talk) -> None:
         talk.head()
-        pieces = text.splitlines(keepends=True)
+        pieces = text.splitlines(keepends=True) if isinstance(text, str) else [text]
         streams = talk.body.get("stream", True)
         for piece in pieces if streams else ():
             talk.line(piece)
@@ -143,6 +144,19 @@ def _blank_lines(talk: Talk) -> None:
     talk.raw(b"\n \n")
 
 
+def _odd_characters(talk: Talk) -> None:
+    """Line separators of Unicode raw, as JSON allows them, and a pair of surrogates in two lines."""
+    talk.head()
+    pieces = ["one\x85\u2028", "\ud83d", "\ude00\ud83d"]
+    for piece in pieces if talk.body.get("stream", True) else ["".join(pieces)]:
+        line = json.dumps({**talk.part(piece), "done": False}).replace("\\u0085", "\x85").replace("\\u2028", "\u2028")
+        talk.raw(line.encode() + b"\n" if talk.body.get("stream", True) else line[:-16].encode())
+    if talk.body.get("stream", True):
+        talk.last()
+    else:
+        talk.raw(b', "done": true, "done_reason": "stop", "prompt_eval_count": 7, "eval_count": 3}\n')
+
+
 def _only_thoughts(talk: Talk) -> None:
     talk.head()
     for piece in ("<think>", "```python\n", "def make_gif(path): ...\n", "```\n", "</think>"):
@@ -188,6 +202,12 @@ ACTS: dict[str, Act] = {
     "counts that are no numbers": _counts(float("nan")),
     "counts that are null": _counts(None),
     "blank lines": _blank_lines,
+    "raw line separators": _odd_characters,
+    "only loaded": answer("", done_reason="load"),
+    "a null": answer(None, done_reason="stop"),  # type: ignore[arg-type]
+    "a list of parts": answer([{"type": "text", "text": "one two"}]),  # type: ignore[arg-type]
+    "deep JSON": _whole(b'{"message": ' + b"[" * 100_000 + b"\n"),
+    "a long error": refuse(400, "x" * 2**20),
     "endless tokens": _for_ever(lambda talk: json.dumps(talk.part("again\n" * 100) | {"done": False}).encode() + b"\n"),
     "one endless line": _for_ever(lambda talk: b" " * 65536),
     "empty": answer(""),
@@ -208,6 +228,8 @@ class Scripted:
     """What the server says that its model can do; None: it doesn't say."""
     shown: dict[str, Any] = field(default_factory=dict)
     """More that /api/show says of the model."""
+    reads_system: bool | str = True
+    """Whether its chat template shows system messages to the model; a text: it refuses them with these words."""
     listed: str = DIGEST
     """The sha256 that it lists for its model."""
     history: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
@@ -218,6 +240,7 @@ class Scripted:
         self.lock = threading.Lock()
         self.stopped = threading.Event()
         self.open: set[socket.socket] = set()
+        self.probed: list[dict[str, Any]] = []
         self._changed = threading.Condition()
         self._server: _Server | None = None
         self._thread = threading.Thread()
@@ -237,6 +260,17 @@ class Scripted:
             return {"version": "0.99.0"} if path == "/api/version" else None
         entry = {"name": MODEL, "model": MODEL, "modified_at": "2026-01-01T00:00:00Z", "size": 1}
         return {"models": [{**entry, "digest": self.listed, "details": {}}]}
+
+    def counts_system(self, talk: Talk) -> None:
+        """Answers the requests that find out whether the model reads system messages; they are not in `history`."""
+        self.probed.append(talk.body)
+        system = [m["content"] for m in talk.body["messages"] if m["role"] == "system"]
+        user = [m["content"] for m in talk.body["messages"] if m["role"] == "user"]
+        if system and isinstance(self.reads_system, str):
+            talk.json({"error": self.reads_system}, 400)
+            return
+        read = " ".join((system if self.reads_system else []) + user)
+        talk.json({**talk.part("yes"), "done": True, "done_reason": "length", "prompt_eval_count": len(read.split())})
 
     def asked(self, path: str) -> list[dict[str, Any]]:
         return [body for p, body in self.history if p == path]
@@ -326,6 +360,9 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
                     return
                 can = {} if script.capabilities is None else {"capabilities": list(script.capabilities)}
                 talk.json({"details": {}, "model_info": {"x.context_length": 4096}, **can, **script.shown})
+                return
+            if (body.get("messages") or [{}])[-1].get("content", "").endswith(QUESTION):
+                script.counts_system(talk)
                 return
             fate = "done"
             try:

@@ -1,6 +1,6 @@
 # 51 while True
 # verdict: cpu_limit
-# says: s of CPU, the limit is 
+# says: s of CPU, which is the limit
 """Never ends, computing."""
 
 

@@ -1,6 +1,6 @@
 # 55 grows bytearrays
 # verdict: memory_limit
-# says: the limit is 
+# says: which is the limit
 # limits: roomy
 """Takes memory step by step."""
 
