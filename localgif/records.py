@@ -213,7 +213,8 @@ class Attempt(Record):
 
 
 #: search: within the budget. retest: chooses the winner among the best candidates. fresh: the final comparison.
-Purpose = Literal["search", "retest", "fresh"]
+#: transfer: of a neighbouring task that the search never saw, after the comparison.
+Purpose = Literal["search", "retest", "fresh", "transfer"]
 
 
 class Sample(Record):
@@ -227,7 +228,7 @@ class Sample(Record):
     """Number of the sample; the model's seed follows from it and from the run's seed."""
     purpose: Purpose
     metric_call: int | None
-    """1-based; None for samples outside the budget (retest, fresh)."""
+    """1-based; None for samples outside the budget (retest, fresh, transfer)."""
     seed: int
     attempts: tuple[Attempt, ...]
     verdict: Verdict
@@ -350,6 +351,10 @@ class PromptResult(_Result):
     loop_ratios: tuple[float | None, ...] = ()
     """Gap between last and first frame / mean step; None without a GIF or without motion."""
     verdicts: tuple[Verdict, ...] = ()
+    copies: int | None = None
+    """Samples that ran a program that stands in the prompt, comments and layout aside; None in old runs."""
+    programs: int | None = None
+    """Number of different programs among the samples, comments and layout aside; None in old runs."""
     prompt: str
     candidate: str
     """Hash of the prompt (candidates/<hash>.md)."""
@@ -433,6 +438,8 @@ class RunVerdict(_Result):
     pairs: int | None = None
     """Pairs of fresh samples; None in old runs."""
     tasks: int = 1
+    by_copying: bool | None = None
+    """Whether the best prompt is better and most of its samples ran a program that stands in it; None in old runs."""
 
     def rounded(self) -> RunVerdict:
         """The same with numbers to 4 decimals, as they are stored."""
@@ -496,6 +503,8 @@ class RunResult(_Result):
     """Only with reflection "none"."""
     tasks: tuple[TaskResult, ...] = ()
     """The tested tasks; in mode general the held-out ones."""
+    transfer: tuple[TaskResult, ...] = ()
+    """Samples of two neighbouring tasks that the search never saw, no part of the verdict; empty if none were made."""
     split: dict[str, tuple[str, ...]] | None = None
     """Mode general: task names by part."""
     verdict: RunVerdict

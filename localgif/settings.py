@@ -242,12 +242,25 @@ class Settings(Record):
         Setting("Fresh samples of each tested task at the end, for the seed prompt and for the best one.", fork=True),
         Field(ge=1, le=64),
     ] = 4
+    transfer: Annotated[
+        bool,
+        Setting(
+            "After a search on one task, draw two other shipped tasks with both prompts, which shows whether a gain "
+            "carries over. No part of the verdict.",
+            fork=True,
+        ),
+    ] = True
     seed: Annotated[int, Setting("Seed of the search and of the models."), Field(ge=0, le=2**31 - 1)] = 0
     minutes: Annotated[
         float | None, Setting("Start no new proposal after this many minutes of work.", fork=True), Field(gt=0)
     ] = None
     sandbox_level: Annotated[Level, Setting("The weakest sandbox level to accept.")] = "no-read-confinement"
     limits: Limits = Limits()
+
+    @property
+    def transfer_samples(self) -> int:
+        """Samples of each prompt on each neighbouring task."""
+        return min(self.fresh, 2)
 
     @property
     def moves(self) -> tuple[Literal["example", "instruction"], ...]:

@@ -67,6 +67,20 @@ def complete(reply: str) -> bool:
     return any(FUNCTION in _functions(_clean(block.text)) for block in whole[:_MOST_BLOCKS])
 
 
+def programs(text: str) -> tuple[str, ...]:
+    """The programs that a prompt shows: its blocks that define make_gif.
+
+    Each as it stands, and below each earlier block: a prompt may show the drawing functions of all its programs once.
+    """
+    texts = [_clean(block.text) for block in blocks(text)]
+    found = [
+        [each, *(f"{earlier}\n{each}" for earlier in texts[:place])]
+        for place, each in enumerate(texts)
+        if FUNCTION in _functions(each)
+    ]
+    return tuple(each for variants in found for each in variants)
+
+
 def extract(reply: str) -> str | None:
     """The program of a reply, or None if nothing in it looks like one.
 

@@ -89,7 +89,7 @@ class Tally:
         self.tokens["animator"] += sum(a.output_tokens for a in sample.attempts)
         self.seconds["animator"] += written
         self.seconds["sandbox"] += ran
-        if sample.purpose == "fresh":
+        if sample.purpose in ("fresh", "transfer"):
             self.fresh_left -= 1
         elif sample.purpose == "search":
             self.done += 1
@@ -352,7 +352,8 @@ class Watcher:
         tested = len(record.split["held-out"]) if record.split else len(tasks)
         models = tuple(f"{m.role:<10}{m.model} on {m.endpoint} ({m.server})" for m in record.models)
         samples = settings.metric_calls * settings.samples
-        display.started(record.name, models, samples, settings.fresh * tested, 0.0)
+        fresh = settings.fresh * tested + settings.transfer_samples * len(record.neighbours)
+        display.started(record.name, models, samples, fresh, 0.0)
 
     def look(self) -> bool:
         """Show what is new; returns whether the run is still working."""

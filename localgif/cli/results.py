@@ -59,7 +59,8 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
         objects.append({"run": record.name, "status": status, "started": record.started, "result": stored})
         ends = ("", "", record.error or "")
         if result is not None:
-            ends = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", result.verdict.word)
+            word = result.verdict.word + (", by copying" if result.verdict.by_copying else "")
+            ends = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", word)
         task = record.task.name if record.task is not None else record.settings.task
         rows.append((record.name, status, task, *ends))
     if as_json:

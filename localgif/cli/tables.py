@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from localgif.records import Measurements, RunResult, Score
+    from localgif.records import Measurements, RunResult, Score, TaskResult
     from localgif.run.draw import Drawn
     from localgif.run.model_list import Row
     from localgif.store.read import RunRecord
@@ -77,6 +77,8 @@ def result_table(console: Console, result: RunResult) -> None:
             f"The front of {len(f.prompts)} prompts, the best measured answer kept: {f.mean:.3f} on average, "
             f"{reached} of {len(f.scores)} at {ENOUGH:g} or more, with {f.answers} answers.",
         )
+    if result.transfer:
+        console.print(_transfer_table(result))
     if not result.best.is_seed:
         say(console, "\nThe evolved prompt:\n", printable(result.best.prompt))
     seconds, tokens = result.seconds, result.output_tokens
@@ -124,11 +126,27 @@ def _task_table(result: RunResult) -> Table:
         title, ["task"], ["seed", "evolved", "difference"], ["samples of the seed", "samples of the evolved"]
     )
     for row in result.tasks:
-        samples = (" ".join(f"{score:.3f}" for score in scores) for scores in (row.seed_scores, row.best_scores))
-        table.add_row(row.task, f"{row.seed_mean:.3f}", f"{row.best_mean:.3f}", f"{row.difference:+.3f}", *samples)
+        table.add_row(*_task_cells(row))
     table.add_section()
     means = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", f"{result.verdict.difference:+.3f}")
     table.add_row("mean", *means)
+    return table
+
+
+def _task_cells(row: TaskResult) -> tuple[str, ...]:
+    samples = (" ".join(f"{score:.3f}" for score in scores) for scores in (row.seed_scores, row.best_scores))
+    return (row.task, f"{row.seed_mean:.3f}", f"{row.best_mean:.3f}", f"{row.difference:+.3f}", *samples)
+
+
+def _transfer_table(result: RunResult) -> Table:
+    """What both prompts make of tasks that the search never saw."""
+    count = len(result.transfer[0].seed_scores)
+    each = "1 sample" if count == 1 else f"{count} samples"
+    title = f"tasks that the search never saw: {each} of each prompt, no part of the verdict"
+    columns = ("samples of the seed", "samples of the evolved")
+    table = _table(title, ["carries over"], ["seed", "evolved", "difference"], columns)
+    for row in result.transfer:
+        table.add_row(*_task_cells(row))
     return table
 
 

@@ -277,7 +277,8 @@ class StoredPace(NamedTuple):
 
 def minutes(settings: Settings, suite: Suite, attempt_seconds: float, reflection_seconds: float) -> Minutes:
     """Minutes of a run that spends its whole budget, with one attempt per sample (least) and with three (most)."""
-    samples = settings.metric_calls * settings.samples + 2 * settings.fresh * len(suite.tested)
+    final = settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours)
+    samples = settings.metric_calls * settings.samples + 2 * final
     least = samples * attempt_seconds
     most = ATTEMPTS * least + settings.metric_calls * reflection_seconds
     return Minutes(least / 60, most / 60)

@@ -19,7 +19,7 @@ _ROOM = 15 * 2**20
 #: At most this many pairs are shown side by side; the gallery has all.
 _MAX_PAIRS = 8
 
-PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh"}
+PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh", "transfer": "other task"}
 
 
 class Picture(NamedTuple):
@@ -80,7 +80,7 @@ class Gallery:
         for candidate in candidates:
             same: dict[object, Tile] = {}
             count: Counter[str] = Counter()
-            for sample in candidate.samples:
+            for sample in (*candidate.samples, *candidate.carried):
                 count[sample.purpose] += 1
                 reasons = tuple(a.reason for a in sample.attempts)
                 key = (sample.task, sample.code, sample.gif, sample.verdict, sample.score, reasons)

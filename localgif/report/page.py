@@ -129,6 +129,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "result": record.result,
         "brief": next(iter(briefs.values())) if len(briefs) == 1 else record.settings.task,
         "briefs": briefs,
+        "every_brief": briefs | {task.name: task.brief for task in record.neighbours},
         "programs": programs,
         "candidates": list(candidates.values()),
         "seed": seed,
@@ -209,7 +210,7 @@ def _plots(
 def _strips(run: StoredRun) -> dict[str, bytes]:
     """Hash of a GIF -> PNG with its frames, drawn in a confined process. Empty where the sandbox does not work: the
     page shows stored results and must be available there, too."""
-    order = {"fresh": 0, "retest": 1, "search": 2}
+    order = {"fresh": 0, "retest": 1, "transfer": 2, "search": 3}
     moving = [s for s in run.samples if s.gif is not None and s.measurements is not None and s.measurements.frames > 1]
     wanted = dict.fromkeys(str(s.gif) for s in sorted(moving, key=lambda s: (order[s.purpose], -s.score.total)))
     found: dict[str, bytes] = {}

@@ -109,6 +109,9 @@ class Candidate:
     """Name of its parent."""
     winner: bool = False
     samples: list[Sample] = field(default_factory=list)
+    """Of the tasks of the run."""
+    carried: list[Sample] = field(default_factory=list)
+    """Of neighbouring tasks."""
     children: list[Candidate] = field(default_factory=list)
     made_by: int | None = None
     """Number of the proposal that made it."""
@@ -163,7 +166,8 @@ def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Can
             see(proposal.child, proposal.parent, proposal.number)
     for sample in run.samples:
         see(sample.candidate)
-        found[sample.candidate].samples.append(sample)
+        of = found[sample.candidate]
+        (of.carried if sample.purpose == "transfer" else of.samples).append(sample)
     ranked = [c for c in found.values() if c.scores("search")]
     so_far = max(ranked, key=lambda c: mean(c.scores("search")) or 0.0, default=None)
     winner = so_far if result is None else found.get(result.best.candidate)
@@ -209,7 +213,12 @@ def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool,
     return False, f"Not better than its parent in the search: {own:.3f} against {before:.3f}."
 
 
-_PHASES: tuple[tuple[str, Purpose], ...] = (("search", "search"), ("re-test", "retest"), ("final", "fresh"))
+_PHASES: tuple[tuple[str, Purpose], ...] = (
+    ("search", "search"),
+    ("re-test", "retest"),
+    ("final", "fresh"),
+    ("other tasks", "transfer"),
+)
 
 
 @dataclass(frozen=True)
@@ -311,6 +320,8 @@ def traces_of(run: StoredRun) -> tuple[Trace, Trace]:
     calls, clock = Trace(), Trace()
     grouped: dict[int, list[Sample]] = {}
     for sample in run.samples:
+        if sample.purpose == "transfer":
+            continue
         at, score = worked(run, sample), sample.score.total
         if sample.metric_call is not None:
             calls.samples.append((sample.metric_call, score))
@@ -383,13 +394,24 @@ def verdict_sentence(result: RunResult) -> str:
         return _best_of_sentence(result.best_of)
     if result.best.is_seed:
         return "Verdict: no proposal beat the seed prompt, so the run keeps the seed prompt."
-    verdict = result.verdict
+    verdict, best = result.verdict, result.best
     word = {
         "better": "the evolved prompt is better",
         "worse": "the evolved prompt is worse",
         "not shown": "no difference was shown",
     }[verdict.word]
-    text = f"Verdict: {word} ({_verdict_numbers(result)})."
+    count = len(best.scores)
+    if verdict.by_copying:
+        what = "a program that draws it" if result.mode == "single" else "programs that stand in it"
+        text = f"Verdict: the evolved prompt makes the model repeat {what} ({best.copies} of {count} samples). "
+        text += f"The gain comes from copying: {_verdict_numbers(result)}."
+    else:
+        text = f"Verdict: {word} ({_verdict_numbers(result)})."
+        if best.copies:
+            text += f" Copies of a program in the evolved prompt: {best.copies} of {count} samples."
+    if best.programs is not None and count > 1:
+        kinds = f"{best.programs} different programs" if best.programs != 1 else "one program"
+        text += f" Its {count} samples ran {kinds}."
     if verdict.smallest_possible_p_value > 0.05:
         if verdict.unit == "task":
             text += f" {verdict.tasks} tasks are too few to show a difference; at least 6 are needed."

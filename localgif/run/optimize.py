@@ -88,6 +88,7 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
         scorer=VERSIONS[settings.scorer],
         task=suite.train[0] if suite.mode == "single" else None,
         tasks=() if suite.mode == "single" else suite.all,
+        neighbours=suite.neighbours,
         split=dict(suite.split) if suite.split is not None else None,
     )
 
@@ -153,7 +154,7 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
         store.record.name,
         _about(settings, suite, roles),
         settings.metric_calls * settings.samples,
-        settings.fresh * len(suite.tested),
+        settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours),
         store.journal.at,
     )
     for repair in store.repairs:
@@ -181,9 +182,13 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
             prompts = front(evaluator, best)
             together = front_result(evaluator, prompts, best_fresh, settings.target or TARGET)
             store.write_front(together)
+        carried: tuple[Prompted, ...] = ()
+        if best != seed:
+            pair = (seed, "seed prompt"), (best, "evolved prompt")
+            carried = tuple(Prompted(prompt, evaluator.transfer(prompt, label)) for prompt, label in pair)
     proposals, seconds = reflector.proposals if reflector is not None else [], time.monotonic() - clock
     fresh = Prompted(seed, seed_fresh), Prompted(best, best_fresh)
-    result = result_of(roles, evaluator, proposals, *fresh, ended, seconds)
+    result = result_of(roles, evaluator, proposals, *fresh, ended, seconds, carried)
     return result.model_copy(update={"front": together})
 
 
@@ -218,6 +223,7 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
     budget = (
         f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"
         + (f" of {len(suite.tested)} tasks" if suite.mode != "single" else "")
+        + (f", {settings.transfer_samples} of each of {len(suite.neighbours)} other tasks" if suite.neighbours else "")
     )
     lines.append(
         f"{'budget':<10}{budget}" + (f", at most {settings.minutes:g} min of search" if settings.minutes else "")

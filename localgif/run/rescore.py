@@ -58,10 +58,12 @@ def task_of(file: Path) -> Task | None:
     folder = next((each for each in file.resolve().parents[:2] if is_file(each / "run.json")), None)
     if folder is None:
         return None
-    tasks = _own_tasks(load_record(folder), newest=True)
+    record = load_record(folder)
+    tasks = _own_tasks(record, newest=True)
+    alone = next(iter(tasks.values())) if len(tasks) == 1 + len(record.neighbours) else None
     if len(tasks) == 1:
-        return next(iter(tasks.values()))
-    return next((tasks[sample.task] for sample in load_run(folder).samples if sample.gif == file.stem), None)
+        return alone
+    return next((tasks[sample.task] for sample in load_run(folder).samples if sample.gif == file.stem), alone)
 
 
 class Rescored(Record):
@@ -122,14 +124,14 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
 
 
 def _own_tasks(record: RunRecord, *, newest: bool) -> dict[str, Task]:
-    """Name -> stored task; old runs stored only its name.
+    """Name -> stored task, the neighbours last; old runs stored only its name.
 
     Args:
         newest: Take a shipped task as it ships today if its brief is the same: the newest rules look at more of it.
     """
     if not record.drawn and record.settings.task not in task_names():  # a path would be one of this machine
         raise RunCorrupt(f"run.json of {record.name} does not contain its task", "name it: --task")
-    tasks = record.drawn or (load_task(record.settings.task),)
+    tasks = (*(record.drawn or (load_task(record.settings.task),)), *record.neighbours)
     shipped = {name: load_task(name) for name in task_names()} if newest else {}
     return {
         task.name: shipped[task.name] if task.name in shipped and shipped[task.name].brief == task.brief else task

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from localgif.agent.extract import programs
 from localgif.files import content_hash
 from localgif.records import (
     UNASKED,
@@ -27,6 +28,7 @@ from localgif.records import (
 from localgif.run.roles import Roles
 from localgif.search.controls import best_of, scores_by_rule
 from localgif.search.evaluator import Evaluator
+from localgif.search.programs import canonical
 from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p, sign_flip_p, smallest_p
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
@@ -90,8 +92,14 @@ def result_of(
     best: Prompted,
     ended_by: str,
     seconds: float,
+    carried: Sequence[Prompted] = (),
 ) -> RunResult:
-    """The result of a run that has ended, some seconds after the start of its command."""
+    """The result of a run that has ended.
+
+    Args:
+        seconds: Since the start of its command.
+        carried: Seed prompt and best prompt with their samples of the neighbouring tasks; empty without any.
+    """
     record, settings, suite = evaluator.store.record, evaluator.settings, evaluator.suite
     identities = {identity.role: identity for identity in roles.identities}
     asked = [proposal for proposal in proposals if proposal.move not in UNASKED]
@@ -113,8 +121,9 @@ def result_of(
         best=BestResult(**dict(best_result), is_seed=best.prompt == seed.prompt),
         best_of=best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
         tasks=tuple(_task_result(task, seed, best) for task in suite.tested),
+        transfer=tuple(_task_result(task, *carried) for task in suite.neighbours) if carried else (),
         split=record.split,
-        verdict=_verdict(suite, seed, best).rounded(),
+        verdict=_verdict(suite, seed, best, best_result).rounded(),
         ended_by=ended_by,
         metric_calls=evaluator.spent,
         llm_calls=len(attempts) + len(asked),
@@ -144,11 +153,13 @@ def result_of(
     )
 
 
-def _verdict(suite: Suite, seed: Prompted, best: Prompted) -> RunVerdict:
+def _verdict(suite: Suite, seed: Prompted, best: Prompted, result: PromptResult) -> RunVerdict:
     """Compare the two prompts. In mode general the claim is about unseen tasks, so tasks are resampled; otherwise it is
     about these very tasks, so samples are."""
     pairs = {task.name: Pairs(_scores(seed, task), _scores(best, task)) for task in suite.tested}
-    return compare(pairs, "task" if suite.mode == "general" else "sample")
+    verdict = compare(pairs, "task" if suite.mode == "general" else "sample")
+    copied = 2 * (result.copies or 0) > len(result.scores)
+    return verdict.model_copy(update={"by_copying": verdict.word == "better" and copied})
 
 
 def _scores(prompted: Prompted, task: Task) -> tuple[float, ...]:
@@ -191,4 +202,22 @@ def prompt_result(prompt: str, fresh: Sequence[Sample], before: Sequence[Sample]
 def _prompt_result(prompted: Prompted, evaluator: Evaluator) -> PromptResult:
     deciding, candidate = {task.name for task in evaluator.suite.val}, content_hash(prompted.prompt)
     mine = [s for s in evaluator.samples if s.candidate == candidate and s.task in deciding]
-    return prompt_result(prompted.prompt, prompted.samples, mine)
+    result = prompt_result(prompted.prompt, prompted.samples, mine)
+    ran = [evaluator.store.code(sample.code) for sample in prompted.samples if sample.code is not None]
+    return result.model_copy(update=counted(prompted.prompt, ran)._asdict())
+
+
+class Counted(NamedTuple):
+    """How often a prompt's samples repeat."""
+
+    copies: int
+    """Programs that stand in the prompt."""
+    programs: int
+    """Number of different programs."""
+
+
+def counted(prompt: str, ran: Sequence[str]) -> Counted:
+    """Compare the programs that ran with each other and with the programs in the prompt, comments and layout aside."""
+    same = [canonical(code) or code for code in ran]
+    shown = {canonical(code) for code in programs(prompt)}
+    return Counted(sum(code in shown for code in same), len(set(same)))

@@ -17,7 +17,7 @@ from localgif.settings import Settings
 from localgif.store.log import RunLog
 from localgif.store.read import RunRecord, load_record, load_run, read_work
 from localgif.store.write import RunStore, Shared
-from localgif.tasks.suite import Suite, suite_of
+from localgif.tasks.suite import Suite, neighbours, suite_of
 
 #: A program's GIF and measurements depend on these.
 _DRAWING = ("python", "pillow", "numpy", "scipy")
@@ -85,6 +85,7 @@ def _fork(
     folder: Path, record: RunRecord, settings: Settings, suite: Suite, name: str, progress: Progress, clock: float
 ) -> RunResult:
     check_budget(settings, suite)
+    suite = suite._replace(neighbours=neighbours(suite, settings))
     with ready(settings, folder.parent, progress) as roles:
         child = record_of(settings, suite, roles, name).model_copy(update={"parent": record.name})
         shared = Shared(folder, shareable(read_work(folder), record, child))
@@ -121,7 +122,7 @@ def _refuse(record: RunRecord, differing: list[str]) -> None:
 def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
     """The stored tasks; their files may have changed since."""
     try:
-        return suite_of(settings.mode, record.drawn, record.split)
+        return suite_of(settings.mode, record.drawn, record.split)._replace(neighbours=record.neighbours)
     except (ConfigError, KeyError) as error:
         raise RunCorrupt(f"run.json of {record.name} does not contain its tasks ({error})") from None
 
@@ -147,7 +148,7 @@ def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
     same_drawing = same_limits and all(parent.versions.get(p) == child.versions.get(p) for p in _DRAWING)
     who = [{i.role: i.model_copy(update={"server": "", "alias": ""}) for i in run.models} for run in (parent, child)]
     same_seed = parent.settings.seed == child.settings.seed
-    briefs = [{task.name: task.brief for task in run.drawn} for run in (parent, child)]
+    briefs = [{task.name: task.brief for task in (*run.drawn, *run.neighbours)} for run in (parent, child)]
     same_animator = who[0].get("animator") == who[1].get("animator")
     same_reflector = who[0].get("reflector") == who[1].get("reflector")
     return RunLog(

@@ -287,6 +287,22 @@ class Evaluator:
             for i in range(count)
         ]
 
+    def transfer(self, prompt: str, label: str) -> list[Sample]:
+        """New samples of a prompt on each neighbouring task."""
+        count = self.settings.transfer_samples
+        return [
+            self.sample(
+                prompt,
+                task,
+                FRESH_FROM + i,
+                "transfer",
+                None,
+                f"sample {i + 1} of {count} of the {label} on another task",
+            )
+            for task in self.suite.neighbours
+            for i in range(count)
+        ]
+
     def sample(
         self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
     ) -> Sample:

@@ -68,6 +68,8 @@ class RunRecord(Record):
     task: Task | None = None
     """The whole task, so that the run does not depend on its file; None in old runs, and where there are `tasks`."""
     tasks: tuple[Task, ...] = ()
+    neighbours: tuple[Task, ...] = ()
+    """Tasks that are drawn after the comparison; the search never sees them."""
     split: dict[str, tuple[str, ...]] | None = None
     parent: str | None = None
     """Name of the run that this one was forked from."""

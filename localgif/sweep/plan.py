@@ -47,7 +47,9 @@ class Cell(NamedTuple):
     @property
     def samples(self) -> int:
         """The most samples that it can take, without re-tests."""
-        return self.settings.metric_calls * self.settings.samples + 2 * self.settings.fresh * len(self.suite.tested)
+        settings, suite = self.settings, self.suite
+        final = settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours)
+        return settings.metric_calls * settings.samples + 2 * final
 
 
 class Plan(NamedTuple):

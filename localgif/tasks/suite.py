@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from localgif.settings import EARLIER_SPLIT, LISTS, Mode, Settings
 from localgif.tasks.sentence import find, is_sentence
-from localgif.tasks.task import Targets, Task, families, task_error
+from localgif.tasks.task import Targets, Task, families, load_task, task_error
 
 Part = Literal["train", "val", "held-out"]
 
@@ -26,6 +26,8 @@ class Suite(NamedTuple):
     """A candidate's standing is its mean over these. The same as `train`, except in mode "general"."""
     tested: tuple[Task, ...]
     """The fresh samples at the end are of these. The same as `train`; in mode "general", tasks never seen before."""
+    neighbours: tuple[Task, ...] = ()
+    """Mode "single": shipped tasks that the search never sees; drawn after the comparison."""
 
     @property
     def targets(self) -> Targets:
@@ -96,7 +98,8 @@ def chosen_suite(settings: Settings) -> Suite:
         ConfigError: As load_suite; there is no such fold; a task, or its brief, is in two parts of the split.
     """
     if settings.mode != "general":
-        return load_suite(settings.mode, settings.task)
+        suite = load_suite(settings.mode, settings.task)
+        return suite._replace(neighbours=neighbours(suite, settings))
     if settings.split is None:
         raise task_error(
             f"--task {EARLIER_SPLIT}: earlier versions had one split, and its runs can only be resumed or forked",
@@ -105,6 +108,25 @@ def chosen_suite(settings: Settings) -> Suite:
     if settings.split == "own":
         return _split_suite({part: _texts(getattr(settings, name) or "") for part, name in _LIST.items()})
     return _split_suite(brief_split() if settings.split == "briefs" else family_split(settings.fold or 1))
+
+
+def neighbours(suite: Suite, settings: Settings) -> tuple[Task, ...]:
+    """Two shipped tasks near the task of a run: the first of its family by sha256, and the first of the next family.
+
+    Both have other briefs and the same targets, because one prompt states one set of targets. A task of no shipped
+    family gets one of each of the first two families. Empty with several tasks, or with `transfer` off.
+    """
+    if suite.mode != "single" or not settings.transfer:
+        return ()
+    own = suite.train[0]
+    order = [family for family, _ in _ordered()]
+    start = order.index(own.family) if own.family in order else 0
+    found: list[Task] = []
+    for _, names in _ordered()[start:] + _ordered()[:start]:
+        tasks = map(load_task, names)
+        fits = (t for t in tasks if t.name != own.name and t.brief != own.brief and t.targets == own.targets)
+        found += [task for task in [next(fits, None)] if task is not None]
+    return tuple(found[:2])
 
 
 def load_suite(mode: Literal["single", "multi"], text: str) -> Suite:

@@ -15,7 +15,7 @@ from tests.support.scripted import MODEL, Entry, Scripted, serving
 
 POOR, GOOD = fenced(program(12, 100)), fenced(program(24, 40))
 BETTER = "Write make_gif(path) with exactly 24 frames. Output only code."
-SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--fresh", "4")
+SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--no-transfer", "--fresh", "4")
 
 
 class Improving(Scripted):

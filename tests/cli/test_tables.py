@@ -75,3 +75,16 @@ def test_a_model_of_unknown_presence_is_listed_without_escapes() -> None:
         "  far                      x:1b on gone",
         "                           unknown: no answer",
     ]
+
+
+def test_what_carries_over_is_a_table_of_its_own() -> None:
+    row = TaskResult(
+        task="spinning-bar", brief="a bar", family="spin", seed_scores=(0.1, 0.3), best_scores=(0.5, 0.7),
+        seed_mean=0.2, best_mean=0.6, difference=0.4,
+    )  # fmt: skip
+    text = shown(run_result(transfer=(row,)))
+    assert "carries over" in text and "2 samples of each prompt, no part of the verdict" in text
+    assert ["spinning-bar", "0.200", "0.600", "+0.400", "0.100", "0.300", "0.500", "0.700"] in [
+        line.split() for line in text.splitlines()
+    ]
+    assert "carries over" not in shown(run_result())

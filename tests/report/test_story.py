@@ -32,3 +32,23 @@ def test_the_verdict_says_the_interval_and_what_was_resampled() -> None:
     several = verdict_sentence(result("not shown", 2, 0.25, interval=(0, 1), unit="task", pairs=6, tasks=3))
     assert "6 pairs of fresh samples of 3 tasks, tasks resampled" in several
     assert "3 tasks are too few to show a difference; at least 6 are needed." in several
+
+
+def test_a_gain_by_copying_is_called_that() -> None:
+    best = {"scores": (1.0,) * 4, "copies": 4, "programs": 1}
+    numbers: dict[str, Any] = {"difference": 1.0, "p_value": 0.029, "smallest_possible_p_value": 0.029}
+    copied = RunVerdict(word="better", by_copying=True, **numbers)
+    said = verdict_sentence(run_result(copied, best=best))
+    assert "repeat a program that draws it (4 of 4 samples). The gain comes from copying: +1.000" in said
+    assert said.endswith("Its 4 samples ran one program.")
+    assert "is better" not in said
+    several = verdict_sentence(run_result(copied, best=best | {"copies": 3, "programs": 2}, mode="multi"))
+    assert "repeat programs that stand in it (3 of 4 samples)" in several
+    assert several.endswith("Its 4 samples ran 2 different programs.")
+    few = verdict_sentence(run_result(RunVerdict(word="better", **numbers), best=best | {"copies": 1, "programs": 4}))
+    assert "the evolved prompt is better" in few
+    assert "Copies of a program in the evolved prompt: 1 of 4 samples." in few
+
+
+def test_an_old_run_says_nothing_about_copies() -> None:
+    assert "samples ran" not in verdict_sentence(run_result())

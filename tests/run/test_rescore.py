@@ -12,6 +12,7 @@ from localgif.errors import ConfigError, RunCorrupt
 from localgif.gif import score
 from localgif.run.optimize import optimize
 from localgif.run.rescore import rescore, task_of
+from localgif.store.log import framed
 from localgif.store.read import load_run
 from localgif.tasks.task import load_task
 from tests.support.kit import Notes, fenced, program, settings
@@ -112,3 +113,15 @@ def test_a_gif_in_a_run_folder_is_of_the_task_that_it_was_drawn_for(folder: Path
     assert task_of(folder / "gifs" / f"{gif}.gif") == load_task("bouncing-ball")
     assert task_of(folder / "best.gif") is None, "nothing says which of the two it shows"
     assert task_of(tmp_path / "elsewhere" / "x.gif") is None
+
+
+def test_a_gif_of_a_neighbouring_task_is_scored_against_that_task(folder: Path) -> None:
+    run = load_run(folder)
+    first = next(sample for sample in run.samples if sample.gif is not None)
+    star = load_task("spinning-star")
+    (folder / "run.json").write_text(run.record.model_copy(update={"neighbours": (star,)}).model_dump_json())
+    assert task_of(folder / "gifs" / f"{first.gif}.gif") == task_of(folder / "best.gif") == load_task("bouncing-ball")
+    other = first.model_copy(update={"task": star.name, "purpose": "transfer"})
+    (folder / "samples.jsonl").write_bytes(framed(other.model_dump_json().encode()))
+    assert task_of(folder / "gifs" / f"{first.gif}.gif") == star
+    assert [row["purpose"] for row in rescore(folder, "strict", None)["rows"]] == ["transfer"]

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.records import RunVerdict, Unit
-from localgif.run.result import Pairs, compare
+from localgif.run.result import Pairs, compare, counted
+from tests.support.kit import fenced, program
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
 #: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.
@@ -141,3 +142,21 @@ def test_a_real_gain_is_found_as_soon_as_there_are_enough_samples() -> None:
     }
     assert found[4] > 0.2
     assert found[8] > 0.8
+
+
+def test_copies_are_counted_without_comments_and_layout() -> None:
+    shown, other = program(24, 40), program(12, 100)
+    again = "# drawn as told\n" + shown.replace(" = ", "  =  ")
+    prompt = f"Draw.\n{fenced(shown)}\nOutput only code."
+    assert again != shown
+    assert counted(prompt, [shown, again, other]) == (2, 2)
+    assert counted("Draw.", [shown, again]) == (0, 1), "without a program in the prompt nothing is a copy"
+    assert counted(prompt, []) == (0, 0)
+    assert counted(prompt, ["def make_gif(:", "def make_gif(:", "x ="]) == (0, 2), "what does not parse is its text"
+
+
+def test_a_program_whose_functions_the_prompt_shows_once_is_a_copy() -> None:
+    functions = "def canvas():\n    return 1\n"
+    rest = "def make_gif(path):\n    canvas()\n"
+    prompt = f"Every program begins with:\n{fenced(functions)}\nExample:\n{fenced(rest)}"
+    assert counted(prompt, [functions + rest]) == (1, 1)

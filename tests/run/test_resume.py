@@ -352,3 +352,21 @@ def test_only_what_is_as_good_is_shared(whole: Whole) -> None:
     assert any(run.start for run in work.programs), "a search over numbers is among them"
     by_rule = shareable(work, record, _record(whole, scorer="strict-99"))
     assert by_rule.samples and not any(run.start for run in by_rule.programs)
+
+
+def test_the_samples_of_other_tasks_are_resumed_and_a_fork_may_add_them(
+    server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path
+) -> None:
+    alone = resume(copied(whole, tmp_path), models_file(tmp_path, server.url), Notes(), {}, fork=True, name="none")
+    assert alone.transfer == ()
+    changes = {"transfer": True}
+    models = models_file(tmp_path, server.url)
+    whole_run = resume(tmp_path / "none", models, Notes(), changes, fork=True, name="more")
+    assert [row.family == "bounce" for row in whole_run.transfer] == [True, False]
+    folder = tmp_path / "more"
+    cut(folder, "samples.jsonl", len(load_run(folder).samples) - 3)
+    record = load_record(folder).model_copy(update={"status": "interrupted", "result": None})
+    (folder / "run.json").write_text(record.model_dump_json())
+    before = len(server.history)
+    assert go_on(folder).transfer == whole_run.transfer
+    assert len(server.history) - before >= 3

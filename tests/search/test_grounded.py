@@ -230,3 +230,18 @@ def test_our_own_failure_inside_a_reflection_ends_the_run(
     stored = load_run(tmp_path / "r")
     assert (stored.record.status, stored.record.error) == ("failed", failure.message)
     assert stored.samples, "what was measured is kept"
+
+
+def test_a_prompt_that_is_copied_is_called_that_and_other_tasks_show_what_carries_over(tmp_path: Path) -> None:
+    result, stored, script = run(tmp_path, [GOOD], fresh=4, transfer=True)
+    assert (result.best.copies, result.best.programs, result.verdict.by_copying) == (4, 1, True)
+    assert (result.seed.copies, result.seed.programs) == (0, 1)
+    assert [row.family == BALL.family for row in result.transfer] == [True, False]
+    assert all(len(row.seed_scores) == len(row.best_scores) == 2 for row in result.transfer)
+    carried = [sample for sample in stored.samples if sample.purpose == "transfer"]
+    assert [sample.task for sample in carried[:4]] == [row.task for row in result.transfer for _ in range(2)]
+    assert len(carried) == 8
+    briefs = {task.brief for task in stored.record.neighbours}
+    asked = [any(brief in body["messages"][1]["content"] for brief in briefs) for body in script.asked("/api/chat")]
+    assert asked.index(True) == len(asked) - asked.count(True), "the search and the verdict came first"
+    assert len(result.best.scores) == 4 and result.tasks[0].task == BALL.name

@@ -30,7 +30,8 @@ def model(role: Role, url: str, **changes: Any) -> ModelSettings:
 def settings(url: str, **changes: Any) -> Settings:
     """Settings of a plain run with the article's score that spends its whole budget; `changes` are other fields."""
     roles = {"animator": model("animator", url), "reflector": model("reflector", url)}
-    return Settings(**{**roles, "reflection": "plain", "target": None, "scorer": "article", "form": False, **changes})
+    plain = {"reflection": "plain", "target": None, "scorer": "article", "form": False, "transfer": False}
+    return Settings(**{**roles, **plain, **changes})
 
 
 def run_result(verdict: RunVerdict | None = None, seed: Any = None, best: Any = None, **changes: Any) -> RunResult:

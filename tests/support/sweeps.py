@@ -18,7 +18,7 @@ from tests.support.kit import run_result, settings
 from tests.support.scripted import MODEL
 from tests.support.stored import record
 
-TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\n"
+TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\ntransfer = false\n"
 TWO = TINY + "[axes]\nseed = [0, 1]\n"
 
 

@@ -216,3 +216,23 @@ def test_a_task_can_be_a_sentence_with_commas_of_its_own_only_where_it_is_alone(
     assert [task.name for task in both] == ["two-balls", "green-triangle-spinning-black"]
     with pytest.raises(ConfigError, match="a red thing is on a red background"):
         load_suite("multi", "two-balls, a red ball on red")
+
+
+@pytest.mark.parametrize("name", task_names())
+def test_the_neighbours_of_a_task_are_one_of_its_family_and_one_of_another(models: ModelsFile, name: str) -> None:
+    suite = chosen_suite(make_settings(models, task=name))
+    same, other = suite.neighbours
+    assert same.family == suite.train[0].family != other.family
+    assert same.name != name
+    assert same.targets == other.targets == suite.targets
+    assert not {same, other} & set(suite.all), "the search never sees them"
+
+
+def test_only_a_run_of_one_task_has_neighbours(models: ModelsFile, tmp_path: Path) -> None:
+    for values in ({"transfer": False}, {"mode": "multi"}, {"mode": "general"}):
+        assert chosen_suite(make_settings(models, **values)).neighbours == ()
+    first, second = chosen_suite(make_settings(models, task="a red star that spins on white")).neighbours
+    assert first.family != second.family
+    (tmp_path / "slow.toml").write_text(OWN.format(brief="a red ball that bounces", frames=30))
+    odd = chosen_suite(make_settings(models, task=str(tmp_path / "slow.toml")))
+    assert odd.neighbours == (), "no shipped task has these targets, and a prompt states one set of them"
