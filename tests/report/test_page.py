@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localgif.errors import SandboxError
+from localgif.records import TaskResult
 from localgif.report.page import render, write_report
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
@@ -205,3 +206,21 @@ def test_the_parts_of_a_split_are_listed(tmp_path: Path) -> None:
     assert '<tr><th scope="row">train tasks</th><td>two-balls, spinning-bar</td></tr>' in page
     assert '<tr><th scope="row">held-out tasks</th><td>bouncing-ball</td></tr>' in page
     assert "held-out tasks" not in render(run, "done", plotted=False)
+
+
+def test_samples_of_other_tasks_have_their_own_table_and_change_no_mean(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path, samples=20))
+    before = render(run, "done", plotted=False)
+    row = TaskResult(
+        task="spinning-bar", brief="a bar", family="spin", seed_scores=(0.125,), best_scores=(0.25,),
+        seed_mean=0.125, best_mean=0.25, difference=0.125,
+    )  # fmt: skip
+    assert run.record.result is not None
+    result = run.record.result.model_copy(update={"transfer": (row,)})
+    other = run.samples[-1].model_copy(update={"purpose": "transfer", "task": row.task})
+    record = run.record.model_copy(update={"result": result, "neighbours": (load_task(row.task),)})
+    after = render(run._replace(record=record, samples=(*run.samples, other)), "done", plotted=False)
+    assert "carries over" in after and "+0.125" in after and "other task 1" in after
+    assert "carries over" not in before
+    parts = [page[page.index('id="parts"') : page.index('id="settings"')] for page in (before, after)]
+    assert parts[0] == parts[1]
