@@ -498,9 +498,9 @@ class RunResult(_Result):
     seed: PromptResult
     best: BestResult
     best_of: BestOf | None = None
+    """Only with reflection "none"."""
     front: FrontResult | None = None
     """Of a grounded search over several tasks; None otherwise."""
-    """Only with reflection "none"."""
     tasks: tuple[TaskResult, ...] = ()
     """The tested tasks; in mode general the held-out ones."""
     transfer: tuple[TaskResult, ...] = ()
