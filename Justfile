@@ -85,7 +85,7 @@ report *args:
 compare *args:
     @scripts/env localgif compare "$@"
 
-# Draw one GIF of any brief with the best prompt of a run: `just draw "a paper boat on waves" -o boat.gif`.
+# Draw what a sentence asks for, and check the picture: `just draw "a green triangle spinning on black" -o x.gif`.
 [group('results')]
 [no-exit-message]
 draw *args:

@@ -126,6 +126,8 @@ class RunCorrupt(RunError):
     code = "E-RUN-CORRUPT"
 
 
+#: Exit code of `localgif draw --must` if the picture is not right.
+EXIT_NOT_RIGHT = 6
 #: Exit code of `localgif score --min` if a GIF scores less.
 EXIT_BELOW = 7
 #: Exit code of Ctrl-C, as shells expect it (128 + SIGINT).

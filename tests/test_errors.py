@@ -57,6 +57,13 @@ def test_the_page_and_the_source_name_the_same_codes_with_the_same_exit_codes() 
     assert described() == raised()
 
 
+def test_the_page_has_a_row_for_every_exit_code() -> None:
+    text = (ROOT / "docs" / "errors.md").read_text("utf-8")
+    rows = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    own = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
+    assert rows == {0, 1, *own, *(kind.exit_code for kind in KINDS.values())}
+
+
 def test_no_code_is_written_anywhere_that_nobody_raises() -> None:
     written = {
         code

@@ -80,12 +80,14 @@ _UNFINISHED = {
 }
 
 
-def compile_animator(system_prompt: str, brief: str, write: Write, render: Render) -> Callable[[int], tuple[Try, ...]]:
+def compile_animator(
+    system_prompt: str, brief: str, write: Write, render: Render, attempts: int = MAX_ATTEMPTS
+) -> Callable[[int], tuple[Try, ...]]:
     """Compiles the graph of one candidate for one brief.
 
     Returns:
-        A callable that makes one sample: `animation(seed)` returns its 1 to 3 attempts in order, and the last one
-        decides. Exceptions of `write` and `render` (our own failures) pass through.
+        A callable that makes one sample: `animation(seed)` returns its attempts in order, at most `attempts`. The last
+        one decides. Exceptions of `write` and `render` (our own failures) pass through.
     """
     from langgraph.graph import END, START, StateGraph
 
@@ -123,7 +125,7 @@ def compile_animator(system_prompt: str, brief: str, write: Write, render: Rende
         return {"messages": [*opening, ("assistant", answer), ("user", complaint)]}
 
     def after_run(state: _State) -> Literal["repair", "end"]:
-        done = state["tries"][-1].rendered.verdict is Verdict.OK or len(state["tries"]) >= MAX_ATTEMPTS
+        done = state["tries"][-1].rendered.verdict is Verdict.OK or len(state["tries"]) >= attempts
         return "end" if done else "repair"
 
     graph = StateGraph(_State)

@@ -170,8 +170,8 @@ class Lines:
         self._muted = on
 
     def activity(self, text: str) -> None:
-        # A sample gets its line when it is done; other work that takes long is announced when it begins.
-        if "sample" not in text:
+        # A sample or an answer gets its line when it is done; other work that takes long is announced when it begins.
+        if "sample" not in text and not text.startswith("try"):
             self.say(f"  {text}")
 
     def download(self, done: int, total: int, what: str) -> None:
@@ -246,7 +246,10 @@ class LiveLines(Lines):
         return Text("\n".join(filter(None, lines)), style="dim", overflow="ellipsis", no_wrap=True)
 
     def activity(self, text: str) -> None:
-        self._activity, self._since = text, time.monotonic()
+        # "try 1 of 4: 120 tokens" goes on with what "try 1 of 4: 90 tokens" said.
+        if text.partition(": ")[0] != self._activity.partition(": ")[0]:
+            self._since = time.monotonic()
+        self._activity = text
 
     def standing(self) -> None: ...  # the block always shows it
 

@@ -25,14 +25,17 @@ from localgif.cli.shared import (
     make_console,
     open_progress,
     print_json,
+    try_file,
     write_file,
 )
-from localgif.errors import EXIT_BELOW, ConfigError, RunCorrupt
-from localgif.files import read_input, read_inside
+from localgif.cli.tasks import YesOption
+from localgif.errors import EXIT_BELOW, EXIT_NOT_RIGHT, ConfigError, RunCorrupt
+from localgif.files import read_input, read_input_text, read_inside
 from localgif.settings import known
 
 if TYPE_CHECKING:
     from localgif.store.read import RunRecord
+    from localgif.tasks.task import Task
 
 ScorerOption = Annotated[
     str, typer.Option("--scorer", help="The rule, or an earlier version such as strict-3.", metavar="strict|article")
@@ -118,9 +121,22 @@ def export(
 
 @command
 def draw(
-    brief: Annotated[str, typer.Argument(help="What to draw.", metavar="BRIEF")],
+    brief: Annotated[
+        str, typer.Argument(help="What to draw: a sentence, a shipped task, or a TOML file.", metavar="BRIEF")
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The GIF to write.", metavar="FILE")],
-    run: Annotated[str | None, typer.Option(help="The run whose best prompt to use (default: the newest).")] = None,
+    run: Annotated[
+        str | None, typer.Option(help="The run whose prompts to use (default: the newest better run).")
+    ] = None,
+    prompt: Annotated[
+        Path | None, typer.Option(help="A text file with the system prompt to use.", metavar="FILE")
+    ] = None,
+    seed_prompt: Annotated[
+        bool, typer.Option("--seed-prompt", help="Use the prompt that every search starts from; needs no run.")
+    ] = False,
+    tries: Annotated[int, typer.Option(min=1, max=64, help="At most this many answers of the model.")] = 4,
+    must: Annotated[bool, typer.Option("--must", help="End with exit code 6 unless the picture is right.")] = False,
+    yes: YesOption = False,
     seed: Annotated[int, typer.Option(help="Another seed gives another drawing.")] = 0,
     animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
@@ -129,31 +145,89 @@ def draw(
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw one GIF of any brief with a run's best prompt, and print its measurements."""
-    from localgif.cli.tables import drawing_text
+    """Draw what a sentence asks for, and check the picture."""
+    from localgif.cli.tasks import take_task
     from localgif.models.toml import make_settings
     from localgif.run.draw import draw as drawn
-    from localgif.tasks.task import Targets
 
-    record, prompt = _best_prompt(runs_dir, run)
+    if sum((run is not None, prompt is not None, seed_prompt)) > 1:
+        raise ConfigError("--run, --prompt and --seed-prompt exclude each other", "give one of them")
+    try_file(out, "name another file with -o")
+    task = take_task(brief, yes=yes)
+    if must and not task.subjects:
+        raise ConfigError("--must: nothing of this brief can be checked", "leave it out, or name a colour and a thing")
+    source, prompts = _prompts(runs_dir, run, prompt, task if seed_prompt else None)
     # Only the animator is asked: giving its model both roles avoids loading a second one.
     file = load_models(models, offline or None)
     who = file.role("animator", animator).alias
     settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=sandbox_level)
-    # Runs of older versions did not store their task; all tasks that shipped then had these targets.
-    usual = Targets(frames=24, loop_ms=1000, max_bytes=100 * 1024)
-    targets = next((task.targets for task in record.drawn), usual)
+    echo(f"prompt: {source}", err=True)
     with open_progress() as progress:
-        picture = drawn(settings, prompt, brief, targets, progress)
+        picture = drawn(settings, prompts, brief, progress, tries)
     if picture.gif is not None:
         write_file(out, picture.gif, "name another file with -o")
     if as_json:
         file_name = str(out) if picture.gif is not None else None
-        print_json({"file": file_name, "run": record.name, **picture.model_dump(mode="json", exclude={"gif"})})
+        print_json({"file": file_name, "prompt": source, **picture.model_dump(mode="json", exclude={"gif"})})
     else:
-        echo(drawing_text(picture, out))
+        echo(f"{out}: {picture.line}" if picture.gif is not None else picture.line)
     if picture.gif is None:
         raise typer.Exit(1)
+    if must and picture.outcome != "checked":
+        raise typer.Exit(EXIT_NOT_RIGHT)
+
+
+def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task | None) -> tuple[str, list[str]]:
+    """Where the prompts of a drawing come from, in words, and the prompts, the most promising first.
+
+    Args:
+        run: A run that was named.
+        file: A file that was named.
+        seed_for: The task to draw, if the seed prompt was asked for.
+    """
+    from localgif.agent.prompts import Parts, render
+    from localgif.store.read import find_run, load_record, read_content
+
+    if seed_for is not None:
+        return "the seed prompt", [render(seed_for.targets, Parts())]
+    if file is not None:
+        return str(file), [read_input_text(file, 2**20, "a text file with a system prompt")]
+    if run is not None:
+        record, best = _best_prompt(runs_dir, run)
+        folder = find_run(runs_dir, run)
+    else:
+        folder = _newest_better(runs_dir)
+        record = load_record(folder)
+        assert record.result is not None
+        best = record.result.best.prompt
+    prompts = [best]
+    front = record.result.front if record.result is not None else None
+    for each in front.prompts if front is not None else ():
+        text = read_content(folder, "candidates", each.candidate).decode("utf-8", "surrogatepass")
+        if text not in prompts:
+            prompts.append(text)
+    what = f"the {len(prompts)} prompts of the front of run" if len(prompts) > 1 else "the best prompt of run"
+    word = record.result.verdict.word if record.result is not None else "not finished"
+    return f"{what} {record.name} ({word})", prompts
+
+
+def _newest_better(runs_dir: Path) -> Path:
+    """The newest run whose evolved prompt is better than its seed prompt; a ConfigError if there is none."""
+    from localgif.store.read import list_runs, load_record
+
+    runs = list_runs(runs_dir)
+    for folder in runs:
+        try:
+            result = load_record(folder).result
+        except RunCorrupt:
+            continue
+        if result is not None and result.verdict.word == "better":
+            return folder
+    known = f"; or take one as it is: --run {runs[0].name}" if runs else ""
+    raise ConfigError(
+        f"no run under {runs_dir} has made a prompt that is better than the seed prompt",
+        f"draw with the seed prompt: --seed-prompt; or make a better one first: localgif optimize{known}",
+    )
 
 
 def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:

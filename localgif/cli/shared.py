@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import inspect
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
@@ -150,6 +152,19 @@ def write_file(path: Path, data: bytes, remedy: str) -> None:
             path.write_bytes(data)
         else:
             replace_file(path, data)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror or error}", remedy, code="E-FILE") from None
+
+
+def try_file(path: Path, remedy: str) -> None:
+    """Check, before long work, that `write_file` can write a file; the same ConfigError if not. Leaves no trace."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "Is a directory")
+        if path.exists() and not path.is_file():
+            os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        else:
+            tempfile.TemporaryFile(dir=path.resolve().parent).close()
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}", remedy, code="E-FILE") from None
 

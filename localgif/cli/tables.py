@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localgif.cli.shared import echo
+from localgif.files import is_file
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import duration
+from localgif.settings import ENOUGH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -18,15 +20,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from localgif.records import Measurements, RunResult, Score, TaskResult
-    from localgif.run.draw import Drawn
     from localgif.run.model_list import Row
     from localgif.store.read import RunRecord
     from localgif.sweep.compare import Compared
     from localgif.sweep.plan import Cell, Plan
-
-
-#: A picture with this score shows what was asked.
-ENOUGH = 0.97
 
 
 def _table(title: str | None, words: Sequence[str], numbers: Sequence[str] = (), last: Sequence[str] = ()) -> Table:
@@ -59,14 +56,19 @@ def _mean(scores: Sequence[float] | None, form: str = "{:.3f}") -> str:
 def print_run(console: Console, record: RunRecord, status: str, folder: Path) -> None:
     """Print the result of a finished run; of any other its status and how to continue it."""
     if record.result is not None:
-        result_table(console, record.result)
+        result_table(console, record.result, folder)
         return
     echo(f"run {record.name}: {status}{f', {record.error}' if record.error else ''}")
     echo(f"what was measured is in {folder}; continue it: localgif resume {record.name}")
 
 
-def result_table(console: Console, result: RunResult) -> None:
-    """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and the run folder."""
+def result_table(console: Console, result: RunResult, folder: Path | None = None) -> None:
+    """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and where the files are.
+
+    Args:
+        folder: Where the run folder is now; None for where it was made.
+    """
+    folder = folder or Path(result.folder)
     console.print(_prompt_table(result) if result.mode == "single" else _task_table(result))
     say(console, verdict_sentence(result))
     if result.front is not None and len(result.front.prompts) > 1:
@@ -92,8 +94,13 @@ def result_table(console: Console, result: RunResult) -> None:
         f"+ models {duration(seconds.llm)}{roles} + sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
         f"models    {result.llm_calls} calls, {tokens.animator} tokens written by the animator, "
         f"{tokens.reflector} by the reflector",
-        f"run       {result.folder}   (best_prompt.md, report.html, samples.jsonl, gifs/)",
+        f"run       {folder}   (best_prompt.md, samples.jsonl, gifs/)",
+        f"report    {folder / 'report.html'}",
     )
+    # Older runs have no such files, and a prompt that drew nothing has none either.
+    made = [(word, folder / f"{name}.gif") for name, word in (("seed", "seed prompt"), ("best", "best prompt"))]
+    if shown := ", ".join(f"{path} ({word})" for word, path in made if is_file(path)):
+        say(console, f"best gifs {shown}")
 
 
 def _prompt_table(result: RunResult) -> Table:
@@ -167,20 +174,6 @@ def scored_text(file: str, task: str, score: Score, measured: Measurements | Non
     for part in sorted(score.parts, key=lambda part: -part.weight * (1 - part.value)):
         lines.append(f"  {part.value:5.3f}  weight {part.weight:.2f}  {part.name:<10} {part.explanation}")
     return "\n".join(lines)
-
-
-def drawing_text(drawn: Drawn, file: Path) -> str:
-    """`localgif draw`: what was drawn and its numbers, or why there is no GIF."""
-    attempts = f"{drawn.attempts} attempt{'s' if drawn.attempts != 1 else ''}"
-    m, score = drawn.measurements, drawn.score
-    if drawn.gif is None or m is None:
-        return f"no GIF in {attempts}: {drawn.verdict}, {printable(drawn.reason)}"
-    numbers = f"{m.frames} frames, {m.width}x{m.height}, {sum(m.delays_ms)} ms, {m.size:,} bytes, {attempts}"
-    parts = [f"  {part.name:<8} {part.value:.2f}  {part.explanation}" for part in score.parts]
-    rule = (
-        f"{score.total:.3f} by {score.scorer} (frames, loop, pace, size; whether it shows the brief was not measured)"
-    )
-    return "\n".join([f"{file}: {numbers}", rule, *parts])
 
 
 def rescored_table(console: Console, result: Mapping[str, Any]) -> None:

@@ -40,7 +40,7 @@ _REFLECTION_SECONDS = 3600.0
 KEEP_ALIVE = "30m"
 
 
-def _ignore(_: str) -> None: ...
+def _ignore(_: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,8 @@ class _Client:
         self.url = url
         self._patience = Patience(url, model.model, notice, model.endpoint.url)
         self._wire = Wire(self._patience, BETWEEN_SECONDS, model.system)
+        self.on_token: Callable[[int], object] = _ignore
+        """Receives the number of tokens so far while an answer streams."""
         #: The animator's answers at temperature 0.
         self._known: dict[tuple[Message, ...], Reply] = {}
 
@@ -93,6 +95,7 @@ class _Client:
                     if not part.text:
                         continue
                     chunks += 1
+                    self.on_token(chunks)
                     text += part.text
                     # Only a line end can complete a code block; asking less often keeps this linear.
                     word = finished(joined(beginning, text)) if "\n" in part.text or "`" in part.text else ""

@@ -1,11 +1,14 @@
-"""Draw one GIF of any brief with a run's evolved prompt: ask, run in the sandbox, measure."""
+"""Draw what a sentence asks for: ask prompt after prompt, measure each answer, and search from the best one."""
 
 from __future__ import annotations
 
-from typing import Any
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, NamedTuple
 
-from pydantic import ValidationError
-
+from localgif.agent import form
 from localgif.agent.graph import Rendered, compile_animator
 from localgif.endpoint.clients import Animator
 from localgif.errors import ConfigError
@@ -13,67 +16,273 @@ from localgif.gif import score
 from localgif.records import Measurements, Record, Score, Verdict
 from localgif.run.roles import open_roles
 from localgif.sandbox import probe
+from localgif.search.assignments import finder, glimpse
 from localgif.search.evaluator import sample_seed
-from localgif.search.programs import render
-from localgif.search.progress import Progress
-from localgif.settings import Settings
-from localgif.tasks.task import Targets, Task
+from localgif.search.number_search import tune
+from localgif.search.programs import Trial, render
+from localgif.search.progress import Progress, Silent
+from localgif.settings import ENOUGH, Settings
+from localgif.tasks.sentence import Reading, find
+from localgif.tasks.spoken import missed, phrase_of
 
+#: At most this many answers of the model.
+TRIES = 4
 #: First index of drawings: no sample of a run has their seeds.
 _DRAWN_FROM = 2_000_000
+#: What each further round over the prompts adds to the temperature, which ends at 2.
+_WARMER = 0.3
+#: Seconds between two notices about an answer that is being written.
+_OFTEN = 0.25
+
+Outcome = Literal["checked", "not right yet", "unchecked", "no GIF"]
+
+
+class Answer(Record):
+    """One answer of the model."""
+
+    prompt: int
+    """Number of the prompt, from 1."""
+    temperature: float
+    seed: int
+    verdict: Verdict
+    reason: str
+    total: float | None
+    """Score by the strict rule, 0 to 1; None if the brief cannot be checked."""
+    output_tokens: int
+    seconds: float
+    """Time of the model."""
 
 
 class Drawn(Record):
     """A drawing; `--json` prints all of it but the GIF itself."""
 
-    gif: bytes | None
-    """None if no attempt produced one."""
+    outcome: Outcome
+    line: str
+    """The outcome in a sentence."""
     brief: str
+    unchecked: tuple[str, ...]
+    """Words of the brief that no check covers."""
+    answers: tuple[Answer, ...]
+    searched: bool
+    """Whether the picture comes from the search over formulas and numbers, and not from an answer alone."""
+    programs: int
+    """Programs that the search ran."""
     verdict: Verdict
     reason: str
-    attempts: int
-    score: Score
+    score: Score | None
+    """By the strict rule; None if the brief cannot be checked."""
     measurements: Measurements | None
+    gif: bytes | None
+    """The best one; None if no answer gave one."""
 
 
-def draw(settings: Settings, prompt: str, brief: str, targets: Targets, progress: Progress) -> Drawn:
-    """Draw a brief of 3 to 400 characters once, with up to two repairs, like a sample of a run; raises as a run.
+def draw(
+    settings: Settings, prompts: Sequence[str], brief: str, progress: Progress | None = None, tries: int = TRIES
+) -> Drawn:
+    """Draw a brief and check the picture, until one is right or the tries are spent.
+
+    Each prompt is asked once, then each again at a higher temperature and with another seed. If all answers fall short,
+    a search over formulas and numbers starts from the best one.
 
     Args:
         settings: Only the animator, the seed and the limits count.
-        targets: Frames, duration and size that the score is measured against.
+        prompts: System prompts, the most promising first; at least one.
+        brief: A sentence, the name of a shipped task, or the path of a task file.
+        progress: Receives what happens now.
+        tries: At most this many answers of the model.
+
+    Raises:
+        ConfigError: The brief cannot be read, or there is no prompt.
+        PreflightError, EndpointError, SandboxError: As in a run.
     """
-    try:
-        task = Task(name="drawing", brief=brief, targets=targets)
-    except ValidationError as error:
+    if not prompts or tries < 1:
         raise ConfigError(
-            f"this cannot be drawn: {error.errors()[0]['msg']}", "a brief has 3 to 400 characters"
-        ) from None
+            "a drawing needs at least one prompt and one try", "give a system prompt, and tries from 1 on"
+        )
+    reading = find(brief)
+    progress = progress or Silent()
     probe.decide(settings.sandbox_level)
+    drawing = _Drawing(settings, reading, progress)
+    with open_roles(settings, progress) as roles:
+        best = drawing.ask(prompts, roles.animator_url, tries)
+    found = best
+    # Without a thing to check, every change that the search makes would count as well as any other.
+    if best is not None and reading.checkable and not drawing.enough(best):
+        found = drawing.search(best)
+    return drawing.result(found, searched=found is not best)
 
-    def run(code: str) -> Rendered:
-        progress.activity("running and measuring")
-        return render(code, settings.limits)
 
-    with (
-        open_roles(settings, progress) as roles,
-        Animator(settings.animator, roles.animator_url, progress.note) as animator,
-    ):
+class _Plan(NamedTuple):
+    """One try."""
 
-        def write(messages: Any, seed: int, finished: Any) -> Any:
-            progress.activity("writing code")
-            return animator.write(messages, seed, finished)
+    number: int
+    prompt: int
+    temperature: float
+    seed: int
 
-        attempts = compile_animator(prompt, brief, write, run)(sample_seed(settings.seed, _DRAWN_FROM))
-    last = attempts[-1].rendered
-    # No task file says what a free brief must show, so only frames, loop, pace and size are scored.
-    given = score.of("article", last.measurements, task) if last.measurements else score.no_gif("article", last.reason)
-    return Drawn(
-        gif=last.gif,
-        brief=brief,
-        verdict=last.verdict,
-        reason=last.reason,
-        attempts=len(attempts),
-        score=given,
-        measurements=last.measurements,
-    )
+
+def _plan(settings: Settings, prompts: int, tries: int) -> Iterator[_Plan]:
+    for number in range(tries):
+        rounds, prompt = divmod(number, prompts)
+        warm = round(min(2.0, settings.animator.temperature + _WARMER * rounds), 2)
+        yield _Plan(number + 1, prompt, warm, sample_seed(settings.seed, _DRAWN_FROM + number))
+
+
+class _Drawing:
+    """One brief, its answers, and the programs that were run for it."""
+
+    def __init__(self, settings: Settings, reading: Reading, progress: Progress) -> None:
+        self._settings = settings
+        self._reading = reading
+        self._task = reading.task
+        self._progress = progress
+        self._answers: list[Answer] = []
+        self._last: Rendered | None = None
+        self._known: dict[str, Rendered] = {}
+        self._programs = 0
+        self._top = 0.0
+
+    def enough(self, trial: Trial) -> bool:
+        """Whether a picture is right, as far as it can be checked."""
+        return trial.score.total >= ENOUGH
+
+    def ask(self, prompts: Sequence[str], url: str, tries: int) -> Trial | None:
+        """The best answer with a program; None if no answer has one."""
+        best: Trial | None = None
+        with contextlib.ExitStack() as stack:
+            animators: dict[float, Animator] = {}
+            for plan in _plan(self._settings, len(prompts), tries):
+                if plan.temperature not in animators:
+                    model = self._settings.animator.model_copy(update={"temperature": plan.temperature})
+                    animators[plan.temperature] = stack.enter_context(Animator(model, url, self._progress.note))
+                trial = self._try(plan, prompts, tries, animators[plan.temperature])
+                if trial is not None and (best is None or trial.rank > best.rank):
+                    best = trial
+                if best is not None and self.enough(best):
+                    break
+        return best
+
+    def _try(self, plan: _Plan, prompts: Sequence[str], tries: int, animator: Animator) -> Trial | None:
+        head = f"try {plan.number} of {tries}"
+        if len(prompts) > 1:
+            head += f", prompt {plan.prompt + 1} of {len(prompts)}"
+        shown = started = time.monotonic()
+
+        def count(tokens: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - shown >= _OFTEN:
+                shown = now
+                self._progress.activity(f"{head}: {_pace(tokens, now - started)}")
+
+        def run(code: str) -> Rendered:
+            self._progress.activity(f"{head}: running and measuring")
+            return self._render(code)
+
+        self._progress.activity(f"{head}: the model reads the prompt")
+        animator.on_token = count
+        # Another prompt or another seed costs as much as a repair, which seldom works for small models.
+        graph = compile_animator(prompts[plan.prompt], self._task.brief, animator.write, run, attempts=1)
+        made = graph(plan.seed)[-1]
+        written, self._last = made.written, made.rendered
+        given = self._score(made.rendered)
+        self._answers.append(
+            Answer(
+                prompt=plan.prompt + 1,
+                temperature=plan.temperature,
+                seed=plan.seed,
+                verdict=made.rendered.verdict,
+                reason=made.rendered.reason,
+                total=given.total if self._reading.checkable else None,
+                output_tokens=written.output_tokens,
+                seconds=round(written.seconds, 3),
+            )
+        )
+        line = self._line(made.rendered, given)[1]
+        self._progress.note(f"{head}: {_pace(written.output_tokens, written.seconds)}; {line}")
+        return None if made.code is None else Trial(made.code, made.rendered, given)
+
+    def search(self, start: Trial) -> Trial:
+        """The best program that the searches of a run find from an answer; the answer itself if none is better."""
+        self._progress.note("searching: other formulas and numbers for what the model drew")
+        best, scene = start, form.read(start.code)
+        with ThreadPoolExecutor() as pool:
+
+            def measure(codes: Sequence[str]) -> list[Trial]:
+                new = [code for code in dict.fromkeys(codes) if code not in self._known]
+                rendered = dict(zip(new, pool.map(self._render, new), strict=True))
+                self._known.update(rendered)
+                self._programs += len(new)
+                trials = [Trial(code, self._known[code], self._score(self._known[code])) for code in codes]
+                self._top = max([self._top, *(trial.score.total for trial in trials)])
+                self._progress.activity(
+                    f"trying formulas and numbers: {self._programs} programs, best score {self._top:.3f}"
+                )
+                return trials
+
+            self._top = start.score.total
+            if scene is None:
+                # A program outside of the form keeps its drawing if other numbers are all that it needs.
+                if start.rendered.gif is not None:
+                    best = tune(start, measure, self._task.targets, ENOUGH)
+                scene = glimpse(start.code, self._task)
+            if scene is not None and not self.enough(best):
+                found = finder(scene, self._task, ENOUGH)(best, measure)
+                # Of equal pictures the answer counts: the search added nothing.
+                best = max(best, found, key=lambda trial: (trial.score.total, trial.rendered.gif is not None))
+        return best
+
+    def _render(self, code: str) -> Rendered:
+        return render(code, self._settings.limits)
+
+    def _score(self, rendered: Rendered) -> Score:
+        if rendered.measurements is None:
+            return score.no_gif("strict", rendered.reason)
+        return score.of("strict", rendered.measurements, self._task)
+
+    def result(self, trial: Trial | None, *, searched: bool) -> Drawn:
+        """What became of the drawing. Without a program the last answer says why."""
+        rendered = trial.rendered if trial is not None else self._last
+        assert rendered is not None, "ask() tries at least once"
+        given = trial.score if trial is not None else self._score(rendered)
+        outcome, line = self._line(rendered, given)
+        if outcome == "no GIF":
+            line = f"no GIF in {len(self._answers)} {'try' if len(self._answers) == 1 else 'tries'}: {line}"
+        if searched:
+            line += (
+                f"; found by the search over formulas and numbers ({self._programs} programs), not by the model alone"
+            )
+        if self._reading.unchecked and outcome != "no GIF":
+            line += f"; not checked: {', '.join(repr(words) for words in self._reading.unchecked)}"
+        return Drawn(
+            outcome=outcome,
+            line=line,
+            brief=self._task.brief,
+            unchecked=self._reading.unchecked,
+            answers=tuple(self._answers),
+            searched=searched,
+            programs=self._programs,
+            verdict=rendered.verdict,
+            reason=rendered.reason,
+            score=given if self._reading.checkable else None,
+            measurements=rendered.measurements,
+            gif=rendered.gif,
+        )
+
+    def _line(self, rendered: Rendered, given: Score) -> tuple[Outcome, str]:
+        m = rendered.measurements
+        if m is None:
+            return "no GIF", f"{rendered.verdict}, {rendered.reason}"
+        closes = next((part.value for part in given.parts if part.name == "loop"), 0.0) >= ENOUGH
+        facts = f"{m.frames} frames, {'closes' if closes else 'does not close'}, {sum(m.delays_ms) / 1000:g} s"
+        if not self._reading.checkable:
+            return "unchecked", f"unchecked, the brief names nothing that can be checked: {facts}"
+        if given.total >= ENOUGH:
+            return "checked", f"checked: {facts}, {phrase_of(self._task)}"
+        worst = min(given.parts, key=lambda part: part.weight * (part.value - 1))
+        # Rounded down: 0.969 is not enough, and must not look like it.
+        return "not right yet", f"not right yet: {missed(self._task, worst)} ({int(100 * given.total) / 100:.2f})"
+
+
+def _pace(tokens: int, seconds: float) -> str:
+    return f"{tokens} tokens, {tokens / max(seconds, 1e-3):.0f} tokens/s"

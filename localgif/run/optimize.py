@@ -182,6 +182,8 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
             prompts = front(evaluator, best)
             together = front_result(evaluator, prompts, best_fresh, settings.target or TARGET)
             store.write_front(together)
+        store.write_gif("seed", seed_fresh)
+        store.write_gif("best", best_fresh)
         carried: tuple[Prompted, ...] = ()
         if best != seed:
             pair = (seed, "seed prompt"), (best, "evolved prompt")

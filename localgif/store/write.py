@@ -1,6 +1,7 @@
 """The run folder: everything that is known about a run.
 
     runs/<name>/  run.json  samples.jsonl  answers.jsonl  programs.jsonl  proposals.jsonl  best_prompt.md  report.html
+                  seed.gif  best.gif
                   candidates/<hash>.md  code/<hash>.py  gifs/<hash>.gif  sheets/<hash>.png  gepa/  .lock  .now
 
 run.json is written first with status "started" and replaced at the end, so a run with status "started" and a free lock
@@ -15,7 +16,7 @@ import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -253,6 +254,13 @@ class RunStore:
     def write_front(self, front: FrontResult) -> None:
         """Write front.json."""
         self._guarded("front.json", front.model_dump_json(indent=2).encode("ascii", "replace") + b"\n")
+
+    def write_gif(self, name: str, samples: Sequence[Sample]) -> None:
+        """Write NAME.gif, the GIF of the best of some samples; nothing if no sample has one."""
+        with_gif = [sample for sample in samples if sample.gif is not None]
+        if with_gif:
+            best = max(with_gif, key=lambda sample: sample.score.total)
+            self._guarded(f"{name}.gif", self.gif(str(best.gif)))
 
     def doing(self, text: str) -> None:
         """Announce the current activity: to `on_activity`, and in `.now` for `localgif watch`."""

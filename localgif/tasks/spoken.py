@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from localgif.records import ScorePart
 from localgif.tasks.task import Subject, Targets, Task
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
@@ -69,6 +70,37 @@ def phrase_of(task: Task) -> str:
     if not things:
         return f"a {task.background} background" if task.background is not None else ""
     return _listed(things) + (f" on {task.background}" if task.background is not None else "")
+
+
+def missed(task: Task, part: ScorePart) -> str:
+    """What is wrong with a picture by a part of its score that fell short: "it does not spin"."""
+    if part.name == "loop":
+        return "it does not close"
+    verb = _verb(task.subjects[0], part.name) if len(task.subjects) == 1 else ""
+    if not verb:
+        return part.explanation
+    does = "they do" if task.subjects[0].count > 1 else "it does"
+    return f"{does} not {verb}" + (" as asked" if part.value >= 0.5 else "")
+
+
+def _verb(subject: Subject, part: str) -> str:
+    """What a part of the score asks of a thing, as a verb; "" if it asks for nothing that a verb says."""
+    if part == "path" and subject.path != "any":
+        verb = _PATHS[subject.path][1]
+    elif part == "scale" and subject.size != "any":
+        verb = _SIZES[subject.size][1]
+    elif part == "turn" and subject.turn == "spin":
+        verb = "spin"
+    elif part == "blink" and subject.shown == "blink":
+        verb = "blink"
+    elif part == "cycle" and subject.colours:
+        how = "switch" if subject.change == "switch" else "change their colour"
+        verb = f"{how} between {_listed(subject.colours)}"
+    elif part == "shape" and subject.shape != "any":
+        verb = "look round" if subject.shape == "round" else f"look like a {subject.shape}"
+    else:
+        return ""
+    return verb if subject.count > 1 else verb.replace("they are", "it is").replace("their", "its")
 
 
 def technique_of(targets: Targets) -> str:

@@ -14,7 +14,11 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.cli.conftest import BETTER, SMALL, Finished, write_models
+from localgif.agent import form
+from localgif.agent.form import Figure, Scene
+from localgif.files import content_hash
+from localgif.tasks.task import Targets
+from tests.cli.conftest import BETTER, Finished, write_models
 from tests.support.commands import localgif
 from tests.support.kit import fenced, program
 from tests.support.scripted import MODEL, Scripted, serving
@@ -120,35 +124,112 @@ def test_the_assert_of_promptfoo_scores_an_answer(finished: Finished, monkeypatc
     assert not bad["pass"] and "NameError" in bad["reason"], bad
 
 
-@pytest.mark.slow
-def test_draw_uses_the_best_prompt_on_any_brief_and_prints_what_it_measured(finished: Finished) -> None:
+TRIANGLE = "a green triangle spinning on a black background"
+
+
+def spinning(**changes: Any) -> str:
+    """An answer that draws TRIANGLE; `changes` are of the figure."""
+    figure = Figure("TRIANGLE", '"green"', **{"turn": "angle = t", **changes})
+    return fenced(form.program(Scene('"black"', (figure,)), TRIANGLE, Targets()))
+
+
+def test_draw_takes_the_newest_better_run_and_says_what_it_could_not_check(finished: Finished) -> None:
     folder = finished.folder
-    drawn = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--json")
+    drawn = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--json", "--tries", "1")
     assert drawn.returncode == 0, drawn.stderr
     said = json.loads(drawn.stdout)
-    assert (said["file"], said["run"], said["verdict"]) == ("boat.gif", "first", "ok")
+    assert (said["file"], said["prompt"]) == ("boat.gif", "the best prompt of run first (better)")
+    assert (said["outcome"], said["score"], said["verdict"]) == ("unchecked", None, "ok")
     assert said["measurements"]["frames"] == 24, "the server draws 24 frames for the evolved prompt alone"
     assert (folder / "boat.gif").read_bytes().startswith(b"GIF8")
-    plain = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--run", "first")
-    assert "24 frames" in plain.stdout and "whether it shows the brief was not measured" in plain.stdout
+    assert "I can check nothing of this but frames, time, size and loop" in drawn.stderr
+    wrong = localgif(folder, "draw", TRIANGLE, "-o", "x.gif", "--run", "first", "--tries", "1", "--seed-prompt")
+    assert wrong.returncode == 2 and "exclude each other" in wrong.stderr
 
 
-def test_draw_without_a_run_or_with_a_bad_brief_says_so(finished: Finished) -> None:
-    folder = finished.folder
-    assert "there is no run" in localgif(folder, "draw", "a boat", "-o", "x.gif", "--run", "none").stderr
-    wrong = localgif(folder, "draw", "x", "-o", "x.gif")
-    assert wrong.returncode == 2 and "3 to 400 characters" in wrong.stderr
-    assert not (folder / "x.gif").exists()
+def test_draw_without_any_run_takes_the_seed_prompt_or_a_file(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[spinning()], reflector=[""])) as script:
+        write_models(tmp_path, script.url)
+        lost = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif")
+        assert lost.returncode == 2 and "--seed-prompt" in lost.stderr and script.asked("/api/chat") == []
+        seed = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif", "--seed-prompt", "--must")
+        (tmp_path / "mine.md").write_text("Draw well.")
+        own = localgif(tmp_path, "draw", TRIANGLE, "-o", "y.gif", "--prompt", "mine.md")
+        systems = [body["messages"][0]["content"] for body in script.asked("/api/chat")]
+    line = "checked: 24 frames, closes, 0.96 s, a green triangle that spins on black\n"
+    assert (seed.returncode, seed.stdout) == (0, f"x.gif: {line}") and "prompt: the seed prompt" in seed.stderr
+    assert (own.returncode, own.stdout) == (0, f"y.gif: {line}") and "prompt: mine.md" in own.stderr
+    assert "try 1 of 4: " in own.stderr and "tokens/s; checked" in own.stderr
+    assert "make_gif(path)" in systems[0] and systems[1] == "Draw well."
+
+
+def test_draw_asks_each_prompt_of_the_front(tmp_path: Path) -> None:
+    folder = shutil.copytree(STORED, tmp_path / "runs" / "r")
+    record = json.loads((folder / "run.json").read_text())
+    texts = (record["result"]["best"]["prompt"], "Another prompt.")
+    for text in texts:
+        (folder / "candidates" / f"{content_hash(text)}.md").write_text(text)
+    prompts = [{"candidate": content_hash(text), "tasks": {}} for text in texts]
+    record["result"]["front"] = {"prompts": prompts, "scores": [1.0], "mean": 1.0, "answers": 1}
+    (folder / "run.json").write_text(json.dumps(record))
+    with serving(Scripted(animator=["nothing\n", spinning()], reflector=[""])) as script:
+        write_models(tmp_path, script.url)
+        drawn = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif", "--run", "r")
+        systems = [body["messages"][0]["content"] for body in script.asked("/api/chat")]
+    assert "checked" in drawn.stdout, drawn.output
+    assert "the 2 prompts of the front of run" in drawn.stderr and "prompt 2 of 2" in drawn.stderr
+    assert systems == list(texts)
+
+
+def test_must_ends_with_6_where_the_picture_is_not_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localgif.run.draw.finder", lambda *_: lambda start, measure: start)
+    with serving(Scripted(animator=[spinning(turn="")], reflector=[""])) as script:
+        write_models(tmp_path, script.url)
+        how = ("draw", TRIANGLE, "-o", "x.gif", "--seed-prompt", "--tries", "1")
+        plain, must = localgif(tmp_path, *how), localgif(tmp_path, *how, "--must")
+        asked = len(script.asked("/api/chat"))
+        vague = localgif(tmp_path, "draw", "a paper boat on waves", "-o", "x.gif", "--seed-prompt", "--must")
+        assert len(script.asked("/api/chat")) == asked == 2
+    assert (plain.returncode, must.returncode, vague.returncode) == (0, 6, 2)
+    assert plain.stdout == must.stdout and plain.stdout.startswith("x.gif: not right yet: ")
+    assert (tmp_path / "x.gif").exists() and "nothing of this brief can be checked" in vague.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (("a boat on waves", "-o", "none/x.gif"), "none/x.gif cannot be written"),
+        (("a boat on waves", "-o", "."), "cannot be written: Is a directory"),
+        (("a boat on waves", "-o", "x.gif", "--run", "none"), "there is no run"),
+        (("a boat on waves", "-o", "x.gif", "--prompt", "none.md"), "none.md"),
+        (("x", "-o", "x.gif"), "or a sentence that says what to draw"),
+    ],
+)
+def test_what_is_wrong_with_a_drawing_is_said_before_a_model_is_asked(
+    finished: Finished, words: tuple[str, ...], text: str
+) -> None:
+    asked = len(finished.server.asked("/api/chat"))
+    wrong = localgif(finished.folder, "draw", *words)
+    assert wrong.returncode == 2 and text in wrong.stderr
+    assert len(finished.server.asked("/api/chat")) == asked
+    assert not (finished.folder / "x.gif").exists()
 
 
 def test_draw_that_gives_no_gif_says_why_and_writes_none(tmp_path: Path) -> None:
     with serving(Scripted(animator=[fenced("def make_gif(path):\n    nonsense\n")], reflector=[""])) as script:
         write_models(tmp_path, script.url)
-        assert localgif(tmp_path, "optimize", *SMALL[:-1], "1").returncode == 0
-        drawn = localgif(tmp_path, "draw", "a boat", "-o", "x.gif")
+        drawn = localgif(tmp_path, "draw", "a paper boat on waves", "-o", "x.gif", "--seed-prompt")
     assert drawn.returncode == 1
-    assert "no GIF in 3 attempts: error" in drawn.stdout and "NameError" in drawn.stdout
+    assert "no GIF in 4 tries: error" in drawn.stdout and "NameError" in drawn.stdout
     assert not (tmp_path / "x.gif").exists()
+
+
+def test_show_names_the_gifs_and_the_report(finished: Finished) -> None:
+    said = localgif(finished.folder, "show").stdout
+    for name in ("seed.gif", "best.gif"):
+        assert f"runs/first/{name} (" in said
+        assert (finished.folder / "runs" / "first" / name).read_bytes().startswith(b"GIF8")
+    assert "report    runs/first/report.html" in said
 
 
 def test_gifs_are_scored_and_what_costs_most_comes_first(tmp_path: Path) -> None:

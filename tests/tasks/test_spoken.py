@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localgif.records import ScorePart
 from localgif.tasks.sentence import read
-from localgif.tasks.spoken import phrase_of, sentence_of, technique_of, toml_of
+from localgif.tasks.spoken import missed, phrase_of, sentence_of, technique_of, toml_of
 from localgif.tasks.task import COLOURS, Colour, Subject, Targets, Task, load_task, parse_task, task_names
 
 
@@ -39,6 +40,27 @@ def test_a_task_is_said_in_a_sentence_and_in_a_phrase(brief: str, sentence: str,
     task = read(brief).task
     assert sentence_of(task) == sentence
     assert phrase_of(task) == phrase
+
+
+@pytest.mark.parametrize(
+    ("brief", "part", "value", "text"),
+    [
+        ("a green triangle spinning on black", "turn", 0.0, "it does not spin"),
+        ("a green triangle spinning on black", "path", 0.0, "it does not stay where it is"),
+        ("a green triangle spinning on black", "scale", 0.0, "it does not keep its size"),
+        ("a green triangle spinning on black", "shape", 0.2, "it does not look like a triangle"),
+        ("a green triangle spinning on black", "loop", 0.9, "it does not close"),
+        ("a green triangle spinning on black", "frames", 0.5, "WHY"),
+        ("two blue balls bouncing on white", "path", 0.7, "they do not move up and down as asked"),
+        ("two blue balls bouncing on white", "shape", 0.0, "they do not look round"),
+        ("a red dot blinking on white", "blink", 0.0, "it does not blink"),
+        ("a square that switches between red and blue", "cycle", 0.0, "it does not switch between red and blue"),
+        ("two blue balls bouncing on white, and an orange bar at the bottom", "path", 0.0, "WHY"),
+    ],
+)
+def test_what_a_part_of_the_score_misses_is_said(brief: str, part: str, value: float, text: str) -> None:
+    scored = ScorePart(name=part, value=value, weight=0.5, explanation="WHY")
+    assert missed(read(brief).task, scored) == text
 
 
 def test_a_task_that_checks_nothing_says_nothing() -> None:
