@@ -166,14 +166,16 @@ class _Drawing:
         head = f"try {plan.number} of {tries}"
         if len(prompts) > 1:
             head += f", prompt {plan.prompt + 1} of {len(prompts)}"
-        shown = started = time.monotonic()
+        shown = first = last = 0.0
 
         def count(tokens: int) -> None:
-            nonlocal shown
-            now = time.monotonic()
+            nonlocal shown, first, last
+            now = last = time.monotonic()
+            # The pace is that of writing: reading a long prompt comes before the first token.
+            first = first or now
             if now - shown >= _OFTEN:
                 shown = now
-                self._progress.activity(f"{head}: {_pace(tokens, now - started)}")
+                self._progress.activity(f"{head}: {_pace(tokens, now - first)}")
 
         def run(code: str) -> Rendered:
             self._progress.activity(f"{head}: running and measuring")
@@ -199,7 +201,7 @@ class _Drawing:
             )
         )
         line = self._line(made.rendered, given)[1]
-        self._progress.note(f"{head}: {_pace(written.output_tokens, written.seconds)}; {line}")
+        self._progress.note(f"{head}: {_pace(written.output_tokens, last - first)}; {line}")
         return None if made.code is None else Trial(made.code, made.rendered, given)
 
     def search(self, start: Trial) -> Trial:
@@ -285,4 +287,6 @@ class _Drawing:
 
 
 def _pace(tokens: int, seconds: float) -> str:
-    return f"{tokens} tokens, {tokens / max(seconds, 1e-3):.0f} tokens/s"
+    """Tokens, and how fast they came; `seconds` from the first token to the last."""
+    pace = f"{(tokens - 1) / seconds:.0f}" if seconds > 0 else "-"
+    return f"{tokens} tokens, {pace} tokens/s"
