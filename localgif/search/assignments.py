@@ -28,7 +28,8 @@ from localgif.agent.form import (
 )
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
-from localgif.tasks.task import COLOURS, Task
+from localgif.tasks.task import Task
+from localgif.tasks.words import words
 
 #: At most this many programs run per search.
 BUDGET = 150
@@ -73,15 +74,14 @@ def by_words(formulas: Sequence[Formula], words: str) -> list[Formula]:
 
 
 def colours_of(brief: str) -> list[str]:
-    """The colours that a brief names, in order, each once."""
-    names = "|".join((*COLOURS, "gray"))
-    return list(dict.fromkeys(c.replace("gray", "grey") for c in re.findall(rf"\b({names})\b", brief.casefold())))
+    """The colours that a brief names, in order, each once, by the names that the measurement knows."""
+    return list(dict.fromkeys(word.value for word in words(brief.casefold())[0] if word.kind == "colour"))
 
 
 def ground_of(brief: str, default: str = "white") -> str:
-    """The colour in front of the word background."""
-    found = re.search(rf"\b({'|'.join(COLOURS)})\s+(?:back)?ground", brief.casefold().replace("gray", "grey"))
-    return found[1] if found else default
+    """The last colour in the phrase of the background."""
+    named = [colours_of(phrase) for phrase in phrases(brief) if "background" in phrase.casefold()]
+    return named[0][-1] if named and named[0] else default
 
 
 def first_scene(brief: str) -> Scene:
@@ -103,8 +103,8 @@ def first_scene(brief: str) -> Scene:
     if not figures:
         figures, counts = [Figure(_noun_in(brief), '"black"' if ground != "black" else '"white"')], [1]
     scene = Scene(f'"{ground}"', tuple(figures))
-    words = _words_of(scene, brief)
-    scene = scene._replace(figures=tuple(_dressed(f, w) for f, w in zip(scene.figures, words, strict=True)))
+    said = _words_of(scene, brief)
+    scene = scene._replace(figures=tuple(_dressed(f, w) for f, w in zip(scene.figures, said, strict=True)))
     for k in reversed(range(len(counts))):
         if counts[k] > 1:
             scene = _row(scene, k, counts[k])
@@ -285,8 +285,8 @@ def _each(scene: Scene, brief: str, change: Callable[[Figure, Words], Iterator[F
     Args:
         change: Gets a figure and its words; returns the changed ones, the likely ones first.
     """
-    words = _words_of(scene, brief)
-    changed = [list(change(figure, own)) for figure, own in zip(scene.figures, words, strict=True)]
+    said = _words_of(scene, brief)
+    changed = [list(change(figure, own)) for figure, own in zip(scene.figures, said, strict=True)]
     for column in range(max(map(len, changed), default=0)):
         for k, figure in enumerate(scene.figures):
             twins = [n for n, other in enumerate(scene.figures) if other.color == figure.color]
