@@ -26,6 +26,7 @@ from localgif.files import (
     content_hash,
     content_name,
     is_file,
+    is_name,
     now,
     open_inside,
     remove_inside,
@@ -106,7 +107,9 @@ class RunStore:
             store._write_record()
             for task in record.drawn:
                 if task.name not in task_names() or load_task(task.name) != task:
-                    store._guarded(f"tasks/{task.name}.toml", toml_of(task).encode())
+                    # The name comes from a sentence or from a file of the user's.
+                    name = task.name if is_name(task.name) else content_hash(task.name)
+                    store._guarded(f"tasks/{name}.toml", toml_of(task).encode("utf-8", "replace"))
             yield store
         finally:
             os.close(lock)  # releases the lock
