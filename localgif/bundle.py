@@ -34,7 +34,7 @@ SUMS = "SHA256SUMS"
 #: The parts of the folder that are the project. Everything else (a .env, runs, an environment) stays here.
 _NEEDED = ["Justfile", "LICENSE", "README.md", "localgif", "models.toml", "pyproject.toml", "requirements.lock"]
 _NEEDED += ["scripts"]
-_OPTIONAL = [".ci", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "tests"]
+_OPTIONAL = [".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "tests"]
 #: The date of every file in the archive, so that the same tree gives the same bytes: 2020-01-01.
 _DATE = 1_577_836_800
 _OFFLINE = "offline = true   # written by localgif bundle: localgif downloads nothing on this machine\n"

@@ -37,7 +37,8 @@ class Done(NamedTuple):
 def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Weights) -> Done:
     folder = tmp_path_factory.mktemp("job")
     environment = tracing.home(folder, WEIGHTS.cache.parent, tracing.hostile(folder, HOSTILE))
-    budget = ("--samples", "1", "--metric-calls", "2", "--fresh", "1", "--minutes", "0.4")
+    # Without the form, so that the reflector is asked, too.
+    budget = ("--samples", "1", "--metric-calls", "2", "--fresh", "1", "--minutes", "0.4", "--no-form", "--no-transfer")
     words = ("optimize", *budget, "--json", "--name", "real")
     with one_core():
         run = tracing.localgif(folder, environment, *words, watched=not tracing.why_not())

@@ -23,7 +23,7 @@ from tests.support.scripted import Scripted
         (("optimize", "--no-such-flag"), 2, "--no-such-flag"),
         (("optimize", "--display", "ritch"), 2, 'did you mean "rich"?'),
         (("score", "missing.gif"), 2, "missing.gif cannot be read"),
-        (("score", "."), 2, ". cannot be read: not a regular file"),
+        (("score", "."), 2, ". cannot be read: Is a directory"),
         (("score", "x.gif", "--task", "spining-star"), 2, 'did you mean "spinning-star"?'),
         (("score", "x.gif", "--task", "./own.toml"), 2, "own.toml cannot be read"),
         (("score", "models.toml", "--scorer", "artcle"), 2, 'did you mean "article"?'),
