@@ -147,6 +147,10 @@ def test_what_every_reader_takes_is_taken_too() -> None:
     assert walk_gif(raw_gif(8, 8, frames=2, loop=0, trailer=b"")) == plain, "only the last byte is missing"
     assert walk_gif(raw_gif(8, 8, frames=2, loop=0, trailer=b"\0" * 10_000 + b";")) == plain
     assert walk_gif(raw_gif(8, 8, frames=2, loop=0).replace(b"NETSCAPE2.0", b"ANIMEXTS1.0")) == plain
+    between = raw_gif(8, 8, frames=2, loop=0).replace(b"!\xf9\x04", b"\0\0\0!\xf9\x04")
+    assert walk_gif(between) == plain
+    with Image.open(io.BytesIO(between), formats=["GIF"]) as image:
+        assert getattr(image, "n_frames", 1) == plain.frames, "Pillow, which measures, sees the same"
 
 
 def test_the_largest_gif_that_is_read_is_walked_fast() -> None:

@@ -1,6 +1,6 @@
 # 117 a GIF that two readers read differently: bytes between blocks that Pillow skips
 # verdict: output_bad
-# says: unknown block
+# says: a block should begin, and 0x07 begins none
 """Rubbish between the blocks."""
 
 import io
@@ -15,4 +15,4 @@ def make_gif(path):
     data = file.getvalue()
     place = data.rindex(b"!\xf9\x04")  # the control block of the last frame
     with open(path, "wb") as out:
-        out.write(data[:place] + b"\0\0\0" + data[place:])
+        out.write(data[:place] + b"\7\7\7" + data[place:])

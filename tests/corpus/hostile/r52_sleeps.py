@@ -1,6 +1,6 @@
 # 52 sleep 10^6
 # verdict: wall_limit
-# says: (it used 0.
+# says: ran for more than 1 s, which is the limit
 # limits: brief
 """Never ends, idle."""
 

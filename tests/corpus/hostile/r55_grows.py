@@ -1,6 +1,6 @@
 # 55 grows bytearrays
 # verdict: memory_limit
-# says: which is the limit
+# says: which is the limit | the limit is 400 MB
 # limits: roomy
 """Takes memory step by step."""
 
