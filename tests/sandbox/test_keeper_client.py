@@ -150,16 +150,30 @@ def kill_keepers(times: int, jobs: Path) -> None:
 
 
 @pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (LIMITS_ONLY, _OUTLIVES)])
-def test_a_keeper_that_dies_twice_under_a_job_is_our_failure_and_leaves_nothing(
+def test_a_program_under_which_every_keeper_dies_has_a_verdict_and_leaves_nothing(
     level: str, before: str, ground: Ground
 ) -> None:
-    killer = threading.Thread(target=kill_keepers, args=(2, ground.jobs))
+    """Two attempts, and two more after a harmless program came through."""
+    killer = threading.Thread(target=kill_keepers, args=(4, ground.jobs))
     killer.start()
     try:
-        with pytest.raises(SandboxError, match=r"failed twice: the keeper died\."):
-            run_program(_SLEEPER.format(before=before), Limits(wall_seconds=30), layers=LAYERS[level])
+        result = run_program(_SLEEPER.format(before=before), Limits(wall_seconds=30), layers=LAYERS[level])
     finally:
         killer.join()
+    assert result.verdict is Verdict.CRASHED
+    assert "makes the sandbox fail: the sandbox failed twice: the keeper died." in result.reason
+    ground.check()
+    assert [p for p in psutil.process_iter() if is_ours(p)] == []
+
+
+@pytest.mark.usefixtures("fresh_keeper")
+def test_keepers_that_die_under_every_job_are_our_failure_and_leave_nothing(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dying = "; import os; os.pidfd_open = lambda *_: os._exit(1); main()"  # the job's process has just been forked
+    monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("; main()", dying))
+    with pytest.raises(SandboxError, match=r"failed twice: the keeper died\."):
+        run_program(_SLEEPER.format(before="pass"), Limits(wall_seconds=30), layers=LAYERS[FULL])
     ground.check()
     assert [p for p in psutil.process_iter() if is_ours(p)] == []
 
