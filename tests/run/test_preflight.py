@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +53,17 @@ def test_weights_that_are_here_are_shown_with_their_digest(smollm2: Weights) -> 
 
 def test_other_bytes_under_a_known_name_are_refused(nowhere: Places, tmp_path: Path) -> None:
     file = tmp_path / "w.gguf"
-    file.write_bytes(b"GGUF" + bytes(96))
+    tensor = struct.pack("<QcIQIQ", 1, b"t", 1, 32, 0, 0)  # of 32 numbers
+    file.write_bytes((b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor).ljust(64, b"\0") + bytes(128))
     path = str(file)
     assert weights(embedded("my:1b", path=path), nowhere, offline=True).status == "PASS"
     other = weights(embedded("smollm2:135m", path=path), nowhere, offline=True)
     assert other.status == "FAIL" and "it is another file" in other.evidence
     assert digest(embedded("my:1b", path=path), nowhere).status == "PASS"
     assert digest(embedded("smollm2:135m", path=path), nowhere).status == "FAIL"
+    file.write_bytes(file.read_bytes()[:-1])
+    cut = weights(embedded("my:1b", path=path), nowhere, offline=True)
+    assert cut.status == "FAIL" and "not a whole GGUF file" in cut.evidence
     file.write_bytes(b"text")
     assert "not a GGUF file" in weights(embedded("my:1b", path=path), nowhere, offline=True).evidence
     file.unlink()

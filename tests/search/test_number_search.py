@@ -126,10 +126,20 @@ def test_changes_of_nothing_are_the_program_itself() -> None:
     assert changed(CODE, nothing) == canonical(CODE)
 
 
-@pytest.mark.parametrize("number", ["1" + "0" * 310, "0x" + "f" * 3700, "1e400", "2 ** 9", "1_000_000_000_000"])
-def test_a_number_that_describes_no_picture_is_left_alone(number: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "left"),
+    [
+        ("1" + "0" * 310, [12]),
+        ("0x" + "f" * 3700, []),  # Python's own tools cannot write it
+        ("1e400", [12]),
+        ("2 ** 9", [2, 9, 12]),
+        ("1_000_000_000_000", [12]),
+    ],
+)
+def test_a_number_that_describes_no_picture_is_left_alone(number: str, left: list[int]) -> None:
     code = f"def make_gif(path):\n    a = {number}\n    b = 12\n"
-    values = [site.value for site in numbers(code)]
-    assert values in ([12], [2, 9, 12], []) and [list(proposals(code, load_task("bouncing-ball").targets))]
-    for change in proposals(code, load_task("bouncing-ball").targets):
+    assert sorted(site.value for site in numbers(code)) == left
+    changes = list(proposals(code, BALL.targets))
+    assert bool(changes) == bool(left)
+    for change in changes:
         assert "b = " in changed(code, change)

@@ -188,11 +188,13 @@ def test_the_rest_of_the_program_stays_and_a_second_time_changes_nothing(lines: 
 
 
 @pytest.mark.parametrize("tail", ["f" + "()" * 400, "-" * 400 + "1", "+".join(["1"] * 340), "x = 0x" + "f" * 3700])
-def test_a_program_that_pythons_tools_cannot_work_through_is_rejected(tail: str) -> None:
-    code = f"def make_gif(path):\n    pass\n{tail}\n"
-    read = program(f"```python\n{code}```", "stop")
-    assert isinstance(read, Rejected) and read.code == "syntax" and canonical(code) is None
-    assert with_imports(code) == code and foreign_imports(code) == ()
+def test_what_pythons_tools_cannot_work_through_is_cut_from_a_program_or_rejected(tail: str) -> None:
+    whole = "def make_gif(path):\n    pass\n"
+    assert program(f"```python\n{whole}{tail}\n```", "stop") == Program(whole)
+    read = program(f"```python\n{tail}\n{whole}```", "stop")
+    assert isinstance(read, Rejected) and read.code == "syntax"
+    for code in (f"{whole}{tail}\n", f"{tail}\n{whole}"):
+        assert canonical(code) is None and with_imports(code) == code and foreign_imports(code) == ()
 
 
 @pytest.mark.parametrize(
