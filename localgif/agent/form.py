@@ -11,6 +11,7 @@ import ast
 import re
 from typing import Literal, NamedTuple, TypeGuard
 
+from localgif.agent import extract
 from localgif.tasks.task import Targets
 
 #: What every program in the form begins with. Shapes are corners around the origin, one unit wide.
@@ -416,10 +417,11 @@ def read(code: str) -> Scene | None:
 
     The drawing functions themselves may differ or be missing: their names count, and ours take their place.
     """
+    tree = extract.parsed(code)
+    body = _loop_of(tree) if tree is not None else None
     try:
-        body = _loop_of(ast.parse(code))
         return None if body is None else _scene(body)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, _Foreign):
+    except (ValueError, RecursionError, _Foreign):
         return None
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any, NamedTuple
 
+from localgif.agent.extract import parsed
 from localgif.agent.form import (
     FORMULAS,
     SHAPES,
@@ -125,9 +126,8 @@ def _words_of(scene: Scene, brief: str) -> list[Words]:
 
 def glimpse(code: str, task: Task) -> Scene | None:
     """The things and colours of a program outside of the form, standing still; None if it draws none by name."""
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = parsed(code)
+    if tree is None:
         return None
     ground = ground_of(task.brief)
     figures: list[Figure] = []

@@ -69,8 +69,8 @@ class ExampleMove:
         self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.train}
         """Task -> text -> program, measured for that task."""
         self._tuned: set[tuple[str, str]] = set()
-        self._searched: set[str] = set()
-        """Tasks whose formulas were searched from what their briefs name."""
+        self._searched: set[tuple[str, str]] = set()
+        """Task and draft from which formulas were searched; "" for what the task's brief names."""
 
     def score_of(self, candidate: Candidate, task: Task) -> float:
         """Measured score of a candidate's worked example of a task; 0 without one."""
@@ -81,7 +81,7 @@ class ExampleMove:
         """The component of a task's example with a better program; empty if none was found."""
         followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task])
         bar = max(self.score_of(candidate, task) + BEATS, followed + BEATS, WORTH_SHOWING)
-        earned = self._earn(candidate, task)
+        earned = self._earn(candidate)
         if earned or (self._good(self._best(task)) and candidate[slot(task)]):
             return earned  # none if the prompt shows the best programs already
         best = self._improve(candidate, task, bar)
@@ -101,12 +101,12 @@ class ExampleMove:
             best = self._improve(candidate, task, bar)
         return {slot(task): best.code} if best is not None else {}
 
-    def _earn(self, candidate: Candidate, task: Task) -> dict[str, str]:
+    def _earn(self, candidate: Candidate) -> dict[str, str]:
         """The components with better programs that a search without a model finds, for all tasks of the run at once.
 
         One example of several alone is worse than none, so all tasks are searched before the first is shown.
         """
-        for each in self._suite.train if len(self._suite.train) > 1 else (task,):
+        for each in self._suite.train:
             self._harvest(each)
             self._search(candidate, each)
         new: dict[str, str] = {}
@@ -128,12 +128,15 @@ class ExampleMove:
         # Without subjects, and by the article's rule, the score cannot tell a right formula from a wrong one.
         if not settings.form or settings.scorer != "strict" or not task.subjects or self._good(self._best(task)):
             return
-        starts = [] if task.name in self._searched else [assignments.first_scene(task.brief)]
         drafts = sorted(self._pools[task.name].values(), key=lambda t: t.rank, reverse=True)
-        new = [t for t in drafts if (task.name, t.code) not in self._tuned][:DRAFTS]
-        starts += [scene for t in new if (scene := form.read(t.code) or assignments.glimpse(t.code, task)) is not None]
-        self._searched.add(task.name)
-        for scene in dict.fromkeys(starts):
+        codes = ["", *[t.code for t in drafts if (task.name, t.code) not in self._searched][:DRAFTS]]
+        starts = [
+            form.read(code) or assignments.glimpse(code, task) if code else assignments.first_scene(task.brief)
+            for code in codes
+            if (task.name, code) not in self._searched
+        ]
+        self._searched |= {(task.name, code) for code in codes}
+        for scene in dict.fromkeys(scene for scene in starts if scene is not None):
             if self._good(self._best(task)):
                 break
             code = form.program(scene, task.brief, task.targets)
@@ -141,7 +144,9 @@ class ExampleMove:
             self._ledger.store.doing(f"reflecting: trying formulas for {task.name}")
             found = self._programs.search(start, task, assignments.finder(scene, task, self._goal))
             self._pools[task.name][found.code] = found
-            self._tuned |= {(task.name, code), (task.name, found.code), *((task.name, t.code) for t in new)}
+            done = {(task.name, code), (task.name, found.code)}  # their numbers were searched, too
+            self._searched |= done
+            self._tuned |= done
             child = {**candidate, slot(task): found.code} if found.score.total >= WORTH_SHOWING else None
             self._ledger.record_search(task, candidate, start, found, child)
 

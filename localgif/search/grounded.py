@@ -1,13 +1,17 @@
 """Grounded reflection: one small step at a time, each checked or measured before it may cost a metric call.
 
-GEPA keeps parents, acceptance, the Pareto front and the budget; this module makes its proposals. There are two moves:
+GEPA keeps parents, acceptance, the Pareto front and the budget; this module makes its proposals. There are three moves:
 
-- *example* (example_move.py): the reflector writes or repairs programs, the animator's own samples supply others, and a
-  number search tunes them. localgif measures each one; only a program that beats the present example enters the prompt.
+- *example* (example_move.py): a search over formulas and numbers finds programs without a model; where it fails, the
+  reflector writes or repairs them. localgif measures each one; only a program that beats the present example enters the
+  prompt.
+- *order* (order_move.py): other examples, or another order. It asks no model, and is tried when no other move found
+  anything.
 - *instruction* (rule_move.py): adds one short rule, sharpens one, or drops an old one.
 
-The diagnosis chooses the move: no good example yet, or a good one that the animator doesn't follow. A move that gained
-far more per token goes first. A move that finds nothing proposes nothing and costs no metric call.
+The diagnosis chooses between the first and the last: no good example yet, or a good one that the animator doesn't
+follow. A move that gained far more per token goes first. A move that finds nothing proposes nothing and costs no metric
+call.
 """
 
 from __future__ import annotations
