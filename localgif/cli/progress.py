@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -15,6 +14,7 @@ from localgif.files import read_inside
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
 from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
+from localgif.search.tally import Plan, Tally, plan_of
 from localgif.store.log import read_log
 from localgif.store.read import PROPOSALS, SAMPLES, load_record, status_of
 
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
     from localgif.sweep.execute import CellEnd
     from localgif.sweep.plan import Cell
+
+#: Between two parts of a line.
+_GAP = "   "
 
 
 def _sample_word(sample: Sample) -> str:
@@ -46,100 +49,46 @@ def _proposal_word(proposal: Proposal) -> str:
     return ""
 
 
-class Tally:
-    """Counts and times of a run, kept apart from how they are drawn."""
+def place_parts(tally: Tally) -> list[str]:
+    """The state of a run in words: phase, sample k of n, tokens, the best score and the seed's with its noise, time."""
+    phase, (place, count) = tally.phase, tally.place
+    parts = [f"{phase}: sample {place} of {count}"] if count else []
+    tokens, seconds = tally.tokens.total(), tally.seconds["animator"] + tally.seconds["reflector"]
+    if seconds > 0:
+        parts.append(f"{tokens:,} tokens, {tokens / seconds:.0f} tokens/s")
+    if tally.standing is not None:
+        noise = "" if tally.standing.noise is None else f", one sample +-{tally.standing.noise:.3f}"
+        parts.append(f"best {tally.standing.best:.3f} (seed {tally.standing.seed:.3f}{noise})")
+    left = tally.remaining_seconds()
+    # A search may end early: when it reaches its target, or finds nothing new.
+    about = "at most" if phase == "search" else "about"
+    parts.append(f"{duration(tally.elapsed)} elapsed" + ("" if left is None else f", {about} {duration(left)} left"))
+    return parts
 
-    def __init__(self) -> None:
-        self.total = 0
-        """Samples in the budget of the search."""
-        self.fresh_left = 0
-        self.done = 0
-        """Samples of the search."""
-        self.standing: Standing | None = None
-        self.tokens: Counter[str] = Counter()
-        """Role -> tokens written."""
-        self.seconds: dict[str, float] = defaultdict(float)
-        """ "animator", "reflector", "sandbox" -> seconds; the sandbox's for samples only, not for searches over
-        numbers."""
-        self._started = time.monotonic()
-        self._before = 0.0
-        self._call: list[Sample] = []
-        self._sample_seconds: list[float] = []
 
-    def begin(self, search_samples: int, fresh_samples: int, elapsed: float) -> None:
-        """The search begins now, or continues after `elapsed` seconds. The estimate leaves out what came before
-        (download, load)."""
-        self.at(elapsed)
-        self.total, self.fresh_left = search_samples, 2 * fresh_samples
+def time_parts(tally: Tally) -> list[str]:
+    """The share of time by role, with tokens per second; empty before the first sample."""
+    elapsed, written = tally.elapsed, tally.seconds["animator"] + tally.seconds["reflector"]
+    if not tally.tokens or elapsed <= 0:
+        return []
+    parts = [
+        f"{role} {min(100.0, 100 * tally.seconds[role] / elapsed):.0f} % of the time "
+        f"({tally.tokens[role] / tally.seconds[role]:.0f} tokens/s)"
+        for role in ("animator", "reflector")
+        if tally.seconds[role] > 0
+    ]
+    return [*parts, f"sandbox and rest {100 * max(0.0, elapsed - written) / elapsed:.0f} %"]
 
-    def at(self, elapsed: float) -> None:
-        """Set the clock: what comes next was stored after this many seconds of work."""
-        self._started, self._before = time.monotonic(), elapsed
 
-    @property
-    def elapsed(self) -> float:
-        """Seconds of work so far."""
-        return self._before + time.monotonic() - self._started
-
-    def sample(self, sample: Sample) -> float:
-        """Count a sample; returns the seconds that it took."""
-        written = sum(a.llm_seconds for a in sample.attempts)
-        ran = sum(a.sandbox_seconds for a in sample.attempts)
-        self._sample_seconds.append(written + ran)
-        self.tokens["animator"] += sum(a.output_tokens for a in sample.attempts)
-        self.seconds["animator"] += written
-        self.seconds["sandbox"] += ran
-        if sample.purpose in ("fresh", "transfer"):
-            self.fresh_left -= 1
-        elif sample.purpose == "search":
-            self.done += 1
-            self._call.append(sample)
-        return written + ran
-
-    def proposal(self, proposal: Proposal) -> None:
-        """Count an answer of the reflector."""
-        self.tokens["reflector"] += proposal.output_tokens
-        self.seconds["reflector"] += proposal.llm_seconds
-
-    def metric_call(self, standing: Standing | None) -> list[Sample]:
-        """Count a metric call; returns its samples."""
-        self.standing = standing or self.standing
-        samples, self._call = self._call, []
-        return samples
-
-    def remaining_seconds(self) -> float | None:
-        """Seconds left: the budget at the pace so far (with reflections), then the fresh samples; None at first."""
-        if not self.done or not self._sample_seconds:
-            return None
-        pace = self.elapsed / self.done if self.done < self.total else 0.0
-        fresh = self.fresh_left * sum(self._sample_seconds) / len(self._sample_seconds)
-        return pace * (self.total - self.done) + fresh
-
-    def line(self) -> str:
-        """The state of the run: samples, the best score and the seed's with its noise, time."""
-        parts = [f"sample {self.done} of {self.total}"] if self.total else []
-        if self.standing is not None:
-            noise = "" if self.standing.noise is None else f", one sample +-{self.standing.noise:.3f}"
-            parts.append(f"best {self.standing.best:.3f} (seed {self.standing.seed:.3f}{noise})")
-        parts.append(f"{duration(self.elapsed)} elapsed")
-        left = self.remaining_seconds()
-        if left is not None:
-            parts.append(f"at most about {duration(left)} left")
-        return "   ".join(parts)
-
-    def split(self) -> str:
-        """The share of time by role, with tokens per second; "" before the first sample."""
-        elapsed = self.elapsed
-        if not self._sample_seconds or elapsed <= 0:
-            return ""
-        parts = []
-        for role in ("animator", "reflector"):
-            if self.seconds[role] > 0:
-                share = min(100.0, 100 * self.seconds[role] / elapsed)
-                parts.append(f"{role} {share:.0f} % ({self.tokens[role] / self.seconds[role]:.0f} tokens/s)")
-        rest = max(0.0, elapsed - self.seconds["animator"] - self.seconds["reflector"])
-        parts.append(f"sandbox and rest {100 * rest / elapsed:.0f} %")
-        return "time: " + ", ".join(parts)
+def fitted(parts: Sequence[str], width: int) -> list[str]:
+    """The parts in as few lines as fit; a part is never broken."""
+    lines: list[str] = []
+    for part in parts:
+        if lines and len(lines[-1]) + len(_GAP) + len(part) <= width:
+            lines[-1] += _GAP + part
+        else:
+            lines.append(part)
+    return lines
 
 
 class Lines:
@@ -166,7 +115,7 @@ class Lines:
     def replay(self, on: bool) -> None:
         if self._muted and not on:
             self._muted = False
-            self.say(f"continues: {self.tally.line()}")
+            self.say(f"continues: {_GAP.join(place_parts(self.tally))}")
         self._muted = on
 
     def activity(self, text: str) -> None:
@@ -185,14 +134,12 @@ class Lines:
             self._percent = percent
             self.say(f"{what}: {percent} % of {total / 1e6:,.0f} MB")
 
-    def started(
-        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
-    ) -> None:
+    def started(self, name: str, lines: tuple[str, ...], plan: Plan, elapsed: float) -> None:
         self.run = name
-        self.tally.begin(search_samples, fresh_samples, elapsed)
-        self._announce(name, lines, search_samples, fresh_samples)
+        self.tally.begin(plan, elapsed)
+        self._announce(name, lines, plan)
 
-    def _announce(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
+    def _announce(self, name: str, lines: tuple[str, ...], plan: Plan) -> None:
         for line in (f"run {name}", *(f"  {line}" for line in lines)):
             self.say(line)
 
@@ -208,7 +155,9 @@ class Lines:
 
     def standing(self) -> None:
         """Print the state of the run after a metric call."""
-        self.say(f"  {self.tally.line()}")
+        width = self._console.width - 2 if self._console.is_terminal else sys.maxsize
+        for line in fitted(place_parts(self.tally), width):
+            self.say(f"  {line}")
 
     def proposal(self, proposal: Proposal) -> None:
         self.tally.proposal(proposal)
@@ -242,8 +191,9 @@ class LiveLines(Lines):
         from rich.text import Text
 
         now = f"now: {self._activity}  {duration(time.monotonic() - self._since)}"
-        lines = (self.tally.line(), self.tally.split(), printable(now))
-        return Text("\n".join(filter(None, lines)), style="dim", overflow="ellipsis", no_wrap=True)
+        width = self._console.width
+        lines = [*fitted(place_parts(self.tally), width), *fitted(time_parts(self.tally), width), printable(now)]
+        return Text("\n".join(lines), style="dim", overflow="ellipsis", no_wrap=True)
 
     def activity(self, text: str) -> None:
         # "try 1 of 4: 120 tokens" goes on with what "try 1 of 4: 90 tokens" said.
@@ -283,8 +233,8 @@ class JsonLines(Lines):
     def download(self, done: int, total: int, what: str) -> None:
         self._event("download", done=done, total=total, what=what)
 
-    def _announce(self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int) -> None:
-        self._event("started", run=name, search_samples=search_samples, fresh_samples=fresh_samples)
+    def _announce(self, name: str, lines: tuple[str, ...], plan: Plan) -> None:
+        self._event("started", run=name, search_samples=plan.search, fresh_samples=plan.fresh + plan.transfer)
 
     def sample(self, sample: Sample) -> None:
         self.tally.sample(sample)
@@ -296,6 +246,7 @@ class JsonLines(Lines):
         left = self.tally.remaining_seconds()
         self._event(
             "metric_call",
+            phase=self.tally.phase,
             number=number,
             mean=round(mean, 4),
             what=what,
@@ -352,11 +303,8 @@ class Watcher:
         tasks = [task.name for task in record.drawn] or [settings.task]
         self._several = len(tasks) > 1
         self._deciding = set(record.split["val"]) if record.split else set(tasks)
-        tested = len(record.split["held-out"]) if record.split else len(tasks)
         models = tuple(f"{m.role:<10}{m.model} on {m.endpoint} ({m.server})" for m in record.models)
-        samples = settings.metric_calls * settings.samples
-        fresh = settings.fresh * tested + settings.transfer_samples * len(record.neighbours)
-        display.started(record.name, models, samples, fresh, 0.0)
+        display.started(record.name, models, plan_of(record), 0.0)
 
     def look(self) -> bool:
         """Show what is new; returns whether the run is still working."""

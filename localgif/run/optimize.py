@@ -27,6 +27,7 @@ from localgif.search.front import front, front_result
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
 from localgif.search.progress import Progress, Silent
+from localgif.search.tally import plan_of
 from localgif.settings import TARGET, Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
@@ -153,8 +154,7 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
     progress.started(
         store.record.name,
         _about(settings, suite, roles),
-        settings.metric_calls * settings.samples,
-        settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours),
+        plan_of(store.record),
         store.journal.at,
     )
     for repair in store.repairs:

@@ -13,9 +13,8 @@ from localgif.files import content_hash
 from localgif.records import FrontPrompt, FrontResult, Sample
 from localgif.search.evaluator import Evaluator, prompt_of
 from localgif.search.order_move import OrderMove
+from localgif.search.tally import SIZE
 
-#: At most this many prompts.
-SIZE = 4
 #: A prompt joins the front if its mean is at most this far below the best one's: a worse one seldom helps out.
 WITHIN = 0.25
 

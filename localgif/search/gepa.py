@@ -32,6 +32,7 @@ from localgif.search.front import widen
 from localgif.search.grounded import GroundedReflector
 from localgif.search.programs import split, written_down
 from localgif.search.reflector import asked_once
+from localgif.search.tally import CLOSE, FINALISTS
 from localgif.tasks.task import Task
 
 #: The search gives up after this many reflections in a row without a new measurement.
@@ -40,8 +41,6 @@ MAX_IDLE_REFLECTIONS = 5
 MINIBATCH = 2
 #: At most this many times GEPA merges two candidates.
 MERGES = 5
-#: At most this many candidates are re-tested: those whose search mean is this close to the best.
-FINALISTS, CLOSE = 3, 0.05
 
 
 class EmptyReply(Exception):

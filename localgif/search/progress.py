@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Collection, Iterable
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from localgif.records import Proposal, Sample
+
+if TYPE_CHECKING:
+    from localgif.search.tally import Plan
 
 
 def duration(seconds: float | None) -> str:
@@ -39,22 +42,32 @@ def standing_of(samples: Iterable[Sample], deciding: Collection[str]) -> Standin
         samples: In order. Only those of the search count.
         deciding: Names of the tasks that decide.
     """
+    of_search = [sample for sample in samples if sample.purpose == "search"]
+    means = means_of(of_search, deciding)
+    if not means or of_search[0].candidate not in means:
+        return None
+    groups: dict[tuple[str, str], list[float]] = {}
+    for sample in of_search:
+        groups.setdefault((sample.candidate, sample.task), []).append(sample.score.total)
+    several = [scores for scores in groups.values() if len(scores) > 1]
+    freedom = sum(len(scores) - 1 for scores in several)
+    squares = sum((len(scores) - 1) * statistics.variance(scores) for scores in several)
+    return Standing(
+        means[of_search[0].candidate], max(means.values()), math.sqrt(squares / freedom) if freedom else None
+    )
+
+
+def means_of(samples: Iterable[Sample], deciding: Collection[str]) -> dict[str, float]:
+    """Each candidate that the search has measured on all tasks that decide -> the mean of its means, in order."""
     groups: dict[str, dict[str, list[float]]] = {}
     for sample in samples:
         if sample.purpose == "search":
             groups.setdefault(sample.candidate, {}).setdefault(sample.task, []).append(sample.score.total)
-    means = [
-        statistics.fmean(statistics.fmean(tasks[name]) for name in deciding)
-        for tasks in groups.values()
-        if tasks.keys() >= set(deciding)
-    ]
-    seed = next(iter(groups.values()), {})
-    if not means or not seed.keys() >= set(deciding):
-        return None
-    several = [scores for tasks in groups.values() for scores in tasks.values() if len(scores) > 1]
-    freedom = sum(len(scores) - 1 for scores in several)
-    squares = sum((len(scores) - 1) * statistics.variance(scores) for scores in several)
-    return Standing(means[0], max(means), math.sqrt(squares / freedom) if freedom else None)
+    return {
+        name: statistics.fmean(statistics.fmean(tasks[task]) for task in deciding)
+        for name, tasks in groups.items()
+        if deciding and tasks.keys() >= set(deciding)
+    }
 
 
 class Progress(Protocol):
@@ -69,9 +82,7 @@ class Progress(Protocol):
     def download(self, done: int, total: int, what: str) -> None:
         """`done` of `total` bytes of the weights `what`."""
 
-    def started(
-        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
-    ) -> None:
+    def started(self, name: str, lines: tuple[str, ...], plan: Plan, elapsed: float) -> None:
         """The run starts, or resumes after `elapsed` seconds; `lines` describe models, sandbox and budget."""
 
     def sample(self, sample: Sample) -> None:
@@ -101,9 +112,7 @@ class Silent:
     def replay(self, on: bool) -> None: ...
     def activity(self, text: str) -> None: ...
     def download(self, done: int, total: int, what: str) -> None: ...
-    def started(
-        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
-    ) -> None: ...
+    def started(self, name: str, lines: tuple[str, ...], plan: Plan, elapsed: float) -> None: ...
     def sample(self, sample: Sample) -> None: ...
     def metric_call(self, number: int, mean: float, what: str, task: str, standing: Standing | None) -> None: ...
     def proposal(self, proposal: Proposal) -> None: ...

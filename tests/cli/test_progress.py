@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from localgif.cli.progress import JsonLines, Lines, LiveLines, NoLines, Watcher, make_progress, watch
+from localgif.cli.progress import JsonLines, Lines, LiveLines, NoLines, Watcher, make_progress, time_parts, watch
 from localgif.run.optimize import optimize
 from localgif.search.progress import Standing
+from localgif.search.tally import Plan, plan_of
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from tests.support.kills import Deterministic, chosen
@@ -118,14 +120,14 @@ def test_no_display_says_nothing_and_counts(told: tuple[Path, list[str]]) -> Non
     display = NoLines(Console(file=output))
     watch(told[0], display)
     assert output.getvalue() == "" and display.tally.done > 0
-    assert "animator" in display.tally.split()
+    assert any(part.startswith("animator") for part in time_parts(display.tally))
 
 
 def test_the_live_block_shows_call_best_and_what_is_going_on() -> None:
     output = io.StringIO()
     console = Console(file=output, force_terminal=True, width=100, _environ={"TERM": "xterm"})
     with LiveLines(console) as progress:
-        progress.started("run", ("animator x",), 12, 4, 0.0)
+        progress.started("run", ("animator x",), Plan(12, 2, 4), 0.0)
         progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25))
         progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
         progress.activity("reflecting (proposal 2)")
@@ -148,7 +150,7 @@ def test_any_terminal_is_served(terminal: bool, environment: dict[str, str], wid
     file = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")  # as Python opens stderr
     console = Console(file=file, force_terminal=terminal, width=width, _environ=environment)
     with make_progress(console) as progress:
-        progress.started("läuft", ("animator x",), 12, 4, 0.0)
+        progress.started("läuft", ("animator x",), Plan(12, 2, 4), 0.0)
         progress.activity("reflecting: writing a program (try 1)")
         progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25, 0.08))
         progress.note("größer\x1b[31m")
@@ -161,7 +163,7 @@ def test_any_terminal_is_served(terminal: bool, environment: dict[str, str], wid
 def test_a_continued_run_shows_only_what_is_new() -> None:
     output = io.StringIO()
     progress = Lines(Console(file=output, width=120))
-    progress.started("run", (), 4, 2, 600.0)
+    progress.started("run", (), Plan(4, 1, 2), 600.0)
     progress.replay(True)
     progress.metric_call(1, 0.25, "seed", "", Standing(0.25, 0.25))
     progress.replay(False)
@@ -169,4 +171,29 @@ def test_a_continued_run_shows_only_what_is_new() -> None:
     progress.metric_call(2, 0.5, "proposal", "", Standing(0.25, 0.5))
     shown = output.getvalue()
     assert "call  1" not in shown and "call  2" in shown
-    assert shown.count("continues: sample 0 of 4   best 0.250 (seed 0.250)   10 min 00 s elapsed") == 1
+    assert shown.count("continues: search: sample 0 of 4   best 0.250 (seed 0.250)   10 min 00 s elapsed") == 1
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_the_block_says_everything_at_each_width(told: tuple[Path, list[str]], width: int) -> None:
+    run = load_run(told[0])
+    console = Console(file=io.StringIO(), force_terminal=True, width=width, _environ={"TERM": "xterm"})
+    live = LiveLines(console)
+    live.started("r", (), plan_of(run.record), 4000.0)
+    for sample in run.samples[:5]:
+        live.tally.sample(sample)
+    live.tally.metric_call(Standing(0.25, 0.5, 0.081))
+    live.activity("metric call 3, sample 1 of 2: writing code")
+    lines = live.block().plain.splitlines()
+    assert all(len(line) <= width for line in lines)
+    text = "\n".join(lines)
+    for part in (
+        r"^search: sample 5 of 12 ",
+        r" [\d,]+ tokens, \d+ tokens/s\b",
+        r"best 0\.500 \(seed 0\.250, one sample \+-0\.081\)",
+        r"1 h 06 min elapsed, at most .* left$",
+        r"animator \d+ % of the time \(\d+ tokens/s\)",
+        r"^now: metric call 3, ",
+    ):
+        assert re.search(part, text, re.MULTILINE), (part, text)
+    assert len(lines) <= {60: 6, 80: 5, 120: 4}[width], text

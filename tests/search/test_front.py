@@ -11,7 +11,7 @@ import pytest
 
 from localgif.run.optimize import optimize
 from localgif.run.resume import resume
-from localgif.search.front import SIZE
+from localgif.search.tally import SIZE
 from localgif.store.read import load_run
 from tests.support.kills import models_file
 from tests.support.kit import Notes, fenced, settings

@@ -7,6 +7,7 @@ from typing import Any
 
 from localgif.records import Measurements, Proposal, RunResult, RunVerdict, Sample
 from localgif.search.progress import Standing
+from localgif.search.tally import Plan
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
 from localgif.store.read import load_record
 from tests.support.scripted import MODEL
@@ -106,9 +107,7 @@ class Notes:
     def replay(self, on: bool) -> None:
         self.replays.append(on)
 
-    def started(
-        self, name: str, lines: tuple[str, ...], search_samples: int, fresh_samples: int, elapsed: float
-    ) -> None:
+    def started(self, name: str, lines: tuple[str, ...], plan: Plan, elapsed: float) -> None:
         self.lines = lines
 
     def sample(self, sample: Sample) -> None:
