@@ -430,13 +430,16 @@ class RunVerdict(_Result):
     """Its 95 % bootstrap interval; None with one unit. Equal edges if all units differ by the same amount."""
     confidence: float = 0.95
     p_value: float
-    """Two-sided, permutation test."""
+    """Two-sided, permutation test. In a difference shown with fewer pairs than planned, the largest p that the others
+    could have led to."""
     smallest_possible_p_value: float
-    """The smallest p that this many units can reach."""
+    """The smallest p that the planned number of units can reach."""
     unit: Unit = "sample"
     """What was resampled."""
     pairs: int | None = None
     """Pairs of fresh samples; None in old runs."""
+    planned: int | None = None
+    """Pairs that were planned: with fewer made, no further one could have changed the word. None in old runs."""
     tasks: int = 1
     by_copying: bool | None = None
     """Whether the best prompt is better and most of its samples ran a program that stands in it; None in old runs."""
@@ -504,7 +507,8 @@ class RunResult(_Result):
     tasks: tuple[TaskResult, ...] = ()
     """The tested tasks; in mode general the held-out ones."""
     transfer: tuple[TaskResult, ...] = ()
-    """Samples of two neighbouring tasks that the search never saw, no part of the verdict; empty if none were made."""
+    """One answer of each prompt, without repairs, to two neighbouring tasks that the search never saw, no part of the
+    verdict; empty if none were asked for."""
     split: dict[str, tuple[str, ...]] | None = None
     """Mode general: task names by part."""
     verdict: RunVerdict

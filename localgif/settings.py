@@ -241,13 +241,17 @@ class Settings(Record):
     samples: Annotated[int, Setting("Samples per metric call.", {"multi": 1, "general": 1}), Field(ge=1, le=64)] = 2
     fresh: Annotated[
         int,
-        Setting("Fresh samples of each tested task at the end, for the seed prompt and for the best one.", fork=True),
+        Setting(
+            "Fresh samples of each tested task at the end, for the seed prompt and for the best one; fewer, but at "
+            "least two, if the others cannot change the verdict.",
+            fork=True,
+        ),
         Field(ge=1, le=64),
     ] = 4
     transfer: Annotated[
         bool,
         Setting(
-            "After a search on one task, draw two other shipped tasks with both prompts, which shows whether a gain "
+            "After a search on one task, ask both prompts once for two other shipped tasks, which shows whether a gain "
             "carries over. No part of the verdict.",
             fork=True,
         ),
@@ -258,11 +262,6 @@ class Settings(Record):
     ] = None
     sandbox_level: Annotated[Level, Setting("The weakest sandbox level to accept.")] = "no-read-confinement"
     limits: Limits = Limits()
-
-    @property
-    def transfer_samples(self) -> int:
-        """Samples of each prompt on each neighbouring task."""
-        return min(self.fresh, 2)
 
     @property
     def moves(self) -> tuple[Literal["example", "instruction"], ...]:

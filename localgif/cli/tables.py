@@ -148,8 +148,9 @@ def _task_cells(row: TaskResult) -> tuple[str, ...]:
 def _transfer_table(result: RunResult) -> Table:
     """What both prompts make of tasks that the search never saw."""
     count = len(result.transfer[0].seed_scores)
-    each = "1 sample" if count == 1 else f"{count} samples"
-    title = f"tasks that the search never saw: {each} of each prompt, no part of the verdict"
+    # Runs of older versions took more, and repaired them.
+    each = "1 answer of each prompt, not repaired" if count == 1 else f"{count} samples of each prompt"
+    title = f"tasks that the search never saw: {each}, no part of the verdict"
     columns = ("samples of the seed", "samples of the evolved")
     table = _table(title, ["carries over"], ["seed", "evolved", "difference"], columns)
     for row in result.transfer:

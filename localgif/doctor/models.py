@@ -277,7 +277,7 @@ class StoredPace(NamedTuple):
 
 def minutes(settings: Settings, suite: Suite, attempt_seconds: float, reflection_seconds: float) -> Minutes:
     """Minutes of a run that spends its whole budget, with one attempt per sample (least) and with three (most)."""
-    final = settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours)
+    final = settings.fresh * len(suite.tested) + len(suite.neighbours)
     samples = settings.metric_calls * settings.samples + 2 * final
     least = samples * attempt_seconds
     most = ATTEMPTS * least + settings.metric_calls * reflection_seconds

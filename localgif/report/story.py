@@ -416,7 +416,7 @@ def verdict_sentence(result: RunResult) -> str:
         if verdict.unit == "task":
             text += f" {verdict.tasks} tasks are too few to show a difference; at least 6 are needed."
         else:
-            count = len(result.seed.scores)
+            count = (verdict.planned or verdict.pairs or len(result.seed.scores)) // verdict.tasks
             few = "1 fresh sample per prompt is" if count == 1 else f"{count} fresh samples per prompt are"
             text += f" {few} too few to show a difference; use --fresh 4 or more."
     return text
@@ -439,9 +439,14 @@ def _verdict_numbers(result: RunResult) -> str:
     parts.append(f"p = {verdict.p_value:.3f}" if verdict.p_value >= 0.0005 else "p < 0.001")
     if verdict.pairs is None:
         parts.append(f"{len(result.seed.scores)} fresh samples each")
-    elif verdict.tasks == 1:
-        parts.append(f"{verdict.pairs} pairs of fresh samples")
+        return ", ".join(parts)
+    early = verdict.planned is not None and verdict.pairs < verdict.planned
+    made = f"{verdict.pairs} of {verdict.planned}" if early else f"{verdict.pairs}"
+    if verdict.tasks == 1:
+        parts.append(f"{made} pairs of fresh samples")
     else:
         by = "tasks" if verdict.unit == "task" else "pairs within each task"
-        parts.append(f"{verdict.pairs} pairs of fresh samples of {verdict.tasks} tasks, {by} resampled")
+        parts.append(f"{made} pairs of fresh samples of {verdict.tasks} tasks, {by} resampled")
+    if early:
+        parts.append("the others could not have changed the verdict")
     return ", ".join(parts)

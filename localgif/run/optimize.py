@@ -17,7 +17,7 @@ from localgif.files import now
 from localgif.gif.score import VERSIONS
 from localgif.records import RunResult, Verdict
 from localgif.run.preflight import make_sure
-from localgif.run.result import Prompted, result_of
+from localgif.run.result import Prompted, fresh_samples, result_of
 from localgif.run.roles import Roles, open_roles
 from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
@@ -175,21 +175,19 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
             reflector = GroundedReflector(model, evaluator)
             best, ended = search_grounded(evaluator, reflector)
         store.write_best_prompt(best)
-        seed_fresh = evaluator.fresh(seed, "seed prompt")
-        best_fresh = seed_fresh if best == seed else evaluator.fresh(best, "evolved prompt")
+        fresh = fresh_samples(evaluator, seed, best)
         together = None
         if settings.moves and suite.mode != "single":
             prompts = front(evaluator, best)
-            together = front_result(evaluator, prompts, best_fresh, settings.target or TARGET)
+            together = front_result(evaluator, prompts, fresh[1].samples, settings.target or TARGET)
             store.write_front(together)
-        store.write_gif("seed", seed_fresh)
-        store.write_gif("best", best_fresh)
+        for name, prompted in zip(("seed", "best"), fresh, strict=True):
+            store.write_gif(name, prompted.samples)
         carried: tuple[Prompted, ...] = ()
         if best != seed:
             pair = (seed, "seed prompt"), (best, "evolved prompt")
-            carried = tuple(Prompted(prompt, evaluator.transfer(prompt, label)) for prompt, label in pair)
+            carried = tuple(Prompted(prompt, evaluator.unseen(prompt, "transfer", [0], name)) for prompt, name in pair)
     proposals, seconds = reflector.proposals if reflector is not None else [], time.monotonic() - clock
-    fresh = Prompted(seed, seed_fresh), Prompted(best, best_fresh)
     result = result_of(roles, evaluator, proposals, *fresh, ended, seconds, carried)
     return result.model_copy(update={"front": together})
 
@@ -223,9 +221,10 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
     early = f", ends when {holds} {settings.target:g}" if settings.target is not None else ""
     lines.append(f"{'search':<10}{how}{facts}{early}")
     budget = (
-        f"{settings.metric_calls} metric calls x {settings.samples} samples, then {settings.fresh} fresh samples each"
+        f"{settings.metric_calls} metric calls x {settings.samples} samples, then up to {settings.fresh} fresh samples "
+        "each"
         + (f" of {len(suite.tested)} tasks" if suite.mode != "single" else "")
-        + (f", {settings.transfer_samples} of each of {len(suite.neighbours)} other tasks" if suite.neighbours else "")
+        + (f", 1 answer each to {len(suite.neighbours)} other tasks" if suite.neighbours else "")
     )
     lines.append(
         f"{'budget':<10}{budget}" + (f", at most {settings.minutes:g} min of search" if settings.minutes else "")

@@ -33,6 +33,9 @@ from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
+#: A comparison has at least this many pairs of each task, unless fewer were planned.
+_FEWEST = 2
+
 
 class Pairs(NamedTuple):
     """Fresh scores of one task, 0 to 1. Equal positions have the same index, so the same model seed."""
@@ -73,7 +76,42 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
         smallest_possible_p_value=smallest,
         unit=unit,
         pairs=sum(len(differences) for differences in by_task),
+        planned=sum(len(differences) for differences in by_task),
         tasks=len(by_task),
+    )
+
+
+def settled(scores: Mapping[str, Pairs], planned: int, unit: Unit | None = None) -> RunVerdict | None:
+    """The verdict of a comparison that has some of its planned pairs, if no score of the others could change its word;
+    None if one could.
+
+    Neither the p value nor the interval gets better for a prompt when one of its scores falls or one of its rival's
+    rises. So the word is certain when the two extremes agree: all that is left goes to one prompt, or to the other.
+
+    Args:
+        scores: As for compare.
+        planned: Pairs of each task that were planned; every task has at most this many.
+        unit: As for compare.
+    """
+    extremes = []
+    for seed_rest, best_rest in ((1.0, 0.0), (0.0, 1.0)):
+        filled = {}
+        for task, pairs in scores.items():
+            left = planned - len(pairs.seed)
+            filled[task] = Pairs([*pairs.seed, *[seed_rest] * left], [*pairs.best, *[best_rest] * left])
+        extremes.append(compare(filled, unit))
+    worst, best = extremes
+    if worst.word != best.word:
+        return None
+    now = compare(scores, unit)
+    return now.model_copy(
+        update={
+            "word": worst.word,
+            # Whoever stops early may claim no more than the least favourable rest would have allowed.
+            "p_value": now.p_value if worst.word == "not shown" else max(worst.p_value, best.p_value),
+            "smallest_possible_p_value": worst.smallest_possible_p_value,
+            "planned": worst.pairs,
+        }
     )
 
 
@@ -82,6 +120,22 @@ class Prompted(NamedTuple):
 
     prompt: str
     samples: list[Sample]
+
+
+def fresh_samples(evaluator: Evaluator, seed: str, best: str) -> tuple[Prompted, Prompted]:
+    """Fresh samples of both prompts: two pairs of each tested task, then one after the other, until all are made or the
+    verdict is settled. A prompt that is compared with itself needs no more than the first two."""
+    suite, planned = evaluator.suite, evaluator.settings.fresh
+    found: dict[str, list[Sample]] = {seed: [], best: []}
+    names = {best: "evolved prompt", seed: "seed prompt"}
+    for first, end in [(0, min(_FEWEST, planned)), *((i, i + 1) for i in range(_FEWEST, planned))]:
+        for prompt in found:
+            found[prompt] += evaluator.unseen(prompt, "fresh", range(first, end), names[prompt])
+        if seed == best or settled(_pairs(suite, found[seed], found[best]), planned, _unit(suite)) is not None:
+            break
+    order = [task.name for task in suite.tested]
+    in_order = {prompt: sorted(made, key=lambda s: (order.index(s.task), s.index)) for prompt, made in found.items()}
+    return Prompted(seed, in_order[seed]), Prompted(best, in_order[best])
 
 
 def result_of(
@@ -123,7 +177,7 @@ def result_of(
         tasks=tuple(_task_result(task, seed, best) for task in suite.tested),
         transfer=tuple(_task_result(task, *carried) for task in suite.neighbours) if carried else (),
         split=record.split,
-        verdict=_verdict(suite, seed, best, best_result).rounded(),
+        verdict=_verdict(evaluator, seed, best, best_result).rounded(),
         ended_by=ended_by,
         metric_calls=evaluator.spent,
         llm_calls=len(attempts) + len(asked),
@@ -153,21 +207,31 @@ def result_of(
     )
 
 
-def _verdict(suite: Suite, seed: Prompted, best: Prompted, result: PromptResult) -> RunVerdict:
-    """Compare the two prompts. In mode general the claim is about unseen tasks, so tasks are resampled; otherwise it is
-    about these very tasks, so samples are."""
-    pairs = {task.name: Pairs(_scores(seed, task), _scores(best, task)) for task in suite.tested}
-    verdict = compare(pairs, "task" if suite.mode == "general" else "sample")
+def _verdict(evaluator: Evaluator, seed: Prompted, best: Prompted, result: PromptResult) -> RunVerdict:
+    """Compare the two prompts."""
+    suite = evaluator.suite
+    pairs, unit = _pairs(suite, seed.samples, best.samples), _unit(suite)
+    verdict = settled(pairs, evaluator.settings.fresh, unit) or compare(pairs, unit)
     copied = 2 * (result.copies or 0) > len(result.scores)
     return verdict.model_copy(update={"by_copying": verdict.word == "better" and copied})
 
 
-def _scores(prompted: Prompted, task: Task) -> tuple[float, ...]:
-    return tuple(sample.score.total for sample in prompted.samples if sample.task == task.name)
+def _unit(suite: Suite) -> Unit:
+    """In mode general the claim is about unseen tasks, so tasks are resampled; otherwise it is about these very tasks,
+    so samples are."""
+    return "task" if suite.mode == "general" else "sample"
+
+
+def _pairs(suite: Suite, seed: Sequence[Sample], best: Sequence[Sample]) -> dict[str, Pairs]:
+    return {task.name: Pairs(_scores(seed, task), _scores(best, task)) for task in suite.tested}
+
+
+def _scores(samples: Sequence[Sample], task: Task) -> tuple[float, ...]:
+    return tuple(sample.score.total for sample in samples if sample.task == task.name)
 
 
 def _task_result(task: Task, seed: Prompted, best: Prompted) -> TaskResult:
-    scores = _scores(seed, task), _scores(best, task)
+    scores = _scores(seed.samples, task), _scores(best.samples, task)
     means = [math.fsum(each) / len(each) for each in scores]
     return TaskResult(
         task=task.name,

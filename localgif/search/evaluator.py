@@ -11,10 +11,10 @@ from __future__ import annotations
 import hashlib
 import statistics
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from localgif.agent import prompts
-from localgif.agent.graph import Rendered, Try, Write, compile_animator
+from localgif.agent.graph import MAX_ATTEMPTS, Rendered, Try, Write, compile_animator
 from localgif.files import content_hash, now
 from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Sample
@@ -271,40 +271,40 @@ class Evaluator:
             ]
         return found
 
-    def fresh(self, prompt: str, label: str) -> list[Sample]:
-        """New samples of a prompt on each tested task, with seeds that the search never used."""
-        count = self.settings.fresh
-        return [
-            self.sample(
-                prompt,
-                task,
-                FRESH_FROM + i,
-                "fresh",
-                None,
-                f"fresh sample {i + 1} of {count} of the {label}, {task.name}",
-            )
-            for task in self.suite.tested
-            for i in range(count)
-        ]
+    def unseen(
+        self, prompt: str, purpose: Literal["fresh", "transfer"], numbers: Iterable[int], label: str
+    ) -> list[Sample]:
+        """New samples of a prompt with seeds that the search never used: fresh ones of each tested task, or (transfer)
+        answers without repairs to each neighbouring task.
 
-    def transfer(self, prompt: str, label: str) -> list[Sample]:
-        """New samples of a prompt on each neighbouring task."""
-        count = self.settings.transfer_samples
+        Args:
+            numbers: Which samples of each task, from 0.
+            label: The prompt for people.
+        """
+        fresh = purpose == "fresh"
         return [
             self.sample(
                 prompt,
                 task,
-                FRESH_FROM + i,
-                "transfer",
+                FRESH_FROM + number,
+                purpose,
                 None,
-                f"sample {i + 1} of {count} of the {label} on another task",
+                f"fresh sample {number + 1} of the {label}, {task.name}" if fresh else f"the {label} on another task",
+                attempts=MAX_ATTEMPTS if fresh else 1,
             )
-            for task in self.suite.neighbours
-            for i in range(count)
+            for number in numbers
+            for task in (self.suite.tested if fresh else self.suite.neighbours)
         ]
 
     def sample(
-        self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
+        self,
+        prompt: str,
+        task: Task,
+        index: int,
+        purpose: Purpose,
+        metric_call: int | None,
+        label: str,
+        attempts: int = MAX_ATTEMPTS,
     ) -> Sample:
         """One sample, stored before it is returned."""
         candidate = self.store.put("candidates", prompt)
@@ -322,7 +322,7 @@ class Evaluator:
         def write(messages: Any, seed: int, finished: Any) -> Any:
             nonlocal tries
             tries += 1
-            self.store.doing(f"{label}: writing code" + (f" (attempt {tries} of 3)" if tries > 1 else ""))
+            self.store.doing(f"{label}: writing code" + (f" (attempt {tries} of {attempts})" if tries > 1 else ""))
             return self._write(messages, seed, finished)
 
         def run(code: str) -> Rendered:
@@ -331,8 +331,8 @@ class Evaluator:
 
         seed = sample_seed(self.settings.seed, index)
         started = now()
-        attempts = compile_animator(prompt, task.brief, write, run)(seed)
-        last = attempts[-1].rendered
+        made = compile_animator(prompt, task.brief, write, run, attempts)(seed)
+        last = made[-1].rendered
         sample = Sample(
             candidate=candidate,
             task=task.name,
@@ -340,9 +340,9 @@ class Evaluator:
             purpose=purpose,
             metric_call=metric_call,
             seed=seed,
-            attempts=tuple(self._attempt(a) for a in attempts),
+            attempts=tuple(self._attempt(a) for a in made),
             verdict=last.verdict,
-            code=self.store.put("code", attempts[-1].code) if attempts[-1].code is not None else None,
+            code=self.store.put("code", made[-1].code) if made[-1].code is not None else None,
             gif=self.store.put("gifs", last.gif) if last.gif is not None else None,
             measurements=last.measurements,
             score=self.programs.score(last, task),

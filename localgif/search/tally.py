@@ -56,7 +56,7 @@ def plan_of(record: RunRecord) -> Plan:
         search=settings.metric_calls * settings.samples,
         call=settings.samples,
         fresh=settings.fresh * tested,
-        transfer=settings.transfer_samples * len(record.neighbours),
+        transfer=len(record.neighbours),
         deciding=frozenset(split["val"] if split else tasks),
         target=settings.target,
         minutes=settings.minutes,

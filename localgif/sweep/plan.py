@@ -48,7 +48,7 @@ class Cell(NamedTuple):
     def samples(self) -> int:
         """The most samples that it can take, without re-tests."""
         settings, suite = self.settings, self.suite
-        final = settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours)
+        final = settings.fresh * len(suite.tested) + len(suite.neighbours)
         return settings.metric_calls * settings.samples + 2 * final
 
 

@@ -12,6 +12,7 @@ from localgif.agent.prompts import SEED_PROMPT
 from localgif.errors import EndpointError, SandboxError, SandboxTooWeak
 from localgif.files import content_hash
 from localgif.records import Verdict
+from localgif.report.story import verdict_sentence
 from localgif.run.optimize import optimize
 from localgif.sandbox import probe
 from localgif.sandbox.protocol import LAYERS, NO_READ_CONFINEMENT, WEAK
@@ -59,6 +60,30 @@ def test_a_run_finds_the_better_prompt_and_leaves_the_whole_folder(tmp_path: Pat
         assert "def make_gif" in run.text("code", sample.code)
         assert run.data("gifs", sample.gif).startswith(b"GIF8")
     assert run.text("candidates", content_hash(SEED_PROMPT)) == SEED_PROMPT
+
+
+def test_a_comparison_that_can_show_nothing_any_more_ends_early(tmp_path: Path) -> None:
+    class Unsteady(Improving):
+        """Its answers to the better prompt are as bad as those to the seed prompt every other time."""
+
+        def next(self, path: str, body: dict[str, Any]) -> Any:
+            said = super().next(path, body)
+            return POOR if said == GOOD and body["options"]["seed"] % 2 else said
+
+    with serving(Unsteady(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as server:
+        result = optimize(settings(server.url, metric_calls=4, fresh=8, seed=8), tmp_path, "first", Notes())
+    assert result.best.prompt == BETTER
+    run = load_run(tmp_path / "first")
+    fresh = [sample for sample in run.samples if sample.purpose == "fresh"]
+    made = len(fresh) // 2
+    assert result.verdict.word == "not shown"
+    assert 2 <= made == result.verdict.pairs == len(result.seed.scores) == len(result.best.scores) < 8
+    assert result.verdict.planned == 8
+    assert f"{made} of 8 pairs of fresh samples" in verdict_sentence(result)
+    names = {content_hash(SEED_PROMPT): "seed", content_hash(BETTER): "best"}
+    order = [names[sample.candidate] for sample in fresh]
+    assert order[:4] == ["seed", "seed", "best", "best"], "two pairs, each prompt read once"
+    assert order[4:] == ["seed", "best"] * (made - 2), "then the prompts alternate"
 
 
 def test_the_models_are_asked_as_the_article_asks_them(tmp_path: Path) -> None:

@@ -7,11 +7,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localgif.records import RunVerdict, Unit
-from localgif.run.result import Pairs, compare, counted
+from localgif.run.result import Pairs, compare, counted, settled
 from tests.support.kit import fenced, program
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
@@ -93,6 +93,46 @@ def test_scores_that_do_not_pair_up_are_refused() -> None:
     for scores in ({}, {"t": Pairs([], [])}, {"t": Pairs([1.0], [1.0, 0.5])}):
         with pytest.raises(ValueError):
             compare(scores)
+
+
+def test_four_pairs_settle_early_only_what_can_no_longer_be_shown() -> None:
+    crossed = settled({"t": Pairs([0.0, 0.9], [0.5, 1.0])}, 4)
+    assert crossed is not None
+    assert (crossed.word, crossed.pairs, crossed.planned) == ("not shown", 2, 4)
+    assert crossed.smallest_possible_p_value == pytest.approx(2 / 70), "four pairs would not have been too few"
+    for made in (2, 3):
+        assert settled({"t": Pairs([0.0] * made, [1.0] * made)}, 4) is None, "one bad sample would undo it"
+    whole = settled({"t": Pairs([0.0] * 4, [1.0] * 4)}, 4)
+    assert whole == one([0.0] * 4, [1.0] * 4)
+
+
+def test_many_pairs_settle_a_clear_difference_early_and_claim_no_more_than_the_worst_rest_allows() -> None:
+    made = Pairs([0.0] * 9, [1.0] * 9)
+    early = settled({"t": made}, 10)
+    worst = one([*made.seed, 1.0], [*made.best, 0.0])
+    assert early is not None
+    assert (early.word, early.pairs, early.planned, early.p_value) == ("better", 9, 10, worst.p_value)
+    assert early.p_value > compare({"t": made}).p_value
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_no_rest_changes_a_settled_word(data: st.DataObject) -> None:
+    score = st.sampled_from(REAL) | st.floats(0, 1)
+    made, left = data.draw(st.integers(2, 3)), data.draw(st.integers(1, 2))
+    tasks = data.draw(st.integers(1, 2))
+    unit: Unit = data.draw(st.sampled_from(("sample", "task")))
+
+    def scores(count: int) -> dict[str, list[list[float]]]:
+        some = st.lists(score, min_size=count, max_size=count)
+        return {str(task): [data.draw(some), data.draw(some)] for task in range(tasks)}
+
+    there = scores(made)
+    early = settled({task: Pairs(*sides) for task, sides in there.items()}, made + left, unit)
+    if early is not None:
+        rest = scores(left)
+        whole = {task: Pairs(*(a + b for a, b in zip(there[task], rest[task], strict=True))) for task in there}
+        assert compare(whole, unit).word == early.word
 
 
 @given(SCORES)

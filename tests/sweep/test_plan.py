@@ -58,7 +58,7 @@ def test_a_cell_is_a_combination_with_the_defaults_of_its_mode(models: ModelsFil
     single, *_, multi = plan.cells
     assert (single.settings.metric_calls, multi.settings.metric_calls) == (12, 40)
     assert (len(single.suite.tested), len(multi.suite.tested)) == (1, 4)
-    assert (single.samples, multi.samples) == (12 * 2 + 2 * (4 + 2 * 2), 40 + 2 * 4 * 4)
+    assert (single.samples, multi.samples) == (12 * 2 + 2 * (4 + 2), 40 + 2 * 4 * 4)
     assert not multi.settings.facts
 
 
