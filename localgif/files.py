@@ -28,6 +28,8 @@ HASH_DIGITS = 16
 #: Kind of stored content -> the ending of its files.
 SUFFIXES = {"candidates": "md", "code": "py", "gifs": "gif", "sheets": "png"}
 _LOCK = ".lock"
+#: Larger notes are not read, bytes.
+_MOST_NOTES = 16 * 2**20
 
 
 def now() -> str:
@@ -287,7 +289,7 @@ def sha256_of(path: Path) -> str:
 def read_notes(path: Path, name: str) -> dict[str, Any]:
     """The entries that `write_notes` stored; none if the file is damaged."""
     try:
-        stored = json.loads(path.read_bytes())
+        stored = json.loads(read_bounded(path, _MOST_NOTES))
     except (OSError, ValueError, RecursionError):
         return {}
     entries = stored.get(name) if isinstance(stored, dict) and stored.get("version") == 1 else None
@@ -330,9 +332,9 @@ def check_free(folder: Path) -> None:
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is writing in a run folder."""
+    """Whether a process is writing in a run folder; also for somebody who may only read it."""
     try:
-        handle = open_inside(folder, _LOCK, os.O_RDWR)
+        handle = open_inside(folder, _LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:

@@ -18,6 +18,7 @@ from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
+from localgif import signals
 from localgif.errors import ConfigError, EndpointError, OutboundRefused
 
 # --- addresses -------------------------------------------------------------------------------------------------------
@@ -145,7 +146,7 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 def own_process() -> None:
     """Make this process ours, before it imports a library: no variable counts but those of `_KEPT`, stderr cannot fail,
-    and missing streams are open.
+    missing streams are open, and signals do what Python expects.
 
     Python reads its own variables (PYTHONWARNINGS, PYTHONPATH, ...) when it begins, so if there is one, this process
     begins again without it.
@@ -158,6 +159,7 @@ def own_process() -> None:
             kept["PYTHONPATH"] = here
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept)
+    signals.restore()
     home = home_folder()
     for name in [name for name in os.environ if not _KEPT.fullmatch(name)]:
         del os.environ[name]

@@ -260,7 +260,7 @@ class Settings(Record):
     minutes: Annotated[
         float | None, Setting("Start no new proposal after this many minutes of work.", fork=True), Field(gt=0)
     ] = None
-    sandbox_level: Annotated[Level, Setting("The weakest sandbox level to accept.")] = "no-read-confinement"
+    sandbox_level: Annotated[Level, Setting("The weakest sandbox level to accept.", fork=True)] = "no-read-confinement"
     limits: Limits = Limits()
 
     @property

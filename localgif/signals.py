@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import signal
 
-#: With SIGCHLD ignored, the kernel forgets how a child ended. SIGHUP, SIGINT and SIGQUIT stay: nohup and the
-#: & of a shell ignore them on purpose.
+#: With SIGCHLD ignored, the kernel forgets how a child ended, and Python takes every child for a success. SIGHUP,
+#: SIGINT and SIGQUIT stay: nohup and the & of a shell ignore them on purpose.
 _EXPECTED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM)
 
 

@@ -5,6 +5,7 @@ exports   exports read by the real llm and promptfoo, in folders of their own (1
 bundle    a real bundle, made, tampered with, installed and run without a network (3 GB)
 offline   every command without a network, with a list of every connection
 kills     runs killed at random moments, which must all resume to the same end: `just check kills 200`
+fuzz      mutated replies, programs, sentences, server events and GIFs, for some minutes: `just check fuzz 30`
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ MODULES = {
     "bundle": "scripts.check_bundle",
     "offline": "scripts.check_offline",
     "kills": "tests.support.kills",
+    "fuzz": "tests.support.fuzz",
 }
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,6 +87,21 @@ def test_a_locked_folder_names_its_holder(tmp_path: Path) -> None:
         check_free(tmp_path)
     os.close(handle)
     check_free(tmp_path)
+
+
+def test_who_may_only_read_a_run_sees_that_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def read_only(path: Any, flags: int, *rest: Any, **more: Any) -> int:
+        if flags & os.O_ACCMODE != os.O_RDONLY:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return opened(path, flags, *rest, **more)
+
+    handle = take_lock(tmp_path)
+    monkeypatch.setattr(os, "open", read_only)
+    assert is_locked(tmp_path)
+    os.close(handle)
+    assert not is_locked(tmp_path)
 
 
 def test_a_lock_is_waited_for_and_the_wait_reported(tmp_path: Path) -> None:

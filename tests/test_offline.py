@@ -31,7 +31,7 @@ from localgif import offline
 from localgif.endpoint.clients import Animator, reflector_arguments
 from localgif.errors import ConfigError, EndpointError, OutboundRefused
 from localgif.models.find import places_for
-from localgif.offline import is_here, is_loopback, scheduler_url, server_url
+from localgif.offline import is_here, is_loopback, scheduler_url, server_url, without_secret
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
@@ -96,6 +96,15 @@ def test_an_address_of_models_toml_is_checked(url: object, openai: bool, address
         return
     with pytest.raises(ValueError, match=address):
         server_url(url, openai)
+
+
+@pytest.mark.parametrize("openai", [False, True])
+def test_an_address_with_a_password_is_refused_without_showing_it(openai: bool) -> None:
+    for url in ("http://me:secret@host:1", "http://secret@host/v1", "http://127.0.0.1:8000/v1?user=a@secret"):
+        with pytest.raises(ValueError, match=r"must hold no user and no password.*api_key_env") as caught:
+            server_url(url, openai)
+        assert "secret" not in str(caught.value)
+    assert without_secret("http://me:secret@host:1/v1 asked") == "http://***@host:1/v1 asked"
 
 
 @pytest.mark.parametrize(
@@ -239,6 +248,20 @@ def test_a_display_that_is_gone_is_not_missed_but_a_lost_result_is_told() -> Non
         for out, err, status in ((None, disk, 0), (disk, None, 2)):
             done = subprocess.run([sys.executable, "-c", code], stdout=out, stderr=err, cwd=ROOT, check=False)
             assert done.returncode == status
+
+
+def test_a_parent_that_ignores_the_end_of_its_children_hides_no_failure() -> None:
+    """With SIGCHLD ignored, Python takes every child for a success: a pip that failed, a program that crashed."""
+    code = (
+        "import signal, subprocess, sys\nfrom localgif import offline\n"
+        "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
+        "signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGINT})\n"
+        "assert subprocess.run(['false']).returncode == 0\n"
+        "offline.own_process()\n"
+        "assert not signal.pthread_sigmask(signal.SIG_BLOCK, ())\n"
+        "sys.exit(subprocess.run(['false']).returncode)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 1
 
 
 def test_proxies_stay_until_the_models_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ LAYERS = [
     {"tasks"},
     {"settings"},
     {"offline", "files", "significance"},
-    {"records", "errors", "thoughts", "signals"},
+    {"records", "errors", "thoughts", "signals", "syntax"},
 ]
 
 #: A third-party library and the only modules that may import it.

@@ -11,19 +11,13 @@ import ast
 import functools
 import re
 import textwrap
-import warnings
 from typing import NamedTuple
 
+from localgif.syntax import MOST_TEXT, parsed
 from localgif.thoughts import spoken
 
 FUNCTION = "make_gif"
 
-#: Of a longer reply only the beginning is read, characters; the sandbox runs shorter programs only.
-_MOST_TEXT = 2**18
-#: A tree is at most this deep: Python's own tools work through it by recursion.
-_DEEPEST = 100
-#: Python writes no number with more digits than about 4300.
-_LARGEST = 2**13_000
 #: Attempts to parse a text without its end, and characters that all of them read together.
 _TRIES, _TRIED_TEXT = 60, 2**22
 #: Only so many blocks can hold the program.
@@ -98,7 +92,7 @@ def extract(reply: str) -> str | None:
         if shortened is not None and FUNCTION in _functions(shortened):
             return shortened
     if not fenced:
-        return _unfenced(spoken(reply[:_MOST_TEXT]))
+        return _unfenced(spoken(reply[:MOST_TEXT]))
     return next((text for text in texts if _functions(text)), None) or max(texts, key=len)
 
 
@@ -112,27 +106,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _said(reply: str) -> list[Block]:
-    return blocks(spoken(reply[:_MOST_TEXT]))
-
-
-def parsed(text: str) -> ast.Module | None:
-    """The tree of a program; None if it is not Python, or so deep or with such numbers that Python's own tools fail."""
-    if len(text) > _MOST_TEXT:
-        return None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the program's own affair
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, AssertionError, SystemError):
-        return None
-    depth = 0
-    nodes: list[ast.AST] = [tree]
-    while nodes and depth <= _DEEPEST:
-        depth += 1
-        if any(isinstance(n, ast.Constant) and type(n.value) is int and n.value > _LARGEST for n in nodes):
-            return None
-        nodes = [child for node in nodes for child in ast.iter_child_nodes(node)]
-    return None if nodes else tree
+    return blocks(spoken(reply[:MOST_TEXT]))
 
 
 @functools.lru_cache(maxsize=_MOST_BLOCKS)  # a streamed reply is asked about again at the end of each line

@@ -11,7 +11,7 @@ import ast
 import re
 from typing import Literal, NamedTuple, TypeGuard
 
-from localgif.agent import extract
+from localgif.syntax import parsed
 from localgif.tasks.task import Targets
 
 #: What every program in the form begins with. Shapes are corners around the origin, one unit wide.
@@ -417,7 +417,7 @@ def read(code: str) -> Scene | None:
 
     The drawing functions themselves may differ or be missing: their names count, and ours take their place.
     """
-    tree = extract.parsed(code)
+    tree = parsed(code)
     body = _loop_of(tree) if tree is not None else None
     try:
         return None if body is None else _scene(body)
@@ -490,7 +490,7 @@ def _constant(name: str, value: ast.expr) -> bool:
         return isinstance(value, ast.Constant | ast.Tuple) or _calls(value, "fade")
     try:
         return isinstance(ast.literal_eval(value), int | float)
-    except ValueError:
+    except (ValueError, TypeError):  # TypeError: a list as a key
         return False
 
 

@@ -381,6 +381,8 @@ def _answer(
     deadline, content = time.monotonic() + 2 * seconds, bytearray()
     try:
         with _client().stream(method, url + path, json=body, headers=headers, timeout=seconds) as response:
+            if (coding := response.headers.get("Content-Encoding", "identity").lower()) != "identity":
+                raise wrong(url, f"the answer to {path} is compressed ({coding}), and localgif asks for plain text")
             for block in response.iter_raw():
                 content += block
                 if len(content) > ANSWER_BYTES or time.monotonic() > deadline:

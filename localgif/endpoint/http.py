@@ -275,11 +275,14 @@ class Wire(httpx.HTTPTransport):
             asked = read_retry_after(response.headers.get("Retry-After"), datetime.now(UTC))
             self.failure = Failure("status", "", response.status_code, asked)
             most = min(most, ERROR_BYTES)
-        # httpcore reads the timeout again for the body.
+        elif (coding := response.headers.get("Content-Encoding", "identity").lower()) != "identity":
+            self.failure = Failure("garbled", f"it is compressed ({coding}), and localgif asks for plain text")
+        # httpcore reads the timeout again for the body; a drop now and then does not count as an answer.
+        longest = max(self._between, timeouts.get("read") or math.inf)
         if self._between != math.inf:
             timeouts["read"] = self._between
         assert isinstance(response.stream, httpx.SyncByteStream)
-        response.stream = self._body = _Lines(response.stream, self, most)
+        response.stream = self._body = _Lines(response.stream, self, most, longest)
         return response
 
     def _whole(self, request: httpx.Request, most: int) -> httpx.Response:
@@ -375,17 +378,21 @@ class _Text:
 class _Lines(httpx.SyncByteStream):
     """A body in whole lines, without blank ones: the official client takes a blank line for broken JSON."""
 
-    def __init__(self, inner: httpx.SyncByteStream, wire: Wire, most: int) -> None:
+    def __init__(self, inner: httpx.SyncByteStream, wire: Wire, most: int, longest: float) -> None:
         self._inner = inner
         self._wire = wire
         self._most = most
+        self._longest = longest
+        """Seconds without a whole line after which the server counts as silent."""
 
     def __iter__(self) -> Iterator[bytes]:
         held: list[bytes] = []
-        size = 0
+        size, since = 0, time.monotonic()
         try:
             for block in self._inner:
                 size += len(block)
+                if time.monotonic() - since > self._longest:
+                    raise httpx.ReadTimeout(f"no whole line for {self._longest:.0f} s")
                 if size > self._most and self._wire.failure is not None:
                     yield b"".join([*held, block])[: self._most]  # the beginning of a refusal is enough
                     return
@@ -397,6 +404,8 @@ class _Lines(httpx.SyncByteStream):
                     continue
                 *lines, rest = b"".join([*held, block]).split(b"\n")
                 held = [rest]
+                if any(line.strip() for line in lines):
+                    since = time.monotonic()
                 yield from self._good(lines)
             yield from self._good([b"".join(held)])
         except httpx.TransportError as error:

@@ -15,6 +15,8 @@ from typing import Any
 ANSWER_BYTES = 16 * 2**20
 #: Of an error's body this much is read.
 ERROR_BYTES = 64 * 2**10
+#: No answer is nested deeper. Python's own limits differ: one version reads what another cannot write.
+_DEEPEST = 100
 
 #: Escapes in JSON text, whole ones first: a backslash, a surrogate pair, half of one.
 _ESCAPES = re.compile(
@@ -31,13 +33,28 @@ def read_json(data: bytes | str, *, halves: bool = False) -> Any:
     Raises:
         ValueError: It is not JSON, or is nested too deeply.
     """
-    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    text = (data if isinstance(data, str) else data.decode("utf-8", "replace")).removeprefix("\ufeff")
     if not halves and "\\ud" in text.lower():
         text = _ESCAPES.sub(lambda match: "\\ufffd" if match[1] else match[0], text)
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if text.count("[") + text.count("{") > _DEEPEST and _is_deeper(value, _DEEPEST):
+        raise ValueError("it is nested too deeply")
+    return value
+
+
+def _is_deeper(value: object, most: int) -> bool:
+    level = [value]
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            if isinstance(each, dict | list)
+            for inner in (each.values() if isinstance(each, dict) else each)
+        ]
+    return bool(level)
 
 
 def texts(value: object) -> tuple[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -128,9 +129,13 @@ def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
 
     `read_call` writes llama.cpp's dialect. vLLM silently ignores names that it does not know.
     """
-    body = {name: value for name, value in {**body, "model": upstream.model}.items() if name not in upstream.left_out}
-    if upstream.dialect != "vllm":
-        return body
+    body = {**body, "model": upstream.model}
+    if upstream.dialect == "vllm":
+        _translate_for_vllm(body)
+    return {name: value for name, value in body.items() if name not in upstream.left_out}
+
+
+def _translate_for_vllm(body: dict[str, Any]) -> None:
     if "repeat_penalty" in body:
         body["repetition_penalty"] = body["repeat_penalty"]
     for name in _NOT_IN_VLLM:
@@ -142,7 +147,6 @@ def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
         {"reasoning" if name == "reasoning_content" else name: value for name, value in message.items()}
         for message in body["messages"]
     ]
-    return body
 
 
 def counting_request(body: dict[str, Any], upstream: Upstream) -> tuple[str, dict[str, Any], str] | None:
@@ -261,7 +265,7 @@ async def _data_lines(stream: aiohttp.StreamReader, most: int) -> AsyncGenerator
     async for block in stream.iter_any():
         size, line_size = size + len(block), line_size + len(block)
         if b"\n" in block:
-            *lines, rest = b"".join([*held, block]).split(b"\n")
+            *lines, rest = b"".join([*held, block]).removeprefix(codecs.BOM_UTF8).split(b"\n")
             held, line_size = [rest], len(rest)
             for line in lines:
                 if line.startswith(b"data:"):

@@ -7,6 +7,7 @@ import statistics
 from collections.abc import Iterator
 
 from localgif.records import Measurements, Score, ScorePart, Verdict
+from localgif.syntax import parsed
 
 #: Longest text about one sample, and longest quotation of a program's own words, tokens.
 BUDGET_TOKENS, _QUOTE_TOKENS = 400, 200
@@ -158,11 +159,8 @@ def likely(code: str, m: Measurements | None, poor: frozenset[str] = frozenset()
     Args:
         poor: The parts of the score that lost points.
     """
-    if m is None:
-        return []
-    try:
-        tree = ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = None if m is None else parsed(code)
+    if m is None or tree is None:
         return []
     lines = code.splitlines()
     return [

@@ -12,8 +12,9 @@ from localgif.files import check_free, is_name
 from localgif.models.toml import ModelsFile, changed_settings
 from localgif.records import SCHEMA_VERSION, Limits, ModelIdentity, RunResult
 from localgif.run.optimize import check_budget, ready, record_of, versions, work
+from localgif.sandbox.protocol import is_weaker
 from localgif.search.progress import Progress, Silent
-from localgif.settings import Settings
+from localgif.settings import Level, Settings
 from localgif.store.log import RunLog
 from localgif.store.read import RunRecord, load_record, load_run, read_work
 from localgif.store.write import RunStore, Shared
@@ -38,7 +39,8 @@ def resume(
 
     Args:
         models: models.toml as it is now.
-        changes: Setting -> another value, for a fork; for a role the name of another model.
+        changes: Setting -> another value, for a fork; for a role the name of another model. Without a fork only
+            `sandbox_level`, which belongs to this machine: the stored one counts if it is stronger than the usual one.
         fork: Start a new run with today's settings that shares the work that is still valid.
         name: Name of the new run; None for the old name and "-fork".
 
@@ -50,14 +52,16 @@ def resume(
         RunLocked, RunCorrupt, RunError: The run folder is in use, damaged or not writable.
         LocalGifError: As for optimize.
     """
-    progress, changes = progress or Silent(), changes or {}
+    progress, changes = progress or Silent(), dict(changes or {})
     clock = time.monotonic()
     record = load_record(folder)
     _check_limits(record.settings.limits)
+    level = changes.pop("sandbox_level", None) or _own_level(record.settings.sandbox_level, progress)
     settings = changed_settings(record.settings, models, changes)
     suite = _stored_suite(record, settings)
+    here = settings.model_copy(update={"sandbox_level": level})
     if fork:
-        return _fork(folder, record, settings, suite, name or f"{folder.resolve().name}-fork", progress, clock)
+        return _fork(folder, record, here, suite, name or f"{folder.resolve().name}-fork", progress, clock)
     if record.status == "done" and record.result is not None and not changes:
         return record.result.model_copy(update={"folder": str(folder)})
     differing = list(differences(record.settings.model_dump(mode="json"), settings.model_dump(mode="json")))
@@ -67,7 +71,7 @@ def resume(
     differing += [line for line in differences(record.versions, versions()) if not line.startswith("platform:")]
     _refuse(record, differing)
     check_free(folder)  # before a model is loaded in vain
-    with ready(settings, folder.parent, progress) as roles:
+    with ready(here, folder.parent, progress) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
             return work(suite, roles, store, progress, clock)
@@ -79,6 +83,18 @@ def _check_limits(stored: Limits) -> None:
     for name, value in stored.model_dump().items():
         if value > _MOST_LIMIT * usual[name]:
             raise RunCorrupt(f"run.json: settings.limits.{name} = {value} is far above the usual {usual[name]}")
+
+
+def _own_level(stored: Level, progress: Progress) -> Level:
+    """The weakest sandbox level to accept: a run folder, which may be a stranger's, can raise it and not lower it."""
+    usual: Level = Settings.model_fields["sandbox_level"].default
+    if not is_weaker(stored, usual):
+        return stored
+    progress.note(
+        f"run.json accepts the sandbox level {stored}, which is weaker than {usual}; localgif keeps to {usual} "
+        f"(--sandbox-level {stored} accepts it)"
+    )
+    return usual
 
 
 def _fork(

@@ -125,7 +125,11 @@ def _own_notes(model: ModelSettings, weights: Weights) -> list[str]:
         )
     if read_facts(weights.path).template:
         return []
-    return [f"{weights.path} has no chat template; llama.cpp writes prompts as ChatML, which may not be the model's"]
+    return [
+        f"{weights.path} has no chat template, so llama.cpp writes prompts as ChatML, which may not be the model's. "
+        "localgif has no key for another one: write a template into the file (gguf-new-metadata --chat-template), or "
+        "serve it with llama-server --chat-template or an Ollama (TEMPLATE in its Modelfile) and name that server"
+    ]
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any, NamedTuple
 
-from localgif.agent.extract import parsed
 from localgif.agent.form import (
     FORMULAS,
     SHAPES,
@@ -29,6 +28,7 @@ from localgif.agent.form import (
 )
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
+from localgif.syntax import parsed
 from localgif.tasks.task import Task
 from localgif.tasks.words import words
 

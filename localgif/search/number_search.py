@@ -13,8 +13,9 @@ from itertools import islice
 from typing import NamedTuple
 
 from localgif.agent import form
-from localgif.agent.extract import FUNCTION, parsed
+from localgif.agent.extract import FUNCTION
 from localgif.search.programs import Trial
+from localgif.syntax import parsed
 from localgif.tasks.task import Targets
 
 #: At most this many programs run per search.

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from localgif.agent import extract
 from localgif.search.programs import foreign_imports
+from localgif.syntax import parsed
 from localgif.tasks.task import Targets
 from localgif.thoughts import spoken
 
@@ -90,7 +91,7 @@ def program(reply: str, finish: str) -> Program | Rejected:
     code = extract.extract(reply)
     if code is None:
         return Rejected("no_program", "The last answer held no program. Answer with one ```python block.")
-    tree = extract.parsed(code)
+    tree = parsed(code)
     if tree is None:
         return Rejected("syntax", "The last program was not valid Python, or nested too deeply.")
     if not any(isinstance(node, ast.FunctionDef) and node.name == extract.FUNCTION for node in tree.body):
@@ -180,7 +181,7 @@ def with_imports(code: str) -> str:
     Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy. What
     does not parse stays as it is.
     """
-    tree = extract.parsed(code)
+    tree = parsed(code)
     if tree is None:
         return code
     bound = set(dir(builtins))

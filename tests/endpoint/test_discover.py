@@ -95,6 +95,22 @@ def test_an_address_without_such_a_server() -> None:
         check_ollama(root, "m")
 
 
+@pytest.mark.parametrize("status", [400, 404, 405, 501])
+def test_a_server_that_shows_no_model_is_taken_by_its_listing(status: int) -> None:
+    """Other servers than Ollama speak its API without /api/show; what lies in the cloud is seen in the listing, too."""
+    tags = {"models": [{"model": "m:latest", "digest": "sha256:abc"}, {"model": "far", "remote_host": "https://x"}]}
+    said = Listing(**{"api/version": {"version": "1"}, "api/tags": tags})
+    said.posts = Status(status, '{"error": "we show nothing"}')
+    with in_thread(lambda: serving_app(said.app())) as root:
+        found = check_ollama(root, "m")
+        assert (found.model, found.digest, found.capabilities) == ("m:latest", "abc", None)
+        with pytest.raises(PreflightError, match=r"far at .* does not run there"):
+            check_ollama(root, "far")
+        said.posts = Status(500, '{"error": "out of disk"}')
+        with pytest.raises(EndpointUnreachable, match=r"/api/show answers 500 .*: out of disk"):
+            check_ollama(root, "m")
+
+
 def test_the_window_of_a_loaded_model() -> None:
     loaded = {"models": [{"name": "m:latest", "context_length": 512}, {"model": "other"}, 3]}
     with in_thread(lambda: serving_app(Listing(**{"api/ps": loaded}).app())) as root:
@@ -106,10 +122,11 @@ def test_the_window_of_a_loaded_model() -> None:
 
 
 class Listing:
-    """A server that answers GETs as it is told, and everything else with 404."""
+    """A server that answers GETs as it is told, and every POST with `posts`."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = {f"/{path}": value for path, value in answers.items()}
+        self.posts = Status(404, "")
 
     def app(self) -> web.Application:
         async def said(request: web.Request) -> web.Response:
@@ -120,8 +137,12 @@ class Listing:
                 return web.Response(status=value.code, text=value.body)
             return web.json_response(value, status=404 if value is None else 200)
 
+        async def posted(request: web.Request) -> web.Response:
+            return web.Response(status=self.posts.code, text=self.posts.body)
+
         app = web.Application()
         app.router.add_get("/{path:.*}", said)
+        app.router.add_post("/{path:.*}", posted)
         return app
 
 

@@ -220,6 +220,7 @@ LASTING = {
     "endless tokens": "does not stop",
     "one endless line": "does not stop",
     "deep JSON": "[[[[",
+    "compressed": "compressed (gzip)",
     "a long error": "xxxx",
 }
 
@@ -305,7 +306,7 @@ def test_other_weights_after_a_restart_are_not_asked(ask: Ask, monkeypatch: pyte
 
 
 @STREAMED
-@pytest.mark.parametrize("fault", ["hangs before a token", "hangs between tokens"])
+@pytest.mark.parametrize("fault", ["hangs before a token", "hangs between tokens", "drops between tokens"])
 def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clients, "IDLE_SECONDS", 0.3)
     monkeypatch.setattr(clients, "BETWEEN_SECONDS", 0.3)
@@ -341,6 +342,8 @@ def test_halves_of_characters_and_line_separators_are_text(ask: Ask) -> None:
         assert ask(server.url).text == "one\u0085\u2028\U0001f600\ufffd"
     with misbehaving(ACTS["a list of parts"]) as server:
         assert ask(server.url).text == "one two"
+    with misbehaving(ACTS["a byte order mark"]) as server:
+        assert ask(server.url).text == GOOD
 
 
 @STREAMED

@@ -192,6 +192,21 @@ def test_names_match_without_case_and_latest() -> None:
     assert same_model("Smol", "smol:LATEST") and same_model("smol:latest", "SMOL") and not same_model("smol:1b", "smol")
 
 
+@pytest.mark.parametrize(
+    ("asked", "same"),
+    [
+        ("registry.ollama.ai/library/small:1b", True),
+        ("https://registry.ollama.ai/library/Small:1B", True),
+        ("library/small:1b", True),
+        ("registry.ollama.ai/me/small:1b", False),
+        ("other.example/library/small:1b", False),
+        ("hf.co/library/small:1b", False),
+    ],
+)
+def test_ollamas_own_registry_may_be_left_out_and_no_other(asked: str, same: bool) -> None:
+    assert same_model("small:1b", asked) is same_model(asked, "small:1b") is same
+
+
 @pytest.mark.parametrize("body", [b"", b"  ", b"{", b"[]", b"1", b'{"a": NaN}', b"\xff", b"[" * 100_000])
 def test_bodies_that_are_not_an_object(body: bytes) -> None:
     with pytest.raises(ApiError) as caught:

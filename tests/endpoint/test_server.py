@@ -7,6 +7,7 @@ import json
 import os
 import select
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ import httpx
 import ollama
 import pytest
 
+from localgif import offline
 from localgif.endpoint import server
 from localgif.endpoint.child import session_members
 from localgif.endpoint.discover import check_ollama
@@ -59,6 +61,21 @@ def test_whoever_opens_it_to_others_is_warned(host: str, warns: bool) -> None:
         process.terminate()
         _, said = process.communicate(timeout=SOON)
     assert ("warning: everyone who can reach 0.0.0.0" in said) is warns and process.returncode == 0
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", socket.gethostname()])
+def test_the_guard_lets_us_listen_where_the_user_says(host: str) -> None:
+    """It refuses look-ups of other machines; our own listener asks for none."""
+    try:
+        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError:
+        pytest.skip(f"this machine has no address {host}")
+    offline.guard()
+    try:
+        with in_thread(lambda: server.listening([], host=host)) as url:
+            assert int(url.rpartition(":")[2]) > 0 and not offline.refusals()
+    finally:
+        offline.release()
 
 
 def test_an_address_of_another_machine_is_refused_with_a_remedy() -> None:

@@ -157,6 +157,27 @@ def test_options_that_a_server_forbids_are_left_out_from_then_on_and_named() -> 
         assert post(running.url, "/api/chat", CHAT).status_code == 400 and len(running.script.bodies) == 1
 
 
+def test_what_a_dialect_makes_of_an_option_is_left_out_too() -> None:
+    """Else the gateway would ask for ever."""
+    refusal = Status(400, json.dumps({"message": "repetition_penalty: Extra inputs are not permitted"}))
+    with gateway(Script([refusal], [refusal], answer("x")), dialect="vllm", ours=False) as running:
+        first = post(running.url, "/api/chat", {**CHAT, "stream": False})
+        assert first.status_code == 400, "refused again, so it was not about this field"
+        assert post(running.url, "/api/chat", {**CHAT, "stream": False}).json()["left_out"] == ["repetition_penalty"]
+    assert ["repetition_penalty" in body for body in running.script.bodies] == [True, False, False]
+
+
+def test_a_mark_of_byte_order_hides_no_event() -> None:
+    assert told(b"\xef\xbb\xbf" + event("a"), event(finish="stop"), DONE, "end")["message"]["content"] == "a"
+
+
+def test_json_that_one_python_reads_and_another_cannot_is_a_broken_answer() -> None:
+    deep = {"content": "x"}
+    for _ in range(120):
+        deep = {"content": [deep]}  # type: ignore[dict-item]
+    assert "not JSON" in told(b"data: " + json.dumps({"choices": [{"delta": deep}]}).encode() + b"\n\n", "end")["error"]
+
+
 # --- windows ---------------------------------------------------------------------------------------------------------
 
 

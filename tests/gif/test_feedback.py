@@ -21,6 +21,12 @@ BRIEF = "a red dot that hops\nand comes back"
 SHORT = numbers(frames=10, delay=100, size=9000, gap=155_003.1, distinct_frames=9)
 
 
+@pytest.mark.parametrize("more", ["f" + "()" * 400, "x = 1\n" * 60_000, "x = 0x" + "f" * 3700, "\0", "'\ud83d'"])
+def test_a_program_beyond_the_limits_of_parsing_has_no_likely_cause(more: str) -> None:
+    one = numbers(frames=1, distinct_frames=1)
+    assert likely("frames[0].save(path)\n", one) != [] == likely(f"frames[0].save(path)\n{more}", one)
+
+
 def test_the_part_that_costs_most_comes_first() -> None:
     lines = sample_feedback(BRIEF, SHORT, article(SHORT), Verdict.OK, "").splitlines()
     assert lines == [

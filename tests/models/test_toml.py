@@ -185,6 +185,15 @@ def test_a_mistake_is_named_with_file_key_and_remedy(change: tuple[str, str], me
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize("url", ["http://me:secret@127.0.0.1:11434", "http://secret@10.0.0.2", "ftp://a:secret@b"])
+def test_a_password_in_an_address_is_refused_and_not_shown(url: str) -> None:
+    text = f'{ROLES}[endpoints.ollama]\nkind = "ollama"\nurl = "{url}"\nallow_remote = true\n'
+    with pytest.raises(ConfigError) as caught:
+        file_of(text).role("animator")
+    said = f"{caught.value.message} {caught.value.remedy}"
+    assert "[endpoints.ollama] url" in said and "no password" in said and "secret" not in said
+
+
 @pytest.mark.parametrize(
     ("text", "message", "remedy"),
     [

@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from localgif.errors import ConfigError, EndpointError, RunError, RunLocked, RunMismatch
+from localgif.errors import ConfigError, EndpointError, RunError, RunLocked, RunMismatch, SandboxTooWeak
 from localgif.models.toml import load_models_file
 from localgif.records import Limits, ModelIdentity, RunResult
 from localgif.run.optimize import optimize
 from localgif.run.resume import differences, resume, shareable
+from localgif.sandbox import probe
 from localgif.store.read import RunRecord, find_unfinished, load_record, load_run, read_work
 from localgif.store.write import RunStore
 from tests.support.kills import Deterministic, End, Killer, chosen, end_of, models_file, server_process
@@ -313,6 +314,38 @@ def test_a_run_of_version_1_cannot_be_resumed(go_on: GoOn, tmp_path: Path) -> No
     (folder / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
     with pytest.raises(RunMismatch, match="version 1, which stored too little"):
         go_on(folder)
+
+
+@pytest.mark.parametrize(
+    ("stored", "changes", "level"),
+    [
+        ("limits-only", {}, "no-read-confinement"),
+        ("full", {}, "full"),
+        ("full", {"sandbox_level": "limits-only"}, "limits-only"),
+    ],
+)
+@pytest.mark.parametrize("fork", [False, True])
+def test_a_run_folder_cannot_lower_the_sandbox_level(
+    server: Deterministic,
+    whole: Whole,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    stored: str,
+    changes: dict[str, Any],
+    level: str,
+    fork: bool,
+) -> None:
+    def decide(accept: str) -> None:
+        raise SandboxTooWeak(accept, "")
+
+    monkeypatch.setattr(probe, "decide", decide)
+    settings = json.loads((whole[0] / "run.json").read_text())["settings"]
+    folder = copied(whole, tmp_path, settings=settings | {"sandbox_level": stored})
+    notes = Notes()
+    with pytest.raises(SandboxTooWeak) as caught:
+        resume(folder, models_file(tmp_path, server.url), notes, changes, fork=fork)
+    assert caught.value.message == level
+    assert bool(notes.notes) is (stored == "limits-only")
 
 
 def test_differences_name_the_place() -> None:

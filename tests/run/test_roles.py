@@ -128,7 +128,8 @@ def test_a_file_of_ones_own_is_whole_or_refused_and_said_to_be_unknown(tmp_path:
     path.write_bytes((b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor).ljust(64, b"\0") + bytes(128))
     own = model("animator", "", endpoint=EndpointSettings(name="e", kind="embedded"), model="own", path=str(path))
     said = check_role(own)
-    assert "not in the catalogue; complete" in said and "verified" not in said and "no chat template" in said
+    assert "not in the catalogue; complete" in said and "verified" not in said
+    assert "no chat template" in said and "gguf-new-metadata" in said and "llama-server" in said, "both ways out"
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelMissing, match="191 bytes, but its tensors need 192") as caught:
         check_role(own)

@@ -130,6 +130,16 @@ def test_an_interrupt_ends_the_program_and_removes_its_directory(tmp_path: Path)
 # --- the keeper of this process ----------------------------------------------------------------------------------
 
 
+def test_a_parent_that_ignores_the_end_of_children_changes_no_verdict(ground: Ground) -> None:
+    keeper_client.stop()
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        assert ground.run("def make_gif(path):\n    raise SystemExit(3)\n").verdict is Verdict.ERROR
+        assert ground.run("import os\ndef make_gif(path):\n    os.abort()\n").verdict is Verdict.CRASHED
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
 def test_a_keeper_that_died_idle_is_replaced_without_a_word(ground: Ground) -> None:
     assert ground.run(PLAIN).verdict is Verdict.OK
     before = keeper_client.pid()

@@ -50,6 +50,27 @@ def test_a_tree_is_counted(pair: subprocess.Popen[bytes]) -> None:
     assert 0 <= usage.cpu_seconds < 10 and usage.written >= 1
 
 
+#: Touches one page of every 2 MiB: as much memory again for the tables that find them.
+_TABLES = """
+import mmap, os, time
+held = mmap.mmap(-1, 16 * 2**30, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | 0x4000)  # MAP_NORESERVE
+held.madvise(mmap.MADV_NOHUGEPAGE)
+for place in range(0, len(held), 2**21):
+    held[place] = 1
+os.write(1, b".")
+time.sleep(60)
+"""
+
+
+def test_page_tables_count_as_memory() -> None:
+    with subprocess.Popen([sys.executable, "-c", _TABLES], stdout=subprocess.PIPE) as hungry:
+        try:
+            assert hungry.stdout is not None and hungry.stdout.read(1) == b"."
+            assert Tree(hungry.pid).look().rss > psutil.Process(hungry.pid).memory_info().rss + 30 * 2**20
+        finally:
+            hungry.kill()
+
+
 def test_a_tree_is_killed_and_its_dead_count_for_nothing(pair: subprocess.Popen[bytes]) -> None:
     tree = Tree(pair.pid)
     tree.kill(none)

@@ -7,6 +7,8 @@ asked is in `history`, and in `fates` what became of each answer: "done", or "le
 
 from __future__ import annotations
 
+import codecs
+import gzip
 import json
 import select
 import socket
@@ -144,6 +146,25 @@ def _blank_lines(talk: Talk) -> None:
     talk.raw(b"\n \n")
 
 
+def _drops(talk: Talk) -> None:
+    """Never silent for long, and never a whole line."""
+    talk.head()
+    talk.line(GOOD)
+    while not talk.script.stopped.wait(0.02):
+        talk.raw(b" \n")
+
+
+def _compressed(talk: Talk) -> None:
+    talk.head(Content_Encoding="gzip")
+    talk.raw(gzip.compress(json.dumps({**talk.part(GOOD), "done": True}).encode()))
+
+
+def _marked(talk: Talk) -> None:
+    talk.head()
+    talk.raw(codecs.BOM_UTF8)
+    talk.last(GOOD)
+
+
 def _odd_characters(talk: Talk) -> None:
     """Line separators of Unicode raw, as JSON allows them, and a pair of surrogates in two lines."""
     talk.head()
@@ -206,6 +227,9 @@ ACTS: dict[str, Act] = {
     "only loaded": answer("", done_reason="load"),
     "a null": answer(None, done_reason="stop"),  # type: ignore[arg-type]
     "a list of parts": answer([{"type": "text", "text": "one two"}]),  # type: ignore[arg-type]
+    "drops between tokens": _drops,
+    "compressed": _compressed,
+    "a byte order mark": _marked,
     "deep JSON": _whole(b'{"message": ' + b"[" * 100_000 + b"\n"),
     "a long error": refuse(400, "x" * 2**20),
     "endless tokens": _for_ever(lambda talk: json.dumps(talk.part("again\n" * 100) | {"done": False}).encode() + b"\n"),
