@@ -215,7 +215,7 @@ def odd_entry(folder: Path) -> Path | None:
 
 def replace_file(path: Path, data: bytes) -> None:
     """Write a file that the user named as replace_inside does, but a symbolic link stays a link."""
-    real = path.resolve()
+    real = behind_links(path)
     replace_inside(real.parent, real.name, data)
 
 
@@ -259,6 +259,23 @@ def is_file(path: Path) -> bool:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
         return False
+
+
+def exists(path: Path) -> bool:
+    """Whether there is something that we may see; False for a name that no file can have."""
+    try:
+        path.stat()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def behind_links(path: Path) -> Path:
+    """Where a path leads; an OSError for links that lead to each other (Python before 3.13 raises a RuntimeError)."""
+    try:
+        return path.resolve()
+    except RuntimeError:
+        raise OSError(errno.ELOOP, "links that lead to each other", str(path)) from None
 
 
 def read_bounded(path: Path, most: int) -> bytes:

@@ -216,9 +216,9 @@ def _has_certificates(name: str) -> bool:
     if not value:
         return value is None
     if name == "SSL_CERT_DIR":
-        return any(Path(part).is_dir() for part in value.split(os.pathsep))
-    if not Path(value).is_file():
-        return name == "REQUESTS_CA_BUNDLE" and Path(value).is_dir()
+        return any(os.path.isdir(part) for part in value.split(os.pathsep))  # noqa: PTH112 - Path raises, as below
+    if not os.path.isfile(value):  # noqa: PTH113 - Path raises if the name is too long, or in a closed folder
+        return name == "REQUESTS_CA_BUNDLE" and os.path.isdir(value)  # noqa: PTH112
     import ssl
 
     try:

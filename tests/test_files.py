@@ -18,6 +18,8 @@ from localgif.files import (
     append,
     check_free,
     content_name,
+    exists,
+    is_file,
     is_locked,
     is_name,
     locked,
@@ -87,6 +89,17 @@ def test_a_locked_folder_names_its_holder(tmp_path: Path) -> None:
         check_free(tmp_path)
     os.close(handle)
     check_free(tmp_path)
+
+
+def test_a_path_that_no_file_can_have_is_none_and_links_that_lead_to_each_other_are_an_error(tmp_path: Path) -> None:
+    (tmp_path / "one").symlink_to(tmp_path / "other")
+    (tmp_path / "other").symlink_to(tmp_path / "one")
+    for path in (tmp_path / "one", tmp_path / ("x" * 300), Path("\0"), tmp_path / "gone"):
+        assert not exists(path) and not is_file(path)
+    assert exists(tmp_path) and not is_file(tmp_path)
+    if sys.version_info < (3, 13):
+        with pytest.raises(OSError, match="lead to each other"):
+            replace_file(tmp_path / "one", b"x")
 
 
 def test_who_may_only_read_a_run_sees_that_it_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

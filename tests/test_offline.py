@@ -7,6 +7,7 @@ test sends a packet to another machine.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import os
 import pwd
@@ -174,16 +175,25 @@ def test_no_variable_of_the_shell_breaks_a_command(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr and (tmp_path / ".cache" / "localgif" / "matplotlib").is_dir()
 
 
+def closed(path: Any, **_: Any) -> None:
+    raise PermissionError(errno.EACCES, "Permission denied", path)
+
+
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import certifi
 
     (tmp_path / "text").write_text("no certificate")
     os.mkfifo(tmp_path / "pipe")
-    for value in ("/gone", str(tmp_path / "text"), str(tmp_path / "pipe"), str(tmp_path)):
+    for value in ("/gone", str(tmp_path / "text"), str(tmp_path / "pipe"), str(tmp_path), f"/{'x' * 300}"):
         monkeypatch.setenv("SSL_CERT_FILE", value)
         assert offline.unusable_certificates() == ("SSL_CERT_FILE",), value
         offline.pin_libraries()
         assert "SSL_CERT_FILE" not in os.environ
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", closed)  # the folder of another user, as in a shell that sudo left
+        for name in ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE"):
+            patch.setenv(name, "/root/ca.pem")
+            assert name in offline.unusable_certificates()
     monkeypatch.setenv("SSL_CERT_FILE", certifi.where())
     monkeypatch.setenv("SSL_CERT_DIR", f"/gone{os.pathsep}{tmp_path}")
     assert offline.unusable_certificates() == ()

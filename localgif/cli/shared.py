@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 import typer
 
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
-from localgif.files import is_text, replace_file
+from localgif.files import behind_links, exists, is_text, replace_file
 from localgif.offline import guard, keep_keys, pin_libraries, refusals, release
 from localgif.sandbox.text import CONTROLS, printable
 from localgif.settings import FIELDS, ModelSettings, Setting
@@ -91,6 +91,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         pin_libraries()
         guard()  # load_models widens it to what models.toml names
         try:
+            _check_folder()
             for name, value in kwargs.items():
                 if not is_text(f"{value}"):
                     raise ConfigError(f"{name} = {value!a} is not UTF-8", "use a name that is")
@@ -112,6 +113,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
                 echo(f"note: nothing left this machine; {refusal}", err=True)
 
     return wrapped
+
+
+def _check_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError:
+        raise ConfigError("the current folder was removed", "change to another one: cd ...", code="E-FILE") from None
 
 
 def complain(error: LocalGifError) -> None:
@@ -148,7 +156,7 @@ def load_models(path: Path, offline: bool | None = None, others: Iterable[str] =
 def write_file(path: Path, data: bytes, remedy: str) -> None:
     """Write a file that the user named; a ConfigError if it cannot be written, and an old file is untouched."""
     try:
-        if path.exists() and not path.is_file():  # such as /dev/stdout
+        if exists(path) and not path.is_file():  # such as /dev/stdout
             path.write_bytes(data)
         else:
             replace_file(path, data)
@@ -161,10 +169,10 @@ def try_file(path: Path, remedy: str) -> None:
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        if path.exists() and not path.is_file():
+        if exists(path) and not path.is_file():
             os.close(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
         else:
-            tempfile.TemporaryFile(dir=path.resolve().parent).close()
+            tempfile.TemporaryFile(dir=behind_links(path).parent).close()
     except OSError as error:
         raise ConfigError(f"{path} cannot be written: {error.strerror or error}", remedy, code="E-FILE") from None
 

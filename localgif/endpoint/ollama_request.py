@@ -22,7 +22,7 @@ FOREVER = math.inf
 #: llama.cpp reads seeds as 32 bits and takes the largest one for "random".
 _SEEDS = 2**32 - 1
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
-_DURATION_PART = r"(\d+\.?\d*|\.\d+)(ns|us|µs|μs|ms|s|m|h)"
+_DURATION_PART = r"(\d++(?:\.\d*+)?|\.\d++)(ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(rf"([+-]?)((?:{_DURATION_PART})+)")
 #: Fields that none of our clients sends -> what to do instead.
 _UNSUPPORTED = {

@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name
 
 from localgif.endpoint.gguf import GgufFacts
 from localgif.errors import ConfigError, LocalGifError
+from localgif.files import exists
 from localgif.records import Record
 
 Status = Literal["PASS", "WARN", "FAIL", "SKIP"]
@@ -311,7 +312,7 @@ def memory(here: Memory | None, models: Sequence[Load]) -> Check:
 
 def disk(folder: Path) -> Check:
     """Whether there is space for a run in `folder`, which need not exist yet."""
-    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if each.exists())
+    there = next(each for each in (folder.absolute(), *folder.absolute().parents) if exists(each))
     free = shutil.disk_usage(there).free
     words = f"{_gb(free)} GB free in {there}; a run takes a few MB"
     remedy = "free some space, or name another --runs-dir"

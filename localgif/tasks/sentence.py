@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from localgif.errors import ConfigError
+from localgif.files import is_file
 from localgif.tasks.grammar import Doubt, Draft, Grammar, refused
 from localgif.tasks.task import Colour, Subject, Targets, Task, load_task, task_names
 from localgif.tasks.words import Word, is_english, normalised, numbers, words
@@ -57,7 +58,7 @@ class Reading:
 
 def is_sentence(text: str) -> bool:
     """Whether a text names a task in words, and not by the name of a shipped one or by the path of a file."""
-    if text.strip().endswith(".toml") or ("/" in text and len(text) < 4096 and Path(text).is_file()):
+    if text.strip().endswith(".toml") or ("/" in text and is_file(Path(text))):
         return False
     return not text.strip() or any(len(part.split()) > 1 for part in text.split(","))
 

@@ -7,7 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 
+from localgif.cli.shared import command
 from tests.cli.conftest import Finished
 from tests.support.commands import localgif, started
 from tests.support.scripted import Scripted
@@ -48,6 +50,18 @@ def test_a_mistake_gets_a_message_and_its_exit_code(
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_folder_that_was_removed_below_us_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def gone() -> Path:
+        raise FileNotFoundError
+
+    monkeypatch.setattr(Path, "cwd", gone)
+    with pytest.raises(typer.Exit) as caught:
+        command(lambda: None)()
+    assert caught.value.exit_code == 2 and "the current folder was removed" in capsys.readouterr().err
 
 
 def test_the_module_is_the_command(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from localgif.endpoint.ollama_request import (
     read_call,
     same_model,
 )
+from tests.support.growth import seconds
 
 HI = [{"role": "user", "content": "hi"}]
 DEFAULTS = Options().fields()
@@ -186,6 +187,10 @@ def test_a_request_without_text_is_a_load(kind: Any, request_: dict[str, Any]) -
 )
 def test_what_is_wrong_is_named(kind: Any, fields: dict[str, Any], words: str) -> None:
     assert words in refused(kind, **fields)
+
+
+def test_a_long_duration_is_refused_as_fast_as_a_short_one() -> None:
+    assert seconds(lambda: refused("chat", keep_alive="0" * 100_000)) < 1
 
 
 def test_names_match_without_case_and_latest() -> None:

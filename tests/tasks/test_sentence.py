@@ -34,6 +34,11 @@ def seen(task: Task) -> tuple[Any, ...]:
     return task.targets, task.background, task.still, subjects
 
 
+@pytest.mark.parametrize("text", ["a red ball / " + "x" * 300, "a/" * 3000 + " b", "a\0b/c d"])
+def test_a_text_that_no_file_can_be_called_is_a_sentence(text: str) -> None:
+    assert is_sentence(text)
+
+
 def test_the_corpus_has_two_halves_of_sixty_sentences_and_more_in_two_styles() -> None:
     assert len({brief["text"] for brief in BRIEFS}) == len(BRIEFS) == 206
     assert [sum(brief["half"] == half for brief in BRIEFS) for half in ("tuned", "held-out")] == [60, 60]
