@@ -47,17 +47,17 @@ class Tile:
 
     @property
     def facts(self) -> str:
-        """Frames, seconds per loop, size, and the loop ratio."""
+        """Frames, seconds per loop, size, and the loop gap."""
         m = self.sample.measurements
         if m is None:
             return ""
-        seam = f", loop\N{NO-BREAK SPACE}{m.gap / m.motion:.1f}" if m.motion > 0 else ""
-        words = (
+        words = [
             f"{m.frames} frame{'s' if m.frames != 1 else ''}",
             f"{sum(m.delays_ms) / 1000:.2f} s",
             f"{m.size / 1024:.1f} KB",
-        )
-        return ", ".join(word.replace(" ", "\N{NO-BREAK SPACE}") for word in words) + seam
+            *([f"loop gap {m.gap / m.motion:.1f} steps"] if m.motion > 0 else []),
+        ]
+        return ", ".join(word.replace(" ", "\N{NO-BREAK SPACE}") for word in words)
 
 
 class Gallery:
@@ -85,29 +85,30 @@ class Gallery:
                 reasons = tuple(a.reason for a in sample.attempts)
                 key = (sample.task, sample.code, sample.gif, sample.verdict, sample.score, reasons)
                 if key not in same:
-                    same[key] = self._tile(candidate, sample)
+                    same[key] = self.tile(candidate, sample)
                     tiles.append(same[key])
                 same[key].labels.append(f"{PURPOSES[sample.purpose]} {count[sample.purpose]}")
                 same[key].purposes.add(sample.purpose)
         return tiles
 
     def pairs(self, seed: Candidate | None, best: Candidate | None) -> tuple[list[tuple[Tile, Tile | None]], int]:
-        """Samples of both prompts with the same task and index, so the same model seed: fresh ones, else of the search.
-        Returns the pairs to show, and the number of all pairs."""
+        """Samples of both prompts with the same task and index, so the same model seed: fresh ones if both prompts have
+        some, else of the search. Returns the pairs to show, and the number of all pairs."""
         if seed is None:
             return [], 0
-        purpose = "fresh" if seed.scores("fresh") else "search"
+        other = best if best is not None and best is not seed else None
+        purpose = "fresh" if all(c.scores("fresh") for c in (seed, other) if c is not None) else "search"
         ours = {(s.task, s.index): s for s in seed.samples if s.purpose == purpose}
-        others = best.samples if best is not None and best is not seed else []
-        theirs = {(s.task, s.index): s for s in others if s.purpose == purpose}
+        theirs = {(s.task, s.index): s for s in (other.samples if other is not None else ()) if s.purpose == purpose}
         keys = [key for key in ours if key in theirs] or list(ours)
         pairs = [
-            (self._tile(seed, ours[key]), self._tile(best, theirs[key]) if best and key in theirs else None)
+            (self.tile(seed, ours[key]), self.tile(best, theirs[key]) if best and key in theirs else None)
             for key in keys[:_MAX_PAIRS]
         ]
         return pairs, len(keys)
 
-    def _tile(self, candidate: Candidate, sample: Sample) -> Tile:
+    def tile(self, candidate: Candidate, sample: Sample) -> Tile:
+        """One sample, with its GIF if there is room."""
         measured = sample.measurements
         if sample.gif is None or measured is None:
             return Tile(candidate, sample, None, sample.verdict.value.replace("_", " "))

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import shlex
 from collections.abc import Iterable, Mapping
+from datetime import datetime
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from localgif.errors import PreflightError, RunCorrupt, SandboxError
 from localgif.files import replace_inside
 from localgif.gif import SHEET
 from localgif.report import plots, story
-from localgif.report.gallery import PURPOSES, Gallery
+from localgif.report.gallery import PURPOSES, Gallery, Tile
 from localgif.report.story import Candidate, verdict_sentence
 from localgif.sandbox.runner import picture_gif
 from localgif.sandbox.text import printable
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 #: At most this many GIFs get a film strip, fresh samples first: each is decoded in a process of its own.
 _MOST_STRIPS = 10
+#: Plots of a run that took fewer seconds count in seconds.
+_SHORT = 180
 #: Longer texts are cut, characters: a program may have 200 KB, and a page hundreds of programs.
 _LONGEST_TEXT = 20_000
 
@@ -40,10 +43,14 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
     Raises:
         RunCorrupt, OSError: run.json or a log cannot be read, or the page cannot be written.
     """
-    run = load_run(folder)
-    page = render(run, status_of(folder, run.record), _strips(run) if whole else {}, plotted=whole)
-    replace_inside(folder, "report.html", page.encode("utf-8", "replace"))
+    replace_inside(folder, "report.html", page_of(folder, whole=whole).encode("utf-8", "replace"))
     return folder / "report.html"
+
+
+def page_of(folder: Path, *, whole: bool = True) -> str:
+    """The report of a run; arguments and errors as for write_report."""
+    run = load_run(folder)
+    return render(run, status_of(folder, run.record), _strips(run) if whole else {}, plotted=whole)
 
 
 def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plotted: bool = True) -> str:
@@ -61,7 +68,7 @@ def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plo
             status=status,
             verdict=verdict[:1].upper() + verdict[1:],
             script=Markup(script),
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            script_hash=script_hash(script),
             style=Markup(asset("report.css")),
             purposes=PURPOSES,
             data=Markup,
@@ -82,7 +89,7 @@ def environment() -> Environment:
         # Every text in a page goes through here: no escape sequences, no characters that reorder text.
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
-    made.filters.update(cut=_cut, number=_number, duration=duration)
+    made.filters.update(cut=_cut, number=_number, duration=duration, local=_local)
     return made
 
 
@@ -91,8 +98,21 @@ def asset(name: str) -> str:
     return resources.files("localgif.report").joinpath("templates", name).read_text("utf-8")
 
 
+def script_hash(script: str) -> str:
+    """The hash by which a page's policy allows its one script."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
 def _cut(text: str, limit: int = _LONGEST_TEXT) -> str:
     return text if len(text) <= limit else f"{text[:limit]}\n... ({len(text) - limit:,} more characters)"
+
+
+def _local(stamp: str, form: str = "%Y-%m-%d %H:%M") -> str:
+    """A stored time in this machine's time zone; as it is if it is none."""
+    try:
+        return datetime.fromisoformat(stamp).astimezone().strftime(form)
+    except (ValueError, OverflowError):
+        return stamp
 
 
 def _number(value: float | None, form: str = "%.3f") -> str:
@@ -114,11 +134,12 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
     best = next((c for c in candidates.values() if c.winner), None)
     gallery = Gallery(run, strips)
     pairs, pair_count = gallery.pairs(seed, best)
+    shown = best or seed
     tiles = gallery.tiles(candidates.values())
     phases = story.phases_of(run)
     names, rows = story.parts_of(candidates.values())
     noise, noise_text = story.noise_of(candidates.values(), record.settings.samples, seed)
-    drawn = dict.fromkeys(("calls", "minutes", "time", "tokens", "front"), "")
+    drawn = dict.fromkeys(("calls", "clock", "time", "tokens", "front"), "")
     if plotted:
         drawn |= _plots(run, noise, seed, phases, names, rows)
     missing = [f"candidates/{n}.md" for n, t in texts.items() if t is None]
@@ -136,9 +157,11 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "best": best,
         "pairs": pairs,
         "pair_count": pair_count,
+        "films": _films(pairs),
+        "prompt": story.marked(shown.text) if shown is not None and shown.text is not None else None,
         "tiles": tiles,
         "outcomes": sorted({tile.sample.verdict.value for tile in tiles}),
-        "steps": story.steps_of(run, candidates),
+        "steps": story.folded(story.steps_of(run, candidates)),
         "phases": phases,
         "total": story.total_seconds(run),
         "part_names": names,
@@ -152,6 +175,15 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "left_out": gallery.left_out,
         "missing": missing,
     }
+
+
+def _films(pairs: Iterable[tuple[Tile, Tile | None]]) -> list[Tile]:
+    """The first film strip of each prompt among the pairs."""
+    found: dict[str, Tile] = {}
+    for tile in (tile for pair in pairs for tile in pair if tile is not None):
+        if tile.picture is not None and tile.picture.strip:
+            found.setdefault(tile.candidate.hash, tile)
+    return list(found.values())
 
 
 def _texts(run: StoredRun, kind: str, names: Iterable[str]) -> dict[str, str | None]:
@@ -175,22 +207,29 @@ def _plots(
 ) -> dict[str, str]:
     """The plots that have something to show."""
     drawn: dict[str, str] = {}
-    by_call, by_minute = story.traces_of(run)
-    around = seed.mean if seed else None
-    if by_call.means:
+    by_call, by_clock = story.traces_of(run)
+    around, total = seed.mean if seed else None, story.total_seconds(run) or 0.0
+    # Axes in minutes, or for a short run in seconds.
+    unit, per_minute = ("minutes", 1.0) if total >= _SHORT else ("seconds", 60.0)
+    if by_call.points >= plots.LEAST:
         drawn["calls"] = plots.score_plot(by_call, noise, around, "metric call", whole=True)
-    if by_minute.means:
-        drawn["minutes"] = plots.score_plot(by_minute, noise, around, "minutes of work", whole=False)
+    if by_clock.points >= plots.LEAST:
+        drawn["clock"] = plots.score_plot(by_clock.scaled(per_minute), noise, around, f"{unit} of work", whole=False)
     if phases:
-        parts = [(p.name, [(p.writer, p.colour, p.model / 60), ("sandbox", "sandbox", p.sandbox / 60)]) for p in phases]
-        rest = (story.total_seconds(run) or 0.0) / 60 - sum(value for _, row in parts for *_, value in row)
+        scale = per_minute / 60
+        parts = [
+            (p.name, [(p.writer, p.colour, p.model * scale), ("sandbox", "sandbox", p.sandbox * scale)]) for p in phases
+        ]
+        rest = total * scale - sum(value for _, row in parts for *_, value in row)
         if rest > 0:
             parts.append(("other", [("loading, waiting", "rest", rest)]))
-        drawn["time"] = plots.bars_plot(parts, "minutes")
         tokens = [(p.name, [(p.writer, p.colour, float(p.tokens))]) for p in phases]
-        drawn["tokens"] = plots.bars_plot(tokens, "tokens written")
+        if len(parts) >= plots.LEAST:
+            drawn["time"] = plots.bars_plot(parts, unit)
+        if len(tokens) >= plots.LEAST:
+            drawn["tokens"] = plots.bars_plot(tokens, "tokens written")
     axes = story.most_telling(names, rows)
-    if axes is not None and len(rows) > 1:
+    if axes is not None and len(rows) >= plots.LEAST:
         i, j = axes
         best = story.front([(row.parts[i], row.parts[j]) for row in rows])
         points = [

@@ -10,7 +10,7 @@ import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from localgif.offline import pin_matplotlib
@@ -23,6 +23,8 @@ _NAMES = ("ink", "muted", "line", "seed", "best", "other", "band", "paper", "san
 COLOURS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES, 3)}
 #: Inches. A point (1/72 inch) of the drawing is about a pixel on a phone.
 _WIDTH, _HEIGHT = 4.9, 2.9
+#: With fewer points a plot says less than a table.
+LEAST = 4
 
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
@@ -69,6 +71,15 @@ class Trace:
     """Mean of each metric call."""
     best: list[tuple[float, float]] = field(default_factory=list)
     """Mean of the best candidate so far, wherever it changed."""
+
+    @property
+    def points(self) -> int:
+        """Number of scores of single samples and programs."""
+        return len(self.samples) + len(self.later) + len(self.programs)
+
+    def scaled(self, factor: float) -> Trace:
+        """The same scores at `factor` times the places."""
+        return Trace(*([(factor * x, y) for x, y in getattr(self, each.name)] for each in fields(self)))
 
 
 def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str, *, whole: bool) -> str:

@@ -115,6 +115,8 @@ class Candidate:
     children: list[Candidate] = field(default_factory=list)
     made_by: int | None = None
     """Number of the proposal that made it."""
+    change: str = ""
+    """What it changes in its parent, and why, as a sentence."""
 
     def scores(self, *purposes: Purpose) -> list[float]:
         """Scores of its samples with these purposes, or of all."""
@@ -137,6 +139,11 @@ class Step(NamedTuple):
     why: str
     diff: list[Word]
     """From the parent's text to the child's; empty when there is no child."""
+
+    @property
+    def same(self) -> tuple[object, ...]:
+        """Rejections in a row with the same value are shown as one."""
+        return (self.title, self.why) if self.child is None and not self.kept else (self.proposal.number,)
 
 
 def mean(scores: Sequence[float]) -> float | None:
@@ -182,8 +189,50 @@ def steps_of(run: StoredRun, candidates: dict[str, Candidate]) -> list[Step]:
     for p in run.proposals:
         parent, child = candidates[p.parent], candidates[p.child] if p.child is not None else None
         diff = _word_diff(parent.text, child.text) if child and parent.text and child.text else []
+        if child is not None and child.made_by == p.number:
+            child.change = _change(p, parent, len(run.record.drawn) > 1)
         steps.append(Step(p, _MOVES[p.move], parent, child, *_why(p, parent, child), diff))
     return steps
+
+
+def folded(steps: Iterable[Step]) -> list[list[Step]]:
+    """The steps in groups: equal rejections in a row are one group."""
+    return [list(group) for _, group in itertools.groupby(steps, key=lambda step: step.same)]
+
+
+def _change(p: Proposal, parent: Candidate, several: bool) -> str:
+    """What a proposal's child changes in its parent, and why, as a sentence."""
+    of = f" for {p.task}" if several and p.task else ""
+    if p.move == "order":
+        return "Shows its examples in another choice or order, because no other step found anything."
+    if p.move == "prompt":
+        return f"Is the reflector's whole new prompt, written after it read the samples of {parent.name}."
+    if p.move == "instruction":
+        if p.prompt.startswith(_DROPPED):
+            return f'Drops the rule "{_shortened_rule(p.prompt[len(_DROPPED) :])}", to make room for another.'
+        said = re.search(r"Rule:\s*(.+)", p.reply)
+        rule = f' "{_shortened_rule(said[1])}"' if said else ""
+        return f"Adds the rule{rule}, against what went wrong in the worst sample of {parent.name}."
+    source = "searched by localgif without a model" if p.move == "tune" else "written by the reflector"
+    had = "Replaces the worked example" if parent.text and "```" in parent.text else "Adds a worked example"
+    before = mean(parent.scores("search"))
+    against = f", {parent.name} only {before:.3f}" if before is not None else ""
+    scored = f"scored {p.score:.3f}{against}" if p.score is not None else "ran"
+    return f"{had}{of}, {source}, because that program {scored}."
+
+
+_DROPPED = "dropped the rule: "
+
+
+def _shortened_rule(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 160 else text[:160] + "..."
+
+
+def marked(text: str) -> list[tuple[bool, str]]:
+    """A prompt in pieces, each with whether it is a worked example: a block of code with its fences."""
+    pieces = re.split(r"(^```[^\n]*\n.*?^```[^\n]*(?:\n|\Z))", text, flags=re.MULTILINE | re.DOTALL)
+    return [(bool(place % 2), piece) for place, piece in enumerate(pieces) if piece]
 
 
 def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool, str]:

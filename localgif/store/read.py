@@ -73,6 +73,8 @@ class RunRecord(Record):
     split: dict[str, tuple[str, ...]] | None = None
     parent: str | None = None
     """Name of the run that this one was forked from."""
+    demo: bool = False
+    """Whether recorded answers stood in for the models (`localgif demo`): what it found is no result."""
     search_end: SearchEnd | None = None
     error: str | None = None
     result: RunResult | None = None
@@ -172,6 +174,15 @@ def load_run(folder: Path) -> StoredRun:
     return StoredRun(folder, record, samples.records, proposals.records, samples.torn + proposals.torn, tuple(damaged))
 
 
+def refuse_demo(record: RunRecord) -> None:
+    """Check that models wrote a run; a ConfigError for a demo, whose prompt was found with recorded answers."""
+    if record.demo:
+        raise ConfigError(
+            f"{record.name} is a DEMO: recorded answers stood in for the models, so its prompt is no result",
+            "name a run that localgif optimize made: localgif runs",
+        )
+
+
 def list_runs(runs_dir: Path) -> list[Path]:
     """Run folders, newest first (by start time, then by name)."""
     found = []
@@ -202,10 +213,10 @@ def find_unfinished(runs_dir: Path) -> Path:
     """The newest run that can be resumed, so neither done nor running; a ConfigError if there is none."""
     for folder in list_runs(runs_dir):
         try:
-            status = status_of(folder, load_record(folder))
+            record = load_record(folder)
         except RunCorrupt:
             continue
-        if status not in ("done", "running"):
+        if not record.demo and status_of(folder, record) not in ("done", "running"):
             return folder
     raise ConfigError(f"there is no unfinished run under {runs_dir}", "name one: localgif resume RUN (localgif runs)")
 

@@ -6,35 +6,16 @@ Playwright drives the system's Chromium (`apt install chromium`); without one th
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from localgif.report.page import write_report
+from localgif.store.read import load_record
 from tests.support.reports import ALL, make_run
 
 pytestmark = pytest.mark.slow
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "no Chromium on PATH: the report was not opened in a browser (apt install chromium)"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(MISSING)
-    with sync_playwright() as playwright:
-        # Root may not use Chromium's own sandbox; what is opened here is the test's own page.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] * (os.geteuid() == 0))
-        yield browser
-        browser.close()
 
 
 class Visit:
@@ -207,6 +188,75 @@ def test_it_is_legible_in_light_and_dark(browser: Any, report: Path, scheme: str
     with Visit(browser, report, color_scheme=scheme) as visit:
         for selector in ("body", ".sub", ".seed", ".best", "figcaption", "summary", "thead th", ".plots svg text"):
             assert contrast(visit.page, selector) >= 4.5, selector
+
+
+def serious(page: Any) -> list[str]:
+    """What axe-core finds that keeps somebody from using the page."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    found = Axe().run(page).response["violations"]
+    return [f"{v['id']}: {v['help']} {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] != "minor"]
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (900, "light")])
+def test_axe_finds_nothing(browser: Any, report: Path, width: int, scheme: str) -> None:
+    with Visit(browser, report, viewport={"width": width, "height": 900}, color_scheme=scheme) as visit:
+        assert serious(visit.page) == []
+        visit.page.evaluate("for (const d of document.querySelectorAll('.steps details')) d.open = true")
+        assert serious(visit.page) == []
+
+
+def test_axe_would_find_something(browser: Any, report: Path) -> None:
+    with Visit(browser, report) as visit:
+        visit.page.evaluate("document.querySelector('.sub').style.color = '#ddd'")
+        assert any(found.startswith("color-contrast") for found in serious(visit.page))
+
+
+def test_the_copy_button_copies_the_whole_prompt(browser: Any, report: Path) -> None:
+    how = {"permissions": ["clipboard-read", "clipboard-write"]}
+    with Visit(browser, report, **how) as visit:
+        button = visit.page.get_by_role("button", name="Copy the prompt")
+        button.click()
+        visit.page.get_by_role("button", name="Copied").wait_for()
+        copied = visit.page.evaluate("navigator.clipboard.readText()")
+        assert copied == (report.parent / "candidates" / f"{best_of(report)}.md").read_text()
+        visit.is_quiet(report)
+
+
+def best_of(report: Path) -> str:
+    result = load_record(report.parent).result
+    assert result is not None
+    return result.best.candidate
+
+
+def test_links_to_the_sections_stay_in_view_and_lead_there(browser: Any, report: Path) -> None:
+    with Visit(browser, report, viewport={"width": 390, "height": 800}, reduced_motion="reduce") as visit:
+        page = visit.page
+        links = page.locator("nav a")
+        assert links.count() >= 8
+        links.get_by_text("Settings").click()
+        assert 0 <= page.locator("nav").bounding_box()["y"] < 5, "it is sticky"
+        heading = page.locator("#settings").bounding_box()
+        nav = page.locator("nav").bounding_box()
+        assert nav["y"] + nav["height"] <= heading["y"] + 20 < 700, "the heading is below it"
+
+
+@pytest.mark.parametrize("width", [390, 900, 1400])
+def test_wide_tables_scroll_inside_their_edge_and_keep_their_first_column(
+    browser: Any, report: Path, width: int
+) -> None:
+    with Visit(browser, report, viewport={"width": width, "height": 900}) as visit:
+        boxes = visit.page.evaluate("""[...document.querySelectorAll('.wide')].map(box => {
+            box.scrollLeft = 10_000;
+            const first = box.querySelector('tbody th').getBoundingClientRect(), edge = box.getBoundingClientRect();
+            const style = getComputedStyle(box);
+            return [first.left - edge.left, first.width, edge.width, parseFloat(style.borderLeftWidth), box.scrollLeft,
+                edge.right];
+        })""")
+        assert len(boxes) >= 4
+        for left, first, whole, border, _, right in boxes:
+            assert 0 <= left <= 2 and border >= 1 and first < 0.5 * whole and right <= width
+        assert any(box[4] > 0 for box in boxes) == (width == 390)
 
 
 @pytest.mark.parametrize("width", [360, 820, 1440])

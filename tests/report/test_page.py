@@ -22,7 +22,7 @@ from localgif.report.page import render, write_report
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from localgif.tasks.task import load_task
-from tests.support.reports import ALL, BRIEF, make_run, record
+from tests.support.reports import ALL, BRIEF, Maker, make_run, record
 
 pytestmark = pytest.mark.slow
 
@@ -59,7 +59,7 @@ def test_text_of_models_and_programs_stays_text(tmp_path: Path) -> None:
     plain = page_of(make_run(tmp_path, "plain", samples=20, text="x"))
     found = tags(page)
     # Every element of the hostile page is one that the plain page has too; there is the one script.
-    assert {tag for tag, _ in found} <= {tag for tag, _ in tags(plain)} | {"ins", "del"}
+    assert {tag for tag, _ in found} <= {tag for tag, _ in tags(plain)} | {"ins", "del", "mark"}
     assert sum(tag == "script" for tag, _ in found) == 1
     assert not [name for _, attributes in found for name in attributes if name.startswith("on")]
     for tag, attributes in found:
@@ -224,3 +224,55 @@ def test_samples_of_other_tasks_have_their_own_table_and_change_no_mean(tmp_path
     assert "carries over" not in before
     parts = [page[page.index('id="parts"') : page.index('id="settings"')] for page in (before, after)]
     assert parts[0] == parts[1]
+
+
+def test_the_prompt_is_whole_and_its_examples_are_marked(tmp_path: Path) -> None:
+    text = "Draw it.\n\nExample answer:\n```python\nx = 1 < 2\n```\nAnswer like this.\n" + "x" * 30_000
+    run = load_run(make_run(tmp_path, samples=20, text=text))
+    page = render(run, "done", plotted=False)
+    shown = re.search(r'<pre class="whole" id="prompt-text">(.*?)</pre>', page, re.DOTALL)
+    assert shown is not None and "x" * 30_000 in shown[1]
+    assert re.findall(r"<mark>(.*?)</mark>", shown[1], re.DOTALL) == ["```python\nx = 1 &lt; 2\n```\n"]
+    assert "Marked: the worked examples" in page
+
+
+def test_times_are_local(report: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    try:
+        page = render(load_run(report.parent), "done", plotted=False)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert '<time datetime="2026-11-25T09:00:00Z">2026-11-25 18:00</time>' in page
+
+
+def test_a_plot_needs_four_points(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record("few")) as store:
+        maker = Maker(store)
+        for index in range(3):
+            maker.sample("Draw.", index, "search", index + 1, 24, index)
+        store.finish("interrupted")
+        page = render(load_run(store.folder), "interrupted")
+        assert "Too few samples for a plot." in page and "<svg" not in page
+        maker.sample("Draw.", 3, "search", 4, 24, 3)
+        assert "<svg" in render(load_run(store.folder), "interrupted")
+
+
+def test_equal_rejections_in_a_row_are_one_row(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record("r")) as store:
+        maker = Maker(store)
+        maker.sample("Draw.", 0, "search", 1, 24, 1)
+        for number, reason in enumerate(["too_long", "too_long", "too_long", "empty", "too_long"], 1):
+            maker.proposal(number, "Draw.", None, reason=reason)
+        page = render(load_run(store.folder), "running", plotted=False)
+    assert "3 times, proposals 1 to 3: A rule from the reflector. Rejected: the rule was too long." in page
+    assert page.count('<li class="several">') == 1
+    assert page.count('<li id="step-') == 5
+
+
+def test_a_demo_says_so(tmp_path: Path) -> None:
+    run = load_run(make_run(tmp_path, samples=20))
+    page = render(run._replace(record=run.record.model_copy(update={"demo": True})), "done", plotted=False)
+    assert "<title>DEMO big - localgif</title>" in page and "Recorded answers stood in for the models." in page
+    assert "DEMO" not in render(run, "done", plotted=False)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import pytest
+
 from localgif.records import RunResult, RunVerdict
-from localgif.report.story import verdict_sentence
+from localgif.report.story import candidates_of, marked, steps_of, verdict_sentence
+from localgif.store.read import load_run
+from localgif.store.write import RunStore
 from tests.support.kit import run_result
+from tests.support.reports import Maker, record
 
 
 def result(word: str, fresh: int = 4, smallest: float = 0.03, **more: Any) -> RunResult:
@@ -52,3 +58,41 @@ def test_a_gain_by_copying_is_called_that() -> None:
 
 def test_an_old_run_says_nothing_about_copies() -> None:
     assert "samples ran" not in verdict_sentence(run_result())
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {"move": "example", "score": 0.9, "outcome": "measured"},
+            "Adds a worked example, written by the reflector, because that program scored 0.900, seed only 0.",
+        ),
+        (
+            {"move": "tune", "score": 0.9, "outcome": "measured", "reply": ""},
+            "Adds a worked example, searched by localgif without a model, because that program scored 0.900",
+        ),
+        ({"reply": "Rule: Close the loop.\nAnd so on."}, 'Adds the rule "Close the loop.", against what went wrong'),
+        (
+            {"prompt": "dropped the rule: Be bold.", "reply": ""},
+            'Drops the rule "Be bold.", to make room for another.',
+        ),
+        ({"move": "order", "reply": ""}, "Shows its examples in another choice or order, because"),
+        ({"move": "prompt"}, "Is the reflector's whole new prompt, written after it read the samples of seed."),
+    ],
+)
+def test_each_candidate_says_what_it_changes_and_why(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:
+    with RunStore.create(tmp_path, record("r")) as store:
+        maker = Maker(store)
+        maker.sample("Draw.", 0, "search", 1, 24, 1)
+        maker.proposal(1, "Draw.", "Draw it well.", **change)
+        run = load_run(store.folder)
+    candidates = candidates_of(run, {name: run.text("candidates", name) for name in (run.proposals[0].parent,)})
+    steps_of(run, candidates)
+    assert [c.change[: len(sentence)] for c in candidates.values()] == ["", sentence]
+
+
+def test_the_pieces_of_a_prompt_give_it_back() -> None:
+    text = "One.\n```python\na\n```\nTwo ```x``` three.\n```\nb\n```"
+    assert "".join(piece for _, piece in marked(text)) == text
+    assert [piece for example, piece in marked(text) if example] == ["```python\na\n```\n", "```\nb\n```"]
+    assert marked("") == [] and marked("```never closed") == [(False, "```never closed")]

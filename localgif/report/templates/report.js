@@ -47,6 +47,23 @@
     if (whole) { all(); }
   });
 
+  var copy = document.getElementById("copy");
+  if (copy) {
+    copy.hidden = false;
+    copy.addEventListener("click", function () {
+      var text = document.getElementById("prompt-text").textContent;
+      function said(word) {
+        copy.textContent = word;
+        setTimeout(function () { copy.textContent = "Copy the prompt"; }, 3000);
+      }
+      if (!navigator.clipboard) { said("Select it and press Ctrl+C"); return; }
+      navigator.clipboard.writeText(text).then(
+        function () { said("Copied"); },
+        function () { said("Select it and press Ctrl+C"); }
+      );
+    });
+  }
+
   var form = document.getElementById("filters");
   if (!form) { return; }
   var tiles = Array.prototype.slice.call(document.querySelectorAll("#gallery .tile"));
