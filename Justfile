@@ -19,6 +19,12 @@ optimize *args:
 resume *args:
     @scripts/env localgif resume "$@"
 
+# Show a whole run in under a minute, with recorded answers in place of the models.
+[group('run')]
+[no-exit-message]
+demo *args:
+    @scripts/env localgif demo "$@"
+
 # Show from another terminal what a run is doing.
 [group('run')]
 [no-exit-message]
@@ -78,6 +84,12 @@ show *args:
 [no-exit-message]
 report *args:
     @scripts/env localgif report "$@"
+
+# Open the report of a run in the browser, or a page that follows a run that goes on.
+[group('results')]
+[no-exit-message]
+view *args:
+    @scripts/env localgif view "$@"
 
 # Compare several runs or the groups of a sweep, on the terminal and in compare.html.
 [group('results')]

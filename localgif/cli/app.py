@@ -18,8 +18,17 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for commands in (
-    (run.optimize, run.resume, run.watch),
-    (results.runs, results.show, results.report, results.export, results.draw, results.score, results.rescore),
+    (run.optimize, run.resume, run.demo, run.watch),
+    (
+        results.runs,
+        results.show,
+        results.report,
+        results.view,
+        results.export,
+        results.draw,
+        results.score,
+        results.rescore,
+    ),
     (sweep.sweep, sweep.compare),
     (machine.doctor, machine.serve, machine.bundle),
 ):

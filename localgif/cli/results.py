@@ -1,4 +1,4 @@
-"""`localgif runs`, `show`, `report`, `export`, `draw`, `score` and `rescore`: what runs gave, and single GIFs."""
+"""`localgif runs`, `show`, `report`, `view`, `export`, `draw`, `score`, `rescore`: what runs gave, and single GIFs."""
 
 from __future__ import annotations
 
@@ -59,13 +59,15 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
             continue
         status, result = status_of(folder, record), record.result
         stored = result.model_dump(mode="json") if result is not None else None
-        objects.append({"run": record.name, "status": status, "started": record.started, "result": stored})
+        objects.append(
+            {"run": record.name, "status": status, "started": record.started, "demo": record.demo, "result": stored}
+        )
         ends = ("", "", record.error or "")
         if result is not None:
             word = result.verdict.word + (", by copying" if result.verdict.by_copying else "")
             ends = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", word)
         task = record.task.name if record.task is not None else record.settings.task
-        rows.append((record.name, status, task, *ends))
+        rows.append((record.name, f"{status} DEMO" if record.demo else status, task, *ends))
     if as_json:
         print_json(objects)
     elif rows:
@@ -95,6 +97,35 @@ def report(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS) -> None
     from localgif.store.read import find_run
 
     echo(write_report(find_run(runs_dir, run)))
+
+
+@command
+def view(
+    run: RunArgument = None,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open nothing.")] = False,
+    runs_dir: RunsOption = DEFAULT_RUNS,
+) -> None:
+    """Open a run's report in the browser; while the run goes on, a page that follows it."""
+    import webbrowser
+
+    from localgif.report.page import write_report
+    from localgif.store.read import find_run, load_record, status_of
+
+    def show(address: str) -> None:
+        echo(address)
+        if not no_browser:
+            webbrowser.open(address)
+
+    folder = find_run(runs_dir, run)
+    if status_of(folder, load_record(folder)) != "running":
+        show(write_report(folder).resolve().as_uri())
+        return
+    import asyncio
+
+    from localgif.report.view import serve
+
+    echo(f"following {folder.name} until you press Ctrl-C, which does not end the run", err=True)
+    asyncio.run(serve(folder, show))
 
 
 @command
@@ -218,9 +249,10 @@ def _newest_better(runs_dir: Path) -> Path:
     runs = list_runs(runs_dir)
     for folder in runs:
         try:
-            result = load_record(folder).result
+            record = load_record(folder)
         except RunCorrupt:
             continue
+        result = None if record.demo else record.result
         if result is not None and result.verdict.word == "better":
             return folder
     known = f"; or take one as it is: --run {runs[0].name}" if runs else ""
@@ -232,10 +264,11 @@ def _newest_better(runs_dir: Path) -> Path:
 
 def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
     """A run and its best prompt; a ConfigError if there is no such run, or its search has not ended."""
-    from localgif.store.read import find_run, load_record
+    from localgif.store.read import find_run, load_record, refuse_demo
 
     folder = find_run(runs_dir, run)
     record = load_record(folder)
+    refuse_demo(record)
     if record.result is not None:
         return record, record.result.best.prompt
     try:

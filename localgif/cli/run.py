@@ -1,4 +1,4 @@
-"""`localgif optimize`, `resume` and `watch`: start a run, continue one, follow one."""
+"""`localgif optimize`, `resume`, `demo` and `watch`: start a run, continue one, show one, follow one."""
 
 from __future__ import annotations
 
@@ -99,6 +99,17 @@ def resume(
 
 
 @command
+def demo(runs_dir: RunsOption = DEFAULT_RUNS, display: DisplayOption = None) -> None:
+    """Show a whole run in under a minute, without a model: recorded answers, real sandbox, search and report."""
+    from localgif.cli.tables import DEMO
+    from localgif.run.demo import demo as run
+
+    echo(DEMO, err=True)
+    _carry_out(lambda progress: run(runs_dir, progress), runs_dir, display, as_json=False, resumes=False)
+    echo(DEMO)
+
+
+@command
 def watch(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, display: DisplayOption = None) -> None:
     """Follow a run from another terminal until it ends; Ctrl-C ends the watching, not the run."""
     from localgif.cli.progress import watch as follow
@@ -111,7 +122,9 @@ def watch(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, display:
     print_run(make_console(), load_record(folder), status, folder)
 
 
-def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | None, *, as_json: bool) -> None:
+def _carry_out(
+    work: Callable[[Any], RunResult], runs_dir: Path, display: str | None, *, as_json: bool, resumes: bool = True
+) -> None:
     """Do a run's work, print its result, and write its report whatever happens; a report that fails fails nothing."""
     from localgif.cli.tables import result_table
     from localgif.report.page import write_report
@@ -126,7 +139,8 @@ def _carry_out(work: Callable[[Any], RunResult], runs_dir: Path, display: str | 
                 with contextlib.suppress(Exception):  # the first error is the one to report
                     write_report(folder, whole=False)
                 echo(f"what was measured is kept in {folder} (samples.jsonl, report.html)", err=True)
-                echo(f"continue it: localgif resume {folder.name}", err=True)
+                if resumes:
+                    echo(f"continue it: localgif resume {folder.name}", err=True)
             raise
     if as_json:
         print_json(result.model_dump(mode="json"))

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from localgif.sweep.plan import Cell, Plan
 
 
+#: What the terminal says of a demo, before and after it.
+DEMO = "DEMO: recorded answers stand in for the models. Sandbox, measurements and search are real; the result is not."
+
+
 def _table(title: str | None, words: Sequence[str], numbers: Sequence[str] = (), last: Sequence[str] = ()) -> Table:
     """A table whose columns are words (left), numbers (right) and words again."""
     from rich import box
@@ -55,11 +59,14 @@ def _mean(scores: Sequence[float] | None, form: str = "{:.3f}") -> str:
 
 def print_run(console: Console, record: RunRecord, status: str, folder: Path) -> None:
     """Print the result of a finished run; of any other its status and how to continue it."""
+    if record.demo:
+        say(console, DEMO)
     if record.result is not None:
         result_table(console, record.result, folder)
         return
     echo(f"run {record.name}: {status}{f', {record.error}' if record.error else ''}")
-    echo(f"what was measured is in {folder}; continue it: localgif resume {record.name}")
+    resume = "" if record.demo else f"; continue it: localgif resume {record.name}"
+    echo(f"what was measured is in {folder}{resume}")
 
 
 def result_table(console: Console, result: RunResult, folder: Path | None = None) -> None:

@@ -16,7 +16,7 @@ from localgif.sandbox.protocol import is_weaker
 from localgif.search.progress import Progress, Silent
 from localgif.settings import Level, Settings
 from localgif.store.log import RunLog
-from localgif.store.read import RunRecord, load_record, load_run, read_work
+from localgif.store.read import RunRecord, load_record, load_run, read_work, refuse_demo
 from localgif.store.write import RunStore, Shared
 from localgif.tasks.suite import Suite, neighbours, suite_of
 
@@ -55,6 +55,7 @@ def resume(
     progress, changes = progress or Silent(), dict(changes or {})
     clock = time.monotonic()
     record = load_record(folder)
+    refuse_demo(record)
     _check_limits(record.settings.limits)
     level = changes.pop("sandbox_level", None) or _own_level(record.settings.sandbox_level, progress)
     settings = changed_settings(record.settings, models, changes)

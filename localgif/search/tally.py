@@ -7,6 +7,7 @@ import math
 import statistics
 import time
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from localgif.records import UNASKED, Proposal, Sample
@@ -140,6 +141,18 @@ class Tally:
         self.standing = standing or self.standing
         samples, self._call = self._call, []
         return samples
+
+    def replay(self, records: Iterable[Sample | Proposal]) -> None:
+        """Count stored records in the order in which they were stored."""
+        for record in sorted(records, key=lambda each: each.at or 0.0):
+            self.at(record.at or 0.0)
+            if isinstance(record, Proposal):
+                self.metric_call(None)
+                self.proposal(record)
+                continue
+            if self._call and record.metric_call != self._call[0].metric_call:
+                self.metric_call(None)
+            self.sample(record)
 
     # --- what is ahead ---
 

@@ -170,6 +170,8 @@ def read_run(folder: Path, rule: str | None = None) -> Finished | Left:
         record = load_record(folder)
     except RunCorrupt as error:
         return Left(folder.name, error.message)
+    if record.demo:
+        return Left(folder.name, "a DEMO: recorded answers stood in for the models")
     result = record.result
     if record.status != "done" or result is None:
         status = status_of(folder, record)

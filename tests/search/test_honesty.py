@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,13 +17,15 @@ from localgif.tasks.suite import load_suite
 from tests.support.kit import program
 
 PACKAGE = Path(__file__).parent.parent.parent / "localgif"
+#: Recorded answers that draw a brief: data of `localgif demo`, which is no run that anybody may take for a result.
+DEMO = PACKAGE / "run" / "demo.json"
 CALL = "\n\ndef make_gif(path):\n    {}\n"
 
 
 def texts() -> Iterator[tuple[str, str]]:
     """Every text that ships: data files whole, and each string of each module, joined where the source joins them."""
     for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".toml", ".txt", ".md", ".html", ".jinja"}:
+        if path.suffix in {".toml", ".txt", ".md", ".html", ".jinja", ".json"} and path != DEMO:
             yield path.name, path.read_text()
         elif path.suffix == ".py":
             for node in ast.walk(ast.parse(path.read_text())):
@@ -61,6 +64,17 @@ def test_the_check_itself_finds_a_program() -> None:
 def test_nothing_that_ships_draws_an_animation() -> None:
     found = {code: place for place, text in texts() for code in programs(text)}
     assert [place for code, place in found.items() if draws(code)] == []
+
+
+def test_only_the_demo_reads_its_recorded_answers() -> None:
+    assert any(draws(code) for said in json.loads(DEMO.read_text())["answers"]["example"] for code in programs(said[0]))
+    readers = {path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if DEMO.stem in path.read_text()}
+    names = {path for path in readers if "demo.json" in (PACKAGE / path).read_text()}
+    assert names == {Path("run/demo.py")}
+    # What a search loads (agent, search, gif, tasks, sandbox) cannot import `run`; only the command does.
+    imports = {path for path in readers if "run.demo" in (PACKAGE / path).read_text()}
+    assert imports == {Path("cli/run.py")}
+    assert all(path.parts[0] not in ("agent", "search", "gif", "tasks", "sandbox", "endpoint") for path in readers)
 
 
 @pytest.mark.parametrize("asked", ["program", "adapted", "rule", "sharper", "facts"])

@@ -1,0 +1,157 @@
+"""`localgif demo`: a whole run in under a minute, with recorded answers in place of the models.
+
+A small server on loopback speaks the Ollama API and answers from demo.json, which a real model wrote in a real run.
+Everything else is what every run does: sandbox, measurements, GEPA, comparison, report. The record of the run says
+`demo`, so that no other command takes it for a result.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from localgif.endpoint.system import QUESTION
+from localgif.records import RunResult
+from localgif.run.optimize import ready, record_of, work
+from localgif.search.progress import Progress
+from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
+from localgif.store.write import RunStore
+from localgif.tasks.suite import chosen_suite
+
+MODEL = "demo-recorded:1.5b"
+_WINDOW = 8192
+
+
+def demo(runs_dir: Path, progress: Progress) -> RunResult:
+    """Evolve a prompt with recorded answers; the run folder is named after date, time and "demo".
+
+    Raises:
+        PreflightError: The sandbox does not work here.
+        RunError: The run folder cannot be written.
+    """
+    clock = time.monotonic()
+    with _serving() as url:
+        settings = _settings(url)
+        suite = chosen_suite(settings)
+        with ready(settings, runs_dir, progress) as roles:
+            name = f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-demo"
+            record = record_of(settings, suite, roles, name).model_copy(update={"demo": True})
+            with RunStore.create(runs_dir, record) as store:
+                return work(suite, roles, store, progress, clock)
+
+
+def _settings(url: str) -> Settings:
+    """The settings that the answers were recorded with."""
+    temperatures: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
+    animator, reflector = (
+        ModelSettings(
+            role=role,
+            alias="demo",
+            endpoint=EndpointSettings(name="demo", kind="ollama", url=url),
+            model=MODEL,
+            num_ctx=_WINDOW,
+            temperature=temperature,
+            path=None,
+            litellm=f"ollama/{MODEL}",
+        )
+        for role, temperature in temperatures.items()
+    )
+    return Settings(animator=animator, reflector=reflector, form=False, transfer=False, seed=1)
+
+
+class _Answers:
+    """The recorded answers: the animator's to the seed prompt and to prompts with an example, and the reflector's. Each
+    list is read in order, and its last answer is repeated."""
+
+    def __init__(self) -> None:
+        text = resources.files("localgif.run").joinpath("demo.json").read_text("utf-8")
+        self._lists: dict[str, list[tuple[str, int]]] = json.loads(text)["answers"]
+        self._said: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def next(self, body: dict[str, Any]) -> tuple[str, int]:
+        """Text and number of tokens of the next answer to such a request."""
+        system = "".join(each["content"] for each in body.get("messages", ()) if each["role"] == "system")
+        kind = "reflector" if "messages" not in body else "example" if "```" in system else "seed"
+        with self._lock:
+            place = min(self._said[kind], len(self._lists[kind]) - 1)
+            self._said[kind] += 1
+        return self._lists[kind][place]
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.answers = _Answers()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """The part of the Ollama API that a run uses."""
+
+    server: _Server
+
+    def log_message(self, *_: object) -> None: ...
+
+    def do_GET(self) -> None:
+        entry = {"name": MODEL, "model": MODEL, "modified_at": "2026-01-01T00:00:00Z", "size": 1, "details": {}}
+        self._send({"models": [entry]} if self.path == "/api/tags" else {"version": "0.0.0-demo"})
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        if self.path == "/api/show":
+            self._send({"details": {}, "model_info": {"demo.context_length": _WINDOW}, "capabilities": ["completion"]})
+            return
+        asked = body.get("prompt") or "\n".join(each["content"] for each in body["messages"])
+        if asked.endswith(QUESTION):  # whether the model reads system messages: words stand for tokens
+            self._send({**_part(body, "yes"), **_end(len(asked.split()), 1)})
+            return
+        text, tokens = self.server.answers.next(body)
+        end = _end(max(7, len(asked) // 4), tokens)
+        if not body.get("stream", True):
+            self._send({**_part(body, text), **end})
+            return
+        lines = [{**_part(body, line), "done": False} for line in text.splitlines(keepends=True)]
+        self._send(*lines, {**_part(body, ""), **end}, kind="application/x-ndjson")
+
+    def _send(self, *values: dict[str, Any], kind: str = "application/json") -> None:
+        data = b"".join(json.dumps(value).encode() + b"\n" for value in values)
+        with contextlib.suppress(ConnectionError):  # localgif leaves when it has read a whole program
+            self.send_response(200)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+
+def _part(body: dict[str, Any], text: str) -> dict[str, Any]:
+    said: dict[str, Any] = (
+        {"response": text} if "prompt" in body else {"message": {"role": "assistant", "content": text}}
+    )
+    return {"model": MODEL, "created_at": "2026-01-01T00:00:00Z", **said}
+
+
+def _end(read: int, written: int) -> dict[str, Any]:
+    counts = {"prompt_eval_count": read, "eval_count": written, "total_duration": 1, "load_duration": 1}
+    return {"done": True, "done_reason": "stop", **counts}
+
+
+@contextlib.contextmanager
+def _serving() -> Iterator[str]:
+    """The address of a server with the recorded answers."""
+    with _Server() as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}"
+        finally:
+            server.shutdown()
+            thread.join()
