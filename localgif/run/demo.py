@@ -65,12 +65,12 @@ def _settings(url: str) -> Settings:
         )
         for role, temperature in temperatures.items()
     )
-    return Settings(animator=animator, reflector=reflector, form=False, transfer=False, seed=1)
+    return Settings(animator=animator, reflector=reflector, task="spinning-square", transfer=False)
 
 
 class _Answers:
-    """The recorded answers: the animator's to the seed prompt and to prompts with an example, and the reflector's. Each
-    list is read in order, and its last answer is repeated."""
+    """The animator's recorded answers to the seed prompt, and to prompts with an example. Each list is read in order, and
+    its last answer is repeated. The reflector was not asked, because the search over formulas found the example."""
 
     def __init__(self) -> None:
         text = resources.files("localgif.run").joinpath("demo.json").read_text("utf-8")
@@ -80,8 +80,10 @@ class _Answers:
 
     def next(self, body: dict[str, Any]) -> tuple[str, int]:
         """Text and number of tokens of the next answer to such a request."""
-        system = "".join(each["content"] for each in body.get("messages", ()) if each["role"] == "system")
-        kind = "reflector" if "messages" not in body else "example" if "```" in system else "seed"
+        if "messages" not in body:
+            return "", 1
+        system = "".join(each["content"] for each in body["messages"] if each["role"] == "system")
+        kind = "example" if "```" in system else "seed"
         with self._lock:
             place = min(self._said[kind], len(self._lists[kind]) - 1)
             self._said[kind] += 1
