@@ -32,7 +32,9 @@ class Plan(NamedTuple):
     call: int
     """Samples of a metric call."""
     fresh: int
-    """Fresh samples of each prompt, all tested tasks together."""
+    """Fresh samples of each prompt, all tested tasks together; fewer if the verdict is settled before."""
+    alone: int = 0
+    """Fresh samples of the seed prompt if no other prompt beat it."""
     transfer: int = 0
     """Samples of each prompt on other tasks."""
     deciding: frozenset[str] = frozenset()
@@ -57,6 +59,7 @@ def plan_of(record: RunRecord) -> Plan:
         search=settings.metric_calls * settings.samples,
         call=settings.samples,
         fresh=settings.fresh * tested,
+        alone=min(2, settings.fresh) * tested,
         transfer=len(record.neighbours),
         deciding=frozenset(split["val"] if split else tasks),
         target=settings.target,
@@ -202,9 +205,13 @@ class Tally:
             search, retest = self._search_ahead(means, best)
         # A search that goes on is expected to find another prompt than the seed.
         pair = [seed, best] if best != seed else [seed, ""] if search else [seed]
+        both = len(pair) > 1
         fresh, carried = (
             [pace for name in pair for pace in self._paces_ahead(purpose, name, count)]
-            for purpose, count in (("fresh", plan.fresh), ("transfer", plan.transfer if len(pair) > 1 else 0))
+            for purpose, count in (
+                ("fresh", plan.fresh if both else plan.alone),
+                ("transfer", plan.transfer if both else 0),
+            )
         )
         if carried and self._count("transfer"):
             fresh = []

@@ -128,7 +128,7 @@ def test_a_search_that_spends_its_budget_is_known_to_end_within_a_fifth() -> Non
 
 def test_each_phase_is_counted_by_itself() -> None:
     tally = Clocked()
-    plan = Plan(search=6, call=1, fresh=2, transfer=1, deciding=frozenset("t"), target=0.9)
+    plan = Plan(search=6, call=1, fresh=2, alone=2, transfer=1, deciding=frozenset("t"), target=0.9)
     tally.begin(plan, 0.0)
     seen = [(tally.phase, tally.place)]
     for purpose, candidate, score in (
@@ -165,4 +165,4 @@ def test_a_re_test_that_misses_the_target_leads_back_to_the_search() -> None:
 
 
 def test_the_plan_of_a_stored_run_follows_from_its_settings() -> None:
-    assert plan_of(load_record(RUNS / "v2")) == Plan(4, 1, 4, 0, frozenset({"bouncing-ball"}), 0.98)
+    assert plan_of(load_record(RUNS / "v2")) == Plan(4, 1, 4, 2, 0, frozenset({"bouncing-ball"}), 0.98)
