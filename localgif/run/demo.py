@@ -69,8 +69,8 @@ def _settings(url: str) -> Settings:
 
 
 class _Answers:
-    """The animator's recorded answers to the seed prompt, and to prompts with an example. Each list is read in order, and
-    its last answer is repeated. The reflector was not asked, because the search over formulas found the example."""
+    """The animator's recorded answers to the seed prompt, and to prompts with an example. Each list is read in order,
+    and its last answer is repeated. The reflector was not asked: the search over formulas found the example."""
 
     def __init__(self) -> None:
         text = resources.files("localgif.run").joinpath("demo.json").read_text("utf-8")
