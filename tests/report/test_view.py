@@ -77,7 +77,7 @@ def test_a_stored_sample_appears_within_two_seconds_and_no_request_leaves(browse
         assert 2 * PAUSE < 2000
         page.evaluate(COUNT)
         maker.sample("Draw it.", 0, "search", 2, 12, 2)
-        page.wait_for_function("document.querySelectorAll('#gallery .tile').length === 2")
+        tiles.nth(1).wait_for()
         assert page.evaluate("window.askedBefore") <= 2
         assert (
             page.locator("#gallery img").first.evaluate("image => image.decode().then(() => image.naturalWidth)") == 160
