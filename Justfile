@@ -3,6 +3,10 @@
 
 set positional-arguments := true
 
+# localgif runs in the user's folder, so that relative paths mean what they say, and names this form in its messages.
+export LOCALGIF_CALLED := env("LOCALGIF_CALLED", "just")
+localgif := "cd " + quote(invocation_directory()) + " && " + quote(justfile_directory() / "scripts" / "env") + " localgif"
+
 [private]
 default:
     @{{ quote(just_executable()) }} --justfile {{ quote(justfile()) }} --list --unsorted
@@ -11,115 +15,115 @@ default:
 [group('run')]
 [no-exit-message]
 optimize *args:
-    @scripts/env localgif optimize "$@"
+    @{{ localgif }} optimize "$@"
 
 # Resume a run that stopped before its end: the newest one, or the one that you name.
 [group('run')]
 [no-exit-message]
 resume *args:
-    @scripts/env localgif resume "$@"
+    @{{ localgif }} resume "$@"
 
 # Show a whole run in under a minute, with recorded answers in place of the models.
 [group('run')]
 [no-exit-message]
 demo *args:
-    @scripts/env localgif demo "$@"
+    @{{ localgif }} demo "$@"
 
 # Show from another terminal what a run is doing.
 [group('run')]
 [no-exit-message]
 watch *args:
-    @scripts/env localgif watch "$@"
+    @{{ localgif }} watch "$@"
 
 # Run every combination of the settings in a sweep file, or list them with `--plan`.
 [group('run')]
 [no-exit-message]
 sweep *args:
-    @scripts/env localgif sweep "$@"
+    @{{ localgif }} sweep "$@"
 
 # Check everything that a run needs, and say how to fix what is missing.
 [group('run')]
 [no-exit-message]
 doctor *args:
-    @scripts/env localgif doctor "$@"
+    @{{ localgif }} doctor "$@"
 
-# List, choose, download or check models: `just models list | set ROLE NAME | pull NAME | check`.
+# List, choose, download, check or remove models: `just models list | set ROLE NAME | pull NAME | check | size | rm NAME`.
 [group('run')]
 [no-exit-message]
 models *args:
-    @scripts/env localgif models "$@"
+    @{{ localgif }} models "$@"
 
 # Serve the embedded models over the Ollama API on this machine until Ctrl-C.
 [group('run')]
 [no-exit-message]
 serve *args:
-    @scripts/env localgif serve "$@"
+    @{{ localgif }} serve "$@"
 
 # Run one program in the sandbox, or check what the sandbox confines here: `just sandbox run FILE.py | check`.
 [group('run')]
 [no-exit-message]
 sandbox *args:
-    @scripts/env localgif sandbox "$@"
+    @{{ localgif }} sandbox "$@"
 
-# Collect everything that a machine without a network needs: `just bundle --out DIR`.
+# Collect everything that a machine without a network needs: `just bundle -o DIR`.
 [group('run')]
 [no-exit-message]
 bundle *args:
-    @scripts/env localgif bundle "$@"
+    @{{ localgif }} bundle "$@"
 
-# List the runs, newest first.
+# List the runs, newest first, or remove some: `just runs rm RUN`.
 [group('results')]
 [no-exit-message]
 runs *args:
-    @scripts/env localgif runs "$@"
+    @{{ localgif }} runs "$@"
 
 # Show the table and the evolved prompt of a run.
 [group('results')]
 [no-exit-message]
 show *args:
-    @scripts/env localgif show "$@"
+    @{{ localgif }} show "$@"
 
 # Write the report.html of a run again.
 [group('results')]
 [no-exit-message]
 report *args:
-    @scripts/env localgif report "$@"
+    @{{ localgif }} report "$@"
 
 # Open the report of a run in the browser, or a page that follows a run that goes on.
 [group('results')]
 [no-exit-message]
 view *args:
-    @scripts/env localgif view "$@"
+    @{{ localgif }} view "$@"
 
 # Compare several runs or the groups of a sweep, on the terminal and in compare.html.
 [group('results')]
 [no-exit-message]
 compare *args:
-    @scripts/env localgif compare "$@"
+    @{{ localgif }} compare "$@"
 
 # Draw what a sentence asks for, and check the picture: `just draw "a green triangle spinning on black" -o x.gif`.
 [group('results')]
 [no-exit-message]
 draw *args:
-    @scripts/env localgif draw "$@"
+    @{{ localgif }} draw "$@"
 
 # Print the best prompt of a run for another tool: `just export RUN --to md|modelfile|llm|promptfoo|python`.
 [group('results')]
 [no-exit-message]
 export *args:
-    @scripts/env localgif export "$@"
+    @{{ localgif }} export "$@"
 
 # Measure and score any GIF: `just score FILE.gif`.
 [group('results')]
 [no-exit-message]
 score *args:
-    @scripts/env localgif score "$@"
+    @{{ localgif }} score "$@"
 
 # Score the stored GIFs of a run again, with another rule or version.
 [group('results')]
 [no-exit-message]
 rescore *args:
-    @scripts/env localgif rescore "$@"
+    @{{ localgif }} rescore "$@"
 
 # Run the tests that need neither a model nor a browser nor other processes (one minute; arguments go to pytest).
 [group('develop')]

@@ -141,7 +141,7 @@ def _disk_errors(out: Path) -> Iterator[None]:
     except OSError as error:
         raise PreflightError(
             f"{error.filename or out} cannot be written: {error.strerror or error}",
-            "free some space, or choose another --out; the same command continues where it stopped",
+            "free some space, or choose another -o; the same command continues where it stopped",
             code="E-DISK",
         ) from error
 
@@ -149,12 +149,12 @@ def _disk_errors(out: Path) -> Iterator[None]:
 def _claim(out: Path, kind: str) -> None:
     """Create the folder, or continue in one that was begun for the same kind. Raises ConfigError, OSError."""
     out.mkdir(parents=True, exist_ok=True)
-    begun, remedy = out / "bundle.txt", "choose another --out, or remove it"
+    begun, remedy = out / "bundle.txt", "choose another -o, or remove it"
     if (out / SUMS).exists():
         raise ConfigError(f"{out} already holds a complete bundle", remedy, code="E-BUNDLE-DIR")
     if not begun.exists():
         if any(out.iterdir()):
-            raise ConfigError(f"{out} is not empty, and holds no bundle", "choose another --out", code="E-BUNDLE-DIR")
+            raise ConfigError(f"{out} is not empty, and holds no bundle", "choose another -o", code="E-BUNDLE-DIR")
     elif not (before := begun.read_text("utf-8", "replace")).startswith(kind):
         raise ConfigError(
             f"{out} holds the beginning of another bundle ({', '.join(before.splitlines()[:4])})",
@@ -237,7 +237,7 @@ def _carry(weights: Weights, folder: Path) -> Path:
         if sha256_of(part) != known.sha256:
             raise PreflightError(
                 f"the copy of {weights.path} in {folder} differs from the original",
-                "check the disk, or choose another --out folder",
+                "check the disk, or choose another -o folder",
                 code="E-DISK",
             )
         part.replace(target)
@@ -261,7 +261,7 @@ def project_root() -> Path:
     if lacking:
         raise ConfigError(
             f"localgif is installed in {root} without {', '.join(lacking)}: it cannot bundle itself",
-            "run the command in a checkout of the project: ./scripts/just bundle --out DIR",
+            "run the command in a checkout of the project: ./scripts/just bundle -o DIR",
             code="E-BUNDLE-DIR",
         )
     return root

@@ -4,8 +4,8 @@
 set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd -P)
-again="Nothing was installed. Copy the bundle again, or make it again: localgif bundle --out DIR"
-alike="A bundle serves machines of one kind. Make one on a machine like this: localgif bundle --out DIR"
+again="Nothing was installed. Copy the bundle again, or make it again: localgif bundle -o DIR"
+alike="A bundle serves machines of one kind. Make one on a machine like this: localgif bundle -o DIR"
 
 fail() {
     printf '%s\n' "error: $1" >&2
@@ -17,7 +17,7 @@ fail() {
 verify() {
     command -v sha256sum >/dev/null 2>&1 || fail "sha256sum is missing, so nothing can be verified" "Install coreutils."
     [ -f "$here/SHA256SUMS" ] || fail "this bundle is incomplete: it has no SHA256SUMS" \
-        "Run localgif bundle again with the same --out: it continues where it stopped."
+        "Run localgif bundle again with the same -o: it continues where it stopped."
     [ -s "$here/SHA256SUMS" ] || fail "SHA256SUMS is empty" "$again"
     while read -r sum name; do
         [ -f "$here/$name" ] && [ ! -L "$here/$name" ] || fail "$name is missing from this bundle" "$again"

@@ -71,6 +71,33 @@ def _parts(url: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     raise ValueError(f"must be a URL such as {example}")
 
 
+#: The port of an Ollama, and its address if nothing names another one.
+_OLLAMA_PORT = 11434
+OLLAMA_URL = f"http://127.0.0.1:{_OLLAMA_PORT}"
+
+
+def ollama_address(value: str) -> str:
+    """The address that a value of OLLAMA_HOST means, by Ollama's own rules.
+
+    Scheme, host and port may each be missing: "", "0.0.0.0", ":8080", "gpu-box", "http://gpu-box". With a scheme the
+    port is that of the scheme, without one 11434. A path counts for nothing. An address to listen at on all interfaces
+    is asked on this machine.
+    """
+    scheme, _, rest = value.strip().strip("\"'").strip().rpartition("://")
+    default = {"http": 80, "https": 443}.get(scheme.lower(), _OLLAMA_PORT)
+    scheme = "https" if scheme.lower() == "https" else "http"
+    place = rest.partition("/")[0]
+    host, port = place, ""
+    if plain_address(place.strip("[]")) is None and ":" in place:
+        host, _, port = place.rpartition(":")
+    host = host.strip("[]") or "127.0.0.1"
+    number = int(port) if re.fullmatch(r"[0-9]{1,5}", port) and int(port) < 65536 else default
+    address = plain_address(host)
+    if address is not None and address.is_unspecified:
+        host = "127.0.0.1" if address.version == 4 else "::1"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{number}"
+
+
 def is_here(url: str) -> bool:
     """Whether an address is on this machine, by the rule of `is_loopback`."""
     return is_loopback(urlsplit(url).hostname or "")
@@ -102,11 +129,13 @@ def plain_address(host: str) -> IPv4Address | IPv6Address | None:
 #: The variables of the shell that began this process; `own_process` takes most of them out of the environment.
 _AT_START = dict(os.environ)
 
-#: What our processes take over from the shell: the person, the terminal, folders, weights, the way to a package index,
-#: certificates, Dask. Anything else could break or redirect a run in Python, TLS, matplotlib, litellm, OpenMP or rich.
+#: What our processes take over from the shell: the person, the terminal, folders, what the shell wants completed,
+#: weights and the address of an Ollama, the way to a package index, certificates, Dask. Anything else could break or
+#: redirect a run in Python, TLS, matplotlib, litellm, OpenMP or rich.
 _KEPT = re.compile(
-    r"HOME|PATH|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|COLORTERM|NO_COLOR|TMPDIR|XDG_CACHE_HOME"
-    r"|LD_LIBRARY_PATH|LOCALGIF_[A-Z]+|OLLAMA_MODELS|DASK_\w+|(?:https?|all|no)_proxy|(?:HTTPS?|ALL|NO)_PROXY"
+    r"HOME|PATH|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|COLORTERM|NO_COLOR|TMPDIR"
+    r"|XDG_(?:CACHE|CONFIG)_HOME|_LOCALGIF_COMPLETE|_TYPER_COMPLETE_\w+|COMP_WORDS|COMP_CWORD"
+    r"|LD_LIBRARY_PATH|LOCALGIF_[A-Z]+|OLLAMA_MODELS|OLLAMA_HOST|DASK_\w+|(?:https?|all|no)_proxy|(?:HTTPS?|ALL|NO)_PROXY"
     r"|SSL_CERT_FILE|SSL_CERT_DIR|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
     r"|PIP_(?:INDEX_URL|EXTRA_INDEX_URL|FIND_LINKS|NO_INDEX|TRUSTED_HOST|CERT|CLIENT_CERT|PROXY|RETRIES|TIMEOUT"
     r"|DEFAULT_TIMEOUT|CONFIG_FILE|CACHE_DIR|KEYRING_PROVIDER)"
@@ -228,6 +257,17 @@ def _has_certificates(name: str) -> bool:
     return True
 
 
+#: What OLLAMA_HOST was set to here, for libraries; None before.
+_pinned: str | None = None
+
+
+def ollama_url() -> str:
+    """The address of the user's Ollama: what OLLAMA_HOST says, or the usual one."""
+    said = os.environ.get("OLLAMA_HOST", "")
+    said = _AT_START.get("OLLAMA_HOST", "") if said == _pinned else said
+    return ollama_address(said) if said.strip() else OLLAMA_URL
+
+
 def pin_environment(url: str) -> None:
     """Set the variables that keep litellm and langchain at our endpoint, before they are imported.
 
@@ -235,8 +275,10 @@ def pin_environment(url: str) -> None:
     Proxies are removed: models are never asked through one, and httpx without socksio fails if ALL_PROXY names a SOCKS
     proxy. All downloads are done by then.
     """
+    global _pinned
     pin_libraries()
     os.environ.update(OLLAMA_API_BASE=url, OLLAMA_HOST=url)
+    _pinned = url
     for name in [name for name in os.environ if name.lower() in _PROXIES]:
         del os.environ[name]
 
@@ -257,7 +299,7 @@ def cache_folder() -> Path:
         ConfigError: LOCALGIF_HOME cannot be a folder, or the one in /var/tmp is somebody else's.
     """
     if named := os.environ.get("LOCALGIF_HOME"):
-        return _folder("LOCALGIF_HOME", named)
+        return _path("LOCALGIF_HOME", named)
     if home_folder() is not None or os.environ.get("XDG_CACHE_HOME", "").startswith("/"):
         import platformdirs
 
@@ -270,6 +312,29 @@ def cache_folder() -> Path:
             f"this user has no home folder, and {folder} is not theirs", "name a folder: export LOCALGIF_HOME=/..."
         )
     return folder
+
+
+def config_folder() -> Path | None:
+    """The user's folder for localgif's settings, which need not exist; None for a user without a home folder."""
+    if home_folder() is None and not os.environ.get("XDG_CONFIG_HOME", "").startswith("/"):
+        return None
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("localgif")).absolute()
+
+
+def named_models_file() -> Path | None:
+    """The models.toml that the variable LOCALGIF_MODELS names; None if it is not set."""
+    named = os.environ.get("LOCALGIF_MODELS")
+    return _path("LOCALGIF_MODELS", named) if named else None
+
+
+def called_as() -> str:
+    """How the user calls localgif, for the commands that messages suggest: "localgif", "python -m localgif", or the
+    `just` that a recipe of ours was called with (scripts/just and the Justfile set LOCALGIF_CALLED)."""
+    if just := os.environ.get("LOCALGIF_CALLED"):
+        return just
+    return "python -m localgif" if Path(sys.argv[0]).parts[-2:] == ("localgif", "__main__.py") else "localgif"
 
 
 def home_folder() -> Path | None:
@@ -285,8 +350,8 @@ def home_folder() -> Path | None:
         return None
 
 
-def _folder(name: str, value: str) -> Path:
-    """A folder that a variable names; "~" is the user's home."""
+def _path(name: str, value: str) -> Path:
+    """A file or folder that a variable names; "~" is the user's home."""
     if value == "~" or value.startswith("~/"):
         home = home_folder()
         value = str(home or "~") + value[1:]
@@ -295,7 +360,7 @@ def _folder(name: str, value: str) -> Path:
     except UnicodeEncodeError:
         value = "~"
     if value.startswith("~"):
-        raise ConfigError(f"{name} = {os.environ.get(name)!a} cannot be a folder", "name it with its whole path")
+        raise ConfigError(f"{name} = {os.environ.get(name)!a} cannot be a path", "name it with its whole path")
     return Path(value).absolute()
 
 
@@ -312,7 +377,7 @@ def variable_names() -> frozenset[str]:
 def weights_environment() -> tuple[Path, Path | None]:
     """Our folder for weights, and the folder of an Ollama that OLLAMA_MODELS names."""
     ollama = os.environ.get("OLLAMA_MODELS")
-    return cache_folder(), _folder("OLLAMA_MODELS", ollama) if ollama else None
+    return cache_folder(), _path("OLLAMA_MODELS", ollama) if ollama else None
 
 
 def api_key(name: str | None, where: str) -> str:

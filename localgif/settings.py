@@ -78,7 +78,8 @@ class ModelSettings(Model):
 
     role: Role
     alias: str
-    """Its name in models.toml, or "ollama:" and the name that an Ollama knows."""
+    """Its name in models.toml; for a model without a table its name in the catalogue, or "ollama:" and the name that
+    an Ollama knows."""
     endpoint: EndpointSettings
     temperature: float = Field(ge=0, le=2)
     path: str | None
@@ -175,10 +176,10 @@ class Settings(Record):
     """Everything that decides a run. Stored whole in run.json."""
 
     animator: Annotated[
-        ModelSettings, Setting("The model that writes the code: a name in models.toml, or ollama:NAME.", fork=True)
+        ModelSettings, Setting("The model that writes the code: a name in models.toml, or its own name.", fork=True)
     ]
     reflector: Annotated[
-        ModelSettings, Setting("The model that rewrites the prompt: a name in models.toml, or ollama:NAME.", fork=True)
+        ModelSettings, Setting("The model that rewrites the prompt: a name in models.toml, or its own name.", fork=True)
     ]
     reflection: Annotated[
         Reflection,

@@ -39,7 +39,7 @@ def run(command: list[str], folder: Path, environment: dict[str, str]) -> Run:
 def make(work: Path) -> Path:
     """Make the bundle on this machine."""
     (work / "given.toml").write_text(MODELS)
-    command = [sys.executable, "-m", "localgif", "bundle", "--out", "bundle", "--models", "given.toml"]
+    command = [sys.executable, "-m", "localgif", "bundle", "--output", "bundle", "--models", "given.toml"]
     done, seconds = run(command, work, {**os.environ, "PYTHONPATH": str(ROOT)})
     check(done.returncode == 0, f"localgif bundle: {done.stderr}")
     print(f"made in {seconds:.0f} s\n{done.stdout}")

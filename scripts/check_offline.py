@@ -40,7 +40,7 @@ def commands(folder: Path, environment: dict[str, str]) -> list[Traced]:
         localgif(folder, environment, "optimize", *SMALL, "--name", "grounded"),
         localgif(folder, environment, "optimize", "--reflection", "plain", *SMALL, "--name", "plain"),
         localgif(folder, environment, "optimize", "--offline", *SMALL, "--name", "offline"),
-        localgif(folder, environment, "draw", "a red ball", "-o", "ball.gif", "--run", "grounded", "--json"),
+        localgif(folder, environment, "draw", "a red ball", "grounded", "-o", "ball.gif", "--json"),
         localgif(folder, environment, "report", "grounded"),
         *(localgif(folder, environment, "export", "grounded", "--to", form) for form in ("llm", "promptfoo", "python")),
         localgif(folder, environment, "show", "grounded", "--json"),

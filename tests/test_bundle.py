@@ -225,6 +225,6 @@ def test_an_unreachable_index_is_reported_in_pips_words(
 
 
 def test_mistakes_on_the_command_line_have_exit_code_2(tmp_path: Path, models: Path) -> None:
-    done = localgif(tmp_path, "bundle", "--out", "b", "--models", str(models), "--model", "served")
+    done = localgif(tmp_path, "bundle", "--output", "b", "--models", str(models), "--model", "served")
     assert done.returncode == 2 and "--model served" in done.stderr
     assert not (tmp_path / "b").exists()

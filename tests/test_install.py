@@ -143,7 +143,7 @@ def test_a_machine_of_another_kind_is_refused(bundle: Path, tmp_path: Path, line
     seal(bundle)
     done = install(bundle, tmp_path / "t")
     refused(done, said, tmp_path / "t")
-    assert "localgif bundle --out DIR" in done.stderr
+    assert "localgif bundle -o DIR" in done.stderr
 
 
 def test_without_the_right_python_on_the_path_its_version_is_named(bundle: Path, tmp_path: Path) -> None:

@@ -32,7 +32,16 @@ from localgif import offline
 from localgif.endpoint.clients import Animator, reflector_arguments
 from localgif.errors import ConfigError, EndpointError, OutboundRefused
 from localgif.models.find import places_for
-from localgif.offline import is_here, is_loopback, scheduler_url, server_url, without_secret
+from localgif.offline import (
+    is_here,
+    is_loopback,
+    ollama_address,
+    ollama_url,
+    pin_environment,
+    scheduler_url,
+    server_url,
+    without_secret,
+)
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client
 from localgif.sandbox.runner import run_program
@@ -106,6 +115,44 @@ def test_an_address_with_a_password_is_refused_without_showing_it(openai: bool) 
             server_url(url, openai)
         assert "secret" not in str(caught.value)
     assert without_secret("http://me:secret@host:1/v1 asked") == "http://***@host:1/v1 asked"
+
+
+@pytest.mark.parametrize(
+    ("value", "address"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("0.0.0.0", "http://127.0.0.1:11434"),
+        ("0.0.0.0:80", "http://127.0.0.1:80"),
+        (":8080", "http://127.0.0.1:8080"),
+        ("gpu-box", "http://gpu-box:11434"),
+        ("http://gpu-box", "http://gpu-box:80"),
+        ("https://gpu-box", "https://gpu-box:443"),
+        ("https://gpu-box:7/path", "https://gpu-box:7"),
+        ("[::]:8080", "http://[::1]:8080"),
+        ("::1", "http://[::1]:11434"),
+        ("[fe80::2]", "http://[fe80::2]:11434"),
+        (" 'gpu-box:99999' ", "http://gpu-box:11434"),
+        ("", "http://127.0.0.1:11434"),
+    ],
+)
+def test_ollama_host_means_what_it_means_to_ollama(value: str, address: str) -> None:
+    assert ollama_address(value) == address
+
+
+@given(st.text(max_size=30))
+def test_whatever_ollama_host_holds_becomes_an_address(value: str) -> None:
+    address = ollama_address(value)
+    assert address.startswith(("http://", "https://")) and 0 <= int(address.rpartition(":")[2]) < 65536
+
+
+def test_what_is_pinned_for_libraries_is_not_what_the_user_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:5")
+    assert ollama_url() == "http://127.0.0.1:5"
+    for name in ("OLLAMA_API_BASE", "HTTP_PROXY"):
+        monkeypatch.setenv(name, "")  # so that it is put back
+    pin_environment("http://127.0.0.1:6")
+    assert os.environ["OLLAMA_HOST"] == "http://127.0.0.1:6"
+    assert ollama_url() != "http://127.0.0.1:6"
 
 
 @pytest.mark.parametrize(

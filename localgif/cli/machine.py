@@ -1,4 +1,4 @@
-"""`localgif doctor`, `models`, `sandbox`, `bundle` and `serve`: this machine and what it offers."""
+"""`localgif doctor`, `init`, `sandbox`, `bundle` and `serve`: this machine and what it offers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,27 @@ import typer
 
 from localgif.cli.shared import (
     DEFAULT_LEVEL,
-    DEFAULT_MODELS,
-    DEFAULT_RUNS,
     JsonOption,
     LevelOption,
+    ModelOption,
     ModelsOption,
     OfflineOption,
+    as_called,
     command,
+    complete_model,
     echo,
     load_models,
+    note_meaning,
     open_progress,
     print_json,
+    settings_of,
+    try_file,
     write_file,
 )
-from localgif.errors import ConfigError, PreflightError, SandboxTooWeak, nearest
+from localgif.errors import ConfigError, PreflightError, SandboxTooWeak
 from localgif.files import read_input
+from localgif.models.place import NAME, built_in, runs_folder
+from localgif.search.progress import counted
 from localgif.settings import known
 
 
@@ -33,16 +39,19 @@ def doctor(
     offline: Annotated[
         bool, typer.Option("--offline", help="Check only this machine; missing weights are a failure.")
     ] = False,
-    models: ModelsOption = DEFAULT_MODELS,
+    model: ModelOption = None,
+    models: ModelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check everything that a run needs and print a remedy for each failure; exit 3 if anything fails."""
-    from localgif.doctor.doctor import as_object, examine, table
-    from localgif.models.toml import make_settings
+    """Check everything that a run needs, and name a remedy.
 
-    settings = make_settings(load_models(models, offline or None))
+    Exit code 3 if a check fails.
+    """
+    from localgif.doctor.doctor import as_object, examine, table
+
+    settings = settings_of(load_models(models, offline or None), model, {})
     with open_progress() as progress:
-        found = examine(settings, DEFAULT_RUNS, progress, offline)
+        found = examine(settings, runs_folder(), progress, offline)
     if as_json:
         print_json(as_object(found))
     else:
@@ -51,78 +60,35 @@ def doctor(
         raise typer.Exit(PreflightError.exit_code)
 
 
-models_app = typer.Typer(help="List, choose, download and check models.", no_args_is_help=True, rich_markup_mode=None)
+#: The task file that `localgif init` writes is made from this sentence.
+_EXAMPLE = "a green triangle spinning on a black background"
+_EXAMPLE_FILE = "my-task.toml"
 
 
-@models_app.command("list")
 @command
-def models_list(models: ModelsOption = DEFAULT_MODELS, as_json: JsonOption = False) -> None:
-    """List the models a role can use, from models.toml, an Ollama and this machine, and whether each is available."""
-    from localgif.cli.tables import models_text
-    from localgif.run.model_list import list_rows
+def init() -> None:
+    """Write a models.toml and an example task into this folder.
 
-    rows = list_rows(load_models(models))
-    if as_json:
-        print_json([row.model_dump(mode="json") for row in rows])
-    else:
-        echo(models_text(rows))
+    The models.toml is a copy of the built-in one. From then on this folder, and every folder below it, uses it.
+    """
+    from localgif.tasks.sentence import read
+    from localgif.tasks.spoken import toml_of
 
-
-@models_app.command("set")
-@command
-def models_set(
-    role: Annotated[str, typer.Argument(help="animator or reflector.", metavar="ROLE")],
-    name: Annotated[str, typer.Argument(help="A name in models.toml, or ollama:NAME.", metavar="NAME")],
-    models: ModelsOption = DEFAULT_MODELS,
-) -> None:
-    """Give a role another model: check that it is available, then change one line of models.toml and show it."""
-    from localgif.models.toml import with_role
-    from localgif.run.model_list import ROLES, may_play
-
-    if role not in ROLES:
-        raise ConfigError(f'there is no role "{role}"', nearest(role, ROLES))
-    file = load_models(models)
-    line = may_play(file.role(role, name, said=f"models set {role}"))
-    change = with_role(file, role, name)
-    if change.line == 0:
-        echo(f"{file.path}: {role} is {name} already")
-    else:
-        write_file(file.path, change.text.encode(), "check the permissions of the file and its folder")
-        echo(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
-    echo(line)
-
-
-@models_app.command("pull")
-@command
-def models_pull(
-    name: Annotated[str, typer.Argument(help="A name in models.toml, or e.g. qwen2.5-coder:1.5b.", metavar="NAME")],
-    models: ModelsOption = DEFAULT_MODELS,
-) -> None:
-    """Find or download the weights of a model and verify them."""
-    from localgif.models.fetch import pull
-    from localgif.run.roles import fetch_weights, places
-
-    file = load_models(models, offline=False)
-    with open_progress() as progress:
-        if name in file.aliases:
-            weights = fetch_weights(file.role("animator", name), progress)
-        else:
-            weights = pull(name, places(), None, progress.download)
-    about = f"{weights.size / 1e6:,.0f} MB, sha256 {weights.digest}, from: {weights.source}"
-    for note in weights.notes:
-        echo(f"note: {note}", err=True)
-    echo(f"{weights.name}: {weights.path} ({about})")
-
-
-@models_app.command("check")
-@command
-def models_check(models: ModelsOption = DEFAULT_MODELS) -> None:
-    """Check models.toml and the models of both roles: verified weights, or a server that answers."""
-    from localgif.run.roles import check_role
-
-    file = load_models(models)
-    echo(check_role(file.role("animator")))
-    echo(check_role(file.role("reflector")))
+    models, task = Path(NAME), Path(_EXAMPLE_FILE)
+    for file in (models, task):
+        if file.exists() or file.is_symlink():
+            raise ConfigError(f"{file} exists in this folder", "remove it, or go to another folder", code="E-FILE")
+    # The first line names a file of the project, for editors.
+    lines = built_in().read_text(encoding="utf-8").splitlines(keepends=True)
+    text = as_called("".join(line for line in lines if not line.startswith("#:schema")))
+    example = toml_of(read(_EXAMPLE, task.stem).task)
+    remedy = "go to a folder that you may write"
+    write_file(models, text.encode(), remedy)
+    write_file(
+        task, f"# What to draw and what is checked: docs/tasks.md explains every key.\n{example}".encode(), remedy
+    )
+    echo(f"{models}   which model plays which role; the next: localgif models list")
+    echo(f"{task}   an example task; the next: localgif optimize --task ./{task}")
 
 
 _ABOUT_SANDBOX = "Run a program in the sandbox, and check the sandbox."
@@ -140,15 +106,21 @@ def sandbox_run(
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Run one program in the sandbox and measure its GIF; exit 0 for the verdict ok, 1 for any other."""
+    """Run one program in the sandbox and measure its GIF.
+
+    Exit code 0 for the verdict ok, 1 for any other.
+    """
     from localgif.gif import MEASURE
     from localgif.records import Verdict
     from localgif.sandbox import probe
     from localgif.sandbox.runner import measure_gif, run_program
 
-    level = probe.decide(known("sandbox_level", sandbox_level)).level
+    level = known("sandbox_level", sandbox_level)
+    source = read_input(file, _MOST_READ, "a Python file")
+    try_file(output, "name another file with -o")
+    level = probe.decide(level).level
     # Bytes that are not UTF-8 stay recognisable as such: the sandbox refuses them.
-    result = run_program(read_input(file, _MOST_READ, "a Python file").decode(errors="surrogateescape"))
+    result = run_program(source.decode(errors="surrogateescape"))
     verdict, reason, measured = result.verdict, result.reason, None
     if result.gif is not None:
         found = measure_gif(result.gif, MEASURE)
@@ -172,7 +144,7 @@ def sandbox_run(
         used = f"{result.wall_seconds:.3f} s, {result.cpu_seconds:.3f} s of CPU, {result.peak_rss / 2**20:.0f} MB"
         echo(f"  {used}; sandbox level {level}")
         if measured is not None:
-            echo(f"  {output}: {measured.frames} frames, {measured.width}x{measured.height}")
+            echo(f"  {output}: {counted(measured.frames, 'frame')}, {measured.width}x{measured.height}")
         elif result.output:
             echo("  the end of what it printed:")
             echo("\n".join(f"  | {line}" for line in result.output.splitlines()[-20:]))
@@ -183,7 +155,10 @@ def sandbox_run(
 @sandbox_app.command("check")
 @command
 def sandbox_check(as_json: JsonOption = False) -> None:
-    """Attack the sandbox, and print its level on this machine; exit 0 only at level full."""
+    """Attack the sandbox, and print its level on this machine.
+
+    Exit code 0 only at level full.
+    """
     from localgif.sandbox import probe
     from localgif.sandbox.keeper_client import PROMISES
     from localgif.sandbox.protocol import FULL
@@ -205,14 +180,20 @@ def sandbox_check(as_json: JsonOption = False) -> None:
 
 @command
 def bundle(
-    out: Annotated[Path, typer.Option("--out", help="The folder to create.", metavar="DIR")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="The folder to create.", metavar="DIR")],
     model: Annotated[
         list[str] | None,
-        typer.Option(help="Model of models.toml whose weights to include; repeatable (default: both roles)."),
+        typer.Option(
+            "-m",
+            "--model",
+            help="Model whose weights to include; repeatable (default: both roles).",
+            metavar="MODEL",
+            autocompletion=complete_model,
+        ),
     ] = None,
-    models: ModelsOption = DEFAULT_MODELS,
+    models: ModelsOption = None,
 ) -> None:
-    """Collect wheels, weights and the project in a folder that installs without a network.
+    """Collect all that a machine without a network needs.
 
     The folder serves machines of this kind: Linux, the same architecture, C library and minor version of Python.
     """
@@ -223,11 +204,11 @@ def bundle(
     file = load_models(models, offline=False)
     carried = models_to_carry(file, model or [])
     with open_progress() as progress:
-        whole = collect(out, file, carried, places_for(*weights_environment()), progress.note, progress.download)
+        whole = collect(output, file, carried, places_for(*weights_environment()), progress.note, progress.download)
     if not carried:
         echo("note: the bundle has no weights, because both roles run on separate servers", err=True)
     for part, (files, size) in whole.sizes.items():
-        echo(f"{part or 'all':<12} {files:>4} file{' ' if files == 1 else 's'} {size / 1e6:>9,.1f} MB")
+        echo(f"{part or 'all':<12} {counted(files, 'file'):>10} {size / 1e6:>9,.1f} MB")
     echo(f"{whole.folder}: for machines with {', '.join(whole.kind)}")
     echo(f"sha256 of its SHA256SUMS: {whole.digest}")
     echo(f"on the other machine:  sh {whole.folder.name}/install.sh TARGET")
@@ -238,7 +219,11 @@ def serve(
     model: Annotated[
         list[str] | None,
         typer.Option(
-            help="Model of models.toml, or of the --upstream; repeatable (default: both roles, or all of the upstream)."
+            "-m",
+            "--model",
+            help="Model to serve, also of the --upstream; repeatable (default: both roles, or all of the upstream).",
+            metavar="MODEL",
+            autocompletion=complete_model,
         ),
     ] = None,
     upstream: Annotated[
@@ -252,18 +237,27 @@ def serve(
         str,
         typer.Option(help="Address to listen at. Anything but 127.0.0.1 exposes the models to other machines."),
     ] = "127.0.0.1",
-    models: ModelsOption = DEFAULT_MODELS,
+    models: ModelsOption = None,
     offline: OfflineOption = False,
 ) -> None:
-    """Serve models over the Ollama API on loopback until Ctrl-C: embedded ones, or the models of another server."""
+    """Serve models over the Ollama API until Ctrl-C.
+
+    They are localgif's embedded ones, or with --upstream the models of another server.
+    """
+    from localgif.endpoint.server import check_port
     from localgif.endpoint.server import serve as run
-    from localgif.run.roles import config_of_models, config_of_upstream
+    from localgif.run.roles import config_of_models, config_of_upstream, servable
 
     if upstream is not None:
+        check_port(host, port)
         config = config_of_upstream(upstream, model or [], port)
     else:
         file = load_models(models, offline or None)
-        named = [file.role("animator", alias, said="--model") for alias in model or ()]
+        for name in model or ():
+            note_meaning(file, name)
+        named = [file.role("animator", name, said="--model") for name in model or ()]
+        chosen = servable(named or [file.role("animator"), file.role("reflector")])
+        check_port(host, port)
         with open_progress() as progress:
-            config = config_of_models(named or [file.role("animator"), file.role("reflector")], port, progress)
+            config = config_of_models(chosen, port, progress)
     run(config.model_copy(update={"host": host}))

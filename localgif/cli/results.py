@@ -10,8 +10,6 @@ import typer
 
 from localgif.cli.shared import (
     DEFAULT_LEVEL,
-    DEFAULT_MODELS,
-    DEFAULT_RUNS,
     DEFAULT_SCORER,
     JsonOption,
     LevelOption,
@@ -19,16 +17,20 @@ from localgif.cli.shared import (
     OfflineOption,
     RunArgument,
     RunsOption,
+    YesOption,
     command,
+    complete_model,
+    complete_run,
+    complete_task,
     echo,
     load_models,
     make_console,
     open_progress,
     print_json,
+    settings_of,
     try_file,
     write_file,
 )
-from localgif.cli.tasks import YesOption
 from localgif.errors import EXIT_BELOW, EXIT_NOT_RIGHT, ConfigError, RunCorrupt
 from localgif.files import read_input, read_input_text, read_inside
 from localgif.settings import known
@@ -42,19 +44,63 @@ ScorerOption = Annotated[
 ]
 
 
+runs_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
+
+
+@runs_app.callback()
 @command
-def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
-    """List the runs, newest first."""
+def runs(context: typer.Context, *, runs_dir: RunsOption, as_json: JsonOption = False) -> None:
+    """List the runs, newest first, or remove some."""
+    if context.invoked_subcommand is None:
+        _list(runs_dir, as_json=as_json)
+    elif any(
+        (source := context.get_parameter_source(name)) and source.name != "DEFAULT" for name in ("runs_dir", "as_json")
+    ):
+        raise ConfigError("an option before rm means nothing", "write it behind: localgif runs rm RUN --runs-dir DIR")
+
+
+@runs_app.command("rm")
+@command
+def runs_rm(
+    names: Annotated[
+        list[str],
+        typer.Argument(help="Names of runs, or their beginnings.", metavar="RUN...", autocompletion=complete_run),
+    ],
+    *,
+    yes: YesOption = False,
+    runs_dir: RunsOption,
+) -> None:
+    """Remove runs with all that was measured."""
+    from localgif.search.progress import counted
+    from localgif.store.read import find_run
+    from localgif.store.write import remove_run, size_of
+
+    folders = list(dict.fromkeys(find_run(runs_dir, name) for name in names))
+    sizes = {folder: size_of(folder) for folder in folders}
+    echo(
+        f"{counted(len(folders), 'run')}, {sum(sizes.values()) / 1e6:,.1f} MB: {', '.join(map(str, folders))}", err=True
+    )
+    if not yes:
+        if not (sys.stdin.isatty() and sys.stderr.isatty()):
+            raise ConfigError("nothing was removed, because nobody can be asked here", "add --yes")
+        if not typer.confirm("Remove for good?", default=False, err=True):
+            raise ConfigError("nothing was removed", "name the runs to remove, or add --yes")
+    for folder in folders:
+        remove_run(folder)
+        echo(f"removed {folder} ({sizes[folder] / 1e6:,.1f} MB)")
+
+
+def _list(runs_dir: Path, *, as_json: bool) -> None:
     from localgif.cli.tables import runs_table
     from localgif.store.read import list_runs, load_record, status_of
 
-    rows: list[tuple[str, ...]] = []
+    rows: list[tuple[str, str, str, str, str, str]] = []
     objects: list[dict[str, Any]] = []
     for folder in list_runs(runs_dir):
         try:
             record = load_record(folder)
         except RunCorrupt as error:
-            rows.append((folder.name, "unreadable", "", "", "", str(error)))
+            rows.append((folder.name, "", "", str(error), "unreadable", ""))
             objects.append({"run": folder.name, "status": "unreadable", "error": str(error)})
             continue
         status, result = status_of(folder, record), record.result
@@ -67,7 +113,7 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
             word = result.verdict.word + (", by copying" if result.verdict.by_copying else "")
             ends = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", word)
         task = record.task.name if record.task is not None else record.settings.task
-        rows.append((record.name, f"{status} DEMO" if record.demo else status, task, *ends))
+        rows.append((folder.name, *ends, f"{status} DEMO" if record.demo else status, task))
     if as_json:
         print_json(objects)
     elif rows:
@@ -77,7 +123,7 @@ def runs(runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> No
 
 
 @command
-def show(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, as_json: JsonOption = False) -> None:
+def show(run: RunArgument = None, *, runs_dir: RunsOption, as_json: JsonOption = False) -> None:
     """Show a run's table, verdict and evolved prompt."""
     from localgif.cli.tables import print_run
     from localgif.store.read import find_run, load_record, status_of
@@ -91,7 +137,7 @@ def show(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, as_json: 
 
 
 @command
-def report(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS) -> None:
+def report(run: RunArgument = None, *, runs_dir: RunsOption) -> None:
     """Write a run's report.html again."""
     from localgif.report.page import write_report
     from localgif.store.read import find_run
@@ -102,10 +148,14 @@ def report(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS) -> None
 @command
 def view(
     run: RunArgument = None,
+    *,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open nothing.")] = False,
-    runs_dir: RunsOption = DEFAULT_RUNS,
+    runs_dir: RunsOption,
 ) -> None:
-    """Open a run's report in the browser; while the run goes on, a page that follows it."""
+    """Open a run's report in the browser.
+
+    While the run goes on, it is a page that follows it.
+    """
     import webbrowser
 
     from localgif.report.page import write_report
@@ -131,34 +181,50 @@ def view(
 @command
 def export(
     run: RunArgument = None,
+    *,
     to: Annotated[
         str, typer.Option(help="The form of the output.", metavar="md|modelfile|llm|promptfoo|python")
     ] = "md",
-    out: Annotated[Path | None, typer.Option("-o", "--out", help="File to write (default: stdout).")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write (default: stdout).", metavar="FILE")
+    ] = None,
+    runs_dir: RunsOption,
 ) -> None:
     """Print a run's best prompt in the form of another tool."""
     from localgif.report.export import best_of
     from localgif.report.export import export as text_of
 
+    if output is not None:
+        try_file(output, "name another file with -o")
     text = text_of(best_of(*_best_prompt(runs_dir, run)), to).encode("utf-8", "replace")
-    if out is None and sys.stdout.isatty():
+    if output is None and sys.stdout.isatty():
         echo(text.decode(), end="")
-    elif out is None:
+    elif output is None:
         sys.stdout.buffer.write(text)
     else:
-        write_file(out, text, "name another file with -o")
+        write_file(output, text, "name another file with -o")
 
 
 @command
 def draw(
     brief: Annotated[
-        str, typer.Argument(help="What to draw: a sentence, a shipped task, or a TOML file.", metavar="BRIEF")
+        str,
+        typer.Argument(
+            help="What to draw: a sentence, a shipped task, or a TOML file.",
+            metavar="BRIEF",
+            autocompletion=complete_task,
+        ),
     ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The GIF to write.", metavar="FILE")],
     run: Annotated[
-        str | None, typer.Option(help="The run whose prompts to use (default: the newest better run).")
+        str | None,
+        typer.Argument(
+            help="The run whose prompts to use (default: the newest better run).",
+            metavar="RUN",
+            autocompletion=complete_run,
+        ),
     ] = None,
+    *,
+    output: Annotated[Path, typer.Option("-o", "--output", help="The GIF to write.", metavar="FILE.gif")],
     prompt: Annotated[
         Path | None, typer.Option(help="A text file with the system prompt to use.", metavar="FILE")
     ] = None,
@@ -169,39 +235,48 @@ def draw(
     must: Annotated[bool, typer.Option("--must", help="End with exit code 6 unless the picture is right.")] = False,
     yes: YesOption = False,
     seed: Annotated[int, typer.Option(help="Another seed gives another drawing.")] = 0,
-    animator: Annotated[str | None, typer.Option(help="Model of models.toml that writes the code.")] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "-m",
+            "--model",
+            "--animator",
+            help="The model that writes the code.",
+            metavar="MODEL",
+            autocompletion=complete_model,
+        ),
+    ] = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    models: ModelsOption = DEFAULT_MODELS,
+    runs_dir: RunsOption,
+    models: ModelsOption = None,
     offline: OfflineOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Draw what a sentence asks for, and check the picture."""
     from localgif.cli.tasks import take_task
-    from localgif.models.toml import make_settings
     from localgif.run.draw import draw as drawn
 
     if sum((run is not None, prompt is not None, seed_prompt)) > 1:
-        raise ConfigError("--run, --prompt and --seed-prompt exclude each other", "give one of them")
-    try_file(out, "name another file with -o")
+        raise ConfigError("RUN, --prompt and --seed-prompt exclude each other", "give one of them")
+    try_file(output, "name another file with -o")
     task = take_task(brief, yes=yes)
     if must and not task.subjects:
         raise ConfigError("--must: nothing of this brief can be checked", "leave it out, or name a colour and a thing")
     source, prompts = _prompts(runs_dir, run, prompt, task if seed_prompt else None)
     # Only the animator is asked: giving its model both roles avoids loading a second one.
     file = load_models(models, offline or None)
-    who = file.role("animator", animator).alias
-    settings = make_settings(file, animator=who, reflector=who, seed=seed, sandbox_level=sandbox_level)
+    given = {"seed": seed, "sandbox_level": sandbox_level}
+    settings = settings_of(file, model or file.named("animator"), given)
     echo(f"prompt: {source}", err=True)
     with open_progress() as progress:
         picture = drawn(settings, prompts, brief, progress, tries)
     if picture.gif is not None:
-        write_file(out, picture.gif, "name another file with -o")
+        write_file(output, picture.gif, "name another file with -o")
     if as_json:
-        file_name = str(out) if picture.gif is not None else None
+        file_name = str(output) if picture.gif is not None else None
         print_json({"file": file_name, "prompt": source, **picture.model_dump(mode="json", exclude={"gif"})})
     else:
-        echo(f"{out}: {picture.line}" if picture.gif is not None else picture.line)
+        echo(f"{output}: {picture.line}" if picture.gif is not None else picture.line)
     if picture.gif is None:
         raise typer.Exit(1)
     if must and picture.outcome != "checked":
@@ -255,7 +330,7 @@ def _newest_better(runs_dir: Path) -> Path:
         result = None if record.demo else record.result
         if result is not None and result.verdict.word == "better":
             return folder
-    known = f"; or take one as it is: --run {runs[0].name}" if runs else ""
+    known = f"; or take one as it is: localgif draw BRIEF {runs[0].name}" if runs else ""
     raise ConfigError(
         f"no run under {runs_dir} has made a prompt that is better than the seed prompt",
         f"draw with the seed prompt: --seed-prompt; or make a better one first: localgif optimize{known}",
@@ -296,7 +371,7 @@ def score(
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure and score GIFs, in the sandbox. What costs most comes first."""
+    """Measure and score GIFs. What costs most comes first."""
     from localgif.cli.tables import scored_text
     from localgif.cli.tasks import take_task
     from localgif.gif.score import version_of
@@ -328,15 +403,19 @@ def score(
 @command
 def rescore(
     run: RunArgument = None,
+    *,
     scorer: ScorerOption = DEFAULT_SCORER,
     task: Annotated[
         str | None, typer.Option(help="A shipped task, a TOML file, or a sentence, instead of the run's own task.")
     ] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
+    runs_dir: RunsOption,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Score a run's stored GIFs again, with another rule, version or task, without asking a model."""
+    """Score a run's stored GIFs again, by another rule or task.
+
+    No model is asked. An earlier version of a rule, such as strict-3, is another rule.
+    """
     from localgif.cli.tables import rescored_table
     from localgif.cli.tasks import take_task
     from localgif.gif.score import version_of

@@ -11,22 +11,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localgif.cli.shared import (
-    DEFAULT_MODELS,
-    DEFAULT_RUNS,
     JsonOption,
+    ModelOption,
     ModelsOption,
     OfflineOption,
     RunArgument,
     RunsOption,
+    YesOption,
     command,
+    complete_run,
     echo,
     load_models,
     make_console,
+    note_meaning,
     open_progress,
     print_json,
+    settings_of,
+    with_model,
     with_settings,
 )
-from localgif.cli.tasks import YesOption, take_tasks
+from localgif.cli.tasks import take_tasks
 from localgif.errors import ConfigError, LocalGifError
 from localgif.files import is_name
 
@@ -43,20 +47,29 @@ DisplayOption = Annotated[
 @with_settings()
 def optimize(
     given: dict[str, Any],
+    *,
+    model: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: date, time and task).")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    models: ModelsOption = DEFAULT_MODELS,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Print what the run would do and how long it takes, and stop.")
+    ] = False,
+    runs_dir: RunsOption,
+    models: ModelsOption = None,
     offline: OfflineOption = False,
     display: DisplayOption = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Evolve the animator's system prompt (the main job)."""
-    from localgif.models.toml import make_settings
-
-    chosen = make_settings(load_models(models, offline or None), **given)
-    _check_name(name)
+    file = load_models(models, offline or None)
+    chosen = settings_of(file, model, given)
+    _check_name(name, runs_dir)
     take_tasks(chosen, yes=yes)
+    if plan:
+        from localgif.cli.plan import show_plan
+
+        show_plan(file, chosen, runs_dir, offline=offline or file.offline is True, as_json=as_json)
+        return
     # Imported only now: a mistake on the command line is reported without loading what a run needs.
     from localgif.run.optimize import optimize as run
 
@@ -68,26 +81,40 @@ def optimize(
 def resume(
     given: dict[str, Any],
     run: Annotated[
-        str | None, typer.Argument(help="Name or folder of a run (default: the newest unfinished).", metavar="RUN")
+        str | None,
+        typer.Argument(
+            help="Name of a run, or its beginning, or its folder (default: the newest unfinished).",
+            metavar="RUN",
+            autocompletion=complete_run,
+        ),
     ] = None,
+    *,
     fork: Annotated[
         bool, typer.Option("--fork", help="Start a new run that shares the samples and answers of this one.")
     ] = False,
+    model: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the new run (default: the old name and -fork).")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    models: ModelsOption = DEFAULT_MODELS,
+    runs_dir: RunsOption,
+    models: ModelsOption = None,
     offline: OfflineOption = False,
     display: DisplayOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Continue a run that stopped early, or with --fork start a new one that shares its work."""
+    """Continue a run that stopped early, or fork it.
+
+    A fork is a new run with other settings that shares the work of the old one.
+    """
     from localgif.store.read import find_run, find_unfinished
 
-    _check_name(name)
     if name is not None and not fork:
         raise ConfigError("--name is only for the run that --fork starts", "add --fork, or leave --name out")
     folder = find_run(runs_dir, run) if run is not None or fork else find_unfinished(runs_dir)
+    if fork:
+        _check_name(name or f"{folder.resolve().name}-fork", folder.parent)
     file = load_models(models, offline or None)
+    given = with_model(model, given)
+    for each in dict.fromkeys(filter(None, (given.get("animator"), given.get("reflector")))):
+        note_meaning(file, each)
     from localgif.run.resume import resume as go_on
 
     _carry_out(
@@ -99,8 +126,11 @@ def resume(
 
 
 @command
-def demo(runs_dir: RunsOption = DEFAULT_RUNS, display: DisplayOption = None) -> None:
-    """Show a whole run in under a minute, without a model: recorded answers, real sandbox, search and report."""
+def demo(*, runs_dir: RunsOption, display: DisplayOption = None) -> None:
+    """Show a whole run in under a minute, without a model.
+
+    Answers are recorded; sandbox, search and report are real.
+    """
     from localgif.cli.tables import DEMO
     from localgif.run.demo import demo as run
 
@@ -110,8 +140,11 @@ def demo(runs_dir: RunsOption = DEFAULT_RUNS, display: DisplayOption = None) -> 
 
 
 @command
-def watch(run: RunArgument = None, runs_dir: RunsOption = DEFAULT_RUNS, display: DisplayOption = None) -> None:
-    """Follow a run from another terminal until it ends; Ctrl-C ends the watching, not the run."""
+def watch(run: RunArgument = None, *, runs_dir: RunsOption, display: DisplayOption = None) -> None:
+    """Follow a run from another terminal until it ends.
+
+    Ctrl-C ends the watching, not the run.
+    """
     from localgif.cli.progress import watch as follow
     from localgif.cli.tables import print_run
     from localgif.store.read import find_run, load_record
@@ -153,6 +186,14 @@ def _carry_out(
         echo(f"write it again: localgif report {result.run}", err=True)
 
 
-def _check_name(name: str | None) -> None:
-    if name is not None and not is_name(name):
+def _check_name(name: str | None, runs_dir: Path) -> None:
+    """Refuse, before anything is looked for or loaded, a name that a new run cannot have."""
+    if name is None:
+        return
+    if not is_name(name):
         raise ConfigError(f"--name {name!r} cannot be the name of a folder", "use letters, digits, - and _")
+    if (runs_dir / name).exists():
+        raise ConfigError(
+            f"a run named {name} already exists ({runs_dir / name})",
+            f"choose another --name, or resume the run: localgif resume {name}",
+        )

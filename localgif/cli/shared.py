@@ -7,17 +7,21 @@ import functools
 import inspect
 import json
 import os
+import re
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+import traceback
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, cast
 
 import typer
+from typer.core import TyperGroup
 
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 from localgif.files import behind_links, exists, is_text, replace_file
-from localgif.offline import guard, keep_keys, pin_libraries, refusals, release
+from localgif.models.place import runs_folder
+from localgif.offline import called_as, guard, keep_keys, pin_libraries, refusals, release
 from localgif.sandbox.text import CONTROLS, printable
 from localgif.settings import FIELDS, ModelSettings, Setting
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
 
     from localgif.cli.progress import Lines
     from localgif.models.toml import ModelsFile
+    from localgif.settings import Settings
     from localgif.tasks.task import Task
 
 P = ParamSpec("P")
@@ -35,24 +40,86 @@ def _option(row: Setting, more: str = "") -> Any:
     flags = f"{row.flag}/--no-{row.flag[2:]}" if row.type is bool else row.flag
     words = {bool: None, int: "N", float: "NUMBER", ModelSettings: "MODEL"}
     metavar = "|".join(row.choices) or words.get(row.type, row.name.upper())
-    return typer.Option(flags, help=row.help + more, metavar=metavar, show_default=False)
+    how: dict[str, Any] = {"metavar": metavar, "show_default": False, "autocompletion": _COMPLETIONS.get(row.name)}
+    return typer.Option(flags, help=row.help + more, **how)
 
 
-DEFAULT_MODELS = Path("models.toml")
-DEFAULT_RUNS = Path("runs")
+def complete_run(incomplete: str) -> list[str]:
+    """The names of runs that begin like this, newest first, for a shell."""
+    from localgif.store.read import list_runs
+
+    return [folder.name for folder in list_runs(runs_folder()) if folder.name.startswith(incomplete)]
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """The names of models that begin like this, for a shell."""
+    from localgif.models.toml import load_models_file
+
+    try:
+        return [name for name in load_models_file().aliases if name.startswith(incomplete)]
+    except ConfigError:
+        return []
+
+
+def complete_task(incomplete: str) -> list[str]:
+    """The names of shipped tasks that begin like this, for a shell."""
+    from localgif.tasks.task import task_names
+
+    return [name for name in task_names() if name.startswith(incomplete)]
+
+
+_COMPLETIONS: dict[str, Callable[[str], list[str]]] = {
+    "animator": complete_model,
+    "reflector": complete_model,
+    "task": complete_task,
+}
+
 DEFAULT_LEVEL: str = FIELDS["sandbox_level"].default
 DEFAULT_SCORER: str = FIELDS["scorer"].default
 
-ModelsOption = Annotated[Path, typer.Option("--models", help="The models file.", metavar="FILE")]
-RunsOption = Annotated[Path, typer.Option("--runs-dir", help="The folder with the runs.", metavar="DIR")]
+ModelsOption = Annotated[
+    Path | None, typer.Option("--models", help="The models file (default: the nearest models.toml).", metavar="FILE")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("-m", "--model", help="The model of both roles.", metavar="MODEL", autocompletion=complete_model),
+]
+RunsOption = Annotated[
+    Path,
+    typer.Option(
+        "--runs-dir",
+        help="The folder with the runs (default: runs, beside the nearest models.toml).",
+        metavar="DIR",
+        default_factory=runs_folder,
+        show_default=False,
+    ),
+]
 RunArgument = Annotated[
-    str | None, typer.Argument(help="Name or folder of a run (default: the newest).", metavar="RUN")
+    str | None,
+    typer.Argument(
+        help="Name of a run, or its beginning, or its folder (default: the newest).",
+        metavar="RUN",
+        autocompletion=complete_run,
+    ),
 ]
 LevelOption = Annotated[str, _option(FIELDS["sandbox_level"], f" [default: {DEFAULT_LEVEL}]")]
 OfflineOption = Annotated[
     bool, typer.Option("--offline", help="Download nothing, not even missing weights.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout and nothing else.")]
+YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Answer every question with yes.")]
+
+_QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]
+_VerboseOption = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Print progress line by line, and where an error comes from.")
+]
+
+
+class _Volume:
+    """How much the command that runs prints on stderr."""
+
+    quiet = False
+    verbose = False
 
 
 def with_settings(*, fork: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -84,10 +151,12 @@ def with_settings(*, fork: bool = False) -> Callable[[Callable[..., None]], Call
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn the errors that users can meet into a message and an exit code; a bug keeps its traceback."""
+    """Give a command -q and -v, and turn the errors that users can meet into a message and an exit code; a bug keeps
+    its traceback."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        _Volume.quiet, _Volume.verbose = bool(kwargs.pop("quiet", False)), bool(kwargs.pop("verbose", False))
         pin_libraries()
         guard()  # load_models widens it to what models.toml names
         try:
@@ -112,6 +181,12 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             for refusal in refusals():
                 echo(f"note: nothing left this machine; {refusal}", err=True)
 
+    own = inspect.signature(function, eval_str=True)
+    more = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=option)
+        for name, option in (("quiet", _QuietOption), ("verbose", _VerboseOption))
+    ]
+    vars(wrapped)["__signature__"] = own.replace(parameters=[*own.parameters.values(), *more])
     return wrapped
 
 
@@ -122,11 +197,64 @@ def _check_folder() -> None:
         raise ConfigError("the current folder was removed", "change to another one: cd ...", code="E-FILE") from None
 
 
+#: What Typer raises for a wrong command line.
+_UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
+
+
+class Group(TyperGroup):
+    """The group of all commands: a wrong command line gets a message like any other mistake."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **how: Any) -> Any:
+        """Run a command; unless `standalone_mode` is off, this ends the process with the exit code."""
+        if not standalone_mode:
+            return super().main(*args, standalone_mode=False, **how)
+        try:
+            code = super().main(*args, standalone_mode=False, **how)
+        except _UsageError as error:
+            said = error.format_message()
+            said = said.replace("argument(s)", "argument" if len(said.rpartition("(")[2].split()) == 1 else "arguments")
+            if type(error).__name__ == "NoArgsIsHelpError":  # `localgif` and `localgif models` print their help
+                _print(said, file=sys.stderr)
+            else:
+                where = error.ctx.command_path if error.ctx is not None else "localgif"
+                complain(ConfigError(said[:1].lower() + said[1:].rstrip("."), f"{where} --help lists what there is"))
+            code = ConfigError.exit_code
+        except typer.Abort:
+            echo("interrupted", err=True)
+            code = EXIT_INTERRUPTED
+        sys.exit(code or 0)
+
+
+#: The commands that have a recipe of the same name in the Justfile.
+RECIPES = (
+    *("optimize", "resume", "watch", "sweep", "doctor", "models", "serve", "sandbox", "bundle"),
+    *("runs", "show", "report", "view", "compare", "draw", "export", "score", "rescore", "demo"),
+)
+#: A command in a text of ours: "localgif resume t1", but not "localgif runs no programs".
+_SAID = re.compile(rf"(?<![\w./-])localgif (?=({'|'.join(RECIPES)}|init|tasks)\b(?! (?:no|from|in)\b))")
+
+
+def as_called(text: str) -> str:
+    """A text whose commands have the form in which the user calls localgif: "./scripts/just resume t1"."""
+    called = called_as()
+    if called == "localgif" or "localgif" not in text:
+        return text
+
+    def form(found: re.Match[str]) -> str:
+        if Path(called).name != "just" or found[1] in RECIPES:
+            return f"{called} "
+        return f"{Path(called).with_name('env')} localgif " if "/" in called else "localgif "
+
+    return _SAID.sub(form, text)
+
+
 def complain(error: LocalGifError) -> None:
-    """Print an error on stderr: its code, its message, its remedy."""
-    echo(f"error [{error.code}]: {error.message}", err=True)
+    """Print an error on stderr: its code, its message, its remedy; with --verbose where it comes from."""
+    _print(f"error [{error.code}]: {error.message}", file=sys.stderr)
     for line in printable(error.remedy).splitlines():
-        echo(f"  {line}", err=True)
+        _print(f"  {line}", file=sys.stderr)
+    if _Volume.verbose:
+        _print("".join(traceback.format_exception(error)), file=sys.stderr)
 
 
 def warn_about(*tasks: Task) -> None:
@@ -136,10 +264,11 @@ def warn_about(*tasks: Task) -> None:
             echo(f"warning: task {task.name}: {doubt}", err=True)
 
 
-def load_models(path: Path, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
+def load_models(path: Path | None, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
     """Read models.toml; from here on this process connects only to what the file and the addresses in `others` name.
 
-    `offline` overrides the file. True: no downloads. False: no guard, for commands whose purpose is a download.
+    `path` is None for the file that localgif finds. `offline` overrides the file. True: no downloads. False: no guard,
+    for commands whose purpose is a download.
     """
     from localgif.models.toml import load_models_file
 
@@ -151,6 +280,30 @@ def load_models(path: Path, offline: bool | None = None, others: Iterable[str] =
     else:
         guard((*file.elsewhere, *others), fetch=chosen is None)
     return file
+
+
+def settings_of(file: ModelsFile, model: str | None, given: Mapping[str, Any]) -> Settings:
+    """The settings of a run from models.toml, --model and other flags; raises as make_settings.
+
+    Prints on stderr what a name means that two endpoints may have.
+    """
+    from localgif.models.toml import make_settings
+
+    given = with_model(model, given)
+    for name in dict.fromkeys(filter(None, (given.get("animator"), given.get("reflector")))):
+        note_meaning(file, name)
+    return make_settings(file, **given)
+
+
+def with_model(model: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The flags of a run with the model of --model in each role that has no flag of its own."""
+    return {**({"animator": model, "reflector": model} if model is not None else {}), **given}
+
+
+def note_meaning(file: ModelsFile, name: str) -> None:
+    """Print on stderr what the name of a model means, if two endpoints may have it."""
+    if meaning := file.meaning(name):
+        echo(f"note: {meaning}", err=True)
 
 
 def write_file(path: Path, data: bytes, remedy: str) -> None:
@@ -183,24 +336,32 @@ def make_console(*, stderr: bool = False) -> Console:
 
     class Plain(Console):
         def render_str(self, text: str, **how: Any) -> Any:  # every string of a line, a cell or a title
-            return super().render_str(printable(text), **how)
+            return super().render_str(as_called(printable(text)), **how)
 
     how: dict[str, Any] = {"stderr": stderr, "markup": False, "emoji": False, "highlight": False}
+    how["quiet"] = stderr and _Volume.quiet
     console = Plain(**how)
     # Without a terminal rich assumes 80 columns and would cut the table.
     return console if console.is_terminal else Plain(**how, width=max(console.width, 120))
 
 
 def open_progress(display: str | None = None) -> Lines:
-    """Progress on stderr; see make_progress."""
+    """Progress on stderr; see make_progress. --quiet shows none, --verbose plain lines, unless --display says more."""
     from localgif.cli.progress import make_progress
 
-    return make_progress(make_console(stderr=True), display)
+    usual = "none" if _Volume.quiet else "plain" if _Volume.verbose else None
+    return make_progress(make_console(stderr=True), display or usual)
 
 
 def echo(text: object = "", *, end: str = "\n", err: bool = False) -> None:
-    """Print a text on stdout or stderr, without escape sequences: names and texts of runs may be somebody else's."""
-    print(printable(str(text)), end=end, file=sys.stderr if err else sys.stdout)
+    """Print a text on stdout or, unless the command is quiet, on stderr."""
+    if not (err and _Volume.quiet):
+        _print(str(text), end=end, file=sys.stderr if err else sys.stdout)
+
+
+def _print(text: str, *, end: str = "\n", file: TextIO) -> None:
+    """Print a text without escape sequences: names and texts of runs may be somebody else's."""
+    print(as_called(printable(text)), end=end, file=file)
 
 
 def print_json(value: Any) -> None:

@@ -10,18 +10,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from localgif.cli.shared import (
-    DEFAULT_MODELS,
-    DEFAULT_RUNS,
     JsonOption,
     ModelsOption,
     RunsOption,
     command,
+    complete_run,
     echo,
     load_models,
     make_console,
     print_json,
+    try_file,
     write_file,
 )
+from localgif.models.place import runs_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,7 +35,10 @@ if TYPE_CHECKING:
 
 @command
 def sweep(
-    file: Annotated[Path, typer.Argument(help="TOML file with the axes; docs/sweeps.md has an example.")],
+    file: Annotated[
+        Path, typer.Argument(help="TOML file with the axes; docs/sweeps.md has an example.", metavar="FILE.toml")
+    ],
+    *,
     plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
     cells: Annotated[
         str | None,
@@ -51,11 +55,14 @@ def sweep(
             metavar="ADDRESS",
         ),
     ] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
-    models: ModelsOption = DEFAULT_MODELS,
+    runs_dir: RunsOption,
+    models: ModelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run every combination of some settings, on this machine or a cluster. The same command again continues."""
+    """Run every combination of some settings.
+
+    The runs are made on this machine or on a cluster. The same command again continues.
+    """
     from localgif.cli.tables import plan_table, say
     from localgif.cli.tasks import take_tasks
     from localgif.files import is_file
@@ -77,7 +84,7 @@ def sweep(
         return status_of(folder, load_record(folder)) if is_file(folder / "run.json") else ""
 
     done = {cell.name for cell in chosen if stored(cell) == "done"}
-    estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done, _measured)
+    estimated = estimate(plan._replace(cells=chosen), stored_runs(runs_dir), done, measured_pace)
     if as_json and plan_only:
         rows = [{"cell": c.name, "values": c.values, "samples": c.samples, "status": stored(c) or None} for c in chosen]
         print_json({"sweep": plan.name, "cells": rows, "estimate": estimated.as_json()})
@@ -142,7 +149,7 @@ def _run(
         lines.stop()
 
 
-def _measured(settings: Settings) -> StoredPace | None:
+def measured_pace(settings: Settings) -> StoredPace | None:
     """The speed of a run's models that doctor measured on this machine."""
     from localgif.doctor.models import recall
     from localgif.models.find import places_for
@@ -159,13 +166,19 @@ def _print_summary(summary: dict[str, Any], runs_dir: Path) -> None:
             echo(f"  {row['cell']} failed: {row['error'].splitlines()[0]}")
     if summary["failed"] or summary["left"]:
         echo("the same command continues with the rest")
-    where = "" if runs_dir == DEFAULT_RUNS else f" --runs-dir {runs_dir}"
+    where = "" if runs_dir == runs_folder() else f" --runs-dir {runs_dir}"
     echo(f"compare the runs: localgif compare {summary['sweep']}{where}")
 
 
 @command
 def compare(
-    names: Annotated[list[str], typer.Argument(help="Runs, or one sweep: names or folders.", metavar="RUN... | SWEEP")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            help="Runs, or one sweep: names or folders.", metavar="RUN... | SWEEP", autocompletion=complete_run
+        ),
+    ],
+    *,
     by: Annotated[
         list[str] | None,
         typer.Option(
@@ -177,8 +190,11 @@ def compare(
         str | None,
         typer.Option(help="Compare scores of this rule (default: the optimised one).", metavar="strict|article"),
     ] = None,
-    to: Annotated[Path | None, typer.Option(help="The page to write (default: compare.html).", metavar="FILE")] = None,
-    runs_dir: RunsOption = DEFAULT_RUNS,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="The page to write (default: compare.html).", metavar="FILE.html"),
+    ] = None,
+    runs_dir: RunsOption,
     as_json: JsonOption = False,
 ) -> None:
     """Print what several runs show, and write compare.html."""
@@ -193,13 +209,14 @@ def compare(
     if scorer is not None:
         known("scorer", scorer)
     found = find_runs(runs_dir, names, scorer)
+    page = output or found.folder / "compare.html"
+    if output is None and page.is_symlink():
+        page.unlink()  # a sweep's folder may be somebody else's
+    try_file(page, "name another file with -o")
     compared = compare_groups(group(found.runs, by or (), found.axes))
     said = sentences(compared)
-    page = to or found.folder / "compare.html"
-    if to is None and page.is_symlink():
-        page.unlink()  # a sweep's folder may be somebody else's
     written = render(compared, found.title, said, found.left)
-    write_file(page, written.encode("utf-8", "replace"), "name another file: --to FILE")
+    write_file(page, written.encode("utf-8", "replace"), "name another file with -o")
     if as_json:
         left = [{"run": run.name, "why": run.why} for run in found.left]
         more = {"sentences": said, "notes": list(compared.grouping.notes), "left": left, "page": str(page)}

@@ -10,7 +10,7 @@ from localgif.cli.shared import echo
 from localgif.files import is_file
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
-from localgif.search.progress import duration
+from localgif.search.progress import counted, duration
 from localgif.settings import ENOUGH
 
 if TYPE_CHECKING:
@@ -29,17 +29,87 @@ if TYPE_CHECKING:
 #: What the terminal says of a demo, before and after it.
 DEMO = "DEMO: recorded answers stand in for the models. Sandbox, measurements and search are real; the result is not."
 
+#: A longer word of a text, such as an address in an error, may be broken.
+_LONG_WORD = 12
 
-def _table(title: str | None, words: Sequence[str], numbers: Sequence[str] = (), last: Sequence[str] = ()) -> Table:
-    """A table whose columns are words (left), numbers (right) and words again."""
-    from rich import box
-    from rich.table import Table
 
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-    for names, justify in ((words, "left"), (numbers, "right"), (last, "left")):
-        for name in names:
-            made.add_column(name, justify=justify, overflow="fold")  # type: ignore[arg-type]
-    return made
+class _Grid:
+    """A table that fits its console: on a narrow one columns are left out, and the line below names them."""
+
+    def __init__(
+        self,
+        title: str | None,
+        words: Sequence[str],
+        numbers: Sequence[str] = (),
+        last: Sequence[str] = (),
+        *,
+        keep: Sequence[str] = (),
+    ) -> None:
+        """Columns of words (left), numbers (right) and words again.
+
+        Args:
+            keep: Columns that stay, with the first one, whatever the width; the others go from the right.
+        """
+        self._title = title
+        self._columns = [(name, "left") for name in words] + [(name, "right") for name in numbers]
+        self._columns += [(name, "left") for name in last]
+        self._keep = {self._columns[0][0], *keep}
+        self._rows: list[tuple[str, ...] | None] = []
+        """Cells, fewer than columns if the rest is empty; None for a line."""
+
+    def add(self, *cells: str) -> None:
+        """Add a row."""
+        self._rows.append(cells)
+
+    def rule(self) -> None:
+        """Add a line between two rows."""
+        self._rows.append(None)
+
+    def print(self, console: Console) -> None:
+        """Print as many columns as fit without breaking a word."""
+        shown, whole = list(range(len(self._columns))), True
+        while self._least(console, shown) > console.width:
+            left = [n for n in shown if self._columns[n][0] not in self._keep]
+            if not left:
+                whole = False  # names of rows are broken, and no number
+                break
+            shown.remove(left[-1])
+        console.print(self._table(shown, whole=whole))
+        missing = [name for n, (name, _) in enumerate(self._columns) if n not in shown]
+        if missing:
+            say(console, f"not shown in {console.width} columns: {', '.join(missing)}")
+
+    def _least(self, console: Console, shown: Sequence[int]) -> int:
+        """The columns of the console that a table needs to keep every word whole."""
+        from rich.measure import Measurement
+
+        wide = console.options.update(width=10_000)
+        return Measurement.get(console, wide, self._table(shown, measured=True)).minimum
+
+    def _table(self, shown: Sequence[int], *, measured: bool = False, whole: bool = True) -> Table:
+        """The table to print, or the one to measure: without a title, and with the long words of texts cut."""
+        from rich import box
+        from rich.table import Table
+
+        title = None if measured else self._title
+        made = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+        rigid = {n for n in shown if self._columns[n][1] == "right" or (n == 0 and whole)}
+
+        def text(words: str, n: int) -> str:
+            if not measured:
+                return words
+            # rich measures the longest word, also of a cell that it will not break.
+            return words.replace(" ", "_") if n in rigid else " ".join(word[:_LONG_WORD] for word in words.split())
+
+        for n in shown:
+            name, justify = self._columns[n]
+            made.add_column(text(name, n), justify=justify, overflow="fold", no_wrap=n in rigid)  # type: ignore[arg-type]
+        for row in self._rows:
+            if row is None:
+                made.add_section()
+            else:
+                made.add_row(*(text(row[n], n) for n in shown if n < len(row)))
+        return made
 
 
 def say(console: Console, *lines: str) -> None:
@@ -76,18 +146,19 @@ def result_table(console: Console, result: RunResult, folder: Path | None = None
         folder: Where the run folder is now; None for where it was made.
     """
     folder = folder or Path(result.folder)
-    console.print(_prompt_table(result) if result.mode == "single" else _task_table(result))
-    say(console, verdict_sentence(result))
+    (_prompt_table(result) if result.mode == "single" else _task_table(result)).print(console)
+    colour = {"better": "bold green", "worse": "bold red"}.get(result.verdict.word, "yellow")
+    console.print(verdict_sentence(result), style=colour, soft_wrap=True)  # no colour with NO_COLOR, or in a file
     if result.front is not None and len(result.front.prompts) > 1:
         f = result.front
         reached = sum(score >= ENOUGH for score in f.scores)
         say(
             console,
             f"The front of {len(f.prompts)} prompts, the best measured answer kept: {f.mean:.3f} on average, "
-            f"{reached} of {len(f.scores)} at {ENOUGH:g} or more, with {f.answers} answers.",
+            f"{reached} of {len(f.scores)} at {ENOUGH:g} or more, with {counted(f.answers, 'answer')}.",
         )
     if result.transfer:
-        console.print(_transfer_table(result))
+        _transfer_table(result).print(console)
     if not result.best.is_seed:
         say(console, "\nThe evolved prompt:\n", printable(result.best.prompt))
     seconds, tokens = result.seconds, result.output_tokens
@@ -99,8 +170,8 @@ def result_table(console: Console, result: RunResult, folder: Path | None = None
         console,
         f"\ntime      {duration(seconds.total)} = weights {duration(seconds.weights)} + load {duration(seconds.load)} "
         f"+ models {duration(seconds.llm)}{roles} + sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
-        f"models    {result.llm_calls} calls, {tokens.animator} tokens written by the animator, "
-        f"{tokens.reflector} by the reflector",
+        f"models    {counted(result.llm_calls, 'call')}, {tokens.animator:,} tokens written by the animator, "
+        f"{tokens.reflector:,} by the reflector",
         f"run       {folder}   (best_prompt.md, samples.jsonl, gifs/)",
         f"report    {folder / 'report.html'}",
     )
@@ -110,15 +181,15 @@ def result_table(console: Console, result: RunResult, folder: Path | None = None
         say(console, f"best gifs {shown}")
 
 
-def _prompt_table(result: RunResult) -> Table:
+def _prompt_table(result: RunResult) -> _Grid:
     """The article's table: one row for each prompt."""
     others = list(result.seed.also)
-    title = f"{len(result.seed.scores)} fresh samples of each prompt"
+    title = f"{counted(len(result.seed.scores), 'fresh sample')} of each prompt"
     columns = ("samples", "frames", "loop (gap / step)", "in the search", "re-test")
-    table = _table(title, ["prompt"], ["mean", *others], columns)
+    table = _Grid(title, ["prompt"], ["mean", *others], columns, keep=["mean"])
     for label, prompt in (("seed", result.seed), ("evolved", result.best)):
         if label == "seed" or not result.best.is_seed:
-            table.add_row(
+            table.add(
                 label,
                 f"{prompt.mean:.3f}",
                 *(_mean(prompt.also.get(rule)) for rule in others),
@@ -131,19 +202,21 @@ def _prompt_table(result: RunResult) -> Table:
     return table
 
 
-def _task_table(result: RunResult) -> Table:
+#: The columns of a table of tasks that stay at any width.
+_BOTH = ("seed", "evolved", "difference")
+
+
+def _task_table(result: RunResult) -> _Grid:
     """One row for each task that the two prompts were tested on, and their mean."""
-    seen = "held-out tasks, which the search never saw" if result.mode == "general" else "tasks"
-    fresh = len(result.tasks[0].seed_scores)
-    title = f"{len(result.tasks)} {seen}: {fresh} fresh samples of each, by {result.scorer}"
-    table = _table(
-        title, ["task"], ["seed", "evolved", "difference"], ["samples of the seed", "samples of the evolved"]
-    )
+    seen = "held-out task" if result.mode == "general" else "task"
+    unseen = ", which the search never saw" if result.mode == "general" else ""
+    fresh = counted(len(result.tasks[0].seed_scores), "fresh sample")
+    title = f"{counted(len(result.tasks), seen)}{unseen}: {fresh} of each, by {result.scorer}"
+    table = _Grid(title, ["task"], _BOTH, ["samples of the seed", "samples of the evolved"], keep=_BOTH)
     for row in result.tasks:
-        table.add_row(*_task_cells(row))
-    table.add_section()
-    means = (f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", f"{result.verdict.difference:+.3f}")
-    table.add_row("mean", *means)
+        table.add(*_task_cells(row))
+    table.rule()
+    table.add("mean", f"{result.seed.mean:.3f}", f"{result.best.mean:.3f}", f"{result.verdict.difference:+.3f}")
     return table
 
 
@@ -152,26 +225,24 @@ def _task_cells(row: TaskResult) -> tuple[str, ...]:
     return (row.task, f"{row.seed_mean:.3f}", f"{row.best_mean:.3f}", f"{row.difference:+.3f}", *samples)
 
 
-def _transfer_table(result: RunResult) -> Table:
+def _transfer_table(result: RunResult) -> _Grid:
     """What both prompts make of tasks that the search never saw."""
     count = len(result.transfer[0].seed_scores)
     # Runs of older versions took more, and repaired them.
     each = "1 answer of each prompt, not repaired" if count == 1 else f"{count} samples of each prompt"
     title = f"tasks that the search never saw: {each}, no part of the verdict"
-    columns = ("samples of the seed", "samples of the evolved")
-    table = _table(title, ["carries over"], ["seed", "evolved", "difference"], columns)
+    table = _Grid(title, ["carries over"], _BOTH, ["samples of the seed", "samples of the evolved"], keep=_BOTH)
     for row in result.transfer:
-        table.add_row(*_task_cells(row))
+        table.add(*_task_cells(row))
     return table
 
 
-def runs_table(console: Console, rows: Sequence[tuple[str, ...]]) -> None:
-    """Print the rows of `localgif runs`."""
-    table = _table(None, ("run", "status", "task", "seed", "best", "verdict"))
-    table.columns[0].no_wrap = True
+def runs_table(console: Console, rows: Sequence[tuple[str, str, str, str, str, str]]) -> None:
+    """Print the rows of `localgif runs`: name, seed, best, verdict or error, status, task."""
+    table = _Grid(None, ["run"], ["seed", "best"], ["verdict", "status", "task"], keep=["seed", "best"])
     for row in rows:
-        table.add_row(*(printable(cell) for cell in row))
-    console.print(table)
+        table.add(*map(printable, row))
+    table.print(console)
 
 
 def scored_text(file: str, task: str, score: Score, measured: Measurements | None) -> str:
@@ -186,20 +257,21 @@ def scored_text(file: str, task: str, score: Score, measured: Measurements | Non
 
 def rescored_table(console: Console, result: Mapping[str, Any]) -> None:
     """Print the stored mean and the new one for each prompt and purpose."""
-    table = _table(f"run {result['run']}", ("prompt", "purpose"), ("samples", result["old_scorer"], result["scorer"]))
+    means = (result["old_scorer"], result["scorer"])
+    table = _Grid(f"run {result['run']}", ["prompt", "purpose"], [*means, "samples"], keep=["purpose", *means])
     for row in result["rows"]:
         prompt = row["candidate"][:12] + (f" ({row['label']})" if row["label"] else "")
-        table.add_row(prompt, row["purpose"], str(row["samples"]), f"{row['old_mean']:.3f}", f"{row['mean']:.3f}")
-    console.print(table)
+        table.add(prompt, row["purpose"], f"{row['old_mean']:.3f}", f"{row['mean']:.3f}", str(row["samples"]))
+    table.print(console)
     say(console, f"scores    {result['file']}")
 
 
-def models_text(rows: Sequence[Row]) -> str:
-    """`localgif models list`: models with a table, other models of an Ollama, weights without a table."""
+def models_text(rows: Sequence[Row], file: Path) -> str:
+    """`localgif models list`: models with a table in `file`, other models of an Ollama, weights without a table."""
     titles = {
-        "file": "in models.toml:",
+        "file": f"in {file}:",
         "ollama": "on Ollama, to use by these names:",
-        "weights": "weights for the embedded endpoint, without a table in models.toml:",
+        "weights": "weights for the embedded endpoint, to use by these names:",
     }
     lines: list[str] = []
     for found, title in titles.items():
@@ -220,48 +292,53 @@ def _model_lines(row: Row) -> list[str]:
 
 def plan_table(console: Console, plan: Plan, chosen: Sequence[Cell], stored: Callable[[Cell], str]) -> None:
     """Print the cells of a sweep in their order, with the status of what is stored."""
-    table = _table(f"sweep {plan.name}", ["cell"], ["metric calls", "samples, at most"], ["so far"])
-    table.columns[0].no_wrap = True
+    table = _Grid(f"sweep {plan.name}", ["cell"], ["metric calls", "samples, at most"], ["so far"])
     for cell in chosen:
-        table.add_row(printable(cell.name), str(cell.settings.metric_calls), str(cell.samples), stored(cell))
-    console.print(table)
+        table.add(printable(cell.name), str(cell.settings.metric_calls), str(cell.samples), stored(cell))
+    table.print(console)
 
 
 def compared_tables(console: Console, compared: Compared, said: Sequence[str]) -> None:
     """Print the groups, their differences, and the conclusions."""
-    scores = _table(
+    scores = _Grid(
         f"fresh scores by {compared.rule}, one number per run",
         ["group"],
-        ["runs", "seed prompt", "mean", "median", "lowest", "highest", "sd", "gain", "p"],
+        ["mean", "gain", "p", "runs", "seed prompt", "sd", "median", "lowest", "highest"],
         ["own verdicts"],
+        keep=["mean", "gain"],
     )
-    costs = _table(
-        "cost of a run, and of a gain of 0.1", ["group"], ["tokens", "minutes", "tokens, 0.1", "minutes, 0.1"]
+    costs = _Grid(
+        "cost of a run, and of a gain of 0.1",
+        ["group"],
+        ["tokens", "minutes", "tokens, 0.1", "minutes, 0.1"],
+        keep=["tokens", "minutes"],
     )
     for row in compared.rows:
         name = printable(row.group.name)
-        numbers = (row.start, row.mean, row.quartiles[1], min(row.scores), max(row.scores), row.spread.total)
-        gain = (f"{row.gain.difference:+.3f}", f"{row.gain.adjusted_p_value:.3f}")
+        means = (_number(row.mean), f"{row.gain.difference:+.3f}", f"{row.gain.adjusted_p_value:.3f}")
+        spread = (row.start, row.spread.total, row.quartiles[1], min(row.scores), max(row.scores))
         verdicts = ", ".join(f"{n} {word}" for word, n in row.verdicts.items())
-        scores.add_row(name, str(len(row.scores)), *map(_number, numbers), *gain, verdicts)
+        scores.add(name, *means, str(len(row.scores)), *map(_number, spread), verdicts)
         per_gain = (_number(row.per_gain(row.tokens), "{:,.0f}"), _number(row.per_gain(row.minutes), "{:.1f}"))
-        costs.add_row(name, f"{row.tokens:,.0f}", f"{row.minutes:.1f}", *per_gain)
-    console.print(scores)
+        costs.add(name, f"{row.tokens:,.0f}", f"{row.minutes:.1f}", *per_gain)
+    scores.print(console)
     if compared.versus:
-        columns = ["runs", "difference", "95 % interval", "p", "corrected", "paired"]
-        pairs = _table("differences between groups", ["groups"], columns, ["verdict"])
+        columns = ["difference", "corrected p", "95 % interval", "p", "paired p", "runs"]
+        pairs = _Grid(
+            "differences between groups", ["groups"], columns, ["verdict"], keep=["difference", "corrected p"]
+        )
         for v in compared.versus:
             tested, ends = v.tested, v.tested.interval
-            pairs.add_row(
+            pairs.add(
                 printable(f"{v.second.name} minus {v.first.name}"),
-                f"{v.sizes[1]}, {v.sizes[0]}",
                 f"{tested.difference:+.3f}",
+                f"{tested.adjusted_p_value:.3f}",
                 "-" if ends is None else f"{ends[0]:+.3f} to {ends[1]:+.3f}",
                 f"{tested.p_value:.3f}",
-                f"{tested.adjusted_p_value:.3f}",
                 _number(tested.paired_p_value),
+                f"{v.sizes[1]}, {v.sizes[0]}",
                 {"better": "higher", "worse": "lower"}.get(tested.word, tested.word),
             )
-        console.print(pairs)
-    console.print(costs)
+        pairs.print(console)
+    costs.print(console)
     say(console, *(f"- {printable(sentence)}" for sentence in said))

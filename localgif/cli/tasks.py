@@ -12,9 +12,12 @@ from localgif.cli.shared import (
     DEFAULT_LEVEL,
     JsonOption,
     LevelOption,
+    YesOption,
     command,
+    complete_task,
     echo,
     print_json,
+    try_file,
     warn_about,
     write_file,
 )
@@ -27,8 +30,7 @@ if TYPE_CHECKING:
     from localgif.tasks.sentence import Reading
     from localgif.tasks.task import Task
 
-YesOption = Annotated[bool, typer.Option("--yes", help="Take a sentence as localgif reads it, without a question.")]
-_ABOUT = "List tasks, show one, make one from a sentence, and check a task file."
+_ABOUT = "List, show, make and check tasks."
 tasks_app = typer.Typer(help=_ABOUT, no_args_is_help=True, rich_markup_mode=None)
 
 
@@ -43,6 +45,7 @@ def take_task(text: str, *, yes: bool = True) -> Task:
         ConfigError: There is no such task, it cannot be used, or the person says no.
     """
     from localgif.tasks.sentence import find, is_sentence
+    from localgif.tasks.task import task_names
 
     reading = find(text)
     if is_sentence(text):
@@ -50,6 +53,8 @@ def take_task(text: str, *, yes: bool = True) -> Task:
             echo(line, err=True)
         if not yes and (reading.doubts or not reading.checkable):
             _ask()
+    elif text in task_names():  # a brief of one word may be the name of a task by accident
+        echo(f"task {text}, which ships with localgif: {reading.task.brief}", err=True)
     warn_about(reading.task)
     return reading.task
 
@@ -104,7 +109,12 @@ def tasks_list(as_json: JsonOption = False) -> None:
 @tasks_app.command("show")
 @command
 def tasks_show(
-    task: Annotated[str, typer.Argument(help="A shipped task, a TOML file, or a sentence.", metavar="TASK")],
+    task: Annotated[
+        str,
+        typer.Argument(
+            help="A shipped task, a TOML file, or a sentence.", metavar="TASK", autocompletion=complete_task
+        ),
+    ],
     as_json: JsonOption = False,
 ) -> None:
     """Show what a task checks, and its file."""
@@ -123,8 +133,8 @@ def tasks_show(
 @command
 def tasks_new(
     sentence: Annotated[str, typer.Argument(help="What to draw, in English.", metavar="SENTENCE")],
-    out: Annotated[
-        Path | None, typer.Option("-o", "--out", help="File to write (default: stdout).", metavar="FILE")
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write (default: stdout).", metavar="FILE")
     ] = None,
     yes: YesOption = False,
     as_json: JsonOption = False,
@@ -133,21 +143,23 @@ def tasks_new(
     from localgif.tasks.sentence import read
     from localgif.tasks.spoken import toml_of
 
-    reading = read(sentence, out.stem if out is not None else "")
+    if output is not None:
+        try_file(output, "name another file with -o")
+    reading = read(sentence, output.stem if output is not None else "")
     for line in reading_lines(reading):
         echo(line, err=True)
     warn_about(reading.task)
     if not yes and (reading.doubts or not reading.checkable):
         _ask()
     text = toml_of(reading.task)
-    if out is not None:
-        write_file(out, text.encode(), "name another file with -o")
+    if output is not None:
+        write_file(output, text.encode(), "name another file with -o")
     if as_json:
         print_json(_facts(reading))
-    elif out is None:
+    elif output is None:
         echo(text, end="")
     else:
-        echo(f"{out}   (use it: --task {out if '/' in str(out) else f'./{out}'})")
+        echo(f"{output}   (use it: --task {output if '/' in str(output) else f'./{output}'})")
 
 
 def _facts(reading: Reading) -> dict[str, Any]:
@@ -172,7 +184,10 @@ def tasks_check(
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Check a task: whether it is valid, whether a GIF can meet it, and whether its brief says the same."""
+    """Check whether a task is valid and a GIF can meet it.
+
+    Also notes where its brief says something else than its keys.
+    """
     from localgif.cli.tables import scored_text
     from localgif.run.rescore import GIF_LIMITS, score_gif
     from localgif.tasks.sentence import differences, find

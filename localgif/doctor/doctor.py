@@ -16,7 +16,7 @@ from localgif.offline import is_here, weights_environment
 from localgif.run.checks import Check, Status
 from localgif.run.preflight import cheap_checks, different, digest
 from localgif.run.roles import Roles, open_roles
-from localgif.search.progress import Progress
+from localgif.search.progress import Progress, counted
 from localgif.settings import Settings
 from localgif.tasks.suite import chosen_suite
 
@@ -114,7 +114,10 @@ def _ask_models(settings: Settings, roles: Roles, progress: Progress, checks: li
 
 def estimate(settings: Settings, run: Minutes, attempt_seconds: float) -> Check:
     """The last row: the duration of a usual run."""
-    budget = f"{settings.metric_calls} metric calls x {settings.samples} samples, then 2 x {settings.fresh} fresh ones"
+    budget = (
+        f"{counted(settings.metric_calls, 'metric call')} x {counted(settings.samples, 'sample')}, "
+        f"then 2 x {counted(settings.fresh, 'fresh sample')}"
+    )
     words = (
         f"{max(1, round(run.least))} to {max(1, round(run.most))} minutes for the budget of localgif optimize: "
         f"{budget}; an attempt takes {attempt_seconds:.0f} s, a sample needs 1 to {ATTEMPTS} attempts"
@@ -142,8 +145,8 @@ def table(checks: Sequence[Check]) -> str:
 
 def _summary(checks: Sequence[Check]) -> str:
     names = {word: [check.name for check in checks if check.status == word] for word in get_args(Status)}
-    said = [f"{len(names['PASS'])} of {len(checks)} checks passed"]
-    said += [f"{len(names['WARN'])} warnings ({', '.join(names['WARN'])})"] if names["WARN"] else []
+    said = [f"{len(names['PASS'])} of {counted(len(checks), 'check')} passed"]
+    said += [f"{counted(len(names['WARN']), 'warning')} ({', '.join(names['WARN'])})"] if names["WARN"] else []
     said += [f"{len(names['SKIP'])} skipped"] if names["SKIP"] else []
     said += [f"{len(names['FAIL'])} FAILED ({', '.join(names['FAIL'])})"] if names["FAIL"] else []
     return ", ".join(said)

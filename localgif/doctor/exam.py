@@ -16,7 +16,7 @@ from localgif.run.checks import Check
 from localgif.search import reply_checks
 from localgif.search.evaluator import prompt_of, sample_seed, seed_of
 from localgif.search.programs import render
-from localgif.search.progress import Progress
+from localgif.search.progress import Progress, counted
 from localgif.search.reflector import facts, sharpen_rule, write_rule
 from localgif.search.rule_move import RULE_TOKENS, one_line
 from localgif.settings import Settings
@@ -133,7 +133,9 @@ def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress
         except LocalGifError as error:
             return Check.raised("animator", error), None
     seconds = time.monotonic() - started
-    words = f"{len(written)} attempts, {sum(reply.output_tokens for reply in written)} tokens, {seconds:.0f} s"
+    words = (
+        f"{counted(len(written), 'attempt')}, {sum(reply.output_tokens for reply in written)} tokens, {seconds:.0f} s"
+    )
     if last is not None and last.measurements is not None:
         total = score.of(settings.scorer, last.measurements, task).total
         evidence = f"{task.name}: a GIF of {last.measurements.frames} frames, score {total:.3f} ({words})"

@@ -82,6 +82,11 @@ def _bound_socket(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def check_port(host: str, port: int) -> None:
+    """Check, before weights are looked for, that `serve` can listen there; raises EndpointUnreachable if not."""
+    _bound_socket(host, port).close()
+
+
 def serve(config: ServeConfig) -> None:
     """Serve until SIGINT or SIGTERM.
 

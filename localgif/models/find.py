@@ -272,6 +272,37 @@ def _other_bytes(name: str, found: str, wanted: str) -> str:
     return f"has {name}, but other bytes: sha256 {found}, expected {wanted}"
 
 
+# --- our copies -----------------------------------------------------------------------------------------------------
+
+
+class Kept(NamedTuple):
+    """A file of weights in our cache."""
+
+    name: str
+    """Of the model; for weights that this version does not know, of the file."""
+    path: Path
+    size: int
+    """Bytes."""
+    whole: bool
+    """False for a download that was interrupted."""
+
+    def is_called(self, name: str) -> bool:
+        """Whether a user means this file by a name."""
+        return name in (self.name, self.path.name) or canonical(name) == self.name
+
+
+def kept_files(cache: Path) -> list[Kept]:
+    """Every file of weights in our cache, the largest first; empty if there is no cache."""
+    names = {cache_file(cache, known).name: known.name for known in catalog.CATALOG.values()}
+    found = []
+    for path in sorted(cache.glob("*.gguf")) + sorted(cache.glob("*.gguf.partial")):
+        size, whole = file_size(path), path.suffix == ".gguf"
+        if size is not None:
+            file = path.name if whole else path.stem
+            found.append(Kept(names.get(file, file), path, size, whole))
+    return sorted(found, key=lambda each: -each.size)
+
+
 # --- all models ------------------------------------------------------------------------------------------------------
 
 

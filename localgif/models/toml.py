@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from localgif import settings
 from localgif.errors import ConfigError, nearest
 from localgif.files import parse_toml, read_input_text
-from localgif.offline import is_here, server_url, unusable_certificates, without_secret
+from localgif.models.catalog import canonical, lookup
+from localgif.models.place import models_file
+from localgif.offline import OLLAMA_URL, is_here, ollama_url, server_url, unusable_certificates, without_secret
 from localgif.settings import (
     FIELDS,
     ROLE_TEMPERATURE,
@@ -36,9 +39,10 @@ class RolesTable(_Table):
     """Which model plays which role."""
 
     animator: str
-    """Writes the programs: a name of a [models.NAME] table, or "ollama:NAME" for any model of a running Ollama."""
+    """Writes the programs: the name of a [models.NAME] table, or a model's own name, such as "qwen2.5-coder:7b" for the
+    model of a running Ollama. "ollama:NAME" always means an Ollama's."""
     reflector: str
-    """Rewrites the animator's prompt: a name of a [models.NAME] table, or "ollama:NAME"."""
+    """Rewrites the animator's prompt: the name of a model as above."""
 
 
 class EndpointTable(Endpoint, _Table):
@@ -97,8 +101,8 @@ _PROXY = "for several servers put a reverse proxy such as nginx or HAProxy in fr
 #: What to add when a key is missing.
 _EXAMPLES = {
     "roles": '[roles] with animator = "..." and reflector = "..."',
-    "animator": 'animator = "NAME" under [roles], a name of a [models.NAME] table or "ollama:NAME"',
-    "reflector": 'reflector = "NAME" under [roles], a name of a [models.NAME] table or "ollama:NAME"',
+    "animator": 'animator = "NAME" under [roles], the name of a [models.NAME] table or of a model',
+    "reflector": 'reflector = "NAME" under [roles], the name of a [models.NAME] table or of a model',
     "kind": 'kind = "embedded", kind = "ollama" or kind = "openai"',
     "endpoint": 'endpoint = "embedded"',
     "model": 'model = "qwen2.5-coder:1.5b"',
@@ -144,10 +148,14 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
 #: Nobody writes a larger one by hand.
 _MAX_BYTES = 2**20
 
-#: Before the name of any model that a running Ollama has: a model that needs no table.
+#: Before the name of any model that a running Ollama has: a model that needs no table. Other tools write the others.
 OLLAMA_PREFIX = "ollama:"
-#: The address of that Ollama when the file has no [endpoints.ollama].
-OLLAMA_URL = "http://127.0.0.1:11434"
+_OLLAMA_PREFIXES = (OLLAMA_PREFIX, "ollama/", "ollama_chat/")
+
+
+def of_ollama(name: str) -> bool:
+    """Whether a name says that the model is an Ollama's."""
+    return name.startswith(_OLLAMA_PREFIXES)
 
 
 class ModelsFile:
@@ -163,7 +171,8 @@ class ModelsFile:
     @property
     def elsewhere(self) -> tuple[str, ...]:
         """The addresses of other machines that localgif may connect to."""
-        return tuple(end.url for end in self._data.endpoints.values() if end.allow_remote and end.url)
+        ends = (self._addressed(end) for end in self._data.endpoints.values() if end.allow_remote)
+        return tuple(end.url for end in ends if end.url)
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -181,61 +190,99 @@ class ModelsFile:
 
     def endpoints(self, kind: EndpointKind) -> tuple[EndpointSettings, ...]:
         """The complete endpoints of a kind, in the file's order."""
-        return tuple(
-            self._endpoint_settings(name, endpoint)
-            for name, endpoint in self._data.endpoints.items()
-            if endpoint.kind == kind and (kind == "embedded" or endpoint.url)
-        )
+        found = (self._endpoint_settings(name, each) for name, each in self._data.endpoints.items())
+        return tuple(each for each in found if each.kind == kind and (kind == "embedded" or each.url))
 
-    def role(self, role: Role, alias: str | None = None, said: str = "") -> ModelSettings:
+    def role(self, role: Role, name: str | None = None, said: str = "") -> ModelSettings:
         """The settings of a role, with the model that [roles] names or another one.
 
         Args:
-            alias: A name under [models], or "ollama:" and the name of a model that a running Ollama has.
-            said: How the user named the alias, for messages; by default the flag --animator or --reflector.
+            name: The name of a table, or of a model: "qwen2.5-coder:7b", "ollama:qwen2.5-coder:7b".
+            said: How the user gave the name, for messages; by default the flag --animator or --reflector.
 
         Raises:
-            ConfigError: the alias, or the endpoint that it names, is not in the file.
+            ConfigError: The name means no model or several, or the file does not have its endpoint.
         """
-        chosen = alias or self.named(role)
-        place = (said or f"--{role}") if alias else f"{self.path}: [roles] {role}"
-        model = self._data.models.get(chosen)
-        if model is None and chosen.startswith(OLLAMA_PREFIX):
-            model = self._of_ollama(place, chosen)
-        if model is None:
-            what = f'{place} names the model "{chosen}", which {self.path} does not have'
-            raise ConfigError(what, self._instead(chosen), code="E-CONFIG-NAME")
-        return self._settings(role, chosen, model)
+        chosen = name or self.named(role)
+        return self._settings(
+            role, *self._resolved((said or f"--{role}") if name else f"{self.path}: [roles] {role}", chosen)
+        )
+
+    def meaning(self, name: str) -> str:
+        """What a name means that localgif's embedded endpoint and an Ollama may both have, for the user; "" for any
+        other. Raises ConfigError as `role` does."""
+        if name in self._data.models or lookup(name) is None:
+            return ""
+        alias, _ = self._resolved("the name", name)
+        which = "" if alias == name else f' ("{alias}" in {self.path})'
+        return f'"{name}" means the embedded model{which}; "{OLLAMA_PREFIX}{name}" means the one of an Ollama'
 
     def _wrong(self, location: tuple[str, ...], what: str, remedy: str, code: str = "E-CONFIG-KEY") -> ConfigError:
         return ConfigError(f"{self.path}: {_key(location)}{what}", remedy, code=code)
 
-    def _of_ollama(self, place: str, alias: str) -> ModelTable:
-        """The table for a model of an Ollama that has none in the file."""
-        name = alias.removeprefix(OLLAMA_PREFIX)
-        endpoint = self._data.endpoints.get("ollama")
-        if endpoint is not None and endpoint.kind != "ollama":
-            raise ConfigError(
-                f'{place}: "{alias}" needs an Ollama, but [endpoints.ollama] has the kind "{endpoint.kind}"',
-                f"give the model a table of its own: [models.{_quoted(name or 'NAME')}]",
-            )
-        if not name:
-            raise ConfigError(f'{place}: "{alias}" names no model', "write its name, such as ollama:llama3.2:3b")
-        return ModelTable(endpoint="ollama", model=name)
+    def _resolved(self, place: str, name: str) -> tuple[str, ModelTable]:
+        """The alias and the table of a model that is named as people name it.
 
-    def _instead(self, chosen: str) -> str:
-        """The remedy for a name that the file does not have."""
-        same = [alias for alias, model in self._data.models.items() if model.model == chosen]
-        if same:
-            return f'that model is called "{same[0]}" here'
-        hint = f"add a table [models.{_quoted(chosen)}], or, if an Ollama has it, name it {OLLAMA_PREFIX}{chosen}"
-        return f"{nearest(chosen, self._data.models)}; or {hint}" if self._data.models else hint
+        A name of a table, then "ollama:NAME" or "ollama/NAME", then a model's own name: known weights mean the embedded
+        endpoint; any other name means the table that has it, else a model of an Ollama.
+        """
+        if name in self._data.models:
+            return name, self._data.models[name]
+        for prefix in _OLLAMA_PREFIXES:
+            if name.startswith(prefix):
+                return self._of_ollama(place, name, name.removeprefix(prefix))
+        known = lookup(name)
+        tables = {alias: each for alias, each in self._data.models.items() if canonical(each.model) == canonical(name)}
+        preferred = {
+            alias: each
+            for alias, each in tables.items()
+            if (self._kind(each) == "embedded" if known else each.endpoint == "ollama")
+        }
+        found = preferred if preferred or known else tables
+        if len(found) > 1:
+            forms = ", ".join(f'"{alias}" (on {each.endpoint})' for alias, each in found.items())
+            what = f'{place} names the model "{name}", which several tables of {self.path} have: {forms}'
+            raise ConfigError(what, f"name the table: {' or '.join(found)}", code="E-CONFIG-NAME")
+        if found:
+            return next(iter(found.items()))
+        if known is not None:
+            return known.name, ModelTable(endpoint=self._implied(place, name, "embedded"), model=known.name)
+        if self._is_typo(name):
+            what = f'{place} names the model "{name}", which {self.path} does not have'
+            remedy = f"{nearest(name, self._data.models)}; a model of an Ollama is named {OLLAMA_PREFIX}{name}"
+            raise ConfigError(what, remedy, code="E-CONFIG-NAME")
+        return self._of_ollama(place, name, name)
+
+    def _is_typo(self, name: str) -> bool:
+        """Whether a name without a tag looks more like one of the tables than like a model of an Ollama."""
+        return not {":", "/"} & set(name) and bool(difflib.get_close_matches(name, self._data.models, n=1, cutoff=0.7))
+
+    def _kind(self, model: ModelTable) -> EndpointKind | None:
+        endpoint = self._data.endpoints.get(model.endpoint)
+        return endpoint.kind if endpoint is not None else None
+
+    def _of_ollama(self, place: str, said: str, name: str) -> tuple[str, ModelTable]:
+        """The alias and the table of a model of an Ollama that has none in the file."""
+        if not name.strip():
+            raise ConfigError(f'{place}: "{said}" names no model', "write its name, such as ollama:llama3.2:3b")
+        return OLLAMA_PREFIX + name, ModelTable(endpoint=self._implied(place, said, "ollama"), model=name)
+
+    def _implied(self, place: str, said: str, kind: EndpointKind) -> str:
+        """The endpoint of a model without a table: it has its kind's name, and need not be in the file."""
+        endpoint = self._data.endpoints.get(kind)
+        if endpoint is not None and endpoint.kind != kind:
+            needs = "an Ollama" if kind == "ollama" else "the embedded endpoint"
+            raise ConfigError(
+                f'{place}: "{said}" needs {needs}, but [endpoints.{kind}] has the kind "{endpoint.kind}"',
+                f"give the model a table of its own: [models.{_quoted(said.removeprefix(OLLAMA_PREFIX))}]",
+            )
+        return kind
 
     def _endpoint(self, alias: str, model: ModelTable) -> EndpointTable:
         if model.endpoint in self._data.endpoints:
             return self._data.endpoints[model.endpoint]
         if alias not in self._data.models:
-            return EndpointTable(kind="ollama", url=OLLAMA_URL)
+            return EndpointTable(kind="ollama" if model.endpoint == "ollama" else "embedded")
         raise self._wrong(
             ("models", alias, "endpoint"),
             f' names "{model.endpoint}", which is not under [endpoints]',
@@ -243,8 +290,20 @@ class ModelsFile:
             "E-CONFIG-NAME",
         )
 
+    def _addressed(self, endpoint: EndpointTable) -> EndpointTable:
+        """The endpoint with its address: an Ollama without one in the file is where OLLAMA_HOST says."""
+        if endpoint.kind != "ollama" or endpoint.url:
+            return endpoint
+        url = ollama_url()
+        try:
+            return endpoint.model_copy(update={"url": server_url(url, openai=False)})
+        except ValueError as error:
+            raise ConfigError(
+                f"OLLAMA_HOST = {without_secret(url)} {error}", "correct the variable, or unset it"
+            ) from None
+
     def _endpoint_settings(self, name: str, endpoint: EndpointTable) -> EndpointSettings:
-        return EndpointSettings(name=name, cloud=self.offline is False, **endpoint.model_dump())
+        return EndpointSettings(name=name, cloud=self.offline is False, **self._addressed(endpoint).model_dump())
 
     def _settings(self, role: Role, alias: str, model: ModelTable) -> ModelSettings:
         endpoint = self._endpoint(alias, model)
@@ -262,9 +321,17 @@ class ModelsFile:
 
     def _check_endpoint(self, name: str, endpoint: EndpointTable) -> None:
         where = ("endpoints", name)
-        if endpoint.kind != "embedded" and not endpoint.url:
-            example = OLLAMA_URL if endpoint.kind == "ollama" else "http://127.0.0.1:8000/v1"
-            raise self._wrong(where, " has no url", f'add a line such as url = "{example}"')
+        if endpoint.kind == "openai" and not endpoint.url:
+            raise self._wrong(where, " has no url", 'add a line such as url = "http://127.0.0.1:8000/v1"')
+        if endpoint.kind == "ollama" and not endpoint.url:
+            endpoint = self._addressed(endpoint)
+            if not endpoint.allow_remote and not is_here(endpoint.url or ""):
+                raise ConfigError(
+                    f"OLLAMA_HOST means {endpoint.url}, which is not on this machine",
+                    f"unset OLLAMA_HOST to ask {OLLAMA_URL}; or, if prompts and programs may go there, write into "
+                    f'{self.path}: [endpoints.{_quoted(name)}] with kind = "ollama" and allow_remote = true',
+                    code="E-CONFIG-REMOTE",
+                )
         if endpoint.url and not endpoint.allow_remote and not is_here(endpoint.url):
             raise self._wrong(
                 (*where, "url"),
@@ -313,19 +380,24 @@ class ModelsFile:
         return str(self.path.parent / written)
 
 
-def load_models_file(path: Path = Path("models.toml")) -> ModelsFile:
+def load_models_file(path: Path | None = None) -> ModelsFile:
     """Read and check models.toml.
+
+    Args:
+        path: None for the file that `models.place` finds: LOCALGIF_MODELS, this folder and those above it, the user's
+            folder for settings, the built-in one.
 
     Raises:
         ConfigError: missing, unreadable, not TOML, an unknown key, a wrong type, a missing role.
     """
+    path = path or models_file()
     there = True
     with contextlib.suppress(OSError):  # reading it says what is wrong
         there = path.exists()
     if not there:
         raise ConfigError(
-            f"{path} is not here ({Path.cwd()})",
-            "run localgif in the folder of models.toml, or name the file: --models FILE",
+            f"{path} does not exist",
+            "name another file, or leave --models out to use the one that localgif finds (docs/models.md)",
             code="E-CONFIG-FILE",
         )
     return read_models(path, read_input_text(path, _MAX_BYTES, "a models file", "E-CONFIG-FILE"))
@@ -345,7 +417,7 @@ def make_settings(
     """Settings of a run from models.toml and flags.
 
     Args:
-        animator, reflector: Names of other models than [roles] has.
+        animator, reflector: Names of other models than [roles] has, as `ModelsFile.role` takes them.
         values: The other fields of Settings; what is left out or None gets the default of its mode.
 
     Raises:

@@ -12,10 +12,11 @@ from localgif.errors import ConfigError, LocalGifError, ModelMissing
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.download import file_size
 from localgif.models.find import Listed, known_here
-from localgif.models.toml import OLLAMA_PREFIX, OLLAMA_URL, ModelsFile
+from localgif.models.toml import OLLAMA_PREFIX, ModelsFile
+from localgif.offline import is_here, ollama_url
 from localgif.records import Record
 from localgif.run.roles import check_role, places, remote_model
-from localgif.settings import EndpointKind, ModelSettings, Role
+from localgif.settings import EndpointKind, EndpointSettings, ModelSettings, Role
 
 ROLES: tuple[Role, ...] = ("animator", "reflector")
 
@@ -155,12 +156,14 @@ def _tags(url: str, asked: _Asked) -> tuple[Tag, ...] | str:
 
 
 def _ollama(file: ModelsFile) -> str | None:
-    """The address of the Ollama whose models need no table; None if a server of another kind has its name."""
+    """The address of the Ollama whose models need no table; None if a server of another kind has its name, or it is on
+    another machine and the file does not allow that."""
     kinds: tuple[EndpointKind, ...] = ("ollama", "openai", "embedded")
     found = next((each for kind in kinds for each in file.endpoints(kind) if each.name == "ollama"), None)
     if found is None:
-        return OLLAMA_URL
-    return found.url if found.kind == "ollama" else None
+        found = EndpointSettings(name="ollama", kind="ollama", url=ollama_url())
+    asked = found.kind == "ollama" and found.url is not None and (found.allow_remote or is_here(found.url))
+    return found.url if asked else None
 
 
 def _unnamed(url: str, asked: _Asked, covered: set[str]) -> Iterator[Row]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 from localgif.endpoint.discover import check_abilities, check_ollama, find_model
 from localgif.endpoint.gguf import lacking, read_facts
-from localgif.errors import LocalGifError, PreflightError
+from localgif.errors import LocalGifError, PreflightError, RunError
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.download import GGUF_MAGIC, file_size, reason_of
 from localgif.models.fetch import locate
@@ -31,8 +32,12 @@ from localgif.settings import ModelSettings, Settings
 
 
 def make_sure(settings: Settings, runs_dir: Path) -> None:
-    """Check Python, packages, disk and memory before a run starts anything; the first failure is a PreflightError,
-    warnings are left to doctor. The run tries sandbox, weights and servers itself, and each has its own error."""
+    """Check the folder of the runs, Python, packages, disk and memory before a run starts anything.
+
+    The first failure is a PreflightError, or a RunError for the folder; warnings are left to doctor. The run tries
+    sandbox, servers and weights itself, in this order, and each has its own error.
+    """
+    check_writable(runs_dir)
     for check in (this_python(), these_packages(), disk(runs_dir), _memory(settings)):
         if check.status == "FAIL":
             raise PreflightError(
@@ -40,6 +45,17 @@ def make_sure(settings: Settings, runs_dir: Path) -> None:
                 check.remedy,
                 code="E-DISK" if check.name == "disk" else "E-MACHINE",
             )
+
+
+def check_writable(runs_dir: Path) -> None:
+    """Check that a run folder can be made below `runs_dir`, which need not exist yet; leaves no trace. A RunError if
+    not."""
+    try:
+        there = next(each for each in (runs_dir.absolute(), *runs_dir.absolute().parents) if each.exists())
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise RunError(f"no run can be stored in {runs_dir}: {why}", "choose another --runs-dir") from None
 
 
 def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> Iterator[Check]:
@@ -52,16 +68,16 @@ def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> I
     yield variables(variable_names())
     yield disk(runs_dir)
     yield sandbox(settings.sandbox_level)
-    places = places_for(*weights_environment())
-    for model in different(settings):
-        if model.endpoint.kind == "embedded":
-            yield weights(model, places, offline)
     shown: set[Check] = set()
     for model in different(settings):
         found = server(model, offline)
         if found not in shown:  # one embedded server serves all embedded models
             yield found
         shown.add(found)
+    places = places_for(*weights_environment())
+    for model in different(settings):
+        if model.endpoint.kind == "embedded":
+            yield weights(model, places, offline)
     yield _memory(settings)
 
 

@@ -143,6 +143,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
     for address in dict.fromkeys(model.endpoint.url for model in both):
         if address and not is_here(address):
             progress.note(f"{address} is another machine; it reads prompts and programs (allow_remote = true)")
+    servers = {model.role: _reached(model, progress) for model in both if model.endpoint.kind == "ollama"}
     fronts = _fronts(both, progress)
     weights = []
     for model in embedded:
@@ -165,10 +166,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             url = ours.url if ours is not None else model.endpoint.url
             assert url is not None  # config refuses an ollama endpoint without one
             urls.append(url)
-            server = check_ollama(url, model.model, model.endpoint.cloud)
-            note = check_abilities(url, server, model.abilities)
-            if note:
-                progress.note(note)
+            server = servers.get(model.role) or check_ollama(url, model.model, model.endpoint.cloud)
             front = fronts.get(model.endpoint.name)
             identities.append(_identity(model, server, front))
         progress.activity(f"counting whether {both[0].model} reads the system message")
@@ -177,6 +175,17 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
         yield Roles(
             urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
         )
+
+
+def _reached(model: ModelSettings, progress: Progress) -> ServerInfo:
+    """What an Ollama says about a model; a PreflightError if it does not answer, or the model lacks an ability."""
+    url = model.endpoint.url
+    assert url is not None  # models.toml gives every Ollama an address
+    progress.activity(f"asking {url} for {model.model}")
+    server = check_ollama(url, model.model, model.endpoint.cloud)
+    if note := check_abilities(url, server, model.abilities):
+        progress.note(note)
+    return server
 
 
 def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
@@ -257,9 +266,9 @@ def check_role(model: ModelSettings) -> str:
     return f"{line}\n{'':<10} note: {note}" if note else line
 
 
-def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
-    """The configuration of `localgif serve` for models of models.toml. A ConfigError if no model is left to serve, or
-    two servers have models of the same name; a PreflightError if weights, servers or models are missing."""
+def servable(models: Sequence[ModelSettings]) -> list[ModelSettings]:
+    """Those models that `localgif serve` can serve; a ConfigError if none is left, or two servers have models of the
+    same name."""
     ours = [model for model in models if model.endpoint.kind != "ollama"]
     if not ours:
         raise ConfigError(
@@ -276,6 +285,13 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
                 "serve one of them: --model ALIAS",
                 code="E-SERVE",
             )
+    return ours
+
+
+def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
+    """The configuration of `localgif serve` for models of models.toml. A ConfigError as `servable`; a PreflightError if
+    weights, servers or models are missing."""
+    ours = servable(models)
     remotes = {model.model: remote_model(model) for model in ours if model.endpoint.kind == "openai"}
     weights = tuple((model, fetch_weights(model, progress)) for model in ours if model.endpoint.kind == "embedded")
     return _gateway(remotes.values(), serve_config(weights, port))

@@ -25,6 +25,11 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 60} min {whole % 60:02} s" if whole < 3600 else f"{whole // 3600} h {whole // 60 % 60:02} min"
 
 
+def counted(number: int, thing: str) -> str:
+    """ "1 sample", "2 samples", "1,000 samples"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
 class Standing(NamedTuple):
     """Means over the tasks that decide, 0 to 1."""
 

@@ -196,7 +196,11 @@ def list_runs(runs_dir: Path) -> list[Path]:
 
 
 def find_run(runs_dir: Path, name: str | None) -> Path:
-    """The folder of a run by name or path, without a name the newest; a ConfigError if there is none."""
+    """The folder of a run by name, by the beginning of its name, or by path; without a name the newest.
+
+    Raises:
+        ConfigError: There is none, or several begin like this.
+    """
     if name is None:
         runs = list_runs(runs_dir)
         if not runs:
@@ -205,7 +209,14 @@ def find_run(runs_dir: Path, name: str | None) -> Path:
     for folder in (runs_dir / name, Path(name)):
         if is_file(folder / "run.json"):
             return folder
-    known = ", ".join(folder.name for folder in list_runs(runs_dir)[:10]) or "none"
+    runs = list_runs(runs_dir)
+    alike = [folder for folder in runs if name and folder.name.startswith(name)]
+    if len(alike) == 1:
+        return alike[0]
+    if alike:
+        names = ", ".join(folder.name for folder in alike[:10])
+        raise ConfigError(f"{len(alike)} runs under {runs_dir} begin with {name}", f"name one of them: {names}")
+    known = ", ".join(folder.name for folder in runs[:10]) or "none"
     raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest runs are: {known}")
 
 

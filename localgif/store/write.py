@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -296,3 +297,24 @@ class RunStore:
         with contextlib.suppress(OSError):
             remove_inside(self.folder, NOW)
         self.update(status=status, ended=now(), error=error, result=result)
+
+
+def size_of(folder: Path) -> int:
+    """The bytes of all files in a run folder."""
+    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
+
+
+def remove_run(folder: Path) -> None:
+    """Remove a run folder with everything in it.
+
+    Raises:
+        RunLocked: A process is writing the run.
+        RunError: It cannot be removed, or is a link.
+    """
+    lock = take_lock(folder)
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise RunError(f"{folder} cannot be removed: {error.strerror or error}", "check its permissions") from None
+    finally:
+        os.close(lock)

@@ -16,6 +16,7 @@ from localgif.errors import ConfigError, nearest
 from localgif.files import content_hash, parse_toml, read_input_text
 from localgif.models.toml import ModelsFile, make_settings
 from localgif.run.optimize import check_budget
+from localgif.search.progress import counted
 from localgif.settings import FIELDS, Settings
 from localgif.significance import pooled_deviation, power, runs_needed
 from localgif.sweep.read import Finished, facets_of
@@ -269,6 +270,12 @@ def estimate(
     )
 
 
+def seconds_of(cell: Cell, stored: Sequence[Finished], measured: StoredPace | None) -> tuple[float, str]:
+    """Seconds of one run, and where the number comes from; arguments as for `estimate`."""
+    seconds, source = _seconds(cell, stored, measured)
+    return seconds, _basis([source])
+
+
 _Source = frozenset[str] | StoredPace | None
 """Where the seconds of a cell come from: names of runs, or doctor's measurement; None for the default."""
 
@@ -295,14 +302,14 @@ def _basis(sources: Sequence[_Source]) -> str:
     said = []
     if runs:
         used = len(frozenset().union(*runs))
-        said.append((len(runs), f"from {used} stored run{'s' if used != 1 else ''} of the same models"))
+        said.append((len(runs), f"from {counted(used, 'stored run')} of the same models"))
     if measured:
         said.append((len(measured), f"from what doctor measured on {min(each.at for each in measured)}"))
     if guessed := len(sources) - len(runs) - len(measured):
         said.append((guessed, f"a default of {DEFAULT_SECONDS:g} s per sample; localgif doctor measures it"))
     if len(said) == 1:
         return said[0][1]
-    return "; ".join(f"for {count} cell{'s' if count != 1 else ''} {text}" for count, text in said)
+    return "; ".join(f"for {counted(count, 'cell')} {text}" for count, text in said)
 
 
 def _deviation(plan: Plan, stored: Sequence[Finished]) -> tuple[float, str]:
@@ -317,4 +324,4 @@ def _deviation(plan: Plan, stored: Sequence[Finished]) -> tuple[float, str]:
     if found is None or found[1] < _FEWEST_FREEDOM or found[0] < 1e-9:
         return DEFAULT_DEVIATION, "assumed: too few stored runs differ only in their seed"
     deviation, freedom = found
-    return deviation, f"from {freedom + sum(len(g) > 1 for g in groups.values())} stored runs"
+    return deviation, f"from {counted(freedom + sum(len(g) > 1 for g in groups.values()), 'stored run')}"

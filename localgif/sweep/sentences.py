@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from localgif.search.progress import counted
 from localgif.significance import ALPHA
 from localgif.sweep.compare import Compared, Row, Tested, Versus
 from localgif.sweep.plan import DIFFERENCE, Estimate
@@ -27,7 +28,7 @@ def _versus(versus: Versus, comparisons: int, over: tuple[str, ...]) -> str:
         low, high, sizes, means, tested = high, low, sizes[::-1], means[::-1], _turned(tested)
     numbers = f"mean fresh score {means[1]:.3f} against {means[0]:.3f}, {_numbers(tested, comparisons)}"
     inside = f", compared within each {' and '.join(over)}" if over else ""
-    closing = f"({numbers}; {sizes[1]} and {sizes[0]} runs{inside})"
+    closing = f"({numbers}; {sizes[1]} and {counted(sizes[0], 'run')}{inside})"
     missing = f" Left out, because only one of them has it: {', '.join(versus.left_out)}." if versus.left_out else ""
     if tested.word != "not shown":
         return f"{high.name} scores higher than {low.name} {closing}.{missing}"
@@ -44,14 +45,14 @@ def _open(versus: Versus) -> str:
     """What would decide it."""
     tested, fewest = versus.tested, min(versus.sizes)
     if tested.smallest_possible_p_value > ALPHA:
-        text = f"With {fewest} runs in the smaller group no difference can be shown."
+        text = f"With {counted(fewest, 'run')} in the smaller group no difference can be shown."
     elif abs(tested.difference) < _TINY:
         return "If there is a difference, it is small."
     else:
         text = "That does not mean that they are equal."
     if versus.needed is not None and versus.needed > fewest:
         text += (
-            f" If the true difference equals the observed one, {versus.needed} runs per group "
+            f" If the true difference equals the observed one, {counted(versus.needed, 'run')} per group "
             f"({versus.needed - fewest} more) would detect it 80 % of the time."
         )
     elif versus.needed is None and abs(tested.difference) >= _TINY:
@@ -117,19 +118,19 @@ def plan_sentences(estimate: Estimate) -> list[str]:
     said = ["All cells are done."]
     if estimate.cells:
         said = [
-            f"{estimate.cells} cells to run, {estimate.metric_calls:,} metric calls, at most {estimate.samples:,} "
-            f"samples and about {time} ({estimate.basis})."
+            f"{counted(estimate.cells, 'cell')} to run, {counted(estimate.metric_calls, 'metric call')}, at most "
+            f"{counted(estimate.samples, 'sample')} and about {time} ({estimate.basis})."
         ]
     if estimate.groups < 2:
         return [*said, "There is one group of runs, so nothing is compared."]
     many = f", {estimate.comparisons} comparisons, corrected for" if estimate.comparisons > 1 else ""
     said.append(
-        f"{estimate.groups} groups of {estimate.runs} run{'s' if estimate.runs != 1 else ''}{many}: a true difference "
+        f"{estimate.groups} groups of {counted(estimate.runs, 'run')}{many}: a true difference "
         f"of {DIFFERENCE:g} between two of them is detected {100 * estimate.power:.0f} % of the time, if runs differ "
         f"by a standard deviation of {estimate.deviation:.2f} ({estimate.deviation_basis})."
     )
     if estimate.needed is None:
         said.append("Even 1,000 runs per group would not detect it 80 % of the time.")
     elif estimate.needed > estimate.runs:
-        said.append(f"To detect it 80 % of the time takes {estimate.needed} runs per group.")
+        said.append(f"To detect it 80 % of the time takes {counted(estimate.needed, 'run')} per group.")
     return said

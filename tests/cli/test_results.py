@@ -16,7 +16,7 @@ import yaml
 
 from localgif.agent import form
 from localgif.agent.form import Figure, Scene
-from localgif.files import content_hash
+from localgif.files import content_hash, take_lock
 from localgif.tasks.task import Targets
 from tests.cli.conftest import BETTER, Finished, write_models
 from tests.support.commands import localgif
@@ -29,7 +29,7 @@ def test_a_finished_run_is_shown_listed_reported_and_rescored(
 ) -> None:
     folder = finished.folder
     assert localgif(folder, "show").stdout == finished.made.stdout
-    assert re.search(r"first +done +bouncing-ball +0\.\d{3} +0\.\d{3} +better", localgif(folder, "runs").stdout)
+    assert re.search(r"first +0\.\d{3} +0\.\d{3} +better +done +bouncing-ball", localgif(folder, "runs").stdout)
     assert json.loads(localgif(folder, "runs", "--json").stdout)[0]["status"] == "done"
     monkeypatch.delenv("MPLCONFIGDIR", raising=False)  # as other tests in this process have left it
     page = folder / localgif(folder, "report", "first").stdout.strip()
@@ -143,7 +143,7 @@ def test_draw_takes_the_newest_better_run_and_says_what_it_could_not_check(finis
     assert said["measurements"]["frames"] == 24, "the server draws 24 frames for the evolved prompt alone"
     assert (folder / "boat.gif").read_bytes().startswith(b"GIF8")
     assert "I can check nothing of this but frames, time, size and loop" in drawn.stderr
-    wrong = localgif(folder, "draw", TRIANGLE, "-o", "x.gif", "--run", "first", "--tries", "1", "--seed-prompt")
+    wrong = localgif(folder, "draw", TRIANGLE, "first", "-o", "x.gif", "--tries", "1", "--seed-prompt")
     assert wrong.returncode == 2 and "exclude each other" in wrong.stderr
 
 
@@ -174,7 +174,7 @@ def test_draw_asks_each_prompt_of_the_front(tmp_path: Path) -> None:
     (folder / "run.json").write_text(json.dumps(record))
     with serving(Scripted(animator=["nothing\n", spinning()], reflector=[""])) as script:
         write_models(tmp_path, script.url)
-        drawn = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif", "--run", "r")
+        drawn = localgif(tmp_path, "draw", TRIANGLE, "r", "-o", "x.gif")
         systems = [body["messages"][0]["content"] for body in script.asked("/api/chat")]
     assert "checked" in drawn.stdout, drawn.output
     assert "the 2 prompts of the front of run" in drawn.stderr and "prompt 2 of 2" in drawn.stderr
@@ -200,7 +200,7 @@ def test_must_ends_with_6_where_the_picture_is_not_right(tmp_path: Path, monkeyp
     [
         (("a boat on waves", "-o", "none/x.gif"), "none/x.gif cannot be written"),
         (("a boat on waves", "-o", "."), "cannot be written: Is a directory"),
-        (("a boat on waves", "-o", "x.gif", "--run", "none"), "there is no run"),
+        (("a boat on waves", "none", "-o", "x.gif"), "there is no run"),
         (("a boat on waves", "-o", "x.gif", "--prompt", "none.md"), "none.md"),
         (("x", "-o", "x.gif"), "or a sentence that says what to draw"),
     ],
@@ -271,3 +271,41 @@ def test_a_file_that_is_not_a_gif_scores_0_and_says_why(tmp_path: Path) -> None:
     assert text.returncode == 0
     assert text.stdout.startswith("0.000  x.gif")
     assert "cannot be measured" in text.stdout
+
+
+def test_a_run_is_named_by_the_beginning_of_its_name_and_removed(finished: Finished, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in ("first-a", "first-b", "other"):
+        shutil.copytree(finished.folder / "runs" / "first", runs / name)
+    assert "runs/other/report.html" in localgif(tmp_path, "show", "oth").stdout
+    several = localgif(tmp_path, "show", "first")
+    assert several.returncode == 2 and "2 runs under runs begin with first" in several.stderr
+    assert "first-a" in several.stderr and "first-b" in several.stderr
+    asked = localgif(tmp_path, "runs", "rm", "first-a")
+    assert asked.returncode == 2 and "add --yes" in asked.stderr and (runs / "first-a").exists()
+    handle = take_lock(runs / "first-b")
+    held = localgif(tmp_path, "runs", "rm", "first-b", "-y")
+    os.close(handle)
+    assert held.returncode == 5 and "is being written by" in held.stderr and (runs / "first-b").exists()
+    gone = localgif(tmp_path, "runs", "rm", "first-a", "oth", "--yes")
+    assert gone.returncode == 0 and "2 runs, " in gone.stderr and "removed runs/other" in gone.stdout
+    assert [folder.name for folder in runs.iterdir()] == ["first-b"]
+    listed = localgif(tmp_path, "runs").stdout
+    assert "first-b" in listed and "first-a" not in listed
+
+
+def test_a_link_to_a_run_is_not_removed(finished: Finished, tmp_path: Path) -> None:
+    shutil.copytree(finished.folder / "runs" / "first", tmp_path / "elsewhere")
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "runs" / "link").symlink_to(tmp_path / "elsewhere")
+    done = localgif(tmp_path, "runs", "rm", "link", "--yes")
+    assert done.returncode == 5 and "cannot be removed" in done.stderr
+    assert (tmp_path / "elsewhere" / "samples.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("export", "first", "-o", "none/x.md"), ("compare", "first", "first", "-o", "none/x.html")]
+)
+def test_an_output_that_cannot_be_written_is_told_first(finished: Finished, words: tuple[str, ...]) -> None:
+    done = localgif(finished.folder, *words)
+    assert done.returncode == 2 and f"{words[-1]} cannot be written" in done.stderr

@@ -175,3 +175,61 @@ def test_a_report_that_fails_costs_no_result(server: Scripted, tmp_path: Path, m
 def test_a_word_that_is_not_utf8_is_refused_by_name(tmp_path: Path, option: str) -> None:
     done = localgif(tmp_path, "optimize", option, "a\udcff")
     assert done.returncode == 2 and "is not UTF-8" in done.stderr and "\\udcff" in done.stderr
+
+
+MIXED = (
+    EMBEDDED
+    + '[endpoints.gone]\nkind = "ollama"\nurl = "http://127.0.0.1:9"\n[models.far]\nendpoint = "gone"\nmodel = "f:1b"\n'
+)
+
+
+@pytest.mark.parametrize("command", [("optimize", "--reflector", "far"), ("models", "check")])
+def test_a_server_that_is_down_is_told_before_weights_are_looked_for(tmp_path: Path, command: tuple[str, ...]) -> None:
+    text = MIXED.replace('reflector = "s"', 'reflector = "far"')
+    (tmp_path / "models.toml").write_text(text)
+    done = localgif(tmp_path, *command, PIP_INDEX_URL="http://127.0.0.1:10/simple")
+    assert done.returncode == 3 and "no answer from http://127.0.0.1:9" in done.stderr, done.stderr
+    assert "smollm2" not in done.stderr
+
+
+def test_a_run_that_cannot_be_stored_is_told_before_a_model_is_asked(finished: Finished) -> None:
+    asked = len(finished.server.history)
+    taken = localgif(finished.folder, "optimize", *SMALL, "--name", "first")
+    assert taken.returncode == 2 and "a run named first already exists (runs/first)" in taken.stderr
+    nowhere = localgif(finished.folder, "optimize", *SMALL, "--runs-dir", "models.toml/runs")
+    assert nowhere.returncode == 5 and "no run can be stored in models.toml/runs" in nowhere.stderr
+    assert len(finished.server.history) == asked
+
+
+def test_a_plan_says_what_a_run_would_do_and_starts_nothing(finished: Finished) -> None:
+    asked = len(finished.server.asked("/api/chat"))
+    plan = localgif(finished.folder, "optimize", *SMALL, "--plan")
+    assert plan.returncode == 0, plan.output
+    assert "task      bouncing-ball: " in plan.stdout and f"animator  {MODEL} on here (http://" in plan.stdout
+    assert "2 metric calls x 1 sample, scored with strict-" in plan.stdout
+    assert re.search(
+        r"^time +about .* on this machine \(from 1 stored run of the same models\)$", plan.stdout, re.MULTILINE
+    )
+    assert plan.stdout.endswith("nothing was started\n")
+    facts = json.loads(localgif(finished.folder, "optimize", *SMALL, "--plan", "--json").stdout)
+    assert (facts["tasks"], facts["samples"], facts["downloads"]) == (["bouncing-ball"], 10, {})
+    assert {check["status"] for check in facts["checks"]} <= {"PASS", "WARN", "SKIP"}
+    assert len(finished.server.asked("/api/chat")) == asked
+    assert [folder.name for folder in (finished.folder / "runs").iterdir()] == ["first"]
+
+
+def test_a_plan_names_what_is_downloaded_and_what_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "models.toml").write_text(MIXED)
+    plan = localgif(tmp_path, "optimize", "--plan", "-m", "s")
+    assert plan.returncode == 0 and "download  98 MB, once: the weights of smollm2:135m" in plan.stdout
+    assert "localgif doctor measures it), and the download" in plan.stdout
+    far = localgif(tmp_path, "optimize", "--plan", "--reflector", "far")
+    assert far.returncode == 3 and "FAIL      server gone, f:1b: no answer from http://127.0.0.1:9" in far.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+def test_one_flag_names_the_model_of_both_roles(server: Scripted, tmp_path: Path) -> None:
+    plan = localgif(tmp_path, "optimize", "--plan", "--json", "-m", MODEL, "--reflector", "smollm2:135m")
+    chosen = json.loads(plan.stdout)["settings"]
+    assert (chosen["animator"]["alias"], chosen["reflector"]["alias"]) == ("s", "smollm2:135m")
+    assert '"smollm2:135m" means the embedded model' in plan.stderr

@@ -158,12 +158,9 @@ def test_the_schema_for_editors_is_current() -> None:
         (("num_ctx = 4096", 'path = "x.gguf"'), "[models.big] path is called gguf now", "write gguf = "),
         (("num_ctx = 4096", 'gguf = "x.gguf"'), "[models.big] gguf is a file, but the endpoint", "kind embedded"),
         (('animator = "small"', 'animator = "ollama:"'), '"ollama:" names no model', "ollama:llama3.2:3b"),
-        (('reflector = "big"', 'reflector = "llama3.2:3b"'), 'names the model "llama3.2:3b"', 'is called "big" here'),
-        (('reflector = "big"', 'reflector = "qwen3:8b"'), 'names the model "qwen3:8b"', "ollama:qwen3:8b"),
         (("[models.small]", "[models]\nsmall = 3\n[models.other]"), "[models.small] = 3: must be a table", "correct"),
         (('animator = "small"', 'animator = "smal"'), '[roles] animator names the model "smal"', 'mean "small"?'),
         (('endpoint = "ollama"', 'endpoint = "olama"'), 'endpoint names "olama"', 'did you mean "ollama"?'),
-        (('url = "http://127.0.0.1:11434/"', ""), "[endpoints.ollama] has no url", "url = "),
         (("http://127.0.0.1:11434/", "localhost"), "must be a URL such as", "correct"),
         (('model = "smollm2:135m"', 'model = ""'), "[models.small] model = ''", "correct"),
         (("temperature = 0.9", 'litellm = "openai/gpt"'), 'must begin with "ollama/"', "correct"),
@@ -222,6 +219,79 @@ def test_any_model_of_an_ollama_needs_no_table() -> None:
     assert file_of(ROLES + there).role("animator").endpoint.url == "http://10.0.0.2:11434"
 
 
+NAMES_ROLES = '[roles]\nanimator = "x:1b"\nreflector = "x:1b"\n'
+TWO = (
+    '[endpoints.far]\nkind = "ollama"\nurl = "http://127.0.0.1:9"\n'
+    '[models.one]\nendpoint = "far"\nmodel = "y:1b"\n[models.two]\nendpoint = "far"\nmodel = "y:1b"\nnum_ctx = 2048\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "alias", "model", "kind"),
+    [
+        ("big", "big", "llama3.2:3b", "ollama"),
+        ("qwen2.5-coder:7b", "ollama:qwen2.5-coder:7b", "qwen2.5-coder:7b", "ollama"),
+        ("ollama/qwen2.5-coder:7b", "ollama:qwen2.5-coder:7b", "qwen2.5-coder:7b", "ollama"),
+        ("ollama_chat/qwen2.5-coder:7b", "ollama:qwen2.5-coder:7b", "qwen2.5-coder:7b", "ollama"),
+        ("ollama:qwen2.5-coder:7b", "ollama:qwen2.5-coder:7b", "qwen2.5-coder:7b", "ollama"),
+        (
+            "hf.co/some/Model-GGUF:Q4_K_M",
+            "ollama:hf.co/some/Model-GGUF:Q4_K_M",
+            "hf.co/some/Model-GGUF:Q4_K_M",
+            "ollama",
+        ),
+        ("llama3.2", "ollama:llama3.2", "llama3.2", "ollama"),
+        ("llama3.2:3b", "big", "llama3.2:3b", "ollama"),
+        ("SmolLM2:135m", "small", "smollm2:135m", "embedded"),
+        ("qwen2.5-coder:1.5b", "qwen2.5-coder:1.5b", "qwen2.5-coder:1.5b", "embedded"),
+        ("ollama:smollm2:135m", "ollama:smollm2:135m", "smollm2:135m", "ollama"),
+    ],
+)
+def test_a_model_is_named_as_people_name_it(name: str, alias: str, model: str, kind: str) -> None:
+    found = file_of(GOOD).role("animator", name)
+    assert (found.alias, found.model, found.endpoint.kind) == (alias, model, kind)
+    again = file_of(GOOD).role("animator", found.alias)
+    assert again == found, "a stored run finds its model again"
+
+
+def test_a_name_needs_neither_a_table_nor_an_endpoint() -> None:
+    file = file_of(NAMES_ROLES)
+    assert file.role("animator").endpoint.url == "http://127.0.0.1:11434"
+    assert file.role("animator", "smollm2:135m").endpoint.kind == "embedded"
+
+
+def test_what_two_endpoints_may_have_is_told_with_both_forms() -> None:
+    assert file_of(GOOD).meaning("smollm2:135m") == (
+        '"smollm2:135m" means the embedded model ("small" in models.toml); '
+        '"ollama:smollm2:135m" means the one of an Ollama'
+    )
+    assert [file_of(GOOD).meaning(name) for name in ("small", "qwen3:8b", "ollama:smollm2:135m")] == ["", "", ""]
+
+
+def test_a_name_that_several_tables_have_is_refused_with_each() -> None:
+    with pytest.raises(
+        ConfigError, match=r'names the model "y:1b", which several tables .* have: "one" .*, "two"'
+    ) as e:
+        file_of(GOOD + TWO).role("animator", "y:1b")
+    assert e.value.remedy == "name the table: one or two"
+    assert file_of(GOOD + TWO).role("animator", "ollama:y:1b").endpoint.name == "ollama"
+
+
+def test_an_ollama_without_an_address_is_where_ollama_host_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = GOOD.replace('url = "http://127.0.0.1:11434/"\n', "")
+    assert file_of(text).role("reflector").endpoint.url == "http://127.0.0.1:11434"
+    monkeypatch.setenv("OLLAMA_HOST", "0.0.0.0:8080")
+    for file in (file_of(text), file_of(ROLES)):
+        assert file.role("reflector").endpoint.url == "http://127.0.0.1:8080"
+    assert file_of(GOOD).role("reflector").endpoint.url == "http://127.0.0.1:11434", "the file goes first"
+    monkeypatch.setenv("OLLAMA_HOST", "gpu-box")
+    with pytest.raises(ConfigError, match=r"OLLAMA_HOST means http://gpu-box:11434, which is not on") as caught:
+        file_of(text).role("reflector")
+    assert caught.value.code == "E-CONFIG-REMOTE" and "allow_remote = true" in caught.value.remedy
+    allowed = file_of(text.replace('kind = "ollama"', 'kind = "ollama"\nallow_remote = true'))
+    assert allowed.role("reflector").endpoint.url == allowed.elsewhere[0] == "http://gpu-box:11434"
+
+
 def test_a_table_of_that_name_goes_first() -> None:
     own = '[models."ollama:llama3.2:3b"]\nendpoint = "ollama"\nmodel = "llama3.2:3b"\nnum_ctx = 2048\n'
     file = file_of(ROLES + '[endpoints.ollama]\nkind = "ollama"\nurl = "http://127.0.0.1:1"\n' + own)
@@ -250,7 +320,7 @@ def test_a_gguf_lies_beside_the_file_unless_its_path_is_absolute(gguf: str, path
 
 @pytest.mark.parametrize(
     ("data", "message"),
-    [(None, "is not here"), (b"\xff\xfe", "is not UTF-8"), (b"#" * (2**20 + 1), "larger than")],
+    [(None, "does not exist"), (b"\xff\xfe", "is not UTF-8"), (b"#" * (2**20 + 1), "larger than")],
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes | None, message: str) -> None:
     path = tmp_path / "models.toml"

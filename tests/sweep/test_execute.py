@@ -287,14 +287,14 @@ def test_what_is_concluded_is_shown_to_people_and_programs(
     page = undisturbed[0] / "s" / "compare.html"
     assert told.stdout.rstrip().endswith("page      s/compare.html")
     assert "Comparison" in page.read_text()
-    found = json.loads(compared("--json", "--to", "other.html").stdout)
+    found = json.loads(compared("--json", "-o", "other.html").stdout)
     assert len(found["groups"]) == 1 and len(found["groups"][0]["runs"]) >= 2
     assert all(f"- {sentence}\n" in told.stdout for sentence in found["sentences"])
     assert (undisturbed[0] / "other.html").read_text() == page.read_text()
     for more, message in (
         (["--by=task"], "do not differ in it"),
         (["--scorer=strickt"], 'did you mean "strict"?'),
-        (["--to", "no/where.html"], "name another file: --to FILE"),
+        (["-o", "no/where.html"], "name another file with -o"),
     ):
         refused = compared(*more)
         assert (refused.exit_code, message in refused.stderr) == (2, True)
