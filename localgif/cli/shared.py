@@ -204,12 +204,14 @@ _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 class Group(TyperGroup):
     """The group of all commands: a wrong command line gets a message like any other mistake."""
 
-    def main(self, *args: Any, standalone_mode: bool = True, **how: Any) -> Any:
+    def main(self, *args: Any, **how: Any) -> Any:
         """Run a command; unless `standalone_mode` is off, this ends the process with the exit code."""
-        if not standalone_mode:
-            return super().main(*args, standalone_mode=False, **how)
+        standalone = how.get("standalone_mode", True)
+        how["standalone_mode"] = False
+        if not standalone:
+            return super().main(*args, **how)
         try:
-            code = super().main(*args, standalone_mode=False, **how)
+            code = super().main(*args, **how)
         except _UsageError as error:
             said = error.format_message()
             said = said.replace("argument(s)", "argument" if len(said.rpartition("(")[2].split()) == 1 else "arguments")

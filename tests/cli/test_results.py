@@ -36,7 +36,7 @@ def test_a_finished_run_is_shown_listed_reported_and_rescored(
     assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(folder / ".cache"), "matplotlib's folder is in our cache"
     assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
     again = localgif(folder, "rescore", "first", "--scorer", "article")
-    assert re.search(r"\(evolved\) +fresh +4 +0\.\d{3} +0\.9\d\d", again.stdout), again.output
+    assert re.search(r"\(evolved\) +fresh +0\.\d{3} +0\.9\d\d +4", again.stdout), again.output
     assert "scores-article-1.jsonl" in again.stdout
     both = json.loads(localgif(folder, "rescore", "--task", "spinning-star", "--json").stdout)
     assert (both["run"], both["task"]) == ("first", "spinning-star")
