@@ -71,7 +71,7 @@ def _minutes(settings: Settings, suite: Suite, runs_dir: Path) -> tuple[float, f
     if pace is not None and "doctor" in basis:
         least, most = minutes(settings, suite, pace.attempt, pace.reflection)
     if settings.minutes is not None:
-        final = settings.fresh * len(suite.tested) + settings.transfer_samples * len(suite.neighbours)
+        final = settings.fresh * len(suite.tested) + len(suite.neighbours)
         share = 2 * final / max(1, Cell("", {}, settings, suite).samples)
         most = min(most, settings.minutes + most * share)
         least = min(least, most)
