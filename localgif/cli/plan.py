@@ -14,6 +14,7 @@ from localgif.errors import PreflightError
 from localgif.gif.score import VERSIONS
 from localgif.models.catalog import lookup
 from localgif.models.find import listed
+from localgif.models.place import BUILT_IN, built_in
 from localgif.run.optimize import check_budget
 from localgif.run.preflight import cheap_checks, different
 from localgif.run.roles import places
@@ -79,7 +80,8 @@ def _minutes(settings: Settings, suite: Suite, runs_dir: Path) -> tuple[float, f
 
 
 def _time(least: float, most: float, basis: str) -> str:
-    low, high = duration(60 * least), duration(60 * most)
+    # Nobody knows the seconds of a run that takes minutes.
+    low, high = (duration(60 * round(m) if m >= 5 else 60 * m).removesuffix(" 00 s") for m in (least, most))
     return f"{f'about {high}' if low == high else f'{low} to {high}'} on this machine ({basis})"
 
 
@@ -107,11 +109,12 @@ def _print(
     tested = f" of {counted(len(suite.tested), 'task')}" if suite.mode != "single" else ""
     samples, rule = counted(settings.samples, "sample"), VERSIONS[settings.scorer]
     echo(f"search    {counted(settings.metric_calls, 'metric call')} x {samples}, scored with {rule}")
+    most = Cell("", {}, settings, suite).samples
     echo(f"          then {counted(settings.fresh, 'fresh sample')}{tested} with the seed prompt and with the best one")
-    if settings.target is not None:
-        echo(f"          it ends earlier when a re-test reaches {settings.target:g}")
+    early = f"; it ends earlier when a re-test reaches {settings.target:g}" if settings.target is not None else ""
+    echo(f"          at most {counted(most, 'sample')}, without re-tests{early}")
     for name, size in downloads.items():
         echo(f"download  {size / 1e6:,.0f} MB, once: the weights of {name}")
     echo(f"time      {time}{', and the download' if downloads else ''}")
     echo(f"folder    {runs_dir}")
-    echo(f"models    {file.path}")
+    echo(f"models    {file.path}{BUILT_IN if file.path == built_in() else ''}")

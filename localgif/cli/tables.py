@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localgif.cli.shared import echo
 from localgif.files import is_file
+from localgif.models.place import BUILT_IN, built_in
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import counted, duration
@@ -269,7 +270,7 @@ def rescored_table(console: Console, result: Mapping[str, Any]) -> None:
 def models_text(rows: Sequence[Row], file: Path) -> str:
     """`localgif models list`: models with a table in `file`, other models of an Ollama, weights without a table."""
     titles = {
-        "file": f"in {file}:",
+        "file": f"in {file}{BUILT_IN if file == built_in() else ''}:",
         "ollama": "on Ollama, to use by these names:",
         "weights": "weights for the embedded endpoint, to use by these names:",
     }

@@ -10,6 +10,8 @@ from localgif.files import is_file
 from localgif.offline import config_folder, named_models_file
 
 NAME = "models.toml"
+#: Stands behind the path of the built-in file where it is shown.
+BUILT_IN = " (built-in; one of your own: localgif init)"
 
 
 def models_file() -> Path:

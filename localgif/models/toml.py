@@ -214,7 +214,7 @@ class ModelsFile:
         if name in self._data.models or lookup(name) is None:
             return ""
         alias, _ = self._resolved("the name", name)
-        which = "" if alias == name else f' ("{alias}" in {self.path})'
+        which = "" if alias == name else f' ("{alias}" in {self.path.name})'
         return f'"{name}" means the embedded model{which}; "{OLLAMA_PREFIX}{name}" means the one of an Ollama'
 
     def _wrong(self, location: tuple[str, ...], what: str, remedy: str, code: str = "E-CONFIG-KEY") -> ConfigError:

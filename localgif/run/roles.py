@@ -145,10 +145,12 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             progress.note(f"{address} is another machine; it reads prompts and programs (allow_remote = true)")
     servers = {model.role: _reached(model, progress) for model in both if model.endpoint.kind == "ollama"}
     fronts = _fronts(both, progress)
-    weights = []
+    found: dict[tuple[str, str | None], Weights] = {}
     for model in embedded:
-        progress.activity(f"looking for the weights of {model.model}")
-        weights.append((model, fetch_weights(model, progress)))
+        if (model.model, model.path) not in found:
+            progress.activity(f"looking for the weights of {model.model}")
+            found[model.model, model.path] = fetch_weights(model, progress)
+    weights = [(model, found[model.model, model.path]) for model in embedded]
     fetched = time.monotonic()
     with contextlib.ExitStack() as stack:
         running = None
