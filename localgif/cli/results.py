@@ -205,24 +205,35 @@ def export(
         write_file(output, text, "name another file with -o")
 
 
+_BriefArgument = Annotated[
+    str,
+    typer.Argument(
+        help="What to draw: a sentence, a shipped task, or a TOML file.", metavar="BRIEF", autocompletion=complete_task
+    ),
+]
+_PromptsArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="The run whose prompts to use (default: the newest better run).",
+        metavar="RUN",
+        autocompletion=complete_run,
+    ),
+]
+_AnimatorOption = Annotated[
+    str | None,
+    typer.Option(
+        *("-m", "--model", "--animator"),
+        help="The model that writes the code.",
+        metavar="MODEL",
+        autocompletion=complete_model,
+    ),
+]
+
+
 @command
 def draw(
-    brief: Annotated[
-        str,
-        typer.Argument(
-            help="What to draw: a sentence, a shipped task, or a TOML file.",
-            metavar="BRIEF",
-            autocompletion=complete_task,
-        ),
-    ],
-    run: Annotated[
-        str | None,
-        typer.Argument(
-            help="The run whose prompts to use (default: the newest better run).",
-            metavar="RUN",
-            autocompletion=complete_run,
-        ),
-    ] = None,
+    brief: _BriefArgument,
+    run: _PromptsArgument = None,
     *,
     output: Annotated[Path, typer.Option("-o", "--output", help="The GIF to write.", metavar="FILE.gif")],
     prompt: Annotated[
@@ -235,17 +246,7 @@ def draw(
     must: Annotated[bool, typer.Option("--must", help="End with exit code 6 unless the picture is right.")] = False,
     yes: YesOption = False,
     seed: Annotated[int, typer.Option(help="Another seed gives another drawing.")] = 0,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "-m",
-            "--model",
-            "--animator",
-            help="The model that writes the code.",
-            metavar="MODEL",
-            autocompletion=complete_model,
-        ),
-    ] = None,
+    model: _AnimatorOption = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     runs_dir: RunsOption,
     models: ModelsOption = None,
