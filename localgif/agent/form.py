@@ -9,10 +9,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeGuard
 
+from PIL import ImageColor
+
 from localgif.syntax import parsed
+from localgif.tasks.outline import Outline, Thing, outline
 from localgif.tasks.task import Targets
+from localgif.tasks.words import normalised, words
 
 #: What every program in the form begins with. Shapes are corners around the origin, one unit wide.
 FUNCTIONS = """\
@@ -61,73 +66,114 @@ ASPECTS: tuple[Aspect, ...] = ("path", "scale", "turn", "shown")
 class Formula(NamedTuple):
     """One way in which a quantity can depend on time."""
 
-    words: str
-    """A regular expression: a phrase in which it is found makes this formula likely."""
+    value: str
+    """The value of the phrase that asks for it (tasks/outline.py); "" for a formula that no phrase names."""
     text: str
     """The statements; {x}, {y}, {w} and {h} stand for the figure's own numbers. Empty if nothing changes."""
     said: str = ""
-    """The words for the phrasebook of a prompt; empty for a formula that it does not list."""
+    """The phrase for the phrasebook of a prompt; empty for a formula that it does not list."""
 
 
 #: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels.
 _PATHS = (
-    Formula(r"still|stay|rest", ""),
-    Formula(r"up and down|bounc|hop|jump|ris|fall", "y = {y} + 60 * math.cos(t)", "bounces, moves up and down"),
-    Formula(r"left|right|side to side|slid|swing", "x = {x} + 60 * math.cos(t)", "moves from left to right and back"),
+    Formula("", ""),
+    Formula("up-down", "y = {y} + 60 * math.cos(t)", "moves up and down"),
+    Formula("left-right", "x = {x} + 60 * math.cos(t)", "moves left and right"),
+    Formula("orbit", "x, y = {x} + 60 * math.cos(t), {y} + 60 * math.sin(t)", "goes in a circle"),
     Formula(
-        r"circle|round|orbit|circling",
-        "x, y = {x} + 60 * math.cos(t), {y} + 60 * math.sin(t)",
-        "goes round, in a circle",
-    ),
-    Formula(
-        r"top left|bottom right|diagonal|corner",
+        "diagonal-down",
         "x, y = {x} - 60 * math.cos(t), {y} - 60 * math.cos(t)",
-        "moves from corner to corner",
+        "moves from the top left to the bottom right and back",
     ),
-    Formula(r"top right|bottom left", "x, y = {x} + 60 * math.cos(t), {y} - 60 * math.cos(t)"),
-    Formula(r"bounc|hop|jump", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
-    Formula(r"across|from left|into|enter", "x = -40 + 280 * t / (2 * math.pi)", "flies across and comes in again"),
-    Formula(r"from right|right to left", "x = 240 - 280 * t / (2 * math.pi)"),
+    Formula(
+        "diagonal-up",
+        "x, y = {x} - 60 * math.cos(t), {y} + 60 * math.cos(t)",
+        "moves from the bottom left to the top right and back",
+    ),
+    Formula("up-down above", "y = 72 + 38 * math.cos(t)", "bounces over the grey star"),
+    Formula("across", "x = -40 + 280 * t / (2 * math.pi)", "crosses the picture"),
+    Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
+    Formula("across", "x = 240 - 280 * t / (2 * math.pi)"),
 )
 _SCALES = (
-    Formula(r"", ""),
+    Formula("", ""),
+    Formula("pulse", "width = height = {w} + 20 * math.cos(t)", "grows and shrinks"),
     Formula(
-        r"grow|shrink|puls|breath|swell|beat", "width = height = {w} + 20 * math.cos(t)", "grows and shrinks, pulses"
-    ),
-    Formula(
-        r"fill|grow|shrink|quick",
+        "grow left",
         "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 30 + width / 2",
-        "grows slowly from the left and shrinks back quickly",
+        "grows from the left and shrinks quickly",
     ),
-    Formula(r"fill|rise", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 170 - height / 2"),
-    Formula(r"quick|grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))"),
-    Formula(r"wide|stretch", "width = {w} + 20 * math.cos(t)"),
-    Formula(r"tall|stretch", "height = {h} + 20 * math.cos(t)"),
+    Formula(
+        "grow bottom",
+        "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 170 - height / 2",
+        "grows from the bottom and shrinks quickly",
+    ),
+    Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
+    Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
+    Formula("grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))", "grows and shrinks quickly"),
+    Formula("", "width = {w} + 20 * math.cos(t)"),
+    Formula("", "height = {h} + 20 * math.cos(t)"),
 )
 _TURNS = (
-    Formula(r"", ""),
-    Formula(r"spin|turn|rotat|twirl|whirl|revolv", "angle = t", "spins, turns, rotates"),
-    Formula(r"swing|wobbl|rock", "angle = 0.5 * math.sin(t)", "swings, rocks"),
+    Formula("", ""),
+    Formula("spin", "angle = t", "spins"),
+    Formula("", "angle = 0.5 * math.sin(t)", "rocks, swings"),
 )
 _SHOWN = (
-    Formula(r"", ""),
-    Formula(r"blink|flash|flicker", "color = color if math.cos(t) > 0 else None", "blinks, flashes"),
-    Formula(r"twice", "color = color if math.cos(2 * t) > 0 else None"),
+    Formula("", ""),
+    Formula("blink", "color = color if math.cos(t) > 0 else None", "blinks"),
+    Formula("blink", "color = color if math.cos(2 * t) > 0 else None"),
 )
 #: Aspect -> what its quantities may be. What is not here cannot be found by the search over formulas.
 FORMULAS: dict[Aspect, tuple[Formula, ...]] = {"path": _PATHS, "scale": _SCALES, "turn": _TURNS, "shown": _SHOWN}
 
+#: Value of a place -> x and y; None leaves the coordinate as it is.
+PLACES: dict[str, tuple[float | None, float | None]] = {
+    "middle": (100, 100),
+    "top": (None, 40),
+    "bottom": (None, 165),
+    "left": (45, None),
+    "right": (155, None),
+    "above": (None, 60),
+    "below": (None, 140),
+}
+#: Word for a size -> side, pixels of 200; a bar is longer than other things.
+SIDES = {"": 60.0, "small": 34.0, "large": 90.0, "long": 120.0}
+
+
+def place_of(value: str) -> tuple[float | None, float | None, float | None]:
+    """x, y and the largest side at a place; None where it does not say. "number 2 of 3" is the second column."""
+    ordinal = re.fullmatch(r"(number|row) (\d+) of (\d+)", value)
+    if ordinal is None:
+        return (*PLACES.get(value, (None, None)), None)
+    gap = 200 / int(ordinal[3])
+    at, side = round(gap * (int(ordinal[2]) - 0.5)), float(min(60, max(round(0.85 * gap), min(30, gap))))
+    return (at, None, side) if ordinal[1] == "number" else (None, at, side)
+
+
+def faded(colours: Sequence[str]) -> str:
+    """The expression of a colour that changes slowly."""
+    return "fade([" + ", ".join(f'"{colour}"' for colour in colours) + "], t)"
+
+
+def switched(colours: Sequence[str]) -> str:
+    """The expression of a colour that changes at once."""
+    names = ", ".join(f'"{colour}"' for colour in colours)
+    return f"[{names}][int({len(colours)} * t / (2 * math.pi))]"
+
 
 def phrasebook() -> str:
-    """What phrases decide, one line per formula, for a prompt."""
+    """What phrases decide, for a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
-    lines = [
-        f"- {formula.said}: {'; '.join(formula.text.format(**usual).splitlines())}"
-        for formulas in FORMULAS.values()
-        for formula in formulas
-        if formula.said
-    ]
-    return "\n".join([*lines, "- changes or fades from one color to another: color = fade([...], t)"])
+    book = [("a pink bar", 'shape, color = BAR, "pink"\nwidth = height = 120')]
+    book += [("in the middle", "x, y = 100, 100"), ("at the top", "y = 40"), ("at the bottom", "y = 165")]
+    book += [("on the left", "x = 45"), ("on the right", "x = 155"), ("below the grey star", "y = 140")]
+    book += [("number 1 of 2", "x = 50"), ("number 2 of 2", "x = 150"), ("row 2 of 2", "y = 150")]
+    book += [("number 2 of 4", "x = 75\nwidth = height = 42")]
+    book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
+    book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
+    book += [(f.said, f.text.format(**usual)) for formulas in FORMULAS.values() for f in formulas if f.said]
+    return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
 
 class Figure(NamedTuple):
@@ -180,65 +226,122 @@ PAINT = "paint(draw, shape, x, y, width, height, angle, color)"
 def program(scene: Scene, brief: str, targets: Targets, *, functions: bool = True) -> str:
     """The program of a scene, written phrase by phrase for a brief; whole with the drawing functions."""
     body = "".join(f"        {line}\n" for line in steps(scene, brief))
-    head, tail = _HEAD.format(frames=targets.frames), _TAIL.format(delay=targets.delay_ms)
-    return (FUNCTIONS if functions else "") + head + body + tail
+    return (
+        (FUNCTIONS if functions else "")
+        + _HEAD.format(frames=targets.frames)
+        + body
+        + _TAIL.format(delay=targets.delay_ms)
+    )
 
 
 def steps(scene: Scene, brief: str) -> list[str]:
     """The lines inside the loop: each phrase of the brief as a comment, and below it what it decides."""
-    spoken = phrases(brief)
-    ground = next((p for p in spoken if "background" in p.casefold()), "")
-    lines = [*_quoted(ground), f"image, draw = canvas({scene.background})"]
-    for figure, own in zip(scene.figures, shares(scene, brief), strict=True):
-        lines += _figure_lines(figure, own)
+    read = outline(brief)
+    lines = [*quoted(read.ground if read else ""), f"image, draw = canvas({scene.background})"]
+    for figure, thing in zip(scene.figures, matched(scene, read), strict=True):
+        lines += _figure_lines(figure, thing)
     return lines
 
 
-def _quoted(phrase: str) -> list[str]:
-    shown = "".join(letter for letter in phrase if letter.isprintable())
+def quoted(phrase: str) -> list[str]:
+    """A phrase as a comment; no line for no phrase."""
+    shown = "".join(letter for letter in phrase if letter.isprintable() and letter != '"')
     return [f'# "{shown}"'] if shown else []
+
+
+def matched(scene: Scene, read: Outline | None) -> list[Thing]:
+    """What the brief says of each figure: in its order if there are as many, else by colour and shape."""
+    things = list(read.things) if read else []
+    if len(things) == len(scene.figures):
+        return things
+    found = []
+    for figure in scene.figures:
+        best = max(things, key=lambda thing: _alike(figure, thing), default=_NOTHING)
+        found.append(best)
+        if len(things) > 1:
+            things.remove(best)
+    return found
+
+
+_NOTHING = Thing("", "any", (), "", ())
+
+
+def _alike(figure: Figure, thing: Thing) -> int:
+    named = set(re.findall(r'"([^"]*)"', figure.color))
+    return 2 * bool(named & {name for colour in thing.colours for name in _names(colour)}) + (
+        figure.shape == shape_of(thing)
+    )
+
+
+def _names(colour: str) -> tuple[str, ...]:
+    return (colour, colour.replace(" ", ""), colour.split()[-1])
+
+
+#: Names whose colours look like others, or too pale -> a name that looks as it is called.
+_CLEARER = {"brown": "saddlebrown", "pink": "hotpink"}
+
+
+def color_of(colour: str) -> str:
+    """The name by which Pillow knows a colour of a brief: "light blue" is "lightblue", "deep blue" is "blue"."""
+    meant = (word.value for word in words(normalised(colour))[0] if word.kind == "colour")
+    named = next((name for name in (*_names(colour), *meant) if name in ImageColor.colormap), "black")
+    return _CLEARER.get(named, named)
+
+
+#: Shapes that a brief names -> name of SHAPES.
+_SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "star": "STAR", "bar": "BAR"}
+
+
+def shape_of(thing: Thing) -> str:
+    """The shape of a thing as far as its brief names one; else a bar for a bar that fills up, or what shows a turn."""
+    if thing.shape in _SHAPE_OF:
+        return _SHAPE_OF[thing.shape]
+    if re.search(r"\b(bar|line|beam)\b", thing.noun):
+        return "BAR"
+    return "STAR" if any(phrase.value == "spin" for phrase in thing.says) else "CIRCLE"
 
 
 def _number(value: float) -> str:
     return f"{value:g}"
 
 
-def _figure_lines(figure: Figure, spoken: list[str]) -> list[str]:
-    noun = spoken[0] if spoken else ""
+def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
     texts: dict[str, list[str]] = {aspect: getattr(figure, aspect).splitlines() for aspect in ASPECTS}
-    fades = figure.color.startswith("fade(")
-    texts["color"] = [f"color = {figure.color}"] if fades else []
-    owners = {aspect: _owner(aspect, spoken) for aspect, text in texts.items() if text}
     texts["place"] = _place(figure)
-    if texts["place"]:
-        unowned = [p for p in spoken[1:] if p not in owners.values()]
-        owner = _owner("place", [noun, *unowned])
-        if owner != noun or figure.x != 100 or figure.y != 100:
-            owners["place"] = owner
-    # The noun phrase always sets both, so that every program has this line; a later phrase may change the colour.
-    usual = re.search(r'"[^"]*"', figure.color) if fades else None
-    lines = [BASE, *_quoted(noun), f"shape, color = {figure.shape}, {usual[0] if usual else figure.color}"]
+    changing = any(phrase.aspect == "color" for phrase in thing.says) and figure.color.startswith("fade(")
+    texts["color"] = [f"color = {figure.color}"] if changing else []
+    usual = re.search(r'"[^"]*"', figure.color) if changing else None
+    # The noun always sets both, so that every program has this line; a later phrase may change the colour.
+    lines = [BASE, *quoted(thing.noun), f"shape, color = {figure.shape}, {usual[0] if usual else figure.color}"]
     if figure.width == figure.height != 60:
         lines.append(f"width = height = {_number(figure.width)}")
     elif figure.width != figure.height:
         lines.append(f"width, height = {_number(figure.width)}, {_number(figure.height)}")
-    for phrase in spoken or [""]:
-        own = [line for aspect in _IN_ORDER if owners.get(aspect) == phrase for line in texts[aspect]]
-        if own:
-            lines += [*([] if phrase == noun else _quoted(phrase)), *own]
+    said = {phrase.aspect for phrase in thing.says}
+    for aspect in _IN_ORDER:  # what no phrase asks for
+        lines += texts[aspect] if aspect not in said and texts[aspect] != _USUAL_PLACE else []
+    for phrase in thing.says:
+        own = texts.pop(phrase.aspect, [])
+        lines += [*quoted(phrase.text), *own] if own else []
     return [*lines, PAINT]
+
+
+_USUAL_PLACE = ["x, y = 100, 100"]
 
 
 def _place(figure: Figure) -> list[str]:
     """The statement that says where a figure stands, as far as nothing moves it."""
     moved = f"{figure.path}\n{figure.scale}"
-    if not moved.strip() or not (_sets("x", moved) or _sets("y", moved)):
+    free = [(n, v) for n, v in (("x", figure.x), ("y", figure.y)) if not _sets(n, moved)]
+    if len(free) == 2 and figure.x == figure.y == 100:
+        return _USUAL_PLACE
+    shifted = [(name, value) for name, value in free if value != 100]
+    if len(shifted) == 2:
         return [f"x, y = {_number(figure.x)}, {_number(figure.y)}"]
-    free = [(n, v) for n, v in (("x", figure.x), ("y", figure.y)) if v != 100 and not _sets(n, moved)]
-    return [f"{name} = {_number(value)}" for name, value in free]
+    return [f"{name} = {_number(value)}" for name, value in shifted]
 
 
-#: What is set first, where one phrase decides several aspects.
+#: What is set first, where no phrase decides several aspects.
 _IN_ORDER = ("place", "color", "path", "scale", "turn", "shown")
 
 
@@ -247,152 +350,42 @@ def _sets(name: str, statements: str) -> bool:
     return re.search(rf"\b{name}\b[^=+*/-]*=", statements) is not None
 
 
-#: Beginnings of words -> the aspect that a phrase with them decides. The first that matches counts.
-_STEMS: dict[str, str] = {
-    "color": r"colou?r|fad|chang|blend|shift",
-    "shown": r"blink|flash|flicker|wink|appear|disappear|vanish|on and off",
-    "turn": r"spin|spun|turn|rotat|twirl|whirl|revolv|twist",
-    "scale": r"grow|shrink|puls|breath|swell|expand|contract|beat|fill|stretch|inflat|bigger|smaller|larger",
-    "path": r"bounc|mov|slid|travel|go(es|ing)?\b|fly|drift|swing|jump|hop|orbit|circl(es|ing)|cross|roll|glid|run|ris|"
-    r"fall|swim|float|left to right|right to left|up and down|round",
-    "place": r"middle|centre|center|top|bottom|above|below|under|beside|side|left|right|corner|stay|still|rest",
-}
-_FALLS_BACK = {"path": ("place",)}
-
-
-def _owner(aspect: str, spoken: list[str]) -> str:
-    """The phrase that decides an aspect of a figure: the one that speaks of it, else the noun phrase."""
-    for wanted in (aspect, *_FALLS_BACK.get(aspect, ())):
-        for phrase in spoken[1:]:
-            if re.search(rf"\b(?:{_STEMS[wanted]})", phrase.casefold()):
-                return phrase
-    return spoken[0] if spoken else ""
-
-
-def shares(scene: Scene, brief: str) -> list[list[str]]:
-    """The phrases of each figure: its noun phrase, and what follows until the next figure's."""
-    spoken = [p for p in phrases(brief) if "background" not in p.casefold()]
-    starts: list[int] = []
-    for figure in scene.figures:
-        names = re.findall(r'"([^"]+)"', figure.color)
-        hits = [k for k, p in enumerate(spoken) if is_noun(p) and any(n in _words(p) for n in names)]
-        hits = hits or [k for k, p in enumerate(spoken) if is_noun(p)]
-        twin = next((k for other, k in zip(scene.figures, starts, strict=False) if other.color == figure.color), None)
-        new = [k for k in hits if k not in starts]
-        starts.append((new or hits or [0])[0] if twin is None else twin)
-    found = []
-    for start in starts:
-        end = min((other for other in starts if other > start), default=len(spoken))
-        found.append(spoken[start:end])
-    return found
-
-
 # --- the conversation ---------------------------------------------------------------------------------------------
 
 _HEAD_OF = re.compile(r"^def make_gif\(path\):\n(?:    .*\n)*?        t = .*\n", re.MULTILINE)
+_TAIL_OF = re.compile(r"^        frames\.append\(image\)\n    frames\[0\]\.save\(.*\)\n", re.MULTILINE)
 
 
-def in_order(brief: str) -> list[str]:
-    """The phrases of a brief in the order of a program: the background first."""
-    spoken = phrases(brief)
-    return sorted(spoken, key=lambda phrase: "background" not in phrase.casefold())
+def listed(brief: str) -> list[str]:
+    """The phrases of a brief as comments, in the order of a program; empty for one that localgif cannot read."""
+    read = outline(brief)
+    if read is None:
+        return []
+    phrases = [text for thing in read.things for text in (thing.noun, *(phrase.text for phrase in thing.says))]
+    return [line for phrase in (read.ground, *phrases) for line in quoted(phrase)]
 
 
-def beginning(system_prompt: str, brief: str) -> str:
-    """The answer's beginning: drawing functions, loop and first phrase, as the prompt's examples have them.
+class Frame(NamedTuple):
+    """What stands around the phrases of an answer."""
 
-    Empty if the prompt is not in the form. A model that continues it writes 400 tokens less.
-    """
-    head = _HEAD_OF.search(system_prompt)
-    if head is None or not uses(system_prompt):
-        return ""
-    return f'```python\n{FUNCTIONS}\n\n{head[0]}        # "{in_order(brief)[0]}"\n'
-
-
-def mended(code: str, brief: str) -> str:
-    """A program in the form, put right where a rule can do it; any other program as it is.
-
-    A small model goes on with the phrases of an example that began like its request: phrases that the brief does not
-    hold are taken out. And it sets a quantity after the call that paints: the last call moves to the end.
-    """
-    spoken = {"".join(_words(phrase)) for phrase in phrases(brief)}
-    lines, keep = [], True
-    for line in code.splitlines():
-        quoted = re.match(r'^ +# "(.*)"$', line)
-        if quoted:
-            said = "".join(_words(quoted[1]))
-            keep = any(said in phrase or phrase in said for phrase in spoken)
-        elif not re.match(r"^ +(?:x|y|width|height|angle|color)\b[^=]*=(?!=)", line):
-            keep = True
-        if keep:
-            lines.append(line)
-    late = [k for k, line in enumerate(lines) if line.strip().startswith("paint(")][-1:]
-    end = next((k for k, line in enumerate(lines) if line.strip().startswith("frames.append(")), 0)
-    if late and end > late[0] + 1:
-        lines.insert(end - 1, lines.pop(late[0]))
-    text = "\n".join(lines) + "\n"
-    return text if text != code and uses(code) and read(text) is not None else code
+    beginning: str
+    """The function and its loop, behind an opening fence. The drawing functions are left out: reading them again for
+    every request would take longer than all that the model writes."""
+    end: str
+    """The last lines, with the closing fence."""
 
 
-# --- phrases ------------------------------------------------------------------------------------------------------
-
-_ARTICLES = {"a", "an", "the", "one", "two", "three", "four", "five", "six"}
-_JOINS = {"while", "that", "which", "who", "as", "whose"}
-_PLACES = {"on", "in", "at", "above", "below", "under", "beneath", "over", "beside", "against", "near", "of", "across"}
-_VERBS = "|".join(_STEMS[aspect] for aspect in ("shown", "turn", "scale", "path"))
-_VERB = re.compile(rf"(?:{_VERBS}|fad|chang|stay)\w*$|\b\w{{3,}}ing$")
-
-
-def _words(phrase: str) -> list[str]:
-    return re.findall(r"[\w'-]+", phrase.casefold())
+def frame(system_prompt: str) -> Frame | None:
+    """The frame that the examples of a prompt in the form have; None for any other prompt."""
+    head, tail = _HEAD_OF.search(system_prompt), _TAIL_OF.search(system_prompt)
+    if head is None or tail is None or not uses(system_prompt):
+        return None
+    return Frame(f"```python\n{head[0]}", f"{tail[0]}```\n")
 
 
-def is_noun(phrase: str) -> bool:
-    """Whether a phrase names a thing: an article or a number near its beginning, and neither a verb nor a side."""
-    words = _words(phrase)
-    start = next((k for k, word in enumerate(words[:3]) if word in _ARTICLES), None)
-    return start is not None and not any(_VERB.match(w) or w in _SIDES for w in words[start + 1 : start + 5])
-
-
-def phrases(brief: str) -> list[str]:
-    """The brief in its phrases, in order: things, what they do, where they are, the background."""
-    found: list[list[str]] = [[]]
-    words = brief.split()
-    for k, word in enumerate(words):
-        if found[-1] and _begins(words, k, found[-1]):
-            found.append([])
-        found[-1].append(word)
-        if word.endswith((",", ";", ".")):
-            found.append([])
-    return [" ".join(each).rstrip(",;.") for each in found if each]
-
-
-def _begins(words: list[str], k: int, now: list[str]) -> bool:
-    """Whether a new phrase begins at word k; `now` is the phrase so far."""
-    word, rest = words[k].casefold(), [w.casefold().rstrip(",;.") for w in words[k + 1 :]]
-    bare = all(w.casefold() in _JOINS | _PLACES | {"and"} for w in now)
-    if bare:
-        return False
-    if word in _JOINS:
-        return True
-    if word == "and":
-        return bool(rest) and rest[0] in _ARTICLES
-    if word in _PLACES:
-        if word == "of":
-            return "background" in rest[:4]
-        after = rest[1:2] if rest and rest[0] in _ARTICLES else []
-        return after not in (["circle"], ["line"], ["loop"], ["square"]) and not (
-            word == "in" and rest[:1] == ["turns"]
-        )
-    if word in _ARTICLES:
-        following = rest[: next((n for n, w in enumerate(rest) if w in _PLACES or _VERB.match(w)), len(rest))]
-        return len(following) >= 2 and now[-1].casefold() not in {"from", "to", "the"} and following[0] not in _SIDES
-    if now[0].casefold() in _JOINS and not any(w.casefold() in _ARTICLES for w in now):
-        return False
-    return _VERB.match(word) is not None and not any(_VERB.match(w.casefold()) for w in now)
-
-
-_SIDES = {"top", "bottom", "left", "right", "middle", "centre", "center", "other"}
+def whole(code: str) -> str:
+    """A program with the drawing functions, if it uses them and does not define them."""
+    return f"{FUNCTIONS}\n\n{code}" if "paint(" in code and "def paint(" not in code else code
 
 
 # --- a program as a scene -----------------------------------------------------------------------------------------

@@ -6,10 +6,12 @@ import dataclasses
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, Protocol, TypedDict
+from typing import Annotated, Literal, TypedDict
 
 from localgif.agent import extract, form, prompts
+from localgif.agent.guide import Finished, Message, Written, guided
 from localgif.records import Measurements, Verdict
+from localgif.tasks.outline import outline
 
 #: Attempts of one sample, the first program and its repairs.
 MAX_ATTEMPTS = 3
@@ -19,25 +21,6 @@ _TIMES = 4
 #: Shortest and longest block, characters (about 12 and 200 tokens). Shorter repetitions are common in tables of numbers
 #: and in drawings.
 SHORTEST, LONGEST = 48, 800
-
-#: Role and text.
-Message = tuple[str, str]
-
-
-class Written(Protocol):
-    """What a `Write` returns (see endpoint.clients.Reply)."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def done_reason(self) -> str: ...
-    @property
-    def prompt_tokens(self) -> int | None: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-
 
 #: (messages, seed, finished) -> reply; `finished` returns "" to continue, or why the text so far is enough.
 Write = Callable[[Sequence[Message], int, Callable[[str], str]], Written]
@@ -91,20 +74,26 @@ def compile_animator(
     """
     from langgraph.graph import END, START, StateGraph
 
-    begun = form.beginning(system_prompt, brief)
-    opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief, phrases=bool(begun)))]
-    answer_begins: list[Message] = [("assistant", begun)] if begun else []
+    frame, read = form.frame(system_prompt), outline(brief)
+    phrased = frame is not None and read is not None
+    opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief, phrases=phrased))]
 
     def generate(state: _State) -> dict[str, object]:
         # A repair gets another seed: otherwise a model that ignores the error would repeat itself word by word.
-        messages = [*state["messages"], *answer_begins]
-        return {"written": write(messages, state["seed"] + len(state["tries"]), enough)}
+        seed = state["seed"] + len(state["tries"])
+
+        def go_on(text: str, finished: Finished) -> Written:
+            return write([*state["messages"], ("assistant", text)], seed, finished)
+
+        if frame is None or read is None:
+            return {"written": write(state["messages"], seed, enough)}
+        return {"written": guided(read, frame, go_on, enough)}
 
     def run(state: _State) -> dict[str, object]:
         written = state["written"]
         assert written is not None
         code = extract.extract(written.text)
-        code = form.mended(code, brief) if code is not None and begun else code
+        code = form.whole(code) if code is not None and phrased else code
         if code is None:
             rendered = Rendered(Verdict.NO_CODE, "the reply holds no Python program", None, None, 0.0)
         else:

@@ -64,7 +64,6 @@ def render(targets: Targets, parts: Parts) -> str:
     short = [(each.brief, scene) for each, scene in scenes if scene is not None]
     if len(short) > 1:
         pieces.append(f"Every program begins with these lines:\n```python\n{form.FUNCTIONS}```\n{_WAY}")
-        pieces.append(f"What phrases decide:\n{form.phrasebook()}")
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
     if len(short) > 1:
@@ -77,6 +76,8 @@ def render(targets: Targets, parts: Parts) -> str:
     if len(short) > 1:
         brief, scene = short[-1]
         pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip(), True))
+        # Small models look up what stands near the request.
+        pieces.append(f"What phrases decide:\n```python\n{form.phrasebook()}\n```")
     if parts.examples:
         pieces[-1] += "\nAnswer in this form: one ```python block and nothing else. " + (
             "To a request that is answered above give the same answer; for another animation keep the form of the "
@@ -100,7 +101,7 @@ def _answered(brief: str, code: str, phrased: bool) -> str:
 
 def request(brief: str, *, phrases: bool = False) -> str:
     """The user message of every sample; with the phrases as comments for a prompt in the form."""
-    listed = [f'# "{phrase}"' for phrase in form.in_order(brief)] if phrases else []
+    listed = form.listed(brief) if phrases else []
     return "\n".join([f"Write the function. Animation: {brief}", *listed])
 
 

@@ -97,8 +97,10 @@ class _Client:
                     chunks += 1
                     self.on_token(chunks)
                     text += part.text
-                    # Only a line end can complete a code block; asking less often keeps this linear.
-                    word = finished(joined(beginning, text)) if "\n" in part.text or "`" in part.text else ""
+                    # Only a line end can complete a code block; asking less often keeps this linear. A continuation
+                    # is a few tokens.
+                    ask = beginning or "\n" in part.text or "`" in part.text
+                    word = finished(joined(beginning, text)) if ask else ""
                     if word:
                         self._wire.hang_up()
                         chunks += self._wire.swallowed

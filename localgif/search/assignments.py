@@ -11,26 +11,31 @@ import ast
 import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
-from typing import Any, NamedTuple
+from typing import Any
 
 from localgif.agent.form import (
+    ASPECTS,
     FORMULAS,
     SHAPES,
+    SIDES,
     Aspect,
     Figure,
-    Formula,
     Scene,
-    is_noun,
-    phrases,
+    color_of,
+    faded,
+    matched,
+    place_of,
     program,
     read,
-    shares,
+    shape_of,
+    switched,
 )
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
 from localgif.syntax import parsed
+from localgif.tasks.outline import Phrase, Thing, outline
 from localgif.tasks.task import Task
-from localgif.tasks.words import words
+from localgif.tasks.words import normalised, words
 
 #: At most this many programs run per search.
 BUDGET = 150
@@ -43,85 +48,56 @@ GAIN = 0.002
 Measure = Callable[[Sequence[str]], Sequence[Trial]]
 
 
-#: Where a figure may stand, in the order of how usual it is: words, x, y.
+#: Where a figure may stand, in the order of how usual it is: value of a place, x, y.
 SPOTS = (
-    ("middle|centre|center", 100, 100),
-    ("top|above", 100, 40),
-    ("bottom|below|under", 100, 180),
+    ("middle", 100, 100),
+    ("top", 100, 40),
+    ("bottom", 100, 165),
     ("left", 45, 100),
     ("right", 155, 100),
+    ("below", 100, 140),
+    ("bottom", 100, 180),
 )
-#: Sides of a figure, pixels: words, size.
-SIDES = (("", 60), ("small|little|tiny", 34), ("large|big|huge|long", 90))
-#: Nouns -> shape; a noun that is missing here is found by trying.
-_NOUNS = {
-    "CIRCLE": "ball|circle|dot|disc|sun|moon|planet|light|round|bubble|coin",
-    "SQUARE": "square|box|block|cube",
-    "TRIANGLE": "triangle|arrow|pyramid",
-    "STAR": "star",
-    "BAR": "bar|line|stick|beam|rod|strip",
-}
-_COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "pair": 2}
-
-
-def likely(words: str, text: str) -> int:
-    """How often the text holds one of the words, given as a regular expression; 0 for no words."""
-    return len(re.findall(rf"\b(?:{words})", text.casefold())) if words else 0
-
-
-def by_words(formulas: Sequence[Formula], words: str) -> list[Formula]:
-    """The formulas, those first that the words name most often."""
-    return sorted(formulas, key=lambda formula: -likely(formula.words, words))
 
 
 def colours_of(brief: str) -> list[str]:
     """The colours that a brief names, in order, each once, by the names that the measurement knows."""
-    return list(dict.fromkeys(word.value for word in words(brief.casefold())[0] if word.kind == "colour"))
-
-
-def ground_of(brief: str, default: str = "white") -> str:
-    """The last colour in the phrase of the background."""
-    named = [colours_of(phrase) for phrase in phrases(brief) if "background" in phrase.casefold()]
-    return named[0][-1] if named and named[0] else default
+    return list(dict.fromkeys(word.value for word in words(normalised(brief))[0] if word.kind == "colour"))
 
 
 def first_scene(brief: str) -> Scene:
-    """A scene of what the brief names, each quantity as its words suggest: where a search without a draft starts."""
-    ground = ground_of(brief)
-    figures: list[Figure] = []
-    counts: list[int] = []
-    spoken = [p for p in phrases(brief) if "background" not in p]
-    nouns = [p for p in spoken if is_noun(p)]
-    everything = [c for c in colours_of(brief) if c != ground]
-    for noun in nouns or [brief]:
-        own = [colour for colour in colours_of(noun) if colour != ground]
-        free = [c for c in everything if not any(c in colours_of(other) for other in nouns)]
-        if not own and not free:
-            continue
-        color = f'"{own[0]}"' if own else _fade(free) if len(free) > 1 else f'"{free[0]}"'
-        figures.append(Figure(_noun_in(noun), color))
-        counts.append(next((n for word, n in _COUNTS.items() if likely(word + r"(?![\w-])", noun)), 1))
-    if not figures:
-        figures, counts = [Figure(_noun_in(brief), '"black"' if ground != "black" else '"white"')], [1]
-    scene = Scene(f'"{ground}"', tuple(figures))
-    said = _words_of(scene, brief)
-    scene = scene._replace(figures=tuple(_dressed(f, w) for f, w in zip(scene.figures, said, strict=True)))
-    for k in reversed(range(len(counts))):
-        if counts[k] > 1:
-            scene = _row(scene, k, counts[k])
-    return scene
+    """A scene of what the brief names, each quantity as its phrase says: where a search without a draft starts."""
+    read = outline(brief)
+    if read is None:
+        return Scene('"white"', (Figure("CIRCLE", '"black"'),))
+    ground = color_of(read.background) if read.background else "white"
+    free = [colour for colour in colours_of(brief) if colour != ground]
+    return Scene(f'"{ground}"', tuple(_dressed(thing, free) for thing in read.things))
 
 
-class Words(NamedTuple):
-    """What a brief says of one figure."""
+def _dressed(thing: Thing, free: Sequence[str]) -> Figure:
+    """A figure as its phrases say; with the first of the free colours if the brief names none for it."""
+    colours = [color_of(colour) for colour in thing.colours] or [*free, "black"][:1]
+    side = SIDES["long"] if shape_of(thing) == "BAR" else SIDES[thing.scale]
+    figure = Figure(shape_of(thing), f'"{colours[0]}"', width=side, height=side)
+    for phrase in thing.says:
+        if phrase.aspect == "place":
+            x, y, most = place_of(phrase.value)
+            side = min(figure.width, most or 200)
+            figure = figure._replace(x=figure.x if x is None else x, y=figure.y if y is None else y)
+            figure = figure._replace(width=side, height=side)
+        elif phrase.aspect == "color":
+            figure = figure._replace(color=faded(colours))
+        elif phrase.value == "switch":
+            figure = figure._replace(shown=f"color = {switched(colours)}")
+        elif phrase.aspect:
+            texts = [f.text for f in FORMULAS[_aspect_of(phrase)] if f.value == phrase.value]
+            figure = _with_formula(figure, _aspect_of(phrase), texts[0]) if texts else figure
+    return figure
 
-    noun: str
-    rest: str
-    """What it does and where it is."""
 
-
-def _words_of(scene: Scene, brief: str) -> list[Words]:
-    return [Words(own[0] if own else "", " ".join(own[1:])) for own in shares(scene, brief)]
+def _aspect_of(phrase: Phrase) -> Aspect:
+    return next(aspect for aspect in ASPECTS if aspect == phrase.aspect)
 
 
 def glimpse(code: str, task: Task) -> Scene | None:
@@ -129,7 +105,7 @@ def glimpse(code: str, task: Task) -> Scene | None:
     tree = parsed(code)
     if tree is None:
         return None
-    ground = ground_of(task.brief)
+    ground = first_scene(task.brief).background.strip('"')
     figures: list[Figure] = []
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
@@ -143,28 +119,6 @@ def glimpse(code: str, task: Task) -> Scene | None:
 
 #: Pillow's functions -> the shape that they usually stand for.
 _DRAWN = {"ellipse": "CIRCLE", "rectangle": "SQUARE", "polygon": "TRIANGLE", "line": "BAR", "circle": "CIRCLE"}
-
-
-def _dressed(figure: Figure, words: Words) -> Figure:
-    """The figure with the formula that its words suggest for each quantity."""
-    side = next((side for each, side in SIDES if likely(each, words.noun)), figure.width)
-    x, y = next(((x, y) for each, x, y in SPOTS if likely(each, _where(words))), (figure.x, figure.y))
-    figure = figure._replace(x=x, y=y, width=side, height=side)
-    for name, formulas in FORMULAS.items():
-        first = by_words(formulas, words.rest)[0]
-        text = first.text if likely(first.words, words.rest) else ""
-        figure = _with_formula(figure, name, text)
-    # An edge that stays decides the place, too.
-    return figure._replace(path="") if "\n" in figure.scale else figure
-
-
-def _where(words: Words) -> str:
-    """The words that say where a figure stands: not those of a way, and the other way round behind "above a"."""
-    kept = re.sub(
-        r"\bfrom (?:the )?(?:\w+ ){1,3}to (?:the )?\w+(?: \w+ corner)?", "", f"{words.noun} {words.rest}".casefold()
-    )
-    turned = {"above": "below", "over": "below", "below": "above", "under": "above"}
-    return re.sub(r"^(above|over|below|under)\b", lambda found: turned[found[1]], kept)
 
 
 def _with_formula(figure: Figure, name: str, text: str) -> Figure:
@@ -279,13 +233,13 @@ def _order(trial: Trial) -> list[str]:
     return list(dict.fromkeys([*blamed, *_KINDS]))
 
 
-def _each(scene: Scene, brief: str, change: Callable[[Figure, Words], Iterator[Figure]]) -> Iterator[Scene]:
+def _each(scene: Scene, brief: str, change: Callable[[Figure, Thing], Iterator[Figure]]) -> Iterator[Scene]:
     """The scene with one figure changed, and with all figures of one colour changed alike.
 
     Args:
-        change: Gets a figure and its words; returns the changed ones, the likely ones first.
+        change: Gets a figure and what the brief says of it; returns the changed ones, the likely ones first.
     """
-    said = _words_of(scene, brief)
+    said = matched(scene, outline(brief))
     changed = [list(change(figure, own)) for figure, own in zip(scene.figures, said, strict=True)]
     for column in range(max(map(len, changed), default=0)):
         for k, figure in enumerate(scene.figures):
@@ -301,14 +255,20 @@ def _each(scene: Scene, brief: str, change: Callable[[Figure, Words], Iterator[F
                 yield _with(scene, k, changed[k][column])
 
 
+def _asked(thing: Thing, aspect: str) -> set[str]:
+    """The values that a brief asks for in one property of a thing."""
+    return {phrase.value for phrase in thing.says if phrase.aspect == aspect}
+
+
 def _with(scene: Scene, k: int, figure: Figure) -> Scene:
     return scene._replace(figures=(*scene.figures[:k], figure, *scene.figures[k + 1 :]))
 
 
 def _aspect(name: Aspect) -> Callable[[Scene, Task], Iterator[Scene]]:
     def scenes(scene: Scene, task: Task) -> Iterator[Scene]:
-        def change(figure: Figure, words: Words) -> Iterator[Figure]:
-            for formula in by_words(FORMULAS[name], words.rest):
+        def change(figure: Figure, thing: Thing) -> Iterator[Figure]:
+            asked = _asked(thing, name) or {""}
+            for formula in sorted(FORMULAS[name], key=lambda formula: formula.value not in asked):
                 yield _with_formula(figure, name, formula.text)
 
         return _each(scene, task.brief, change)
@@ -321,42 +281,39 @@ def _pairs(scene: Scene, task: Task) -> Iterator[Scene]:
     for k, figure in enumerate(scene.figures):
         for taken, given in product(FORMULAS, FORMULAS):
             if taken != given and getattr(figure, taken):
-                for formula in by_words(FORMULAS[given], task.brief):
+                for formula in FORMULAS[given]:
                     if formula.text:
                         yield _with(scene, k, _with_formula(_with_formula(figure, taken, ""), given, formula.text))
 
 
 def _backgrounds(scene: Scene, task: Task) -> Iterator[Scene]:
-    for colour in dict.fromkeys((ground_of(task.brief), *colours_of(task.brief), "white", "black")):
-        yield scene._replace(background=f'"{colour}"')
-
-
-def _fade(colours: Sequence[str]) -> str:
-    return "fade([" + ", ".join(f'"{colour}"' for colour in colours) + "], t)"
+    named = (f'"{colour}"' for colour in (*colours_of(task.brief), "white", "black"))
+    for ground in dict.fromkeys((first_scene(task.brief).background, *named)):
+        yield scene._replace(background=ground)
 
 
 def _colors(scene: Scene, task: Task) -> Iterator[Scene]:
     inks = [colour for colour in colours_of(task.brief) if f'"{colour}"' != scene.background]
     texts = [f'"{ink}"' for ink in inks]
     if len(inks) > 1:
-        texts.append(_fade(inks))
+        texts.append(faded(inks))
     if len(inks) > 2:
-        texts.append(_fade([*inks, *inks[-2:0:-1]]))
+        texts.append(faded([*inks, *inks[-2:0:-1]]))
     for text, k in product(texts, range(len(scene.figures))):
         yield _with(scene, k, scene.figures[k]._replace(color=text))
 
 
 def _shapes(scene: Scene, task: Task) -> Iterator[Scene]:
-    def change(figure: Figure, words: Words) -> Iterator[Figure]:
-        for shape in sorted(SHAPES, key=lambda shape: not likely(_NOUNS[shape], words.noun)):
+    def change(figure: Figure, thing: Thing) -> Iterator[Figure]:
+        for shape in sorted(SHAPES, key=lambda shape: shape != shape_of(thing)):
             yield figure._replace(shape=shape)
 
     return _each(scene, task.brief, change)
 
 
 def _spots(scene: Scene, task: Task) -> Iterator[Scene]:
-    def change(figure: Figure, words: Words) -> Iterator[Figure]:
-        for _, x, y in sorted(SPOTS, key=lambda spot: not likely(spot[0], _where(words))):
+    def change(figure: Figure, thing: Thing) -> Iterator[Figure]:
+        for _, x, y in sorted(SPOTS, key=lambda spot: spot[0] not in _asked(thing, "place")):
             yield _moved(figure, x, y)
 
     return _each(scene, task.brief, change)
@@ -372,9 +329,9 @@ def _moved(figure: Figure, x: float, y: float) -> Figure:
 
 
 def _sides(scene: Scene, task: Task) -> Iterator[Scene]:
-    def change(figure: Figure, words: Words) -> Iterator[Figure]:
-        for _, side in sorted(SIDES, key=lambda side: not likely(side[0], words.noun)):
-            yield figure._replace(width=side, height=side)
+    def change(figure: Figure, thing: Thing) -> Iterator[Figure]:
+        for word in sorted(SIDES, key=lambda word: word != thing.scale):
+            yield figure._replace(width=SIDES[word], height=SIDES[word])
 
     return _each(scene, task.brief, change)
 
@@ -384,14 +341,14 @@ def _figures(scene: Scene, task: Task) -> Iterator[Scene]:
     used = " ".join([scene.background, *(figure.color for figure in scene.figures)])
     for colour in colours_of(task.brief):
         if f'"{colour}"' not in used:
-            for _, x, y in sorted(SPOTS[1:], key=lambda spot: not likely(spot[0], task.brief)):
-                yield scene._replace(
-                    figures=(*scene.figures, Figure(_noun_near(task.brief, colour), f'"{colour}"', x, y))
-                )
-    named = [count for word, count in _COUNTS.items() if likely(word + r"(?![\w-])", task.brief)]
+            named = [f for f in first_scene(task.brief).figures if f'"{colour}"' in f.color][:1]
+            spots = [Figure("CIRCLE", f'"{colour}"', x, y) for _, x, y in SPOTS[1:]]
+            for figure in (*named, *spots):
+                yield scene._replace(figures=(*scene.figures, figure))
+    asked = len(first_scene(task.brief).figures)
     for k, figure in enumerate(scene.figures):
         if sum(other.color == figure.color for other in scene.figures) == 1:
-            for count in dict.fromkeys([*named, 2, 3]):
+            for count in sorted({2, 3, asked} - {1}, key=lambda count: count != asked):
                 yield _row(scene, k, count)
     if len(scene.figures) > 1:
         for k in range(len(scene.figures)):
@@ -408,17 +365,6 @@ def _row(scene: Scene, k: int, count: int) -> Scene:
         for n in range(count)
     ]
     return scene._replace(figures=(*scene.figures[:k], *row, *scene.figures[k + 1 :]))
-
-
-def _noun_near(brief: str, colour: str) -> str:
-    """The shape of the noun that follows a colour in the brief."""
-    return _noun_in(" ".join(brief.casefold().partition(colour)[2].split()[:3]))
-
-
-def _noun_in(text: str) -> str:
-    """The shape of the first noun that is known; a circle without one."""
-    found = {s: m.start() for s, words in _NOUNS.items() if (m := re.search(rf"\b(?:{words})", text.casefold()))}
-    return min(found, key=lambda shape: found[shape], default="CIRCLE")
 
 
 _KINDS: dict[str, Callable[[Scene, Task], Iterator[Scene]]] = {

@@ -38,6 +38,8 @@ _VERBS = frozenset(
     | {"pulse", "blink", "cycle", "loose", "own", "back"}
 )
 _NOUNS = frozenset({"shape", "unknown"})
+#: Words before a noun, and the noun, that say what is seen: not "slowly spinning".
+_LOOKS = frozenset({"det", "the", "shade", *_NOUNS})
 #: What may stand between a verb and its noun: "a slowly spinning bright green star".
 _BETWEEN = (_VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
 #: What may stand among the colours of a change: "from red slowly to blue and then back".
@@ -93,6 +95,10 @@ class Draft:
     """Whether the sentence may tell them apart afterwards: "two stars, one yellow and one red"."""
     said: list[tuple[int, str]] = field(default_factory=list)
     """Its noun, where that is no shape: nothing checks it."""
+    words: str = ""
+    """Its noun with number, size and colour, as the sentence has them: "two light blue balls"."""
+    paint: str = ""
+    """Its colour as the sentence has it: "light blue"; "" for one that stands elsewhere."""
     place: str = ""
     around: Draft | None = None
     """The thing that it goes round."""
@@ -147,6 +153,21 @@ class _Noun:
     def head(self) -> str:
         """Its last word."""
         return self.nouns[-1][1].text if self.nouns else ""
+
+    @property
+    def text(self) -> str:
+        """Its words, without what it does: "two light blue balls"."""
+        said = self.words[self.start : self.end]
+        return " ".join(word.text for word in said if word.kind in _LOOKS or word.value or word.text in _LONG)
+
+    @property
+    def paint(self) -> str:
+        """Its first colour with its shade: "light blue"; "" without one."""
+        at = next((k for k in range(self.start, self.end) if self.words[k].kind == "colour"), None)
+        if at is None:
+            return ""
+        shade = f"{self.words[at - 1].text} " if at > self.start and self.words[at - 1].kind == "shade" else ""
+        return shade + self.words[at].text
 
     @property
     def plural(self) -> bool:
@@ -260,6 +281,8 @@ class Grammar:
     def __init__(self, words: Sequence[Word]) -> None:
         self.words = list(words)
         self.background: Colour | None = None
+        self.ground = ""
+        """The background's colour as the sentence has it: "light blue"; "" without one."""
         self.drafts: list[Draft] = []
         self.notes: list[tuple[int, str]] = []
         """Words that no check covers, each with its place."""
@@ -361,6 +384,7 @@ class Grammar:
             self._on_ground = True
             if noun.hues:
                 self._paint(noun.hues[0])
+                self.ground = noun.paint
             return
         self._on_ground = False
         if (again := self._again(noun)) is not None:
@@ -477,6 +501,8 @@ class Grammar:
                 several=count > 1,
                 vague=count == _SEVERAL and noun.count is None,
                 said=[] if named.shape else [(at, word.text) for at, word in named.nouns],
+                words=noun.text if len(hues) == 1 else "",
+                paint=noun.paint if len(hues) == 1 else "",
             )
             for each in hues
         ]
@@ -496,7 +522,16 @@ class Grammar:
     def _one_of(self, group: Draft, noun: _Noun) -> Draft:
         """One of several things that were named together: "two stars, one yellow and one red"."""
         count = noun.count or 1
-        draft = replace(group, hues=noun.hues[:1], count=count, found=list(group.found), cycle=[], several=False)
+        draft = replace(
+            group,
+            hues=noun.hues[:1],
+            count=count,
+            found=list(group.found),
+            cycle=[],
+            several=False,
+            words="",
+            paint=noun.paint,
+        )
         group.count -= count
         if group.count <= 0:
             self.drafts.remove(group)
@@ -590,7 +625,9 @@ class Grammar:
             self._at = at
         if draft.several and (len(hues) == draft.count or (draft.vague and len(hues) > 1)):
             self.doubts = [doubt for doubt in self.doubts if not draft.vague or doubt.said.split()[-1] != draft.called]
-            made = [replace(draft, hues=[hue], count=1, several=False, found=list(draft.found)) for hue in hues]
+            made = [
+                replace(draft, hues=[hue], count=1, several=False, found=list(draft.found), words="") for hue in hues
+            ]
             self.drafts = [each for each in self.drafts if each is not draft] + made
             self._focus = self._main = [*self._focus[:-1], *made]
         else:

@@ -90,13 +90,8 @@ def read(text: str, name: str = "") -> Reading:
             f"the sentence has {len(brief):,} characters, and a brief has at most {LONGEST}",
             "name the background, and for each thing its colour, its shape and what it does",
         )
-    plain, targets = numbers(normalised(brief))
-    found, corrected = words(plain)
-    if not is_english(plain, found):
-        raise refused(f'"{brief[:60]}" is not English that localgif can read', "write the sentence in English")
-    grammar = Grammar(found)
-    grammar.go()
-    things = _Things(grammar)
+    grammar, targets, corrected = parsed(brief)
+    things = Things(grammar)
     subjects = things.subjects()
     try:
         task = Task(
@@ -113,6 +108,21 @@ def read(text: str, name: str = "") -> Reading:
         raise refused(f'"{brief[:60]}": {key} = {problem["input"]!r}: {problem["msg"]}', "see docs/tasks.md") from None
     doubts = [Doubt(here, f'"{meant}"', "correct the spelling if that is wrong") for here, meant in corrected]
     return Reading(task, things.unchecked(), (*doubts, *grammar.doubts))
+
+
+def parsed(brief: str) -> tuple[Grammar, dict[str, int], list[tuple[str, str]]]:
+    """The grammar of a brief, the numbers that it gives, and the words whose spelling was corrected.
+
+    Raises:
+        ConfigError: It is not English, or asks for more of a kind than a task can have.
+    """
+    plain, targets = numbers(normalised(brief))
+    found, corrected = words(plain)
+    if not is_english(plain, found):
+        raise refused(f'"{brief[:60]}" is not English that localgif can read', "write the sentence in English")
+    grammar = Grammar(found)
+    grammar.go()
+    return grammar, targets, corrected
 
 
 def name_of(brief: str) -> str:
@@ -142,7 +152,7 @@ def differences(task: Task) -> tuple[str, ...]:
     return tuple(found)
 
 
-class _Things:
+class Things:
     """What the grammar found, as the subjects of a task."""
 
     def __init__(self, grammar: Grammar) -> None:
@@ -165,7 +175,7 @@ class _Things:
             ConfigError: They contradict each other or themselves, or there are too many.
         """
         behind = self._grammar.background
-        read = [self._subject(draft) for draft in self._grammar.drafts]
+        read = [self.subject(draft) for draft in self._grammar.drafts]
         made = _merged([subject for subject in read if subject is not None])
         if len(made) > _SUBJECTS:
             raise refused(
@@ -189,7 +199,7 @@ class _Things:
                 found[key] = hue
         return subject.model_copy(update=found)
 
-    def _subject(self, draft: Draft) -> Subject | None:
+    def subject(self, draft: Draft) -> Subject | None:
         """The subject, or None with a note if nothing tells it from other things."""
         _consistent(draft)
         hues = tuple(dict.fromkeys([*draft.hues, *draft.cycle]))

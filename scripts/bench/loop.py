@@ -19,7 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif.agent.graph import Message, compile_animator
+from localgif.agent.graph import compile_animator
+from localgif.agent.guide import Message
 from localgif.agent.prompts import Example, Parts, render, request
 from localgif.endpoint.clients import Animator, Reply
 from localgif.files import now

@@ -1,8 +1,7 @@
-"""The form: phrases of a brief, a scene as a program and back, and the beginning of an answer."""
+"""The form: a scene as a program and back, and the frame of an answer."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from hypothesis import strategies as st
 from localgif.agent import form, prompts
 from localgif.agent.form import FORMULAS, Figure, Formula, Scene
 from localgif.search.assignments import first_scene
+from localgif.tasks.outline import outline
 from localgif.tasks.task import COLOURS, Targets, load_task, task_names
 
 TARGETS = Targets(frames=24, loop_ms=1000, max_bytes=102400)
@@ -45,37 +45,6 @@ FIGURES = st.builds(
 SCENES = st.builds(
     Scene, colours().filter(lambda c: "fade" not in c), st.lists(FIGURES, min_size=1, max_size=3).map(tuple)
 )
-
-
-@pytest.mark.parametrize(
-    ("brief", "expected"),
-    [
-        (
-            BRIEF,
-            "a red ball|bouncing up and down|above a black bar|that stays still|at the bottom|of a white background",
-        ),
-        (
-            "a square in the middle of a white background that slowly fades from red to blue to green and back to red",
-            "a square|in the middle|of a white background|that slowly fades from red to blue to green and back to red",
-        ),
-        (
-            "a red light blinking at the top of a white background while a blue square moves from left to right",
-            "a red light|blinking|at the top|of a white background|while a blue square|moves from left to right",
-        ),
-        (
-            "two blue balls side by side, bouncing up and down on a white background",
-            "two blue balls side by side|bouncing up and down|on a white background",
-        ),
-        ("a blue ball going round in a circle", "a blue ball|going round in a circle"),
-    ],
-)
-def test_a_brief_falls_into_its_phrases(brief: str, expected: str) -> None:
-    assert form.phrases(brief) == expected.split("|")
-
-
-@given(st.text(max_size=300))
-def test_phrases_lose_no_word_of_any_text(text: str) -> None:
-    assert re.findall(r"\w+", " ".join(form.phrases(text))) == re.findall(r"\w+", " ".join(text.split()))
 
 
 @given(SCENES, st.sampled_from([load_task(name).brief for name in task_names()]) | st.text(max_size=80))
@@ -130,18 +99,35 @@ def test_direct_arguments_of_paint_are_read_as_assignments() -> None:
 
 def test_every_phrase_stands_above_what_it_decides() -> None:
     lines = form.steps(first_scene(BRIEF), BRIEF)
-    assert lines[lines.index('# "bouncing up and down"') + 1].startswith("y = ")
-    assert lines[lines.index('# "above a black bar"') + 1] == 'shape, color = BAR, "black"'
+    assert lines[lines.index('# "bounces over the black bar"') + 1].startswith("y = ")
+    assert lines[lines.index('# "a black bar"') + 1] == 'shape, color = BAR, "black"'
     assert lines.count(form.PAINT) == 2
+    assert [line for line in lines if line.startswith("#")] == form.listed(BRIEF)
 
 
-def test_the_beginning_comes_from_the_prompts_own_examples() -> None:
+def test_figures_find_their_phrases_by_colour_and_shape() -> None:
+    ball, bar = first_scene(BRIEF).figures
+    read = outline(BRIEF)
+    assert read is not None
+    found = form.matched(Scene('"white"', (bar, ball, ball)), read)
+    assert [thing.noun for thing in found[:2]] == ["a black bar", "a red ball"]
+    assert form.matched(Scene('"white"', (bar,)), None)[0].noun == ""
+
+
+def test_colours_get_the_names_that_pillow_knows() -> None:
+    names = [form.color_of(colour) for colour in ("light blue", "deep blue", "navy", "mint green", "wood")]
+    assert names == ["lightblue", "blue", "navy", "green", "black"]
+
+
+def test_the_frame_comes_from_the_prompts_own_examples() -> None:
     task = load_task("sliding-square")
     code = form.program(first_scene(task.brief), task.brief, TARGETS)
-    prompt = prompts.render(TARGETS, prompts.Parts(examples=(prompts.Example(task.brief, code),)))
-    begun = form.beginning(prompt, "a star on a black background")
-    assert begun.endswith('t = 2 * math.pi * i / 24\n        # "on a black background"\n')
-    assert form.beginning(prompts.contract(TARGETS), "a star on a black background") == ""
+    found = form.frame(prompts.render(TARGETS, prompts.Parts(examples=(prompts.Example(task.brief, code),))))
+    assert found is not None
+    assert found.beginning.endswith("        t = 2 * math.pi * i / 24\n")
+    assert "duration=42" in found.end or "duration=40" in found.end
+    assert found.end.endswith("loop=0)\n```\n")
+    assert form.frame(prompts.contract(TARGETS)) is None
 
 
 def test_several_examples_share_the_functions_and_the_last_is_whole() -> None:
@@ -152,33 +138,17 @@ def test_several_examples_share_the_functions_and_the_last_is_whole() -> None:
     prompt = prompts.render(TARGETS, prompts.Parts(examples=tuple(examples), others=True))
     assert prompt.count("def paint(") == 1
     assert prompt.count("def make_gif(path):\n") == 1
-    assert prompt.index("sliding" if "sliding" in prompt else "moving from left") < prompt.index("five-pointed star")
-    assert form.beginning(prompt, BRIEF)
+    assert prompt.index("a red square moving") < prompt.index("five-pointed star")
+    assert form.frame(prompt) is not None
 
 
-def test_phrases_that_nobody_said_are_taken_out() -> None:
-    brief, longer = (
-        "a red square moving from left to right and back",
-        "while its colour changes from red to blue and back",
-    )
-    scene = first_scene(brief)
-    right = form.program(scene, brief, TARGETS)
-    both = Scene(scene.background, (scene.figures[0]._replace(color='fade(["red", "blue"], t)'),))
-    wrong = form.program(both, f"{brief} {longer}", TARGETS)
-    assert longer in wrong
-    assert form.mended(wrong, brief) == right
-    assert form.mended(right, brief) == right
-    assert form.mended("def make_gif(path):\n    pass\n", brief) == "def make_gif(path):\n    pass\n"
-
-
-def test_what_is_set_after_painting_is_set_before() -> None:
+def test_what_is_set_after_painting_is_read_as_set_before() -> None:
     brief = "a ball moving from left to right and back while its colour changes from red to blue and back"
     right = form.program(first_scene(brief), brief, TARGETS)
     lines = right.splitlines()
     paint = next(k for k, line in enumerate(lines) if line.strip() == form.PAINT)
     wrong = "\n".join([*lines[: paint - 2], lines[paint], *lines[paint - 2 : paint], *lines[paint + 1 :]]) + "\n"
     assert wrong != right
-    assert form.mended(wrong, brief) == right
     assert form.read(wrong) == form.read(right)
 
 

@@ -1,0 +1,119 @@
+"""An answer phrase by phrase: localgif writes each phrase of the request, and the model what it decides.
+
+A small model that writes a whole program skips phrases, adds some of its examples, and paints a thing before it has
+its colour. So the model continues a program whose comments and calls are written already, one phrase after the other.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Protocol
+
+from localgif.agent.form import BASE, PAINT, Frame, quoted
+from localgif.syntax import parsed
+from localgif.tasks.outline import Outline
+
+#: Role and text.
+Message = tuple[str, str]
+_INDENT = " " * 8
+#: What a model may set below a phrase, and in the first line.
+_SETS = re.compile(r"(?:shape|color|x|y|width|height|angle)\b[\w, =]*= *[^=\s]")
+_CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
+
+
+class Written(Protocol):
+    """One reply of a model (see endpoint.clients.Reply)."""
+
+    @property
+    def text(self) -> str: ...
+    @property
+    def done_reason(self) -> str: ...
+    @property
+    def prompt_tokens(self) -> int | None: ...
+    @property
+    def output_tokens(self) -> int: ...
+    @property
+    def seconds(self) -> float: ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that was put together from several replies."""
+
+    text: str
+    done_reason: str = "closed"
+    prompt_tokens: int | None = None
+    output_tokens: int = 0
+    seconds: float = 0.0
+
+
+#: Receives the text so far; returns "" to go on, or why it is enough.
+Finished = Callable[[str], str]
+#: (text so far, finished) -> the reply, which begins with the text if the server continues it.
+Continue = Callable[[str, Finished], Written]
+
+
+class _Slot(NamedTuple):
+    """A place where the model writes."""
+
+    given: Sequence[str]
+    """The lines in front of it."""
+    wanted: re.Pattern[str]
+    most: int
+    """At most this many lines."""
+
+
+def _slots(read: Outline) -> Iterator[_Slot]:
+    yield _Slot(quoted(read.ground), _CANVAS, 1)
+    for number, thing in enumerate(read.things):
+        yield _Slot([*([PAINT] if number else []), BASE, *quoted(thing.noun)], _SETS, 2)
+        for phrase in thing.says:
+            yield _Slot(quoted(phrase.text), _SETS, 2)
+
+
+def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Written:
+    """The whole answer, phrase by phrase; as the model writes it if the server does not continue a begun answer.
+
+    Args:
+        finished: Whether an answer that the model writes alone is whole.
+    """
+    whole = Answer(frame.beginning)
+    for slot in _slots(read):
+        whole = _with(whole, slot.given)
+        so_far = whole.text
+
+        def enough(text: str, slot: _Slot = slot, so_far: str = so_far) -> str:
+            if not text.startswith(so_far):
+                return finished(text)
+            return "closed" if _taken(text[len(so_far) :], slot)[1] else ""
+
+        reply = go_on(so_far, enough)
+        if not reply.text.startswith(so_far):
+            return reply
+        whole = replace(
+            _with(whole, _taken(reply.text[len(so_far) :] + "\n", slot)[0]),
+            output_tokens=whole.output_tokens + reply.output_tokens,
+            seconds=whole.seconds + reply.seconds,
+        )
+    whole = _with(whole, [PAINT])
+    return replace(whole, text=whole.text + frame.end)
+
+
+def _with(answer: Answer, lines: Sequence[str]) -> Answer:
+    return replace(answer, text=answer.text + "".join(f"{_INDENT}{line}\n" for line in lines))
+
+
+def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
+    """The lines of a continuation that belong to a slot, and whether there will be no more."""
+    taken: list[str] = []
+    *whole, last = text.split("\n")
+    for line in map(str.strip, whole):
+        if not line:
+            continue
+        if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
+            return taken, True
+        taken.append(line)
+    other = last.strip().startswith(("#", "paint", "frames", "`", "image, draw" if taken else "`"))
+    return taken, len(taken) == slot.most or other

@@ -1,0 +1,205 @@
+"""A brief as an outline: the background, and thing after thing the phrases that say what it looks like and does. Pure.
+
+The animator draws phrase by phrase. The phrases of an outline are few and always worded alike, whatever the brief's
+own words are; what localgif has no word for keeps the words of the brief.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from typing import NamedTuple
+
+from localgif.errors import ConfigError
+from localgif.tasks.grammar import Draft
+from localgif.tasks.sentence import Things, parsed
+from localgif.tasks.task import Subject
+
+
+class Phrase(NamedTuple):
+    """What a brief says about one property of a thing."""
+
+    aspect: str
+    """ "place", "color", "path", "scale", "turn", "shown"; "" for what localgif cannot tell."""
+    value: str
+    """The value of the property, for instance "up-down"; "" for what localgif cannot tell."""
+    text: str
+    """The phrase as it is quoted."""
+
+
+class Thing(NamedTuple):
+    """One thing to draw; of several of a kind each is one."""
+
+    noun: str
+    """ "a small red ball"."""
+    shape: str
+    """A shape of tasks.task.Subject, "any" if the brief names none."""
+    colours: tuple[str, ...]
+    """The colours that it takes, the most exact name first of each pair; empty if the brief names none."""
+    scale: str
+    """ "small", "large", "long" or ""."""
+    says: tuple[Phrase, ...]
+    """What it does, in the order in which a program sets it."""
+
+
+class Outline(NamedTuple):
+    """What a brief asks for."""
+
+    ground: str
+    """The phrase of the background; "" if the brief names none."""
+    background: str
+    """Its colour, "" if the brief names none."""
+    things: tuple[Thing, ...]
+
+
+def outline(brief: str) -> Outline | None:
+    """The outline of a brief; None for one that localgif cannot read, or that names nothing to draw."""
+    try:
+        grammar, _, _ = parsed(" ".join(brief.split()).rstrip(" ."))
+        reader = Things(grammar)
+        found = [_thing(draft, reader, number) for draft in grammar.drafts for number in range(1, draft.count + 1)]
+    except ConfigError:
+        return None
+    colour = grammar.ground or grammar.background or ""
+    ground = f"on {_article(colour)} background" if colour else ""
+    return Outline(ground, colour, _apart(found[:_MOST])) if found else None
+
+
+#: At most this many things: more phrases than small models can follow.
+_MOST = 12
+
+
+def _thing(draft: Draft, reader: Things, number: int) -> Thing:
+    """One thing of a draft, which may stand for several."""
+    colours = tuple(dict.fromkeys([*([draft.paint] if draft.paint else draft.hues), *draft.cycle]))
+    seen = _subject(draft, reader)
+    says = list(_says(draft, seen))
+    if draft.count > 1:
+        along = seen.path in ("left-right", "across") and not draft.abreast
+        says = [
+            *(phrase for phrase in says if phrase.value != "middle"),
+            _numbered("row" if along else "number", number, draft.count),
+        ]
+    long = "long" if any(word in draft.words.split() for word in ("long", "wide", "tall")) else ""
+    return Thing(_named(draft), seen.shape, colours, draft.scale or long, _ordered(says))
+
+
+#: The order in which a program sets properties: a motion starts from the place.
+_ORDER = ("place", "color", "path", "scale", "turn", "shown", "")
+
+
+def _ordered(says: Iterable[Phrase]) -> tuple[Phrase, ...]:
+    return tuple(sorted(says, key=lambda phrase: _ORDER.index(phrase.aspect)))
+
+
+def _numbered(word: str, number: int, count: int) -> Phrase:
+    text = f"{word} {number} of {count}"
+    return Phrase("place", text, text)
+
+
+def _apart(things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """The things, with places for those that would lie on one another: "number 1 of 2", "row 1 of 2"."""
+    values = [{phrase.value for phrase in thing.says} for thing in things]
+    free = [not v & {"orbit", "up-down above", "above", "below"} for v in values]
+    along = [bool(v & {"left-right", "across"}) for v in values]
+    placed = [any(phrase.aspect == "place" for phrase in thing.says) for thing in things]
+    rows = [k for k in range(len(things)) if free[k] and along[k] and not placed[k]]
+    stand = [k for k in range(len(things)) if free[k] and not along[k] and not placed[k]]
+    more: dict[int, Phrase] = {}
+    if len(stand) > 1:
+        more |= {k: _numbered("number", n, len(stand)) for n, k in enumerate(stand, 1)}
+    if len(rows) > 1:
+        more |= {k: _numbered("row", n, len(rows)) for n, k in enumerate(rows, 1)}
+    said = [(*thing.says, more[k]) if k in more else thing.says for k, thing in enumerate(things)]
+    return tuple(thing._replace(says=_ordered(each)) for thing, each in zip(things, said, strict=True))
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[:1] in "aeio" else f"a {noun}"
+
+
+def _named(draft: Draft) -> str:
+    """The noun: the brief's own words for one thing, else what is known of it."""
+    if draft.count == 1 and draft.words and not draft.words.split()[-1].endswith("s"):
+        said = draft.words
+        return said if said.split()[0] in ("a", "an", "the", "one") else _article(said)
+    called = draft.called or "thing"
+    if called.endswith("s") and not called.endswith("ss"):
+        called = called[:-2] if called.endswith(("xes", "shes", "ches")) else called[:-1]
+    points = f"{draft.points} pointed" if draft.points else ""
+    colour = draft.paint or (draft.hues or [""])[0]
+    return _article(" ".join(filter(None, [draft.scale, colour, points, called])))
+
+
+def _subject(draft: Draft, reader: Things) -> Subject:
+    """What can be measured of a thing, also of one whose colour the brief does not name."""
+    hues = draft.hues[:1]
+    kept = [word for word in draft.found if word.kind != "cycle" or len({*hues, *draft.cycle}) > 1]
+    if not hues and not (len(set(draft.cycle)) > 1 and draft.kinds("cycle")):
+        hues = ["grey"]
+    found = reader.subject(replace(draft, hues=hues, found=kept, motley=False))
+    assert found is not None  # it has a colour
+    return found
+
+
+def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
+    yield from _where(draft, seen)
+    if seen.colours:
+        first, *rest = seen.colours
+        if seen.change == "switch":
+            yield Phrase("shown", "switch", f"switches between {' and '.join(seen.colours)}")
+        else:
+            yield Phrase("color", "fade", f"fades from {first} to {' to '.join(rest)} and back")
+    if seen.path in _PATHS:
+        value, text = _PATHS[seen.path]
+        if seen.path == "up-down" and draft.above is not None:
+            value, text = "up-down above", f"bounces over the {draft.above.label}"
+        elif draft.around is not None:
+            text = f"goes in a circle around the {draft.around.label}"
+        yield Phrase("path", value, text)
+    if seen.size == "pulse" and seen.anchor == "any":
+        yield Phrase("scale", "pulse", "grows and shrinks")
+    elif seen.size in ("grow", "pulse"):
+        side = seen.anchor if seen.anchor != "any" else "left" if seen.shape == "bar" or draft.shape == "bar" else ""
+        yield Phrase("scale", f"grow {side}".strip(), f"grows {f'from the {side} ' if side else ''}and shrinks quickly")
+    if seen.turn == "spin":
+        yield Phrase("turn", "spin", "spins")
+    if seen.shown == "blink":
+        yield Phrase("shown", "blink", "blinks")
+    for word in draft.kinds("loose"):
+        yield Phrase("", "", word.text)
+    if seen.path == "any" and seen.size not in ("grow", "pulse"):
+        unknown = dict.fromkeys(word.text for word in draft.kinds("path", "move", "half", "one-way"))
+        if unknown:
+            yield Phrase("", "", " ".join(unknown))
+
+
+def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
+    vertical = seen.path in ("up-down", "orbit", "diagonal", "diagonal-down", "diagonal-up")
+    if seen.place in _PLACES:
+        yield Phrase("place", seen.place, _PLACES[seen.place])
+    elif draft.above is not None and not vertical:
+        yield Phrase("place", "above", f"above the {draft.above.label}")
+    elif draft.below is not None and not vertical:
+        yield Phrase("place", "below", f"below the {draft.below.label}")
+    elif seen.path == "still" and not seen.moves and seen.shown != "blink":
+        yield Phrase("place", "middle", "stays where it is")
+
+
+#: Value of a subject's property -> value and words of its phrase.
+_PLACES = {
+    "middle": "in the middle",
+    "top": "at the top",
+    "bottom": "at the bottom",
+    "left": "on the left",
+    "right": "on the right",
+}
+_PATHS = {
+    "up-down": ("up-down", "moves up and down"),
+    "left-right": ("left-right", "moves left and right"),
+    "diagonal": ("diagonal-down", "moves from corner to corner"),
+    "diagonal-down": ("diagonal-down", "moves from the top left to the bottom right and back"),
+    "diagonal-up": ("diagonal-up", "moves from the bottom left to the top right and back"),
+    "orbit": ("orbit", "goes in a circle"),
+    "across": ("across", "crosses the picture"),
+}

@@ -1,0 +1,76 @@
+"""A brief as an outline: the same few phrases for every wording, and places where things would overlap."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from localgif.tasks.outline import outline
+from localgif.tasks.task import load_task, task_names
+
+
+def said(brief: str) -> str:
+    read = outline(brief)
+    assert read is not None
+    things = (": ".join(filter(None, [t.noun, ", ".join(p.text for p in t.says)])) for t in read.things)
+    return "; ".join([read.ground, *things])
+
+
+@pytest.mark.parametrize(
+    ("brief", "expected"),
+    [
+        (
+            "a red ball bouncing up and down above a black bar that stays still at the bottom of a white background",
+            "on a white background; a red ball: bounces over the black bar; a black bar: at the bottom",
+        ),
+        (
+            "a red light blinking at the top of a white background while a blue square moves from left to right and "
+            "back below it",
+            "on a white background; a red light: at the top, blinks; "
+            "a blue square: below the red light, moves left and right",
+        ),
+        ("yellow star twirling on black", "on a black background; a yellow star: spins"),
+        (
+            "a square whose colour shifts between red and blue spins in the middle of a light blue background",
+            "on a light blue background; a square: in the middle, fades from red to blue and back, spins",
+        ),
+        (
+            "two blue balls side by side, bouncing on white",
+            "on a white background; a blue ball: number 1 of 2, moves up and down; "
+            "a blue ball: number 2 of 2, moves up and down",
+        ),
+        (
+            "red ball + blue ball, both bouncing up and down on white",
+            "on a white background; a red ball: number 1 of 2, moves up and down; "
+            "a blue ball: number 2 of 2, moves up and down",
+        ),
+        (
+            "a red box and a green box slide back and forth on a white background",
+            "on a white background; a red box: row 1 of 2, moves left and right; "
+            "a green box: row 2 of 2, moves left and right",
+        ),
+        ("a red ball swings like a pendulum on white", "on a white background; a red ball: swings like a pendulum"),
+        ("a ball bouncing", "; a ball: moves up and down"),
+    ],
+)
+def test_every_wording_gives_the_same_few_phrases(brief: str, expected: str) -> None:
+    assert said(brief) == expected
+
+
+def test_what_cannot_be_read_has_no_outline() -> None:
+    assert outline("") is None
+    assert outline("ein roter Ball springt auf und ab") is None
+    assert outline("a still ball that bounces on white") is None
+
+
+def test_every_shipped_brief_has_one() -> None:
+    for name in task_names():
+        task = load_task(name)
+        read = outline(task.brief)
+        assert read is not None and len(read.things) == sum(subject.count for subject in task.subjects)
+
+
+@given(st.text(max_size=200))
+def test_no_text_raises(text: str) -> None:
+    outline(text)
