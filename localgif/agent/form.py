@@ -8,6 +8,7 @@ words decide which quantity, and draws requests that no example shows. The funct
 from __future__ import annotations
 
 import ast
+import math
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple, TypeGuard
@@ -15,7 +16,7 @@ from typing import Literal, NamedTuple, TypeGuard
 from PIL import ImageColor
 
 from localgif.syntax import parsed
-from localgif.tasks.outline import Outline, Thing, outline
+from localgif.tasks.outline import Outline, Phrase, Thing, outline
 from localgif.tasks.task import Targets
 from localgif.tasks.words import normalised, words
 
@@ -141,6 +142,15 @@ PLACES: dict[str, tuple[float | None, float | None]] = {
 SIDES = {"": 60.0, "small": 34.0, "large": 90.0, "long": 120.0}
 
 
+def formula_of(phrase: Phrase) -> str:
+    """The statements that a phrase asks for, with the figure's own numbers open; "" if no formula is known for it."""
+    ring = re.fullmatch(r"orbit number (\d+) of (\d+)", phrase.value)
+    formulas = FORMULAS.get(phrase.aspect, ())  # type: ignore[call-overload]
+    found: str = next((f.text for f in formulas if f.value == ("orbit" if ring else phrase.value)), "")
+    ahead = 2 * math.pi * (int(ring[1]) - 1) / int(ring[2]) if ring else 0
+    return found.replace("(t)", f"(t + {ahead:.2f})") if ahead else found
+
+
 def place_of(value: str) -> tuple[float | None, float | None, float | None]:
     """x, y and the largest side at a place; None where it does not say. "number 2 of 3" is the second column."""
     ordinal = re.fullmatch(r"(number|row) (\d+) of (\d+)", value)
@@ -172,6 +182,8 @@ def phrasebook() -> str:
     book += [("number 2 of 4", "x = 75\nwidth = height = 42")]
     book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
     book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
+    second = formula_of(Phrase("path", "orbit number 2 of 3", ""))
+    book += [("goes in a circle, number 2 of 3", second.format(**usual))]
     book += [(f.said, f.text.format(**usual)) for formulas in FORMULAS.values() for f in formulas if f.said]
     return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
@@ -483,7 +495,7 @@ def _constant(name: str, value: ast.expr) -> bool:
         return isinstance(value, ast.Constant | ast.Tuple) or _calls(value, "fade")
     try:
         return isinstance(ast.literal_eval(value), int | float)
-    except (ValueError, TypeError):  # TypeError: a list as a key
+    except ValueError:
         return False
 
 

@@ -56,25 +56,23 @@ def contract(targets: Targets) -> str:
 def render(targets: Targets, parts: Parts) -> str:
     """The whole system prompt.
 
-    Several examples in the form are shown by their lines only, the last one as a whole program. What most prompts of a
-    run share stands first, so that a server reads it once.
+    Of examples in the form the last one is shown whole, but without the drawing functions, and the others by their
+    lines only. What most prompts of a run share stands first, so that a server reads it once.
     """
     pieces = [contract(targets)]
     scenes = [(each, form.read(each.code)) for each in parts.examples]
-    short = [(each.brief, scene) for each, scene in scenes if scene is not None]
-    if len(short) > 1:
+    phrased = [(each.brief, scene) for each, scene in scenes if scene is not None]
+    if phrased:
         pieces.append(f"Every program begins with these lines:\n```python\n{form.FUNCTIONS}```\n{_WAY}")
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
-    if len(short) > 1:
-        for brief, scene in short[:-1]:
-            lines = "\n".join(form.steps(scene, brief))
-            pieces.append(f"Example request: {request(brief, phrases=True)}\n```python\n{lines}\n```")
+    for brief, scene in phrased[:-1]:
+        lines = "\n".join(form.steps(scene, brief))
+        pieces.append(f"Example request: {request(brief, phrases=True)}\n```python\n{lines}\n```")
     # As a request and its answer: a 0.5B model that is only shown a program begins to talk about it instead.
-    whole = [each for each, scene in scenes if scene is None] if len(short) > 1 else list(parts.examples)
-    pieces += [_answered(each.brief, each.code.strip(), form.uses(each.code)) for each in whole]
-    if len(short) > 1:
-        brief, scene = short[-1]
+    pieces += [_answered(each.brief, each.code.strip(), False) for each, scene in scenes if scene is None]
+    if phrased:
+        brief, scene = phrased[-1]
         pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip(), True))
         # Small models look up what stands near the request.
         pieces.append(f"What phrases decide:\n```python\n{form.phrasebook()}\n```")

@@ -263,11 +263,11 @@ def draw(
     task = take_task(brief, yes=yes)
     if must and not task.subjects:
         raise ConfigError("--must: nothing of this brief can be checked", "leave it out, or name a colour and a thing")
-    source, prompts = _prompts(runs_dir, run, prompt, task if seed_prompt else None)
     # Only the animator is asked: giving its model both roles avoids loading a second one.
     file = load_models(models, offline or None)
     given = {"seed": seed, "sandbox_level": sandbox_level}
     settings = settings_of(file, model or file.named("animator"), given)
+    source, prompts = _prompts(runs_dir, run, prompt, task if seed_prompt else None, settings.animator.model)
     echo(f"prompt: {source}", err=True)
     with open_progress() as progress:
         picture = drawn(settings, prompts, brief, progress, tries)
@@ -284,15 +284,19 @@ def draw(
         raise typer.Exit(EXIT_NOT_RIGHT)
 
 
-def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task | None) -> tuple[str, list[str]]:
+def _prompts(
+    runs_dir: Path, run: str | None, file: Path | None, seed_for: Task | None, model: str
+) -> tuple[str, list[str]]:
     """Where the prompts of a drawing come from, in words, and the prompts, the most promising first.
 
     Args:
         run: A run that was named.
         file: A file that was named.
         seed_for: The task to draw, if the seed prompt was asked for.
+        model: The animator's model, for the prompts that come with localgif.
     """
     from localgif.agent.prompts import Parts, render
+    from localgif.run.shipped import shipped
     from localgif.store.read import find_run, load_record, read_content
 
     if seed_for is not None:
@@ -303,7 +307,11 @@ def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task 
         record, best = _best_prompt(runs_dir, run)
         folder = find_run(runs_dir, run)
     else:
-        folder = _newest_better(runs_dir)
+        found = _newest_better(runs_dir)
+        if found is None:
+            ours = shipped(model)
+            return f"the {len(ours.prompts)} prompts that come with localgif, made with {ours.model}", [*ours.prompts]
+        folder = found
         record = load_record(folder)
         assert record.result is not None
         best = record.result.best.prompt
@@ -318,24 +326,22 @@ def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task 
     return f"{what} {record.name} ({word})", prompts
 
 
-def _newest_better(runs_dir: Path) -> Path:
-    """The newest run whose evolved prompt is better than its seed prompt; a ConfigError if there is none."""
+def _newest_better(runs_dir: Path) -> Path | None:
+    """The newest run for several tasks whose evolved prompt is better than its seed prompt; None if there is none.
+
+    The prompt of a run for one task draws that task.
+    """
     from localgif.store.read import list_runs, load_record
 
-    runs = list_runs(runs_dir)
-    for folder in runs:
+    for folder in list_runs(runs_dir):
         try:
             record = load_record(folder)
         except RunCorrupt:
             continue
         result = None if record.demo else record.result
-        if result is not None and result.verdict.word == "better":
+        if result is not None and result.verdict.word == "better" and result.mode != "single":
             return folder
-    known = f"; or take one as it is: localgif draw BRIEF {runs[0].name}" if runs else ""
-    raise ConfigError(
-        f"no run under {runs_dir} has made a prompt that is better than the seed prompt",
-        f"draw with the seed prompt: --seed-prompt; or make a better one first: localgif optimize{known}",
-    )
+    return None
 
 
 def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:

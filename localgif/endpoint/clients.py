@@ -126,12 +126,13 @@ class _Client:
 
 
 def joined(beginning: str, text: str) -> str:
-    """The whole answer of a model that was given its beginning.
+    """The whole answer of a model that was given its beginning, which it then begins with.
 
-    Some servers return the beginning again, some only what follows. Where the chat template closes every message, the
-    model starts a new answer instead, with a fence or an import.
+    Where the chat template closes every message, the model starts a new answer instead, with a fence or an import; some
+    servers return the beginning again. Such an answer stands behind a line break, so that nobody takes it for a
+    continuation.
     """
-    return text if text.startswith(beginning) or restarted(text) else beginning + text
+    return f"\n{text}" if beginning and restarted(text) else beginning + text
 
 
 def restarted(text: str) -> bool:

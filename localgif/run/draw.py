@@ -16,7 +16,7 @@ from localgif.gif import score
 from localgif.records import Measurements, Record, Score, Verdict
 from localgif.run.roles import open_roles
 from localgif.sandbox import probe
-from localgif.search.assignments import finder, glimpse
+from localgif.search.assignments import finder, first_scene, glimpse
 from localgif.search.evaluator import sample_seed
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial, render
@@ -228,8 +228,13 @@ class _Drawing:
                 if start.rendered.gif is not None:
                     best = tune(start, measure, self._task.targets, ENOUGH)
                 scene = glimpse(start.code, self._task)
-            if scene is not None and not self.enough(best):
-                found = finder(scene, self._task, ENOUGH)(best, measure)
+            if not self.enough(best):
+                # What the model drew, and what the brief's phrases say: the search goes on from the better one.
+                starts = [each for each in (scene, first_scene(self._task.brief)) if each is not None]
+                codes = [form.program(each, self._task.brief, self._task.targets) for each in starts]
+                trials = measure(codes)
+                at = max(range(len(trials)), key=lambda k: trials[k].rank)
+                found = finder(starts[at], self._task, ENOUGH)(trials[at], measure)
                 # Of equal pictures the answer counts: the search added nothing.
                 best = max(best, found, key=lambda trial: (trial.score.total, trial.rendered.gif is not None))
         return best

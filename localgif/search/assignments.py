@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
+from localgif.syntax import parsed
 from localgif.agent.form import (
-    ASPECTS,
     FORMULAS,
     SHAPES,
     SIDES,
@@ -23,6 +23,7 @@ from localgif.agent.form import (
     Scene,
     color_of,
     faded,
+    formula_of,
     matched,
     place_of,
     program,
@@ -32,8 +33,7 @@ from localgif.agent.form import (
 )
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
-from localgif.syntax import parsed
-from localgif.tasks.outline import Phrase, Thing, outline
+from localgif.tasks.outline import Thing, outline
 from localgif.tasks.task import Task
 from localgif.tasks.words import normalised, words
 
@@ -90,14 +90,9 @@ def _dressed(thing: Thing, free: Sequence[str]) -> Figure:
             figure = figure._replace(color=faded(colours))
         elif phrase.value == "switch":
             figure = figure._replace(shown=f"color = {switched(colours)}")
-        elif phrase.aspect:
-            texts = [f.text for f in FORMULAS[_aspect_of(phrase)] if f.value == phrase.value]
-            figure = _with_formula(figure, _aspect_of(phrase), texts[0]) if texts else figure
+        elif text := formula_of(phrase):
+            figure = _with_formula(figure, phrase.aspect, text)
     return figure
-
-
-def _aspect_of(phrase: Phrase) -> Aspect:
-    return next(aspect for aspect in ASPECTS if aspect == phrase.aspect)
 
 
 def glimpse(code: str, task: Task) -> Scene | None:

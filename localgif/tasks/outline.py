@@ -111,6 +111,13 @@ def _apart(things: Sequence[Thing]) -> tuple[Thing, ...]:
     if len(rows) > 1:
         more |= {k: _numbered("row", n, len(rows)) for n, k in enumerate(rows, 1)}
     said = [(*thing.says, more[k]) if k in more else thing.says for k, thing in enumerate(things)]
+    rings = [k for k in range(len(things)) if "orbit" in values[k]]
+    for number, k in enumerate(rings if len(rings) > 1 else [], 1):
+        where = f"number {number} of {len(rings)}"
+        said[k] = tuple(
+            p._replace(value=f"orbit {where}", text=f"{p.text}, {where}") if p.value == "orbit" else p
+            for p in things[k].says
+        )
     return tuple(thing._replace(says=_ordered(each)) for thing, each in zip(things, said, strict=True))
 
 
@@ -127,7 +134,7 @@ def _named(draft: Draft) -> str:
     if called.endswith("s") and not called.endswith("ss"):
         called = called[:-2] if called.endswith(("xes", "shes", "ches")) else called[:-1]
     points = f"{draft.points} pointed" if draft.points else ""
-    colour = draft.paint or (draft.hues or [""])[0]
+    colour = draft.paint or "".join(draft.hues[:1])
     return _article(" ".join(filter(None, [draft.scale, colour, points, called])))
 
 

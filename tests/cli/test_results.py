@@ -17,6 +17,7 @@ import yaml
 from localgif.agent import form
 from localgif.agent.form import Figure, Scene
 from localgif.files import content_hash, take_lock
+from localgif.run.shipped import shipped
 from localgif.tasks.task import Targets
 from tests.cli.conftest import BETTER, Finished, write_models
 from tests.support.commands import localgif
@@ -133,9 +134,9 @@ def spinning(**changes: Any) -> str:
     return fenced(form.program(Scene('"black"', (figure,)), TRIANGLE, Targets()))
 
 
-def test_draw_takes_the_newest_better_run_and_says_what_it_could_not_check(finished: Finished) -> None:
+def test_draw_takes_the_prompt_of_a_run_and_says_what_it_could_not_check(finished: Finished) -> None:
     folder = finished.folder
-    drawn = localgif(folder, "draw", "a paper boat on waves", "-o", "boat.gif", "--json", "--tries", "1")
+    drawn = localgif(folder, "draw", "a paper boat on waves", "first", "-o", "boat.gif", "--json", "--tries", "1")
     assert drawn.returncode == 0, drawn.stderr
     said = json.loads(drawn.stdout)
     assert (said["file"], said["prompt"]) == ("boat.gif", "the best prompt of run first (better)")
@@ -147,11 +148,14 @@ def test_draw_takes_the_newest_better_run_and_says_what_it_could_not_check(finis
     assert wrong.returncode == 2 and "exclude each other" in wrong.stderr
 
 
-def test_draw_without_any_run_takes_the_seed_prompt_or_a_file(tmp_path: Path) -> None:
+def test_draw_without_a_run_for_several_tasks_takes_what_comes_with_localgif(tmp_path: Path) -> None:
     with serving(Scripted(animator=[spinning()], reflector=[""])) as script:
         write_models(tmp_path, script.url)
-        lost = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif")
-        assert lost.returncode == 2 and "--seed-prompt" in lost.stderr and script.asked("/api/chat") == []
+        ours = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif")
+        first = script.asked("/api/chat")[0]["messages"][0]["content"]
+        assert "prompts that come with localgif, made with qwen2.5-coder:1.5b" in ours.stderr
+        assert first == shipped("any").prompts[0] and "What phrases decide:" in first
+        script.history.clear()
         seed = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif", "--seed-prompt", "--must")
         (tmp_path / "mine.md").write_text("Draw well.")
         own = localgif(tmp_path, "draw", TRIANGLE, "-o", "y.gif", "--prompt", "mine.md")
@@ -183,6 +187,7 @@ def test_draw_asks_each_prompt_of_the_front(tmp_path: Path) -> None:
 
 def test_must_ends_with_6_where_the_picture_is_not_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localgif.run.draw.finder", lambda *_: lambda start, measure: start)
+    monkeypatch.setattr("localgif.run.draw.first_scene", lambda _: Scene('"black"', (Figure("TRIANGLE", '"green"'),)))
     with serving(Scripted(animator=[spinning(turn="")], reflector=[""])) as script:
         write_models(tmp_path, script.url)
         how = ("draw", TRIANGLE, "-o", "x.gif", "--seed-prompt", "--tries", "1")

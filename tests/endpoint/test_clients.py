@@ -213,11 +213,10 @@ def test_gepas_lm_reflects_and_sees_a_cut_answer(
 # --- an answer whose beginning is given ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("again", ["", "```python\nimport math\n"], ids=["continues", "repeats the beginning"])
-def test_a_beginning_is_part_of_the_reply_once(again: str) -> None:
+def test_the_beginning_is_part_of_the_reply() -> None:
     begun = "```python\nimport math\n"
     with (
-        serving(Scripted(animator=[again + "x = 1\n```\nand so on\n"])) as server,
+        serving(Scripted(animator=["x = 1\n```\nand so on\n"])) as server,
         Animator(model("animator", server.url), server.url) as animator,
     ):
         reply = animator.write([("user", "hi"), ("assistant", begun)], 1, complete)
@@ -225,12 +224,14 @@ def test_a_beginning_is_part_of_the_reply_once(again: str) -> None:
     assert server.asked("/api/chat")[0]["messages"][-1] == {"role": "assistant", "content": begun}
 
 
-def test_a_server_that_starts_anew_gets_no_further_beginning() -> None:
+@pytest.mark.parametrize("first", ["import os", "import math"], ids=["another answer", "the same beginning"])
+def test_a_server_that_starts_anew_gets_no_further_beginning(first: str) -> None:
     asked = [("user", "hi"), ("assistant", "```python\nimport math\n")]
+    answer = f"```python\n{first}\n```\n"
     with (
-        serving(Scripted(animator=["```python\nimport os\n```\n"])) as server,
+        serving(Scripted(animator=[answer])) as server,
         Animator(model("animator", server.url), server.url) as animator,
     ):
         replies = [animator.write(asked, seed, never) for seed in (1, 2)]
-    assert [reply.text for reply in replies] == ["```python\nimport os\n```\n"] * 2
+    assert [reply.text for reply in replies] == [f"\n{answer}", answer]
     assert [len(body["messages"]) for body in server.asked("/api/chat")] == [2, 1]

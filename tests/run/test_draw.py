@@ -71,6 +71,12 @@ def test_each_prompt_is_asked_once_and_then_again_warmer_with_other_seeds() -> N
 def test_no_more_answers_are_asked_for_than_there_are_tries() -> None:
     made, script = drawn([CRASH], tries=2)
     assert len(asked(script)) == len(made.answers) == 2
+    # Where no answer draws anything, the search starts from the phrases of the brief.
+    assert (made.outcome, made.searched, made.programs) == ("checked", True, 2)
+
+
+def test_a_brief_that_cannot_be_checked_and_no_answer_that_runs_give_no_gif() -> None:
+    made, _ = drawn([CRASH], brief="a paper boat on waves", tries=2)
     assert (made.outcome, made.gif, made.searched) == ("no GIF", None, False)
     assert made.line.startswith("no GIF in 2 tries: error, NameError")
 
@@ -93,6 +99,7 @@ def test_the_progress_counts_tries_tokens_and_tokens_per_second() -> None:
 
 def test_what_falls_short_is_named_with_a_score_that_is_rounded_down(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localgif.run.draw.finder", lambda *_: lambda start, measure: start)
+    monkeypatch.setattr("localgif.run.draw.first_scene", lambda _: Scene('"black"', (Figure("TRIANGLE", '"green"'),)))
     made, _ = drawn([triangle(turn="angle = 0.5 * math.sin(t)")], tries=1)
     assert made.outcome == "not right yet" and made.score is not None
     assert made.line == f"not right yet: it does not spin ({int(100 * made.score.total) / 100:.2f})"

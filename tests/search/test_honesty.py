@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from localgif.agent import extract
+from localgif.agent import extract, form
 from localgif.records import Limits
 from localgif.search.programs import render
 from localgif.search.reflector import adapt_program, facts, sharpen_rule, write_program, write_rule
@@ -72,7 +72,7 @@ def test_only_the_demo_reads_its_recorded_answers() -> None:
     names = {path for path in readers if "demo.json" in (PACKAGE / path).read_text()}
     assert names == {Path("run/demo.py")}
     # What a search loads (agent, search, gif, tasks, sandbox) cannot import `run`; only the command does.
-    imports = {path for path in readers if "run.demo" in (PACKAGE / path).read_text()}
+    imports = {path for path in readers if "localgif.run.demo" in (PACKAGE / path).read_text()}
     assert imports == {Path("cli/run.py")}
     assert all(path.parts[0] not in ("agent", "search", "gif", "tasks", "sandbox", "endpoint") for path in readers)
 
@@ -94,3 +94,17 @@ def test_no_request_to_the_reflector_draws_an_animation(asked: str, tasks: str) 
     assert not any(draws(code) for code in programs(text))
     subject = {"ball", "bounce", "bouncing", "red"}
     assert not subject & set(background.lower().split()), "facts are about Pillow, not about a brief"
+
+
+def test_the_phrasebook_draws_nothing() -> None:
+    lines = "".join(f"        {line}\n" for line in form.phrasebook().splitlines())
+    code = f"{form.FUNCTIONS}\ndef make_gif(path):\n    for t in (0, 1):\n        color = 'red'\n{lines}"
+    assert render(code, Limits()).gif is None
+    assert "paint(" not in form.phrasebook() and "canvas(" not in form.phrasebook()
+
+
+def test_no_search_reads_the_prompts_that_ship() -> None:
+    readers = [
+        p for p in PACKAGE.rglob("*.py") if "run.shipped" in p.read_text() or "run import shipped" in p.read_text()
+    ]
+    assert [path.relative_to(PACKAGE).as_posix() for path in readers] == ["cli/results.py"]

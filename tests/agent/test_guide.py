@@ -1,0 +1,79 @@
+"""Answers phrase by phrase: what localgif writes, what it takes from the model, and servers that do not continue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from localgif.agent import form, prompts
+from localgif.agent.graph import Rendered, compile_animator
+from localgif.agent.guide import Answer
+from localgif.records import Verdict
+from localgif.search.assignments import first_scene
+from localgif.tasks.task import Targets, load_task
+
+TARGETS = Targets(frames=24, loop_ms=1000, max_bytes=102400)
+BRIEF = "a red light blinking at the top of a white background while a blue square moves left and right"
+
+
+def prompt() -> str:
+    examples = [
+        prompts.Example(brief, form.program(first_scene(brief), brief, TARGETS))
+        for brief in (load_task(name).brief for name in ("sliding-square", "pulsing-circle"))
+    ]
+    return prompts.render(TARGETS, prompts.Parts(examples=tuple(examples), others=True))
+
+
+class Model:
+    """Continues the answer so far with what it knows of the last phrase; counts its replies."""
+
+    def __init__(self, *, continues: bool = True, talks: str = "") -> None:
+        self.said: list[str] = []
+        self._continues = continues
+        self._talks = talks
+
+    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Answer:
+        begun = messages[-1][1] if self._continues and messages[-1][0] == "assistant" else ""
+        lines = form.program(first_scene(BRIEF), BRIEF, TARGETS, functions=False)
+        whole = f"```python\n{lines.lstrip()}```\n"
+        text = self._talks if begun else "\n"  # as the client marks an answer that begins anew
+        # One letter after the other, as a stream has it: more would come if nobody said that it is enough.
+        for letter in whole[len(begun) :]:
+            if finished(begun + text):
+                break
+            text += letter
+        self.said.append(text)
+        return Answer(begun + text, "closed", None, len(text), 0.5)
+
+
+def drawn(model: Model) -> list[str]:
+    codes: list[str] = []
+
+    def render(code: str) -> Rendered:
+        codes.append(code)
+        return Rendered(Verdict.OK, "", b"GIF", None, 0.0)
+
+    tries = compile_animator(prompt(), BRIEF, model, render)(1)
+    assert len(tries) == 1
+    assert tries[0].written.output_tokens == sum(map(len, model.said))
+    return codes
+
+
+def test_the_model_writes_only_what_the_phrases_decide() -> None:
+    model = Model()
+    assert drawn(model) == [form.program(first_scene(BRIEF), BRIEF, TARGETS)]
+    # The background, two things, and three phrases.
+    assert len(model.said) == 6
+    assert not any("make_gif" in text or "paint(draw, shape" in text for text in model.said)
+
+
+def test_a_server_that_does_not_continue_is_asked_once() -> None:
+    model = Model(continues=False)
+    assert drawn(model) == [form.program(first_scene(BRIEF), BRIEF, TARGETS)]
+    assert len(model.said) == 1
+
+
+def test_lines_that_decide_nothing_are_left_out() -> None:
+    [code] = drawn(Model(talks="        for k in range(3):\n            x = 1\n"))
+    assert "for k in range(3)" not in code
+    assert code.count(f"        {form.PAINT}") == 2
+    assert form.read(code) is None, "no thing has a shape"
