@@ -286,7 +286,7 @@ def _alike(figure: Figure, thing: Thing) -> int:
 
 
 def _names(colour: str) -> tuple[str, ...]:
-    return (colour, colour.replace(" ", ""), colour.split()[-1])
+    return (colour.lower(), colour.lower().replace(" ", ""), *colour.lower().split()[-1:])
 
 
 #: Names whose colours look like others, or too pale -> a name that looks as it is called.
@@ -295,6 +295,8 @@ _CLEARER = {"brown": "saddlebrown", "pink": "hotpink"}
 
 def color_of(colour: str) -> str:
     """The name by which Pillow knows a colour of a brief: "light blue" is "lightblue", "deep blue" is "blue"."""
+    if colour.startswith("#"):
+        return colour
     meant = (word.value for word in words(normalised(colour))[0] if word.kind == "colour")
     named = next((name for name in (*_names(colour), *meant) if name in ImageColor.colormap), "black")
     return _CLEARER.get(named, named)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from localgif.agent.form import BASE, PAINT, Frame, quoted
+from localgif.agent.form import BASE, PAINT, Frame, color_of, quoted
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
 
@@ -20,6 +20,8 @@ Message = tuple[str, str]
 _INDENT = " " * 8
 #: What a model may set below a phrase, and in the first line.
 _SETS = re.compile(r"(?:shape|color|x|y|width|height|angle)\b[\w, =]*= *[^=\s]")
+#: A colour; other strings have no place in an assignment.
+_QUOTED = re.compile(r"""["']([^"']*)["']""")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
 
 
@@ -114,6 +116,6 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
             continue
         if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
             return taken, True
-        taken.append(line)
+        taken.append(_QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line))
     other = last.strip().startswith(("#", "paint", "frames", "`", "image, draw" if taken else "`"))
     return taken, len(taken) == slot.most or other

@@ -77,3 +77,8 @@ def test_lines_that_decide_nothing_are_left_out() -> None:
     assert "for k in range(3)" not in code
     assert code.count(f"        {form.PAINT}") == 2
     assert form.read(code) is None, "no thing has a shape"
+
+
+def test_colours_that_pillow_does_not_know_get_a_name_that_it_knows() -> None:
+    found = drawn(Model(talks='        shape, color = CIRCLE, "light golden"\n'))[0]
+    assert 'shape, color = CIRCLE, "yellow"' in found and "golden" not in found

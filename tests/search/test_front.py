@@ -21,27 +21,20 @@ STILL = fenced("def make_gif(path):\n    pass\n")
 
 
 class Following(Scripted):
-    """An animator that answers in the form once its prompt shows the form, and with nothing else before."""
+    """An animator that answers phrases once its prompt shows the form, and with nothing else before."""
 
     def next(self, path: str, body: dict[str, Any]) -> Any:
         said = super().next(path, body)
         if path != "/api/chat" or body["messages"][-1]["role"] != "assistant":
             return said
-        phrases = [line[3:-1] for line in body["messages"][1]["content"].splitlines()[1:]]
-        ground = next(p for p in phrases if "background" in p).split()[-2]
-        moves = "y = 100 + 60 * math.cos(t)" if "bouncing" in " ".join(phrases) else "angle = t"
-        return (
-            f'        image, draw = canvas("{ground}")\n        paint(draw, SQUARE, 100, 100, 60, 60, 0, "green")\n'
-            if "triangle" in " ".join(phrases)
-            else f'        image, draw = canvas("{ground}")\n'
-            "        x, y, width, height, angle = 100, 100, 60, 60, 0\n"
-            f"        shape, color = {'SQUARE' if 'square' in ' '.join(phrases) else 'CIRCLE'}, "
-            f'"{next(c for c in ("red", "green", "blue") if c in " ".join(phrases))}"\n        {moves}\n'
-            "        paint(draw, shape, x, y, width, height, angle, color)\n"
-        ) + (
-            "        frames.append(image)\n"
-            "    frames[0].save(path, save_all=True, append_images=frames[1:], duration=40, loop=0)\n```\n"
-        )
+        phrase = body["messages"][-1]["content"].splitlines()[-1].strip(' #"')
+        if phrase.endswith("background"):
+            line = f'image, draw = canvas("{phrase.split()[-2]}")'
+        elif phrase.startswith("a "):
+            line = f'shape, color = {"SQUARE" if "square" in phrase else "CIRCLE"}, "{phrase.split()[1]}"'
+        else:
+            line = "y = 100 + 60 * math.cos(t)" if phrase == "moves up and down" else "angle = t"
+        return f"        {line}\n        # "
 
 
 @pytest.fixture(scope="module")
