@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
-from localgif.syntax import parsed
 from localgif.agent.form import (
     FORMULAS,
     SHAPES,
@@ -33,6 +32,7 @@ from localgif.agent.form import (
 )
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
+from localgif.syntax import parsed
 from localgif.tasks.outline import Thing, outline
 from localgif.tasks.task import Task
 from localgif.tasks.words import normalised, words

@@ -96,8 +96,8 @@ def read_program(text: str) -> None:
     reply_checks.with_imports(text)
     likely(text, _DRAWN, frozenset({"cycle", "visible"}))
     form.uses(text)
-    form.mended(text, _TASK.brief)
-    form.beginning(text, _TASK.brief)
+    form.whole(text)
+    form.frame(text)
     scene = form.read(text)
     if scene is not None:
         again = form.program(scene, _TASK.brief, _TASK.targets)
@@ -113,7 +113,7 @@ def read_sentence(text: str) -> None:
     with contextlib.suppress(ConfigError):
         sentence.read(text)
     text = text[: sentence.LONGEST]
-    form.phrases(text)
+    form.listed(text)
     first_scene(text)
     with contextlib.suppress(ConfigError):
         found = sentence.read(text)
