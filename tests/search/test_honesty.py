@@ -101,10 +101,3 @@ def test_the_phrasebook_draws_nothing() -> None:
     code = f"{form.FUNCTIONS}\ndef make_gif(path):\n    for t in (0, 1):\n        color = 'red'\n{lines}"
     assert render(code, Limits()).gif is None
     assert "paint(" not in form.phrasebook() and "canvas(" not in form.phrasebook()
-
-
-def test_no_search_reads_the_prompts_that_ship() -> None:
-    readers = [
-        p for p in PACKAGE.rglob("*.py") if "run.shipped" in p.read_text() or "run import shipped" in p.read_text()
-    ]
-    assert [path.relative_to(PACKAGE).as_posix() for path in readers] == ["cli/results.py"]
