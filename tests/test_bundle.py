@@ -148,7 +148,7 @@ def test_the_weights_of_the_roles_are_bundled_unless_others_are_named(models: Pa
     for alias, said in (("served", "localgif has no weights"), ("mine", "not one of the known weights")):
         with pytest.raises(ConfigError, match=said):
             models_to_carry(file, [alias])
-    with pytest.raises(ConfigError, match="does not have"):
+    with pytest.raises(ConfigError, match="has no weights of a separate server"):
         models_to_carry(file, ["unknown"])
     models.write_text(MODELS.replace('"small"\nreflector = "same"', '"served"\nreflector = "served"'))
     assert models_to_carry(load_models_file(models), ()) == ()

@@ -128,9 +128,9 @@ def test_the_table_is_aligned_and_ends_with_a_summary() -> None:
         "                     -> look",
         "SKIP  y              not now",
         "",
-        "1 of 4 checks passed, 1 warnings (x), 1 skipped, 1 FAILED (sandbox level)",
+        "1 of 4 checks passed, 1 warning (x), 1 skipped, 1 FAILED (sandbox level)",
     ]
-    assert table(ROWS[:1]).endswith("\n1 of 1 checks passed")
+    assert table(ROWS[:1]).endswith("\n1 of 1 check passed")
 
 
 def test_the_object_says_whether_anything_failed() -> None:
