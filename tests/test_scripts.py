@@ -86,6 +86,26 @@ def test_a_just_of_the_machine_and_its_variables_do_not_count(made: Path, tmp_pa
     assert done.stdout == "[x]", done.stderr
 
 
+def test_a_recipe_runs_in_the_users_folder_and_knows_how_it_was_called(made: Path, tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Justfile", made)
+    just = shutil.which("just")
+    assert just
+    (made / ".venv" / "bin" / "just").symlink_to(just)
+    command = made / ".venv" / "bin" / "localgif"
+    command.write_text('#!/bin/sh\nprintf \'[%s]\' "$PWD" "$LOCALGIF_CALLED" "$@"\n')
+    command.chmod(0o755)
+    user = tmp_path / "my $HOME 'folder'"
+    user.mkdir()
+    script = os.path.relpath(made / "scripts" / "just", user)
+    done = subprocess.run([script, "show", "a b"], cwd=user, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"[{user}][{script}][show][a b]", done.stderr
+    below = made / "docs"
+    below.mkdir()
+    environment = {**os.environ, "PATH": f"{made / '.venv' / 'bin'}:{os.environ['PATH']}"}
+    plain = subprocess.run(["just", "show"], cwd=below, env=environment, capture_output=True, text=True, timeout=120)
+    assert plain.stdout == f"[{below}][just][show]", plain.stderr
+
+
 def test_the_recipes_are_listed_at_a_path_with_quotes(made: Path) -> None:
     quoted = made.parent / 'it\'s a "folder"'
     made.rename(quoted)

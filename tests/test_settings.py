@@ -99,7 +99,7 @@ def test_the_table_of_the_docs_is_current() -> None:
         ({"scorer": "artikel"}, "--scorer artikel", 'did you mean "article"?'),
         ({"reflection": "ground"}, "--reflection ground", 'did you mean "grounded"?'),
         ({"sandbox_level": "weaker"}, 'there is no sandbox level "weaker"', 'did you mean "weak"?'),
-        ({"animator": "qwen-coder-15b"}, '--animator names the model "qwen-coder-15b"', 'did you mean "qwen-coder-1.5b"'),
+        ({"animator": "qwen-coder-15b"}, 'names the model "qwen-coder-15b"', 'mean "qwen-coder-1.5b"'),
         ({"sample": 3}, "there is no setting sample", 'did you mean "samples"?'),
         ({"mode": "general", "split": "brief"}, '--split brief: there is no split "brief"', 'did you mean "briefs"?'),
         ({"mode": "general", "split": "families", "fold": 0}, "--fold 0 cannot be used", "at least 1"),
