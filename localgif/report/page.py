@@ -21,7 +21,7 @@ from localgif.sandbox.runner import picture_gif
 from localgif.sandbox.text import printable
 from localgif.search.progress import duration
 from localgif.settings import repeat_flags
-from localgif.store.read import StoredRun, load_run, status_of
+from localgif.store.read import RunRecord, StoredRun, load_run, status_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,6 +60,7 @@ def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plo
 
     result, script = run.record.result, asset("report.js")
     verdict = verdict_sentence(result).removeprefix("Verdict: ") if result is not None else ""
+    verdict = f"DEMO: {verdict}" if verdict and run.record.demo else verdict
     return (
         environment()
         .get_template("report.html")
@@ -96,6 +97,12 @@ def environment() -> Environment:
 def asset(name: str) -> str:
     """The text of a style sheet or script for a page."""
     return resources.files("localgif.report").joinpath("templates", name).read_text("utf-8")
+
+
+def headline(record: RunRecord) -> str:
+    """What a run draws: the brief of its one task, or the names of its tasks or of its split."""
+    briefs = {task.name: task.brief for task in record.drawn}
+    return next(iter(briefs.values())) if len(briefs) == 1 else record.settings.task.replace(",", ", ")
 
 
 def script_hash(script: str) -> str:
@@ -148,7 +155,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "run": run,
         "record": record,
         "result": record.result,
-        "brief": next(iter(briefs.values())) if len(briefs) == 1 else record.settings.task,
+        "brief": headline(record),
         "briefs": briefs,
         "every_brief": briefs | {task.name: task.brief for task in record.neighbours},
         "programs": programs,
@@ -171,7 +178,9 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
         "plotted": plotted,
         "plots": {key: Markup(svg) for key, svg in drawn.items()},
         "front_axes": story.most_telling(names, rows),
-        "command": shlex.join(["localgif", "optimize", *repeat_flags(record.settings)]),
+        "command": "localgif demo"
+        if record.demo
+        else shlex.join(["localgif", "optimize", *repeat_flags(record.settings)]),
         "left_out": gallery.left_out,
         "missing": missing,
     }

@@ -23,7 +23,7 @@ from localgif.files import read_inside
 from localgif.records import Sample
 from localgif.report import story
 from localgif.report.gallery import PURPOSES, Gallery
-from localgif.report.page import asset, environment, page_of, script_hash
+from localgif.report.page import asset, environment, headline, page_of, script_hash
 from localgif.search.progress import standing_of
 from localgif.search.tally import Tally, plan_of
 from localgif.store.read import StoredRun, load_record, load_run, status_of
@@ -121,12 +121,11 @@ class Follower:
         from markupsafe import Markup
 
         record = run.record
-        briefs = {task.name: task.brief for task in record.drawn}
         return {
             "record": record,
             "result": None,
-            "brief": next(iter(briefs.values())) if len(briefs) == 1 else record.settings.task,
-            "every_brief": briefs | {task.name: task.brief for task in record.neighbours},
+            "brief": headline(record),
+            "every_brief": {task.name: task.brief for task in (*record.drawn, *record.neighbours)},
             "data": Markup,
         }
 

@@ -274,6 +274,8 @@ def test_it_prints(browser: Any, report: Path) -> None:
     with Visit(browser, report) as visit:
         printed = visit.page.pdf(format="A4")
         assert printed.startswith(b"%PDF")
+        visit.page.set_viewport_size({"width": 794, "height": 1123})  # A4 without margins
         visit.page.emulate_media(media="print")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 794
         assert not visit.page.locator("#filters").is_visible()
         assert not visit.page.locator("nav").is_visible()

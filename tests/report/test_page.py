@@ -196,7 +196,7 @@ def test_each_gif_says_its_brief(several: Path) -> None:
     page = render(load_run(several), "done")
     for name in ("bouncing-ball", "sliding-square"):
         assert f"brief: {load_task(name).brief}" in page
-    assert "bouncing-ball,sliding-square" in page, "the headline names them all"
+    assert "<h1>bouncing-ball, sliding-square " in page, "the headline names them all"
 
 
 def test_the_parts_of_a_split_are_listed(tmp_path: Path) -> None:
@@ -275,4 +275,5 @@ def test_a_demo_says_so(tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path, samples=20))
     page = render(run._replace(record=run.record.model_copy(update={"demo": True})), "done", plotted=False)
     assert "<title>DEMO big - localgif</title>" in page and "Recorded answers stood in for the models." in page
+    assert re.search(r"DEMO: the evolved prompt is better", page) and 'aria-label="Command">localgif demo</pre>' in page
     assert "DEMO" not in render(run, "done", plotted=False)
