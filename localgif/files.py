@@ -43,6 +43,14 @@ def content_hash(data: str | bytes) -> str:
     return hashlib.sha256(raw).hexdigest()[:HASH_DIGITS]
 
 
+def text_of(data: bytes) -> str:
+    """A stored text; bytes that are none, which only somebody else can have put there, become U+FFFD."""
+    try:
+        return data.decode("utf-8", "surrogatepass")
+    except UnicodeDecodeError:
+        return data.decode("utf-8", "replace")
+
+
 def content_name(kind: str, name: str) -> str:
     """Where a run folder holds a content, e.g. `gifs/0123456789abcdef.gif`.
 

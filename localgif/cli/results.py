@@ -32,7 +32,7 @@ from localgif.cli.shared import (
     write_file,
 )
 from localgif.errors import EXIT_BELOW, EXIT_NOT_RIGHT, ConfigError, RunCorrupt
-from localgif.files import read_input, read_input_text, read_inside
+from localgif.files import read_input, read_input_text, read_inside, text_of
 from localgif.settings import known
 
 if TYPE_CHECKING:
@@ -316,7 +316,7 @@ def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task 
     prompts = [best]
     front = record.result.front if record.result is not None else None
     for each in front.prompts if front is not None else ():
-        text = read_content(folder, "candidates", each.candidate).decode("utf-8", "surrogatepass")
+        text = text_of(read_content(folder, "candidates", each.candidate))
         if text not in prompts:
             prompts.append(text)
     what = f"the {len(prompts)} prompts of the front of run" if len(prompts) > 1 else "the best prompt of run"

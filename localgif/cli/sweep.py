@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 from pathlib import Path
@@ -210,8 +211,9 @@ def compare(
         known("scorer", scorer)
     found = find_runs(runs_dir, names, scorer)
     page = output or found.folder / "compare.html"
-    if output is None and page.is_symlink():
-        page.unlink()  # a sweep's folder may be somebody else's
+    if output is None and (page.is_symlink() or not page.is_file()):
+        with contextlib.suppress(OSError):  # there is none yet
+            page.unlink()  # a sweep's folder may be somebody else's: a link, or a pipe that nobody reads
     try_file(page, "name another file with -o")
     compared = compare_groups(group(found.runs, by or (), found.axes))
     said = sentences(compared)

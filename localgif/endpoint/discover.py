@@ -25,6 +25,8 @@ ASK_SECONDS = 600.0
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
 _SHOWN_NAMES = 5
+#: Longer names are no names, other words of a server are cut here, characters; and so many abilities are read.
+_LONGEST, _MOST = 500, 50
 #: Key of models.toml -> the capability that a server lists, and what the model can do with it.
 _ABILITIES = {"vision": ("vision", "look at pictures"), "think": ("thinking", "think")}
 
@@ -74,6 +76,7 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
     version = _ask_ollama(url, "/api/version").get("version")
     if not isinstance(version, str):
         raise _not_ollama(url, "/api/version names no version")
+    version = version[:_LONGEST]
     tags = list_models(url)
     found = _named(tags, model)
     if found is None:
@@ -89,7 +92,7 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
         version=version,
         model=found.name,
         digest=found.digest,
-        capabilities=tuple(map(str, able)) if isinstance(able, list) else None,
+        capabilities=tuple(str(each)[:_LONGEST] for each in able[:_MOST]) if isinstance(able, list) else None,
         context_length=next(
             (value for key, value in info.items() if key.endswith(".context_length") and isinstance(value, int)), None
         ),
@@ -133,7 +136,7 @@ def list_models(url: str, path: str = "/api/tags") -> tuple[Tag, ...]:
     found = []
     for entry in listed if isinstance(listed, list) else []:
         name = (entry.get("model") or entry.get("name")) if isinstance(entry, dict) else None
-        if isinstance(name, str):
+        if isinstance(name, str) and len(name) <= _LONGEST:
             size, digest = entry.get("size"), entry.get("digest")
             known = digest.removeprefix("sha256:") if isinstance(digest, str) and digest else None
             found.append(Tag(name, size if isinstance(size, int) else None, known, entry))
@@ -177,7 +180,7 @@ def allocated_window(url: str, model: str) -> int | None:
 
 def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
     """Refuse a model of Ollama's cloud: its tag is or ends in "cloud", or the server names a remote host or model."""
-    where = said.get("remote_host")
+    where = str(said.get("remote_host") or "")[:_LONGEST]
     tag = model.lower().rpartition(":")[2]
     if where or said.get("remote_model") or tag == "cloud" or tag.endswith("-cloud"):
         raise PreflightError(
@@ -209,17 +212,18 @@ def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
     entries = listed.get("data") if isinstance(listed, dict) else None
     if not isinstance(entries, list):
         raise _not_openai(url, "/models lists no models")
-    named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str) and entry["id"]]
+    named = [entry for entry in entries if isinstance(entry, dict) and isinstance(entry.get("id"), str)]
+    named = [entry for entry in named if 0 < len(entry["id"]) <= _LONGEST]
     owners = {entry.get("owned_by") for entry in named if isinstance(entry.get("owned_by"), str)}
     root = url.removesuffix("/v1")
     dialect: Dialect = "other"
     server, props = "OpenAI-compatible server", {}
     if "vllm" in owners or any("max_model_len" in entry for entry in named):
         dialect = "vllm"
-        server = f"vLLM {_extra(root, '/version', key).get('version') or ''}".rstrip()
+        server = f"vLLM {_extra(root, '/version', key).get('version') or ''}"[:_LONGEST].rstrip()
     elif "llamacpp" in owners:
         dialect, props = "llama.cpp", _extra(root, "/props", key)
-        server = f"llama.cpp {props.get('build_info') or ''}".rstrip()
+        server = f"llama.cpp {props.get('build_info') or ''}"[:_LONGEST].rstrip()
     return tuple(_remote_model(entry, root, key, dialect, server, props) for entry in named)
 
 
@@ -267,7 +271,7 @@ def _remote_model(
         parameters=_number(meta.get("n_params")),
         size=_number(meta.get("size")),
         created=_number(entry.get("created")),
-        quantisation=quantisation if isinstance(quantisation, str) and quantisation else "unknown",
+        quantisation=quantisation[:_LONGEST] if isinstance(quantisation, str) and quantisation else "unknown",
         template=template if isinstance(template, str) else None,
     )
 

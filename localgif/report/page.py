@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from localgif.errors import PreflightError, RunCorrupt, SandboxError
-from localgif.files import replace_inside
 from localgif.gif import SHEET
 from localgif.report import plots, story
 from localgif.report.gallery import PURPOSES, Gallery, Tile
@@ -21,7 +20,7 @@ from localgif.sandbox.runner import picture_gif
 from localgif.sandbox.text import printable
 from localgif.search.progress import duration
 from localgif.settings import repeat_flags
-from localgif.store.read import RunRecord, StoredRun, load_run, status_of
+from localgif.store.read import RunRecord, StoredRun, load_run, status_of, write_beside
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,9 +40,9 @@ def write_report(folder: Path, *, whole: bool = True) -> Path:
         whole: Include plots and film strips (a few seconds). False after Ctrl-C.
 
     Raises:
-        RunCorrupt, OSError: run.json or a log cannot be read, or the page cannot be written.
+        RunCorrupt, RunError: run.json or a log cannot be read, or the page cannot be written.
     """
-    replace_inside(folder, "report.html", page_of(folder, whole=whole).encode("utf-8", "replace"))
+    write_beside(folder, "report.html", page_of(folder, whole=whole).encode("utf-8", "replace"))
     return folder / "report.html"
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from localgif.errors import ConfigError, RunCorrupt
-from localgif.files import is_file, replace_inside
+from localgif.files import is_file
 from localgif.gif import MEASURE, score
 from localgif.records import Limits, Measurements, Record, Score
 from localgif.sandbox import probe
 from localgif.sandbox.runner import measure_gif
 from localgif.settings import known
-from localgif.store.read import RunRecord, StoredRun, load_record, load_run
+from localgif.store.read import RunRecord, StoredRun, load_record, load_run, write_beside
 from localgif.tasks.sentence import find
 from localgif.tasks.task import Task, load_task, task_names
 
@@ -86,6 +86,7 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
 
     Raises:
         RunCorrupt: run.json, a line or a GIF cannot be read or was changed.
+        RunError: The folder cannot be written.
         ConfigError: The run has no samples, or there is no such rule.
         SandboxError: The sandbox failed.
     """
@@ -112,7 +113,7 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
             )
         )
     file = folder / f"scores-{version}.jsonl"
-    replace_inside(folder, file.name, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
+    write_beside(folder, file.name, b"".join(line.model_dump_json().encode() + b"\n" for line in lines))
     return {
         "run": run.record.name,
         "task": task.name if task is not None else run.record.settings.task,

@@ -174,15 +174,16 @@ class _Grounded:
 
 
 class _Log:
-    """GEPA's own log, in gepa/log.txt; a resumed run starts it again."""
+    """GEPA's own log, in gepa/log.txt; a resumed run starts it again. A full disk ends no run here."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(exist_ok=True)
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(exist_ok=True)
+            path.unlink(missing_ok=True)
         self._path = path
 
     def log(self, message: str) -> None:
-        with self._path.open("a", encoding="utf-8", errors="replace") as file:
+        with contextlib.suppress(OSError), self._path.open("a", encoding="utf-8", errors="replace") as file:
             file.write(f"{message}\n")
 
 

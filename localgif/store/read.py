@@ -240,6 +240,17 @@ def full(path: Path, error: OSError) -> RunError:
     )
 
 
+def write_beside(folder: Path, name: str, data: bytes) -> None:
+    """Write a file that follows from a run into its folder; a RunError if it cannot be written."""
+    try:
+        replace_inside(folder, name, data)
+    except OSError as error:
+        raise RunError(
+            f"{folder / name} cannot be written: {error.strerror}",
+            "free some disk space, or copy the run folder to a place where you may write",
+        ) from None
+
+
 def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
     """Repair the files of a run, whose lock the caller holds; a RunError if they cannot be written, a RunCorrupt if the
     folder holds links or devices, behind which other files would be written.

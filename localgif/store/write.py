@@ -33,6 +33,7 @@ from localgif.files import (
     remove_inside,
     replace_inside,
     take_lock,
+    text_of,
 )
 from localgif.records import FrontResult, Proposal, Purpose, Record, RunResult, Sample, SearchEnd, Status
 from localgif.settings import Settings
@@ -245,7 +246,7 @@ class RunStore:
 
     def code(self, name: str) -> str:
         """A stored program."""
-        return read_content(self.folder, "code", name).decode("utf-8", "surrogatepass")
+        return text_of(read_content(self.folder, "code", name))
 
     def gif(self, name: str) -> bytes:
         """A stored GIF."""

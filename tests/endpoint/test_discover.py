@@ -111,6 +111,28 @@ def test_a_server_that_shows_no_model_is_taken_by_its_listing(status: int) -> No
             check_ollama(root, "m")
 
 
+def test_what_a_server_says_of_itself_is_short_or_cut() -> None:
+    long = "x" * 100_000
+    tags = {"models": [{"model": "m", "remote_host": long}, {"model": long}]}
+    shown = {"capabilities": [long] * 60}
+    said = Listing(**{"api/version": {"version": long}, "api/tags": tags})
+    said.posts = Status(200, json.dumps(shown))
+    with in_thread(lambda: serving_app(said.app())) as root:
+        assert [tag.name for tag in list_models(root)] == ["m"]
+        with pytest.raises(PreflightError) as caught:
+            check_ollama(root, "m")
+        assert len(caught.value.message) < 1000
+        found = check_ollama(root, "m", cloud=True)
+        assert len(found.version) < 1000 and len(str(found.capabilities)) < 50_000
+        with pytest.raises(ModelMissing) as missing:
+            check_ollama(root, "other")
+        assert len(missing.value.message) < 1000
+    models = {"data": [{"id": long}, {"id": "m", "owned_by": "llamacpp", "meta": {"ftype": long}}]}
+    with in_thread(lambda: serving_app(Listing(models=models, props={"build_info": long}).app())) as root:
+        (model,) = find_models(f"{root}/v1")
+        assert len(f"{model}") < 2000
+
+
 def test_the_window_of_a_loaded_model() -> None:
     loaded = {"models": [{"name": "m:latest", "context_length": 512}, {"model": "other"}, 3]}
     with in_thread(lambda: serving_app(Listing(**{"api/ps": loaded}).app())) as root:

@@ -290,6 +290,15 @@ def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
     assert end_of(tmp_path / "r") == whole[1]
 
 
+def test_a_log_of_gepas_that_cannot_be_written_ends_no_run(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
+    """On a full disk it may be the first file that is too long."""
+    folder = copied(whole, tmp_path)
+    shutil.rmtree(folder / "gepa")
+    (folder / "gepa").write_text("")
+    go_on(folder)
+    assert end_of(folder) == whole[1]
+
+
 def test_a_run_that_is_being_written_is_left_alone(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     with RunStore.reopen(folder), pytest.raises(RunLocked, match="pid"):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localgif.errors import ConfigError, RunCorrupt
+from localgif.errors import ConfigError, RunCorrupt, RunError
 from localgif.records import Limits
 from localgif.report.page import write_report
 from localgif.store.log import framed
@@ -62,6 +62,15 @@ def test_a_changed_program_is_not_passed_off_as_the_stored_one(tmp_path: Path) -
     (tmp_path / "one" / "code" / f"{name}.py").write_text("print(2)\n")
     with pytest.raises(RunCorrupt, match="was changed"):
         run.text("code", name)
+
+
+def test_a_report_that_cannot_be_written_is_said_with_a_remedy(tmp_path: Path) -> None:
+    with RunStore.create(tmp_path, record()):
+        pass
+    (tmp_path / "one" / "report.html").mkdir()
+    with pytest.raises(RunError, match=r"report\.html cannot be written: Is a directory") as caught:
+        write_report(tmp_path / "one", whole=False)
+    assert "copy the run folder" in caught.value.remedy
 
 
 def test_the_newest_run_is_found_and_a_wrong_name_lists_the_known(tmp_path: Path) -> None:

@@ -52,4 +52,11 @@ def test_any_text_of_a_model_can_be_stored(tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("runs")
     with RunStore.create(folder, record()) as store:
         store.write_best_prompt(text)
+        assert store.code(store.put("code", text)) == text
         assert store.put("candidates", text) == content_hash(text)
+
+
+def test_bytes_that_are_no_text_are_read_as_one(tmp_path: Path) -> None:
+    """Somebody else may have put them into the folder, with their hash as the name."""
+    with RunStore.create(tmp_path, record()) as store:
+        assert store.code(store.put("code", b"x = 1 # \xff")) == "x = 1 # \ufffd"

@@ -291,6 +291,9 @@ def test_what_is_concluded_is_shown_to_people_and_programs(
     assert len(found["groups"]) == 1 and len(found["groups"][0]["runs"]) >= 2
     assert all(f"- {sentence}\n" in told.stdout for sentence in found["sentences"])
     assert (undisturbed[0] / "other.html").read_text() == page.read_text()
+    page.unlink()
+    os.mkfifo(page)
+    assert compared().exit_code == 0 and page.is_file(), "a pipe of somebody else's is not waited for"
     for more, message in (
         (["--by=task"], "do not differ in it"),
         (["--scorer=strickt"], 'did you mean "strict"?'),
