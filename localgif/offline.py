@@ -188,6 +188,9 @@ def own_process() -> None:
             kept["PYTHONPATH"] = here
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept)
+    with contextlib.suppress(OSError):  # `python -m localgif` put the current folder first
+        current = str(Path.cwd())
+        sys.path[:] = [entry for entry in sys.path if entry == here or entry not in ("", current)]
     signals.restore()
     home = home_folder()
     for name in [name for name in os.environ if not _KEPT.fullmatch(name)]:
@@ -226,6 +229,19 @@ class Stream(io.FileIO):
                     code="E-FILE",
                 ) from None
             return len(data)
+
+
+#: Finds this very localgif, and everything else where Python does.
+_BOOT = (
+    "import runpy, sys; module, here = sys.argv.pop(1), sys.argv.pop(1); sys.path.insert(0, here); import localgif; "
+    "sys.path.remove(here); sys.path.append(here); runpy.run_module(module, run_name='__main__', alter_sys=True)"
+)
+
+
+def our_python(module: str) -> list[str]:
+    """The command that runs a module of ours in a process of its own. `python -m` would look for all modules in the
+    current folder first, which may be somebody else's."""
+    return [sys.executable, "-P", "-c", _BOOT, module, str(Path(__file__).parents[1])]
 
 
 def pin_libraries() -> None:

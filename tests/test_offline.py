@@ -226,6 +226,17 @@ def closed(path: Any, **_: Any) -> None:
     raise PermissionError(errno.EACCES, "Permission denied", path)
 
 
+def test_no_process_of_ours_takes_a_library_from_the_current_folder(tmp_path: Path) -> None:
+    """Somebody's folder with a random.py would else run as us, and outside of the sandbox."""
+    for name in ("random", "typer"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
+    code = "from localgif import offline; offline.own_process(); import random, typer"
+    began = [sys.executable, "-c", code]  # where Python looks first is the current folder, as with `python -m localgif`
+    for command in (began, [*offline.our_python("localgif"), "--help"]):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+
+
 def test_certificates_that_cannot_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import certifi
 

@@ -8,7 +8,6 @@ import os
 import select
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import IO, Any
 
 from localgif import signals
 from localgif.errors import EndpointUnreachable, ModelMissing
+from localgif.offline import our_python
 from localgif.records import ServeConfig
 
 #: A model from a cold disk may take minutes to load; a child that died is noticed at once.
@@ -66,7 +66,7 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
     what = "the embedded endpoint" if config.models else "the gateway"
     with tempfile.TemporaryFile(prefix="localgif-endpoint-") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "localgif.endpoint.server"],
+            our_python("localgif.endpoint.server"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,

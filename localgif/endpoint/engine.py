@@ -9,7 +9,6 @@ import math
 import os
 import re
 import secrets
-import sys
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,7 @@ from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.llama import EngineConfig
 from localgif.endpoint.ollama_request import FOREVER
 from localgif.endpoint.upstream import Backend, Card, LoadFailed, Upstream
+from localgif.offline import our_python
 from localgif.records import ServedModel
 
 #: Gigabytes from a cold network disk take minutes; a load that is stuck must still end.
@@ -154,7 +154,7 @@ class Engine(Backend):
         pipe = asyncio.subprocess.PIPE
         self._log = tempfile.TemporaryFile(prefix="localgif-engine-")  # noqa: SIM115 - _stop closes it
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "localgif.endpoint.llama", stdin=pipe, stdout=pipe, stderr=self._log
+            *our_python("localgif.endpoint.llama"), stdin=pipe, stdout=pipe, stderr=self._log
         )
         self._process = process
         assert process.stdin is not None and process.stdout is not None

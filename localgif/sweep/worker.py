@@ -104,7 +104,7 @@ def _in_child(cell: bytes, tell: Callable[..., None], wanted: Callable[[], bool]
     outcome: Outcome | None = None
     with tempfile.TemporaryFile() as log:
         # A session of its own: Ctrl-C at the worker's terminal is for the worker.
-        command, pipe = [sys.executable, "-m", "localgif.sweep.worker"], subprocess.PIPE
+        command, pipe = offline.our_python("localgif.sweep.worker"), subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, start_new_session=True) as child:
             assert child.stdin is not None and child.stdout is not None
             with contextlib.suppress(BrokenPipeError):  # it died; its exit code says how
