@@ -137,8 +137,9 @@ def read_retry_after(header: str | None, now: datetime) -> float | None:
 
 
 _T = TypeVar("_T")
-#: What was told once, to whichever role.
+#: What was told once, to whichever role. Another server than our gateway could tell something new in every line.
 _TOLD: set[str] = set()
+_MOST_TOLD = 20
 
 
 class Patience:
@@ -153,6 +154,7 @@ class Patience:
         self._notice = notice
         self.place = place or url
         self._weights: str | None = None
+        self._told = 0
 
     def ask(self, attempt: Callable[[], _T]) -> _T:
         """The result of the first attempt that does not raise `Failed`; `notice` gets a message before each wait.
@@ -180,8 +182,10 @@ class Patience:
     def tell_left_out(self, names: object) -> None:
         """Tell the user once which options the gateway leaves out because the server forbids them."""
         if isinstance(names, list) and names:
-            words = f"{self.place} forbids {', '.join(map(str, names))}; localgif leaves this out of its requests"
-            if words not in _TOLD:
+            options = ", ".join(map(str, names[:_MOST_TOLD]))[:_SHOWN]
+            words = f"{self.place} forbids {options}; localgif leaves this out of its requests"
+            if words not in _TOLD and self._told < _MOST_TOLD:
+                self._told += 1
                 _TOLD.add(words)
                 self._notice(words)
 

@@ -318,6 +318,15 @@ def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str, monkeyp
     assert "hangs" in caught.value.remedy
 
 
+def test_a_server_cannot_fill_the_screen_with_options_that_it_forbids() -> None:
+    told: list[str] = []
+    patience = Patience("http://127.0.0.1:9", "m", told.append)
+    for number in range(1000):
+        patience.tell_left_out([f"option_{number}" + "x" * 10_000] * 10_000)
+        patience.tell_left_out("min_p")
+    assert 0 < len(told) <= 20 and max(map(len, told)) < 1000
+
+
 @STREAMED
 def test_odd_answers_that_can_be_read_are_answers(ask: Ask) -> None:
     with misbehaving(ACTS["blank lines"]) as server:
