@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tomllib
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -68,3 +72,23 @@ def test_the_wheel_brings_the_file_of_the_project() -> None:
     assert wheel["force-include"] == {"models.toml": "localgif/models.toml"}
     assert built_in() == ROOT / "models.toml", "in a checkout there is one file, not a copy"
     assert load_models_file(built_in()).named("animator") == "qwen-coder-1.5b"
+
+
+@pytest.mark.slow
+def test_an_installed_localgif_works_in_an_empty_folder(tmp_path: Path) -> None:
+    built = subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", tmp_path],
+        cwd=ROOT, capture_output=True, text=True, timeout=120,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    site, empty = tmp_path / "site", tmp_path / "empty"
+    empty.mkdir()
+    zipfile.ZipFile(next(tmp_path.glob("*.whl"))).extractall(site)
+    environment = {**os.environ, "PYTHONPATH": str(site), "HOME": str(empty)}
+    for name in ("LOCALGIF_HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        environment.pop(name, None)
+    words = [sys.executable, "-m", "localgif", "models", "list"]
+    done = subprocess.run(words, cwd=empty, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"in {site}/localgif/models.toml (built-in"), "and not the file of this checkout"
+    assert (site / "localgif" / "models.toml").read_bytes() == (ROOT / "models.toml").read_bytes()

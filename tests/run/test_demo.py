@@ -56,9 +56,9 @@ def test_no_command_takes_it_for_a_result(runs: Path, folder: Path) -> None:
     where = ("--runs-dir", str(runs))
     exported = localgif(runs, "export", *where)
     assert exported.exit_code == 2 and exported.stdout == "" and "is a DEMO" in exported.stderr
-    for chosen in ((), ("--run", folder.name)):
-        drawn = localgif(runs, "draw", "a red ball", "-o", "x.gif", *chosen, *where)
-        assert drawn.exit_code == 2, "not even the newest better run"
+    for chosen, said in (((), "no run under"), ((folder.name,), "is a DEMO")):
+        drawn = localgif(runs, "draw", "a red ball", *chosen, "-o", "x.gif", *where)
+        assert drawn.exit_code == 2 and said in drawn.stderr, "not even the newest better run"
     left = read_run(folder)
     assert isinstance(left, Left) and "DEMO" in left.why
     with pytest.raises(ConfigError, match="is a DEMO"):
