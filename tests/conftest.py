@@ -131,10 +131,10 @@ def _nothing_is_left() -> Iterator[None]:
 
     import psutil
 
-    from localgif.sandbox import keeper_client
+    from localgif.sandbox import jobs
 
     yield
-    keeper_client.stop()
+    jobs.stop()
     children = [p for p in psutil.Process().children(recursive=True) if "localgif" in " ".join(_command(p))]
     assert not children, f"left running: {[_command(p) for p in children]}"
     # A job directory is named after the process that made it; other processes may have theirs.

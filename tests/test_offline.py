@@ -43,7 +43,7 @@ from localgif.offline import (
     without_secret,
 )
 from localgif.records import Limits, Verdict
-from localgif.sandbox import keeper_client
+from localgif.sandbox import jobs
 from localgif.sandbox.runner import run_program
 from tests.support.kit import model
 from tests.support.tracing import HOSTILE, ROOT
@@ -598,7 +598,7 @@ def test_a_refusal_is_found_in_any_chain_of_exceptions() -> None:
 
 
 def test_programs_run_under_the_guard() -> None:
-    keeper_client.stop()  # a new one is started under the guard
+    jobs.stop()  # a new one is started under the guard
     ran = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", Limits())
     assert ran.verdict is Verdict.OUTPUT_BAD
 

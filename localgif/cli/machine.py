@@ -160,7 +160,7 @@ def sandbox_check(as_json: JsonOption = False) -> None:
     Exit code 0 only at level full.
     """
     from localgif.sandbox import probe
-    from localgif.sandbox.keeper_client import PROMISES
+    from localgif.sandbox.jobs import PROMISES
     from localgif.sandbox.protocol import FULL
 
     found = probe.check()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
 import importlib
 import io
 import json
@@ -18,20 +19,22 @@ from pathlib import Path
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
-from localgif.sandbox import confine, syscalls
+from localgif.sandbox import rlimits
 from localgif.sandbox.protocol import (
     EXIT_ERROR,
     EXIT_LAYER,
     EXIT_MEMORY,
     EXIT_OURS,
-    LANDLOCK,
     OUTPUT_NAME,
     SECCOMP,
     WRITE_FILTER,
+    LayerUnavailable,
     Request,
 )
+from localgif.sandbox.rlimits import Rlimits
 
-#: Written to the ready pipe when the layers are in force and the job starts.
+#: Written to the ready pipe when the layers are in force and the job starts. A JSON object follows: `used` (CPU,
+#: seconds) and `lacking` (what is not in force).
 READY = b"r"
 
 #: The function that a program must define, and the name under which the program is compiled.
@@ -40,7 +43,11 @@ _FUNCTION, _FILENAME = "make_gif", "program.py"
 #: Every program starts with this seed, so the same program draws the same GIF.
 _SEED = 0
 
-_LARGEST_PAYLOAD = 64 * 2**20
+#: Bytes.
+LARGEST_PAYLOAD = 64 * 2**20
+
+#: Systems without a limit on open files give an absurd number for it.
+_MOST_DESCRIPTORS = 2**20
 
 #: Frames of the program that a crash report shows, innermost last.
 _FRAMES = 3
@@ -115,6 +122,39 @@ def _message(error: BaseException) -> str:
         return "(its message cannot be shown)"
 
 
+# --- the libraries -----------------------------------------------------------------------------------------------
+
+_MODULES = """
+    PIL.Image PIL.ImageDraw PIL.ImageFont PIL.ImageFilter PIL.ImageChops PIL.ImageColor PIL.GifImagePlugin
+    PIL.ImageSequence numpy numpy.random numpy.typing math random colorsys itertools hashlib warnings
+"""
+
+
+def load() -> None:
+    """Imports the libraries and uses them once, because they load and build much only when they are first used."""
+    for name in _MODULES.split():
+        with contextlib.suppress(ImportError):  # a program that needs the module will say so itself
+            importlib.import_module(name)
+    with contextlib.suppress(ImportError):
+        _use()
+
+
+def _use() -> None:
+    """Draws, writes and reads a small GIF of our own."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 200)]
+    ImageDraw.Draw(frames[0]).ellipse((2, 2, 9, 9), fill=(0, 200, 0))
+    file = io.BytesIO()
+    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=40, loop=0)
+    with Image.open(io.BytesIO(file.getvalue()), formats=["GIF"]) as image:
+        image.seek(1)
+        image.convert("RGB").getcolors()
+        grey = np.asarray(image.convert("L"), dtype=np.int16)
+    np.unique(np.abs(grey - grey).astype(np.uint32), return_counts=True)
+
+
 # --- the process -------------------------------------------------------------------------------------------------
 
 
@@ -127,24 +167,30 @@ class Streams(NamedTuple):
     ready: int
 
 
-def run(request: Request, streams: Streams, prepared: confine.Prepared, keeper: int) -> NoReturn:
-    """Becomes the confined process of a job. The keeper calls it right after the fork; it never returns."""
+#: Confines this process for good, by layers, resource limits and the folder that may be written (None: nothing may).
+#: Returns what is not in force although it was asked for.
+Confine = Callable[[frozenset[str], Rlimits, Path | None], list[str]]
+
+
+def run(request: Request, begin: Callable[[], bytes], confine: Confine, used: float = 0.0) -> NoReturn:
+    """Becomes the confined process of a job; never returns.
+
+    Args:
+        begin: Makes the process ready, and returns the payload.
+        used: CPU time that the process has used, seconds; it does not count.
+    """
     end = _make_end()
     try:
-        os.setsid()
-        if not confine.die_with(keeper):
-            end(EXIT_OURS)
-        confine.reset_signals()
-        payload = _take_over(streams)
+        payload = begin()
         os.umask(0o077)
         os.chdir(request["directory"])
         for name in [name for name in os.environ if name.startswith("LOCALGIF_")]:
             del os.environ[name]
         os.environ.update(HOME=request["directory"], TMPDIR=request["directory"])
-        job = _confined(request, payload, prepared)
-        os.write(3, READY)
+        job, lacking = _confined(request, payload, confine, used)
+        os.write(3, READY + json.dumps({"used": used, "lacking": lacking}).encode())
         os.close(3)
-    except confine.LayerUnavailable as error:
+    except LayerUnavailable as error:
         os.write(2, f"{error}\n".encode(errors="replace"))
         end(EXIT_LAYER)
     except BaseException as error:
@@ -174,35 +220,47 @@ def _make_end() -> Callable[[int], NoReturn]:
     return end
 
 
-def _take_over(streams: Streams) -> bytes:
+def reset_signals() -> None:
+    """Restores every signal that a parent may have blocked or ignored, but for the two that Python itself ignores."""
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP
+            signal.signal(number, signal.SIG_DFL)
+
+
+def take_over(streams: Streams) -> bytes:
     """The payload. Afterwards 0 is /dev/null, 1 and 2 are the job's, 3 is the ready pipe, and nothing else is open."""
     payload = bytearray()
-    while chunk := os.pread(streams.payload, _LARGEST_PAYLOAD + 1 - len(payload), len(payload)):
+    while chunk := os.pread(streams.payload, LARGEST_PAYLOAD + 1 - len(payload), len(payload)):
         payload += chunk
-    if len(payload) > _LARGEST_PAYLOAD:
+    if len(payload) > LARGEST_PAYLOAD:
         raise ValueError("the payload is too long")
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(streams.stdout, 1)
     os.dup2(streams.stderr, 2)
     if streams.ready != 3:
         os.dup2(streams.ready, 3)
-    os.closerange(4, os.sysconf("SC_OPEN_MAX"))
-    # The keeper's own stream objects still reflect its old descriptors.
+    close_the_rest()
+    return bytes(payload)
+
+
+def close_the_rest() -> None:
+    """Closes every descriptor but the job's, which have the numbers 1 to 3, and makes Python's streams from them."""
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.closerange(4, min(os.sysconf("SC_OPEN_MAX"), _MOST_DESCRIPTORS))
+    # The stream objects still reflect the descriptors of before.
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         file = io.FileIO(number, "w" if number else "r", closefd=False)
         buffer = io.BufferedWriter(file) if number else io.BufferedReader(file)
         stream = io.TextIOWrapper(buffer, "utf-8", "backslashreplace", line_buffering=True)
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
-    return bytes(payload)
 
 
-def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> Callable[[], int]:
-    """Prepares the job, then confines the process. Imports that happen before this point need no right later."""
+def _confined(request: Request, payload: bytes, confine: Confine, used: float) -> tuple[Callable[[], int], list[str]]:
+    """Prepares the job, then confines the process; the job, and what is not in force. Imports that happen before this
+    point need no right later."""
     directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
-    # The keeper hides its /proc entries from other processes of its user, but it must read ours for the watch.
-    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
-    confine.offer_to_oom_killer()
     if request["mode"] == "program":
         output = f"{directory}/{OUTPUT_NAME}"
         if WRITE_FILTER in layers:
@@ -214,9 +272,8 @@ def _confined(request: Request, payload: bytes, prepared: confine.Prepared) -> C
         job, scratch, file_size = _prepare_measurer(request["module"], payload), None, 0
         # A measurer has nothing to write.
         layers |= {WRITE_FILTER} if SECCOMP in layers else frozenset()
-    table = confine.rlimits(limits, file_size=file_size, root=os.geteuid() == 0)
-    confine.confine(layers, table, prepared, scratch if LANDLOCK in layers else None)
-    return job
+    table = rlimits.table(limits, file_size=file_size, root=os.geteuid() == 0, used=used)
+    return job, confine(layers, table, scratch)
 
 
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC

@@ -8,29 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import math
 import os
-import resource
 import signal
 import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from localgif.sandbox import landlock, seccomp, syscalls
-from localgif.sandbox.protocol import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
-
-#: Stack of a process whose own limit is "unlimited", bytes ("unlimited" would also change the memory layout).
-_STACK_BYTES = 8 * 2**20
+from localgif.sandbox import landlock, places, rlimits, seccomp, syscalls
+from localgif.sandbox.protocol import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER, LayerUnavailable
 
 _CAPABILITY_VERSION_3 = 0x20080522
 #: More than any kernel has; the kernel refuses the first one that it does not know, which ends the loop.
 _MOST_CAPABILITIES = 128
 _AMBIENT_CLEAR_ALL = 4
-
-
-class LayerUnavailable(Exception):
-    """This kernel, or whatever runs this process (a container), does not offer a layer."""
 
 
 class Prepared(NamedTuple):
@@ -46,7 +37,7 @@ class Prepared(NamedTuple):
 
 def prepare() -> Prepared:
     """Asks the kernel what it offers."""
-    readable = tuple(landlock.readable_places())
+    readable = tuple(places.readable())
     filters = {}
     if syscalls.MACHINE in syscalls.AUDIT_ARCH:
         filters = {choice: seccomp.template(syscalls.MACHINE, write_filter=choice) for choice in (False, True)}
@@ -56,7 +47,16 @@ def prepare() -> Prepared:
         return Prepared(None, os.strerror(error.errno or 0), readable, filters)
 
 
-def confine(layers: frozenset[str], table: Rlimits, prepared: Prepared, scratch: Path | None) -> None:
+def enter(prepared: Prepared, layers: frozenset[str], table: rlimits.Rlimits, scratch: Path | None) -> list[str]:
+    """Confines a fork of the keeper, as confine(); everything that is asked for is in force afterwards."""
+    # The keeper hides its /proc entries from other processes of its user, but it must read ours for the watch.
+    syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
+    _offer_to_oom_killer()
+    confine(layers, table, prepared, scratch if LANDLOCK in layers else None)
+    return []
+
+
+def confine(layers: frozenset[str], table: rlimits.Rlimits, prepared: Prepared, scratch: Path | None) -> None:
     """Confines this process, which has one thread and only the descriptors that it should have.
 
     Args:
@@ -67,8 +67,9 @@ def confine(layers: frozenset[str], table: Rlimits, prepared: Prepared, scratch:
         LayerUnavailable: This system does not offer one of the layers.
         OSError: A layer did not take effect.
     """
-    if RLIMITS in layers:
-        _apply_rlimits(table)
+    refused = rlimits.apply(table) if RLIMITS in layers else []
+    if refused:
+        raise OSError(f"RLIMIT_{refused[0]} did not take effect")
     if NETWORK in layers:
         _leave_network()
     if layers & {PRIVILEGES, LANDLOCK, SECCOMP}:
@@ -85,49 +86,6 @@ def confine(layers: frozenset[str], table: Rlimits, prepared: Prepared, scratch:
     # Last, because it forbids most of the steps above.
     if SECCOMP in layers:
         install_filter(prepared.filters, write_filter=WRITE_FILTER in layers)
-
-
-# --- resource limits ---------------------------------------------------------------------------------------------
-
-
-#: Name of each resource limit, without RLIMIT_ -> its soft and its hard value.
-Rlimits = Mapping[str, tuple[int, int]]
-
-
-def rlimits(limits: Mapping[str, float], *, file_size: int, root: bool) -> Rlimits:
-    """The resource limits for `limits` (fields of records.Limits); `file_size` in bytes is the largest file."""
-    cpu = math.ceil(limits["cpu_seconds"])
-    values: dict[str, float] = {
-        "AS": limits["address_space"],
-        "FSIZE": file_size,
-        "NOFILE": limits["open_files"],
-        "STACK": _STACK_BYTES,
-        # 1, because with 0 the kernel still starts the program that a system collects core dumps with.
-        "CORE": 1,
-        "MEMLOCK": 0,
-        "MSGQUEUE": 0,
-        "RTPRIO": 0,
-    }
-    # The kernel counts all processes and threads of the user, so only 0 is a useful limit. It does not apply to root:
-    # there seccomp and the watch do the work.
-    if not root and limits["processes"] <= 1:
-        values["NPROC"] = 0
-    # CPU: SIGXCPU at the soft limit, and SIGKILL a second later for a program that ignores it.
-    return {"CPU": (cpu, cpu + 1), **{name: (int(value), int(value)) for name, value in values.items()}}
-
-
-def _apply_rlimits(table: Rlimits) -> None:
-    """Sets every limit that this system knows, never above the one already in force, and reads it back."""
-    for name, (soft, hard) in table.items():
-        number = getattr(resource, f"RLIMIT_{name}", None)
-        if number is None:
-            continue
-        ceiling = resource.getrlimit(number)[1]
-        if ceiling != resource.RLIM_INFINITY:
-            soft, hard = min(soft, ceiling), min(hard, ceiling)
-        resource.setrlimit(number, (soft, hard))
-        if resource.getrlimit(number) != (soft, hard):
-            raise OSError(f"RLIMIT_{name} did not take effect")
 
 
 # --- privileges, network, system calls ---------------------------------------------------------------------------
@@ -179,14 +137,6 @@ def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None
 # --- the rest ----------------------------------------------------------------------------------------------------
 
 
-def reset_signals() -> None:
-    """Restores every signal that a parent may have blocked or ignored, but for the two that Python itself ignores."""
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
-        with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP
-            signal.signal(number, signal.SIG_DFL)
-
-
 def die_with(parent: int) -> bool:
     """Has the kernel kill this process when its parent ends; False: the parent has ended already.
 
@@ -196,7 +146,7 @@ def die_with(parent: int) -> bool:
     return os.getppid() == parent
 
 
-def offer_to_oom_killer() -> None:
+def _offer_to_oom_killer() -> None:
     """If the machine runs out of memory, the kernel ends this process before the keeper. Best effort."""
     with contextlib.suppress(OSError):
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

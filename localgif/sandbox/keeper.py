@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import io
 import os
 import selectors
 import signal
@@ -13,6 +12,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -45,21 +45,16 @@ _TICK = 0.015
 #: A request is already in the socket when the keeper wakes up for it. This is for a machine that is suspended, seconds.
 _REQUEST_PATIENCE = 5.0
 
-_MODULES = """
-    PIL.Image PIL.ImageDraw PIL.ImageFont PIL.ImageFilter PIL.ImageChops PIL.ImageColor PIL.GifImagePlugin
-    PIL.ImageSequence numpy numpy.random numpy.typing math random colorsys itertools hashlib warnings
-"""
-
 
 def main() -> NoReturn:
     """Serves the control socket on descriptor 0 until its other end is closed."""
-    confine.reset_signals()  # with SIGCHLD ignored nobody could wait for a job
+    child.reset_signals()  # with SIGCHLD ignored nobody could wait for a job
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.close(null)
-    load()
+    child.load()
     if psutil.Process().num_threads() != 1:
         raise RuntimeError("the keeper has more than one thread, so its forks would not be sound")
     prepared = confine.prepare()
@@ -72,37 +67,21 @@ def main() -> NoReturn:
     os._exit(0)
 
 
-def load() -> None:
-    """Imports the libraries and uses them once, because they load and build much only when they are first used."""
-    for name in _MODULES.split():
-        with contextlib.suppress(ImportError):  # a program that needs the module will say so itself
-            importlib.import_module(name)
-    with contextlib.suppress(ImportError):
-        _use()
-
-
-def _use() -> None:
-    """Draws, writes and reads a small GIF of our own."""
-    import numpy as np
-    from PIL import Image, ImageDraw
-
-    frames = [Image.new("RGB", (16, 16), (shade, 0, 0)) for shade in (0, 200)]
-    ImageDraw.Draw(frames[0]).ellipse((2, 2, 9, 9), fill=(0, 200, 0))
-    file = io.BytesIO()
-    frames[0].save(file, format="GIF", save_all=True, append_images=frames[1:], duration=40, loop=0)
-    with Image.open(io.BytesIO(file.getvalue()), formats=["GIF"]) as image:
-        image.seek(1)
-        image.convert("RGB").getcolors()
-        grey = np.asarray(image.convert("L"), dtype=np.int16)
-    np.unique(np.abs(grey - grey).astype(np.uint32), return_counts=True)
-
-
 def _load_measurer(name: str) -> None:
     """Imports a measurer of ours once, before the fork that needs it. Any other module is left to its own process."""
     if name.startswith("localgif.") and name not in sys.modules:
         with contextlib.suppress(ImportError):  # its process will say so
             importlib.import_module(name)
             gc.freeze()
+
+
+def _begin(streams: child.Streams, keeper: int) -> bytes:
+    """Turns a fork of the keeper into a process of its own; returns its payload."""
+    os.setsid()
+    if not confine.die_with(keeper):
+        raise RuntimeError("the keeper has ended")
+    child.reset_signals()
+    return child.take_over(streams)
 
 
 class _Keeper:
@@ -174,7 +153,8 @@ class _Keeper:
             os.close(ready_write)
             raise
         if pid == 0:
-            child.run(request, child.Streams(payload, stdout, stderr, ready_write), self._prepared, keeper)
+            streams = child.Streams(payload, stdout, stderr, ready_write)
+            child.run(request, partial(_begin, streams, keeper), partial(confine.enter, self._prepared))
         os.close(ready_write)
         session = _Session(request, job, pid, ready)
         self._sessions[pid] = session
@@ -262,9 +242,7 @@ class _Session:
         if WATCH in self._layers:
             self._breach = watch.breach(usage, self._limits) or watch.scratch_breach(self._directory, self._limits)
         if not self._breach and elapsed > self._limits.wall_seconds:
-            self._breach = Breach(
-                "wall_limit", f"ran for more than {self._limits.wall_seconds:g} s, which is the limit"
-            )
+            self._breach = watch.wall_breach(self._limits)
 
     def stop(self, strays: Callable[[], list[int]]) -> Answer:
         """Kills and reaps what is left, and answers how the job went."""

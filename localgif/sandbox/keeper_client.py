@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import errno
 import io
 import os
 import secrets
@@ -13,23 +14,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 import localgif
 from localgif import signals
-from localgif.errors import SandboxError, SandboxTooWeak
+from localgif.errors import SandboxError
 from localgif.records import Limits
 from localgif.sandbox import watch
 from localgif.sandbox.protocol import (
     EXIT_LAYER,
-    FULL,
     HAND_OVER,
-    LIMITS_ONLY,
     MESSAGE_CAP,
-    NO_READ_CONFINEMENT,
-    WEAK,
     Answer,
     Breach,
     Ended,
@@ -41,17 +36,6 @@ from localgif.sandbox.protocol import (
     unpack,
 )
 from localgif.sandbox.text import Tail
-
-#: Used wherever the caller names no limits.
-DEFAULT_LIMITS = Limits()
-
-#: What each level promises, in one line for the start of a run.
-PROMISES = {
-    FULL: "programs see only Python's libraries and fonts, change only their own directory, no network, no processes",
-    NO_READ_CONFINEMENT: "programs change nothing, no network, no processes; they can READ whatever this user can",
-    WEAK: "programs cannot change your files, but CHANGE MODES AND TIMES of them, use the network and signal processes",
-    LIMITS_ONLY: "programs can read, change and delete whatever this user can, and use the network",
-}
 
 #: Largest answer of a measurer, bytes: 200 frames with 12 pieces each take less than a quarter.
 ANSWER_CAP = 2 * 2**20
@@ -68,26 +52,16 @@ _CHUNK, _LAST_CHUNKS = 64 * 2**10, 64
 #: How much of what a dying keeper wrote localgif reports, bytes.
 _LAST_WORDS = 4096
 
+#: How a system says that it has no such call.
+_NOT_HERE = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL)
+
 # -s: no user site; -P: do not import from the working directory; -B: write nothing beside our modules.
 # Not -I, which would ignore PYTHONHASHSEED: the order of sets would change from run to run. -c and not -m, because our
 # own folder need not be on the path of a clean environment.
 BOOT = "import sys; sys.path.insert(0, sys.argv.pop()); from localgif.sandbox.keeper import main; main()"
 HERE = str(Path(localgif.__file__).parent.parent)
 
-_T = TypeVar("_T")
-
 # --- one job -----------------------------------------------------------------------------------------------------
-
-
-def insist(attempt: Callable[[], _T]) -> _T:
-    """Retries once after a failure of ours; raises a SandboxError if it failed twice."""
-    with contextlib.suppress(MachineryError):
-        return attempt()
-    try:
-        return attempt()
-    except MachineryError as error:
-        remedy = "Check that this machine has free memory and disk space (free -m, df -h)."
-        raise SandboxError(f"the sandbox failed twice: {error}", remedy) from error
 
 
 def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
@@ -168,10 +142,10 @@ class _Conversation(contextlib.ExitStack):
                 for key, _ in ready:
                     if key.fd == self._ours.fileno():
                         self._heard = self._hear()
-                    elif not _drain(key.fd, self._drains[key.fd], 1):
+                    elif not drain(key.fd, self._drains[key.fd], 1):
                         selector.unregister(key.fd)
         for descriptor, tail in self._drains.items():
-            _drain(descriptor, tail, _LAST_CHUNKS)
+            drain(descriptor, tail, _LAST_CHUNKS)
         return self._heard
 
     def _hear(self) -> Answer:
@@ -194,7 +168,7 @@ class _Conversation(contextlib.ExitStack):
                 pass
 
 
-def _drain(descriptor: int, tail: Tail, chunks: int) -> bool:
+def drain(descriptor: int, tail: Tail, chunks: int) -> bool:
     """Reads at most this many chunks, because something that escaped could write on; False at the end of the pipe."""
     with contextlib.suppress(BlockingIOError):
         for _ in range(chunks):
@@ -208,8 +182,7 @@ def _drain(descriptor: int, tail: Tail, chunks: int) -> bool:
 def _ended(answer: Answer, conversation: _Conversation) -> Ended:
     """What the keeper saw and what the process wrote; raises as run_confined."""
     if answer.survivor:
-        remedy = "Look at them with `ps`; a process that waits for a broken disk ends only with the machine."
-        raise SandboxError(answer.failure, remedy, code="E-SANDBOX-STUCK")
+        raise SandboxError(answer.failure, watch.STUCK_REMEDY, code="E-SANDBOX-STUCK")
     if answer.failure:
         raise MachineryError(answer.failure)
     breach = Breach(*answer.breach) if answer.breach else None
@@ -226,7 +199,6 @@ def _ended(answer: Answer, conversation: _Conversation) -> Ended:
 # --- the keeper of this process ----------------------------------------------------------------------------------
 
 _lock = threading.Lock()
-_swept = False
 _running: Running | None = None
 
 
@@ -244,16 +216,16 @@ def stop() -> None:
 atexit.register(stop)
 
 
-def check_system() -> None:
-    """Cleans up, once per process, after apps that were killed; raises SandboxTooWeak on any system but Linux."""
-    global _swept
-    if sys.platform != "linux":
-        remedy = "Use a Linux machine, container or VM."
-        raise SandboxTooWeak(f"the sandbox needs Linux, this is {sys.platform}", remedy)
-    with _lock:
-        if not _swept:
-            _swept = True
-            watch.sweep()
+def missing() -> str:
+    """Why this system cannot have a keeper; empty if it can."""
+    try:
+        os.close(os.memfd_create("missing"))
+        for end in socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET):
+            end.close()
+    except (AttributeError, OSError) as error:
+        if isinstance(error, AttributeError) or error.errno in _NOT_HERE:
+            return f"needs Linux: {error}"
+    return ""
 
 
 def current() -> Running:

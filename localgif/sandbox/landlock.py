@@ -7,13 +7,10 @@ attributes of files, UDP, sockets with a path, new processes, and descriptors th
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import stat
 import struct
-import sys
-import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from localgif.sandbox import syscalls
@@ -28,9 +25,6 @@ _READ = _READ_FILE | _READ_DIR
 #: Files and folders, and moving them within; not links, FIFOs, sockets or devices, and nothing can be executed.
 _SCRATCH = _READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _MAKE_DIR | _REMOVE_FILE | _REMOVE_DIR | _REFER
 _FILE_RIGHTS = _WRITE_FILE | _READ_FILE | _TRUNCATE
-
-#: The packages that programs draw with, and beside each the folder of its shared libraries.
-_PACKAGES = {"PIL": "pillow.libs", "numpy": "numpy.libs"}
 
 #: Fields of the kernel's structure: file system, network (from version 4), scope of signals and sockets (from 6).
 _FIELDS_SINCE = (1, 4, 6)
@@ -66,32 +60,6 @@ def create_ruleset(handled: Handled) -> int:
     """Descriptor of a ruleset without a rule yet; an OSError if the kernel refuses."""
     packed = struct.pack(f"={len(handled)}Q", *handled)
     return syscalls.syscall(syscalls.LANDLOCK_CREATE_RULESET, packed, len(packed), 0)
-
-
-def readable_places() -> list[Path]:
-    """What every program may read: Python, its packages, shared libraries, fonts, time zones. Only what exists.
-
-    The prefix itself is not among them, because an environment can lie in somebody's home. If `pip install --user` put
-    packages into a home, only the packages that programs draw with are readable there.
-    """
-    names = ("stdlib", "platstdlib", "purelib", "platlib")
-    bases = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
-    places = {sysconfig.get_path(name) for name in names} | {sysconfig.get_path(n, vars=bases) for n in names}
-    places |= {f"{prefix}/{lib}" for prefix in (sys.base_prefix, "/usr", "/usr/local", "") for lib in ("lib", "lib64")}
-    shared = ("fonts", "zoneinfo")
-    places |= {f"{prefix}/share/{name}" for prefix in ("/usr", "/usr/local") for name in shared}
-    places |= {"/etc/localtime", "/dev/urandom"} | {place for name in _PACKAGES for place in _folders_of(name)}
-    real = {Path(place).resolve() for place in places if Path(place).exists()}
-    # A rule covers what is beneath, and each rule less makes every start a little faster.
-    return sorted(path for path in real if real.isdisjoint(path.parents))
-
-
-def _folders_of(package: str) -> Iterator[str]:
-    """Where a package lies, and the shared libraries that its wheel brought."""
-    spec = importlib.util.find_spec(package)
-    for folder in (spec and spec.submodule_search_locations) or ():
-        yield folder
-        yield str(Path(folder).parent / _PACKAGES[package])
 
 
 def restrict(handled: Handled, readable: Iterable[Path], scratch: Path | None) -> None:

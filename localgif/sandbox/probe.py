@@ -16,16 +16,20 @@ from typing import Any, NamedTuple
 
 from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.records import Limits, SandboxRecord
-from localgif.sandbox import keeper_client, watch
-from localgif.sandbox.keeper_client import DEFAULT_LIMITS, PROMISES, insist, run_confined
+from localgif.sandbox import jobs, keeper_client, seatbelt, watch
+from localgif.sandbox.jobs import DEFAULT_LIMITS, PROMISES, insist, run_confined
 from localgif.sandbox.protocol import (
+    FULL,
+    KEEPERS,
     LANDLOCK,
     LAYERS,
     LEVELS,
     NO_READ_CONFINEMENT,
     OUTPUT_NAME,
+    SEATBELT,
     SECCOMP,
     WRITE_FILTER,
+    Ended,
     Job,
     LayerMissing,
     is_weaker,
@@ -50,6 +54,8 @@ class Check(NamedTuple):
     probes: tuple[Probe, ...]
     missing: tuple[str, ...]
     """Why this machine does not offer each stronger level."""
+    lacking: tuple[str, ...] = ()
+    """Layers and resource limits of the level found that this system does not have."""
 
 
 _lock = threading.Lock()
@@ -83,12 +89,13 @@ def decide(accept: str | None = None) -> Check:
 def describe(limits: Limits = DEFAULT_LIMITS) -> SandboxRecord:
     """What run.json stores about the sandbox; raises as decide()."""
     found = decide()
+    lacking = (f"not here: {', '.join(found.lacking)}",) if found.lacking else ()
     return SandboxRecord(
         **limits.model_dump(),
         level=found.level,
-        layers=tuple(sorted(LAYERS[found.level])),
+        layers=tuple(sorted(LAYERS[found.level].difference(found.lacking))),
         root=os.geteuid() == 0,
-        notes=(PROMISES[found.level], *found.missing),
+        notes=(PROMISES[found.level], *found.missing, *lacking),
     )
 
 
@@ -98,12 +105,12 @@ def check() -> Check:
     Raises:
         SandboxError: Not even a harmless program runs, or our machinery failed.
     """
-    keeper_client.check_system()
-    missing: list[str] = []
+    jobs.sweep_once()
+    levels, missing = _worth_trying()
     with _Target() as target:
-        for level in LEVELS:
+        for level in levels:
             try:
-                broken = _harmless_fault(level)
+                broken, lacking = _harmless_fault(level)
                 probes = tuple(_probe(attack, level, target) for attack in ATTACKS)
             except LayerMissing as error:
                 missing.append(f"{level}: {error.message}")
@@ -113,9 +120,23 @@ def check() -> Check:
                 names = [each.name for each, kept in zip(probes, promised, strict=True) if kept and not each.refused]
                 broken = f"these were not refused: {', '.join(names)}" if names else ""
             if not broken:
-                return Check(level, probes, tuple(missing))
+                return Check(level, probes, tuple(missing), lacking)
             missing.append(f"{level}: {broken}")
     raise SandboxError(f"a harmless program does not run here: {missing[-1]}", "`localgif sandbox check` tries again.")
+
+
+def _worth_trying() -> tuple[list[str], list[str]]:
+    """The levels whose machinery exists here, strongest first; and in a few words, why others are not tried."""
+    levels, missing = [*LEVELS], []
+    why = keeper_client.missing()
+    if why:
+        levels = [level for level in levels if not LAYERS[level] & KEEPERS]
+        missing.append(f"{FULL}: {why}")
+    if not seatbelt.SANDBOX_EXEC.exists():
+        levels.remove(SEATBELT)
+        if why:
+            missing.append(f"{SEATBELT}: there is no {seatbelt.SANDBOX_EXEC}")
+    return levels, missing
 
 
 # --- the attacks -------------------------------------------------------------------------------------------------
@@ -136,20 +157,25 @@ class Attack(NamedTuple):
 
 
 ATTACKS = (
-    Attack("write a file outside", (LANDLOCK, WRITE_FILTER), "open({canary!r}, 'ab').write(b'!')"),
-    Attack("delete a file outside", (LANDLOCK, WRITE_FILTER), "os.unlink({canary!r})"),
-    Attack("read a file outside", (LANDLOCK,), "open({canary!r}, 'rb').read()"),
-    Attack("change a file's mode", (SECCOMP,), "os.chmod({canary!r}, 0o777)"),
-    Attack("connect over TCP", (SECCOMP,), "socket.create_connection(('127.0.0.1', {port}), 1)"),
-    Attack("send over UDP", (SECCOMP,), "socket.socket(type=socket.SOCK_DGRAM).sendto(b'!', ('127.0.0.1', {port}))"),
-    Attack("open a local socket", (SECCOMP,), "socket.socket(socket.AF_UNIX)"),
-    Attack("start a process", (SECCOMP,), "os.fork() or os._exit(0)"),
-    Attack("signal the parent", (SECCOMP,), "os.kill(os.getppid(), 0)"),
+    Attack("write a file outside", (LANDLOCK, WRITE_FILTER, SEATBELT), "open({canary!r}, 'ab').write(b'!')"),
+    Attack("delete a file outside", (LANDLOCK, WRITE_FILTER, SEATBELT), "os.unlink({canary!r})"),
+    Attack("read a file outside", (LANDLOCK, SEATBELT), "open({canary!r}, 'rb').read()"),
+    Attack("change a file's mode", (SECCOMP, SEATBELT), "os.chmod({canary!r}, 0o777)"),
+    Attack("connect over TCP", (SECCOMP, SEATBELT), "socket.create_connection(('127.0.0.1', {port}), 1)"),
+    Attack(
+        "send over UDP",
+        (SECCOMP, SEATBELT),
+        "socket.socket(type=socket.SOCK_DGRAM).sendto(b'!', ('127.0.0.1', {port}))",
+    ),
+    Attack("open a local socket", (SECCOMP, SEATBELT), "socket.socket(socket.AF_UNIX).bind('socket')"),
+    Attack("start a process", (SECCOMP, SEATBELT), "os.fork() or os._exit(0)"),
+    Attack("signal the parent", (SECCOMP, SEATBELT), "os.kill(os.getppid(), signal.SIGCONT)"),
     Attack("signal the parent by a file", (SECCOMP,), "fcntl.fcntl(0, fcntl.F_SETOWN, os.getppid())"),
+    Attack("become another program", (SECCOMP, LANDLOCK, SEATBELT), "os.execv('/bin/echo', ['echo', 'done'])"),
 )
 
 _ATTACK_PROGRAM = """
-import fcntl, os, socket
+import fcntl, os, signal, socket
 def make_gif(path):
     try:
         {code}
@@ -210,29 +236,30 @@ class _Target(contextlib.ExitStack):
         return intact
 
 
-def _run(source: str, level: str) -> tuple[int, str, bool]:
-    """Exit status, what the program printed, and whether it wrote an output."""
+def _run(source: str, level: str) -> tuple[Ended, str, bool]:
+    """How a program ended, what it printed, and whether it wrote an output."""
 
-    def attempt() -> tuple[int, str, bool]:
+    def attempt() -> tuple[Ended, str, bool]:
         with watch.job_directory() as directory:
             ended = run_confined(Job("program", source.encode(), LAYERS[level]), _LIMITS, directory)
             wrote = (directory / OUTPUT_NAME).is_file() and (directory / OUTPUT_NAME).stat().st_size > 0
-        return ended.status, ended.output.decode(errors="replace").strip(), wrote
+        return ended, ended.output.decode(errors="replace").strip(), wrote
 
     return insist(attempt)
 
 
-def _harmless_fault(level: str) -> str:
-    """Why a harmless program does not work; empty if it does."""
-    status, said, wrote = _run(_HARMLESS_PROGRAM, level)
-    return "" if status == 0 and wrote else f"a harmless program ended with status {status}: {said[-500:] or '-'}"
+def _harmless_fault(level: str) -> tuple[str, tuple[str, ...]]:
+    """Why a harmless program does not work, empty if it does; and what this system does not enforce."""
+    ended, said, wrote = _run(_HARMLESS_PROGRAM, level)
+    fault = f"a harmless program ended with status {ended.status}: {said[-500:] or '-'}"
+    return "" if ended.status == 0 and wrote else fault, ended.lacking
 
 
 def _probe(attack: Attack, level: str, target: _Target) -> Probe:
     code = attack.code.format(canary=str(target.canary), port=target.port)
-    status, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
+    ended, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
     untouched = target.is_untouched()  # always asked: what arrived must not count for the next attack
-    refused = (status, said) == (0, "refused") and untouched
+    refused = (ended.status, said) == (0, "refused") and untouched
     if not refused:
         target.reset()
     layer = next((name for name in attack.layers if name in LAYERS[level]), attack.layers[0])

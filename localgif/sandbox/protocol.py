@@ -20,6 +20,8 @@ LANDLOCK = "landlock"
 SECCOMP = "seccomp"
 #: On top of seccomp where Landlock is missing: a program can write only the output file, which is open already.
 WRITE_FILTER = "write-filter"
+#: macOS's own rules for a process (Seatbelt): read libraries and fonts, write the scratch directory, nothing else.
+SEATBELT = "seatbelt"
 #: A network namespace without devices, if the kernel allows one; only where seccomp does not refuse sockets anyway.
 NETWORK = "network"
 #: psutil watch: memory, processes, threads and CPU of the tree, bytes and entries of the scratch directory.
@@ -29,16 +31,21 @@ KILL = "kill"
 
 FULL, NO_READ_CONFINEMENT, WEAK, LIMITS_ONLY = "full", "no-read-confinement", "weak", "limits-only"
 
-_ALWAYS = frozenset({RLIMITS, PRIVILEGES, WATCH, KILL})
+_EVERYWHERE = frozenset({RLIMITS, WATCH, KILL})
+_ALWAYS = _EVERYWHERE | {PRIVILEGES}
 
-#: The layers of each level, strongest level first.
+#: The layers of each level, strongest level first. At limits-only, privileges and network are best effort.
 LAYERS: dict[str, frozenset[str]] = {
     FULL: _ALWAYS | {LANDLOCK, SECCOMP},
+    SEATBELT: _EVERYWHERE | {SEATBELT},
     NO_READ_CONFINEMENT: _ALWAYS | {SECCOMP, WRITE_FILTER},
     WEAK: _ALWAYS | {LANDLOCK, NETWORK},
     LIMITS_ONLY: _ALWAYS | {NETWORK},
 }
 LEVELS = tuple(LAYERS)
+
+#: Only a fork of the keeper can have these; a job without them runs in a process of its own (portable.py).
+KEEPERS = frozenset({LANDLOCK, SECCOMP})
 
 
 def is_weaker(level: str, other: str) -> bool:
@@ -57,6 +64,10 @@ EXIT_ERROR, EXIT_MEMORY, EXIT_OURS, EXIT_LAYER = 1, 3, 70, 71
 
 class MachineryError(Exception):
     """Our own part failed; nothing is known about the program. The caller retries once, then raises SandboxError."""
+
+
+class LayerUnavailable(Exception):
+    """This kernel, or whatever runs this process (a container), does not offer a layer. It ends with EXIT_LAYER."""
 
 
 class LayerMissing(SandboxError):
@@ -95,6 +106,8 @@ class Ended:
     wall_seconds: float
     cpu_seconds: float
     peak_rss: int
+    lacking: tuple[str, ...] = ()
+    """What this system does not enforce although it was asked for: layers, and rlimits by their names."""
 
 
 # --- messages ----------------------------------------------------------------------------------------------------

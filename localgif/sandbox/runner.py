@@ -5,13 +5,13 @@ What the sandbox covers (docs/security.md has what each level refuses, and how t
   files and without a terminal, in a fresh directory that is always removed.
 - The kernel, and a watch over the whole tree of processes, limit CPU, elapsed time, memory, processes, threads, file
   size, disk use, number of files and output. A breach ends the tree.
-- When a result is returned, no process of the program is left; if the app or the keeper dies, so does the program.
+- When a result is returned, no process of the program is left; if the app or what watches the program dies, so does it.
 - A program cannot forge a result: exit status, printed text and exceptions are claims. localgif opens the GIF without
   following links, checks it without decoding, and decodes and measures it in a second process that never ran the
   program.
 
 What it does NOT cover:
-- macOS, Windows, machines other than x86-64 and aarch64: localgif runs no programs there.
+- Windows. On macOS, only what the level "seatbelt" promises, if the probes find that it holds.
 - Bugs of the kernel, side channels, other processes of the same user.
 - That a file exists, its size and times; a program can draw what it can read into the GIF.
 - Anything more at the levels "weak" and "limits-only", which run only if the user accepts them: see docs/security.md.
@@ -32,9 +32,10 @@ from pydantic import ValidationError
 
 from localgif.errors import SandboxError
 from localgif.records import Limits, Measurements, ProgramResult, Verdict
-from localgif.sandbox import child, keeper_client, probe, watch
+from localgif.sandbox import child, jobs, probe, watch
 from localgif.sandbox.intake import BadGif, BadOutput, GifHeader, read_output, take_png, walk_gif
-from localgif.sandbox.keeper_client import ANSWER_CAP, DEFAULT_LIMITS, insist, run_confined
+from localgif.sandbox.jobs import DEFAULT_LIMITS, insist, run_confined
+from localgif.sandbox.keeper_client import ANSWER_CAP
 from localgif.sandbox.protocol import (
     EXIT_MEMORY,
     EXIT_OURS,
@@ -135,7 +136,7 @@ def picture_gif(data: bytes, painter: str, limits: Limits = DEFAULT_LIMITS) -> b
 
 
 def _layers(chosen: frozenset[str] | None) -> frozenset[str]:
-    keeper_client.check_system()
+    jobs.sweep_once()
     return LAYERS[probe.decide().level] if chosen is None else chosen
 
 

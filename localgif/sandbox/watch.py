@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: localgif reports a process that is still there this long after SIGKILL as a failure of its own, seconds.
 KILL_PATIENCE = 5.0
 
+STUCK_REMEDY = "Look at them with `ps`; a process that waits for a broken disk ends only with the machine."
+
 #: Names the keeper in its own environment, and so in every program's: KEEPER=<owner>-<random>.
 KEEPER = "LOCALGIF_KEEPER"
 
@@ -82,7 +84,7 @@ class Tree:
                 threads += process.num_threads()
                 rss += process.memory_info().rss + _hidden_memory(process.pid)
                 processes += 1
-                written += process.io_counters().write_chars
+                written += _written(process)
         self.peak_rss = max(self.peak_rss, rss)
         self.peak_cpu = max(self.peak_cpu, cpu)
         return Usage(processes, threads, rss, cpu, written)
@@ -90,8 +92,17 @@ class Tree:
     def written(self) -> int:
         """Bytes that the root gave to write() in its whole life; known until somebody waits for it, dead or alive."""
         with contextlib.suppress(psutil.Error, KeyError):
-            return int(self._seen[self._root].io_counters().write_chars)
+            return _written(self._seen[self._root])
         return 0
+
+    def has_ended(self) -> bool:
+        """Whether the root is a zombie, or gone."""
+        return not self._is_alive(self._root)
+
+    def kill_root(self) -> None:
+        """Ends the root, and nothing else."""
+        with contextlib.suppress(psutil.Error, KeyError):
+            self._seen[self._root].kill()
 
     def adopt(self, pids: list[int]) -> None:
         """Adds processes, and what comes from them, to this tree."""
@@ -117,8 +128,9 @@ class Tree:
         give_up = time.monotonic() + KILL_PATIENCE
         empty_sweeps = 0
         while empty_sweeps < 2:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self._root, signal.SIGKILL)
+            if self.has_seen(self._root):  # else somebody else may have its number by now
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self._root, signal.SIGKILL)
             self.adopt(strays())
             living = list(self._living())
             for process in living:
@@ -127,10 +139,8 @@ class Tree:
             empty_sweeps = 0 if living else empty_sweeps + 1
             if living and time.monotonic() > give_up:
                 pids = ", ".join(str(process.pid) for process in living)
-                raise SandboxError(
-                    f"processes of a program are alive {KILL_PATIENCE:g} s after SIGKILL: {pids}",
-                    code="E-SANDBOX-STUCK",
-                )
+                message = f"processes of a program are alive {KILL_PATIENCE:g} s after SIGKILL: {pids}"
+                raise SandboxError(message, STUCK_REMEDY, code="E-SANDBOX-STUCK")
             if living:
                 time.sleep(_SWEEP_PAUSE)
 
@@ -157,6 +167,12 @@ class Tree:
             return False
 
 
+def _written(process: psutil.Process) -> int:
+    """Bytes that a process gave to write(); 0 on a system that does not count them."""
+    counters = getattr(process, "io_counters", None)
+    return int(counters().write_chars) if counters is not None else 0
+
+
 def _hidden_memory(pid: int) -> int:
     """Bytes of a process's page tables and swapped pages, which are not in its resident memory; 0 if it is gone."""
     with contextlib.suppress(OSError, ValueError):
@@ -175,19 +191,39 @@ def children(pid: int) -> list[int]:
     return []
 
 
-def kill_marked(marker: str) -> None:
-    """Kills what a dead keeper left: processes, except this one, that started with `marker` in their environment.
+def relatives(root: int, mark: str) -> list[int]:
+    """Living processes of the session or the group of `root`, itself excluded, and those that started with `mark` in
+    their environment; where nobody adopts orphans, these are the ones that can be found."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            pid = process.pid
+            if pid in (root, os.getpid()) or process.status() == psutil.STATUS_ZOMBIE:
+                continue
+            if root in (os.getsid(pid), os.getpgid(pid)) or _is_marked(process, mark):
+                found.append(pid)
+    return found
+
+
+def _is_marked(process: psutil.Process, mark: str) -> bool:
+    name, _, value = mark.partition("=")
+    return process.environ().get(name, "").startswith(value)
+
+
+def kill_marked(mark: str) -> None:
+    """Kills what a dead keeper or warden left: processes, except this one, that started with an environment in which
+    the variable of `mark` begins with its value.
 
     Best effort: it kills until a look finds none, for at most KILL_PATIENCE seconds. Zombies have no environment.
     """
     give_up, found = time.monotonic() + KILL_PATIENCE, True
     while found and time.monotonic() < give_up:
         found = False
-        for pid in psutil.pids():
-            with contextlib.suppress(OSError):
-                if marker.encode() in (_PROC / str(pid) / "environ").read_bytes() and pid != os.getpid():
+        for process in psutil.process_iter():
+            with contextlib.suppress(OSError, psutil.Error):
+                if process.pid != os.getpid() and _is_marked(process, mark):
                     found = True
-                    os.kill(pid, signal.SIGKILL)
+                    process.kill()
         if found:
             time.sleep(_SWEEP_PAUSE)
 
@@ -215,6 +251,11 @@ def write_breach(written: int, limits: Limits) -> Breach | None:
         return None
     most = megabytes(_WRITE_FACTOR * limits.scratch_bytes)
     return Breach("disk_limit", f"wrote more than {most} to files and standard output")
+
+
+def wall_breach(limits: Limits) -> Breach:
+    """The breach of a program that ran too long."""
+    return Breach("wall_limit", f"ran for more than {limits.wall_seconds:g} s, which is the limit")
 
 
 def cpu_breach(limits: Limits) -> Breach:
@@ -309,18 +350,21 @@ def _is_stale(directory: Path) -> bool:
 
 
 def _home() -> str:
-    """Where our pids are unique: this boot and this pid namespace."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().split("-", 1)[0]
-    return f"{boot}-{Path('/proc/self/ns/pid').stat().st_ino}"
+    """Where our pids are unique: this boot and, where there are any, this pid namespace."""
+    with contextlib.suppress(OSError):
+        boot = (_PROC / "sys/kernel/random/boot_id").read_text().split("-", 1)[0]
+        return f"{boot}-{(_PROC / 'self/ns/pid').stat().st_ino}"
+    return f"{int(psutil.boot_time()):x}-0"
 
 
 def _start(pid: int) -> str:
-    """When the process started, in clock ticks after boot; empty if it does not exist."""
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
-    except OSError:
-        return ""
-    return text.rpartition(")")[2].split()[19]
+    """When the process started, as digits that only it has; empty if it does not exist."""
+    with contextlib.suppress(OSError):
+        text = (_PROC / str(pid) / "stat").read_text(errors="replace")
+        return text.rpartition(")")[2].split()[19]
+    with contextlib.suppress(psutil.Error):
+        return str(round(psutil.Process(pid).create_time() * 1000))
+    return ""
 
 
 def _remove(directory: Path) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 
 from localgif import offline
 from localgif.models.toml import ModelsFile
-from localgif.sandbox import keeper_client
+from localgif.sandbox import jobs
 from localgif.search.progress import Silent, Standing
 from localgif.sweep.execute import Archive, Outcome, differing, identity, pack, run_cell, unpack
 from localgif.sweep.plan import Cell
@@ -171,7 +171,7 @@ def main() -> None:
         pass  # the worker is gone, or the cell is not wanted any more
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        keeper_client.stop()
+        jobs.stop()
         os._exit(0)  # libraries keep threads for which the interpreter would wait
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from localgif.agent.graph import Rendered
 from localgif.gif import measure
 from localgif.records import Limits, Measurements, Verdict
-from localgif.sandbox import child, confine, keeper, syscalls
+from localgif.sandbox import child, confine, rlimits, syscalls
 from localgif.sandbox.protocol import PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
 
 #: A new child has loaded its libraries after at most this many seconds.
@@ -84,12 +84,12 @@ def serve(connection: Connection[Any, Any], output: str, parent: int) -> None:
         return
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what programs print is not part of the figures
-    keeper.load()
+    child.load()
     descriptor = os.open(output, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     _run(_WARM_UP, output, descriptor)
     child.hand_out_on_open(output, descriptor)
     limits = {name: float(value) for name, value in Limits().model_dump().items()}
-    table = confine.rlimits(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
+    table = rlimits.table(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
     confine.confine(
         frozenset({RLIMITS, PRIVILEGES, SECCOMP, WRITE_FILTER}),
         {name: values for name, values in table.items() if name != "CPU"},  # CPU seconds add up over all programs here

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from localgif.sandbox import keeper_client
+from localgif.sandbox import jobs
 from tests.support.ground import Ground, grounds
 
 
@@ -22,6 +22,6 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
 @pytest.fixture
 def fresh_keeper() -> Iterator[None]:
     """The test starts a keeper of its own, and leaves none."""
-    keeper_client.stop()
+    jobs.stop()
     yield
-    keeper_client.stop()
+    jobs.stop()

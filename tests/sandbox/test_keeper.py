@@ -11,7 +11,7 @@ import pytest
 
 from localgif.records import ProgramResult, Verdict
 from localgif.sandbox import keeper_client, runner
-from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY
+from localgif.sandbox.protocol import FULL, LAYERS, WEAK
 from tests.support import corpus
 from tests.support.ground import AS_ROOT, PLAIN, SMALL, Ground, left_running, source_of, wait_until
 
@@ -102,7 +102,7 @@ HOSTILE = (
 )
 
 
-@pytest.mark.parametrize("level", [FULL, LIMITS_ONLY])
+@pytest.mark.parametrize("level", [FULL, WEAK])
 def test_a_hostile_program_costs_its_neighbours_nothing_but_time(level: str, ground: Ground) -> None:
     def run(name: str) -> ProgramResult:
         return runner.run_program(source_of(name), SMALL, layers=LAYERS[level])

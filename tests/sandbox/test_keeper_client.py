@@ -5,81 +5,28 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 import localgif
-from localgif.errors import SandboxError, SandboxTooWeak
+from localgif.errors import SandboxError
 from localgif.records import Limits, Verdict
 from localgif.sandbox import keeper_client, watch
-from localgif.sandbox.protocol import FULL, LAYERS, LIMITS_ONLY
+from localgif.sandbox.protocol import FULL, LAYERS, WEAK
 from localgif.sandbox.runner import run_program
 from tests.support import SOON
+from tests.support.apps import OUTLIVES, SLEEPER, app_with_sleeper
 from tests.support.ground import AS_ROOT, PLAIN, SMALL, Ground, left_running, wait_until
 
 HERE = str(Path(localgif.__file__).parent.parent)
 
-_APP = """
-import sys
-from localgif.records import Limits
-from localgif.sandbox.protocol import LAYERS
-from localgif.sandbox.runner import run_program
-limits = Limits(cpu_seconds=1, wall_seconds=60, processes=3)
-run_program(sys.argv[1], limits, layers=LAYERS[sys.argv[2]])
-"""
-_SLEEPER = """
-import ctypes, os, signal, time
-def make_gif(path):
-    {before}
-    open('started', 'w').close()
-    time.sleep(60)
-"""
-#: Gives up the signal at the parent's death; only a level without seccomp allows it.
-_OUTLIVES = "ctypes.CDLL(None).prctl(1, 0)"
 
-
-class App:
-    """Another app, whose program has started and sleeps."""
-
-    def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self.process = process
-        self.keeper, *self.guests = psutil.Process(process.pid).children(recursive=True)
-        assert self.guests
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
-    def alive(self) -> list[int]:
-        return [each.pid for each in (self.keeper, *self.guests) if each.is_running() and each.status() != "zombie"]
-
-
-@contextlib.contextmanager
-def app_with_sleeper(jobs: Path, before: str = "pass", level: str = FULL) -> Iterator[App]:
-    process = subprocess.Popen(
-        [sys.executable, "-c", _APP, _SLEEPER.format(before=before), level],
-        env={"PYTHONPATH": HERE, "TMPDIR": str(jobs)},
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        wait_until(lambda: any(jobs.glob("localgif-*/started")))
-        app = App(process)
-        yield app
-    finally:
-        process.kill()
-        process.wait()
-    for pid in app.alive():
-        os.kill(pid, signal.SIGKILL)
-
-
-@pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (LIMITS_ONLY, _OUTLIVES)])
+@pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (WEAK, OUTLIVES)])
 def test_the_program_and_the_keeper_die_at_once_when_the_app_is_killed(
     level: str, before: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,7 +48,7 @@ def test_the_program_dies_with_a_keeper_that_was_killed(tmp_path: Path) -> None:
 
 def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    with app_with_sleeper(tmp_path, _OUTLIVES, LIMITS_ONLY) as app:
+    with app_with_sleeper(tmp_path, OUTLIVES, WEAK) as app:
         os.kill(app.process.pid, signal.SIGSTOP)
         app.keeper.kill()
         app.kill()
@@ -113,7 +60,7 @@ def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monk
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user's program cannot fork at all with one process allowed")
 def test_a_daemon_dies_with_the_app(tmp_path: Path) -> None:
-    with app_with_sleeper(tmp_path, "os.fork() or (os.setsid(), time.sleep(60))", LIMITS_ONLY) as app:
+    with app_with_sleeper(tmp_path, "os.fork() or (os.setsid(), time.sleep(60))", WEAK) as app:
         assert len(app.guests) == 2
         app.kill()
         wait_until(lambda: not app.alive())
@@ -159,7 +106,7 @@ def kill_keepers(times: int, jobs: Path) -> None:
         wait_until(lambda: not any(jobs.glob("*/started")))
 
 
-@pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (LIMITS_ONLY, _OUTLIVES)])
+@pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (WEAK, OUTLIVES)])
 def test_a_program_under_which_every_keeper_dies_has_a_verdict_and_leaves_nothing(
     level: str, before: str, ground: Ground
 ) -> None:
@@ -167,7 +114,7 @@ def test_a_program_under_which_every_keeper_dies_has_a_verdict_and_leaves_nothin
     killer = threading.Thread(target=kill_keepers, args=(4, ground.jobs))
     killer.start()
     try:
-        result = run_program(_SLEEPER.format(before=before), Limits(wall_seconds=30), layers=LAYERS[level])
+        result = run_program(SLEEPER.format(before=before), Limits(wall_seconds=30), layers=LAYERS[level])
     finally:
         killer.join()
     assert result.verdict is Verdict.CRASHED
@@ -183,7 +130,7 @@ def test_keepers_that_die_under_every_job_are_our_failure_and_leave_nothing(
     dying = "; import os; os.pidfd_open = lambda *_: os._exit(1); main()"  # the job's process has just been forked
     monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("; main()", dying))
     with pytest.raises(SandboxError, match=r"failed twice: the keeper died\."):
-        run_program(_SLEEPER.format(before="pass"), Limits(wall_seconds=30), layers=LAYERS[FULL])
+        run_program(SLEEPER.format(before="pass"), Limits(wall_seconds=30), layers=LAYERS[FULL])
     ground.check()
     assert [p for p in psutil.process_iter() if is_ours(p)] == []
 
@@ -218,7 +165,7 @@ _HARMLESS = (
 def test_a_survivor_is_loud_and_not_retried(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("; main()", _HARMLESS))
     with pytest.raises(SandboxError, match=r"are alive 0\.05 s after SIGKILL") as raised:
-        run_program(_SLEEPER.format(before="pass"), Limits(wall_seconds=0.3), layers=LAYERS[FULL])
+        run_program(SLEEPER.format(before="pass"), Limits(wall_seconds=0.3), layers=LAYERS[FULL])
     assert raised.value.code == "E-SANDBOX-STUCK"
     keeper_client.stop()
 
@@ -265,9 +212,3 @@ def test_a_keeper_that_cannot_import_us_is_our_failure_with_its_last_words(
     monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("localgif.", "nolocalgif."))
     with pytest.raises(SandboxError, match=r"(?s)the keeper (died|takes no job).*ModuleNotFoundError"):
         ground.run(PLAIN, layers=LAYERS[FULL])
-
-
-def test_other_systems_run_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    with pytest.raises(SandboxTooWeak, match="needs Linux, this is darwin"):
-        run_program(PLAIN)

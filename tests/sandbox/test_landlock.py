@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import localgif
-from localgif.sandbox import landlock
+from localgif.sandbox import landlock, places
 
 HERE = Path(localgif.__file__).parent.parent
 
@@ -41,7 +41,7 @@ def test_all_rights_of_the_kernel_are_handled() -> None:
 
 def test_neither_home_nor_project_nor_temporary_files_are_readable() -> None:
     closed = [Path.home(), HERE, Path(tempfile.gettempdir()), Path("/etc"), Path("/proc"), Path("/dev"), Path("/")]
-    for place in landlock.readable_places():
+    for place in places.readable():
         for folder in closed:
             assert not folder.is_relative_to(place), f"{place} opens {folder}"
 
@@ -51,7 +51,7 @@ def test_of_a_home_with_packages_only_those_to_draw_with_are_readable(tmp_path: 
         (tmp_path / folder).mkdir()
     (tmp_path / "PIL" / "__init__.py").touch()
     (tmp_path / "numpy" / "__init__.py").touch()
-    code = "from localgif.sandbox import landlock; print(*landlock.readable_places(), sep='\\n')"
+    code = "from localgif.sandbox import places; print(*places.readable(), sep='\\n')"
     found = python(code, path=f"{tmp_path}:{HERE}").splitlines()
     mine = {place for place in found if Path(place).is_relative_to(tmp_path)}
     assert mine == {str(tmp_path / folder) for folder in ("PIL", "pillow.libs", "numpy")}

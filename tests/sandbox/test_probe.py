@@ -18,7 +18,7 @@ from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.gif import MEASURE
 from localgif.records import Limits, Verdict
 from localgif.sandbox import landlock, probe, runner
-from localgif.sandbox.keeper_client import DEFAULT_LIMITS, PROMISES, run_confined
+from localgif.sandbox.jobs import DEFAULT_LIMITS, PROMISES, run_confined
 from localgif.sandbox.protocol import (
     FULL,
     LANDLOCK,

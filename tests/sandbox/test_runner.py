@@ -17,7 +17,7 @@ import localgif
 from localgif.errors import SandboxError
 from localgif.gif import MEASURE, SHEET
 from localgif.records import Limits, Measurements, Verdict
-from localgif.sandbox import keeper_client, runner
+from localgif.sandbox import jobs, keeper_client, runner
 from localgif.sandbox.intake import check_png
 from localgif.sandbox.protocol import Breach, Ended, Job, MachineryError
 from localgif.sandbox.runner import measure_gif, picture_gif
@@ -89,7 +89,7 @@ class Flaky:
     def __call__(self, job: Job, limits: Limits, directory: Path) -> Ended:
         self.calls += 1
         if not self.script:
-            return keeper_client.run_confined(job, limits, directory)
+            return jobs.run_confined(job, limits, directory)
         step = self.script.pop(0)
         if isinstance(step, Exception):
             raise step
@@ -117,7 +117,7 @@ def test_a_program_that_breaks_the_machinery_each_time_cannot_end_a_run(
     def breaking(job: Job, limits: Limits, directory: Path) -> Ended:
         if b"trap" in job.payload:
             raise MachineryError("sprung")
-        return keeper_client.run_confined(job, limits, directory)
+        return jobs.run_confined(job, limits, directory)
 
     monkeypatch.setattr(runner, "run_confined", breaking)
     result = ground.run(PLAIN + "# trap\n")
@@ -218,9 +218,9 @@ def stand_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (tmp_path / "path").mkdir()
     (tmp_path / "path" / "localgif").symlink_to(Path(localgif.__file__).parent)
     monkeypatch.setattr(keeper_client, "HERE", str(tmp_path / "path"))
-    keeper_client.stop()
+    jobs.stop()
     yield tmp_path / "path" / "stand_in.py"
-    keeper_client.stop()
+    jobs.stop()
 
 
 def write(stand_in: Path, body: str) -> None:

@@ -23,8 +23,8 @@ import psutil
 from localgif.errors import SandboxError
 from localgif.gif import MEASURE
 from localgif.records import Limits
-from localgif.sandbox import keeper_client, landlock, probe, syscalls
-from localgif.sandbox.protocol import LANDLOCK, LAYERS
+from localgif.sandbox import jobs, keeper_client, landlock, portable, probe, syscalls
+from localgif.sandbox.protocol import KEEPERS, LANDLOCK, LAYERS, SEATBELT
 from localgif.sandbox.runner import measure_gif, run_program
 from localgif.sandbox.seccomp import ALLOW, Instruction, load, pack
 from tests.support import corpus, stage
@@ -78,7 +78,7 @@ class Seen:
 
 def main() -> None:
     order: Order = json.load(sys.stdin)
-    jobs = [Job(level, tuple(off), name) for level, off, name in order["jobs"]]
+    wanted = [Job(level, tuple(off), name) for level, off, name in order["jobs"]]
     known = corpus.programs()
     own = psutil.Process().memory_info().vms + _OWN_SPACE
     resource.setrlimit(resource.RLIMIT_AS, (own, resource.getrlimit(resource.RLIMIT_AS)[1]))
@@ -86,17 +86,17 @@ def main() -> None:
     scene = stage.Stage()
     tempfile.tempdir = str(scene.jobs)
     try:
-        _arrange(order, jobs[0].level)
+        _arrange(order, wanted[0].level)
         # Not a program's doing: everything that is started, imported and cached once, measuring included.
-        layers = _layers(order, jobs[0])
+        layers = _layers(order, wanted[0])
         for _ in range(2):
             result = run_program(known["b1_plain"].source({}), corpus.SMALL, layers=layers)
             if result.gif is not None:
                 _measure(result.gif, corpus.SMALL, layers)
-        for job in jobs:
+        for job in wanted:
             print(json.dumps(asdict(_seen(known[job.program], job, order, scene))), flush=True)
     finally:
-        keeper_client.stop()
+        jobs.stop()
         scene.close()
 
 
@@ -110,7 +110,7 @@ def _seen(program: corpus.Program, job: Job, order: Order, scene: stage.Stage) -
     started = time.monotonic()
     said = _fill_in(found, program.source(scene.places()), program.limits, layers)
     found.elapsed = time.monotonic() - started
-    found.left = stage.left_running(_own_processes() | {scene.victim.pid})
+    found.left = stage.left_running(lambda: _own_processes() | portable.pids() | {scene.victim.pid})
     found.marks = sorted(scene.marks(said, set(program.get("hits", case).split())))
     found.grown = _own_memory() - before
     return found
@@ -151,12 +151,13 @@ def _own_memory() -> int:
 
 @functools.cache
 def levels() -> tuple[str, ...]:
-    """The levels for which this machine has the layers."""
+    """The levels for which this machine has the layers; without the one that needs a Mac."""
+    lacking = {SEATBELT} | (KEEPERS if keeper_client.missing() else set())
     try:
         landlock.handled_rights()
     except OSError:
-        return tuple(level for level, layers in LAYERS.items() if LANDLOCK not in layers)
-    return tuple(LAYERS)
+        lacking |= {LANDLOCK}
+    return tuple(level for level, layers in LAYERS.items() if not lacking & layers)
 
 
 # --- another machine, or another app -----------------------------------------------------------------------------

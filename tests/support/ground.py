@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from localgif.records import Limits, ProgramResult
-from localgif.sandbox import keeper_client
+from localgif.sandbox import keeper_client, portable
 from localgif.sandbox.runner import run_program
 from tests.support import SOON, corpus
 
@@ -76,9 +76,19 @@ class Ground:
 
 
 def left_running() -> list[int]:
-    """Processes that came from a program, dead ones that nobody waited for included: all end up below the keeper."""
+    """Processes that came from a program, dead ones that nobody waited for included: all end up below the keeper, or
+    below a warden, which ends with its job."""
     pid = keeper_client.pid()
-    return [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    kept = [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
+    waiting = portable.pids()
+    wardens = [each for each in psutil.Process().children() if "localgif.sandbox.warden" in " ".join(_command(each))]
+    return kept + [each.pid for each in wardens if each.pid not in waiting]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    with contextlib.suppress(psutil.Error):
+        return process.cmdline()
+    return []
 
 
 def wait_until(condition: Callable[[], object]) -> None:

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -203,16 +204,18 @@ def become_subreaper() -> None:
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
 
 
-def left_running(known: set[int]) -> list[str]:
-    """Kills and names the unknown living processes below this one.
+def left_running(known: Callable[[], set[int]]) -> list[str]:
+    """Kills and names the unknown living processes below this one; `known` is asked after each look.
 
     It looks twice, because a process whose parent ends during a look has no place in the tree at that moment.
     """
     found: dict[int, str] = {}
     for _ in range(2):
-        for process in psutil.Process().children(recursive=True):
+        below = psutil.Process().children(recursive=True)
+        ours = known()
+        for process in below:
             with contextlib.suppress(psutil.Error):
-                if process.pid not in known and process.status() != psutil.STATUS_ZOMBIE:
+                if process.pid not in ours and process.status() != psutil.STATUS_ZOMBIE:
                     found[process.pid] = f"{process.pid} {' '.join(process.cmdline())[:100]}"
     for pid in found:
         with contextlib.suppress(ProcessLookupError):
