@@ -169,7 +169,7 @@ ENOUGH = 0.97
 Mode = Literal["single", "multi", "general"]
 Split = Literal["briefs", "families", "own"]
 Reflection = Literal["grounded", "example-only", "instruction-only", "plain", "none"]
-Level = Literal["full", "no-read-confinement", "weak", "limits-only"]
+Level = Literal["full", "seatbelt", "no-read-confinement", "weak", "limits-only"]
 
 
 class Settings(Record):
