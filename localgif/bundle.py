@@ -103,8 +103,13 @@ def collect(
 
     Raises:
         ConfigError: The folder holds something else, or a complete bundle.
-        PreflightError: pip or the weights cannot be downloaded, or the disk is full.
+        PreflightError: This system makes no bundles; pip or the weights cannot be downloaded, or the disk is full.
     """
+    if sys.platform != "linux":
+        raise PreflightError(
+            f"a bundle can be made on Linux only, this is {sys.platform}: it says which machines it serves by glibc",
+            "make it on a Linux machine like the one that it is for; or copy this folder and its .venv yourself",
+        )
     with _disk_errors(out):
         root = project_root()
         pins = read_lock((root / "requirements.lock").read_text("utf-8"))

@@ -383,7 +383,18 @@ def _claimed(handle: int, *, wait: bool = False) -> bool:
     named = re.match(rb"pid (\d{1,9}) on (\S+),", os.pread(handle, 200, 0))
     if named is None or named[2].decode(errors="replace") != socket.gethostname() or int(named[1]) == os.getpid():
         return True
-    return not Path(f"/proc/{int(named[1])}").exists()
+    return not _runs(int(named[1]))
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process with this number exists, whoever owns it."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
 
 
 @functools.cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 import tarfile
 import tomllib
 from pathlib import Path
@@ -67,6 +68,14 @@ def models(tmp_path: Path) -> Path:
     path = tmp_path / "given.toml"
     path.write_text(MODELS)
     return path
+
+
+def test_other_systems_make_no_bundle_and_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    file = read_models(MODELS)
+    with pytest.raises(PreflightError, match="on Linux only, this is darwin") as raised:
+        collect(tmp_path / "out", file, (), WEIGHTS, lambda _: None, lambda *_: None)
+    assert raised.value.remedy and not (tmp_path / "out").exists()
 
 
 # --- the project -----------------------------------------------------------------------------------------------------

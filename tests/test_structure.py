@@ -35,7 +35,7 @@ FENCES = {
     "langchain_ollama": {"endpoint/clients.py"},
     "langgraph": {"agent/graph.py"},
     "xllamacpp": {"endpoint/llama.py"},
-    "psutil": {"sandbox/"},
+    "psutil": {"sandbox/", "endpoint/child.py", "run/checks.py"},
     "typer": {"cli/", "__main__.py"},
     "rich": {"cli/"},
     "packaging": {"run/checks.py", "bundle.py"},
@@ -237,3 +237,39 @@ def test_the_lock_covers_every_dependency_with_hashes_and_names_no_host() -> Non
     )
     for requirement in (each for group in groups for each in group):
         assert re.split(r"[<>=\[ ]", requirement)[0].lower() in pinned, requirement
+
+
+#: Names that only Linux has. Inside a function, something else must be there for other systems.
+LINUX_ONLY = {
+    *"memfd_create pidfd_open sched_getaffinity sched_setaffinity unshare setns eventfd splice copy_file_range".split(),
+    *"O_PATH O_TMPFILE CLONE_NEWNS SOCK_SEQPACKET SOCK_CLOEXEC AF_NETLINK AF_VSOCK TCP_KEEPIDLE F_SETPIPE_SZ".split(),
+    *"prlimit RLIMIT_RTPRIO RLIMIT_MSGQUEUE epoll SIGRTMIN SIGPWR pthread_setaffinity_np waitid".split(),
+}
+#: The layers that Linux alone has.
+LINUX_MODULES = {"sandbox/landlock.py", "sandbox/seccomp.py", "sandbox/confine.py"}
+
+
+def loaded_names(node: ast.AST) -> set[str]:
+    """Attributes and imported names that run when a module is loaded: everything outside of functions."""
+    found = set()
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            found |= {
+                name for each in (child.args, *getattr(child, "decorator_list", ())) for name in loaded_names(each)
+            }
+            continue
+        if isinstance(child, ast.Attribute):
+            found.add(child.attr)
+        if isinstance(child, ast.ImportFrom):
+            found |= {alias.name for alias in child.names}
+        found |= loaded_names(child)
+    return found
+
+
+def test_no_module_needs_linux_to_be_loaded() -> None:
+    using = {str(path.relative_to(PACKAGE)): loaded_names(ast.parse(path.read_text())) & LINUX_ONLY for path in MODULES}
+    assert {name: found for name, found in using.items() if found and name not in LINUX_MODULES} == {}
+    assert loaded_names(ast.parse("import os\nX = os.O_PATH\ndef f(a=os.memfd_create): os.unshare")) == {
+        "O_PATH",
+        "memfd_create",
+    }

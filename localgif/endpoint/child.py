@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import psutil
+
 from localgif import signals
 from localgif.errors import EndpointUnreachable, ModelMissing
 from localgif.offline import our_python
@@ -23,6 +25,7 @@ _START_SECONDS = 960.0
 #: Between the end of its stdin and SIGTERM, and between SIGTERM and SIGKILL.
 _STOP_SECONDS = 2.0
 _TAIL = 4096
+_PROC = Path("/proc")
 #: Address -> our endpoint that runs there.
 _RUNNING: dict[str, RunningEndpoint] = {}
 
@@ -44,7 +47,8 @@ class RunningEndpoint:
         return "" if code is None else f"{self._what} {exit_words(code)}\n{tail(self._log, _TAIL)}".rstrip()
 
     def peak_memory(self) -> int:
-        """Largest resident memory so far, bytes: gateway and engines, each at its own peak; 0 where there is no /proc.
+        """Largest resident memory so far, bytes: gateway and engines, each at its own peak (on macOS, which keeps none,
+        as it is at a call).
 
         Mapped weights count, and so does an unloaded engine that ran at an earlier call.
         """
@@ -127,22 +131,22 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def session_members(leader: int) -> list[int]:
-    """Running processes of the session that `leader` started, itself included; empty where there is no /proc."""
+    """Running processes of the session that `leader` started, itself included."""
     members = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with contextlib.suppress(OSError):
-            # "pid (name) state ppid pgrp session ...": the name may contain anything, so count from its end.
-            fields = (entry / "stat").read_text(errors="replace").rpartition(")")[2].split()
-            if fields[0] not in "ZX" and int(fields[3]) == leader:
-                members.append(int(entry.name))
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getsid(process.pid) == leader and process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+                members.append(process.pid)
     return members
 
 
 def _peak_rss(pid: int) -> int:
     with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        for line in (_PROC / str(pid) / "status").read_text().splitlines():
             if line.startswith("VmHWM:"):
                 return int(line.split()[1]) * 1024
+    with contextlib.suppress(psutil.Error):
+        return int(psutil.Process(pid).memory_info().rss)
     return 0
 
 

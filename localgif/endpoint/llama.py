@@ -8,6 +8,7 @@ stdin ends, so it never outlives the gateway.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -79,12 +80,14 @@ def _claim_stdout() -> Callable[[dict[str, Any]], None]:
 
 
 def _die_with_parent(parent: int) -> None:
-    """Ask the kernel to kill us when the gateway dies: nothing here notices the end of stdin while a model loads."""
-    if sys.platform != "linux":
-        return
+    """Ask the kernel to kill us when the gateway dies: nothing here notices the end of stdin while a model loads.
+
+    Only Linux has this. Elsewhere the engine ends with its stdin once it has loaded.
+    """
     import ctypes
 
-    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
+    with contextlib.suppress(AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # 1: PR_SET_PDEATHSIG
     if os.getppid() != parent:  # it died before we asked
         os._exit(1)
 

@@ -11,6 +11,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+import psutil
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
@@ -71,10 +72,14 @@ def python(version: tuple[int, int, int], implementation: str, system: str) -> C
     words = f"{implementation} {'.'.join(map(str, version))} on {system} {platform.machine()}"
     if implementation != "cpython" or version[:2] < _TESTED[0]:
         return Check.failed("python", words, "use CPython 3.11, 3.12 or 3.13")
-    if system != "Linux":
-        return Check.failed(
-            "python", f"{words}: the sandbox needs Linux", "run localgif on Linux (on Windows: in WSL2)"
+    if system == "Darwin":
+        return Check.warned(
+            "python",
+            f"{words}: nobody has tried localgif on a real Mac yet",
+            "look at the line `sandbox`, and please report what this command says",
         )
+    if system != "Linux":
+        return Check.failed("python", f"{words}: the sandbox needs Linux or macOS", "on Windows, run localgif in WSL2")
     if version[:2] not in _TESTED:
         return Check.warned(
             "python",
@@ -252,7 +257,11 @@ def memory_of(meminfo: str, most: str = "", used: str = "", stat: str = "") -> M
 
 def this_memory() -> Memory | None:
     """The memory of this machine or container; None if it cannot be read."""
-    return memory_of(_read(_MEMINFO), *(_read(_CGROUP / f"memory.{name}") for name in ("max", "current", "stat")))
+    meminfo = _read(_MEMINFO)
+    if not meminfo:  # not Linux, so no container either
+        found = psutil.virtual_memory()
+        return Memory(found.total, found.available)
+    return memory_of(meminfo, *(_read(_CGROUP / f"memory.{name}") for name in ("max", "current", "stat")))
 
 
 class Load(NamedTuple):

@@ -125,8 +125,8 @@ def test_everything_ends_with_the_app_although_the_kernel_does_not_help(
 def test_the_next_start_sweeps_what_outlived_app_and_wardens(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with app_with_sleeper(tmp_path, OUTLIVES, LIMITS_ONLY) as app:
-        for each in (app.process, *app.keepers):
-            os.kill(each.pid, signal.SIGSTOP)
+        for pid in (app.process.pid, *(warden.pid for warden in app.keepers)):
+            os.kill(pid, signal.SIGSTOP)
         for warden in app.keepers:
             warden.kill()
         app.kill()

@@ -93,10 +93,9 @@ def test_each_job_runs_under_the_profile_of_its_own_directory(
 ) -> None:
     said = stand_in(tmp_path, '[ "$1" = -p ] || exit 64\nshift 2\nexec "$@"', monkeypatch)
     told = PLAIN.replace("def make_gif(path):", "def make_gif(path):\n    print(path)", 1)
-    for _ in range(2):
-        result = ground.run(told, layers=LAYERS[SEATBELT])
-        assert result.gif is not None, result
-    assert isinstance(measure_gif(result.gif, MEASURE, layers=LAYERS[SEATBELT]), Measurements)
+    gifs = [ground.run(told, layers=LAYERS[SEATBELT]).gif for _ in range(2)]
+    assert gifs[0] is not None and gifs[0] == gifs[1]
+    assert isinstance(measure_gif(gifs[0], MEASURE, layers=LAYERS[SEATBELT]), Measurements)
     portable.stop()
     profiles = [part for part in said.read_text().split("\n---\n") if "(version 1)" in part]
     writable = [line for text in profiles for line in text.splitlines() if "file-write*" in line]
