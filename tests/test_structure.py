@@ -121,7 +121,14 @@ def test_only_one_module_reads_the_environment() -> None:
     reading = re.compile(r"\bos\.(environ|getenv)\b")
     readers = [p.relative_to(PACKAGE).as_posix() for p in MODULES if reading.search(p.read_text())]
     # A confined process changes its own, a warden hands on its own; run_pip.py is a script of its own.
-    known = {"offline.py", "sandbox/child.py", "sandbox/warden.py", "models/run_pip.py", "endpoint/child.py", "endpoint/gateway.py"}
+    known = {
+        "offline.py",
+        "sandbox/child.py",
+        "sandbox/warden.py",
+        "models/run_pip.py",
+        "endpoint/child.py",
+        "endpoint/gateway.py",
+    }
     assert set(readers) <= known
 
 
