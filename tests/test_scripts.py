@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -187,3 +188,58 @@ def test_what_pip_or_venv_says_becomes_a_remedy(root: Path, tmp_path: Path, prin
     assert done.returncode == 3
     assert said in done.stderr
     assert printed in done.stderr, "the original words are shown too"
+
+
+# --- other shells, and other systems' tools --------------------------------------------------------------------------
+
+SCRIPTS = ("scripts/just", "scripts/env", "scripts/lock", "scripts/test", "localgif/install.sh", ".ci/run")
+#: The shells of Debian and of small systems; a Mac's is close to the first one.
+SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh")}
+
+
+@pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck")
+def test_shellcheck_finds_nothing() -> None:
+    done = subprocess.run(["shellcheck", "-s", "sh", *SCRIPTS], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+@pytest.mark.parametrize("name", SHELLS)
+def test_the_scripts_run_in_other_shells(name: str, made: Path) -> None:
+    shell = SHELLS[name]
+    if shutil.which(shell[0]) is None:
+        pytest.skip(f"no {shell[0]}")
+    for script in SCRIPTS:
+        checked = subprocess.run([*shell, "-n", ROOT / script], capture_output=True, text=True, timeout=60)
+        assert (checked.returncode, checked.stderr) == (0, ""), script
+    just = shutil.which("just")
+    assert just
+    (made / ".venv" / "bin" / "just").symlink_to(just)
+    words = ["two words", "it's", "*", ""]
+    plain = subprocess.run(
+        [*shell, made / "scripts" / "env", "printf", "[%s]", *words], capture_output=True, text=True, timeout=60
+    )
+    assert plain.stdout == "".join(f"[{word}]" for word in words), plain.stderr
+    (made / ".venv" / "localgif-made-from").unlink()
+    refused = subprocess.run(
+        [*shell, made / "scripts" / "just", "show"],
+        env={**os.environ, "LOCALGIF_PYTHON": "/bin/true", "JUST_QUIET": "1", "PYTHONHOME": "/nonexistent"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert refused.returncode == 3, refused.stderr
+    assert refused.stderr.startswith("error: LOCALGIF_PYTHON=/bin/true is not CPython 3.11 or newer\n  Unset it")
+
+
+#: Options that GNU's tools have and a Mac's lack.
+_GNU = re.compile(
+    r"\breadlink -[ef]|\bsed -(i|r)\b|\bgrep -[a-zA-Z]*P|\b(stat|date) (-c|--|-d)|\bmktemp --|\bcp -[a-z]*[tT]|"
+    r"\bsha256sum\b|\brealpath\b|\bxargs -[a-z]*r|\btac\b|\bnproc\b|\bsort -[a-zA-Z]*V|\bhead -n -|\bfind [^|]*-printf"
+)
+
+
+@pytest.mark.parametrize("script", ["scripts/just", "scripts/env", "scripts/test"])
+def test_what_a_mac_runs_uses_no_option_that_a_mac_lacks(script: str) -> None:
+    text = "\n".join(line for line in (ROOT / script).read_text().splitlines() if not line.lstrip().startswith("#"))
+    assert _GNU.findall(text) == []
+    assert _GNU.search("x=$(readlink -f y)") and _GNU.search("sed -i s/a/b/ file")

@@ -53,7 +53,7 @@ class Check(NamedTuple):
     level: str
     probes: tuple[Probe, ...]
     missing: tuple[str, ...]
-    """Why this machine does not offer each stronger level."""
+    """Why this machine does not offer each stronger level, and what it lacks at the level found."""
     lacking: tuple[str, ...] = ()
     """Layers and resource limits of the level found that this system does not have."""
 
@@ -89,13 +89,12 @@ def decide(accept: str | None = None) -> Check:
 def describe(limits: Limits = DEFAULT_LIMITS) -> SandboxRecord:
     """What run.json stores about the sandbox; raises as decide()."""
     found = decide()
-    lacking = (f"not here: {', '.join(found.lacking)}",) if found.lacking else ()
     return SandboxRecord(
         **limits.model_dump(),
         level=found.level,
         layers=tuple(sorted(LAYERS[found.level].difference(found.lacking))),
         root=os.geteuid() == 0,
-        notes=(PROMISES[found.level], *found.missing, *lacking),
+        notes=(PROMISES[found.level], *found.missing),
     )
 
 
@@ -120,6 +119,8 @@ def check() -> Check:
                 names = [each.name for each, kept in zip(probes, promised, strict=True) if kept and not each.refused]
                 broken = f"these were not refused: {', '.join(names)}" if names else ""
             if not broken:
+                if lacking:
+                    missing.append(f"{level}: this system lacks {', '.join(lacking)}")
                 return Check(level, probes, tuple(missing), lacking)
             missing.append(f"{level}: {broken}")
     raise SandboxError(f"a harmless program does not run here: {missing[-1]}", "`localgif sandbox check` tries again.")

@@ -15,9 +15,10 @@ import psutil
 import pytest
 
 from localgif.records import Limits, ProgramResult
-from localgif.sandbox import keeper_client, portable
+from localgif.sandbox import keeper_client, portable, probe
+from localgif.sandbox.protocol import LIMITS_ONLY
 from localgif.sandbox.runner import run_program
-from tests.support import SOON, corpus
+from tests.support import SOON, corpus, masked
 
 #: Small, so that a program that hits a limit does so soon.
 SMALL = Limits(cpu_seconds=1.0, wall_seconds=8.0, address_space=400 * 2**20, rss=300 * 2**20)
@@ -103,6 +104,8 @@ def wait_until(condition: Callable[[], object]) -> None:
 def grounds(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
     """Jobs run in a directory of the test's own, and this process cannot take the machine's memory."""
     ground = Ground(path)
+    if masked.ON:
+        monkeypatch.setattr(probe, "accepted", LIMITS_ONLY)
     monkeypatch.setattr(tempfile, "tempdir", str(ground.jobs))
     before = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + _OWN_SPACE, before[1]))

@@ -200,7 +200,7 @@ def _segment_removed(key: int) -> bool:
 
 def become_subreaper() -> None:
     """Makes every process that a program leaves behind end up below us, whatever it did to get away."""
-    if _libc.prctl(36, 1, 0, 0, 0):
+    if _libc.prctl(36, 2, 0, 0, 0):  # any number but 0; masked.py refuses 1, which is localgif's
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
 
 

@@ -1,0 +1,104 @@
+"""A system that is not Linux, as far as localgif can tell. TESTS_MASKED=1 puts this over a whole test run.
+
+The kernel refuses what only Linux has, to this process and to all that come from it: memfd_create, pidfd_open,
+Landlock, a network of one's own, and prctl as localgif uses it. In this process, localgif's modules also see another
+sys.platform, and neither /proc nor control groups. pytest, psutil and other libraries see the real system.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib.machinery
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+SWITCH = "TESTS_MASKED"
+ON = bool(os.environ.get(SWITCH))
+WHY = "this run pretends not to be on Linux"
+
+#: Tests of what only Linux has: files, or single tests.
+LINUX = (
+    "sandbox/test_keeper.py",
+    "sandbox/test_keeper_client.py",
+    "sandbox/test_landlock.py",
+    "sandbox/test_seccomp.py",
+    "test_bundle.py",
+    "test_install.py",
+)
+#: Programs of the corpus that get away from root where no process adopts orphans: they leave parent, session and
+#: environment behind. An ordinary user's program cannot start a process there.
+ESCAPES = ("p34c_daemon_without_environment",)
+
+#: What no other system has. The libraries that tests use ask first whether it is there.
+_NAMES = ("memfd_create", "pidfd_open", "sched_getaffinity", "sched_setaffinity")
+_FOLDERS = ("/proc", "/sys/fs/cgroup", "/sys/devices")
+
+_LOAD, _EQUAL, _ANY_BIT, _RETURN, _ALLOW = 0x20, 0x15, 0x45, 0x06, 0x7FFF0000
+_NUMBER_AT, _FIRST_AT, _SECOND_AT = 0, 16, 24
+#: Death with the parent, dumpable, filters, capabilities, new privileges, ambient capabilities.
+_OPTIONS = (1, 4, 22, 24, 38, 47)
+_SUBREAPER, _CLONE_NEWUTS = 36, 0x04000000
+
+
+class _Sys:
+    """The module sys, on another platform."""
+
+    platform = "darwin"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(sys, name)
+
+
+def put_on() -> None:
+    """Masks this process, once and for good."""
+    plain = importlib.machinery.SourceFileLoader.exec_module
+    masked = _Sys()
+
+    def exec_module(loader: importlib.machinery.SourceFileLoader, module: ModuleType) -> None:
+        plain(loader, module)
+        if module.__name__.partition(".")[0] == "localgif":
+            for name, value in vars(module).copy().items():
+                if value is sys:
+                    setattr(module, name, masked)
+                elif isinstance(value, Path) and str(value).startswith(_FOLDERS):
+                    setattr(module, name, Path("/masked") / value.relative_to("/"))
+
+    importlib.machinery.SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign]
+    for name in _NAMES:
+        if hasattr(os, name):
+            delattr(os, name)
+    _refuse()
+
+
+def _refuse() -> None:
+    """Loads the filter. In tests a process may adopt orphans with another number than localgif uses (stage.py)."""
+    from localgif.sandbox.seccomp import Instruction, load, pack
+    from localgif.sandbox.syscalls import MACHINE, PR_SET_NO_NEW_PRIVS, prctl
+
+    memfd, prctl_number, unshare = {"x86_64": (319, 157, 272), "aarch64": (279, 167, 97)}[MACHINE]
+    refused = Instruction(_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
+    allowed = Instruction(_RETURN, 0, 0, _ALLOW)
+
+    def equal(*values: int) -> list[Instruction]:
+        return [step for value in values for step in (Instruction(_EQUAL, 0, 1, value), refused)]
+
+    new_network = [Instruction(_LOAD, 0, 0, _FIRST_AT), Instruction(_ANY_BIT, 0, 1, _CLONE_NEWUTS), refused, allowed]
+    subreaper = [Instruction(_LOAD, 0, 0, _SECOND_AT), *equal(1), allowed]
+    program = [
+        Instruction(_LOAD, 0, 0, _NUMBER_AT),
+        *equal(memfd, 434, 444, 445, 446),
+        Instruction(_EQUAL, 0, len(new_network), unshare),
+        *new_network,
+        Instruction(_EQUAL, 1, 0, prctl_number),
+        allowed,
+        Instruction(_LOAD, 0, 0, _FIRST_AT),
+        *equal(*_OPTIONS),
+        Instruction(_EQUAL, 0, len(subreaper), _SUBREAPER),
+        *subreaper,
+        allowed,
+    ]
+    prctl(PR_SET_NO_NEW_PRIVS, 1)
+    load(pack(program))
