@@ -41,7 +41,7 @@ sys.exit(not (sys.implementation.name == 'cpython' and '%d.%d' % sys.version_inf
 
 # Sets $python, or refuses: this machine must be of the kind that bundle.txt names.
 find_python() {
-    want= machine= libc= glibc=
+    want='' machine='' libc='' glibc=''
     while read -r key value; do
         case $key in
             python) want=$value ;;
