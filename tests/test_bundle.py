@@ -72,7 +72,7 @@ def models(tmp_path: Path) -> Path:
 
 def test_other_systems_make_no_bundle_and_say_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    file = read_models(MODELS)
+    file = read_models(tmp_path / "models.toml", MODELS)
     with pytest.raises(PreflightError, match="on Linux only, this is darwin") as raised:
         collect(tmp_path / "out", file, (), WEIGHTS, lambda _: None, lambda *_: None)
     assert raised.value.remedy and not (tmp_path / "out").exists()

@@ -199,7 +199,9 @@ SHELLS = {"dash": ("dash",), "busybox": ("busybox", "sh")}
 
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="no shellcheck")
 def test_shellcheck_finds_nothing() -> None:
-    done = subprocess.run(["shellcheck", "-s", "sh", "-S", "warning", *SCRIPTS], capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = subprocess.run(
+        ["shellcheck", "-s", "sh", "-S", "warning", *SCRIPTS], capture_output=True, text=True, cwd=ROOT, timeout=120
+    )
     assert (done.returncode, done.stdout) == (0, "")
 
 

@@ -220,6 +220,7 @@ def test_a_job_names_what_its_system_does_not_have(monkeypatch: pytest.MonkeyPat
 
 
 def test_a_python_that_cannot_start_is_our_failure(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    portable.stop()
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     with pytest.raises(SandboxError, match="cannot be started"):
         ground.run(PLAIN, layers=HERE)
@@ -257,6 +258,7 @@ def test_without_the_kill_loop_a_daemon_stays(ground: Ground) -> None:
     """So the loop is what ends it; the warden, which ends in order, does not."""
     if os.geteuid() != 0:
         pytest.skip("an ordinary user's program cannot fork at all with one process allowed")
+    jobs.stop()  # a keeper bears the mark of this app too
     code = "import os, time\ndef make_gif(path):\n    if os.fork() == 0:\n        os.setsid()\n        time.sleep(60)\n"
     run_program(code, SMALL, layers=HERE - {KILL})
     stayed = [each for each in psutil.process_iter() if _is_marked(each)]

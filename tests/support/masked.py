@@ -66,7 +66,7 @@ def put_on() -> None:
                 elif isinstance(value, Path) and str(value).startswith(_FOLDERS):
                     setattr(module, name, Path("/masked") / value.relative_to("/"))
 
-    importlib.machinery.SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign]
+    importlib.machinery.SourceFileLoader.exec_module = exec_module  # type: ignore[method-assign, assignment]
     for name in _NAMES:
         if hasattr(os, name):
             delattr(os, name)
