@@ -191,11 +191,12 @@ def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
 @pytest.mark.parametrize(
     ("module", "ours"),
     [
-        ("sandbox.child", "sandbox.confine sandbox.landlock sandbox.protocol sandbox.seccomp sandbox.syscalls"),
+        ("sandbox.child", "sandbox.protocol sandbox.rlimits"),
+        ("sandbox.single", "sandbox.child sandbox.protocol sandbox.rlimits"),
         (
             "sandbox.keeper",
             "sandbox.confine sandbox.landlock sandbox.protocol sandbox.seccomp sandbox.syscalls "
-            "sandbox.child sandbox.watch",
+            "sandbox.child sandbox.places sandbox.rlimits sandbox.watch",
         ),
         ("gif.sheet", "gif.looks gif.measure"),
     ],
