@@ -9,7 +9,6 @@ asks an index.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
+from packaging.utils import canonicalize_name, parse_wheel_filename
 
 ROOT = Path(__file__).parent.parent
 LOCK, ANSWER = ROOT / "requirements.lock", ROOT / "docs" / "lab" / "mac-wheels.json"
@@ -88,12 +87,19 @@ def ask(python: str, pins: dict[str, str]) -> dict[str, str]:
     }
 
 
+def _answer(python: str, pins: dict[str, str]) -> dict[str, str]:
+    """Name -> wheel; asks only for versions that the stored answer does not have."""
+    stored = json.loads(ANSWER.read_text("utf-8"))["wheels"].get(python, {}) if ANSWER.exists() else {}
+    known = {name: file for name, file in stored.items() if str(parse_wheel_filename(file)[1]) == pins.get(name)}
+    new = {name: version for name, version in pins.items() if name not in known}
+    return dict(sorted((known | (ask(python, new) if new else {})).items()))
+
+
 def main() -> None:
     """Writes the answer."""
     text = LOCK.read_text("utf-8")
-    found = {python: dict(sorted(ask(python, pins_for_a_mac(text, python)).items())) for python in PYTHONS}
+    found = {python: _answer(python, pins_for_a_mac(text, python)) for python in PYTHONS}
     answer = {
-        "lock": hashlib.sha256(text.encode()).hexdigest(),
         "macos": ".".join(map(str, OLDEST)),
         "machine": "arm64",
         "wheels": found,
