@@ -18,7 +18,7 @@ from localgif.errors import SandboxError
 from localgif.records import Limits, Verdict
 from localgif.sandbox import watch
 from localgif.sandbox.watch import Tree, Usage, breach, children, kill_marked
-from tests.support import SOON
+from tests.support import SOON, masked
 
 LIMITS = Limits()
 
@@ -62,6 +62,7 @@ time.sleep(60)
 """
 
 
+@pytest.mark.skipif(masked.ON, reason=masked.WHY)
 def test_page_tables_count_as_memory() -> None:
     with subprocess.Popen([sys.executable, "-c", _TABLES], stdout=subprocess.PIPE) as hungry:
         try:
