@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec, TextIO, cast
 
@@ -201,19 +201,31 @@ def _check_folder() -> None:
 _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 
+def _with_value(error: typer.BadParameter, words: Sequence[str]) -> str:
+    """The message for a wrong command line; of a wrong value it begins with the option and the value."""
+    said = error.format_message()
+    for option in getattr(getattr(error, "param", None), "opts", ()):
+        for word, following in zip(words, [*words[1:], ""], strict=True):
+            if word == option or word.startswith(f"{option}="):
+                value = word.partition("=")[2] if "=" in word else following
+                return f"{option} {value}: {said.partition(': ')[2] or said}" if said.startswith("Invalid") else said
+    return said
+
+
 class Group(TyperGroup):
     """The group of all commands: a wrong command line gets a message like any other mistake."""
 
-    def main(self, *args: Any, **how: Any) -> Any:
+    def main(self, args: Sequence[str] | None = None, *more: Any, **how: Any) -> Any:
         """Run a command; unless `standalone_mode` is off, this ends the process with the exit code."""
+        words = sys.argv[1:] if args is None else list(args)
         standalone = how.get("standalone_mode", True)
         how["standalone_mode"] = False
         if not standalone:
-            return super().main(*args, **how)
+            return super().main(args, *more, **how)
         try:
-            code = super().main(*args, **how)
+            code = super().main(args, *more, **how)
         except _UsageError as error:
-            said = error.format_message()
+            said = _with_value(error, words)
             said = said.replace("argument(s)", "argument" if len(said.rpartition("(")[2].split()) == 1 else "arguments")
             if type(error).__name__ == "NoArgsIsHelpError":  # `localgif` and `localgif models` print their help
                 _print(said, file=sys.stderr)
