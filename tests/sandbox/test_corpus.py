@@ -11,7 +11,7 @@ from __future__ import annotations
 import pytest
 
 from localgif.sandbox.protocol import KILL, LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WATCH, WRITE_FILTER
-from tests.support import corpus
+from tests.support import corpus, masked
 from tests.support.corpus import Case
 from tests.support.drive import Job
 from tests.support.drivers import CASES, USERS, Drive, Drivers, Machine, check, drive_to_the_end
@@ -46,6 +46,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             if program.runs_in(case)
             and (every or case.level == CASES[0].level or program.decided_by(corpus.LEVELS))
             and (every or case.user == CASES[0].user or program.decided_by(corpus.USERS))
+            and not (masked.ON and case.user in masked.NOT_KEPT.get(name, ()))
         ],
     )
 
