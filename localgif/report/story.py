@@ -13,6 +13,7 @@ from typing import Literal, NamedTuple
 
 from localgif.records import UNASKED, BestOf, Proposal, Purpose, RunResult, Sample
 from localgif.report.plots import Band, Trace
+from localgif.search.progress import counted
 from localgif.store.read import StoredRun
 
 #: Two texts with more words than this together are not compared: the time grows with their product.
@@ -474,7 +475,7 @@ def verdict_sentence(result: RunResult) -> str:
 def _best_of_sentence(found: BestOf) -> str:
     """What a run without reflection found."""
     each = ", ".join(f"{task} {score:.3f}" for task, score in zip(found.tasks, found.scores, strict=True))
-    return f"No prompt was evolved. Best of {found.samples} samples of the seed prompt: {each or 'none'}."
+    return f"No prompt was evolved. Best of {counted(found.samples, 'sample')} of the seed prompt: {each or 'none'}."
 
 
 def _verdict_numbers(result: RunResult) -> str:

@@ -26,7 +26,7 @@ from localgif.search.evaluator import Evaluator, prompt_of, seed_of
 from localgif.search.front import front, front_result
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
-from localgif.search.progress import Progress, Silent
+from localgif.search.progress import Progress, Silent, counted
 from localgif.search.tally import plan_of
 from localgif.settings import TARGET, Settings
 from localgif.store.read import RunRecord
@@ -221,9 +221,9 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
     early = f", ends when {holds} {settings.target:g}" if settings.target is not None else ""
     lines.append(f"{'search':<10}{how}{facts}{early}")
     budget = (
-        f"{settings.metric_calls} metric calls x {settings.samples} samples, then up to {settings.fresh} fresh samples "
-        "each"
-        + (f" of {len(suite.tested)} tasks" if suite.mode != "single" else "")
+        f"{counted(settings.metric_calls, 'metric call')} x {counted(settings.samples, 'sample')}, "
+        f"then up to {counted(settings.fresh, 'fresh sample')} each"
+        + (f" of {counted(len(suite.tested), 'task')}" if suite.mode != "single" else "")
         + (f", 1 answer each to {len(suite.neighbours)} other tasks" if suite.neighbours else "")
     )
     lines.append(

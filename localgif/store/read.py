@@ -216,8 +216,9 @@ def find_run(runs_dir: Path, name: str | None) -> Path:
     if alike:
         names = ", ".join(folder.name for folder in alike[:10])
         raise ConfigError(f"{len(alike)} runs under {runs_dir} begin with {name}", f"name one of them: {names}")
-    known = ", ".join(folder.name for folder in runs[:10]) or "none"
-    raise ConfigError(f"there is no run {name} under {runs_dir}", f"the newest runs are: {known}")
+    known = ", ".join(folder.name for folder in runs[:10])
+    remedy = f"the newest runs are: {known}" if known else "there is none yet; start one: localgif optimize"
+    raise ConfigError(f"there is no run {name} under {runs_dir}", remedy)
 
 
 def find_unfinished(runs_dir: Path) -> Path:
