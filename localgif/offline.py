@@ -285,16 +285,23 @@ def ollama_url() -> str:
 
 
 def pin_environment(url: str) -> None:
-    """Set the variables that keep litellm and langchain at our endpoint, before they are imported.
+    """Set the variables that keep litellm and langchain at our endpoint, before they are used.
 
     litellm sends side requests to OLLAMA_API_BASE whatever address it is given; ollama's client reads OLLAMA_HOST.
+    """
+    global _pinned
+    pin_clients()
+    os.environ.update(OLLAMA_API_BASE=url, OLLAMA_HOST=url)
+    _pinned = url
+
+
+def pin_clients() -> None:
+    """Prepare the environment for the import of litellm and langchain.
+
     Proxies are removed: models are never asked through one, and httpx without socksio fails if ALL_PROXY names a SOCKS
     proxy. All downloads are done by then.
     """
-    global _pinned
     pin_libraries()
-    os.environ.update(OLLAMA_API_BASE=url, OLLAMA_HOST=url)
-    _pinned = url
     for name in [name for name in os.environ if name.lower() in _PROXIES]:
         del os.environ[name]
 

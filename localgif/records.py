@@ -206,7 +206,9 @@ class Attempt(Record):
     done_reason: str | None
     """As the server says: stop, length; "closed" if localgif closed the stream after the first complete code block."""
     prompt_tokens: int | None
-    """None if unknown, as for a closed stream."""
+    """None if unknown, as for a closed stream of an Ollama."""
+    cached_tokens: int | None = None
+    """Those among them that the server still had; None if unknown."""
     output_tokens: int
     llm_seconds: float
     sandbox_seconds: float
@@ -276,6 +278,8 @@ class Proposal(Record):
     finish_reason: str
     """ "length" if the reply used up num_predict, "closed" or "loop" if localgif ended it, otherwise "stop"."""
     prompt_tokens: int
+    cached_tokens: int | None = None
+    """As for an attempt."""
     output_tokens: int
     llm_seconds: float
     started: str
@@ -452,7 +456,7 @@ class RunVerdict(_Result):
 
 
 class TokensByRole(_Result):
-    """Tokens that each role wrote. A stream that localgif closed counts the tokens received until then."""
+    """Tokens of each role. A stream that localgif closed counts the tokens received until then."""
 
     animator: int
     reflector: int
@@ -461,6 +465,15 @@ class TokensByRole(_Result):
     def total(self) -> int:
         """Of both roles."""
         return self.animator + self.reflector
+
+
+class PromptTokens(_Result):
+    """Tokens of prompts by role. Answers of servers that do not count them, or not in time, count 0."""
+
+    read: TokensByRole
+    """Tokens that the server read; if it does not say what it still had, all tokens of the prompts."""
+    cached: TokensByRole
+    """Tokens that it still had from earlier prompts."""
 
 
 class SecondsByPart(_Result):
@@ -521,6 +534,9 @@ class RunResult(_Result):
     proposals: int
     """Requests to the reflector among them."""
     output_tokens: TokensByRole
+    """Tokens that each role wrote."""
+    prompt_tokens: PromptTokens | None = None
+    """None in old runs."""
     reflector_tokens_by_move: dict[str, int] = {}
     """Tokens that the reflector wrote, by kind of step."""
     programs_run: int = 0

@@ -173,6 +173,7 @@ def result_table(console: Console, result: RunResult, folder: Path | None = None
         f"+ models {duration(seconds.llm)}{roles} + sandbox {duration(seconds.sandbox)} + rest {duration(rest)}",
         f"models    {counted(result.llm_calls, 'call')}, {tokens.animator:,} tokens written by the animator, "
         f"{tokens.reflector:,} by the reflector",
+        *_prompts(result),
         f"run       {folder}   (best_prompt.md, samples.jsonl, gifs/)",
         f"report    {folder / 'report.html'}",
     )
@@ -180,6 +181,17 @@ def result_table(console: Console, result: RunResult, folder: Path | None = None
     made = [(word, folder / f"{name}.gif") for name, word in (("seed", "seed prompt"), ("best", "best prompt"))]
     if shown := ", ".join(f"{path} ({word})" for word, path in made if is_file(path)):
         say(console, f"best gifs {shown}")
+
+
+def _prompts(result: RunResult) -> list[str]:
+    """What the models read; nothing of old runs."""
+    if (tokens := result.prompt_tokens) is None:
+        return []
+    read, cached = tokens.read, tokens.cached
+    return [
+        f"prompts   {read.animator:,} tokens read by the animator ({cached.animator:,} more cached), "
+        f"{read.reflector:,} by the reflector ({cached.reflector:,} more cached)"
+    ]
 
 
 def _prompt_table(result: RunResult) -> _Grid:

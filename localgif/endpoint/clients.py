@@ -51,10 +51,12 @@ class Reply:
     done_reason: str
     """ "stop", "length"; "closed" or "loop" if we ended the stream: the answer was complete, or repeated itself."""
     prompt_tokens: int | None
-    """None for a closed stream: the server sends the counts only at the end."""
+    """None for a closed stream of a server that sends the counts only at the end."""
     output_tokens: int
     """The server's count; for a closed stream the number of chunks, one per token."""
     seconds: float
+    cached_tokens: int | None = None
+    """Tokens of the prompt that the server did not read again; None if it does not say so."""
 
 
 @dataclass(frozen=True)
@@ -104,11 +106,14 @@ class _Client:
                     if word:
                         self._wire.hang_up()
                         chunks += self._wire.swallowed
-                        return Reply(joined(beginning, text), word, None, chunks, time.monotonic() - started)
+                        seconds = time.monotonic() - started
+                        wire = self._wire
+                        return Reply(joined(beginning, text), word, wire.prompt, chunks, seconds, wire.cached)
         except Exception as error:
             raise cause(error) or self._wire.failed(error) from error
         written = chunks + self._wire.swallowed if counted is None else counted
-        reply = Reply(joined(beginning, text), reason, read, written, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        reply = Reply(joined(beginning, text), reason, read, written, seconds, self._wire.cached)
         self._check(reply, prompt)
         return reply
 
@@ -183,7 +188,7 @@ class Animator(_Client):
         """
         known = self._known.get(tuple(messages)) if self.model.temperature == 0 else None
         if known is not None:
-            return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0)
+            return replace(known, prompt_tokens=None, output_tokens=0, seconds=0.0, cached_tokens=None)
         sent = messages if self._continues or messages[-1][0] != "assistant" else messages[:-1]
         beginning = sent[-1][1] if sent[-1][0] == "assistant" else ""
         prompt = "\n".join(said for _, said in sent)

@@ -25,7 +25,7 @@ from localgif import offline
 from localgif.endpoint.child import death_at
 from localgif.endpoint.discover import listed_weights
 from localgif.endpoint.ollama_reply import ENDLESS, OVERFLOW, overflow_words
-from localgif.endpoint.received import ERROR_BYTES, Joined, read_json, texts
+from localgif.endpoint.received import ERROR_BYTES, Joined, number, read_json, texts
 from localgif.endpoint.system import moved
 from localgif.errors import EndpointError
 from localgif.thoughts import Thoughts
@@ -239,6 +239,9 @@ class Wire(httpx.HTTPTransport):
         """Its first line, once it came."""
         self.swallowed = 0
         """Parts of it that held nothing but thoughts."""
+        self.prompt: int | None = None
+        """Tokens of its prompt, and how many of them the server still had, as soon as it says so."""
+        self.cached: int | None = None
         self._patience = patience
         self._between = between
         self._system = system
@@ -268,6 +271,7 @@ class Wire(httpx.HTTPTransport):
 
     def _send(self, request: httpx.Request, most: int) -> httpx.Response:
         self.failure, self.done, self.first, self.swallowed, self._text = None, False, b"", 0, _Text()
+        self.prompt = self.cached = None
         timeouts = request.extensions["timeout"]
         timeouts["connect"] = _CONNECT_SECONDS
         try:
@@ -346,6 +350,8 @@ class Wire(httpx.HTTPTransport):
             self.failure = self.failure or Failure("said", words[:ERROR_BYTES])
         self.done = value.get("done", self.done) is True
         self._patience.tell_left_out(value.get("left_out"))
+        self.prompt = _counted(value, "prompt_eval_count", self.prompt)
+        self.cached = _counted(value, "prompt_cached_count", self.cached)
         message = value.get("message")
         holder, key = (message, "content") if isinstance(message, dict) else (value, "response")
         if key in holder:
@@ -447,6 +453,11 @@ def _longest_reply(body: dict[str, Any]) -> int:
     options = body.get("options") or {}
     tokens, window = options.get("num_predict") or 2**16, options.get("num_ctx") or 2**17
     return _FIXED_BYTES + _LINE_BYTES * int(tokens) + _CONTEXT_BYTES * int(window)
+
+
+def _counted(line: dict[str, Any], name: str, before: int | None) -> int | None:
+    count = number(line.get(name))
+    return before if count is None else int(count)
 
 
 def _is_object(content: bytes) -> bool:

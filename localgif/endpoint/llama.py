@@ -22,6 +22,9 @@ from typing import Any
 #: take many seconds on a small machine. With 64, a model of 1.5B on one core reads 3 % slower than with 128 and is free
 #: 0.9 s after its client left instead of 2.5 s; with 32 it reads 20 % slower.
 _BATCH = 64
+#: Memory for prompts that others replaced. A model of 1.5B needs about 28 KiB a token, so this holds six prompts of
+#: 1,000 tokens. The default of 8 GiB would fill this machine's memory with old prompts.
+_KEPT_MIB = 176
 #: Only errors: the reason for refusing a file is an error line on stderr.
 _VERBOSITY = 1
 
@@ -105,7 +108,8 @@ def _load(config: EngineConfig) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config.threads
     params.fit_params = False  # it would load the model twice to shrink a window that we chose
     params.ctx_shift = False  # an over-long prompt is an error, never a prompt without its beginning
-    params.cache_ram_mib = 0  # the default keeps up to 8 GiB of old prompts
+    # What was read of a prompt is kept when another one takes its place: both roles and several tasks take turns.
+    params.cache_ram_mib = _KEPT_MIB
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     if config.speculation:
         # Not ngram_map_k: because of what it keeps of earlier prompts, it guesses nothing in a later one.

@@ -157,9 +157,11 @@ class Answer:
             content, thinking = content + rest[0], thinking + thought + rest[1]
         if self._silent or not (content or thinking):
             return None
+        first = not self._content
         self._content.append(content)
         self._thinking.append(thinking)
-        return chunk(self._call.kind, self._call.model, content, thinking)
+        line = chunk(self._call.kind, self._call.model, content, thinking)
+        return line | self._prompt() if first else line
 
     def final(self, whole: bool, now: int) -> dict[str, Any]:
         """The last line of a stream, or with `whole` the one object of an answer that is not streamed.
@@ -180,19 +182,27 @@ class Answer:
         line = chunk(self._call.kind, self._call.model, *text)
         reason = "length" if self._finish == "length" else "stop"
         forbidden = {"left_out": sorted(self._left_out)} if self._left_out else {}
-        return line | {"done": True, "done_reason": reason} | self._metrics(now) | forbidden
+        return line | {"done": True, "done_reason": reason} | self._metrics(now) | self._prompt() | forbidden
+
+    def _prompt(self) -> dict[str, int]:
+        """How many tokens the prompt has, and how many of them the upstream still had; empty if it does not say so.
+
+        An Ollama says the first at the end only, and the second never.
+        """
+        cached, read = (number(self._timings.get(name)) for name in ("cache_n", "prompt_n"))
+        if cached is None or read is None:
+            return {}
+        return {"prompt_eval_count": int(cached + read), "prompt_cached_count": int(cached)}
 
     def _metrics(self, now: int) -> dict[str, int]:
         """Six numbers: tokens, and nanoseconds. The upstream's own measurements take precedence."""
         usage, timings = self._usage, self._timings
-        parts = [number(timings.get(name)) for name in ("cache_n", "prompt_n")]
-        read = sum(map(int, filter(None, parts))) if None not in parts else None
         first, last = (now, now) if self._first is None else (self._first, self._last)
         written = _count(usage.get("completion_tokens"), timings.get("predicted_n"), self._pieces)
         return {
             "total_duration": max(0, now - self._arrival),
             "load_duration": max(0, self._dispatch - self._arrival),
-            "prompt_eval_count": _count(usage.get("prompt_tokens"), read),
+            "prompt_eval_count": _count(usage.get("prompt_tokens")),
             "prompt_eval_duration": _nanoseconds(timings.get("prompt_ms"), first - self._dispatch),
             "eval_count": 0 if self._silent else written,
             "eval_duration": _nanoseconds(timings.get("predicted_ms"), last - first),

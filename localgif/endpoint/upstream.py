@@ -130,6 +130,9 @@ def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
     `read_call` writes llama.cpp's dialect. vLLM silently ignores names that it does not know.
     """
     body = {**body, "model": upstream.model}
+    if upstream.ours:
+        # The counts of the prompt come with the first token: whoever has enough of an answer leaves before the last.
+        body["timings_per_token"] = True
     if upstream.dialect == "vllm":
         _translate_for_vllm(body)
     return {name: value for name, value in body.items() if name not in upstream.left_out}

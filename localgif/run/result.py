@@ -12,9 +12,11 @@ from localgif.agent.extract import programs
 from localgif.files import content_hash
 from localgif.records import (
     UNASKED,
+    Attempt,
     BestResult,
     PeakMemory,
     PromptResult,
+    PromptTokens,
     Proposal,
     RunResult,
     RunVerdict,
@@ -186,6 +188,10 @@ def result_of(
             animator=sum(attempt.output_tokens for attempt in attempts),
             reflector=sum(proposal.output_tokens for proposal in asked),
         ),
+        prompt_tokens=PromptTokens(
+            read=TokensByRole(animator=_read(attempts), reflector=_read(asked)),
+            cached=TokensByRole(animator=_cached(attempts), reflector=_cached(asked)),
+        ),
         reflector_tokens_by_move=by_move,
         programs_run=evaluator.programs.run,
         seconds=SecondsByPart(
@@ -205,6 +211,14 @@ def result_of(
         reflector=identities["reflector"],
         sandbox=record.sandbox,
     )
+
+
+def _read(answers: Sequence[Attempt | Proposal]) -> int:
+    return sum((answer.prompt_tokens or 0) - (answer.cached_tokens or 0) for answer in answers)
+
+
+def _cached(answers: Sequence[Attempt | Proposal]) -> int:
+    return sum(answer.cached_tokens or 0 for answer in answers)
 
 
 def _verdict(evaluator: Evaluator, seed: Prompted, best: Prompted, result: PromptResult) -> RunVerdict:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
+import threading
 import time
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +29,7 @@ from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.fetch import locate, pull
 from localgif.models.find import Places, Weights, places_for
-from localgif.offline import api_key, is_here, server_url, weights_environment, without_secret
+from localgif.offline import api_key, is_here, pin_clients, server_url, weights_environment, without_secret
 from localgif.records import ModelIdentity, RemoteModel, ServeConfig, ServedModel
 from localgif.run.checks import Load, fit, this_memory, window_bytes
 from localgif.search.progress import Progress
@@ -159,7 +161,8 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             config = serve_config(tuple(weights))
             if config.swap:
                 progress.note("the memory holds only one model at a time, so they take turns")
-            running = stack.enter_context(embedded_endpoint(config))
+            with _importing():
+                running = stack.enter_context(embedded_endpoint(config))
         gateways = {name: stack.enter_context(embedded_endpoint(config)) for name, config in fronts.items()}
         loaded = time.monotonic()
         urls, identities = [], []
@@ -188,6 +191,37 @@ def _reached(model: ModelSettings, progress: Progress) -> ServerInfo:
     if note := check_abilities(url, server, model.abilities):
         progress.note(note)
     return server
+
+
+#: What the first request to the animator needs, seconds of imports; then what the first one to the reflector needs.
+_FIRST, _LATER = ("langgraph.graph", "langchain_ollama", "gepa.optimize_anything"), ("litellm",)
+
+
+@contextlib.contextmanager
+def _importing() -> Iterator[None]:
+    """Import libraries in a thread while the block waits for another process. The block ends when the animator's are
+    there; the reflector's are not waited for, and only begun while the block is still waiting.
+
+    A module that cannot be imported fails where it is needed.
+    """
+    waited, ready = threading.Event(), threading.Event()
+
+    def load() -> None:
+        try:
+            for name in _FIRST:
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+        finally:
+            ready.set()
+        for name in _LATER if not waited.is_set() else ():
+            with contextlib.suppress(Exception):
+                importlib.import_module(name)
+
+    pin_clients()
+    threading.Thread(target=load, daemon=True).start()
+    yield
+    waited.set()
+    ready.wait()
 
 
 def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:

@@ -377,6 +377,7 @@ class Evaluator:
             reason=attempt.rendered.reason,
             done_reason=attempt.written.done_reason,
             prompt_tokens=attempt.written.prompt_tokens,
+            cached_tokens=attempt.written.cached_tokens,
             output_tokens=attempt.written.output_tokens,
             llm_seconds=round(attempt.written.seconds, 3),
             sandbox_seconds=round(attempt.rendered.seconds, 3),

@@ -111,6 +111,7 @@ class PlainReflector:
             reply=answer.text,
             finish_reason=answer.done_reason,
             prompt_tokens=answer.prompt_tokens or 0,
+            cached_tokens=answer.cached_tokens,
             output_tokens=answer.output_tokens,
             llm_seconds=answer.seconds,
             started=started,

@@ -44,13 +44,15 @@ def asked_once(
             text=reply.text,
             done_reason=reply.done_reason,
             prompt_tokens=reply.prompt_tokens,
+            cached_tokens=reply.cached_tokens,
             output_tokens=reply.output_tokens,
             seconds=round(reply.seconds, 3),
             started=started,
             at=store.elapsed(),
         )
         store.append(answer)
-    return Reply(answer.text, answer.done_reason, answer.prompt_tokens, answer.output_tokens, answer.seconds)
+    counts = answer.prompt_tokens, answer.output_tokens
+    return Reply(answer.text, answer.done_reason, *counts, answer.seconds, answer.cached_tokens)
 
 
 def facts(targets: Targets) -> str:
@@ -232,6 +234,7 @@ class Ledger:
             reply=reply.text,
             finish_reason=reply.done_reason,
             prompt_tokens=reply.prompt_tokens or 0,
+            cached_tokens=reply.cached_tokens,
             output_tokens=reply.output_tokens,
             llm_seconds=round(reply.seconds, 3),
         )

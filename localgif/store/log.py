@@ -90,6 +90,7 @@ class Answer(Record):
     text: str
     done_reason: str
     prompt_tokens: int | None
+    cached_tokens: int | None = None
     output_tokens: int
     seconds: float
     started: str

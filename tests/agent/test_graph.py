@@ -22,6 +22,7 @@ class Said:
     text: str
     done_reason: str = "stop"
     prompt_tokens: int | None = None
+    cached_tokens: int | None = None
     output_tokens: int = 3
     seconds: float = 0.0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import json
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,7 +19,7 @@ from localgif.errors import EndpointError
 from localgif.records import ServedModel
 from tests.support.gateway_kit import engine_seconds, never
 from tests.support.kit import model
-from tests.support.scripted import Scripted, cut_off, serving
+from tests.support.scripted import Scripted, Talk, cut_off, serving
 
 LONG = "```python\ndef make_gif(path):\n    pass\n```\n" + "and so on\n" * 50
 PROVIDERS = pytest.mark.parametrize("provider", ["ollama", "ollama_chat"])
@@ -73,7 +74,24 @@ def test_the_stream_is_closed_as_soon_as_the_answer_is_complete() -> None:
     with serving(Scripted(animator=[LONG])) as server:
         reply = ask(server, complete)
     assert reply.text == LONG.split("and")[0]
-    assert (reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("closed", None, 4)
+    assert (reply.done_reason, reply.output_tokens) == ("closed", 4)
+
+
+@PROVIDERS
+def test_a_closed_stream_has_the_counts_that_came_with_its_first_line(provider: str) -> None:
+    def counting(talk: Talk) -> None:
+        talk.head()
+        first, *rest = LONG.splitlines(keepends=True)
+        counts = {"prompt_eval_count": 700, "prompt_cached_count": 650}
+        talk.raw(json.dumps({**talk.part(first), "done": False, **counts}).encode() + b"\n")
+        for piece in rest:
+            talk.line(piece)
+        talk.last()
+
+    with serving(Scripted(animator=[counting], reflector=[counting])) as server:
+        replies = ask(server, complete), reflect(server, complete, provider=provider)
+    for reply in replies:
+        assert (reply.done_reason, reply.prompt_tokens, reply.cached_tokens) == ("closed", 700, 650)
 
 
 @pytest.mark.parametrize(("temperature", "calls"), [(0.0, 1), (0.2, 2)])
@@ -99,7 +117,7 @@ def test_the_reflector_sends_what_the_animator_sends_and_asks_nothing_else(provi
         assert lm(server.url, provider)("hi") == LONG
     assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
     assert closed.text == LONG.split("and")[0]
-    assert (closed.done_reason, closed.prompt_tokens, closed.output_tokens) == ("closed", None, 4)
+    assert (closed.done_reason, closed.output_tokens) == ("closed", 4)
     assert [body["options"]["num_predict"] for _, body in server.history] == [64, 64, 1024]
     assert [body["options"].get("seed") for _, body in server.history] == [5, 5, None]
     for path, body in server.history:

@@ -52,8 +52,8 @@ def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
             process.wait(SOON)
 
 
-def written(client: httpx.Client, tokens: int) -> dict[str, Any]:
-    body = {"messages": COPYING, "temperature": 0, "max_tokens": tokens, "seed": 1}
+def written(client: httpx.Client, tokens: int, messages: Any = COPYING) -> dict[str, Any]:
+    body = {"messages": messages, "temperature": 0, "max_tokens": tokens, "seed": 1}
     said: dict[str, Any] = client.post("/v1/chat/completions", json=body).raise_for_status().json()
     return said
 
@@ -92,3 +92,12 @@ def test_a_second_call_reads_almost_nothing_again(guessing: httpx.Client) -> Non
     written(guessing, 1)
     again = written(guessing, 1)["timings"]
     assert again["prompt_n"] <= 0.05 * (again["prompt_n"] + again["cache_n"])
+
+
+def test_a_prompt_is_still_known_after_others_took_its_place(guessing: httpx.Client) -> None:
+    long = [{"role": "user", "content": f"{number}: " + "a ball, a box and a boat. " * 12} for number in range(3)]
+    for said in long:
+        written(guessing, 1, [said])
+    for said in long:
+        again = written(guessing, 1, [said])["timings"]
+        assert again["prompt_n"] <= 0.05 * (again["prompt_n"] + again["cache_n"])

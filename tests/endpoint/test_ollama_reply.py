@@ -57,6 +57,18 @@ def test_the_upstreams_numbers_come_first() -> None:
     assert (none["eval_count"], none["message"]["content"]) == (0, ""), "llama.cpp generates one token all the same"
 
 
+def test_the_prompts_counts_come_with_the_first_text_for_whoever_leaves_before_the_end() -> None:
+    answer = Answer(read_call("chat", {"model": "m", "messages": []}), 0, 10)
+    timings = {"cache_n": 5, "prompt_n": 2}
+    assert answer.take(read_delta(json.dumps(said(content="") | {"timings": timings})), 20) is None
+    first, second = (
+        answer.take(read_delta(json.dumps(said(content=text) | {"timings": timings})), 30) for text in "ab"
+    )
+    assert first is not None and second is not None
+    assert (first["prompt_eval_count"], first["prompt_cached_count"], first["done"]) == (7, 5, False)
+    assert "prompt_eval_count" not in second
+
+
 def test_without_them_the_clock_and_the_pieces_do() -> None:
     line = finished([said(content="a"), said("other", content="b")], kind="generate")
     assert (line["response"], line["done_reason"]) == ("ab", "stop")
