@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
+from queue import LifoQueue
 from typing import TYPE_CHECKING, Any
 
 from localgif.endpoint.http import Failed, Failure, Patience, Wire, explain
@@ -199,6 +200,32 @@ class Animator(_Client):
             self._continues = False
         self._known[tuple(messages)] = reply
         return reply
+
+
+class Animators:
+    """Several clients of the animator's model, for as many answers at a time; a context manager as `Animator`."""
+
+    def __init__(self, model: ModelSettings, url: str, notice: Callable[[str], None], count: int) -> None:
+        self._all = [Animator(model, url, notice) for _ in range(count)]
+        # The client that was used last goes first: one that is asked alone stays alone.
+        self._idle: LifoQueue[Animator] = LifoQueue()
+        for animator in self._all:
+            self._idle.put(animator)
+
+    def __enter__(self) -> Animators:
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        for animator in self._all:
+            animator.__exit__(*raised)
+
+    def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
+        """As `Animator.write`; may be called from several threads, and waits for a client that is not in use."""
+        animator = self._idle.get()
+        try:
+            return animator.write(messages, seed, finished)
+        finally:
+            self._idle.put(animator)
 
 
 def _chat_parts(chat: ChatOllama, messages: Sequence[Message]) -> Generator[_Part, None, None]:

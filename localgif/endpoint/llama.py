@@ -45,6 +45,8 @@ class EngineConfig:
     """Process id of the gateway."""
     speculation: bool = True
     """Guess ahead from n-grams of prompt and answer: copied code comes almost twice as fast, with the same odds."""
+    slots: int = 1
+    """Requests at a time, each with the window `num_ctx`. The endpoint takes one: `just bench slots` compares."""
 
     def to_line(self) -> bytes:
         """The line for stdin."""
@@ -102,8 +104,8 @@ def _load(config: EngineConfig) -> Any:
     params = xllamacpp.CommonParams()
     params.model.path = config.gguf
     params.model_alias = {config.name}
-    params.n_ctx = config.num_ctx
-    params.n_parallel = 1
+    params.n_ctx = config.num_ctx * config.slots
+    params.n_parallel = config.slots
     params.n_batch = params.n_ubatch = _BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config.threads
     params.fit_params = False  # it would load the model twice to shrink a window that we chose

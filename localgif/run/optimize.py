@@ -11,7 +11,7 @@ from pathlib import Path
 
 from localgif import __version__
 from localgif.agent.prompts import SEED_PROMPT
-from localgif.endpoint.clients import Animator, Reflector
+from localgif.endpoint.clients import Animators, Reflector
 from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
 from localgif.files import now
 from localgif.gif.score import VERSIONS
@@ -161,8 +161,10 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
         progress.note(repair)
     progress.replay(store.journal.left > 0)
     store.on_activity = progress.activity
-    with Animator(settings.animator, roles.animator_url, progress.note) as animator:
-        evaluator = Evaluator(suite, animator.write, store, progress)
+    # At temperature 0 a question that was asked is not asked again, so samples wait for each other.
+    slots = roles.slots if settings.animator.temperature > 0 else 1
+    with Animators(settings.animator, roles.animator_url, progress.note, slots) as animators:
+        evaluator = Evaluator(suite, animators.write, store, progress, slots)
         reflector: PlainReflector | GroundedReflector | None = None
         seed = SEED_PROMPT if settings.reflection == "plain" else prompt_of(seed_of(suite), suite)
         if settings.reflection == "none":
@@ -185,8 +187,8 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
             store.write_gif(name, prompted.samples)
         carried: tuple[Prompted, ...] = ()
         if best != seed:
-            pair = (seed, "seed prompt"), (best, "evolved prompt")
-            carried = tuple(Prompted(prompt, evaluator.unseen(prompt, "transfer", [0], name)) for prompt, name in pair)
+            answered = evaluator.unseen({seed: "seed prompt", best: "evolved prompt"}, "transfer", [0])
+            carried = Prompted(seed, answered[seed]), Prompted(best, answered[best])
     proposals, seconds = reflector.proposals if reflector is not None else [], time.monotonic() - clock
     result = result_of(roles, evaluator, proposals, *fresh, ended, seconds, carried)
     return result.model_copy(update={"front": together})

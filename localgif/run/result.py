@@ -129,10 +129,10 @@ def fresh_samples(evaluator: Evaluator, seed: str, best: str) -> tuple[Prompted,
     verdict is settled. A prompt that is compared with itself needs no more than the first two."""
     suite, planned = evaluator.suite, evaluator.settings.fresh
     found: dict[str, list[Sample]] = {seed: [], best: []}
-    names = {best: "evolved prompt", seed: "seed prompt"}
+    names = {seed: "seed prompt", **({best: "evolved prompt"} if best != seed else {})}
     for first, end in [(0, min(_FEWEST, planned)), *((i, i + 1) for i in range(_FEWEST, planned))]:
-        for prompt in found:
-            found[prompt] += evaluator.unseen(prompt, "fresh", range(first, end), names[prompt])
+        for prompt, made in evaluator.unseen(names, "fresh", range(first, end)).items():
+            found[prompt] += made
         if seed == best or settled(_pairs(suite, found[seed], found[best]), planned, _unit(suite)) is not None:
             break
     order = [task.name for task in suite.tested]

@@ -69,6 +69,8 @@ class Roles:
     """Finding, downloading and verifying the weights."""
     seconds_load: float
     """Starting the embedded endpoint and loading its first model."""
+    slots: int = 1
+    """Answers of the animator that are worth asking for at a time."""
 
     def explain(self) -> str:
         """Why one of our processes died, or ""."""
@@ -177,8 +179,16 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
         progress.activity(f"counting whether {both[0].model} reads the system message")
         if note := reads_system(both[0], lambda body: ask_once(urls[0], body, both[0].endpoint.url)):
             progress.note(note)
+        front = fronts.get(both[0].endpoint.name)
         yield Roles(
-            urls[0], urls[1], tuple(identities), running, tuple(gateways.values()), fetched - started, loaded - fetched
+            urls[0],
+            urls[1],
+            tuple(identities),
+            running,
+            tuple(gateways.values()),
+            fetched - started,
+            loaded - fetched,
+            front.slots if front is not None else 1,
         )
 
 

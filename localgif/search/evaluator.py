@@ -8,13 +8,18 @@ component, so no proposal can change it. With plain reflection a candidate is on
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import statistics
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any, Literal, TypeVar
+import threading
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from localgif.agent import prompts
-from localgif.agent.graph import MAX_ATTEMPTS, Rendered, Try, Write, compile_animator
+from localgif.agent.graph import MAX_ATTEMPTS, Message, Rendered, Try, Write, Written, compile_animator
 from localgif.files import content_hash, now
 from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Sample
@@ -121,14 +126,41 @@ def sample_seed(run_seed: int, index: int) -> int:
     return int.from_bytes(digest[:4], "big") % (2**31 - 3)
 
 
+@dataclass(frozen=True)
+class Ask:
+    """A sample to be made."""
+
+    prompt: str
+    task: Task
+    index: int
+    purpose: Purpose
+    label: str
+    """For people."""
+    metric_call: int | None = None
+    attempts: int = MAX_ATTEMPTS
+
+
+class _Made(NamedTuple):
+    """A new sample before it is scored and stored."""
+
+    started: str
+    seed: int
+    attempts: tuple[Try, ...]
+
+
+class _Over(BaseException):
+    """Ends an answer that nobody waits for any more."""
+
+
 class Evaluator:
-    """Makes samples and metric calls, and keeps count of both; `write` asks the animator's model.
+    """Makes samples and metric calls, and keeps count of both; `write` asks the animator's model, from up to `slots`
+    threads at a time.
 
     Grounded reflection races: a candidate whose first sample fails badly gets no second one, and the best candidate
     gets more; the total stays the same. Otherwise every metric call makes `samples` samples.
     """
 
-    def __init__(self, suite: Suite, write: Write, store: RunStore, progress: Progress) -> None:
+    def __init__(self, suite: Suite, write: Write, store: RunStore, progress: Progress, slots: int = 1) -> None:
         self.suite = suite
         self.store = store
         self.progress = progress
@@ -143,6 +175,8 @@ class Evaluator:
         self.last_prompt = ""
         """The last evaluated candidate. GEPA measures a parent right before it reflects on it."""
         self._write = write
+        self._slots = slots
+        self._speaking = threading.Lock()
         self._racing = bool(self.settings.moves)
         self._measured: dict[tuple[str, str], tuple[float, SideInfo]] = {}
         """(prompt, task) -> result of the last metric call."""
@@ -212,7 +246,9 @@ class Evaluator:
         """A metric call on new samples only."""
         count = self.settings.samples
         first = len(self.samples_of(prompt, task))
-        made = [self._search_sample(prompt, task, first + i, f"sample {i + 1} of {count}") for i in range(count)]
+        made = self.gather(
+            [self._search_ask(prompt, task, first + i, f"sample {i + 1} of {count}") for i in range(count)]
+        )
         return self._done(prompt, task, made, made)
 
     def _race(self, prompt: str, task: Task, parent: str | None) -> tuple[float, SideInfo]:
@@ -240,9 +276,12 @@ class Evaluator:
         return len(before) < 2 * self.settings.samples and self.mean_of(prompt) < (self.settings.target or 1.0)
 
     def _search_sample(self, prompt: str, task: Task, index: int, label: str) -> Sample:
+        return self.gather([self._search_ask(prompt, task, index, label)])[0]
+
+    def _search_ask(self, prompt: str, task: Task, index: int, label: str) -> Ask:
         number = self.spent + 1
         of = f"{task.name}, " if self.suite.mode != "single" else ""
-        return self.sample(prompt, task, index, "search", number, f"metric call {number}, {of}{label}")
+        return Ask(prompt, task, index, "search", f"metric call {number}, {of}{label}", number)
 
     def _done(self, prompt: str, task: Task, counted: list[Sample], made: list[Sample]) -> tuple[float, SideInfo]:
         known = (prompt, task.name) in self._measured
@@ -262,95 +301,144 @@ class Evaluator:
         Samples of an earlier re-test count.
         """
         name = content_hash(prompt)
-        found = []
-        for task in self.suite.val:
-            present = [s for s in self.samples if (s.candidate, s.purpose, s.task) == (name, "retest", task.name)]
-            found += present + [
-                self.sample(prompt, task, RETEST_FROM + i, "retest", None, f"retest sample {i + 1} of {count}")
-                for i in range(len(present), count)
-            ]
-        return found
+        there = {(s.task, s.index): s for s in self.samples if (s.candidate, s.purpose) == (name, "retest")}
+        wanted = [
+            Ask(prompt, task, RETEST_FROM + i, "retest", f"retest sample {i + 1} of {count}")
+            for task in self.suite.val
+            for i in range(count)
+        ]
+        new = self.gather([ask for ask in wanted if (ask.task.name, ask.index) not in there])
+        there |= {(sample.task, sample.index): sample for sample in new}
+        return [there[ask.task.name, ask.index] for ask in wanted]
 
     def unseen(
-        self, prompt: str, purpose: Literal["fresh", "transfer"], numbers: Iterable[int], label: str
-    ) -> list[Sample]:
-        """New samples of a prompt with seeds that the search never used: fresh ones of each tested task, or (transfer)
+        self, prompts: Mapping[str, str], purpose: Literal["fresh", "transfer"], numbers: Sequence[int]
+    ) -> dict[str, list[Sample]]:
+        """New samples of prompts with seeds that the search never used: fresh ones of each tested task, or (transfer)
         answers without repairs to each neighbouring task.
 
         Args:
+            prompts: Prompt -> what people call it.
             numbers: Which samples of each task, from 0.
-            label: The prompt for people.
+
+        Returns:
+            Prompt -> its samples; one prompt after the other is asked for, so that a server reads each once.
         """
         fresh = purpose == "fresh"
-        return [
-            self.sample(
+        asks = [
+            Ask(
                 prompt,
                 task,
                 FRESH_FROM + number,
                 purpose,
-                None,
                 f"fresh sample {number + 1} of the {label}, {task.name}" if fresh else f"the {label} on another task",
                 attempts=MAX_ATTEMPTS if fresh else 1,
             )
+            for prompt, label in prompts.items()
             for number in numbers
             for task in (self.suite.tested if fresh else self.suite.neighbours)
         ]
+        found: dict[str, list[Sample]] = {prompt: [] for prompt in prompts}
+        for ask, sample in zip(asks, self.gather(asks), strict=True):
+            found[ask.prompt].append(sample)
+        return found
 
     def sample(
-        self,
-        prompt: str,
-        task: Task,
-        index: int,
-        purpose: Purpose,
-        metric_call: int | None,
-        label: str,
-        attempts: int = MAX_ATTEMPTS,
+        self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
     ) -> Sample:
         """One sample, stored before it is returned."""
-        candidate = self.store.put("candidates", prompt)
-        stored = self.store.known_sample(
-            purpose, candidate, task.name, index, lambda other: self._scored(other, task, metric_call)
-        )
-        if stored is not None:
-            self.samples.append(stored)
-            self.progress.sample(stored)
-            return stored
-        self.store.journal.new_work(f"{label} ({task.name})")
-        self.progress.replay(False)
+        return self.gather([Ask(prompt, task, index, purpose, label, metric_call)])[0]
+
+    def gather(self, asks: Sequence[Ask]) -> list[Sample]:
+        """Samples that do not depend on each other, in order, each stored before the next one counts.
+
+        Up to `slots` are in progress at a time: while one program runs, the model writes the others.
+
+        Raises:
+            EndpointError, SandboxError, RunError: The first failure in this order; answers that have begun are given
+                up, and only samples before it are stored.
+        """
+        found: list[Sample] = []
+        begun: deque[tuple[Ask, Callable[[], _Made]]] = deque()
+
+        def collect() -> None:
+            while begun:
+                ask, made = begun.popleft()
+                found.append(self._kept(self._store(ask, made())))
+
+        over = threading.Event()
+        with ThreadPoolExecutor(self._slots) as pool:
+            try:
+                for ask in asks:
+                    candidate = self.store.put("candidates", ask.prompt)
+                    rescored = functools.partial(self._scored, task=ask.task, metric_call=ask.metric_call)
+                    stored = self.store.known_sample(ask.purpose, candidate, ask.task.name, ask.index, rescored)
+                    if stored is not None:
+                        collect()
+                        found.append(self._kept(stored))
+                        continue
+                    self.store.journal.new_work(f"{ask.label} ({ask.task.name})")
+                    self.progress.replay(False)
+                    alone = self._slots == 1 or len(asks) == 1
+                    make = functools.partial(self._make, ask, over)
+                    begun.append((ask, make if alone else pool.submit(make).result))
+                collect()
+            except BaseException:
+                over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return found
+
+    def _make(self, ask: Ask, over: threading.Event) -> _Made:
+        """A new sample's attempts. May run in a thread of its own; ends with `_Over` soon after `over` is set."""
         tries = 0
 
-        def write(messages: Any, seed: int, finished: Any) -> Any:
+        def doing(what: str) -> None:
+            with self._speaking:
+                self.store.doing(f"{ask.label}: {what}")
+
+        def write(messages: Sequence[Message], seed: int, finished: Callable[[str], str]) -> Written:
             nonlocal tries
             tries += 1
-            self.store.doing(f"{label}: writing code" + (f" (attempt {tries} of {attempts})" if tries > 1 else ""))
-            return self._write(messages, seed, finished)
+            doing("writing code" + (f" (attempt {tries} of {ask.attempts})" if tries > 1 else ""))
+
+            def enough(text: str) -> str:
+                if over.is_set():
+                    raise _Over
+                return finished(text)
+
+            return self._write(messages, seed, enough)
 
         def run(code: str) -> Rendered:
-            self.store.doing(f"{label}: running and measuring")
+            doing("running and measuring")
             return self.programs.render(code)
 
-        seed = sample_seed(self.settings.seed, index)
-        started = now()
-        made = compile_animator(prompt, task.brief, write, run, attempts)(seed)
-        last = made[-1].rendered
+        started, seed = now(), sample_seed(self.settings.seed, ask.index)
+        return _Made(started, seed, compile_animator(ask.prompt, ask.task.brief, write, run, ask.attempts)(seed))
+
+    def _store(self, ask: Ask, made: _Made) -> Sample:
+        last = made.attempts[-1]
         sample = Sample(
-            candidate=candidate,
-            task=task.name,
-            index=index,
-            purpose=purpose,
-            metric_call=metric_call,
-            seed=seed,
-            attempts=tuple(self._attempt(a) for a in made),
-            verdict=last.verdict,
-            code=self.store.put("code", made[-1].code) if made[-1].code is not None else None,
-            gif=self.store.put("gifs", last.gif) if last.gif is not None else None,
-            measurements=last.measurements,
-            score=self.programs.score(last, task),
-            also=self.programs.others(last, task),
-            started=started,
+            candidate=content_hash(ask.prompt),
+            task=ask.task.name,
+            index=ask.index,
+            purpose=ask.purpose,
+            metric_call=ask.metric_call,
+            seed=made.seed,
+            attempts=tuple(self._attempt(each) for each in made.attempts),
+            verdict=last.rendered.verdict,
+            code=self.store.put("code", last.code) if last.code is not None else None,
+            gif=self.store.put("gifs", last.rendered.gif) if last.rendered.gif is not None else None,
+            measurements=last.rendered.measurements,
+            score=self.programs.score(last.rendered, ask.task),
+            also=self.programs.others(last.rendered, ask.task),
+            started=made.started,
             at=self.store.elapsed(),
         )
         self.store.append(sample)
+        return sample
+
+    def _kept(self, sample: Sample) -> Sample:
         self.samples.append(sample)
         self.progress.sample(sample)
         return sample

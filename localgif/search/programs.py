@@ -11,6 +11,7 @@ import base64
 import dataclasses
 import hashlib
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,7 @@ class Programs:
         self._store = store
         self._limits = store.settings.limits
         self._scorer = store.settings.scorer
+        self._turn = threading.RLock()
         self._known: dict[str, Rendered] = {}
         self._sheets: dict[bytes, bytes | None] = {}
 
@@ -130,9 +132,10 @@ class Programs:
         Raises:
             SandboxError: The sandbox failed.
         """
-        known = self._known.get(code)
-        if known is not None:
-            return known
+        with self._turn:
+            return self._known.get(code) or self._new(code)
+
+    def _new(self, code: str) -> Rendered:
         stored = self._store.known_program(content_hash(code))
         if stored is not None and (stored.measurements is None or stored.measurements.complete):
             rendered = Rendered(stored.verdict, stored.reason, None, stored.measurements, stored.seconds)
@@ -146,15 +149,17 @@ class Programs:
         return rendered
 
     def render(self, code: str) -> Rendered:
-        """The outcome with the GIF, if there is one; a program whose GIF was not kept runs again."""
-        rendered = self.outcome(code)
-        if rendered.verdict is Verdict.OK and rendered.gif is None:
-            again = render(code, self._limits)
-            if again.gif is None:  # a limit, which a loaded machine can cause
-                return again
-            rendered = dataclasses.replace(rendered, gif=again.gif)
-            self._known[code] = rendered
-        return rendered
+        """The outcome with the GIF, if there is one; a program whose GIF was not kept runs again. May be called from
+        several threads, which take turns: the cores are busy with the model."""
+        with self._turn:
+            rendered = self.outcome(code)
+            if rendered.verdict is Verdict.OK and rendered.gif is None:
+                again = render(code, self._limits)
+                if again.gif is None:  # a limit, which a loaded machine can cause
+                    return again
+                rendered = dataclasses.replace(rendered, gif=again.gif)
+                self._known[code] = rendered
+            return rendered
 
     def search(
         self, start: Trial, task: Task, find: Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]

@@ -58,7 +58,7 @@ def test_the_upstreams_numbers_come_first() -> None:
 
 
 def test_the_prompts_counts_come_with_the_first_text_for_whoever_leaves_before_the_end() -> None:
-    answer = Answer(read_call("chat", {"model": "m", "messages": []}), 0, 10)
+    answer = Answer(read_call("chat", {"model": "m", "messages": []}), 0, 10, tagged=False)
     timings = {"cache_n": 5, "prompt_n": 2}
     assert answer.take(read_delta(json.dumps(said(content="") | {"timings": timings})), 20) is None
     first, second = (

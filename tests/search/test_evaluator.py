@@ -2,24 +2,39 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from localgif.agent.graph import Message, Write
 from localgif.agent.prompts import contract
+from localgif.endpoint.clients import Reply
+from localgif.errors import EndpointError
+from localgif.records import SandboxRecord
 from localgif.search.evaluator import (
     BADLY,
     HOPELESS,
     INSTRUCTIONS,
+    Ask,
+    Evaluator,
     beats,
     goes_on,
     prompt_of,
     rules_of,
+    sample_seed,
     seed_of,
     slot,
     with_rules,
 )
+from localgif.store.read import RunRecord, load_run
+from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite
+from tests.support import SOON
+from tests.support.kit import Notes, settings
 
 SCORE = st.floats(0, 1)
 SCORES = st.dictionaries(st.integers(0, 7), SCORE, max_size=8)
@@ -103,3 +118,86 @@ def test_of_several_tasks_each_example_follows_its_own_request() -> None:
 def test_with_a_single_task_the_example_ends_with_the_order_to_repeat_it() -> None:
     candidate = {**seed_of(ALONE), slot(BALL): "def make_gif(path): bounce()"}
     assert prompt_of(candidate, ALONE).endswith("To the same request give the same answer.")
+
+
+# --- several samples at a time ---------------------------------------------------------------------------------------
+
+Asked = Callable[[int, Callable[[str], str]], str]
+
+
+@pytest.fixture
+def gathering(tmp_path: Path) -> Iterator[Callable[[Asked, int], Evaluator]]:
+    """Makes an evaluator with three slots whose model answers the sample with an index by a function."""
+    chosen = settings("http://x", seed=7)
+    numbers = {sample_seed(7, index): index for index in range(9)}
+    record = RunRecord(
+        name="r", status="started", started="2026-01-01T00:00:00Z", settings=chosen, versions={},
+        sandbox=SandboxRecord(), scorer="article-1", task=load_suite("single", "bouncing-ball").train[0],
+    )  # fmt: skip
+    with RunStore.create(tmp_path, record) as store:
+
+        def made(answer: Asked, slots: int = 3) -> Evaluator:
+            def write(messages: Sequence[Message], seed: int, finished: Callable[[str], str]) -> Reply:
+                return Reply(answer(numbers[seed], finished), "stop", 7, 2, 0.1)
+
+            ask: Write = write
+            return Evaluator(load_suite("single", "bouncing-ball"), ask, store, Notes(), slots)
+
+        yield made
+
+
+def asks(count: int) -> list[Ask]:
+    task = load_suite("single", "bouncing-ball").train[0]
+    return [Ask("Draw.", task, index, "fresh", f"sample {index}", attempts=1) for index in range(count)]
+
+
+def test_samples_are_asked_for_together_and_stored_in_order(
+    gathering: Callable[[Asked, int], Evaluator], tmp_path: Path
+) -> None:
+    together, last = threading.Barrier(3), threading.Event()
+
+    def answer(index: int, finished: Callable[[str], str]) -> str:
+        if index < 3:
+            together.wait(SOON)
+        if index == 2:
+            last.set()
+        assert last.wait(SOON), "the first one ends last"
+        return f"no program {index}"
+
+    evaluator = gathering(answer, 3)
+    made = evaluator.gather(asks(4))
+    assert [sample.attempts[0].reply for sample in made] == [f"no program {index}" for index in range(4)]
+    assert evaluator.samples == made == list(load_run(tmp_path / "r").samples)
+
+
+def test_a_failure_gives_up_what_has_begun_and_keeps_what_came_before(
+    gathering: Callable[[Asked, int], Evaluator], tmp_path: Path
+) -> None:
+    begun = threading.Event()
+
+    def answer(index: int, finished: Callable[[str], str]) -> str:
+        if index == 1:
+            assert begun.wait(SOON)
+            raise EndpointError("gone", "start it again")
+        while index == 2:
+            begun.set()
+            finished("on and on")
+        return "no program"
+
+    with pytest.raises(EndpointError, match="gone"):
+        gathering(answer, 3).gather(asks(3))
+    assert [sample.index for sample in load_run(tmp_path / "r").samples] == [0]
+
+
+def test_with_one_slot_nothing_is_asked_before_its_turn(gathering: Callable[[Asked, int], Evaluator]) -> None:
+    asked: list[int] = []
+
+    def answer(index: int, finished: Callable[[str], str]) -> str:
+        asked.append(index)
+        if index == 1:
+            raise EndpointError("gone", "start it again")
+        return "no program"
+
+    with pytest.raises(EndpointError):
+        gathering(answer, 1).gather(asks(3))
+    assert asked == [0, 1]
