@@ -51,6 +51,7 @@ class Answer:
     prompt_tokens: int | None = None
     output_tokens: int = 0
     seconds: float = 0.0
+    cached_tokens: int | None = None
 
 
 #: Receives the text so far; returns "" to go on, or why it is enough.
@@ -98,11 +99,17 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
             return reply
         whole = replace(
             _with(whole, _taken(reply.text[len(so_far) :] + "\n", slot)[0]),
+            prompt_tokens=_sum(whole.prompt_tokens, reply.prompt_tokens),
+            cached_tokens=_sum(whole.cached_tokens, reply.cached_tokens),
             output_tokens=whole.output_tokens + reply.output_tokens,
             seconds=whole.seconds + reply.seconds,
         )
     whole = _with(whole, [PAINT])
     return replace(whole, text=whole.text + frame.end)
+
+
+def _sum(before: int | None, more: int | None) -> int | None:
+    return before if more is None else (before or 0) + more
 
 
 def _with(answer: Answer, lines: Sequence[str]) -> Answer:

@@ -19,7 +19,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from localgif.agent import prompts
-from localgif.agent.graph import MAX_ATTEMPTS, Message, Rendered, Try, Write, Written, compile_animator
+from localgif.agent.graph import MAX_ATTEMPTS, Rendered, Try, Write, compile_animator
+from localgif.agent.guide import Message, Written
 from localgif.files import content_hash, now
 from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Sample
@@ -391,29 +392,27 @@ class Evaluator:
 
     def _make(self, ask: Ask, over: threading.Event) -> _Made:
         """A new sample's attempts. May run in a thread of its own; ends with `_Over` soon after `over` is set."""
-        tries = 0
+        started, seed = now(), sample_seed(self.settings.seed, ask.index)
 
         def doing(what: str) -> None:
             with self._speaking:
                 self.store.doing(f"{ask.label}: {what}")
 
-        def write(messages: Sequence[Message], seed: int, finished: Callable[[str], str]) -> Written:
-            nonlocal tries
-            tries += 1
-            doing("writing code" + (f" (attempt {tries} of {ask.attempts})" if tries > 1 else ""))
+        def write(messages: Sequence[Message], asked: int, finished: Callable[[str], str]) -> Written:
+            attempt = asked - seed + 1
+            doing("writing code" + (f" (attempt {attempt} of {ask.attempts})" if attempt > 1 else ""))
 
             def enough(text: str) -> str:
                 if over.is_set():
                     raise _Over
                 return finished(text)
 
-            return self._write(messages, seed, enough)
+            return self._write(messages, asked, enough)
 
         def run(code: str) -> Rendered:
             doing("running and measuring")
             return self.programs.render(code)
 
-        started, seed = now(), sample_seed(self.settings.seed, ask.index)
         return _Made(started, seed, compile_animator(ask.prompt, ask.task.brief, write, run, ask.attempts)(seed))
 
     def _store(self, ask: Ask, made: _Made) -> Sample:

@@ -41,7 +41,7 @@ def measure(model: str = "qwen2.5-coder:1.5b", tokens: int = 200, repeat: int = 
     gguf = weights(model)
     for slots, guesses in itertools.product((1, 2, _ANSWERS), (False, True)):
         with engine(gguf, NUM_CTX, slots, guesses) as server:
-            row = {}
+            row: dict[str, float] = {}
             for name, example in (("bare contract", False), ("worked example", True)):
                 messages = animator_messages(example)
                 rates = [rate(server, messages, tokens, slots, _ANSWERS * number) for number in range(repeat + 1)]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.agent.graph import Message, Write
+from localgif.agent.graph import Write
+from localgif.agent.guide import Message
 from localgif.agent.prompts import contract
 from localgif.endpoint.clients import Reply
 from localgif.errors import EndpointError
