@@ -240,7 +240,7 @@ class Wire(httpx.HTTPTransport):
         self.swallowed = 0
         """Parts of it that held nothing but thoughts."""
         self.prompt: int | None = None
-        """Tokens of its prompt, and how many of them the server still had, as soon as it says so."""
+        """Tokens of its prompt, and how many of them the server still had, if it says so before the last line."""
         self.cached: int | None = None
         self._patience = patience
         self._between = between
@@ -350,8 +350,9 @@ class Wire(httpx.HTTPTransport):
             self.failure = self.failure or Failure("said", words[:ERROR_BYTES])
         self.done = value.get("done", self.done) is True
         self._patience.tell_left_out(value.get("left_out"))
-        self.prompt = _counted(value, "prompt_eval_count", self.prompt)
-        self.cached = _counted(value, "prompt_cached_count", self.cached)
+        if not self.done:  # whether a client that leaves early sees the last line is luck
+            self.prompt = _counted(value, "prompt_eval_count", self.prompt)
+            self.cached = _counted(value, "prompt_cached_count", self.cached)
         message = value.get("message")
         holder, key = (message, "content") if isinstance(message, dict) else (value, "response")
         if key in holder:

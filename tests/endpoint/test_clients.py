@@ -74,7 +74,7 @@ def test_the_stream_is_closed_as_soon_as_the_answer_is_complete() -> None:
     with serving(Scripted(animator=[LONG])) as server:
         reply = ask(server, complete)
     assert reply.text == LONG.split("and")[0]
-    assert (reply.done_reason, reply.output_tokens) == ("closed", 4)
+    assert (reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("closed", None, 4)
 
 
 @PROVIDERS
@@ -117,7 +117,7 @@ def test_the_reflector_sends_what_the_animator_sends_and_asks_nothing_else(provi
         assert lm(server.url, provider)("hi") == LONG
     assert (whole.text, whole.done_reason, whole.prompt_tokens, whole.output_tokens) == (LONG, "stop", 7, 54)
     assert closed.text == LONG.split("and")[0]
-    assert (closed.done_reason, closed.output_tokens) == ("closed", 4)
+    assert (closed.done_reason, closed.prompt_tokens, closed.output_tokens) == ("closed", None, 4)
     assert [body["options"]["num_predict"] for _, body in server.history] == [64, 64, 1024]
     assert [body["options"].get("seed") for _, body in server.history] == [5, 5, None]
     for path, body in server.history:
