@@ -188,10 +188,7 @@ def result_of(
             animator=sum(attempt.output_tokens for attempt in attempts),
             reflector=sum(proposal.output_tokens for proposal in asked),
         ),
-        prompt_tokens=PromptTokens(
-            read=TokensByRole(animator=_read(attempts), reflector=_read(asked)),
-            cached=TokensByRole(animator=_cached(attempts), reflector=_cached(asked)),
-        ),
+        prompt_tokens=_prompt_tokens(attempts, asked),
         reflector_tokens_by_move=by_move,
         programs_run=evaluator.programs.run,
         seconds=SecondsByPart(
@@ -210,6 +207,13 @@ def result_of(
         animator=identities["animator"],
         reflector=identities["reflector"],
         sandbox=record.sandbox,
+    )
+
+
+def _prompt_tokens(attempts: Sequence[Attempt], asked: Sequence[Proposal]) -> PromptTokens:
+    return PromptTokens(
+        read=TokensByRole(animator=_read(attempts), reflector=_read(asked)),
+        cached=TokensByRole(animator=_cached(attempts), reflector=_cached(asked)),
     )
 
 
