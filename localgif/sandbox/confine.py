@@ -51,7 +51,7 @@ def enter(prepared: Prepared, layers: frozenset[str], table: rlimits.Rlimits, sc
     """Confines a fork of the keeper, as confine(); everything that is asked for is in force afterwards."""
     # The keeper hides its /proc entries from other processes of its user, but it must read ours for the watch.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
-    _offer_to_oom_killer()
+    offer_to_oom_killer()
     confine(layers, table, prepared, scratch if LANDLOCK in layers else None)
     return []
 
@@ -146,7 +146,7 @@ def die_with(parent: int) -> bool:
     return os.getppid() == parent
 
 
-def _offer_to_oom_killer() -> None:
+def offer_to_oom_killer() -> None:
     """If the machine runs out of memory, the kernel ends this process before the keeper. Best effort."""
     with contextlib.suppress(OSError):
         file = os.open("/proc/self/oom_score_adj", os.O_WRONLY)

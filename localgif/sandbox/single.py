@@ -44,6 +44,7 @@ def _begin(payload: bytes) -> bytes:
     """The payload. The kernel ends this process with the warden where it can; elsewhere only the warden's end does."""
     with contextlib.suppress(Exception):
         sys.modules[LINUX].die_with(os.getppid())
+        sys.modules[LINUX].offer_to_oom_killer()
     return payload
 
 

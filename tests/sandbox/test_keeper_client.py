@@ -106,6 +106,7 @@ def kill_keepers(times: int, jobs: Path) -> None:
         wait_until(lambda: not any(jobs.glob("*/started")))
 
 
+@pytest.mark.usefixtures("fresh_keeper")  # without the processes that another level keeps ready
 @pytest.mark.parametrize(("level", "before"), [(FULL, "pass"), (WEAK, OUTLIVES)])
 def test_a_program_under_which_every_keeper_dies_has_a_verdict_and_leaves_nothing(
     level: str, before: str, ground: Ground
