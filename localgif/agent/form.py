@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, TypeGuard
 from PIL import ImageColor
 
 from localgif.syntax import parsed
-from localgif.tasks.outline import Outline, Phrase, Thing, outline
+from localgif.tasks.outline import PLACE_PHRASES, Outline, Phrase, Thing, outline
 from localgif.tasks.task import Targets
 from localgif.tasks.words import normalised, words
 
@@ -172,14 +172,20 @@ def switched(colours: Sequence[str]) -> str:
     return f"[{names}][int({len(colours)} * t / (2 * math.pi))]"
 
 
+def _stands(value: str) -> str:
+    """The statements that put a figure of usual size at a place."""
+    x, y, side = place_of(value)
+    where = f"x, y = {x}, {y}" if x is not None and y is not None else f"y = {y}" if x is None else f"x = {x}"
+    return where if side is None or side >= SIDES[""] else f"{where}\nwidth = height = {side:g}"
+
+
 def phrasebook() -> str:
     """What phrases decide, for a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
     book = [("a pink bar", 'shape, color = BAR, "pink"\nwidth = height = 120')]
-    book += [("in the middle", "x, y = 100, 100"), ("at the top", "y = 40"), ("at the bottom", "y = 165")]
-    book += [("on the left", "x = 45"), ("on the right", "x = 155"), ("below the grey star", "y = 140")]
-    book += [("number 1 of 2", "x = 50"), ("number 2 of 2", "x = 150"), ("row 2 of 2", "y = 150")]
-    book += [("number 2 of 4", "x = 75\nwidth = height = 42")]
+    book += [(said, _stands(value)) for value, said in PLACE_PHRASES.items()]
+    book += [("below the grey star", _stands("below"))]
+    book += [(value, _stands(value)) for value in ("number 1 of 2", "number 2 of 2", "row 2 of 2", "number 2 of 4")]
     book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
     book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
     second = formula_of(Phrase("path", "orbit number 2 of 3", ""))

@@ -214,7 +214,7 @@ _BriefArgument = Annotated[
 _PromptsArgument = Annotated[
     str | None,
     typer.Argument(
-        help="The run whose prompts to use (default: the newest better run).",
+        help="The run whose prompts to use (default: the newest better one for several tasks).",
         metavar="RUN",
         autocompletion=complete_run,
     ),

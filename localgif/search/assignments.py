@@ -15,6 +15,7 @@ from typing import Any
 
 from localgif.agent.form import (
     FORMULAS,
+    PLACES,
     SHAPES,
     SIDES,
     Aspect,
@@ -33,7 +34,7 @@ from localgif.agent.form import (
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
 from localgif.syntax import parsed
-from localgif.tasks.outline import Thing, outline
+from localgif.tasks.outline import PLACE_PHRASES, Thing, outline
 from localgif.tasks.task import Task
 from localgif.tasks.words import normalised, words
 
@@ -50,19 +51,15 @@ Measure = Callable[[Sequence[str]], Sequence[Trial]]
 
 #: Where a figure may stand, in the order of how usual it is: value of a place, x, y.
 SPOTS = (
-    ("middle", 100, 100),
-    ("top", 100, 40),
-    ("bottom", 100, 165),
-    ("left", 45, 100),
-    ("right", 155, 100),
-    ("below", 100, 140),
+    *((value, PLACES[value][0] or 100, PLACES[value][1] or 100) for value in (*PLACE_PHRASES, "below")),
     ("bottom", 100, 180),
 )
 
 
 def colours_of(brief: str) -> list[str]:
-    """The colours that a brief names, in order, each once, by the names that the measurement knows."""
-    return list(dict.fromkeys(word.value for word in words(normalised(brief))[0] if word.kind == "colour"))
+    """The colours that a brief names, in order, each once, by names that look to the measurement as they say."""
+    named = (word.value for word in words(normalised(brief))[0] if word.kind == "colour")
+    return list(dict.fromkeys(map(color_of, named)))
 
 
 def first_scene(brief: str) -> Scene:

@@ -393,14 +393,18 @@ class Evaluator:
     def _make(self, ask: Ask, over: threading.Event) -> _Made:
         """A new sample's attempts. May run in a thread of its own; ends with `_Over` soon after `over` is set."""
         started, seed = now(), sample_seed(self.settings.seed, ask.index)
+        told = 0
 
         def doing(what: str) -> None:
             with self._speaking:
                 self.store.doing(f"{ask.label}: {what}")
 
         def write(messages: Sequence[Message], asked: int, finished: Callable[[str], str]) -> Written:
+            nonlocal told
             attempt = asked - seed + 1
-            doing("writing code" + (f" (attempt {attempt} of {ask.attempts})" if attempt > 1 else ""))
+            if attempt != told:  # an attempt that is answered phrase by phrase asks several times
+                doing("writing code" + (f" (attempt {attempt} of {ask.attempts})" if attempt > 1 else ""))
+            told = attempt
 
             def enough(text: str) -> str:
                 if over.is_set():

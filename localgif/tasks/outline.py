@@ -35,7 +35,7 @@ class Thing(NamedTuple):
     shape: str
     """A shape of tasks.task.Subject, "any" if the brief names none."""
     colours: tuple[str, ...]
-    """The colours that it takes, the most exact name first of each pair; empty if the brief names none."""
+    """The colours that it takes, in the brief's own words as far as it has any; empty if it names none."""
     scale: str
     """ "small", "large", "long" or ""."""
     says: tuple[Phrase, ...]
@@ -183,8 +183,8 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
 
 def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     vertical = seen.path in ("up-down", "orbit", "diagonal", "diagonal-down", "diagonal-up")
-    if seen.place in _PLACES:
-        yield Phrase("place", seen.place, _PLACES[seen.place])
+    if seen.place in PLACE_PHRASES:
+        yield Phrase("place", seen.place, PLACE_PHRASES[seen.place])
     elif draft.above is not None and not vertical:
         yield Phrase("place", "above", f"above the {draft.above.label}")
     elif draft.below is not None and not vertical:
@@ -193,14 +193,15 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("place", "middle", "stays where it is")
 
 
-#: Value of a subject's property -> value and words of its phrase.
-_PLACES = {
+#: Place of a subject -> its phrase.
+PLACE_PHRASES = {
     "middle": "in the middle",
     "top": "at the top",
     "bottom": "at the bottom",
     "left": "on the left",
     "right": "on the right",
 }
+#: Path of a subject -> value and words of its phrase.
 _PATHS = {
     "up-down": ("up-down", "moves up and down"),
     "left-right": ("left-right", "moves left and right"),
