@@ -31,6 +31,8 @@ TRIANGLE = [(0, -0.58), (0.5, 0.29), (-0.5, 0.29)]
 STAR = [((0.6, 0.24)[k % 2], k * math.pi / 5) for k in range(10)]
 STAR = [(r * math.sin(a), -r * math.cos(a)) for r, a in STAR]
 BAR = [(-0.5, -0.15), (0.5, -0.15), (0.5, 0.15), (-0.5, 0.15)]
+SMALL, LARGE, LONG = 34, 90, 120
+LEFT, RIGHT, TOP, BOTTOM, ABOVE, BELOW = 45, 155, 40, 165, 60, 140
 
 
 def canvas(color):
@@ -53,6 +55,10 @@ def fade(colors, t):
     old, new = (ImageColor.getrgb(colors[(int(place) + k) % n]) for k in (0, 1))
     return tuple(round(a + (b - a) * (place % 1)) for a, b in zip(old, new))
 """
+
+#: The numbers that FUNCTIONS gives names. A small model looks a name up where it would copy the last number.
+NAMED = {"SMALL": 34.0, "LARGE": 90.0, "LONG": 120.0, "LEFT": 45.0, "RIGHT": 155.0}
+NAMED |= {"TOP": 40.0, "BOTTOM": 165.0, "ABOVE": 60.0, "BELOW": 140.0}
 
 #: The names that FUNCTIONS defines for shapes.
 SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR")
@@ -91,7 +97,7 @@ _PATHS = (
         "x, y = {x} - 60 * math.cos(t), {y} + 60 * math.cos(t)",
         "moves from the bottom left to the top right and back",
     ),
-    Formula("up-down above", "y = 72 + 38 * math.cos(t)", "bounces over the grey star"),
+    Formula("up-down above", "y = 72 + 38 * math.cos(t)", "moves up and down in the top half, over the grey star"),
     Formula("across", "x = -40 + 280 * t / (2 * math.pi)", "crosses the picture"),
     Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
     Formula("across", "x = 240 - 280 * t / (2 * math.pi)"),
@@ -102,12 +108,12 @@ _SCALES = (
     Formula(
         "grow left",
         "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 30 + width / 2",
-        "grows from the left and shrinks quickly",
+        "grows rightwards and shrinks quickly",
     ),
     Formula(
         "grow bottom",
         "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 170 - height / 2",
-        "grows from the bottom and shrinks quickly",
+        "grows upwards and shrinks quickly",
     ),
     Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
     Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
@@ -131,15 +137,15 @@ FORMULAS: dict[Aspect, tuple[Formula, ...]] = {"path": _PATHS, "scale": _SCALES,
 #: Value of a place -> x and y; None leaves the coordinate as it is.
 PLACES: dict[str, tuple[float | None, float | None]] = {
     "middle": (100, 100),
-    "top": (None, 40),
-    "bottom": (None, 165),
-    "left": (45, None),
-    "right": (155, None),
-    "above": (None, 60),
-    "below": (None, 140),
+    "top": (None, NAMED["TOP"]),
+    "bottom": (None, NAMED["BOTTOM"]),
+    "left": (NAMED["LEFT"], None),
+    "right": (NAMED["RIGHT"], None),
+    "above": (None, NAMED["ABOVE"]),
+    "below": (None, NAMED["BELOW"]),
 }
-#: Word for a size -> side, pixels of 200; a bar is longer than other things.
-SIDES = {"": 60.0, "small": 34.0, "large": 90.0, "long": 120.0}
+#: Word for a size -> side, pixels of 200. Bars are long.
+SIDES = {"": 60.0, "small": NAMED["SMALL"], "large": NAMED["LARGE"], "long": NAMED["LONG"]}
 
 
 def formula_of(phrase: Phrase) -> str:
@@ -172,20 +178,27 @@ def switched(colours: Sequence[str]) -> str:
     return f"[{names}][int({len(colours)} * t / (2 * math.pi))]"
 
 
-def _stands(value: str) -> str:
-    """The statements that put a figure of usual size at a place."""
-    x, y, side = place_of(value)
-    where = f"x, y = {x}, {y}" if x is not None and y is not None else f"y = {y}" if x is None else f"x = {x}"
-    return where if side is None or side >= SIDES[""] else f"{where}\nwidth = height = {side:g}"
+def known(phrase: Phrase) -> list[str]:
+    """The statements of a phrase that says a number itself: a place, a size. Empty for any other phrase."""
+    if phrase.aspect == "size":
+        return [f"width = height = {phrase.value.upper()}"]
+    x, y, side = place_of(phrase.value) if phrase.aspect == "place" else (None, None, None)
+    set_to = {name: _number(at, name) for name, at in (("x", x), ("y", y)) if at is not None}
+    where = [f"{', '.join(set_to)} = {', '.join(set_to.values())}"] if set_to else []
+    return where if side is None or side >= SIDES[""] else [*where, f"width = height = {side:g}"]
 
 
 def phrasebook() -> str:
     """What phrases decide, for a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
-    book = [("a pink bar", 'shape, color = BAR, "pink"\nwidth = height = 120')]
-    book += [(said, _stands(value)) for value, said in PLACE_PHRASES.items()]
-    book += [("below the grey star", _stands("below"))]
-    book += [(value, _stands(value)) for value in ("number 1 of 2", "number 2 of 2", "row 2 of 2", "number 2 of 4")]
+    numbers = [Phrase("size", word, word) for word in SIDES if word]
+    numbers += [Phrase("place", value, said) for value, said in PLACE_PHRASES.items()]
+    numbers += [Phrase("place", value, f"{value} the grey star") for value in ("above", "below")]
+    numbers += [
+        Phrase("place", value, value) for value in ("number 1 of 2", "number 2 of 2", "row 2 of 2", "number 2 of 4")
+    ]
+    book = [("a pink bar", 'shape, color = BAR, "pink"')]
+    book += [(phrase.text, "\n".join(known(phrase))) for phrase in numbers]
     book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
     book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
     second = formula_of(Phrase("path", "orbit number 2 of 3", ""))
@@ -281,7 +294,7 @@ def matched(scene: Scene, read: Outline | None) -> list[Thing]:
     return found
 
 
-_NOTHING = Thing("", "any", (), "", ())
+_NOTHING = Thing("", "any", (), ())
 
 
 def _alike(figure: Figure, thing: Thing) -> int:
@@ -313,16 +326,24 @@ _SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "sta
 
 
 def shape_of(thing: Thing) -> str:
-    """The shape of a thing as far as its brief names one; else a bar for a bar that fills up, or what shows a turn."""
+    """The shape of a thing as far as its brief names one; else one that shows what it does."""
     if thing.shape in _SHAPE_OF:
         return _SHAPE_OF[thing.shape]
-    if re.search(r"\b(bar|line|beam)\b", thing.noun):
-        return "BAR"
     return "STAR" if any(phrase.value == "spin" for phrase in thing.says) else "CIRCLE"
 
 
-def _number(value: float) -> str:
-    return f"{value:g}"
+#: Quantity -> the numbers that have names for it.
+_NAMES_OF = {
+    "x": ("LEFT", "RIGHT"),
+    "y": ("TOP", "BOTTOM", "ABOVE", "BELOW"),
+    "size": ("SMALL", "LARGE", "LONG"),
+}
+
+
+def _number(value: float, quantity: str = "") -> str:
+    """A number as programs write it, with its name if it has one for this quantity."""
+    names = _NAMES_OF.get(quantity, ())
+    return next((name for name in names if NAMED[name] == value), f"{value:g}")
 
 
 def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
@@ -333,13 +354,12 @@ def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
     usual = re.search(r'"[^"]*"', figure.color) if changing else None
     # The noun always sets both, so that every program has this line; a later phrase may change the colour.
     lines = [BASE, *quoted(thing.noun), f"shape, color = {figure.shape}, {usual[0] if usual else figure.color}"]
-    if figure.width == figure.height != 60:
-        lines.append(f"width = height = {_number(figure.width)}")
-    elif figure.width != figure.height:
-        lines.append(f"width, height = {_number(figure.width)}, {_number(figure.height)}")
+    texts["size"] = _size(figure)
     said = {phrase.aspect for phrase in thing.says}
+    if "size" not in said and any(place_of(phrase.value)[2] for phrase in thing.says if phrase.aspect == "place"):
+        texts["place"] += texts.pop("size")  # side by side, things are smaller
     for aspect in _IN_ORDER:  # what no phrase asks for
-        lines += texts[aspect] if aspect not in said and texts[aspect] != _USUAL_PLACE else []
+        lines += texts.get(aspect, []) if aspect not in said and texts.get(aspect) != _USUAL_PLACE else []
     for phrase in thing.says:
         own = texts.pop(phrase.aspect, [])
         lines += [*quoted(phrase.text), *own] if own else []
@@ -347,6 +367,13 @@ def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
 
 
 _USUAL_PLACE = ["x, y = 100, 100"]
+
+
+def _size(figure: Figure) -> list[str]:
+    """The statement that says how large a figure is, as far as it is not of usual size."""
+    if figure.width != figure.height:
+        return [f"width, height = {_number(figure.width)}, {_number(figure.height)}"]
+    return [f"width = height = {_number(figure.width, 'size')}"] if figure.width != SIDES[""] else []
 
 
 def _place(figure: Figure) -> list[str]:
@@ -357,12 +384,12 @@ def _place(figure: Figure) -> list[str]:
         return _USUAL_PLACE
     shifted = [(name, value) for name, value in free if value != 100]
     if len(shifted) == 2:
-        return [f"x, y = {_number(figure.x)}, {_number(figure.y)}"]
-    return [f"{name} = {_number(value)}" for name, value in shifted]
+        return [f"x, y = {_number(figure.x, 'x')}, {_number(figure.y, 'y')}"]
+    return [f"{name} = {_number(value, name)}" for name, value in shifted]
 
 
 #: What is set first, where no phrase decides several aspects.
-_IN_ORDER = ("place", "color", "path", "scale", "turn", "shown")
+_IN_ORDER = ("size", "place", "color", "path", "scale", "turn", "shown")
 
 
 def _sets(name: str, statements: str) -> bool:
@@ -492,7 +519,12 @@ class _Draft:
         angle = self.fixed.pop("angle", "0")
         if angle != "0" and not texts["turn"]:
             texts["turn"] = f"angle = {angle}"
-        return Figure(shape, color, **{name: float(value) for name, value in self.fixed.items()}, **texts)  # type: ignore[arg-type]
+        return Figure(
+            shape,
+            color,
+            **{name: NAMED.get(value) or float(value) for name, value in self.fixed.items()},
+            **texts,
+        )  # type: ignore[arg-type]
 
 
 def _constant(name: str, value: ast.expr) -> bool:
@@ -501,6 +533,8 @@ def _constant(name: str, value: ast.expr) -> bool:
         return True
     if name == "color":
         return isinstance(value, ast.Constant | ast.Tuple) or _calls(value, "fade")
+    if _text(value) in NAMED:
+        return True
     try:
         return isinstance(ast.literal_eval(value), int | float)
     except ValueError:

@@ -1,7 +1,8 @@
 """An answer phrase by phrase: localgif writes each phrase of the request, and the model what it decides.
 
-A small model that writes a whole program skips phrases, adds some of its examples, and paints a thing before it has
-its colour. So the model continues a program whose comments and calls are written already, one phrase after the other.
+A small model that writes a whole program skips phrases, adds some of its examples, paints a thing before it has its
+colour, and lets a thing move that only has a place. So the model continues a program whose comments and calls are
+written already, one phrase after the other, and each phrase takes only what it can decide.
 """
 
 from __future__ import annotations
@@ -11,15 +12,33 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from localgif.agent.form import BASE, PAINT, Frame, color_of, quoted
+from localgif.agent.form import BASE, PAINT, Frame, color_of, known, quoted
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
 
 #: Role and text.
 Message = tuple[str, str]
 _INDENT = " " * 8
-#: What a model may set below a phrase, and in the first line.
-_SETS = re.compile(r"(?:shape|color|x|y|width|height|angle)\b[\w, =]*= *[^=\s]")
+
+
+def _sets(*names: str, value: str = r"[^=\s].*") -> re.Pattern[str]:
+    either = f"(?:{'|'.join(names)})"
+    return re.compile(rf"{either}(?: *[,=] *{either})* *= *{value}$")
+
+
+#: What the model may set below the noun of a thing, and below a phrase by its aspect.
+_NOUN = _sets("shape", "color", "x", "y", "width", "height", "angle")
+#: A number or the name of one: a place does not move, and a size that is no motion does not change.
+_STILL = r"[-+*/()\dA-Z., ]+"
+_BELOW = {
+    "size": _sets("width", "height", value=_STILL),
+    "place": _sets("x", "y", "width", "height", value=_STILL),
+    "color": _sets("color"),
+    "path": _sets("x", "y"),
+    "scale": _sets("width", "height", "x", "y"),
+    "turn": _sets("angle"),
+    "shown": _sets("color"),
+}
 #: A colour; other strings have no place in an assignment.
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
@@ -68,14 +87,16 @@ class _Slot(NamedTuple):
     wanted: re.Pattern[str]
     most: int
     """At most this many lines."""
+    known: Sequence[str] = ()
+    """What stands there if the model writes nothing that is wanted."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
     yield _Slot(quoted(read.ground), _CANVAS, 1)
     for number, thing in enumerate(read.things):
-        yield _Slot([*([PAINT] if number else []), BASE, *quoted(thing.noun)], _SETS, 2)
+        yield _Slot([*([PAINT] if number else []), BASE, *quoted(thing.noun)], _NOUN, 2)
         for phrase in thing.says:
-            yield _Slot(quoted(phrase.text), _SETS, 2)
+            yield _Slot(quoted(phrase.text), _BELOW.get(phrase.aspect, _NOUN), 2, known(phrase))
 
 
 def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Written:
@@ -98,7 +119,7 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
         if not reply.text.startswith(so_far):
             return reply
         whole = replace(
-            _with(whole, _taken(reply.text[len(so_far) :] + "\n", slot)[0]),
+            _with(whole, _taken(reply.text[len(so_far) :] + "\n", slot)[0] or slot.known),
             prompt_tokens=_sum(whole.prompt_tokens, reply.prompt_tokens),
             cached_tokens=_sum(whole.cached_tokens, reply.cached_tokens),
             output_tokens=whole.output_tokens + reply.output_tokens,

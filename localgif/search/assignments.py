@@ -75,10 +75,11 @@ def first_scene(brief: str) -> Scene:
 def _dressed(thing: Thing, free: Sequence[str]) -> Figure:
     """A figure as its phrases say; with the first of the free colours if the brief names none for it."""
     colours = [color_of(colour) for colour in thing.colours] or [*free, "black"][:1]
-    side = SIDES["long"] if shape_of(thing) == "BAR" else SIDES[thing.scale]
-    figure = Figure(shape_of(thing), f'"{colours[0]}"', width=side, height=side)
+    figure = Figure(shape_of(thing), f'"{colours[0]}"')
     for phrase in thing.says:
-        if phrase.aspect == "place":
+        if phrase.aspect == "size":
+            figure = figure._replace(width=SIDES[phrase.value], height=SIDES[phrase.value])
+        elif phrase.aspect == "place":
             x, y, most = place_of(phrase.value)
             side = min(figure.width, most or 200)
             figure = figure._replace(x=figure.x if x is None else x, y=figure.y if y is None else y)
@@ -322,7 +323,7 @@ def _moved(figure: Figure, x: float, y: float) -> Figure:
 
 def _sides(scene: Scene, task: Task) -> Iterator[Scene]:
     def change(figure: Figure, thing: Thing) -> Iterator[Figure]:
-        for word in sorted(SIDES, key=lambda word: word != thing.scale):
+        for word in sorted(SIDES, key=lambda word: word not in _asked(thing, "size")):
             yield figure._replace(width=SIDES[word], height=SIDES[word])
 
     return _each(scene, task.brief, change)

@@ -6,6 +6,7 @@ own words are; what localgif has no word for keeps the words of the brief.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -20,7 +21,7 @@ class Phrase(NamedTuple):
     """What a brief says about one property of a thing."""
 
     aspect: str
-    """ "place", "color", "path", "scale", "turn", "shown"; "" for what localgif cannot tell."""
+    """ "size", "place", "color", "path", "scale", "turn", "shown"; "" for what localgif cannot tell."""
     value: str
     """The value of the property, for instance "up-down"; "" for what localgif cannot tell."""
     text: str
@@ -36,8 +37,6 @@ class Thing(NamedTuple):
     """A shape of tasks.task.Subject, "any" if the brief names none."""
     colours: tuple[str, ...]
     """The colours that it takes, in the brief's own words as far as it has any; empty if it names none."""
-    scale: str
-    """ "small", "large", "long" or ""."""
     says: tuple[Phrase, ...]
     """What it does, in the order in which a program sets it."""
 
@@ -80,12 +79,17 @@ def _thing(draft: Draft, reader: Things, number: int) -> Thing:
             *(phrase for phrase in says if phrase.value != "middle"),
             _numbered("row" if along else "number", number, draft.count),
         ]
-    long = "long" if any(word in draft.words.split() for word in ("long", "wide", "tall")) else ""
-    return Thing(_named(draft), seen.shape, colours, draft.scale or long, _ordered(says))
+    return Thing(_named(draft), "bar" if _is_bar(draft, seen) else seen.shape, colours, _ordered(says))
+
+
+def _is_bar(draft: Draft, seen: Subject) -> bool:
+    return "bar" in (seen.shape, draft.shape) or (
+        seen.shape == "any" and re.search(r"\b(bar|line|beam)\b", _named(draft)) is not None
+    )
 
 
 #: The order in which a program sets properties: a motion starts from the place.
-_ORDER = ("place", "color", "path", "scale", "turn", "shown", "")
+_ORDER = ("size", "place", "color", "path", "scale", "turn", "shown", "")
 
 
 def _ordered(says: Iterable[Phrase]) -> tuple[Phrase, ...]:
@@ -150,6 +154,10 @@ def _subject(draft: Draft, reader: Things) -> Subject:
 
 
 def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
+    bar = _is_bar(draft, seen)
+    size = "long" if bar or any(word in draft.words.split() for word in ("long", "wide", "tall")) else draft.scale
+    if size and seen.size != "grow" and (bar or seen.size != "pulse"):
+        yield Phrase("size", size, size)
     yield from _where(draft, seen)
     if seen.colours:
         first, *rest = seen.colours
@@ -160,15 +168,15 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     if seen.path in _PATHS:
         value, text = _PATHS[seen.path]
         if seen.path == "up-down" and draft.above is not None:
-            value, text = "up-down above", f"bounces over the {draft.above.label}"
+            value, text = "up-down above", f"moves up and down in the top half, over the {draft.above.label}"
         elif draft.around is not None:
             text = f"goes in a circle around the {draft.around.label}"
         yield Phrase("path", value, text)
     if seen.size == "pulse" and seen.anchor == "any":
         yield Phrase("scale", "pulse", "grows and shrinks")
     elif seen.size in ("grow", "pulse"):
-        side = seen.anchor if seen.anchor != "any" else "left" if seen.shape == "bar" or draft.shape == "bar" else ""
-        yield Phrase("scale", f"grow {side}".strip(), f"grows {f'from the {side} ' if side else ''}and shrinks quickly")
+        side = seen.anchor if seen.anchor != "any" else "left" if bar else ""
+        yield Phrase("scale", f"grow {side}".strip(), f"grows {_AWAY[side]}and shrinks quickly")
     if seen.turn == "spin":
         yield Phrase("turn", "spin", "spins")
     if seen.shown == "blink":
@@ -201,6 +209,8 @@ PLACE_PHRASES = {
     "left": "on the left",
     "right": "on the right",
 }
+#: The edge that stays -> where a thing grows. The edge itself would be read as its place.
+_AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}
 #: Path of a subject -> value and words of its phrase.
 _PATHS = {
     "up-down": ("up-down", "moves up and down"),

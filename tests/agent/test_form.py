@@ -99,7 +99,7 @@ def test_direct_arguments_of_paint_are_read_as_assignments() -> None:
 
 def test_every_phrase_stands_above_what_it_decides() -> None:
     lines = form.steps(first_scene(BRIEF), BRIEF)
-    assert lines[lines.index('# "bounces over the black bar"') + 1].startswith("y = ")
+    assert lines[lines.index('# "moves up and down in the top half, over the black bar"') + 1].startswith("y = ")
     assert lines[lines.index('# "a black bar"') + 1] == 'shape, color = BAR, "black"'
     assert lines.count(form.PAINT) == 2
     assert [line for line in lines if line.startswith("#")] == form.listed(BRIEF)
@@ -156,3 +156,9 @@ def test_a_fade_may_name_its_first_colour_again() -> None:
     names: dict[str, Any] = {}
     exec(form.FUNCTIONS, names)
     assert names["fade"](["red", "blue", "red"], 2) == names["fade"](["red", "blue"], 2)
+
+
+def test_named_numbers_are_those_of_the_drawing_functions() -> None:
+    names: dict[str, object] = {}
+    exec(form.FUNCTIONS, names)  # our own constant
+    assert {name: names[name] for name in form.NAMED} == form.NAMED

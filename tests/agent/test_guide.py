@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from localgif.agent import form, prompts
 from localgif.agent.graph import Rendered, compile_animator
-from localgif.agent.guide import Answer
+from localgif.agent.guide import Answer, Finished, guided
 from localgif.records import Verdict
 from localgif.search.assignments import first_scene
+from localgif.tasks.outline import outline
 from localgif.tasks.task import Targets, load_task
 
 TARGETS = Targets(frames=24, loop_ms=1000, max_bytes=102400)
@@ -82,3 +83,29 @@ def test_lines_that_decide_nothing_are_left_out() -> None:
 def test_colours_that_pillow_does_not_know_get_a_name_that_it_knows() -> None:
     found = drawn(Model(talks='        shape, color = CIRCLE, "light golden"\n'))[0]
     assert 'shape, color = CIRCLE, "yellow"' in found and "golden" not in found
+
+
+def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says() -> None:
+    brief = "a small red ball at the top of a white background above a black bar at the bottom"
+    read = outline(brief)
+    frame = form.frame(prompt())
+    assert read is not None and frame is not None
+    moving = {
+        "small": "width = 60 + 20 * math.cos(t)",
+        "at the top": "y = 40 + 60 * math.cos(t)",
+        "long": "width = 150",
+    }
+
+    def go_on(text: str, finished: Finished) -> Answer:
+        phrase = text.rstrip().rpartition("\n")[2].strip(' #"')
+        line = moving.get(phrase, 'shape, color = CIRCLE, "red"')
+        return Answer(f"{text}        {line}\n", "stop", None, 1, 0.0)
+
+    lines = [line.strip() for line in guided(read, frame, go_on, lambda text: "").text.splitlines()]
+    below = {phrase: lines[lines.index(f'# "{phrase}"') + 1] for phrase in (*moving, "at the bottom")}
+    assert below == {
+        "small": "width = height = SMALL",
+        "at the top": "y = TOP",
+        "long": "width = 150",
+        "at the bottom": "y = BOTTOM",
+    }

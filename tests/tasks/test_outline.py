@@ -22,7 +22,8 @@ def said(brief: str) -> str:
     [
         (
             "a red ball bouncing up and down above a black bar that stays still at the bottom of a white background",
-            "on a white background; a red ball: bounces over the black bar; a black bar: at the bottom",
+            "on a white background; a red ball: moves up and down in the top half, over the black bar; "
+            "a black bar: long, at the bottom",
         ),
         (
             "a red light blinking at the top of a white background while a blue square moves from left to right and "
