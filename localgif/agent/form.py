@@ -519,12 +519,8 @@ class _Draft:
         angle = self.fixed.pop("angle", "0")
         if angle != "0" and not texts["turn"]:
             texts["turn"] = f"angle = {angle}"
-        return Figure(
-            shape,
-            color,
-            **{name: NAMED.get(value) or float(value) for name, value in self.fixed.items()},
-            **texts,
-        )  # type: ignore[arg-type]
+        numbers: dict[str, float] = {name: NAMED.get(value) or float(value) for name, value in self.fixed.items()}
+        return Figure(shape, color, **numbers, **texts)  # type: ignore[arg-type]
 
 
 def _constant(name: str, value: ast.expr) -> bool:
