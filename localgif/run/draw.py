@@ -167,15 +167,19 @@ class _Drawing:
         if len(prompts) > 1:
             head += f", prompt {plan.prompt + 1} of {len(prompts)}"
         shown = first = last = 0.0
+        before = newest = 0
 
         def count(tokens: int) -> None:
-            nonlocal shown, first, last
+            nonlocal shown, first, last, before, newest
             now = last = time.monotonic()
+            if tokens <= newest:  # an answer phrase by phrase has several replies, and each counts its own tokens
+                before += newest
+            newest = tokens
             # The pace is that of writing: reading a long prompt comes before the first token.
             first = first or now
             if now - shown >= _OFTEN:
                 shown = now
-                self._progress.activity(f"{head}: {_pace(tokens, now - first)}")
+                self._progress.activity(f"{head}: {_pace(before + tokens, now - first)}")
 
         def run(code: str) -> Rendered:
             self._progress.activity(f"{head}: running and measuring")

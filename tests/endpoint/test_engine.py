@@ -14,10 +14,16 @@ import httpx
 import ollama
 import pytest
 
+from localgif.agent import form
+from localgif.agent.guide import Answer, Finished, Written, guided
 from localgif.endpoint.child import RunningEndpoint
+from localgif.endpoint.clients import Animator
 from localgif.endpoint.engine import physical_cores, quota_cores, usable_cores
 from localgif.records import ServedModel
+from localgif.tasks.outline import outline
+from localgif.tasks.task import Targets
 from tests.support.gateway_kit import GREEDY, HI, engine_seconds, post_and_keep
+from tests.support.kit import model
 
 
 def chat(http: httpx.Client, model: ServedModel, **extra: Any) -> httpx.Response:
@@ -206,3 +212,32 @@ def test_cores_are_counted_not_threads(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("text", "cores"), [("max 100000", 0), ("150000 100000\n", 2), ("50000 100000", 1), ("", 0)])
 def test_quotas_are_rounded_up(text: str, cores: int) -> None:
     assert quota_cores(text) == cores
+
+
+# --- answers phrase by phrase ----------------------------------------------------------------------------------------
+
+
+def test_a_real_model_continues_an_answer_phrase_by_phrase(endpoint: RunningEndpoint, served: ServedModel) -> None:
+    brief = "a red ball bouncing up and down at the left of a white background"
+    read = outline(brief)
+    scene = form.Scene('"white"', (form.Figure("CIRCLE", '"red"'),))
+    shown = form.program(scene, brief, Targets(frames=24, loop_ms=1000, max_bytes=102400))
+    frame = form.frame(shown)
+    assert read is not None and frame is not None
+    replies: list[Written] = []
+    asked = model("animator", endpoint.url, model=served.name, num_ctx=served.num_ctx, num_predict=48)
+    with Animator(asked, endpoint.url) as animator:
+
+        def go_on(text: str, finished: Finished) -> Written:
+            messages = [("system", "You write Python."), ("user", f"Draw {brief}."), ("assistant", text)]
+            replies.append(animator.write(messages, 1, finished))
+            return replies[-1]
+
+        whole = guided(read, frame, go_on, lambda text: "")
+    assert isinstance(whole, Answer), "the server began a new answer"
+    assert len(replies) == 4 and whole.output_tokens == sum(reply.output_tokens for reply in replies)
+    lines = [line.strip() for line in whole.text.splitlines()]
+    phrases = [line for line in lines if line.startswith("# ")]
+    assert phrases == ['# "on a white background"', '# "a red ball"', '# "on the left"', '# "moves up and down"']
+    assert lines[lines.index('# "on the left"') + 1].startswith("x")
+    assert whole.text.startswith(frame.beginning) and whole.text.endswith(frame.end)
