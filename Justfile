@@ -41,6 +41,12 @@ watch *args:
 sweep *args:
     @{{ localgif }} sweep "$@"
 
+# Make a task from a sentence, list what ships, or check a task file: `just tasks new "a red ball on white" | list | check FILE`.
+[group('run')]
+[no-exit-message]
+tasks *args:
+    @{{ localgif }} tasks "$@"
+
 # Check everything that a run needs, and say how to fix what is missing.
 [group('run')]
 [no-exit-message]
@@ -83,13 +89,7 @@ runs *args:
 show *args:
     @{{ localgif }} show "$@"
 
-# Write the report.html of a run again.
-[group('results')]
-[no-exit-message]
-report *args:
-    @{{ localgif }} report "$@"
-
-# Open the report of a run in the browser, or a page that follows a run that goes on.
+# Write and open the report of a run, or a page that follows a run that goes on.
 [group('results')]
 [no-exit-message]
 view *args:
@@ -118,12 +118,6 @@ export *args:
 [no-exit-message]
 score *args:
     @{{ localgif }} score "$@"
-
-# Score the stored GIFs of a run again, with another rule or version.
-[group('results')]
-[no-exit-message]
-rescore *args:
-    @{{ localgif }} rescore "$@"
 
 # Run the tests that need neither a model nor a browser nor other processes (one minute; arguments go to pytest).
 [group('develop')]

@@ -93,8 +93,10 @@ def install_and_run(bundle: Path, target: Path, home: Path, environment: dict[st
     left = [path.relative_to(home).as_posix() for path in home.rglob("*") if path.is_file()]
     check(not left, f"nothing is left in the home folder: {left}")
     print("the home folder is as empty as before")
-    watched = tracing.traced(home, environment, "just report", just, "report")
-    check(watched.status == 0 and not tracing.leaks([watched]), f"just report: {watched.stderr}")
+    watched = tracing.traced(
+        home, environment, "localgif report", str(target / "scripts" / "env"), "localgif", "report"
+    )
+    check(watched.status == 0 and not tracing.leaks([watched]), f"localgif report: {watched.stderr}")
 
 
 def main() -> int:

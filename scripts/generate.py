@@ -1,5 +1,5 @@
 """Writes the generated parts of docs/: the tables of scoring.md, runs.md and modes.md, models.schema.json (editors read
-it), and result.schema.json (what `--json` prints).
+it), result.schema.json (what `--json` prints), and the diagram of the README (pictures/loop.svg).
 
 `just fix` runs it; tests compare the files with what it would write.
 """
@@ -16,10 +16,12 @@ from localgif.records import Measurements, RunResult
 from localgif.settings import FIELDS
 from localgif.tasks.suite import brief_split, family_split, folds
 from localgif.tasks.task import load_task
+from scripts.diagram import diagram
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SCORING, RUNS, MODES = DOCS / "scoring.md", DOCS / "runs.md", DOCS / "modes.md"
+LOOP = DOCS / "pictures" / "loop.svg"
 BEGIN, END = "<!-- table: just fix -->\n", "<!-- end of table -->\n"
 
 
@@ -77,7 +79,7 @@ def splits_table() -> str:
 
 def main() -> None:
     """Rewrite the files in place."""
-    for file, text in schemas().items():
+    for file, text in {**schemas(), LOOP: diagram()}.items():
         file.write_text(text, encoding="utf-8")
     for page, table in ((SCORING, scoring_table()), (RUNS, settings_table()), (MODES, splits_table())):
         before, rest = page.read_text().split(BEGIN)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -110,6 +112,24 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.startswith(_LEAKS):
             monkeypatch.delenv(name)
+
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+MISSING = "no Chromium on PATH: no page was opened in a browser (apt install chromium)"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip(MISSING)
+    with sync_playwright() as playwright:
+        # Root may not use Chromium's own sandbox; what is opened here is the test's own page.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] * (os.geteuid() == 0))
+        yield browser
+        browser.close()
 
 
 class Jumping:

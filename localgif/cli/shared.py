@@ -241,11 +241,11 @@ class Group(TyperGroup):
 
 #: The commands that have a recipe of the same name in the Justfile.
 RECIPES = (
-    *("optimize", "resume", "watch", "sweep", "doctor", "models", "serve", "sandbox", "bundle"),
-    *("runs", "show", "report", "view", "compare", "draw", "export", "score", "rescore", "demo"),
+    *("optimize", "resume", "demo", "watch", "sweep", "tasks", "doctor", "models", "serve", "sandbox", "bundle"),
+    *("runs", "show", "view", "compare", "draw", "export", "score"),
 )
 #: A command in a text of ours: "localgif resume t1", but not "localgif runs no programs".
-_SAID = re.compile(rf"(?<![\w./-])localgif (?=({'|'.join(RECIPES)}|init|tasks)\b(?! (?:no|from|in)\b))")
+_SAID = re.compile(rf"(?<![\w./-])localgif (?=({'|'.join(RECIPES)}|init|report|rescore)\b(?! (?:no|from|in)\b))")
 
 
 def as_called(text: str) -> str:

@@ -282,7 +282,7 @@ def _size(m: Measurements, targets: Targets) -> Judged:
     return value, text
 
 
-# --- the article's -----------------------------------------------------------------------------------------------
+# --- the article's (docs/glossary.md names it) -----------------------------------------------------------------------
 
 #: Part -> weight; the weights add up to 1.
 ARTICLE_WEIGHTS = {"moving": 0.20, "frames": 0.30, "loop": 0.20, "play": 0.20, "size": 0.10}

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,23 +11,6 @@ from localgif.run.optimize import optimize
 from tests.support.kit import Notes, fenced, program, settings
 from tests.support.reports import make_run
 from tests.support.scripted import Scripted, serving
-
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-MISSING = "no Chromium on PATH: the report was not opened in a browser (apt install chromium)"
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip(MISSING)
-    with sync_playwright() as playwright:
-        # Root may not use Chromium's own sandbox; what is opened here is the test's own page.
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"] * (os.geteuid() == 0))
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")
