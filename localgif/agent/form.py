@@ -8,17 +8,13 @@ words decide which quantity, and draws requests that no example shows. The funct
 from __future__ import annotations
 
 import ast
-import math
 import re
-from collections.abc import Sequence
-from typing import Literal, NamedTuple, TypeGuard
+from typing import NamedTuple, TypeGuard
 
-from PIL import ImageColor
-
+from localgif.agent.phrasebook import ASPECTS, NAMED, SIDES, Aspect, names_of, number, place_of, shape_of
 from localgif.syntax import parsed
-from localgif.tasks.outline import PLACE_PHRASES, Outline, Phrase, Thing, outline
+from localgif.tasks.outline import Outline, Thing, outline
 from localgif.tasks.task import Targets
-from localgif.tasks.words import normalised, words
 
 #: What every program in the form begins with. Shapes are corners around the origin, one unit wide.
 FUNCTIONS = """\
@@ -56,155 +52,8 @@ def fade(colors, t):
     return tuple(round(a + (b - a) * (place % 1)) for a, b in zip(old, new))
 """
 
-#: The numbers that FUNCTIONS gives names. A small model looks a name up where it would copy the last number.
-NAMED = {"SMALL": 34.0, "LARGE": 90.0, "LONG": 120.0, "LEFT": 45.0, "RIGHT": 155.0}
-NAMED |= {"TOP": 40.0, "BOTTOM": 165.0, "ABOVE": 60.0, "BELOW": 140.0}
-
 #: The names that FUNCTIONS defines for shapes.
 SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR")
-
-Aspect = Literal["path", "scale", "turn", "shown"]
-ASPECTS: tuple[Aspect, ...] = ("path", "scale", "turn", "shown")
-
-
-# --- formulas -----------------------------------------------------------------------------------------------------
-
-
-class Formula(NamedTuple):
-    """One way in which a quantity can depend on time."""
-
-    value: str
-    """The value of the phrase that asks for it (tasks/outline.py); "" for a formula that no phrase names."""
-    text: str
-    """The statements; {x}, {y}, {w} and {h} stand for the figure's own numbers. Empty if nothing changes."""
-    said: str = ""
-    """The phrase for the phrasebook of a prompt; empty for a formula that it does not list."""
-
-
-#: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels.
-_PATHS = (
-    Formula("", ""),
-    Formula("up-down", "y = {y} + 60 * math.cos(t)", "moves up and down"),
-    Formula("left-right", "x = {x} + 60 * math.cos(t)", "moves left and right"),
-    Formula("orbit", "x, y = {x} + 60 * math.cos(t), {y} + 60 * math.sin(t)", "goes in a circle"),
-    Formula(
-        "diagonal-down",
-        "x, y = {x} - 60 * math.cos(t), {y} - 60 * math.cos(t)",
-        "moves from the top left to the bottom right and back",
-    ),
-    Formula(
-        "diagonal-up",
-        "x, y = {x} - 60 * math.cos(t), {y} + 60 * math.cos(t)",
-        "moves from the bottom left to the top right and back",
-    ),
-    Formula("up-down above", "y = 72 + 38 * math.cos(t)", "moves up and down in the top half, over the grey star"),
-    Formula("across", "x = -40 + 280 * t / (2 * math.pi)", "crosses the picture"),
-    Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
-    Formula("across", "x = 240 - 280 * t / (2 * math.pi)"),
-)
-_SCALES = (
-    Formula("", ""),
-    Formula("pulse", "width = height = {w} + 20 * math.cos(t)", "grows and shrinks"),
-    Formula(
-        "grow left",
-        "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 30 + width / 2",
-        "grows rightwards and shrinks quickly",
-    ),
-    Formula(
-        "grow bottom",
-        "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 170 - height / 2",
-        "grows upwards and shrinks quickly",
-    ),
-    Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
-    Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
-    Formula("grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))", "grows and shrinks quickly"),
-    Formula("", "width = {w} + 20 * math.cos(t)"),
-    Formula("", "height = {h} + 20 * math.cos(t)"),
-)
-_TURNS = (
-    Formula("", ""),
-    Formula("spin", "angle = t", "spins"),
-    Formula("", "angle = 0.5 * math.sin(t)", "rocks, swings"),
-)
-_SHOWN = (
-    Formula("", ""),
-    Formula("blink", "color = color if math.cos(t) > 0 else None", "blinks"),
-    Formula("blink", "color = color if math.cos(2 * t) > 0 else None"),
-)
-#: Aspect -> what its quantities may be. What is not here cannot be found by the search over formulas.
-FORMULAS: dict[Aspect, tuple[Formula, ...]] = {"path": _PATHS, "scale": _SCALES, "turn": _TURNS, "shown": _SHOWN}
-
-#: Value of a place -> x and y; None leaves the coordinate as it is.
-PLACES: dict[str, tuple[float | None, float | None]] = {
-    "middle": (100, 100),
-    "top": (None, NAMED["TOP"]),
-    "bottom": (None, NAMED["BOTTOM"]),
-    "left": (NAMED["LEFT"], None),
-    "right": (NAMED["RIGHT"], None),
-    "above": (None, NAMED["ABOVE"]),
-    "below": (None, NAMED["BELOW"]),
-}
-#: Word for a size -> side, pixels of 200. Bars are long.
-SIDES = {"": 60.0, "small": NAMED["SMALL"], "large": NAMED["LARGE"], "long": NAMED["LONG"]}
-
-
-def formula_of(phrase: Phrase) -> str:
-    """The statements that a phrase asks for, with the figure's own numbers open; "" if no formula is known for it."""
-    ring = re.fullmatch(r"orbit number (\d+) of (\d+)", phrase.value)
-    formulas = FORMULAS.get(phrase.aspect, ())  # type: ignore[call-overload]
-    found: str = next((f.text for f in formulas if f.value == ("orbit" if ring else phrase.value)), "")
-    ahead = 2 * math.pi * (int(ring[1]) - 1) / int(ring[2]) if ring else 0
-    return found.replace("(t)", f"(t + {ahead:.2f})") if ahead else found
-
-
-def place_of(value: str) -> tuple[float | None, float | None, float | None]:
-    """x, y and the largest side at a place; None where it does not say. "number 2 of 3" is the second column."""
-    ordinal = re.fullmatch(r"(number|row) (\d+) of (\d+)", value)
-    if ordinal is None:
-        return (*PLACES.get(value, (None, None)), None)
-    gap = 200 / int(ordinal[3])
-    at, side = round(gap * (int(ordinal[2]) - 0.5)), float(min(60, max(round(0.85 * gap), min(30, gap))))
-    return (at, None, side) if ordinal[1] == "number" else (None, at, side)
-
-
-def faded(colours: Sequence[str]) -> str:
-    """The expression of a colour that changes slowly."""
-    return "fade([" + ", ".join(f'"{colour}"' for colour in colours) + "], t)"
-
-
-def switched(colours: Sequence[str]) -> str:
-    """The expression of a colour that changes at once."""
-    names = ", ".join(f'"{colour}"' for colour in colours)
-    return f"[{names}][int({len(colours)} * t / (2 * math.pi))]"
-
-
-def known(phrase: Phrase) -> list[str]:
-    """The statements of a phrase that says a number itself: a place, a size. Empty for any other phrase."""
-    if phrase.aspect == "size":
-        return [f"width = height = {phrase.value.upper()}"]
-    x, y, side = place_of(phrase.value) if phrase.aspect == "place" else (None, None, None)
-    set_to = {name: _number(at, name) for name, at in (("x", x), ("y", y)) if at is not None}
-    where = [f"{', '.join(set_to)} = {', '.join(set_to.values())}"] if set_to else []
-    return where if side is None or side >= SIDES[""] else [*where, f"width = height = {side:g}"]
-
-
-def phrasebook() -> str:
-    """What phrases decide, for a prompt: each phrase as a comment, and below it its assignment."""
-    usual = {"x": 100, "y": 100, "w": 60, "h": 60}
-    numbers = [Phrase("size", word, word) for word in SIDES if word]
-    numbers += [Phrase("place", value, said) for value, said in PLACE_PHRASES.items()]
-    numbers += [Phrase("place", value, f"{value} the grey star") for value in ("above", "below")]
-    numbers += [
-        Phrase("place", value, value) for value in ("number 1 of 2", "number 2 of 2", "row 2 of 2", "number 2 of 4")
-    ]
-    book = [("a pink bar", 'shape, color = BAR, "pink"')]
-    book += [(phrase.text, "\n".join(known(phrase))) for phrase in numbers]
-    book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
-    book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
-    second = formula_of(Phrase("path", "orbit number 2 of 3", ""))
-    book += [("goes in a circle, number 2 of 3", second.format(**usual))]
-    book += [(f.said, f.text.format(**usual)) for formulas in FORMULAS.values() for f in formulas if f.said]
-    return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
 
 class Figure(NamedTuple):
@@ -299,51 +148,9 @@ _NOTHING = Thing("", "any", (), ())
 
 def _alike(figure: Figure, thing: Thing) -> int:
     named = set(re.findall(r'"([^"]*)"', figure.color))
-    return 2 * bool(named & {name for colour in thing.colours for name in _names(colour)}) + (
+    return 2 * bool(named & {name for colour in thing.colours for name in names_of(colour)}) + (
         figure.shape == shape_of(thing)
     )
-
-
-def _names(colour: str) -> tuple[str, ...]:
-    return (colour.lower(), colour.lower().replace(" ", ""), *colour.lower().split()[-1:])
-
-
-#: Names whose colours look like others, or too pale -> a name that looks as it is called.
-_CLEARER = {"brown": "saddlebrown", "pink": "hotpink"}
-
-
-def color_of(colour: str) -> str:
-    """The name by which Pillow knows a colour of a brief: "light blue" is "lightblue", "deep blue" is "blue"."""
-    if colour.startswith("#"):
-        return colour
-    meant = (word.value for word in words(normalised(colour))[0] if word.kind == "colour")
-    named = next((name for name in (*_names(colour), *meant) if name in ImageColor.colormap), "black")
-    return _CLEARER.get(named, named)
-
-
-#: Shapes that a brief names -> name of SHAPES.
-_SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "star": "STAR", "bar": "BAR"}
-
-
-def shape_of(thing: Thing) -> str:
-    """The shape of a thing as far as its brief names one; else one that shows what it does."""
-    if thing.shape in _SHAPE_OF:
-        return _SHAPE_OF[thing.shape]
-    return "STAR" if any(phrase.value == "spin" for phrase in thing.says) else "CIRCLE"
-
-
-#: Quantity -> the numbers that have names for it.
-_NAMES_OF = {
-    "x": ("LEFT", "RIGHT"),
-    "y": ("TOP", "BOTTOM", "ABOVE", "BELOW"),
-    "size": ("SMALL", "LARGE", "LONG"),
-}
-
-
-def _number(value: float, quantity: str = "") -> str:
-    """A number as programs write it, with its name if it has one for this quantity."""
-    names = _NAMES_OF.get(quantity, ())
-    return next((name for name in names if NAMED[name] == value), f"{value:g}")
 
 
 def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
@@ -372,8 +179,8 @@ _USUAL_PLACE = ["x, y = 100, 100"]
 def _size(figure: Figure) -> list[str]:
     """The statement that says how large a figure is, as far as it is not of usual size."""
     if figure.width != figure.height:
-        return [f"width, height = {_number(figure.width)}, {_number(figure.height)}"]
-    return [f"width = height = {_number(figure.width, 'size')}"] if figure.width != SIDES[""] else []
+        return [f"width, height = {number(figure.width)}, {number(figure.height)}"]
+    return [f"width = height = {number(figure.width, 'size')}"] if figure.width != SIDES[""] else []
 
 
 def _place(figure: Figure) -> list[str]:
@@ -384,8 +191,8 @@ def _place(figure: Figure) -> list[str]:
         return _USUAL_PLACE
     shifted = [(name, value) for name, value in free if value != 100]
     if len(shifted) == 2:
-        return [f"x, y = {_number(figure.x, 'x')}, {_number(figure.y, 'y')}"]
-    return [f"{name} = {_number(value, name)}" for name, value in shifted]
+        return [f"x, y = {number(figure.x, 'x')}, {number(figure.y, 'y')}"]
+    return [f"{name} = {number(value, name)}" for name, value in shifted]
 
 
 #: What is set first, where no phrase decides several aspects.

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
-from localgif.agent.form import BASE, PAINT, Frame, color_of, known, quoted
+from localgif.agent.form import BASE, PAINT, Frame, quoted
+from localgif.agent.phrasebook import color_of, known
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
 

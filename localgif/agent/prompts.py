@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from localgif.agent import form
+from localgif.agent import form, phrasebook
 from localgif.tasks.task import Targets
 
 #: The article's seed prompt: what `--reflection plain` starts from.
@@ -75,7 +75,7 @@ def render(targets: Targets, parts: Parts) -> str:
         brief, scene = phrased[-1]
         pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip(), True))
         # Small models look up what stands near the request.
-        pieces.append(f"What phrases decide:\n```python\n{form.phrasebook()}\n```")
+        pieces.append(f"What phrases decide:\n```python\n{phrasebook.listing()}\n```")
     if parts.examples:
         pieces[-1] += "\nAnswer in this form: one ```python block and nothing else. " + (
             "To a request that is answered above give the same answer; for another animation keep the form of the "

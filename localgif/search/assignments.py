@@ -13,21 +13,16 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
-from localgif.agent.form import (
+from localgif.agent.form import SHAPES, Figure, Scene, matched, program, read
+from localgif.agent.phrasebook import (
     FORMULAS,
     PLACES,
-    SHAPES,
     SIDES,
     Aspect,
-    Figure,
-    Scene,
     color_of,
     faded,
     formula_of,
-    matched,
     place_of,
-    program,
-    read,
     shape_of,
     switched,
 )

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.agent import form, prompts
-from localgif.agent.form import FORMULAS, Figure, Formula, Scene
+from localgif.agent import form, phrasebook, prompts
+from localgif.agent.form import Figure, Scene
+from localgif.agent.phrasebook import FORMULAS, Formula
 from localgif.search.assignments import first_scene
 from localgif.tasks.outline import outline
 from localgif.tasks.task import COLOURS, Targets, load_task, task_names
@@ -115,7 +116,7 @@ def test_figures_find_their_phrases_by_colour_and_shape() -> None:
 
 
 def test_colours_get_the_names_that_pillow_knows() -> None:
-    names = [form.color_of(colour) for colour in ("light blue", "deep blue", "navy", "mint green", "wood")]
+    names = [phrasebook.color_of(colour) for colour in ("light blue", "deep blue", "navy", "mint green", "wood")]
     assert names == ["lightblue", "blue", "navy", "green", "black"]
 
 
@@ -161,4 +162,4 @@ def test_a_fade_may_name_its_first_colour_again() -> None:
 def test_named_numbers_are_those_of_the_drawing_functions() -> None:
     names: dict[str, object] = {}
     exec(form.FUNCTIONS, names)  # our own constant
-    assert {name: names[name] for name in form.NAMED} == form.NAMED
+    assert {name: names[name] for name in phrasebook.NAMED} == phrasebook.NAMED

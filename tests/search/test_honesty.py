@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from localgif.agent import extract, form
+from localgif.agent import extract, form, phrasebook
 from localgif.records import Limits
 from localgif.search.programs import render
 from localgif.search.reflector import adapt_program, facts, sharpen_rule, write_program, write_rule
@@ -97,7 +97,7 @@ def test_no_request_to_the_reflector_draws_an_animation(asked: str, tasks: str) 
 
 
 def test_the_phrasebook_draws_nothing() -> None:
-    lines = "".join(f"        {line}\n" for line in form.phrasebook().splitlines())
+    lines = "".join(f"        {line}\n" for line in phrasebook.listing().splitlines())
     code = f"{form.FUNCTIONS}\ndef make_gif(path):\n    for t in (0, 1):\n        color = 'red'\n{lines}"
     assert render(code, Limits()).gif is None
-    assert "paint(" not in form.phrasebook() and "canvas(" not in form.phrasebook()
+    assert "paint(" not in phrasebook.listing() and "canvas(" not in phrasebook.listing()
