@@ -267,7 +267,7 @@ def draw(
     file = load_models(models, offline or None)
     given = {"seed": seed, "sandbox_level": sandbox_level}
     settings = settings_of(file, model or file.named("animator"), given)
-    source, prompts = _prompts(runs_dir, run, prompt, task if seed_prompt else None)
+    source, prompts = _prompts(runs_dir, run, prompt, task if seed_prompt else None, settings.animator.model)
     echo(f"prompt: {source}", err=True)
     with open_progress() as progress:
         picture = drawn(settings, prompts, brief, progress, tries)
@@ -284,15 +284,19 @@ def draw(
         raise typer.Exit(EXIT_NOT_RIGHT)
 
 
-def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task | None) -> tuple[str, list[str]]:
+def _prompts(
+    runs_dir: Path, run: str | None, file: Path | None, seed_for: Task | None, model: str
+) -> tuple[str, list[str]]:
     """Where the prompts of a drawing come from, in words, and the prompts, the most promising first.
 
     Args:
         run: A run that was named.
         file: A file that was named.
         seed_for: The task to draw, if the seed prompt was asked for.
+        model: The animator's model, for the prompts that come with localgif.
     """
     from localgif.agent.prompts import Parts, render
+    from localgif.run.shipped import shipped
     from localgif.store.read import find_run, load_record, read_content
 
     if seed_for is not None:
@@ -305,10 +309,8 @@ def _prompts(runs_dir: Path, run: str | None, file: Path | None, seed_for: Task 
     else:
         found = _newest_better(runs_dir)
         if found is None:
-            raise ConfigError(
-                f"no run under {runs_dir} for several tasks has made a prompt that is better than the seed prompt",
-                "draw with the seed prompt: --seed-prompt; or make a better one: localgif optimize --mode general",
-            )
+            ours = shipped(model)
+            return f"the {len(ours.prompts)} prompts that come with localgif, made with {ours.model}", [*ours.prompts]
         folder = found
         record = load_record(folder)
         assert record.result is not None

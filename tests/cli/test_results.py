@@ -17,6 +17,7 @@ import yaml
 from localgif.agent import form
 from localgif.agent.form import Figure, Scene
 from localgif.files import content_hash, take_lock
+from localgif.run.shipped import shipped
 from localgif.tasks.task import Targets
 from tests.cli.conftest import BETTER, Finished, write_models
 from tests.support.commands import localgif
@@ -147,11 +148,14 @@ def test_draw_takes_the_prompt_of_a_run_and_says_what_it_could_not_check(finishe
     assert wrong.returncode == 2 and "exclude each other" in wrong.stderr
 
 
-def test_draw_without_a_run_for_several_tasks_takes_the_seed_prompt_or_a_file(tmp_path: Path) -> None:
+def test_draw_without_a_run_for_several_tasks_takes_what_comes_with_localgif(tmp_path: Path) -> None:
     with serving(Scripted(animator=[spinning()], reflector=[""])) as script:
         write_models(tmp_path, script.url)
-        lost = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif")
-        assert lost.returncode == 2 and "--seed-prompt" in lost.stderr and script.asked("/api/chat") == []
+        ours = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif")
+        first = script.asked("/api/chat")[0]["messages"][0]["content"]
+        assert "prompts that come with localgif, made with qwen2.5-coder:1.5b" in ours.stderr
+        assert first == shipped("any").prompts[0] and "What phrases decide:" in first
+        script.history.clear()
         seed = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif", "--seed-prompt", "--must")
         (tmp_path / "mine.md").write_text("Draw well.")
         own = localgif(tmp_path, "draw", TRIANGLE, "-o", "y.gif", "--prompt", "mine.md")

@@ -19,13 +19,19 @@ from tests.support.kit import program
 PACKAGE = Path(__file__).parent.parent.parent / "localgif"
 #: Recorded answers that draw a brief: data of `localgif demo`, which is no run that anybody may take for a result.
 DEMO = PACKAGE / "run" / "demo.json"
+#: Prompts that come with localgif for drawings; test_no_search_reads_the_prompts_that_ship.
+SHIPPED = PACKAGE / "run" / "prompts"
 CALL = "\n\ndef make_gif(path):\n    {}\n"
 
 
 def texts() -> Iterator[tuple[str, str]]:
     """Every text that ships: data files whole, and each string of each module, joined where the source joins them."""
     for path in sorted(PACKAGE.rglob("*")):
-        if path.suffix in {".toml", ".txt", ".md", ".html", ".jinja", ".json"} and path != DEMO:
+        if (
+            path.suffix in {".toml", ".txt", ".md", ".html", ".jinja", ".json"}
+            and path != DEMO
+            and path.parent != SHIPPED
+        ):
             yield path.name, path.read_text()
         elif path.suffix == ".py":
             for node in ast.walk(ast.parse(path.read_text())):
@@ -101,3 +107,8 @@ def test_the_phrasebook_draws_nothing() -> None:
     code = f"{form.FUNCTIONS}\ndef make_gif(path):\n    for t in (0, 1):\n        color = 'red'\n{lines}"
     assert render(code, Limits()).gif is None
     assert "paint(" not in phrasebook.listing() and "canvas(" not in phrasebook.listing()
+
+
+def test_no_search_reads_the_prompts_that_ship() -> None:
+    readers = [path for path in PACKAGE.rglob("*.py") if "run.shipped" in path.read_text()]
+    assert [path.relative_to(PACKAGE).as_posix() for path in readers] == ["cli/results.py"]
