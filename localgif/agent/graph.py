@@ -82,8 +82,8 @@ def compile_animator(
         # A repair gets another seed: otherwise a model that ignores the error would repeat itself word by word.
         seed = state["seed"] + len(state["tries"])
 
-        def go_on(text: str, finished: Finished) -> Written:
-            return write([*state["messages"], ("assistant", text)], seed, finished)
+        def go_on(text: str, finished: Finished, turn: int) -> Written:
+            return write([*state["messages"], ("assistant", text)], seed ^ turn << 20, finished)
 
         if frame is None or read is None:
             return {"written": write(state["messages"], seed, enough)}

@@ -76,8 +76,11 @@ class Answer:
 
 #: Receives the text so far; returns "" to go on, or why it is enough.
 Finished = Callable[[str], str]
-#: (text so far, finished) -> the reply, which begins with the text if the server continues it.
-Continue = Callable[[str, Finished], Written]
+#: (text so far, finished, turn) -> the reply, which begins with the text if the server continues it. `turn` counts how
+#: often the same text was asked before, so that another seed can be taken.
+Continue = Callable[[str, Finished, int], Written]
+#: How often a phrase is asked whose answer sets nothing that it can decide.
+_TURNS = 2
 
 
 class _Slot(NamedTuple):
@@ -116,16 +119,22 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
                 return finished(text)
             return "closed" if _taken(text[len(so_far) :], slot)[1] else ""
 
-        reply = go_on(so_far, enough)
-        if not reply.text.startswith(so_far):
-            return reply
-        whole = replace(
-            _with(whole, _taken(reply.text[len(so_far) :] + "\n", slot)[0] or slot.known),
-            prompt_tokens=_sum(whole.prompt_tokens, reply.prompt_tokens),
-            cached_tokens=_sum(whole.cached_tokens, reply.cached_tokens),
-            output_tokens=whole.output_tokens + reply.output_tokens,
-            seconds=whole.seconds + reply.seconds,
-        )
+        lines: Sequence[str] = ()
+        for turn in range(_TURNS):
+            reply = go_on(so_far, enough, turn)
+            if not reply.text.startswith(so_far):
+                return reply
+            lines = _taken(reply.text[len(so_far) :] + "\n", slot)[0]
+            whole = replace(
+                whole,
+                prompt_tokens=_sum(whole.prompt_tokens, reply.prompt_tokens),
+                cached_tokens=_sum(whole.cached_tokens, reply.cached_tokens),
+                output_tokens=whole.output_tokens + reply.output_tokens,
+                seconds=whole.seconds + reply.seconds,
+            )
+            if lines or slot.known:
+                break
+        whole = _with(whole, lines or slot.known)
     whole = _with(whole, [PAINT])
     return replace(whole, text=whole.text + frame.end)
 

@@ -96,7 +96,7 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
         "long": "width = 150",
     }
 
-    def go_on(text: str, finished: Finished) -> Answer:
+    def go_on(text: str, finished: Finished, turn: int) -> Answer:
         phrase = text.rstrip().rpartition("\n")[2].strip(' #"')
         line = moving.get(phrase, 'shape, color = CIRCLE, "red"')
         return Answer(f"{text}        {line}\n", "stop", None, 1, 0.0)
@@ -109,3 +109,22 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
         "long": "width = 150",
         "at the bottom": "y = BOTTOM",
     }
+
+
+def test_a_phrase_whose_answer_sets_nothing_is_asked_once_more() -> None:
+    brief = "a red ball bouncing up and down on a white background"
+    read, frame = outline(brief), form.frame(prompt())
+    assert read is not None and frame is not None
+    turns: list[int] = []
+
+    def go_on(text: str, finished: Finished, turn: int) -> Answer:
+        turns.append(turn)
+        line = 'image, draw = canvas("white")' if "canvas" not in text else 'shape, color = CIRCLE, "red"'
+        if text.endswith('# "moves up and down"\n'):
+            line = "y = 100 + 60 * math.cos(t)" if turn else "angle = t"
+        return Answer(f"{text}        {line}\n", "stop", 10, 3, 0.5)
+
+    whole = guided(read, frame, go_on, lambda text: "")
+    assert turns == [0, 0, 0, 1]
+    assert '# "moves up and down"\n        y = 100 + 60 * math.cos(t)\n' in whole.text and "angle = t" not in whole.text
+    assert (whole.prompt_tokens, whole.output_tokens, whole.seconds) == (40, 12, 2.0)

@@ -228,14 +228,14 @@ def test_a_real_model_continues_an_answer_phrase_by_phrase(endpoint: RunningEndp
     asked = model("animator", endpoint.url, model=served.name, num_ctx=served.num_ctx, num_predict=48)
     with Animator(asked, endpoint.url) as animator:
 
-        def go_on(text: str, finished: Finished) -> Written:
+        def go_on(text: str, finished: Finished, turn: int) -> Written:
             messages = [("system", "You write Python."), ("user", f"Draw {brief}."), ("assistant", text)]
-            replies.append(animator.write(messages, 1, finished))
+            replies.append(animator.write(messages, 1 + turn, finished))
             return replies[-1]
 
         whole = guided(read, frame, go_on, lambda text: "")
     assert isinstance(whole, Answer), "the server began a new answer"
-    assert len(replies) == 4 and whole.output_tokens == sum(reply.output_tokens for reply in replies)
+    assert len(replies) >= 4 and whole.output_tokens == sum(reply.output_tokens for reply in replies)
     lines = [line.strip() for line in whole.text.splitlines()]
     phrases = [line for line in lines if line.startswith("# ")]
     assert phrases == ['# "on a white background"', '# "a red ball"', '# "on the left"', '# "moves up and down"']
