@@ -17,10 +17,13 @@ def main(folder: Path) -> None:
     if result is None or result.front is None:
         sys.exit(f"error: {folder} has no front; name the folder of a finished run of --mode general")
     settings = record.settings
+    command = (
+        f"localgif optimize --mode general --split {settings.split} --seed {settings.seed} --fresh {settings.fresh}"
+    )
     made = Shipped(
         model=result.animator.model,
         digest=result.animator.digest,
-        command=f"localgif optimize --mode general --split {settings.split} --seed {settings.seed} --fresh {settings.fresh}",
+        command=command,
         version=record.versions["localgif"],
         date=record.started,
         tested=tuple(task.task for task in result.tasks),
