@@ -229,10 +229,13 @@ def test_troubleshooting_has_the_text_that_the_program_prints(
     assert line.replace("127.0.0.1:9:", "127.0.0.1:11434:") in TROUBLE, line
 
 
-def test_troubleshooting_has_the_text_of_a_missing_model_and_of_a_vague_brief(tmp_path: Path) -> None:
+def test_troubleshooting_has_the_text_of_a_missing_model_a_busy_port_and_a_vague_brief(tmp_path: Path) -> None:
     with serving(Scripted()) as server:
         done = localgif(tmp_path, "optimize", "-m", "ollama:qwen2.5-coder:7b", OLLAMA_HOST=server.url)
+        port = server.url.rpartition(":")[2]
+        busy = localgif(tmp_path, "serve", "--port", port, LOCALGIF_HOME="weights")
     said = next(line for line in done.stderr.splitlines() if line.startswith("error ["))
     assert said.replace(server.url, "http://127.0.0.1:11434").replace(MODEL, "llama3.2:3b") in TROUBLE
+    assert busy.stderr.replace(port, "11435") in TROUBLE
     vague = localgif(tmp_path, "tasks", "new", "a paper boat on waves", "-o", "boat.toml").stderr
     assert all(line in TROUBLE for line in vague.splitlines() if line), vague
