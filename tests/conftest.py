@@ -122,6 +122,8 @@ MISSING = "no Chromium on PATH: no page was opened in a browser (apt install chr
 def browser() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
+    if masked.ON:  # the kernel refuses Chromium, too, what only Linux has
+        pytest.skip(masked.WHY)
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
         pytest.skip(MISSING)
