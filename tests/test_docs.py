@@ -217,7 +217,6 @@ def test_troubleshooting_names_only_codes_that_exist() -> None:
     ("words", "environment"),
     [
         (["draw", "a still ball that bounces", "-o", "x.gif"], {}),
-        (["draw", "a red ball bouncing", "-o", "x.gif"], {}),
         (["optimize", "--animater", "x"], {}),
         (["optimize", "--offline"], {"LOCALGIF_HOME": "weights", "OLLAMA_MODELS": "store"}),
         (["optimize", "-m", "ollama:qwen2.5-coder:7b"], {"OLLAMA_HOST": "gpu-box"}),
