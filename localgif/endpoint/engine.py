@@ -9,6 +9,7 @@ import math
 import os
 import re
 import secrets
+import signal
 import tempfile
 from pathlib import Path
 from typing import IO
@@ -17,7 +18,7 @@ from localgif.endpoint.child import exit_words, tail
 from localgif.endpoint.gguf import read_facts
 from localgif.endpoint.llama import EngineConfig
 from localgif.endpoint.ollama_request import FOREVER
-from localgif.endpoint.upstream import Backend, Card, LoadFailed, Upstream
+from localgif.endpoint.upstream import Backend, Card, LoadFailed, LoadKilled, Upstream
 from localgif.offline import our_python
 from localgif.records import ServedModel
 
@@ -25,6 +26,8 @@ from localgif.records import ServedModel
 LOAD_SECONDS = 900.0
 #: A connection may break this long before the process behind it counts as dead.
 _DEATH_SECONDS = 0.5
+#: Signals that others send: the kernel when memory runs out, a user. llama.cpp ends itself by SIGABRT or SIGSEGV.
+_KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 _TAIL = 16 * 2**10
 _REASON_LINES = 3
 
@@ -170,7 +173,8 @@ class Engine(Backend):
             await self._stop()
             raise
         if event.get("event") != "ready":
-            raise LoadFailed(await self._refusal(process, event.get("message", "")))
+            reason = await self._refusal(process, event.get("message", ""))
+            raise (LoadKilled if process.returncode in _KILLED else LoadFailed)(reason)
         self._upstream = Upstream(event["url"], config.api_key, self._model.name, event["num_ctx"])
         return self._upstream
 

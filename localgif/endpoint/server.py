@@ -23,7 +23,7 @@ from localgif import offline
 from localgif.endpoint.engine import Engine, usable_cores
 from localgif.endpoint.gateway import Gateway, is_local
 from localgif.endpoint.ollama_request import FOREVER
-from localgif.endpoint.upstream import Backend, LoadFailed, remote_backend
+from localgif.endpoint.upstream import Backend, LoadFailed, LoadKilled, remote_backend
 from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 from localgif.records import ServeConfig
 
@@ -133,6 +133,9 @@ async def _load_first(engine: Engine, stop: asyncio.Event) -> bool:
         return False
     try:
         await load
+    except LoadKilled as error:
+        remedy = "free some memory (free -m), or use a smaller model or num_ctx; then run the same command again"
+        raise EndpointUnreachable(str(error), remedy, code="E-ENGINE") from error
     except LoadFailed as error:
         remedy = f"download the weights again: localgif models pull {engine.card.name}"
         raise ModelMissing(str(error), remedy, code="E-WEIGHTS-REFUSED") from error

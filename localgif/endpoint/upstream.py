@@ -62,6 +62,10 @@ class LoadFailed(Exception):
     """The model could not be loaded; the text is for the user and names the reason."""
 
 
+class LoadKilled(LoadFailed):
+    """The process that loads was killed, so nothing is known about the weights."""
+
+
 class Backend:
     """One model behind the gateway. The defaults suit a server that we neither start nor stop."""
 

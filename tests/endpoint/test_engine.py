@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,8 @@ from localgif.agent import form
 from localgif.agent.guide import Answer, Finished, Written, guided
 from localgif.endpoint.child import RunningEndpoint
 from localgif.endpoint.clients import Animator
-from localgif.endpoint.engine import physical_cores, quota_cores, usable_cores
+from localgif.endpoint.engine import Engine, physical_cores, quota_cores, usable_cores
+from localgif.endpoint.upstream import LoadFailed, LoadKilled
 from localgif.records import ServedModel
 from localgif.tasks.outline import outline
 from localgif.tasks.task import Targets
@@ -241,3 +244,25 @@ def test_a_real_model_continues_an_answer_phrase_by_phrase(endpoint: RunningEndp
     assert phrases == ['# "on a white background"', '# "a red ball"', '# "on the left"', '# "moves up and down"']
     assert lines[lines.index('# "on the left"') + 1].startswith("x")
     assert whole.text.startswith(frame.beginning) and whole.text.endswith(frame.end)
+
+
+# --- a load that ends early ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("number", "kind"), [("SIGKILL", LoadKilled), ("SIGABRT", LoadFailed)])
+def test_a_load_that_somebody_kills_says_nothing_about_the_weights(
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch, number: str, kind: type[LoadFailed]
+) -> None:
+    died = f"import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.{number})"
+    monkeypatch.setattr("localgif.endpoint.engine.our_python", lambda _: [sys.executable, "-c", died])
+
+    async def load() -> None:
+        engine = Engine(served, 1, 60)
+        try:
+            await engine.acquire()
+        finally:
+            await engine.close()
+
+    with pytest.raises(LoadFailed, match=f"killed by {number}") as caught:
+        asyncio.run(load())
+    assert type(caught.value) is kind
