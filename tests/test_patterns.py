@@ -25,6 +25,7 @@ LEFT_OUT = {"__main__", "models/run_pip", "sweep/cluster", "sweep/worker"}
 #: Patterns that a function makes from its arguments, and why that is safe.
 MADE = {
     ("agent/form", "_sets"): "a name of the form",
+    ("agent/guide", "_sets"): "names of the form, with one separator each",
     ("agent/form", "_owner"): "words of a table",
     ("search/assignments", "likely"): "words of a table",
     ("search/assignments", "_moved"): "a number",

@@ -24,7 +24,7 @@ _INDENT = " " * 8
 
 def _sets(*names: str, value: str = r"[^=\s].*") -> re.Pattern[str]:
     either = f"(?:{'|'.join(names)})"
-    return re.compile(rf"{either}(?: *[,=] *{either})* *= *{value}$")
+    return re.compile(rf"^{either}(?: *[,=] *{either})* *= *{value}$")
 
 
 #: What the model may set below the noun of a thing, and below a phrase by its aspect.

@@ -54,15 +54,17 @@ def test_it_is_marked_everywhere(runs: Path, folder: Path) -> None:
 
 def test_no_command_takes_it_for_a_result(runs: Path, folder: Path) -> None:
     where = ("--runs-dir", str(runs))
+    models = models_file(runs, "http://127.0.0.1:1")
     exported = localgif(runs, "export", *where)
     assert exported.exit_code == 2 and exported.stdout == "" and "is a DEMO" in exported.stderr
-    for chosen, said in (((), "no run under"), ((folder.name,), "is a DEMO")):
-        drawn = localgif(runs, "draw", "a red ball", *chosen, "-o", "x.gif", *where)
-        assert drawn.exit_code == 2 and said in drawn.stderr, "not even the newest better run"
+    drawn = localgif(runs, "draw", "a red ball", folder.name, "-o", "x.gif", *where)
+    assert drawn.exit_code == 2 and "is a DEMO" in drawn.stderr
+    drawn = localgif(runs, "draw", "a red ball", "-o", "x.gif", *where)
+    assert drawn.exit_code == 3 and "prompts that come with localgif" in drawn.stderr, "not the newest better run"
     left = read_run(folder)
     assert isinstance(left, Left) and "DEMO" in left.why
     with pytest.raises(ConfigError, match="is a DEMO"):
-        resume(folder, models_file(runs, "http://127.0.0.1:1"), fork=True)
+        resume(folder, models, fork=True)
 
 
 def test_one_that_was_stopped_is_not_resumed(tmp_path: Path, folder: Path) -> None:
