@@ -83,7 +83,8 @@ def compile_animator(
         seed = state["seed"] + len(state["tries"])
 
         def go_on(text: str, finished: Finished, turn: int) -> Written:
-            return write([*state["messages"], ("assistant", text)], seed ^ turn << 20, finished)
+            # Far from the seeds of repairs, and still below 2**31.
+            return write([*state["messages"], ("assistant", text)], seed ^ (turn << 20), finished)
 
         if frame is None or read is None:
             return {"written": write(state["messages"], seed, enough)}
