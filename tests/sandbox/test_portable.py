@@ -83,12 +83,15 @@ def test_jobs_leave_no_descriptor_and_no_process(ground: Ground) -> None:
 
 
 def test_processes_that_died_while_they_waited_are_replaced_without_a_word(ground: Ground) -> None:
-    ground.run(PLAIN, layers=HERE)
+    gif = ground.run(PLAIN, layers=HERE).gif
+    assert gif is not None
+    assert isinstance(measure_gif(gif, MEASURE, layers=HERE), Measurements)
     waiting = portable.pids()
-    assert waiting
+    assert len(waiting) >= 2, "a program's and a measurer's"
     for pid in waiting:
         os.kill(pid, signal.SIGKILL)
     assert ground.run(PLAIN, layers=HERE).verdict is Verdict.OK
+    assert isinstance(measure_gif(gif, MEASURE, layers=HERE), Measurements)
     assert not waiting & portable.pids()
 
 
