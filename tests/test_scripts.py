@@ -137,6 +137,13 @@ def test_every_file_of_a_checkout_keeps_its_bytes() -> None:
     assert said.count("text: unset") == 2
 
 
+def test_an_environment_whose_python_is_the_machines_is_made_anew(made: Path) -> None:
+    (made / "requirements.lock").write_text("# another lock\n")
+    done = run(made, "env", "true", LOCALGIF_PYTHON="/bin/false")
+    assert done.returncode == 3
+    assert done.stderr.startswith("error: LOCALGIF_PYTHON=/bin/false is not"), "nothing is installed into it"
+
+
 def test_an_exit_code_passes_through(made: Path) -> None:
     assert run(made, "env", "sh", "-c", "exit 7").returncode == 7
 
