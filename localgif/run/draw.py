@@ -1,4 +1,4 @@
-"""Draw what a sentence asks for: ask prompt after prompt, measure each answer, and search from the best one."""
+"""Draw what a sentence asks for: ask prompt after prompt, measure each answer, and search from what falls short."""
 
 from __future__ import annotations
 
@@ -81,8 +81,9 @@ def draw(
 ) -> Drawn:
     """Draw a brief and check the picture, until one is right or the tries are spent.
 
-    Each prompt is asked once, then each again at a higher temperature and with another seed. If all answers fall short,
-    a search over formulas and numbers starts from the best one.
+    Each prompt is asked once, then each again at a higher temperature and with another seed. From a picture that falls
+    short a search over formulas and numbers starts at once, because it takes seconds and another prompt a minute; from
+    a program without a picture only if no answer has one.
 
     Args:
         settings: Only the animator, the seed and the limits count.
@@ -104,12 +105,10 @@ def draw(
     probe.decide(settings.sandbox_level)
     drawing = _Drawing(settings, reading, progress)
     with open_roles(settings, progress) as roles:
-        best = drawing.ask(prompts, roles.animator_url, tries)
-    found = best
-    # Without a thing to check, every change that the search makes would count as well as any other.
-    if best is not None and reading.checkable and not drawing.enough(best):
-        found = drawing.search(best)
-    return drawing.result(found, searched=found is not best)
+        answer, found = drawing.ask(prompts, roles.animator_url, tries)
+    if answer is not None and answer.rendered.gif is None:
+        found = drawing.improved(answer)
+    return drawing.result(found, searched=found is not answer)
 
 
 class _Plan(NamedTuple):
@@ -146,9 +145,10 @@ class _Drawing:
         """Whether a picture is right, as far as it can be checked."""
         return trial.score.total >= ENOUGH
 
-    def ask(self, prompts: Sequence[str], url: str, tries: int) -> Trial | None:
-        """The best answer with a program; None if no answer has one."""
-        best: Trial | None = None
+    def ask(self, prompts: Sequence[str], url: str, tries: int) -> tuple[Trial | None, Trial | None]:
+        """The best answer with a program, and the best program that comes from it; None if no answer has one."""
+        answer: Trial | None = None
+        found: Trial | None = None
         with contextlib.ExitStack() as stack:
             animators: dict[float, Animator] = {}
             for plan in _plan(self._settings, len(prompts), tries):
@@ -156,11 +156,13 @@ class _Drawing:
                     model = self._settings.animator.model_copy(update={"temperature": plan.temperature})
                     animators[plan.temperature] = stack.enter_context(Animator(model, url, self._progress.note))
                 trial = self._try(plan, prompts, tries, animators[plan.temperature])
-                if trial is not None and (best is None or trial.rank > best.rank):
-                    best = trial
-                if best is not None and self.enough(best):
+                if trial is None or (found is not None and trial.rank <= found.rank):
+                    continue
+                answer = trial
+                found = self.improved(trial) if trial.rendered.gif is not None else trial
+                if self.enough(found):
                     break
-        return best
+        return answer, found
 
     def _try(self, plan: _Plan, prompts: Sequence[str], tries: int, animator: Animator) -> Trial | None:
         head = f"try {plan.number} of {tries}"
@@ -208,8 +210,13 @@ class _Drawing:
         self._progress.note(f"{head}: {_pace(written.output_tokens, last - first)}; {line}")
         return None if made.code is None else Trial(made.code, made.rendered, given)
 
-    def search(self, start: Trial) -> Trial:
-        """The best program that the searches of a run find from an answer; the answer itself if none is better."""
+    def improved(self, start: Trial) -> Trial:
+        """The best program that the searches of a run find from an answer; the answer itself if none is better.
+
+        Where nothing can be checked they do not start: every change would count as well as any other.
+        """
+        if not self._reading.checkable or self.enough(start):
+            return start
         self._progress.note("searching: other formulas and numbers for what the model drew")
         best, scene = start, form.read(start.code)
         with ThreadPoolExecutor() as pool:

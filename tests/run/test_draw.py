@@ -89,6 +89,19 @@ def test_a_search_finds_what_the_answers_lack_and_the_line_says_so() -> None:
     assert made.answers[0].total is not None and made.answers[0].total < ENOUGH
 
 
+def test_a_picture_that_falls_short_is_searched_before_another_prompt_is_asked() -> None:
+    made, script = drawn([STILL, RIGHT], prompts=("one", "two"))
+    assert (made.outcome, made.searched) == ("checked", True)
+    assert [prompt for prompt, *_ in asked(script)] == ["one"]
+
+
+def test_a_search_that_fails_leaves_the_other_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("localgif.run.draw.finder", lambda *_: lambda start, measure: start)
+    monkeypatch.setattr("localgif.run.draw.first_scene", lambda _: Scene('"black"', (Figure("TRIANGLE", '"green"'),)))
+    made, script = drawn([STILL, RIGHT], prompts=("one", "two"))
+    assert (made.outcome, made.searched, len(asked(script))) == ("checked", False, 2)
+
+
 def test_the_progress_counts_tries_tokens_and_tokens_per_second() -> None:
     notes = Notes()
     drawn([NO_CODE, RIGHT], progress=notes, tries=3)
