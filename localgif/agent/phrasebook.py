@@ -34,12 +34,13 @@ class Formula(NamedTuple):
     """The phrase for the phrasebook of a prompt; empty for a formula that it does not list."""
 
 
-#: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels.
+#: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels, and a small one
+#: that goes round a large one clear of it.
 _PATHS = (
     Formula("", ""),
     Formula("up-down", "y = {y} + 60 * math.cos(t)", "moves up and down"),
     Formula("left-right", "x = {x} + 60 * math.cos(t)", "moves left and right"),
-    Formula("orbit", "x, y = {x} + 60 * math.cos(t), {y} + 60 * math.sin(t)", "goes in a circle"),
+    Formula("orbit", "x, y = {x} + 66 * math.cos(t), {y} + 66 * math.sin(t)", "goes in a circle"),
     Formula(
         "diagonal-down",
         "x, y = {x} - 60 * math.cos(t), {y} - 60 * math.cos(t)",
@@ -52,6 +53,8 @@ _PATHS = (
     ),
     Formula("up-down above", "y = 72 + 38 * math.cos(t)", "moves up and down in the top half, over the grey star"),
     Formula("across", "x = -40 + 280 * t / (2 * math.pi)", "crosses the picture"),
+    Formula("down", "y = -40 + 280 * t / (2 * math.pi)", "falls"),
+    Formula("up", "y = 240 - 280 * t / (2 * math.pi)", "rises"),
     Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
     Formula("across", "x = 240 - 280 * t / (2 * math.pi)"),
 )
@@ -77,7 +80,7 @@ _SCALES = (
 _TURNS = (
     Formula("", ""),
     Formula("spin", "angle = t", "spins"),
-    Formula("", "angle = 0.5 * math.sin(t)", "rocks, swings"),
+    Formula("rock", "angle = 0.5 * math.sin(t)", "rocks, swings"),
 )
 _SHOWN = (
     Formula("", ""),

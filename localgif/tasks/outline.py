@@ -133,7 +133,8 @@ def _named(draft: Draft) -> str:
     """The noun: the brief's own words for one thing, else what is known of it."""
     if draft.count == 1 and draft.words and not draft.words.split()[-1].endswith("s"):
         said = draft.words
-        return said if said.split()[0] in ("a", "an", "the", "one") else _article(said)
+        first, _, rest = said.partition(" ")
+        return said if first in ("the", "one") else _article(rest if first in ("a", "an") and rest else said)
     called = draft.called or "thing"
     if called.endswith("s") and not called.endswith("ss"):
         called = called[:-2] if called.endswith(("xes", "shes", "ches")) else called[:-1]
@@ -181,12 +182,18 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("turn", "spin", "spins")
     if seen.shown == "blink":
         yield Phrase("shown", "blink", "blinks")
-    for word in draft.kinds("loose"):
-        yield Phrase("", "", word.text)
+    loose = [word.text for word in draft.kinds("loose")]
     if seen.path == "any" and seen.size not in ("grow", "pulse"):
-        unknown = dict.fromkeys(word.text for word in draft.kinds("path", "move", "half", "one-way"))
-        if unknown:
-            yield Phrase("", "", " ".join(unknown))
+        unknown = draft.kinds("path", "move", "half", "one-way")
+        words = " ".join(dict.fromkeys(word.text for word in unknown))
+        ways = {word.value for word in unknown}
+        guess = next((phrase for way, phrase in _GUESSES.items() if way in ways), None)
+        if guess is None or draft.kinds("path") or _ROCKING.match(words):
+            loose.append(words)
+        else:
+            yield guess
+    rocks = seen.shape != "round"  # nobody can see a round thing turn
+    yield from (_ROCKS if rocks and _ROCKING.match(text) else Phrase("", "", text) for text in loose if text)
 
 
 def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
@@ -201,6 +208,9 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("place", "middle", "stays where it is")
 
 
+#: Turning a little, there and back; nothing measures it.
+_ROCKING = re.compile("rock|tilt|wobbl|swing|swung")
+_ROCKS = Phrase("turn", "rock", "rocks, swings")
 #: Place of a subject -> its phrase.
 PLACE_PHRASES = {
     "middle": "in the middle",
@@ -220,4 +230,10 @@ _PATHS = {
     "diagonal-up": ("diagonal-up", "moves from the bottom left to the top right and back"),
     "orbit": ("orbit", "goes in a circle"),
     "across": ("across", "crosses the picture"),
+}
+_FALLS, _RISES, _MOVES = ("down", "falls"), ("up", "rises"), _PATHS["left-right"]
+#: Half of a path, where a way begins, or "" for a motion without either -> what to draw.
+_GUESSES = {
+    value: Phrase("path", *said)
+    for value, said in {"down": _FALLS, "top": _FALLS, "up": _RISES, "bottom": _RISES, "": _MOVES}.items()
 }

@@ -29,6 +29,8 @@ _SCALES = {"small": (0.06, 0.3), "large": (0.25, 0.9)}
 _BAR = (0.3, 1.0)
 #: Reach of a path from edge to edge, or from corner to corner.
 _FAR = 0.75
+#: Where a one-way motion begins -> half of a path.
+_HALVES = {"top": "down", "bottom": "up"}
 #: Path -> places that are an end of it, and their words.
 _ENDS = {
     "left-right": {"left": "on the left", "right": "on the right"},
@@ -278,7 +280,10 @@ class Things:
         named = {word.value for word in draft.kinds("path")}
         leans = {word.value for word in draft.kinds("leans")}
         halves = {word.value for word in draft.kinds("half")}
-        one_way, crosses = draft.kinds("one-way"), draft.kinds("across")
+        ways, crosses = draft.kinds("one-way"), draft.kinds("across")
+        one_way = [word for word in ways if word.value not in _HALVES]
+        if size not in ("pulse", "grow"):
+            halves |= {_HALVES[word.value] for word in ways if word.value in _HALVES}
         leaves = bool(draft.kinds("exit"))
         if len(halves) == 2:
             named.add("up-down")

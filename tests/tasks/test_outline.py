@@ -52,6 +52,12 @@ def said(brief: str) -> str:
             "a green box: row 2 of 2, moves left and right",
         ),
         ("a red ball swings like a pendulum on white", "on a white background; a red ball: swings like a pendulum"),
+        ("a brown square rocking back and forth on green", "on a green background; a brown square: rocks, swings"),
+        (
+            "a cyan bar filling from bottom to top on black",
+            "on a black background; a cyan bar: grows upwards and shrinks quickly",
+        ),
+        ("an expanding red box on white", "on a white background; a red box: grows and shrinks quickly"),
         ("a ball bouncing", "; a ball: moves up and down"),
     ],
 )

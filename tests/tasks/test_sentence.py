@@ -159,6 +159,9 @@ def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> Non
         ("a red bar that grows from the bottom", {"size": "grow", "anchor": "bottom"}),
         ("The red one of them spins", {"path": "still", "size": "constant", "turn": "spin"}),
         ("a red square rotates 45 degrees and back", {"shape": "square"}),
+        ("a red square rocking from side to side", {"shape": "square"}),
+        ("a red tank filling from bottom to top", {"size": "grow", "anchor": "bottom"}),
+        ("a red tank grows downwards and shrinks again", {"size": "pulse", "anchor": "top"}),
         (
             "a red square without spinning blinks",
             {"shape": "square", "path": "still", "size": "constant", "shown": "blink"},
