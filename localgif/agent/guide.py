@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 from localgif.agent.form import BASE, PAINT, Frame, quoted
-from localgif.agent.phrasebook import color_of, known
+from localgif.agent.phrasebook import beginning, color_of, known
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
 
@@ -80,7 +80,7 @@ Finished = Callable[[str], str]
 #: often the same text was asked before, so that another seed can be taken.
 Continue = Callable[[str, Finished, int], Written]
 #: How often a phrase is asked whose answer sets nothing that it can decide.
-_TURNS = 2
+_TURNS = 3
 
 
 class _Slot(NamedTuple):
@@ -93,6 +93,8 @@ class _Slot(NamedTuple):
     """At most this many lines."""
     known: Sequence[str] = ()
     """What stands there if the model writes nothing that is wanted."""
+    beginning: str = ""
+    """How the line begins when the model is asked again."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
@@ -100,7 +102,8 @@ def _slots(read: Outline) -> Iterator[_Slot]:
     for number, thing in enumerate(read.things):
         yield _Slot([*([PAINT] if number else []), BASE, *quoted(thing.noun)], _NOUN, 2)
         for phrase in thing.says:
-            yield _Slot(quoted(phrase.text), _BELOW.get(phrase.aspect, _NOUN), 2, known(phrase))
+            wanted = _BELOW.get(phrase.aspect, _NOUN)
+            yield _Slot(quoted(phrase.text), wanted, 2, known(phrase), beginning(phrase))
 
 
 def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Written:
@@ -112,19 +115,10 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
     whole = Answer(frame.beginning)
     for slot in _slots(read):
         whole = _with(whole, slot.given)
-        so_far = whole.text
-
-        def enough(text: str, slot: _Slot = slot, so_far: str = so_far) -> str:
-            if not text.startswith(so_far):
-                return finished(text)
-            return "closed" if _taken(text[len(so_far) :], slot)[1] else ""
-
-        lines: Sequence[str] = ()
-        for turn in range(_TURNS):
-            reply = go_on(so_far, enough, turn)
-            if not reply.text.startswith(so_far):
+        lines: Sequence[str] | None = ()
+        for reply, lines in _replies(slot, whole.text, go_on, finished):
+            if lines is None:
                 return reply
-            lines = _taken(reply.text[len(so_far) :] + "\n", slot)[0]
             whole = replace(
                 whole,
                 prompt_tokens=_sum(whole.prompt_tokens, reply.prompt_tokens),
@@ -132,11 +126,30 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
                 output_tokens=whole.output_tokens + reply.output_tokens,
                 seconds=whole.seconds + reply.seconds,
             )
-            if lines or slot.known:
-                break
         whole = _with(whole, lines or slot.known)
     whole = _with(whole, [PAINT])
     return replace(whole, text=whole.text + frame.end)
+
+
+def _replies(
+    slot: _Slot, so_far: str, go_on: Continue, finished: Finished
+) -> Iterator[tuple[Written, Sequence[str] | None]]:
+    """Replies until one sets what is wanted, each with its lines; None for them if the server does not continue."""
+    for turn in range(_TURNS):
+        # A model that took another quantity would take it again, so the line begins with the right one.
+        begun = so_far + (_INDENT + slot.beginning if turn and slot.beginning else "")
+
+        def enough(text: str, begun: str = begun) -> str:
+            if not text.startswith(begun):
+                return finished(text)
+            return "closed" if _taken(text[len(so_far) :], slot)[1] else ""
+
+        reply = go_on(begun, enough, turn)
+        continued = reply.text.startswith(begun)
+        lines = _taken(reply.text[len(so_far) :] + "\n", slot)[0] if continued else None
+        yield reply, lines
+        if lines is None or lines or slot.known:
+            return
 
 
 def _sum(before: int | None, more: int | None) -> int | None:

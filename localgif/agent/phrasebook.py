@@ -113,6 +113,12 @@ def formula_of(phrase: Phrase) -> str:
     return found.replace("(t)", f"(t + {ahead:.2f})") if ahead else found
 
 
+def beginning(phrase: Phrase) -> str:
+    """The left side of the assignment that a phrase asks for ("x, y ="); "" if no formula is known for it."""
+    found = re.match(r"[a-z, ]+=(?: [a-z]+ =)*", "color =" if phrase.aspect == "color" else formula_of(phrase))
+    return found[0] if found else ""
+
+
 def place_of(value: str) -> tuple[float | None, float | None, float | None]:
     """x, y and the largest side at a place; None where it does not say. "number 2 of 3" is the second column."""
     ordinal = re.fullmatch(r"(number|row) (\d+) of (\d+)", value)

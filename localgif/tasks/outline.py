@@ -15,6 +15,7 @@ from localgif.errors import ConfigError
 from localgif.tasks.grammar import Draft
 from localgif.tasks.sentence import Things, parsed
 from localgif.tasks.task import Subject
+from localgif.tasks.words import words
 
 
 class Phrase(NamedTuple):
@@ -132,15 +133,27 @@ def _article(noun: str) -> str:
 def _named(draft: Draft) -> str:
     """The noun: the brief's own words for one thing, else what is known of it."""
     if draft.count == 1 and draft.words and not draft.words.split()[-1].endswith("s"):
-        said = draft.words
-        first, _, rest = said.partition(" ")
-        return said if first in ("the", "one") else _article(rest if first in ("a", "an") and rest else said)
+        *before, last = draft.words.split()
+        said = " ".join([*before[before[:1] in (["a"], ["an"]) :], _plain(last)])
+        return said if before[:1] in (["the"], ["one"]) else _article(said)
     called = draft.called or "thing"
     if called.endswith("s") and not called.endswith("ss"):
         called = called[:-2] if called.endswith(("xes", "shes", "ches")) else called[:-1]
     points = f"{draft.points} pointed" if draft.points else ""
     colour = draft.paint or "".join(draft.hues[:1])
-    return _article(" ".join(filter(None, [draft.scale, colour, points, called])))
+    return _article(" ".join(filter(None, [draft.scale, colour, points, _plain(called)])))
+
+
+#: Words for shapes that small models know, and the one that stands for all others of a shape.
+_KNOWN_WELL = frozenset({"ball", "circle", "dot", "square", "triangle", "star", "bar"})
+_SHAPES = {"round": "circle", "square": "square", "triangle": "triangle", "star": "star", "bar": "bar"}
+
+
+def _plain(noun: str) -> str:
+    """The plain word for a noun that is a rarer word for a shape: "box" is "square"."""
+    found = words(noun)[0]
+    shape = _SHAPES.get(found[0].value) if len(found) == 1 and found[0].kind == "shape" else None
+    return noun if shape is None or noun in _KNOWN_WELL else shape
 
 
 def _subject(draft: Draft, reader: Things) -> Subject:
@@ -185,11 +198,11 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     loose = [word.text for word in draft.kinds("loose")]
     if seen.path == "any" and seen.size not in ("grow", "pulse"):
         unknown = draft.kinds("path", "move", "half", "one-way")
-        words = " ".join(dict.fromkeys(word.text for word in unknown))
+        said = " ".join(dict.fromkeys(word.text for word in unknown))
         ways = {word.value for word in unknown}
         guess = next((phrase for way, phrase in _GUESSES.items() if way in ways), None)
-        if guess is None or draft.kinds("path") or _ROCKING.match(words):
-            loose.append(words)
+        if guess is None or draft.kinds("path") or _ROCKING.match(said):
+            loose.append(said)
         else:
             yield guess
     rocks = seen.shape != "round"  # nobody can see a round thing turn

@@ -111,7 +111,7 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
     }
 
 
-def test_a_phrase_whose_answer_sets_nothing_is_asked_once_more() -> None:
+def test_a_phrase_whose_answer_sets_nothing_is_asked_again_with_the_quantity_that_it_decides() -> None:
     brief = "a red ball bouncing up and down on a white background"
     read, frame = outline(brief), form.frame(prompt())
     assert read is not None and frame is not None
@@ -121,7 +121,9 @@ def test_a_phrase_whose_answer_sets_nothing_is_asked_once_more() -> None:
         turns.append(turn)
         line = 'image, draw = canvas("white")' if "canvas" not in text else 'shape, color = CIRCLE, "red"'
         if text.endswith('# "moves up and down"\n'):
-            line = "y = 100 + 60 * math.cos(t)" if turn else "angle = t"
+            line = "angle = t"
+        if text.endswith('# "moves up and down"\n        y ='):
+            return Answer(f"{text} 100 + 60 * math.cos(t)\n", "stop", 10, 3, 0.5)
         return Answer(f"{text}        {line}\n", "stop", 10, 3, 0.5)
 
     whole = guided(read, frame, go_on, lambda text: "")

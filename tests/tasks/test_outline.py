@@ -48,8 +48,8 @@ def said(brief: str) -> str:
         ),
         (
             "a red box and a green box slide back and forth on a white background",
-            "on a white background; a red box: row 1 of 2, moves left and right; "
-            "a green box: row 2 of 2, moves left and right",
+            "on a white background; a red square: row 1 of 2, moves left and right; "
+            "a green square: row 2 of 2, moves left and right",
         ),
         ("a red ball swings like a pendulum on white", "on a white background; a red ball: swings like a pendulum"),
         ("a brown square rocking back and forth on green", "on a green background; a brown square: rocks, swings"),
@@ -57,7 +57,7 @@ def said(brief: str) -> str:
             "a cyan bar filling from bottom to top on black",
             "on a black background; a cyan bar: grows upwards and shrinks quickly",
         ),
-        ("an expanding red box on white", "on a white background; a red box: grows and shrinks quickly"),
+        ("an expanding red box on white", "on a white background; a red square: grows and shrinks quickly"),
         ("a ball bouncing", "; a ball: moves up and down"),
     ],
 )
