@@ -22,7 +22,7 @@ from localgif import offline
 from localgif.endpoint import server
 from localgif.endpoint.child import session_members
 from localgif.endpoint.discover import check_ollama
-from localgif.errors import EndpointUnreachable
+from localgif.errors import EndpointUnreachable, PreflightError
 from localgif.records import RemoteModel, ServeConfig, ServedModel
 from tests.conftest import WEIGHTS
 from tests.support import SOON
@@ -121,6 +121,17 @@ def test_a_signal_ends_the_server(served: ServedModel, number: signal.Signals) -
             assert not any(line.get("done") for line in came)
             assert process.wait(SOON) == 0
     assert len(pids) == 2 and session_members(process.pid) == []
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGKILL", "E-ENGINE"), ("SIGABRT", "E-WEIGHTS-REFUSED")])
+def test_a_killed_load_blames_the_memory_and_a_broken_one_the_weights(
+    served: ServedModel, monkeypatch: pytest.MonkeyPatch, number: str, code: str
+) -> None:
+    died = f"import os, signal, sys; sys.stdin.readline(); os.kill(os.getpid(), signal.{number})"
+    monkeypatch.setattr("localgif.endpoint.engine.our_python", lambda _: [sys.executable, "-c", died])
+    with pytest.raises(PreflightError, match=f"killed by {number}") as caught:
+        server.serve(ServeConfig(models=(served,), threads=1))
+    assert caught.value.code == code
 
 
 # --- the commands, with a server that somebody else started ----------------------------------------------------------
