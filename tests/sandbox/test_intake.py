@@ -269,6 +269,7 @@ def test_nothing_but_a_refusal_comes_out_of_a_broken_gif(data: bytes) -> None:
     survives(data)
 
 
+@pytest.mark.usefixtures("ground")
 @pytest.mark.parametrize("path", BROKEN, ids=lambda path: path.stem)
 def test_what_fuzzing_found_stays_found(path: Path) -> None:
     """All of them pass the walk: Pillow skips and joins blocks that we do not, and may see other or larger frames."""
