@@ -126,8 +126,11 @@ class Thoughts:
     def _begin(self) -> bool:
         """Looks for the forms that count only at the beginning; returns whether the text waits or has become one."""
         start = self._held.lstrip()
+        if len(self._held) - len(start) >= _BLOCK:  # so much white space is no longer held back, however it is cut
+            self._first = False
+            return False
         if not start:
-            return len(self._held) < _BLOCK
+            return True
         for word, end in _PLAIN.items():
             if start.startswith(word):
                 self._held, self._inside = start, _Thought(end, sure=False)

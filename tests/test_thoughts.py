@@ -80,6 +80,14 @@ def test_how_a_text_is_cut_into_pieces_does_not_matter(text: str, data: st.DataO
     assert split([text]) == split(list(text)) == split([text[:place], text[place:]])
 
 
+@pytest.mark.parametrize("blanks", [4000, 4096, 5000, 9000])
+@pytest.mark.parametrize("rest", ["<think>no</think>yes", "<plan>no</plan>yes", "analysis no assistantfinal yes", "yes"])
+def test_so_much_white_space_before_an_answer_is_cut_anywhere(blanks: int, rest: str) -> None:
+    text = "\n" * blanks + rest
+    whole = split([text])
+    assert all(split([text[:at], text[at:]]) == whole for at in (1, blanks // 2, blanks - 1, blanks + 3))
+
+
 @pytest.mark.parametrize("part", [*PARTS, "<a", "</think><think>"])
 def test_the_time_grows_with_the_text_and_no_faster(part: str) -> None:
     text = part * (100_000 // len(part))
