@@ -176,9 +176,11 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             server = servers.get(model.role) or check_ollama(url, model.model, model.endpoint.cloud)
             front = fronts.get(model.endpoint.name)
             identities.append(_identity(model, server, front))
-        progress.activity(f"counting whether {both[0].model} reads the system message")
-        if note := reads_system(both[0], lambda body: ask_once(urls[0], body, both[0].endpoint.url)):
-            progress.note(note)
+        # Our engine reads the template of verified weights; to ask it would take ten seconds of a slow machine.
+        if both[0].endpoint.kind != "embedded" or both[0].path:
+            progress.activity(f"counting whether {both[0].model} reads the system message")
+            if note := reads_system(both[0], lambda body: ask_once(urls[0], body, both[0].endpoint.url)):
+                progress.note(note)
         front = fronts.get(both[0].endpoint.name)
         yield Roles(
             urls[0],
