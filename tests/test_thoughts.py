@@ -81,7 +81,9 @@ def test_how_a_text_is_cut_into_pieces_does_not_matter(text: str, data: st.DataO
 
 
 @pytest.mark.parametrize("blanks", [4000, 4096, 5000, 9000])
-@pytest.mark.parametrize("rest", ["<think>no</think>yes", "<plan>no</plan>yes", "analysis no assistantfinal yes", "yes"])
+@pytest.mark.parametrize(
+    "rest", ["<think>no</think>yes", "<plan>no</plan>yes", "analysis no assistantfinal yes", "yes"]
+)
 def test_so_much_white_space_before_an_answer_is_cut_anywhere(blanks: int, rest: str) -> None:
     text = "\n" * blanks + rest
     whole = split([text])

@@ -149,6 +149,7 @@ def make_gif(path):
     assert found.frames == 200 and len(found.model_dump_json()) > 64 * 2**10
 
 
+@pytest.mark.usefixtures("ground")
 def test_a_killed_program_has_one_verdict_near_its_limit_and_gets_a_second_chance_far_from_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -182,6 +183,7 @@ def late(cpu_seconds: float) -> Ended:
     return Ended(-signal.SIGKILL, breach, b"", b"", wall_seconds=14.0, cpu_seconds=cpu_seconds, peak_rss=0)
 
 
+@pytest.mark.usefixtures("ground")
 @pytest.mark.parametrize(
     ("script", "load", "verdict", "calls"),
     [
@@ -305,7 +307,7 @@ def test_what_a_gif_does_to_the_decoder_is_the_gifs_fault(body: str, said: str, 
         ("return {}", "the measurer's answer is wrong"),
         ("os._exit(0)", "the measurer's answer is wrong"),
         ("return {'frames': 'x' * 3_000_000}", "answer is too long"),
-        ("os.write(os.open('file', os.O_CREAT | os.O_WRONLY), b'x')", "PermissionError: [Errno 1]"),
+        ("os.write(os.open('file', os.O_CREAT | os.O_WRONLY), b'x')", "Error: [Errno "),  # no file, or none with a byte
     ],
 )
 def test_what_a_measurer_does_wrong_is_our_failure(body: str, said: str, ground: Ground, stand_in: Path) -> None:

@@ -154,5 +154,5 @@ def test_a_profile_that_does_nothing_is_found_out(ground: Ground, monkeypatch: p
 def test_without_sandbox_exec_it_is_not_tried(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seatbelt, "SANDBOX_EXEC", Path("/nonexistent"))
     found = probe.check()
-    assert found.missing == ("full: needs Linux", "seatbelt: there is no /nonexistent")
+    assert found.missing[:2] == ("full: needs Linux", "seatbelt: there is no /nonexistent")
     assert ground.run(PLAIN, layers=LAYERS[found.level]).verdict is Verdict.OK
