@@ -25,7 +25,7 @@ from localgif.records import Limits, Sample, Score, Verdict
 from localgif.sandbox.runner import measure_gif, picture_gif, run_program
 from localgif.store.log import ProgramRun
 from localgif.store.write import RunStore
-from localgif.syntax import parsed
+from localgif.syntax import MOST_TEXT, parsed
 from localgif.tasks.task import Task
 
 #: What a worked example may import: the contract allows the standard library and Pillow.
@@ -51,12 +51,14 @@ def render(code: str, limits: Limits) -> Rendered:
 
 
 def canonical(code: str) -> str | None:
-    """The program without comments and docstrings, uniformly formatted; None when it does not parse."""
+    """The program without comments and docstrings, uniformly formatted; None when it, or this form of it, does not
+    parse within bounds. The form of a form is itself."""
     tree = parsed(code)
     try:
-        return None if tree is None else ast.unparse(_without_docstrings(tree)) + "\n"
+        plain = "" if tree is None else ast.unparse(_without_docstrings(tree)) + "\n"
     except (ValueError, RecursionError, MemoryError):
         return None
+    return plain if 0 < len(plain) <= MOST_TEXT else None
 
 
 def foreign_imports(code: str) -> tuple[str, ...]:
@@ -72,8 +74,9 @@ def foreign_imports(code: str) -> tuple[str, ...]:
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
+        if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
+            while ast.get_docstring(node, clean=False) is not None:  # behind a docstring another string becomes one
+                node.body = node.body[1:] or [ast.Pass()]
     return tree
 
 

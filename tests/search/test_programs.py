@@ -15,7 +15,7 @@ from localgif.gif import sheet
 from localgif.records import Limits
 from localgif.run.optimize import optimize
 from localgif.sandbox.runner import picture_gif
-from localgif.search.programs import CAPTION, Programs, Sight, render, split, written_down
+from localgif.search.programs import CAPTION, Programs, Sight, canonical, render, split, written_down
 from localgif.settings import Settings
 from localgif.store.log import ProgramRun
 from localgif.store.read import load_run
@@ -44,6 +44,20 @@ def images_in(path: str, body: dict[str, Any]) -> list[bytes]:
     """The pictures of a request, wherever its API has them."""
     holders = [body] if path == "/api/generate" else body["messages"]
     return [base64.b64decode(image, validate=True) for holder in holders for image in holder.get("images") or ()]
+
+
+@pytest.mark.parametrize(
+    ("code", "plain"),
+    [
+        ('"one"\n"two"\nx = 1  # three\n', "x = 1\n"),
+        ('def f():\n    "one"\n    "two"\n', "def f():\n    pass\n"),
+        (f'x = "{60_000 * chr(0xFEFF)}"', None),  # each is written with six characters
+        ("x = ", None),
+    ],
+)
+def test_the_form_of_a_form_is_itself(code: str, plain: str | None) -> None:
+    assert canonical(code) == plain
+    assert plain is None or canonical(plain) == plain
 
 
 def test_a_gif_has_one_sheet_and_it_is_drawn_once(

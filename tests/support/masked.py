@@ -60,6 +60,14 @@ LEVELS = (
     "test_a_layer_that_does_nothing_is_found_out",
     "test_a_profile_that_holds_gives_the_level",
     "test_a_start_that_takes_too_long_is_our_failure",
+    "test_the_limits_are_in_force",
+    "test_the_confined_process_loads_little_of_ours",
+    "test_with_the_write_filter_a_program_can_write_its_output_in_every_way",
+    "test_programs_go_before_the_keeper_when_memory_runs_out",
+    "test_a_layer_that_only_the_keeper_has_is_never_left_out",
+    # The app that they kill is another process, which sees /proc and so has other names for its folders.
+    "test_everything_ends_with_the_app_although_the_kernel_does_not_help",
+    "test_the_next_start_sweeps_what_outlived_app_and_wardens",
 )
 
 
