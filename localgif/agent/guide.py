@@ -40,6 +40,8 @@ _BELOW = {
     "turn": _sets("angle"),
     "shown": _sets("color"),
 }
+#: A place that is a corner, or the middle, sets both.
+_CORNER = _sets("x, y", value=_STILL)
 #: A colour; other strings have no place in an assignment.
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
@@ -95,6 +97,8 @@ class _Slot(NamedTuple):
     """What stands there if the model writes nothing that is wanted."""
     beginning: str = ""
     """How the line begins when the model is asked again."""
+    colours: Sequence[str] = ()
+    """The colours that a line must name, each for the first time in this order; any if empty."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
@@ -102,8 +106,11 @@ def _slots(read: Outline) -> Iterator[_Slot]:
     for number, thing in enumerate(read.things):
         yield _Slot([*([PAINT] if number else []), BASE, *quoted(thing.noun)], _NOUN, 2)
         for phrase in thing.says:
-            wanted = _BELOW.get(phrase.aspect, _NOUN)
-            yield _Slot(quoted(phrase.text), wanted, 2, known(phrase), beginning(phrase))
+            set_to = known(phrase, thing.colours)
+            wanted = _CORNER if set_to[:1] and set_to[0].startswith("x, y") else _BELOW.get(phrase.aspect, _NOUN)
+            changes = phrase.aspect == "color" or phrase.value == "switch"
+            colours = [color_of(colour) for colour in thing.colours] if changes else ()
+            yield _Slot(quoted(phrase.text), wanted, 2, set_to, beginning(phrase), colours)
 
 
 def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Written:
@@ -169,6 +176,9 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
             continue
         if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
             return taken, True
-        taken.append(_QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line))
+        line = _QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line)
+        if slot.colours and list(dict.fromkeys(_QUOTED.findall(line))) != list(slot.colours):
+            return taken, True
+        taken.append(line)
     other = last.strip().startswith(("#", "paint", "frames", "`", "image, draw" if taken else "`"))
     return taken, len(taken) == slot.most or other

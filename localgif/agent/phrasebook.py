@@ -99,7 +99,13 @@ PLACES: dict[str, tuple[float | None, float | None]] = {
     "right": (NAMED["RIGHT"], None),
     "above": (None, NAMED["ABOVE"]),
     "below": (None, NAMED["BELOW"]),
+    "top-left": (NAMED["LEFT"], NAMED["TOP"]),
+    "top-right": (NAMED["RIGHT"], NAMED["TOP"]),
+    "bottom-left": (NAMED["LEFT"], NAMED["BOTTOM"]),
+    "bottom-right": (NAMED["RIGHT"], NAMED["BOTTOM"]),
 }
+#: Corners that a prompt does not list: two are enough to show how one is written.
+_UNLISTED = ("top-right", "bottom-left")
 #: Word for a size -> side, pixels of 200. Bars are long.
 SIDES = {"": 60.0, "small": NAMED["SMALL"], "large": NAMED["LARGE"], "long": NAMED["LONG"]}
 
@@ -140,10 +146,17 @@ def switched(colours: Sequence[str]) -> str:
     return f"[{names}][int({len(colours)} * t / (2 * math.pi))]"
 
 
-def known(phrase: Phrase) -> list[str]:
-    """The statements of a phrase that says a number itself: a place, a size. Empty for any other phrase."""
+def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
+    """The statements of a phrase that says a number itself, or the colours: empty for any other phrase.
+
+    Args:
+        colours: What a thing that changes its colour takes in turns, in the brief's own words.
+    """
     if phrase.aspect == "size":
         return [f"width = height = {phrase.value.upper()}"]
+    if phrase.aspect == "color" or phrase.value == "switch":
+        of = faded if phrase.aspect == "color" else switched
+        return [f"color = {of([color_of(colour) for colour in colours])}"]
     x, y, side = place_of(phrase.value) if phrase.aspect == "place" else (None, None, None)
     set_to = {name: number(at, name) for name, at in (("x", x), ("y", y)) if at is not None}
     where = [f"{', '.join(set_to)} = {', '.join(set_to.values())}"] if set_to else []
@@ -154,7 +167,7 @@ def listing() -> str:
     """What phrases decide, for a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
     numbers = [Phrase("size", word, word) for word in SIDES if word]
-    numbers += [Phrase("place", value, said) for value, said in PLACE_PHRASES.items()]
+    numbers += [Phrase("place", value, said) for value, said in PLACE_PHRASES.items() if value not in _UNLISTED]
     numbers += [Phrase("place", value, f"{value} the grey star") for value in ("above", "below")]
     numbers += [
         Phrase("place", value, value) for value in ("number 1 of 2", "number 2 of 2", "row 2 of 2", "number 2 of 4")

@@ -437,9 +437,10 @@ def _place(subject: Subject) -> Callable[[Track], Judged] | None:
                 away = max(max(abs(p.x - 0.5), abs(p.y - 0.5)) for p in track.pieces)
                 value *= ramp(away, *_WANDERS[::-1])
         else:
-            value = ramp({"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}[wanted], *_AT_EDGE[::-1])
+            ends = {"left": x, "right": 1 - x, "top": y, "bottom": 1 - y}
+            value = ramp(max(ends[edge] for edge in wanted.split("-")), *_AT_EDGE[::-1])
         text = f"its middle is {percent(x)} from the left and {percent(y)} from the top"
-        return value, text + ("" if value == 1 else f", asked is the {wanted}")
+        return value, text + ("" if value == 1 else f", asked is the {wanted.replace('-', ' ')}")
 
     return judged
 

@@ -231,6 +231,10 @@ PLACE_PHRASES = {
     "bottom": "at the bottom",
     "left": "on the left",
     "right": "on the right",
+    "top-left": "in the top left corner",
+    "top-right": "in the top right corner",
+    "bottom-left": "in the bottom left corner",
+    "bottom-right": "in the bottom right corner",
 }
 #: The edge that stays -> where a thing grows. The edge itself would be read as its place.
 _AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}

@@ -32,9 +32,15 @@ _FAR = 0.75
 #: Where a one-way motion begins -> half of a path.
 _HALVES = {"top": "down", "bottom": "up"}
 #: Path -> places that are an end of it, and their words.
+_SIDES = {"left": "on the left", "right": "on the right"}
+_CORNERS = {f"{y}-{x}": f"in the {y} {x} corner" for y in ("top", "bottom") for x in ("left", "right")}
 _ENDS = {
-    "left-right": {"left": "on the left", "right": "on the right"},
+    "left-right": _SIDES,
+    "across": _SIDES,
     "up-down": {"top": "at the top", "bottom": "at the bottom"},
+    "diagonal": _CORNERS,
+    "diagonal-down": _CORNERS,
+    "diagonal-up": _CORNERS,
 }
 #: Words that say nothing in a task's name.
 _SMALL = frozenset(
@@ -213,13 +219,17 @@ class Things:
         self._notes += draft.said
         size = _size(draft, " ".join(text for _, text in self._notes))
         path, inside = self._path(draft, size)
+        if path == "diagonal" and "-" in draft.place:
+            path = "diagonal-down" if draft.place in ("top-left", "bottom-right") else "diagonal-up"
         values: dict[str, Any] = {"count": draft.count, **({"colours": hues} if changes else {"colour": hues[0]})}
         values |= self._sight(draft, size) | self._rest(draft, path, size)
         values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
-        if draft.place in _ENDS.get(path, ()):  # where its way begins, not where that has its middle
-            self._note(_ENDS[path][draft.place])
-        else:
-            values["place"] = draft.place or ("middle" if _round_middle(draft) else "any")
+        place = draft.place or ("middle" if _round_middle(draft) else "any")
+        for end, said in _ENDS.get(path, {}).items():  # where its way begins, not where that has its middle
+            if end in (place, *place.split("-")):
+                self._note(said)
+                place = place.replace(end, "").strip("-") or "any"
+        values["place"] = place
         if changes and any(word.value == "switch" for word in draft.kinds("cycle")):
             values["change"] = "switch"
         if path.startswith(("diagonal", "left-right", "up-down")) and _far(draft):

@@ -38,6 +38,10 @@ _PLACES = {
     "bottom": "at the bottom",
     "left": "on the left",
     "right": "on the right",
+    "top-left": "in the top left corner",
+    "top-right": "in the top right corner",
+    "bottom-left": "in the bottom left corner",
+    "bottom-right": "in the bottom right corner",
 }
 _USUAL = Subject(colour="red")
 

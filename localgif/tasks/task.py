@@ -26,7 +26,9 @@ Size = Literal["any", "constant", "pulse", "grow"]
 Turn = Literal["any", "spin"]
 Shown = Literal["always", "blink"]
 Change = Literal["fade", "switch"]
-Place = Literal["any", "middle", "top", "bottom", "left", "right"]
+Place = Literal[
+    "any", "middle", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"
+]
 Side = Literal["any", "left", "right", "top", "bottom"]
 
 #: Largest task file, bytes.

@@ -31,6 +31,7 @@ STOP = Word(".", "", ".")
 #: Verbs that double their last letter in -ing and -ed.
 _DOUBLED = frozenset(
     {"hop", "spin", "bob", "flip", "swim", "run", "sit", "zip", "skip", "throb", "zigzag", "zag", "flap", "drop"}
+    | {"plan", "ship", "shut", "slip", "span", "win"}
 )
 #: Forms that no rule makes.
 _MORE = {

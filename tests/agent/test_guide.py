@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import pytest
+
 from localgif.agent import form, prompts
 from localgif.agent.graph import Rendered, compile_animator
 from localgif.agent.guide import Answer, Finished, guided
@@ -109,6 +111,45 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
         "long": "width = 150",
         "at the bottom": "y = BOTTOM",
     }
+
+
+@pytest.mark.parametrize(
+    ("brief", "phrase", "line", "kept"),
+    [
+        (
+            "a ball that cycles through red, blue and green",
+            "fades from red to blue to green and back",
+            'color = fade(["red", "blue", "green", "white"], t)',
+            'color = fade(["red", "blue", "green"], t)',
+        ),
+        (
+            "a ball that cycles through red, blue and green",
+            "fades from red to blue to green and back",
+            'color = fade(["red", "blue", "green", "red"], t)',
+            'color = fade(["red", "blue", "green", "red"], t)',
+        ),
+        (
+            "a ball that switches from pink to cyan and back",
+            "switches between pink and cyan",
+            'color = ["cyan", "pink"][int(2 * t / (2 * math.pi))]',
+            'color = ["hotpink", "cyan"][int(2 * t / (2 * math.pi))]',
+        ),
+        ("a star in the top left corner", "in the top left corner", "x = 45", "x, y = LEFT, TOP"),
+        ("a star in the top left corner", "in the top left corner", "x, y = 30, TOP", "x, y = 30, TOP"),
+    ],
+)
+def test_colours_that_the_brief_does_not_name_and_half_a_corner_become_what_the_phrase_says(
+    brief: str, phrase: str, line: str, kept: str
+) -> None:
+    read, frame = outline(brief), form.frame(prompt())
+    assert read is not None and frame is not None
+
+    def go_on(text: str, finished: Finished, turn: int) -> Answer:
+        below = line if text.endswith(f'# "{phrase}"\n') else "shape = CIRCLE"
+        assert turn == 0 or below != line
+        return Answer(f"{text}        {below}\n", "stop", None, 1, 0.0)
+
+    assert f'# "{phrase}"\n        {kept}\n' in guided(read, frame, go_on, lambda text: "").text
 
 
 def test_a_phrase_whose_answer_sets_nothing_is_asked_again_with_the_quantity_that_it_decides() -> None:

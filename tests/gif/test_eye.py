@@ -190,6 +190,22 @@ def test_things_side_by_side_are_not_one_above_the_other() -> None:
     assert part("place", REFERENCES["two-balls"], "two-balls")[0] == 1
 
 
+@pytest.mark.parametrize("place", ["top-left", "top-right", "bottom-left", "bottom-right"])
+def test_a_corner_is_not_an_edge_and_not_another_corner(place: str) -> None:
+    for x, y, there in (
+        (0.2, 0.2, "top-left"),
+        (0.8, 0.2, "top-right"),
+        (0.2, 0.8, "bottom-left"),
+        (0.8, 0.8, "bottom-right"),
+        (0.5, 0.2, "top"),
+        (0.2, 0.5, "left"),
+    ):
+        scene = REFERENCES["pulsing-circle"].with_thing(x=fixed(x), y=fixed(y), radius=wave(0.08, 0.15))
+        value, text = part("place", scene, with_task("pulsing-circle", place=place))
+        assert value == pytest.approx(float(there == place), abs=0.01)
+        assert (f"asked is the {place.replace('-', ' ')}" in text) == (value < 1)
+
+
 @pytest.mark.parametrize("place", ["top", "bottom", "left", "right", "middle"])
 def test_a_place_is_told_from_the_others(place: str) -> None:
     there = {"top": (0.5, 0.2), "bottom": (0.5, 0.8), "left": (0.2, 0.5), "right": (0.8, 0.5), "middle": (0.5, 0.5)}

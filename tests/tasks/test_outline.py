@@ -59,6 +59,18 @@ def said(brief: str) -> str:
         ),
         ("an expanding red box on white", "on a white background; a red square: grows and shrinks quickly"),
         ("a ball bouncing", "; a ball: moves up and down"),
+        (
+            "a yellow star placed in the lower right corner of a blue background spins",
+            "on a blue background; a yellow star: in the bottom right corner, spins",
+        ),
+        (
+            "a white ball at the top left moving from left to right and back on black",
+            "on a black background; a white ball: at the top, moves left and right",
+        ),
+        (
+            "a red ball starts in the bottom left corner and moves diagonally to the top right corner on white",
+            "on a white background; a red ball: moves from the bottom left to the top right and back",
+        ),
     ],
 )
 def test_every_wording_gives_the_same_few_phrases(brief: str, expected: str) -> None:

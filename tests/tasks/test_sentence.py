@@ -157,6 +157,14 @@ def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> Non
             {"shape": "square", "size_range": (0.25, 0.9)},
         ),
         ("a red bar that grows from the bottom", {"size": "grow", "anchor": "bottom"}),
+        (
+            "a red star pulsing in the top left corner",
+            {"shape": "star", "path": "still", "size": "pulse", "place": "top-left"},
+        ),
+        (
+            "a red ball bouncing in the bottom left corner",
+            {"shape": "round", "path": "up-down", "size": "constant", "place": "left"},
+        ),
         ("The red one of them spins", {"path": "still", "size": "constant", "turn": "spin"}),
         ("a red square rotates 45 degrees and back", {"shape": "square"}),
         ("a red square rocking from side to side", {"shape": "square"}),
@@ -171,6 +179,11 @@ def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> Non
 def test_a_word_gives_its_keys_and_no_other(text: str, keys: dict[str, Any]) -> None:
     red = next(each for each in read(text).task.subjects if each.colour == "red")
     assert red.model_dump(exclude_defaults=True) == {"colour": "red", **keys}
+
+
+@pytest.mark.parametrize("word", ["starts", "placed", "leaving", "pushing", "strong", "stairs", "winning", "slipping"])
+def test_a_word_that_is_like_another_one_is_no_misspelling(word: str) -> None:
+    assert not read(f"a red ball {word} at the top of a white background").doubts
 
 
 def test_a_brief_in_which_something_waits_may_hold_still() -> None:
