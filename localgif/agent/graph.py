@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
@@ -143,7 +144,18 @@ def enough(text: str) -> str:
 
 
 def loops(text: str) -> bool:
-    """Whether the text ends in the same block of 48 to 800 characters four times."""
+    """Whether the text ends in the same block of 48 to 800 characters four times.
+
+    Lines that are only a comment do not count: "draw the third frame", "draw the fourth frame" above the same code.
+    """
+    return _ends_in_repeats(text) or ("#" in text and _ends_in_repeats(_COMMENT.sub("", text)))
+
+
+#: A line that is only a comment, with the blank lines above it.
+_COMMENT = re.compile(r"\n\s*#[^\n]*(?=\n)")
+
+
+def _ends_in_repeats(text: str) -> bool:
     longest = min(LONGEST, len(text) // _TIMES)
     for size in range(SHORTEST, longest + 1):
         block = text[-size:]
