@@ -74,7 +74,7 @@ def _thing(draft: Draft, reader: Things, number: int) -> Thing:
     colours = tuple(dict.fromkeys([*([draft.paint] if draft.paint else draft.hues), *draft.cycle]))
     seen = _subject(draft, reader)
     says = list(_says(draft, seen))
-    if draft.count > 1:
+    if draft.count > 1 and seen.path != "orbit":
         along = seen.path in ("left-right", "across") and not draft.abreast
         says = [
             *(phrase for phrase in says if phrase.value != "middle"),
@@ -85,7 +85,8 @@ def _thing(draft: Draft, reader: Things, number: int) -> Thing:
 
 def _is_bar(draft: Draft, seen: Subject) -> bool:
     return "bar" in (seen.shape, draft.shape) or (
-        seen.shape == "any" and re.search(r"\b(bar|line|beam)\b", _named(draft)) is not None
+        seen.shape == "any"
+        and re.search(r"\b(bar|line|beam|rectangle|stripe|stick|needle|rod|pole)\b", _named(draft)) is not None
     )
 
 

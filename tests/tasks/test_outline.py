@@ -64,6 +64,17 @@ def said(brief: str) -> str:
             "on a blue background; a yellow star: in the bottom right corner, spins",
         ),
         (
+            "two small orange squares rotating around the centre of a black background",
+            "on a black background; a small orange square: small, goes in a circle, number 1 of 2; "
+            "a small orange square: small, goes in a circle, number 2 of 2",
+        ),
+        (
+            "a large purple circle shrinking to a dot and growing again on yellow",
+            "on a yellow background; a large purple circle: grows and shrinks",
+        ),
+        ("a ball bouncing off the left and right walls", "; a ball: moves left and right"),
+        ("a red rectangle spinning", "; a red rectangle: long, spins"),
+        (
             "a white ball at the top left moving from left to right and back on black",
             "on a black background; a white ball: at the top, moves left and right",
         ),
