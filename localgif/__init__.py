@@ -1,6 +1,6 @@
-"""localgif: make a small local model draw the GIF that was asked for, offline.
+"""localgif: make a small local model draw the GIF that you ask for, offline.
 
-Importing this package costs nothing: a name below is loaded when it is first used, a heavy library by its one module.
+Importing this package is cheap: each name below, and each heavy library, loads when it is first used.
 
     models = localgif.load_models(Path("models.toml"))
     result = localgif.optimize(localgif.make_settings(models, task="bouncing-ball"))
@@ -37,7 +37,7 @@ __all__ = [
     "score_gif",
 ]
 
-#: Name -> the module and the name that it has there.
+#: Public name -> its module, and its name there.
 _HOMES = {
     "RunResult": ("localgif.records", "RunResult"),
     "Settings": ("localgif.settings", "Settings"),

@@ -1,4 +1,4 @@
-"""The `localgif` command, also as `python -m localgif`: a process of our own, before any library is loaded."""
+"""The `localgif` command, also as `python -m localgif`: cleans the environment, then loads the commands."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from localgif.offline import own_process
 
 
 def main() -> None:
-    """Entry point of the command."""
+    """Run the command line. The environment comes first: libraries read theirs on import."""
     own_process()
     from localgif.cli.app import app
 

@@ -1,4 +1,4 @@
-"""Everything that an air-gapped machine of the same kind needs, in one folder."""
+"""Collects everything that an air-gapped machine of the same kind needs, in one folder."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from localgif.settings import ModelSettings
 
 SUMS = "SHA256SUMS"
 
-#: The parts of the folder that are the project. Everything else (a .env, runs, an environment) stays here.
+#: The files and folders of the project. Everything else (a .env, runs, an environment) is left out.
 _NEEDED = ["Justfile", "LICENSE", "README.md", "localgif", "models.toml", "pyproject.toml", "requirements.lock"]
 _NEEDED += ["scripts"]
 _OPTIONAL = [".ci", ".gitattributes", ".gitignore", "CHANGELOG.md", "CONTRIBUTING.md", "docs", "tests"]
-#: The date of every file in the archive, so that the same tree gives the same bytes: 2020-01-01.
+#: 2020-01-01, the date of every file in the archive, so that the same tree gives the same bytes.
 _DATE = 1_577_836_800
 _OFFLINE = "offline = true   # written by localgif bundle: localgif downloads nothing on this machine\n"
 
-#: Called with a line that says what is being done.
+#: Receives a line about the current step.
 Say = Callable[[str], None]
-#: Called with done bytes, total bytes and what is being downloaded.
+#: Receives downloaded bytes, total bytes, and what is downloaded.
 Download = Callable[[int, int, str], None]
 
 
@@ -53,22 +53,22 @@ class Bundle:
     sizes: dict[str, tuple[int, int]]
     """Part -> (files, bytes)."""
     digest: str
-    """sha256 of SHA256SUMS; it tells this bundle from any other."""
+    """sha256 of SHA256SUMS, which identifies the bundle."""
     kind: tuple[str, ...]
-    """What a machine must have, e.g. ("python 3.12", "machine x86_64", "libc glibc", "glibc 2.28")."""
+    """What the target machine must have, e.g. ("python 3.12", "machine x86_64", "libc glibc", "glibc 2.28")."""
 
 
 def kind_here() -> str:
-    """The lines of bundle.txt that say which machines a bundle from here serves; install.sh compares them."""
+    """The lines of bundle.txt with this machine's Python, processor and libc; install.sh compares them."""
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     return f"python {python}\nmachine {platform.machine()}\nlibc {platform.libc_ver()[0] or 'other'}\n"
 
 
 def models_to_carry(file: ModelsFile, aliases: Sequence[str]) -> tuple[ModelSettings, ...]:
-    """The models whose weights the bundle will contain: the named ones, else those of the roles that are embedded.
+    """The models whose weights go into the bundle: the named ones, or the embedded models of the two roles.
 
     Raises:
-        ConfigError: A named model has no weights that localgif can carry and verify.
+        ConfigError: localgif cannot bundle or verify the weights of a model.
     """
     roles = (file.role("animator"), file.role("reflector"))
     chosen = [file.role("animator", alias) for alias in aliases] or [m for m in roles if m.endpoint.kind == "embedded"]
@@ -76,15 +76,15 @@ def models_to_carry(file: ModelsFile, aliases: Sequence[str]) -> tuple[ModelSett
     for model in chosen:
         if model.endpoint.kind != "embedded":
             raise ConfigError(
-                f"--model {model.alias} runs on {model.endpoint.name}: localgif has no weights of a separate server",
-                "name a model of the embedded endpoint, or carry the server's models with the server's own tools",
+                f"--model {model.alias} runs on {model.endpoint.name}: localgif cannot bundle the weights of a server",
+                "name a model of the embedded endpoint, or copy the server's models with the server's own tools",
                 code="E-BUNDLE-MODEL",
             )
         known = lookup(model.model)
         if known is None:
             raise ConfigError(
-                f"--model {model.alias}: {model.model} is not one of the known weights, whose sha256 can be checked",
-                "name another model with --model NAME, and carry this GGUF file yourself",
+                f"--model {model.alias}: {model.model} is not in localgif's catalogue, so its sha256 cannot be checked",
+                "name another model with --model NAME, and copy this GGUF file yourself",
                 code="E-BUNDLE-MODEL",
             )
         carried.setdefault(known.name, model)
@@ -97,18 +97,18 @@ def collect(
     """Make the bundle in the folder `out`, or finish an interrupted one.
 
     Args:
-        models: The models file that becomes the bundle's models.toml.
+        models: Becomes the bundle's models.toml, with `offline = true`.
         carried: The result of `models_to_carry`.
         places: Where this machine keeps weights.
 
     Raises:
-        ConfigError: The folder holds something else, or a complete bundle.
-        PreflightError: This system makes no bundles; pip or the weights cannot be downloaded, or the disk is full.
+        ConfigError: The folder contains something else, or a complete bundle.
+        PreflightError: This system cannot make bundles, a download failed, or the disk is full.
     """
     if sys.platform != "linux":
         raise PreflightError(
-            f"a bundle can be made on Linux only, this is {sys.platform}: it says which machines it serves by glibc",
-            "make it on a Linux machine like the one that it is for; or copy this folder and its .venv yourself",
+            f"a bundle can be made only on Linux, this is {sys.platform}: its wheels are chosen by glibc version",
+            "make it on a Linux machine like the target machine, or copy this folder and its .venv yourself",
         )
     with _disk_errors(out):
         root = project_root()
@@ -122,14 +122,14 @@ def collect(
         kind += f"glibc {_glibc_needed(wheels)}\n"
         replace_file(out / "bundle.txt", kind.encode())
         _carry_weights(carried, places, out / "weights", say, download)
-        say("checksums of all files")
+        say("computing the checksums of all files")
         digest = seal(out)
         sizes = {part: _size(out, part) for part in ("wheels", "weights", "project.tar", "")}
         return Bundle(out, sizes, digest, tuple(kind.splitlines()[1:]))
 
 
 def seal(folder: Path) -> str:
-    """Write SHA256SUMS, which makes the bundle complete, for sha256sum; returns its own sha256. Raises OSError."""
+    """Write SHA256SUMS, which completes the bundle, for sha256sum; returns its own sha256. Raises OSError."""
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file() and path.name != SUMS
     )
@@ -140,29 +140,29 @@ def seal(folder: Path) -> str:
 
 @contextlib.contextmanager
 def _disk_errors(out: Path) -> Iterator[None]:
-    """Turn an OSError into an error with a remedy."""
+    """Turn an OSError in the block into a PreflightError with a remedy."""
     try:
         yield
     except OSError as error:
         raise PreflightError(
             f"{error.filename or out} cannot be written: {error.strerror or error}",
-            "free some space, or choose another -o; the same command continues where it stopped",
+            "free some space and repeat the command, which continues where it stopped; or choose another -o",
             code="E-DISK",
         ) from error
 
 
 def _claim(out: Path, kind: str) -> None:
-    """Create the folder, or continue in one that was begun for the same kind. Raises ConfigError, OSError."""
+    """Create the folder, or check that it holds an unfinished bundle of the same kind. Raises ConfigError, OSError."""
     out.mkdir(parents=True, exist_ok=True)
     begun, remedy = out / "bundle.txt", "choose another -o, or remove it"
     if (out / SUMS).exists():
         raise ConfigError(f"{out} already holds a complete bundle", remedy, code="E-BUNDLE-DIR")
     if not begun.exists():
         if any(out.iterdir()):
-            raise ConfigError(f"{out} is not empty, and holds no bundle", "choose another -o", code="E-BUNDLE-DIR")
+            raise ConfigError(f"{out} is not empty, and is not a bundle", "choose another -o", code="E-BUNDLE-DIR")
     elif not (before := begun.read_text("utf-8", "replace")).startswith(kind):
         raise ConfigError(
-            f"{out} holds the beginning of another bundle ({', '.join(before.splitlines()[:4])})",
+            f"{out} holds an unfinished bundle of another kind ({', '.join(before.splitlines()[:4])})",
             remedy,
             code="E-BUNDLE-DIR",
         )
@@ -173,10 +173,10 @@ def _claim(out: Path, kind: str) -> None:
 
 
 def _fetch_wheels(lock: Path, pins: Sequence[Pin], folder: Path) -> list[Path]:
-    """Bring every wheel that this machine needs of the lock into `folder`, and delete all other files there.
+    """Download every wheel of the lock that this machine needs into `folder`, and delete all other files there.
 
     Raises:
-        PreflightError: pip cannot download a wheel; the message contains pip's.
+        PreflightError: pip cannot download a wheel; the message quotes pip.
     """
     folder.mkdir(exist_ok=True)
     done = subprocess.run(
@@ -190,27 +190,27 @@ def _fetch_wheels(lock: Path, pins: Sequence[Pin], folder: Path) -> list[Path]:
     if done.returncode:
         raise PreflightError(
             f"pip cannot download the wheels: {last_words(done.stderr) or f'it ended with status {done.returncode}'}",
-            "Make the bundle on a machine that reaches a package index (pip config list, PIP_INDEX_URL). The same "
-            "command continues where it stopped.",
+            "Check that this machine reaches a package index (pip config list, PIP_INDEX_URL), and repeat the command: "
+            "it continues where it stopped.",
             code="E-BUNDLE-FETCH",
         )
     wanted = {digest for pin in pins for digest in pin.hashes}
     for path in sorted(folder.iterdir()):
-        if sha256_of(path) not in wanted:  # an older lock may have left it
+        if sha256_of(path) not in wanted:  # from an interrupted bundle with an older lock
             path.unlink()
     return sorted(folder.glob("*.whl"))
 
 
 def _platforms() -> list[str]:
-    """pip's options for this machine's wheels, oldest glibc first: pip alone would take wheels for the newest one."""
+    """pip's options to prefer wheels for the oldest glibc; by default pip prefers the newest."""
     tags = [tag for tag in platform_tags() if tag.startswith("manylinux")]
     return [word for tag in reversed(tags) for word in ("--platform", tag)]
 
 
 def _glibc_needed(wheels: Sequence[Path]) -> str:
-    """The oldest glibc that all wheels run with, e.g. "2.28"; of a wheel's tags the oldest counts."""
+    """The oldest glibc that all wheels run with, e.g. "2.28"; a wheel needs the oldest one in its tags."""
     minors = [min(map(int, found)) for wheel in wheels if (found := re.findall(r"manylinux_2_(\d+)_", wheel.name))]
-    return f"2.{max(minors, default=17)}"  # manylinux2014, the oldest tag of all, means 2.17
+    return f"2.{max(minors, default=17)}"  # manylinux2014, the oldest tag, means 2.17
 
 
 # --- weights ---------------------------------------------------------------------------------------------------------
@@ -219,20 +219,20 @@ def _glibc_needed(wheels: Sequence[Path]) -> str:
 def _carry_weights(
     carried: Sequence[ModelSettings], places: Places, folder: Path, say: Say, download: Download
 ) -> None:
-    """Make `folder` hold the weights of these models and nothing else. Raises PreflightError, OSError."""
+    """Copy these models' weights into `folder`, and delete all other files there. Raises PreflightError, OSError."""
     folder.mkdir(exist_ok=True)
     wanted = set()
     for model in carried:
-        say(f"the weights of {model.model}")
+        say(f"copying the weights of {model.model}")
         path = Path(model.path).expanduser() if model.path else None
         wanted.add(_carry(pull(model.model, places, path, download), folder))
-    for found in folder.iterdir():  # an interrupted bundle with other models may have left it
+    for found in folder.iterdir():  # from an interrupted bundle with other models
         if found not in wanted:
             found.unlink()
 
 
 def _carry(weights: Weights, folder: Path) -> Path:
-    """Copy a file of weights under the name that localgif looks for. Raises PreflightError, OSError."""
+    """Copy a file of weights under the name of localgif's cache; returns its path. Raises PreflightError, OSError."""
     known = lookup(weights.name)
     assert known is not None  # models_to_carry refuses other models
     target = cache_file(folder, known)
@@ -250,7 +250,7 @@ def _carry(weights: Weights, folder: Path) -> Path:
 
 
 def _size(folder: Path, part: str) -> tuple[int, int]:
-    """Files and bytes of a part."""
+    """The (files, bytes) of a part."""
     path = folder / part
     files = [path] if path.is_file() else [found for found in path.rglob("*") if found.is_file()]
     return len(files), sum(found.stat().st_size for found in files)
@@ -260,12 +260,12 @@ def _size(folder: Path, part: str) -> tuple[int, int]:
 
 
 def project_root() -> Path:
-    """The folder that localgif runs from. Raises ConfigError if localgif was installed without its project."""
+    """The project's folder, which contains localgif/. Raises ConfigError if localgif was installed without it."""
     root = Path(__file__).resolve().parents[1]
     lacking = [name for name in _NEEDED if not (root / name).exists()]
     if lacking:
         raise ConfigError(
-            f"localgif is installed in {root} without {', '.join(lacking)}: it cannot bundle itself",
+            f"localgif cannot bundle itself: {', '.join(lacking)} missing in {root}",
             "run the command in a checkout of the project: ./scripts/just bundle -o DIR",
             code="E-BUNDLE-DIR",
         )
@@ -286,7 +286,7 @@ def project_files(root: Path) -> list[str]:
 
 
 def write_project(root: Path, models: ModelsFile, target: Path) -> None:
-    """Write the project as a tar file whose models.toml is `models`, with offline = true. Raises OSError."""
+    """Write the project as a tar file, with `models` and `offline = true` as its models.toml. Raises OSError."""
     with tarfile.open(target, "w") as archive:
         for name in project_files(root):
             data = offline_by_default(models).encode() if name == "models.toml" else (root / name).read_bytes()
@@ -297,16 +297,16 @@ def write_project(root: Path, models: ModelsFile, target: Path) -> None:
 
 
 def offline_by_default(models: ModelsFile) -> str:
-    """The text of a models.toml with offline = true; if the file sets `offline` itself, its text is unchanged."""
+    """The text of a models.toml with `offline = true` added; unchanged if the file sets `offline` itself."""
     if models.offline is not None:
         return models.text
     lines = models.text.splitlines(keepends=True)
-    # The key stands before the first table; comments at the top may belong to an editor.
+    # Before the first key or table, but below the comments at the top, which an editor may read.
     first = next((i for i, line in enumerate(lines) if line.strip() and not line.lstrip().startswith("#")), len(lines))
     return "".join([*lines[:first], _OFFLINE, "\n", *lines[first:]])
 
 
 def _is_cache(name: Path) -> bool:
-    """Whether a file below a folder of the project belongs to a cache of Python or of a tool."""
+    """Whether a file inside a folder of the project belongs to a cache of Python or of a tool."""
     inner = name.parts[1:-1]
     return name.suffix == ".pyc" or any(part == "__pycache__" or part.startswith(".") for part in inner)

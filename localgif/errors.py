@@ -7,15 +7,15 @@
     │   ├─ ModelMissing
     │   └─ SandboxTooWeak
     ├─ EndpointError             exit 4    the server failed during a run; the run keeps what was measured
-    │   └─ OutboundRefused                 something tried to leave this machine (offline.py); also an OSError
-    ├─ SandboxError              exit 4    our own machinery failed; never a score
-    └─ RunError                  exit 5    the run folder
+    │   └─ OutboundRefused                 something tried to connect to another machine (offline.py); also an OSError
+    ├─ SandboxError              exit 4    localgif's own sandbox failed; never a score
+    └─ RunError                  exit 5    something is wrong with a run folder
         ├─ RunLocked
         ├─ RunMismatch
         └─ RunCorrupt
 
-Each class has a code. An error whose remedy needs its own entry in docs/errors.md gets a sharper code where it is
-raised. A fault of generated code is a verdict (data), never one of these.
+Each class has a code. An error whose remedy needs its own entry in docs/errors.md gets a more specific code where it
+is raised. A failure of generated code is a verdict (data), never one of these.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Iterable
 
 
 class LocalGifError(Exception):
-    """Base of all; the user sees the message (value and place) and the remedy (what to do), without a traceback."""
+    """Base class. The user sees the message (value and place) and the remedy (what to do), without a traceback."""
 
     exit_code = 1
     code: str
@@ -69,7 +69,7 @@ class ModelMissing(PreflightError):
 
 
 class SandboxTooWeak(PreflightError):
-    """This machine cannot confine programs at the level that the user accepts."""
+    """This machine cannot confine programs at the required level."""
 
     code = "E-SANDBOX-LEVEL"
 
@@ -95,7 +95,7 @@ class OutboundRefused(EndpointError, PermissionError):
 
 
 class SandboxError(LocalGifError):
-    """Our own sandbox machinery failed; this says nothing about the program in it."""
+    """localgif's own sandbox failed. This says nothing about the program in it."""
 
     exit_code = 4
     code = "E-SANDBOX"
@@ -115,22 +115,22 @@ class RunLocked(RunError):
 
 
 class RunMismatch(RunError):
-    """The stored settings differ from the ones asked for."""
+    """The stored settings differ from the requested ones."""
 
     code = "E-RUN-MISMATCH"
 
 
 class RunCorrupt(RunError):
-    """A stored file does not hold what it says it holds."""
+    """A stored file cannot be read, or its content does not match its name or format."""
 
     code = "E-RUN-CORRUPT"
 
 
-#: Exit code of `localgif draw --must` if the picture is not right.
+#: Exit code of `localgif draw --must` if the picture fails its check.
 EXIT_NOT_RIGHT = 6
-#: Exit code of `localgif score --min` if a GIF scores less.
+#: Exit code of `localgif score --min` if a GIF scores lower.
 EXIT_BELOW = 7
-#: Exit code of Ctrl-C, as shells expect it (128 + SIGINT).
+#: Exit code after Ctrl-C, as shells expect it (128 + SIGINT).
 EXIT_INTERRUPTED = 130
 
 

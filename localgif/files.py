@@ -1,4 +1,4 @@
-"""Files: bounded reading, atomic replacement, names from content, sha256, locks."""
+"""File operations: bounded reads, atomic replacement, content hashes as names, sha256, locks."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from typing import Any
 
 from localgif.errors import ConfigError, RunCorrupt, RunError, RunLocked
 
-#: Hex digits of a content hash in file names: 64 bits, far beyond what one run could make collide.
+#: Hex digits of a content hash in file names: 64 bits, so the files of a run do not collide.
 HASH_DIGITS = 16
 
-#: Kind of stored content -> the ending of its files.
+#: Kind of stored content -> file name extension.
 SUFFIXES = {"candidates": "md", "code": "py", "gifs": "gif", "sheets": "png"}
 _LOCK = ".lock"
-#: Larger notes are not read, bytes.
+#: Largest file of notes that is read, bytes.
 _MOST_NOTES = 16 * 2**20
 
 
 def now() -> str:
-    """UTC now, ISO 8601 to the second. For people; durations come from the monotonic clock."""
+    """The time in UTC, ISO 8601 to the second. For people; durations come from the monotonic clock."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def content_hash(data: str | bytes) -> str:
-    """The name under which a text or some bytes are stored."""
+    """The hash that names a stored text or stored bytes."""
     raw = data.encode("utf-8", "surrogatepass") if isinstance(data, str) else data
     return hashlib.sha256(raw).hexdigest()[:HASH_DIGITS]
 
 
 def text_of(data: bytes) -> str:
-    """A stored text; bytes that are none, which only somebody else can have put there, become U+FFFD."""
+    """Stored bytes as text. Invalid bytes, which localgif never writes, become U+FFFD."""
     try:
         return data.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -52,10 +52,10 @@ def text_of(data: bytes) -> str:
 
 
 def content_name(kind: str, name: str) -> str:
-    """Where a run folder holds a content, e.g. `gifs/0123456789abcdef.gif`.
+    """The path of a stored content inside its run folder, e.g. `gifs/0123456789abcdef.gif`.
 
     Raises:
-        RunCorrupt: The name is not a hash, so whoever wrote it means another file.
+        RunCorrupt: The name is not a hash, so it could point to another file.
     """
     if not re.fullmatch(f"[0-9a-f]{{{HASH_DIGITS}}}", name):
         raise RunCorrupt(f"{name[:80]!r} is not the name of a stored file in {kind}")
@@ -63,12 +63,12 @@ def content_name(kind: str, name: str) -> str:
 
 
 def is_name(text: str) -> bool:
-    """Whether a text can be the name of a run folder."""
+    """Whether a text is a valid name for a run folder."""
     return bool(re.fullmatch(r"[^-./\0][^/\0]{0,119}", text)) and is_text(text) and len(text.encode()) < 200
 
 
 def is_text(text: str) -> bool:
-    """Whether a text can be written as UTF-8; a path whose bytes are not UTF-8 cannot."""
+    """Whether a text can be written as UTF-8, unlike a path whose bytes are not UTF-8."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -77,10 +77,10 @@ def is_text(text: str) -> bool:
 
 
 def read_input(path: Path, most: int, what: str, code: str = "E-FILE") -> bytes:
-    """The bytes of a file that the user named; `what` it should be, such as "a task file", is for the remedy.
+    """The bytes of a file that the user named. The remedy asks for `what`, such as "a task file".
 
     Raises:
-        ConfigError: missing, unreadable, not a regular file, or larger than `most` bytes.
+        ConfigError: It is missing, unreadable, not a regular file, or larger than `most` bytes.
     """
     try:
         return read_bounded(path, most)
@@ -89,25 +89,25 @@ def read_input(path: Path, most: int, what: str, code: str = "E-FILE") -> bytes:
 
 
 def read_input_text(path: Path, most: int, what: str, code: str = "E-FILE") -> str:
-    """The text of a file that the user named; as read_input, and a ConfigError if it is not UTF-8."""
+    """The text of a file that the user named. Raises ConfigError as read_input does, and if it is not UTF-8."""
     try:
         return read_input(path, most, what, code).decode("utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start})", "save it as UTF-8", code=code) from None
 
 
-#: A part of a TOML key and the dot after it.
+#: One part of a dotted TOML key, with its dot.
 _KEY_PART = r"""(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+"""
-#: Dotted keys cost tomllib the square of their length, and nested values a stack frame each.
+#: tomllib takes quadratic time for dotted keys, and a stack frame for each level of nesting.
 _DEEPEST = 32
 _DEEP_KEY = re.compile(rf"(?<![\w-])(?:{_KEY_PART}){{{_DEEPEST}}}")
 
 
 def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
-    """What a TOML text holds; `place` names its file in messages.
+    """The content of a TOML text; `place` names its file in messages.
 
     Raises:
-        ConfigError: it is not TOML, or nested too deeply; the message names the line if it can.
+        ConfigError: It is not TOML (the message names the line if possible), or it is nested too deeply.
     """
     too_deep = ConfigError(
         f"{place} is nested too deeply", f"use at most {_DEEPEST} levels of brackets or dots", code=code
@@ -133,13 +133,13 @@ def parse_toml(text: str, place: str, code: str) -> dict[str, Any]:
     return parsed
 
 
-# --- the files of a folder that somebody else may have made --------------------------------------------------------
+# --- files of a folder that somebody else may have made ------------------------------------------------------------
 
 
 @contextmanager
 def _holder(folder: Path, name: str) -> Iterator[tuple[int, str]]:
-    """The descriptor of the folder that holds `name`, a path inside `folder`, and the last part of the name. Below
-    `folder` no link is followed. Raises OSError."""
+    """Open the parent of `name`, a path inside `folder`, and yield its descriptor with the last part of the name.
+    Follows no link below `folder`. Raises OSError."""
     *folders, last = name.split("/")
     if any(part in ("", ".", "..") or "\0" in part for part in (*folders, last)):
         raise OSError(errno.EINVAL, "not a name inside the folder", name)
@@ -156,14 +156,14 @@ def _holder(folder: Path, name: str) -> Iterator[tuple[int, str]]:
 
 
 def open_inside(folder: Path, name: str, flags: int) -> int:
-    """Open the regular file `name` inside a folder; no link below the folder is followed.
+    """Open the regular file `name` inside a folder, following no link below the folder; returns its descriptor.
 
     Raises:
-        OSError: There is none, or it is a link, a pipe or a device, or is to be written and has another name elsewhere.
+        OSError: It is missing, or is a link, a pipe or a device; for writing also if it has further hard links.
     """
     with _holder(folder, name) as (where, last):
         try:
-            # Opening a pipe would otherwise wait for its other end.
+            # Without O_NONBLOCK, opening a pipe waits for its other end.
             handle = os.open(last, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666, dir_fd=where)
         except OSError as error:
             raise OSError(error.errno, "a link" if error.errno == errno.ELOOP else error.strerror, name) from None
@@ -175,13 +175,13 @@ def open_inside(folder: Path, name: str, flags: int) -> int:
 
 
 def read_inside(folder: Path, name: str, most: int) -> bytes:
-    """The content of a file inside a folder; OSError as open_inside and read_bounded."""
+    """The content of a file inside a folder. Raises OSError as open_inside and read_bounded do."""
     return _read(open_inside(folder, name, os.O_RDONLY), most)
 
 
 def replace_inside(folder: Path, name: str, data: bytes) -> None:
-    """Write a file inside a folder so that a reader, a power cut or an OSError finds either the old content or the new
-    one; a link of that name is replaced, not followed. The old permissions stay."""
+    """Write a file inside a folder atomically: after a crash or an OSError it has the old content or the new one. Keeps
+    the old permissions; replaces a link of that name instead of following it."""
     inner = name.rpartition("/")[0]
     if inner:
         with _holder(folder, inner) as (where, last), suppress(FileExistsError):
@@ -194,7 +194,7 @@ def replace_inside(folder: Path, name: str, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 _sync(handle)
-                with suppress(OSError):  # there is none yet, or the file system has no permissions
+                with suppress(OSError):  # no such file yet, or a file system without permissions
                     old = os.stat(last, dir_fd=where, follow_symlinks=False).st_mode
                     if stat.S_ISREG(old):
                         os.fchmod(handle, stat.S_IMODE(old))
@@ -213,7 +213,7 @@ def remove_inside(folder: Path, name: str) -> None:
 
 
 def odd_entry(folder: Path) -> Path | None:
-    """Something inside a folder that is neither a regular file nor a folder, such as a link; None if there is none."""
+    """An entry inside a folder that is neither a regular file nor a folder, such as a link; None if all are."""
     for parent, folders, files in os.walk(folder):
         for path in (Path(parent, name) for name in (*folders, *files)):
             if not stat.S_ISREG(mode := path.lstat().st_mode) and not stat.S_ISDIR(mode):
@@ -222,13 +222,13 @@ def odd_entry(folder: Path) -> Path | None:
 
 
 def replace_file(path: Path, data: bytes) -> None:
-    """Write a file that the user named as replace_inside does, but a symbolic link stays a link."""
+    """Write a file that the user named, atomically as replace_inside does; a symbolic link stays a link."""
     real = behind_links(path)
     replace_inside(real.parent, real.name, data)
 
 
 def append(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Append bytes; a write that fails (OSError) leaves the file as it was. Unless `durable`, they survive a crash of
+    """Append bytes; if that fails (OSError), the file stays as it was. Without `durable` the bytes survive a crash of
     localgif, but not of the machine.
     """
     with os.fdopen(open_inside(path.parent, path.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
@@ -244,7 +244,7 @@ def append(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Force the names in a folder to the disk."""
+    """Flush a folder's entries to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         _sync(handle)
@@ -253,7 +253,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _sync(handle: int) -> None:
-    """fsync, where the file system has it: some have none for folders."""
+    """Call fsync; some file systems do not support it for folders, which is ignored."""
     try:
         os.fsync(handle)
     except OSError as error:
@@ -262,7 +262,7 @@ def _sync(handle: int) -> None:
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file that we may see; False for a name that no file can have."""
+    """Whether a path is a regular file, as far as this process can see; False for an impossible name."""
     try:
         return stat.S_ISREG(path.stat().st_mode)
     except (OSError, ValueError):
@@ -270,7 +270,7 @@ def is_file(path: Path) -> bool:
 
 
 def exists(path: Path) -> bool:
-    """Whether there is something that we may see; False for a name that no file can have."""
+    """Whether a path exists, as far as this process can see; False for an impossible name."""
     try:
         path.stat()
     except (OSError, ValueError):
@@ -279,7 +279,7 @@ def exists(path: Path) -> bool:
 
 
 def behind_links(path: Path) -> Path:
-    """Where a path leads; an OSError for links that lead to each other (Python before 3.13 raises a RuntimeError)."""
+    """The path with all links resolved. Raises OSError for a loop of links (Python before 3.13 raises RuntimeError)."""
     try:
         return path.resolve()
     except RuntimeError:
@@ -290,7 +290,7 @@ def read_bounded(path: Path, most: int) -> bytes:
     """The content of a file of at most `most` bytes.
 
     Raises:
-        OSError: The file cannot be read, is larger (EFBIG; `strerror` names the limit), or is not a regular file.
+        OSError: It cannot be read, is larger (EFBIG; `strerror` names the limit), or is not a regular file.
     """
     return _read(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), most)
 
@@ -312,7 +312,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_notes(path: Path, name: str) -> dict[str, Any]:
-    """The entries that `write_notes` stored; none if the file is damaged."""
+    """The entries that `write_notes` stored; {} if the file is missing or damaged."""
     try:
         stored = json.loads(read_bounded(path, _MOST_NOTES))
     except (OSError, ValueError, RecursionError):
@@ -322,18 +322,18 @@ def read_notes(path: Path, name: str) -> dict[str, Any]:
 
 
 def write_notes(path: Path, name: str, entries: dict[str, Any]) -> None:
-    """Store what only costs time to find out again. Errors of the disk are ignored."""
+    """Cache entries that can be computed again. Disk errors are ignored."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, json.dumps({"version": 1, name: entries}, indent=1).encode())
 
 
 def take_lock(folder: Path) -> int:
-    """Lock a run folder for writing; closing the returned descriptor releases the lock.
+    """Lock a run folder for writing; close the returned descriptor to release the lock.
 
     Raises:
         RunLocked: Another process holds the lock; the message names it.
-        RunError: The folder cannot be written.
+        RunError: The folder is not writable.
     """
     try:
         handle = open_inside(folder, _LOCK, os.O_RDWR | os.O_CREAT)
@@ -345,19 +345,19 @@ def take_lock(folder: Path) -> int:
         raise RunLocked(
             f"{folder} is being written by {holder or 'another process'}", "Wait for that process, or stop it."
         )
-    with suppress(OSError):  # a full disk; the note only names the holder
+    with suppress(OSError):  # the disk may be full; this text only names the holder
         os.ftruncate(handle, 0)
         os.pwrite(handle, f"pid {os.getpid()} on {socket.gethostname()}, since {now()}\n".encode(), 0)
     return handle
 
 
 def check_free(folder: Path) -> None:
-    """Raise RunLocked, as `take_lock` does, if another process is writing in a run folder."""
+    """Check that no other process is writing to a run folder; raises as `take_lock` does."""
     os.close(take_lock(folder))
 
 
 def is_locked(folder: Path) -> bool:
-    """Whether a process is writing in a run folder; also for somebody who may only read it."""
+    """Whether a process is writing to a run folder. Read access to the folder is enough."""
     try:
         handle = open_inside(folder, _LOCK, os.O_RDONLY)
     except OSError:
@@ -369,8 +369,8 @@ def is_locked(folder: Path) -> bool:
 
 
 def _claimed(handle: int, *, wait: bool = False) -> bool:
-    """Lock an open file; False if another process holds it. Network file systems may have no locks: there a process of
-    this machine that is named in the file and runs counts as the holder."""
+    """Lock an open file; False if another process holds the lock. On a file system without locks, the process that the
+    file names holds it while it runs on this machine."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         return True
@@ -392,7 +392,7 @@ def _runs(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # somebody else's
+    except OSError:  # it belongs to another user
         return True
     return True
 
@@ -406,7 +406,7 @@ def _warn_without_locks(why: str) -> None:
 
 @contextmanager
 def locked(target: Path, on_wait: Callable[[], None]) -> Iterator[None]:
-    """Hold the lock of `target`; if another process holds it, call `on_wait` once and wait."""
+    """Hold the lock of `target` inside the block; if another process holds it, call `on_wait` once and wait."""
     with target.with_name(f"{target.name}.lock").open("ab+") as file:
         if not _claimed(file.fileno()):
             on_wait()

@@ -1,4 +1,4 @@
-"""Nothing leaves this machine: checked addresses, the environment that libraries see, the guard on connections."""
+"""Keeps localgif offline: checks addresses, cleans the environment that libraries see, guards connections."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from localgif.errors import ConfigError, EndpointError, OutboundRefused
 
 
 def server_url(value: object, openai: bool) -> str:
-    """The address of a model server: with `/v1` at its end if it is OpenAI-compatible, else without a path.
+    """The address of a model server: ending in `/v1` for an OpenAI-compatible one, else without a path.
 
     Raises:
-        ValueError: It is not such an address; the message completes "url ...".
+        ValueError: The address is not valid; the message completes "url ...".
     """
     if not isinstance(value, str):
         raise ValueError("must be an address in quotes")
@@ -54,15 +54,15 @@ def scheduler_url(url: str) -> str:
 
 
 def without_secret(url: str) -> str:
-    """An address as messages show it: without a user and a password."""
+    """An address for messages, with user and password masked."""
     return re.sub(r"//[^/\s]*@", "//***@", url)
 
 
 def _parts(url: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     if "@" in url:
         raise ValueError(
-            'must hold no user and no password; a server of kind "openai" takes a key from the variable that '
-            'api_key_env names, e.g. api_key_env = "MY_KEY"'
+            'must not contain a user or a password; for a server of kind "openai" set api_key_env to the name of the '
+            'variable with its key, e.g. api_key_env = "MY_KEY"'
         )
     with contextlib.suppress(ValueError):  # a port that is not a number, half an IPv6 address
         parts = urlsplit(url)
@@ -71,7 +71,7 @@ def _parts(url: str, schemes: tuple[str, ...], example: str) -> SplitResult:
     raise ValueError(f"must be a URL such as {example}")
 
 
-#: The port of an Ollama, and its address if nothing names another one.
+#: Ollama's default port and address.
 _OLLAMA_PORT = 11434
 OLLAMA_URL = f"http://127.0.0.1:{_OLLAMA_PORT}"
 
@@ -79,9 +79,8 @@ OLLAMA_URL = f"http://127.0.0.1:{_OLLAMA_PORT}"
 def ollama_address(value: str) -> str:
     """The address that a value of OLLAMA_HOST means, by Ollama's own rules.
 
-    Scheme, host and port may each be missing: "", "0.0.0.0", ":8080", "gpu-box", "http://gpu-box". With a scheme the
-    port is that of the scheme, without one 11434. A path counts for nothing. An address to listen at on all interfaces
-    is asked on this machine.
+    Scheme, host and port may each be missing: "", "0.0.0.0", ":8080", "gpu-box", "http://gpu-box". The default port is
+    the scheme's, or 11434 without a scheme. A path is ignored. The listen address of all interfaces becomes loopback.
     """
     scheme, _, rest = value.strip().strip("\"'").strip().rpartition("://")
     default = {"http": 80, "https": 443}.get(scheme.lower(), _OLLAMA_PORT)
@@ -106,8 +105,8 @@ def is_here(url: str) -> bool:
 def is_loopback(host: str) -> bool:
     """Whether a host is certainly this machine: "localhost", or a loopback address in its usual spelling.
 
-    An IPv4 address inside an IPv6 one counts as the IPv4 address. Other spellings (0x7f000001, 127.1, 0177.0.0.1),
-    0.0.0.0 and other names may be this machine too; they count as elsewhere.
+    An IPv4-mapped IPv6 address counts as the IPv4 address. Other spellings (0x7f000001, 127.1, 0177.0.0.1), 0.0.0.0 and
+    other names may be this machine too, but count as another machine.
     """
     if host.lower() == "localhost":
         return True
@@ -116,7 +115,7 @@ def is_loopback(host: str) -> bool:
 
 
 def plain_address(host: str) -> IPv4Address | IPv6Address | None:
-    """A host as an address, with IPv4 taken out of IPv6; None for a name or an unusual spelling of numbers."""
+    """A host as an IP address, IPv4-mapped ones as IPv4; None for a name or an unusual spelling of a number."""
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
@@ -126,12 +125,12 @@ def plain_address(host: str) -> IPv4Address | IPv6Address | None:
 
 # --- environment -----------------------------------------------------------------------------------------------------
 
-#: The variables of the shell that began this process; `own_process` takes most of them out of the environment.
+#: The environment at the start. `own_process` removes most variables from os.environ.
 _AT_START = dict(os.environ)
 
-#: What our processes take over from the shell: the person, the terminal, folders, what the shell wants completed,
-#: weights and the address of an Ollama, the way to a package index, certificates, Dask. Anything else could break or
-#: redirect a run in Python, TLS, matplotlib, litellm, OpenMP or rich.
+#: The variables that localgif's processes keep: user, terminal, folders, shell completion, localgif, Ollama, Dask,
+#: proxies, certificates, pip. Any other one could break or redirect a run, through Python, TLS, matplotlib, litellm,
+#: OpenMP or rich.
 _KEPT = re.compile(
     r"HOME|PATH|USER|LOGNAME|SHELL|LANG|LANGUAGE|LC_[A-Z]+|TZ|TERM|COLORTERM|NO_COLOR|TMPDIR"
     r"|XDG_(?:CACHE|CONFIG)_HOME|_LOCALGIF_COMPLETE|_TYPER_COMPLETE_\w+|COMP_WORDS|COMP_CWORD"
@@ -141,14 +140,14 @@ _KEPT = re.compile(
     r"|DEFAULT_TIMEOUT|CONFIG_FILE|CACHE_DIR|KEYRING_PROVIDER)"
 )
 
-#: Each names a file or folders of certificates.
+#: Variables that name files or folders of certificates.
 _CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
-#: Keeps libraries quiet, whatever the user's environment says. Each was measured, or read in the library's source:
-#: litellm 1.106 downloads a price list on import unless the first contains the word "True" (others like it belong to
-#: parts that localgif does not use); LITELLM_MODE stops its search for a .env file; USE_LITELLM_PROXY would send every
-#: request of the reflector to another server. langsmith traces if any one of its four variables says so, and
-#: LANGSMITH_GATEWAY redirects chat models. gepa can report to Weights & Biases.
+#: Keeps libraries off the network, whatever the user's environment says. Each entry was measured, or read in the
+#: library's source. litellm 1.106 downloads a price list on import unless the first one contains "True" (its other
+#: downloads belong to parts that localgif does not use); LITELLM_MODE stops its search for a .env file;
+#: USE_LITELLM_PROXY would redirect every request of the reflector. langsmith traces if any of its variables asks for
+#: it, and LANGSMITH_GATEWAY redirects chat models. gepa can report to Weights & Biases.
 _QUIET = {
     "LITELLM_LOCAL_MODEL_COST_MAP": "True",
     "LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS": "True",
@@ -167,24 +166,24 @@ _QUIET = {
     "DO_NOT_TRACK": "1",
 }
 
-#: Must not be set at all: langchain fails if it sees one of the first two, whatever their value, and litellm looks for
-#: tiktoken's files at the third instead of among its own. Python's ssl fails if it cannot open the last.
+#: Variables to unset. langchain fails if one of the first two is set to any value. The third makes litellm look for
+#: tiktoken's files outside its own package. Python's ssl fails if it cannot open the last one.
 _UNWANTED = ("LANGCHAIN_TRACING", "LANGCHAIN_HANDLER", "CUSTOM_TIKTOKEN_CACHE_DIR", "SSLKEYLOGFILE")
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy")
 
 
 def own_process() -> None:
-    """Make this process ours, before it imports a library: no variable counts but those of `_KEPT`, stderr cannot fail,
-    missing streams are open, and signals do what Python expects.
+    """Prepare this process before it imports a library: remove all variables but those of `_KEPT`, open missing
+    streams, make stderr safe to write, and restore signals.
 
-    Python reads its own variables (PYTHONWARNINGS, PYTHONPATH, ...) when it begins, so if there is one, this process
-    begins again without it.
+    Python reads its own variables (PYTHONWARNINGS, PYTHONPATH, ...) at start-up, so if one is set, the process restarts
+    without it.
     """
     here = str(Path(__file__).parents[1])
     theirs = {n for n, value in os.environ.items() if n.startswith("PYTHON") and (n, value) != ("PYTHONPATH", here)}
     if theirs and not sys.flags.ignore_environment and sys.executable:
         kept = {name: value for name, value in os.environ.items() if name not in theirs}
-        if here in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # without it there would be no localgif
+        if here in os.environ.get("PYTHONPATH", "").split(os.pathsep):  # it may be the only way to localgif
             kept["PYTHONPATH"] = here
         with contextlib.suppress(OSError):
             os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], kept)
@@ -200,7 +199,7 @@ def own_process() -> None:
         os.environ["HOME"] = str(home)
     pin_libraries()
     for number, stream in enumerate((sys.stdin, sys.stdout, sys.stderr)):
-        if stream is None:  # closed by the parent; the next file would get its number
+        if stream is None:  # closed by the parent; the next opened file would take its number
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
     sys.stdin = sys.stdin or io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
     sys.stdout, sys.stderr = _stream(1), _stream(2)
@@ -212,8 +211,8 @@ def _stream(number: int) -> io.TextIOWrapper:
 
 
 class Stream(io.FileIO):
-    """stdout or stderr. If it cannot be written (a full disk, a reader that has left), what is shown is lost and
-    nothing else; for stdout that is an error, because it carries the result."""
+    """stdout or stderr that survives a full disk or a closed pipe: the output is dropped. On stdout that is an error,
+    because stdout carries the result."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -225,13 +224,13 @@ class Stream(io.FileIO):
                     raise
                 raise ConfigError(
                     f"stdout cannot be written: {error.strerror}",
-                    "what was done is done; a run's result is in its folder: localgif runs",
+                    "the work itself is stored; find a run's result with: localgif runs",
                     code="E-FILE",
                 ) from None
             return len(data)
 
 
-#: Finds this very localgif, and everything else where Python does.
+#: Imports this copy of localgif, and everything else by Python's own search path.
 _BOOT = (
     "import runpy, sys; module, here = sys.argv.pop(1), sys.argv.pop(1); sys.path.insert(0, here); import localgif; "
     "sys.path.remove(here); sys.path.append(here); runpy.run_module(module, run_name='__main__', alter_sys=True)"
@@ -239,20 +238,20 @@ _BOOT = (
 
 
 def our_python(module: str) -> list[str]:
-    """The command that runs a module of ours in a process of its own. `python -m` would look for all modules in the
-    current folder first, which may be somebody else's."""
+    """The command that runs a module of localgif in a new process. `python -m` would search for modules in the current
+    folder first, which may contain anything."""
     return [sys.executable, "-P", "-c", _BOOT, module, str(Path(__file__).parents[1])]
 
 
 def pin_libraries() -> None:
-    """Set the variables that keep libraries quiet, before any library is imported; child processes inherit them."""
+    """Set the variables that keep libraries off the network. Call it before importing one; child processes inherit."""
     os.environ.update(_QUIET)
     for name in (*_UNWANTED, *unusable_certificates()):
         os.environ.pop(name, None)
 
 
 def unusable_certificates() -> tuple[str, ...]:
-    """The variables of the shell that name no certificates; TLS would fail at once in some libraries."""
+    """The certificate variables that name no usable certificates; with them TLS fails in some libraries."""
     return tuple(name for name in _CERTIFICATES if not _has_certificates(name))
 
 
@@ -273,21 +272,21 @@ def _has_certificates(name: str) -> bool:
     return True
 
 
-#: What OLLAMA_HOST was set to here, for libraries; None before.
+#: The OLLAMA_HOST that pin_environment set; None before.
 _pinned: str | None = None
 
 
 def ollama_url() -> str:
-    """The address of the user's Ollama: what OLLAMA_HOST says, or the usual one."""
+    """The address of the user's Ollama, from OLLAMA_HOST or the default."""
     said = os.environ.get("OLLAMA_HOST", "")
     said = _AT_START.get("OLLAMA_HOST", "") if said == _pinned else said
     return ollama_address(said) if said.strip() else OLLAMA_URL
 
 
 def pin_environment(url: str) -> None:
-    """Set the variables that keep litellm and langchain at our endpoint, before they are used.
+    """Point litellm and langchain at the endpoint `url`. Call it before they are used.
 
-    litellm sends side requests to OLLAMA_API_BASE whatever address it is given; ollama's client reads OLLAMA_HOST.
+    litellm sends side requests to OLLAMA_API_BASE even when it has another address; ollama's client reads OLLAMA_HOST.
     """
     global _pinned
     pin_clients()
@@ -298,8 +297,8 @@ def pin_environment(url: str) -> None:
 def pin_clients() -> None:
     """Prepare the environment for the import of litellm and langchain.
 
-    Proxies are removed: models are never asked through one, and httpx without socksio fails if ALL_PROXY names a SOCKS
-    proxy. All downloads are done by then.
+    Proxies are removed: requests to models never use one, and httpx without socksio fails if ALL_PROXY names a SOCKS
+    proxy. Downloads, which may use one, have finished by then.
     """
     pin_libraries()
     for name in [name for name in os.environ if name.lower() in _PROXIES]:
@@ -307,19 +306,19 @@ def pin_clients() -> None:
 
 
 def pin_matplotlib() -> None:
-    """Make matplotlib keep its list of fonts in our cache, not in ~/.config; call it before matplotlib is imported."""
+    """Put matplotlib's font list into localgif's cache, not ~/.config. Call it before importing matplotlib."""
     folder = cache_folder() / "matplotlib"
-    with contextlib.suppress(OSError):  # matplotlib then takes a temporary folder
+    with contextlib.suppress(OSError):  # without this folder matplotlib uses a temporary one
         folder.mkdir(parents=True, exist_ok=True)
         os.environ["MPLCONFIGDIR"] = str(folder)
 
 
 def cache_folder() -> Path:
-    """Our folder for weights and what only costs time to find out again: LOCALGIF_HOME, or below the user's cache, or,
-    for a user without a home folder, /var/tmp.
+    """localgif's folder for weights and caches: LOCALGIF_HOME, else inside the user's cache folder, else in /var/tmp
+    for a user without a home folder.
 
     Raises:
-        ConfigError: LOCALGIF_HOME cannot be a folder, or the one in /var/tmp is somebody else's.
+        ConfigError: LOCALGIF_HOME is not a valid path, or the folder in /var/tmp belongs to another user.
     """
     if named := os.environ.get("LOCALGIF_HOME"):
         return _path("LOCALGIF_HOME", named)
@@ -332,13 +331,14 @@ def cache_folder() -> Path:
         folder.mkdir(mode=0o700)
     if not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
         raise ConfigError(
-            f"this user has no home folder, and {folder} is not theirs", "name a folder: export LOCALGIF_HOME=/..."
+            f"this user has no home folder, and {folder} belongs to another user",
+            "name a folder: export LOCALGIF_HOME=/...",
         )
     return folder
 
 
 def config_folder() -> Path | None:
-    """The user's folder for localgif's settings, which need not exist; None for a user without a home folder."""
+    """The user's folder for localgif's settings, which may not exist; None for a user without a home folder."""
     if home_folder() is None and not os.environ.get("XDG_CONFIG_HOME", "").startswith("/"):
         return None
     import platformdirs
@@ -353,15 +353,15 @@ def named_models_file() -> Path | None:
 
 
 def called_as() -> str:
-    """How the user calls localgif, for the commands that messages suggest: "localgif", "python -m localgif", or the
-    `just` that a recipe of ours was called with (scripts/just and the Justfile set LOCALGIF_CALLED)."""
+    """How the user called localgif, for commands in messages: "localgif", "python -m localgif", or the `just` command
+    that ran a recipe (scripts/just and the Justfile set LOCALGIF_CALLED)."""
     if just := os.environ.get("LOCALGIF_CALLED"):
         return just
     return "python -m localgif" if Path(sys.argv[0]).parts[-2:] == ("localgif", "__main__.py") else "localgif"
 
 
 def home_folder() -> Path | None:
-    """The user's home; None for one without HOME and without an entry in passwd."""
+    """The user's home folder; None for a user without HOME and without a passwd entry."""
     home = Path(os.environ.get("HOME", ""))
     if home.is_absolute():
         return home
@@ -374,7 +374,7 @@ def home_folder() -> Path | None:
 
 
 def _path(name: str, value: str) -> Path:
-    """A file or folder that a variable names; "~" is the user's home."""
+    """The path in a variable; "~" is the user's home folder."""
     if value == "~" or value.startswith("~/"):
         home = home_folder()
         value = str(home or "~") + value[1:]
@@ -383,31 +383,31 @@ def _path(name: str, value: str) -> Path:
     except UnicodeEncodeError:
         value = "~"
     if value.startswith("~"):
-        raise ConfigError(f"{name} = {os.environ.get(name)!a} cannot be a path", "name it with its whole path")
+        raise ConfigError(f"{name} = {os.environ.get(name)!a} is not a valid path", "give an absolute path")
     return Path(value).absolute()
 
 
 def keep_keys(names: Iterable[str]) -> None:
-    """Give the processes that we start the variables with keys of servers back."""
+    """Restore variables with servers' keys, so that child processes inherit them."""
     os.environ.update({name: _AT_START[name] for name in names if name in _AT_START})
 
 
 def variable_names() -> frozenset[str]:
-    """The names of the variables that the user's shell exported, without their values."""
+    """The names of the variables in the user's shell, without values."""
     return frozenset(_AT_START)
 
 
 def weights_environment() -> tuple[Path, Path | None]:
-    """Our folder for weights, and the folder of an Ollama that OLLAMA_MODELS names."""
+    """localgif's folder for weights, and Ollama's folder if OLLAMA_MODELS names one."""
     ollama = os.environ.get("OLLAMA_MODELS")
     return cache_folder(), _path("OLLAMA_MODELS", ollama) if ollama else None
 
 
 def api_key(name: str | None, where: str) -> str:
-    """The key of a server from the variable `name`, or "" if no variable is named.
+    """The server's key in the variable `name`; "" if `name` is None.
 
     Raises:
-        ConfigError: The variable that `where` (a key of models.toml) names is not set.
+        ConfigError: The variable is not set; the message says that `where`, a key of models.toml, names it.
     """
     if name is None:
         return ""
@@ -426,20 +426,20 @@ def api_key(name: str | None, where: str) -> str:
 #: Audit events with (socket, address).
 _TO_AN_ADDRESS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
-#: Audit events with a host first, or with (host, port).
+#: Audit events with (host, ...) or ((host, port), ...).
 _OF_A_NAME = frozenset({"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr", "socket.getnameinfo"})
 
-#: These stay on the machine: pipes between processes, and questions to the kernel.
+#: Address families that cannot leave the machine: between processes, and to the kernel.
 _LOCAL_FAMILIES = frozenset({int(socket.AF_UNIX), int(getattr(socket, "AF_NETLINK", -1))})
 _INTERNET = frozenset({int(socket.AF_INET), int(socket.AF_INET6)})
 
-#: HTTP libraries connect on behalf of their caller, so the message names the caller instead.
+#: HTTP libraries, which connect for their caller; the message names the caller.
 _CARRIERS = {"httpx", "httpcore", "httpx2", "httpcore2", "anyio", "aiohttp", "aiohappyeyeballs", "urllib3", "requests"}
 
 
 @dataclass(frozen=True)
 class _Rules:
-    """What may be reached besides loopback: hosts in lower case with their ports, and the sources of weights."""
+    """What may be reached besides loopback: lower-case hosts with ports, and whether weights may be downloaded."""
 
     hosts: frozenset[tuple[str, int]]
     fetch: bool
@@ -452,10 +452,10 @@ _refused: dict[str, None] = {}
 
 
 def guard(urls: Iterable[str] = (), *, fetch: bool = True) -> None:
-    """Refuse all connections except to loopback and to the hosts of `urls` at their ports.
+    """Refuse all connections except to loopback and to the hosts and ports of `urls`.
 
-    A later call replaces the list; `release` ends it. The audit hook itself stays for the life of the process, because
-    Python cannot remove one; it costs 0.1 µs per audit event. `fetch` says whether weights may be downloaded.
+    A later call replaces the list, and `release` lifts it. The audit hook stays until the process ends, because Python
+    cannot remove one; it costs 0.1 µs per audit event. `fetch` says whether weights may be downloaded.
     """
     global _rules, _installed
     _rules = _Rules(frozenset(_host_and_port(url) for url in urls), fetch)
@@ -477,7 +477,7 @@ def may_fetch() -> bool:
 
 @contextlib.contextmanager
 def lifted() -> Iterator[None]:
-    """Let only this thread connect anywhere inside the block: for a download that the user was notified of."""
+    """Let only this thread connect anywhere inside the block: for a download that the user was notified about."""
     _lifted.depth = getattr(_lifted, "depth", 0) + 1
     try:
         yield
@@ -486,18 +486,18 @@ def lifted() -> Iterator[None]:
 
 
 def refusals() -> tuple[str, ...]:
-    """What this process was refused, each once, in words."""
+    """The connections that were refused in this process, each once, in words."""
     return tuple(_refused)
 
 
 def cause(error: BaseException | None) -> EndpointError | None:
-    """The guard's refusal, or another error of ours, behind a library's exception."""
+    """The EndpointError, such as the guard's refusal, that caused a library's exception; None without one."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         if isinstance(error, EndpointError):
             return error
         seen.add(id(error))
-        reason = getattr(error, "reason", None)  # urllib stores the cause here
+        reason = getattr(error, "reason", None)  # where urllib stores the cause
         error = reason if isinstance(reason, BaseException) else error.__cause__ or error.__context__
     return None
 
@@ -520,7 +520,7 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
 
 
 def _check_address(rules: _Rules, family: int, address: Any) -> None:
-    """Raises OutboundRefused. Without an address the socket is connected, and that was checked."""
+    """Raises OutboundRefused. Without an address the socket is connected already, which was checked then."""
     if address is None or family in _LOCAL_FAMILIES:
         return
     if family not in _INTERNET or not isinstance(address, tuple) or len(address) < 2:
@@ -533,7 +533,7 @@ def _check_address(rules: _Rules, family: int, address: Any) -> None:
 
 
 def _check_name(rules: _Rules, asked: Any, port: Any) -> None:
-    """Raises OutboundRefused. Without a name a server asks for this machine's own addresses."""
+    """Raises OutboundRefused. An empty name means this machine, as servers look it up."""
     host = _text(asked[0] if isinstance(asked, tuple) and asked else asked)
     if not host or is_loopback(host) or host.lower() in dict(rules.hosts):
         return
@@ -542,7 +542,7 @@ def _check_name(rules: _Rules, asked: Any, port: Any) -> None:
 
 
 def _addresses(rules: _Rules) -> set[tuple[IPv4Address | IPv6Address, int]]:
-    """The current addresses of the listed hosts. Looks names up each time: an address may change during a long run."""
+    """The current addresses of the listed hosts. Names are looked up each time: an address can change during a run."""
     found: set[tuple[IPv4Address | IPv6Address, int]] = set()
     for host, port in rules.hosts:
         if (known := plain_address(host)) is not None:
@@ -562,17 +562,17 @@ def _text(host: Any) -> str:
 
 
 def _refuse(what: str) -> NoReturn:
-    refusal = f"{_caller()} wanted to reach {what}, which is neither this machine nor an endpoint of models.toml"
+    refusal = f"{_caller()} tried to reach {what}, which is neither this machine nor an endpoint in models.toml"
     _refused.setdefault(refusal)
     raise OutboundRefused(
-        f"nothing leaves this machine: {refusal}",
-        "An endpoint elsewhere needs allow_remote = true in its table of models.toml. "
-        "offline = false at the top of models.toml ends this guard.",
+        f"localgif blocked a connection: {refusal}",
+        "An endpoint on another machine needs allow_remote = true in its table of models.toml. "
+        "offline = false at the top of models.toml turns this guard off.",
     )
 
 
 def _caller() -> str:
-    """The nearest code that is neither Python's own nor an HTTP library: "litellm.main, line 7,"."""
+    """The innermost caller outside of Python's own library and HTTP libraries, e.g. "litellm.main, line 7,"."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         module = str(frame.f_globals.get("__name__", "?"))

@@ -1,4 +1,4 @@
-"""Frozen records of everything that is stored or sent between processes."""
+"""Frozen records of everything that localgif stores or sends between processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
-#: Version of the files in a run folder; raised when an old reader would misread new files.
+#: Version of the files in a run folder. Increase it when an old reader would misread new files.
 SCHEMA_VERSION = 2
 
 
@@ -24,9 +24,9 @@ class Limits(Record):
     """Limits of one program. Sizes in bytes, times in seconds."""
 
     cpu_seconds: float = Field(4.0, gt=0)
-    """CPU time; the limit that normally ends a runaway program."""
+    """CPU time; normally the limit that stops a runaway program."""
     wall_seconds: float = Field(14.0, gt=0)
-    """Elapsed time; stops sleeping programs. Wide, because the model server shares the cores."""
+    """Elapsed time; stops sleeping programs. Generous, because the model server uses the same cores."""
     address_space: int = Field(600 * 2**20, gt=0)
     """RLIMIT_AS of each process."""
     rss: int = Field(500 * 2**20, gt=0)
@@ -44,13 +44,13 @@ class Limits(Record):
     scratch_entries: int = Field(64, ge=0)
     """Files and folders in the scratch directory (watch)."""
     output_kept: int = Field(64 * 2**10, ge=0)
-    """Kept bytes from the end of stdout and stderr."""
+    """Bytes to keep from the end of stdout and stderr."""
     source_bytes: int = Field(200 * 2**10, gt=0)
     """Longest program that runs."""
 
 
 class Verdict(StrEnum):
-    """The outcome of a program. Each one is caused by the program; failures of localgif are exceptions."""
+    """The outcome of a program. The program caused it; failures of localgif are exceptions."""
 
     OK = "ok"
     ERROR = "error"
@@ -68,8 +68,8 @@ class Verdict(StrEnum):
 
     @property
     def certain(self) -> bool:
-        """Whether the program gets it on every run. How busy the machine is decides whether a program reaches a limit
-        of time or is ended by the system, and how often the watch looks at its memory.
+        """Whether the program gets this verdict on every run. Time limits, the memory limit and a crash also depend on
+        how busy the machine is.
         """
         return self not in (Verdict.CPU_LIMIT, Verdict.WALL_LIMIT, Verdict.MEMORY_LIMIT, Verdict.CRASHED)
 
@@ -79,21 +79,21 @@ class ProgramResult(Record):
 
     verdict: Verdict
     reason: str
-    """A few lines for people and reflectors. It may contain program output, which is not trustworthy."""
+    """A few lines for people and reflectors. May contain program output, so do not trust it."""
     output: str
-    """End of stdout and stderr, without control characters."""
+    """The end of stdout and stderr, without control characters."""
     gif: bytes | None
     wall_seconds: float
     cpu_seconds: float
     peak_rss: int
-    """Largest resident size that the watch or the kernel reported, bytes."""
+    """Largest resident size that the watch or the kernel reported, in bytes."""
 
 
 # --- GIFs ----------------------------------------------------------------------------------------------------------
 
 
 class Piece(NamedTuple):
-    """Connected pixels of one colour in one frame. Positions are shares of width and height, from the top left."""
+    """Connected pixels of one colour in one frame. Positions are fractions of width and height, from the top left."""
 
     colour: str
     """A name of task.COLOURS, or "transparent"."""
@@ -108,37 +108,37 @@ class Piece(NamedTuple):
     bottom: float
     """Edges; 0 and 1 are the edges of the picture."""
     spread: float
-    """Area of the enclosing circle / own area: disc 1, square 1.6, equilateral triangle 2.4."""
+    """Area of the enclosing circle divided by the piece's area: disc 1, square 1.6, equilateral triangle 2.4."""
     elongation: float
     """Ratio of the axes of the ellipse with the same second moments: disc and square 1."""
     fold: int
-    """Rotational symmetry: bar 2, triangle 3, square 4; 0 if it has no direction."""
+    """Rotational symmetry: bar 2, triangle 3, square 4; 0 without a direction."""
     angle: float
-    """Direction in degrees, up to a multiple of 360 / fold."""
+    """Direction in degrees, modulo 360 / fold."""
     rgb: tuple[int, int, int] | None = None
-    """Its middle shade, 0-255; None in old samples."""
+    """Median colour, 0-255; None in old samples."""
     inertia: float = 1.0
-    """Second moment about its centre, by that of a disc of the same area: disc 1, square 1.05, triangle 1.21, plus sign
-    1.3, ring 1.7; 1 in old samples."""
+    """Second moment about the centre, relative to a disc of the same area: disc 1, square 1.05, triangle 1.21, plus
+    sign 1.3, ring 1.7; 1 in old samples."""
 
 
 class Looks(Record):
-    """The visible pieces; each tuple has one entry per frame."""
+    """The background and the visible pieces; each tuple has one entry per frame."""
 
     background: tuple[str, ...]
     """Most frequent colour name at the border of the picture."""
     cover: tuple[float, ...]
-    """Share of the picture with that colour."""
+    """Share of the picture in this colour, 0 to 1."""
     pieces: tuple[tuple[Piece, ...], ...]
     """The 12 largest pieces in other colours, largest first."""
     ground: tuple[tuple[int, int, int], ...] = ()
-    """The background's middle shade at the border, 0-255; empty in old samples."""
+    """The background's median colour at the border, 0-255; empty in old samples."""
 
 
 class Measurements(Record):
     """Numbers about one GIF, measured in a confined process."""
 
-    model_config = ConfigDict(allow_inf_nan=True)  # compared with the file's structure before anything else
+    model_config = ConfigDict(allow_inf_nan=True)  # checked against the file's structure before any use
 
     frames: int = Field(ge=1)
     """Frames stored in the file."""
@@ -147,30 +147,30 @@ class Measurements(Record):
     size: int = Field(ge=1)
     """Bytes of the file."""
     delays_ms: tuple[int, ...]
-    """Stored delay of each frame, milliseconds; 0 if the file has none."""
+    """Stored delay of each frame in milliseconds; 0 if the file has none."""
     loop: int | None
-    """Loop count of the file: 0 is endless, None means no loop extension."""
+    """Loop count in the file: 0 is endless, None means no loop extension."""
     motion: float = Field(ge=0)
-    """Mean over steps of the summed absolute difference of neighbouring frames, 8-bit grey levels."""
+    """Mean of `steps`."""
     gap: float = Field(ge=0)
     """Summed absolute difference of the last and the first frame, 8-bit grey levels."""
     colours: int = Field(ge=1)
-    """Distinct colours in the first frame (counted up to 4096)."""
+    """Distinct colours in the first frame, counted up to 4096."""
     distinct_frames: int = Field(ge=1)
     """Frames that differ from every earlier frame."""
     steps: tuple[float, ...] = ()
     """Summed absolute difference of each frame and the next one, 8-bit grey levels; frames - 1 numbers."""
     ink: tuple[float, ...] = ()
-    """Share of each frame's pixels whose grey level is not the most frequent one of the first frame, 0 to 1."""
+    """Share of each frame's pixels whose grey level differs from the most frequent one of the first frame, 0 to 1."""
     colour_steps: tuple[float, ...] = ()
-    """Mean absolute difference of each frame to the next over pixels and RGB channels, 0 to 1; the last entry is the
-    step from the last frame back to the first."""
+    """Mean absolute difference between each frame and the next over pixels and RGB channels, 0 to 1. The last entry is
+    the step from the last frame back to the first."""
     looks: Looks | None = None
     """None in old samples."""
 
     @property
     def complete(self) -> bool:
-        """Whether every number that a rule of this version needs was measured."""
+        """Whether all numbers that the current rules need were measured."""
         return self.looks is not None and bool(self.looks.ground)
 
 
@@ -204,18 +204,18 @@ class Attempt(Record):
     verdict: Verdict
     reason: str
     done_reason: str | None
-    """As the server says: stop, length; "closed" if localgif closed the stream after the first complete code block."""
+    """As reported by the server: stop, length; "closed" if localgif closed the stream after a complete code block."""
     prompt_tokens: int | None
     """None if unknown, as for a closed stream of an Ollama."""
     cached_tokens: int | None = None
-    """Those among them that the server still had; None if unknown."""
+    """How many of them the server had in its cache; None if unknown."""
     output_tokens: int
     llm_seconds: float
     sandbox_seconds: float
 
 
 #: search: within the budget. retest: chooses the winner among the best candidates. fresh: the final comparison.
-#: transfer: of a neighbouring task that the search never saw, after the comparison.
+#: transfer: after the comparison, on a neighbouring task that the search never saw.
 Purpose = Literal["search", "retest", "fresh", "transfer"]
 
 
@@ -227,10 +227,10 @@ class Sample(Record):
     """Hash of the candidate (candidates/<hash>.md)."""
     task: str
     index: int = Field(ge=0)
-    """Number of the sample; the model's seed follows from it and from the run's seed."""
+    """Number of the sample; with the run's seed it determines the model's seed."""
     purpose: Purpose
     metric_call: int | None
-    """1-based; None for samples outside the budget (retest, fresh, transfer)."""
+    """Counted from 1; None for samples outside the budget (retest, fresh, transfer)."""
     seed: int
     attempts: tuple[Attempt, ...]
     verdict: Verdict
@@ -243,17 +243,18 @@ class Sample(Record):
     started: str
     """UTC, ISO 8601."""
     at: float | None = None
-    """Seconds of work when this was stored; None in version 1."""
+    """Seconds of work in the run when this was stored; None in version 1."""
 
 
-#: The kind of a proposal: a whole prompt (plain), a worked example, one rule, or tuned numbers in a program.
+#: The kind of a proposal: a whole prompt (plain), a worked example, one rule, tuned numbers in a program, or another
+#: choice or order of examples.
 Move = Literal["prompt", "example", "instruction", "tune", "order"]
-#: Moves that ask no model.
+#: Moves that make no request to a model.
 UNASKED: tuple[Move, ...] = ("tune", "order")
 
 
 class Proposal(Record):
-    """One answer of the reflector, or one number search, and its outcome."""
+    """One answer of the reflector or one search without a model, and its outcome."""
 
     schema_version: int = SCHEMA_VERSION
     number: int = Field(ge=1)
@@ -262,17 +263,17 @@ class Proposal(Record):
     child: str | None
     """Hash of the proposed candidate, if there is one."""
     outcome: Literal["evaluated", "unchanged", "empty", "rejected", "measured"]
-    """evaluated: it became a candidate (plain reflection, a rule). measured: a program that ran and was scored; `child`
-    is set if it beat the parent's example. rejected: `reason` says why; it cost no metric call."""
+    """evaluated: it became a candidate (plain reflection, a rule). measured: its program ran and was scored; `child` is
+    set if the program beat the parent's example. rejected: for the cause in `reason`; it cost no metric call."""
     move: Move = "prompt"
     task: str = ""
     """The task of the program or of the worst sample; "" if unknown."""
     reason: str = ""
-    """Code of a rejection: empty, cut_off, loop, thinking, unchanged, duplicate, no_program, no_rule, ..."""
+    """Cause of a rejection: empty, cut_off, loop, thinking, unchanged, duplicate, no_program, no_rule, ..."""
     code: str | None = None
     """Hash of the measured program."""
     score: float | None = None
-    """Score of that program."""
+    """Score of the measured program, 0 to 1."""
     prompt: str
     reply: str
     finish_reason: str
@@ -288,16 +289,16 @@ class Proposal(Record):
 
 
 class SearchEnd(Record):
-    """Why and where the search ended. A resumed run needs it, because the clock has moved on."""
+    """Why and where the search ended. A resumed run ends at the same place, although the clock has moved on."""
 
     reason: str
     """ "target", "budget", "minutes" or "idle"."""
     asked: int = Field(ge=0)
-    """How many times the search had checked whether to stop, this time included."""
+    """How many times the search had checked whether to stop, including the last time."""
 
 
 class ModelIdentity(Record):
-    """The weights that answered, as exactly as the endpoint reports them."""
+    """The model behind a role, as exactly as the endpoint identifies it."""
 
     role: Literal["animator", "reflector"]
     alias: str
@@ -307,7 +308,7 @@ class ModelIdentity(Record):
     endpoint: str
     kind: str
     server: str
-    """Reported name and version of the server."""
+    """Name and version that the server reports."""
     digest: str | None
     """sha256 of the weights, if the endpoint reports it."""
     num_ctx: int
@@ -326,10 +327,10 @@ class SandboxRecord(Limits):
     root: bool = False
     """Whether localgif ran as root."""
     notes: tuple[str, ...] = ()
-    """What the level promises, then why each stronger level is unavailable."""
+    """What the level guarantees, then why each stronger level is unavailable."""
 
 
-# --- the result of a run: what `--json` prints, and `result` in run.json (docs/json.md) -------------------------------
+# --- the result of a run: `--json` prints it, and run.json has it as `result` (docs/json.md) --------------------------
 
 
 class _Result(Record):
@@ -339,12 +340,13 @@ class _Result(Record):
 
 
 class PromptResult(_Result):
-    """A prompt and its samples. Lists have one entry per fresh sample, task by task; scores are 0 to 1."""
+    """A prompt and its samples. Other lists than search_scores and retest_scores have one entry per fresh sample, task
+    by task. Scores are 0 to 1, higher is better."""
 
     search_scores: tuple[float, ...] = ()
-    """Scores in the search, on the tasks that decide."""
+    """Scores in the search, on the tasks that choose the best candidate."""
     retest_scores: tuple[float, ...] = ()
-    """Scores in the re-test, on the tasks that decide."""
+    """Scores in the re-test, on the tasks that choose the best candidate."""
     scores: tuple[float, ...]
     mean: float
     """Mean of `scores`."""
@@ -353,12 +355,12 @@ class PromptResult(_Result):
     frames: tuple[int | None, ...] = ()
     """Stored frames; None without a GIF."""
     loop_ratios: tuple[float | None, ...] = ()
-    """Gap between last and first frame / mean step; None without a GIF or without motion."""
+    """Difference between last and first frame, divided by the mean step; None without a GIF or without motion."""
     verdicts: tuple[Verdict, ...] = ()
     copies: int | None = None
-    """Samples that ran a program that stands in the prompt, comments and layout aside; None in old runs."""
+    """Samples whose program is in the prompt, ignoring comments and layout; None in old runs."""
     programs: int | None = None
-    """Number of different programs among the samples, comments and layout aside; None in old runs."""
+    """Different programs among the samples, ignoring comments and layout; None in old runs."""
     prompt: str
     candidate: str
     """Hash of the prompt (candidates/<hash>.md)."""
@@ -368,7 +370,7 @@ class BestResult(PromptResult):
     """The best prompt of a run."""
 
     is_seed: bool
-    """True when no proposal beat the seed prompt. The samples are then the seed's."""
+    """True if no proposal beat the seed prompt. The samples are then those of the seed prompt."""
 
 
 class BestOf(_Result):
@@ -408,16 +410,16 @@ class FrontPrompt(_Result):
 
 
 class FrontResult(_Result):
-    """Several prompts together: of the answers to one request, the best measured one is kept."""
+    """Several prompts used together: each answers the request, and the best measured answer is kept."""
 
     prompts: tuple[FrontPrompt, ...]
-    """The best prompt on average first."""
+    """The best prompt on average comes first."""
     scores: tuple[float, ...]
-    """Kept scores, one per fresh sample of the best prompt, task by task."""
+    """Scores of the kept answers, one per fresh sample of the best prompt, task by task."""
     mean: float
     """Mean of `scores`."""
     answers: int
-    """Answers asked for; a further prompt is asked only where the best score so far falls short."""
+    """Requested answers; the next prompt is used only if the best score so far is too low."""
 
 
 Word = Literal["better", "worse", "not shown"]
@@ -431,11 +433,12 @@ class RunVerdict(_Result):
     difference: float
     """Mean over tasks of the mean difference, best minus seed."""
     interval: tuple[float, float] | None = None
-    """Its 95 % bootstrap interval; None with one unit. Equal edges if all units differ by the same amount."""
+    """95 % bootstrap interval of `difference`; None with one unit. Equal bounds if all units differ by the same
+    amount."""
     confidence: float = 0.95
     p_value: float
-    """Two-sided, permutation test. In a difference shown with fewer pairs than planned, the largest p that the others
-    could have led to."""
+    """Two-sided, permutation test. If a difference was shown with fewer pairs than planned, the largest p that the
+    missing pairs could have led to."""
     smallest_possible_p_value: float
     """The smallest p that the planned number of units can reach."""
     unit: Unit = "sample"
@@ -443,20 +446,20 @@ class RunVerdict(_Result):
     pairs: int | None = None
     """Pairs of fresh samples; None in old runs."""
     planned: int | None = None
-    """Pairs that were planned: with fewer made, no further one could have changed the word. None in old runs."""
+    """Planned pairs. If `pairs` is smaller, no further pair could have changed the word. None in old runs."""
     tasks: int = 1
     by_copying: bool | None = None
-    """Whether the best prompt is better and most of its samples ran a program that stands in it; None in old runs."""
+    """Whether the best prompt is better and most of its samples copied a program in it; None in old runs."""
 
     def rounded(self) -> RunVerdict:
-        """The same with numbers to 4 decimals, as they are stored."""
+        """The verdict with numbers rounded to 4 decimals, as stored."""
         interval = None if self.interval is None else (round(self.interval[0], 4), round(self.interval[1], 4))
         numbers = ("difference", "p_value", "smallest_possible_p_value")
         return self.model_copy(update={"interval": interval, **{n: round(getattr(self, n), 4) for n in numbers}})
 
 
 class TokensByRole(_Result):
-    """Tokens of each role. A stream that localgif closed counts the tokens received until then."""
+    """Tokens of each role. For a stream that localgif closed, the tokens received until then."""
 
     animator: int
     reflector: int
@@ -468,16 +471,16 @@ class TokensByRole(_Result):
 
 
 class PromptTokens(_Result):
-    """Tokens of prompts by role. Answers of servers that do not count them, or not in time, count 0."""
+    """Tokens of prompts by role; 0 for answers whose server did not report them, or not in time."""
 
     read: TokensByRole
-    """Tokens that the server read; if it does not say what it still had, all tokens of the prompts."""
+    """Tokens that the server read; all tokens of the prompts if it does not report cached ones."""
     cached: TokensByRole
-    """Tokens that it still had from earlier prompts."""
+    """Tokens that the server had cached from earlier prompts."""
 
 
 class SecondsByPart(_Result):
-    """Working time of a run and what it went into, seconds."""
+    """Working time of a run and its parts, in seconds."""
 
     total: float
     weights: float = 0.0
@@ -493,7 +496,7 @@ class SecondsByPart(_Result):
 
 
 class PeakMemory(_Result):
-    """Peak resident size, bytes."""
+    """Peak resident size in bytes."""
 
     localgif: int
     endpoint: int | None
@@ -501,7 +504,7 @@ class PeakMemory(_Result):
 
 
 class RunResult(_Result):
-    """What a finished run found and what it cost."""
+    """The findings and the cost of a finished run."""
 
     run: str
     folder: str
@@ -516,12 +519,12 @@ class RunResult(_Result):
     best_of: BestOf | None = None
     """Only with reflection "none"."""
     front: FrontResult | None = None
-    """Of a grounded search over several tasks; None otherwise."""
+    """Only for a grounded search over several tasks."""
     tasks: tuple[TaskResult, ...] = ()
     """The tested tasks; in mode general the held-out ones."""
     transfer: tuple[TaskResult, ...] = ()
-    """One answer of each prompt, without repairs, to two neighbouring tasks that the search never saw, no part of the
-    verdict; empty if none were asked for."""
+    """One answer of each prompt, without repairs, to two neighbouring tasks that the search never saw. Not part of the
+    verdict; empty without --transfer, or if no proposal beat the seed prompt."""
     split: dict[str, tuple[str, ...]] | None = None
     """Mode general: task names by part."""
     verdict: RunVerdict
@@ -532,7 +535,7 @@ class RunResult(_Result):
     llm_calls: int
     """Requests to both models."""
     proposals: int
-    """Requests to the reflector among them."""
+    """Requests to the reflector alone."""
     output_tokens: TokensByRole
     """Tokens that each role wrote."""
     prompt_tokens: PromptTokens | None = None
@@ -540,7 +543,7 @@ class RunResult(_Result):
     reflector_tokens_by_move: dict[str, int] = {}
     """Tokens that the reflector wrote, by kind of step."""
     programs_run: int = 0
-    """Programs run in the sandbox; equal programs run once."""
+    """Programs run in the sandbox; identical programs run once."""
     seconds: SecondsByPart
     memory: PeakMemory
     animator: ModelIdentity
@@ -559,12 +562,13 @@ class ServedModel(Record):
     """sha256 of the file, hex."""
     size: int
     num_ctx: int = Field(ge=256)
-    """The window that is allocated."""
+    """The window to allocate, in tokens."""
     description: str = ""
     """Family, size and quantisation for people, e.g. "Qwen2.5-Coder-1.5B-Instruct Q4_K_M"."""
 
 
-#: How a server names the fields beyond OpenAI's, and counts tokens; "other" gets llama.cpp's names and is not asked.
+#: How a server names fields beyond OpenAI's, and how it counts tokens. "other" gets llama.cpp's field names, and is not
+#: asked to count.
 Dialect = Literal["llama.cpp", "vllm", "other"]
 
 
@@ -572,11 +576,11 @@ class RemoteModel(Record):
     """One model of an OpenAI-compatible server that localgif did not start."""
 
     name: str
-    """The server's own name for it."""
+    """Name of the model on its server."""
     url: str
     """Address of the server without `/v1`."""
     key: str = Field("", repr=False)
-    """Bearer token. It goes only to the gateway's process and is not stored."""
+    """Bearer token. Only the gateway's process receives it, and it is not stored."""
     dialect: Dialect
     server: str
     """For people and run.json, e.g. "vLLM 0.32.0"."""
@@ -585,14 +589,14 @@ class RemoteModel(Record):
     slots: int = 0
     """Parallel requests of the server; 0 if unknown."""
     context_length: int = 0
-    """The window that the model was trained for; 0 if unknown, like the next three."""
+    """The window that the model was trained for, in tokens; 0 if unknown, as are the next three."""
     parameters: int = 0
     size: int = 0
     created: int = 0
     """Seconds since 1970."""
     quantisation: str = "unknown"
     template: str | None = None
-    """The chat template, if the server shows it."""
+    """The chat template; None if the server does not report it."""
 
 
 class ServeConfig(Record):
@@ -601,14 +605,14 @@ class ServeConfig(Record):
     models: tuple[ServedModel, ...] = ()
     remotes: tuple[RemoteModel, ...] = ()
     slots: int = Field(1, ge=1)
-    """Parallel requests to the server of `remotes`. All embedded engines together get one at a time."""
+    """Parallel requests to the server of `remotes`. The embedded engines together get one at a time."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(0, ge=0, le=65535)
     """0: the system picks a free port."""
     threads: int | None = None
-    """None: the machine's physical cores."""
+    """None: one for each physical core."""
     swap: bool = False
-    """Whether to unload a model before loading another, because the memory cannot hold all."""
+    """Whether to unload a model before loading another, because the memory cannot hold all of them."""
     max_queue: int = Field(512, ge=1)
-    """Requests that may wait; further ones get status 503."""
+    """Most requests that wait; further ones get status 503."""

@@ -1,5 +1,7 @@
-"""The settings of a run. The annotated fields of Settings are the one table of them: the options of the command line,
-the keys of a sweep file, the groups of a comparison, the report's command and docs/runs.md all follow from it."""
+"""The settings of a run, in one table: the annotated fields of Settings.
+
+Command-line options, sweep keys, groups of a comparison, the report's command and docs/runs.md follow from it.
+"""
 
 from __future__ import annotations
 
@@ -16,25 +18,25 @@ from localgif.records import Limits, Record
 Role = Literal["animator", "reflector"]
 EndpointKind = Literal["embedded", "ollama", "openai"]
 
-#: Used where models.toml sets none. The article's 0.2 makes the score reflect the prompt, not the dice. A reflector
-#: that always gives the same answer to the same prompt would propose nothing new.
+#: Temperatures where models.toml sets none. 0.2, from the article, makes the score depend on the prompt more than on
+#: chance. At 0 a reflector would repeat its answer to the same prompt, and propose nothing new.
 ROLE_TEMPERATURE: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
 
 
 class Endpoint(Record):
     """Where models run."""
 
-    # The docstrings are what an editor shows: they become the descriptions of docs/models.schema.json.
+    # Editors show these docstrings: they become the descriptions in docs/models.schema.json.
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     kind: EndpointKind
-    """What it is: llama.cpp inside localgif, a running Ollama, or (openai) vLLM, llama.cpp's own server, LM Studio."""
+    """embedded: llama.cpp inside localgif. ollama: a running Ollama. openai: vLLM, llama.cpp's server, LM Studio."""
     url: str | None = None
     """Address of the server: without a path for Ollama, with /v1 for an OpenAI-compatible server."""
     api_key_env: str | None = Field(None, min_length=1)
-    """Name of the environment variable that holds the key of a server of kind "openai"."""
+    """Name of the environment variable with the key of a server of kind "openai"."""
     allow_remote: bool = False
-    """Whether the address may be another machine's: it gets to read prompts and programs."""
+    """Whether the server may be on another machine, which then reads prompts and programs."""
 
 
 class EndpointSettings(Endpoint):
@@ -42,35 +44,35 @@ class EndpointSettings(Endpoint):
 
     name: str
     cloud: bool = False
-    """Whether the server may have somebody else compute the model; only with offline = false."""
+    """Whether the server may forward requests to somebody else's; only with offline = false."""
 
     @model_validator(mode="before")
     @classmethod
     def _without_retired_keys(cls, stored: Any) -> Any:
-        """Runs of earlier versions store `urls` and `slots`, for several servers behind one name."""
+        """Drop `urls` and `slots`, which earlier versions stored for several servers behind one name."""
         if isinstance(stored, dict):
             return {key: value for key, value in stored.items() if key not in ("urls", "slots")}
         return stored
 
 
 class Model(Record):
-    """What a request to a model needs."""
+    """The properties of a model that requests depend on."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     model: str = Field(min_length=1)
     """The name that the endpoint knows, e.g. "qwen2.5-coder:1.5b"."""
     num_ctx: int = Field(8192, ge=512, le=1_048_576)
-    """Window in tokens, prompt and answer together."""
+    """Window in tokens, for prompt and answer together."""
     num_predict: int = Field(1024, ge=16, le=65_536)
     """Longest answer in tokens."""
     vision: bool = False
-    """Whether this model, as the reflector, is shown what was drawn."""
+    """Whether this model, as the reflector, receives pictures of what was drawn."""
     think: bool = False
-    """Whether it may think before it answers: its thoughts count into num_predict and are thrown away."""
+    """Whether it may think before it answers. Thoughts count towards num_predict and are discarded."""
     system: Literal["system", "user"] = "system"
-    """Where instructions go: in a system message, or (user) at the head of the user's message, for a chat template that
-    drops or refuses system messages."""
+    """Where instructions go: in a system message, or (user) at the start of the user's message, for a chat template
+    that drops or refuses system messages."""
 
 
 class ModelSettings(Model):
@@ -78,64 +80,64 @@ class ModelSettings(Model):
 
     role: Role
     alias: str
-    """Its name in models.toml; for a model without a table its name in the catalogue, or "ollama:" and the name that
-    an Ollama knows."""
+    """Its name in models.toml. A model without a table has its name in the catalogue, or "ollama:" and its name on the
+    Ollama."""
     endpoint: EndpointSettings
     temperature: float = Field(ge=0, le=2)
     path: str | None
-    """The GGUF file that models.toml names, if it names one."""
+    """The GGUF file in models.toml; None if it names none."""
     litellm: str
     """The LiteLLM model string, e.g. "ollama/qwen2.5-coder:1.5b"."""
 
     @property
     def abilities(self) -> tuple[str, ...]:
-        """What the model must be able to do besides writing, by the key of models.toml that asks for it."""
+        """What the model must be able to do besides writing, as keys of models.toml."""
         sees = self.vision and self.role == "reflector"
         return (("vision",) if sees else ()) + (("think",) if self.think else ())
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One row of the table. A field of Settings is annotated with the first four; the rest follows from its type."""
+    """One row of the table. Fields of Settings are annotated with the first four; `fields_of` adds the rest."""
 
     help: str
     """One or two sentences for --help and docs/runs.md."""
     by_mode: Mapping[str, Any] = field(default_factory=dict)
-    """Mode -> its default, where it differs from the field's own."""
+    """Mode -> default, where it differs from the field's default."""
     fork: bool = False
-    """Whether `localgif resume` takes it, for a fork."""
+    """Whether `localgif resume --fork` may change it."""
     bare: bool = False
-    """Whether its value names a group without the setting's name: "plain" does, 12 does not."""
+    """Whether its value alone names a group in a comparison: "plain" does, 12 does not."""
     name: str = ""
     type: Any = str
-    """bool, int, float, str, or ModelSettings, which people give by name."""
+    """bool, int, float, str, or ModelSettings, which users give by name."""
     default: Any = None
     choices: tuple[str, ...] = ()
     limits: str = ""
-    """Its range in words."""
+    """The range in words."""
     optional: bool = False
     """Whether it may be None."""
 
     @property
     def flag(self) -> str:
-        """Its option on the command line."""
+        """The command-line option."""
         return "--" + self.name.replace("_", "-")
 
     @property
     def none(self) -> str:
-        """How the command line and sweep files write None; "" where leaving the setting out says it."""
+        """How the command line and sweep files write None; "" if None is the default."""
         return "none" if self.optional and self.default is not None else ""
 
     @property
     def values(self) -> str:
-        """What it may be, for messages and docs."""
+        """The valid values in words, for messages and docs."""
         words = {bool: "true or false", int: "a whole number", float: "a number"}.get(self.type, "text")
         words = ", ".join(self.choices) or words + (f", {self.limits}" if self.limits else "")
         return words + (f', or "{self.none}"' if self.none else "")
 
     @property
     def default_words(self) -> str:
-        """Its default for people, with the modes that have another one."""
+        """The default in words, with the modes that have another one."""
         own = "as models.toml says" if self.type is ModelSettings else str(self.default).lower()
         return "; ".join([own, *(f"{mode} {value}" for mode, value in self.by_mode.items())])
 
@@ -148,8 +150,8 @@ class Setting:
         return type(value) is (str if self.type is ModelSettings else self.type)
 
     def parsed(self, value: Any) -> Any:
-        """A value of the command line or of a sweep file as Settings takes it; a ConfigError for a text that is neither
-        a number nor "none"."""
+        """A value of the command line or of a sweep file, as Settings needs it. Raises ConfigError if an optional
+        number is neither a number nor "none"."""
         if not self.none or not isinstance(value, str):
             return value
         try:
@@ -158,12 +160,12 @@ class Setting:
             raise ConfigError(f"{self.flag} {value} is not a number", f"give {self.values}") from None
 
 
-#: The task of runs of mode "general" by earlier versions, which had one split; run.json holds its parts.
+#: `task` of mode "general" in runs of earlier versions, which had only one split; run.json has its parts.
 EARLIER_SPLIT = "shipped-split"
-#: The article's score cannot exceed 0.992 with 24 frames in about a second, and the strict one is 1 at best: nobody
-#: sees a difference beyond this.
+#: Default target. The article's score cannot exceed 0.992 with 24 frames in about a second, the strict one 1, and
+#: nobody sees a difference above this value.
 TARGET = 0.985
-#: A picture with this score, by the strict rule, shows what was asked.
+#: A picture with this strict score shows what the brief asks for.
 ENOUGH = 0.97
 
 Mode = Literal["single", "multi", "general"]
@@ -173,7 +175,7 @@ Level = Literal["full", "seatbelt", "no-read-confinement", "weak", "limits-only"
 
 
 class Settings(Record):
-    """Everything that decides a run. Stored whole in run.json."""
+    """Everything that determines a run. run.json stores all of it."""
 
     animator: Annotated[
         ModelSettings, Setting("The model that writes the code: a name in models.toml, or its own name.", fork=True)
@@ -184,8 +186,8 @@ class Settings(Record):
     reflection: Annotated[
         Reflection,
         Setting(
-            "How the prompt is improved. grounded takes small measured steps, with examples and rules or with one kind "
-            "only; plain is GEPA's own reflection; none keeps the best of N samples.",
+            "How to improve the prompt. grounded takes small measured steps, with examples and rules; example-only and "
+            "instruction-only take one kind; plain is GEPA's own reflection; none keeps the best of N samples.",
             bare=True,
         ),
     ] = "grounded"
@@ -199,7 +201,7 @@ class Settings(Record):
     task: Annotated[
         str,
         Setting(
-            "A shipped task, the path of a TOML file, or a sentence; for multi several, separated by commas. general "
+            "A shipped task, the path of a TOML file, or a sentence; with multi several, separated by commas. general "
             "takes its tasks from --split.",
             {"multi": "bouncing-ball,spinning-square,pulsing-square,sliding-square"},
             bare=True,
@@ -209,13 +211,13 @@ class Settings(Record):
     split: Annotated[
         Split | None,
         Setting(
-            "What general tests. briefs: new briefs of families that it trained on. families: a whole family that it "
-            "did not train on. own: the lists --train, --val and --test, which imply it.",
+            "What general tests. briefs: new briefs of the families that it learns from. families: a family that it "
+            "does not learn from. own: the lists --train, --val and --test, which imply it.",
             {"general": "briefs"},
         ),
     ] = None
     fold: Annotated[
-        int | None, Setting("With --split families: the family to hold out, 1 if left out."), Field(ge=1)
+        int | None, Setting("With --split families: the number of the family to hold out (1 if omitted)."), Field(ge=1)
     ] = None
     train: Annotated[str | None, Setting("A split of your own: tasks to learn from, separated by commas.")] = None
     val: Annotated[str | None, Setting("A split of your own: tasks that choose among candidates.")] = None
@@ -227,7 +229,9 @@ class Settings(Record):
     ] = True
     target: Annotated[
         float | None,
-        Setting('End when a re-test of the best prompt holds this score; "none" spends the whole budget.', fork=True),
+        Setting(
+            'Stop when a re-test of the best prompt reaches this score; "none" spends the whole budget.', fork=True
+        ),
         Field(gt=0, le=1),
     ] = TARGET
     scorer: Annotated[
@@ -243,8 +247,8 @@ class Settings(Record):
     fresh: Annotated[
         int,
         Setting(
-            "Fresh samples of each tested task at the end, for the seed prompt and for the best one; fewer, but at "
-            "least two, if the others cannot change the verdict.",
+            "Fresh samples of each tested task at the end, for the seed prompt and for the best one. The run stops at "
+            "two or more when the others cannot change the verdict.",
             fork=True,
         ),
         Field(ge=1, le=64),
@@ -252,8 +256,8 @@ class Settings(Record):
     transfer: Annotated[
         bool,
         Setting(
-            "After a search on one task, ask both prompts once for two other shipped tasks, which shows whether a gain "
-            "carries over. No part of the verdict.",
+            "After a search on one task, try both prompts once on two other shipped tasks, to show whether a gain "
+            "carries over. Not part of the verdict.",
             fork=True,
         ),
     ] = True
@@ -266,7 +270,7 @@ class Settings(Record):
 
     @property
     def moves(self) -> tuple[Literal["example", "instruction"], ...]:
-        """What grounded reflection may change; nothing for plain and none, which have no moves."""
+        """The moves of grounded reflection; empty for plain and none."""
         if self.reflection == "example-only":
             return ("example",)
         if self.reflection == "instruction-only":
@@ -275,7 +279,7 @@ class Settings(Record):
 
 
 def fields_of(record: type[BaseModel]) -> dict[str, Setting]:
-    """The table: name -> row, for each field of a record that is annotated with a Setting."""
+    """Name -> row of the table, for each field of a record that is annotated with a Setting."""
     words = {"gt": "above", "ge": "at least", "le": "at most"}
     found = {}
     for name, info in record.model_fields.items():
@@ -298,14 +302,14 @@ def fields_of(record: type[BaseModel]) -> dict[str, Setting]:
     return found
 
 
-#: The table of all settings that a user can choose, in the order of --help.
+#: The settings that a user can choose, in the order of --help.
 FIELDS: dict[str, Setting] = fields_of(Settings)
-#: The settings with the parts of a split of the user's own.
+#: The settings that define the user's own split.
 LISTS = ("train", "val", "test")
 
 
 def known(name: str, value: str) -> str:
-    """`value`, if it is a choice of the setting; else a ConfigError that names the nearest one."""
+    """`value` unchanged. Raises ConfigError, with the nearest choice, if the setting does not have it."""
     row = FIELDS[name]
     if value not in row.choices:
         what = name.replace("_", " ")
@@ -314,8 +318,11 @@ def known(name: str, value: str) -> str:
 
 
 def checked(values: Mapping[str, Any]) -> Settings:
-    """Settings of these values; what is left out, or None where None says nothing, gets the default of its mode. An
-    unknown setting or choice, or a number out of range, is a ConfigError that names the flag."""
+    """Settings with these values. Missing ones, and None where None is not a value, get the default of the mode.
+
+    Raises:
+        ConfigError: An unknown setting or choice, or a number out of range; the message names the flag.
+    """
     given = {name: v for name, v in values.items() if v is not None or (name in FIELDS and FIELDS[name].optional)}
     for name, value in given.items():
         if name in FIELDS and FIELDS[name].choices and value is not None:
@@ -334,12 +341,12 @@ def checked(values: Mapping[str, Any]) -> Settings:
 
 
 def _split(mode: Mode, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that follow from the choice of a split; a ConfigError for choices that do not go together."""
+    """The settings that a split implies. Raises ConfigError for settings that exclude each other."""
     said = [name for name in ("split", "fold", *LISTS) if given.get(name) is not None]
     if mode != "general":
         if said:
             flag = FIELDS[said[0]].flag
-            raise ConfigError(f"{flag} is only for --mode general", f"add --mode general, or leave {flag} out")
+            raise ConfigError(f"{flag} works only with --mode general", f"add --mode general, or remove {flag}")
         return {}
     if not said and given.get("task") == EARLIER_SPLIT:
         return {"split": None}
@@ -347,31 +354,29 @@ def _split(mode: Mode, given: Mapping[str, Any]) -> dict[str, Any]:
     split = given["split"] if "split" in said else "own" if lists else FIELDS["split"].by_mode[mode]
     if split == "own" and len(lists) < len(LISTS):
         missing = next(FIELDS[name].flag for name in LISTS if name not in lists)
-        raise ConfigError(
-            f"{missing} is missing: a split of your own has three lists", "give --train, --val and --test"
-        )
+        raise ConfigError(f"{missing} is missing: your own split needs three lists", "give --train, --val and --test")
     if split != "own" and lists:
         flag = FIELDS[lists[0]].flag
-        raise ConfigError(f"{flag} does not go with --split {split}", "leave one of them out")
+        raise ConfigError(f"{flag} does not work with --split {split}", "remove one of them")
     if split != "families" and "fold" in said:
-        raise ConfigError(f"--fold {given['fold']} does not go with --split {split}", "add --split families")
+        raise ConfigError(f"--fold {given['fold']} does not work with --split {split}", "add --split families")
     fold = given["fold"] if "fold" in said else 1 if split == "families" else None
     task = f"split-{split}" + (f"-{fold}" if fold is not None else "")
     if given.get("task") not in (None, task):
         raise ConfigError(
             f"--task {given['task']}: --mode general takes its tasks from --split",
-            "leave --task out; for tasks of your choice give --train, --val and --test, or --mode multi",
+            "remove --task; to choose the tasks give --train, --val and --test, or use --mode multi",
         )
     return {"split": split, "fold": fold, "task": task}
 
 
 def repeat_flags(settings: Settings) -> list[str]:
-    """The words after `localgif optimize` that start a run with these settings again."""
+    """The arguments of `localgif optimize` that start a run with these settings."""
     words: list[str] = []
     for name, row in FIELDS.items():
         value = getattr(settings, name)
         if name == "task" and settings.split is not None:
-            continue  # --split says it
+            continue  # --split implies it
         if row.type is bool:
             words.append(row.flag if value else "--no-" + row.flag[2:])
         elif value is not None or row.none:

@@ -1,17 +1,17 @@
-"""Signals that our own parent ignored or blocked: put right, so that the end of our children and Ctrl-C reach us."""
+"""Restores signals that the parent ignored or blocked, so that localgif sees its children end and gets Ctrl-C."""
 
 from __future__ import annotations
 
 import contextlib
 import signal
 
-#: With SIGCHLD ignored, the kernel forgets how a child ended, and Python takes every child for a success. SIGHUP,
-#: SIGINT and SIGQUIT stay: nohup and the & of a shell ignore them on purpose.
+#: While SIGCHLD is ignored, the kernel drops exit codes, and Python reports success for every child. SIGHUP, SIGINT and
+#: SIGQUIT are not listed: nohup and a shell's & ignore them on purpose.
 _EXPECTED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM)
 
 
 def restore() -> None:
-    """Undo what this process inherited. Called before children are started; only the main thread can do it."""
+    """Reset inherited signal settings. Call it before starting children; outside the main thread it does nothing."""
     with contextlib.suppress(ValueError):
         for number in _EXPECTED:
             if signal.getsignal(number) is signal.SIG_IGN:

@@ -1,12 +1,11 @@
-"""What may be concluded from scores: permutation tests, bootstrap intervals, Holm's correction, power.
+"""Statistics on scores: permutation tests, bootstrap intervals, Holm's correction, power.
 
-The test that decides is Fisher's randomisation test. It assumes only that the labels could have been swapped, so it
-holds for few values and for scores full of ties. The interval says how large a difference is; a verdict uses it only as
-a veto.
+Fisher's randomisation test decides. It assumes only that the labels are exchangeable, so it is valid for few values and
+for many ties. The interval shows the size of a difference; in a verdict it can only veto.
 
-What counts as one observation is the caller's choice: `run/result.py` compares samples of two prompts,
-`sweep/compare.py` compares runs, one number per run, because the samples of a run share its search. Values of different
-strata (say tasks) only change places within their own stratum.
+The caller chooses what one observation is. `run/result.py` compares samples of two prompts. `sweep/compare.py` compares
+runs, one number per run, because samples of one run are not independent. Values are only exchanged within their own
+stratum (for example a task).
 """
 
 from __future__ import annotations
@@ -25,17 +24,17 @@ Values = Sequence[float] | Floats
 Strata = Sequence[tuple[Values, Values]]
 
 ALPHA = 0.05
-#: Equal differences stay equal in whatever order they are summed.
+#: Differences closer than this are equal: the order of summation changes the last bits.
 TOLERANCE = 1e-12
 
-#: Up to this many arrangements all are counted; beyond, this many are drawn.
+#: Up to this many arrangements a test is exact; above, it draws this many at random.
 _ARRANGEMENTS = 20_000
 _RESAMPLES = 9_999
-#: Sweeps that are simulated where no formula is close enough.
+#: Simulated sweeps for `power` where no formula is accurate enough.
 _SIMULATED = 4_000
-#: A question counts as decidable when a true difference is found this often.
+#: Power at which a number of runs is enough.
 _WANTED_POWER = 0.8
-#: More runs than anyone makes.
+#: `runs_needed` stops searching at this many runs.
 _MOST_RUNS = 1_000
 
 
@@ -45,9 +44,9 @@ _MOST_RUNS = 1_000
 def permutation_p(strata: Strata) -> float:
     """Two-sided p of the difference of means b - a, averaged over the strata; 0 < p <= 1.
 
-    Exact for at most 20,000 arrangements of the labels, else from 20,000 random ones with the observed one counted in
-    (Phipson and Smyth 2010) and a fixed seed. Whole values are rearranged, not only swapped within pairs: 4 pairs have
-    16 arrangements, which never reach 0.05.
+    Exact for at most 20,000 arrangements of the labels. Above, it uses 20,000 random ones with a fixed seed, and counts
+    the observed one (Phipson and Smyth 2010). It permutes all values, not only within pairs: 4 pairs have only 16
+    arrangements, too few to reach 0.05.
     """
     sizes = [(len(a), len(b)) for a, b in strata]
     exact = _arrangements(sizes) <= _ARRANGEMENTS
@@ -56,14 +55,14 @@ def permutation_p(strata: Strata) -> float:
         observed += float(np.mean(b) - np.mean(a))
         pooled = np.concatenate([a, b])
         own = (_all(*size) if exact else _drawn(*size, number)) @ pooled
-        # Exact: every arrangement of this stratum with every one of the others.
+        # Exact: combine every arrangement of this stratum with every one of the others.
         total = np.add.outer(total, own).ravel() if exact else total + own
     hits = int(np.sum(np.abs(total) >= abs(observed) - TOLERANCE * len(sizes)))
     return hits / len(total) if exact else (hits + 1) / (len(total) + 1)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float:
-    """Two-sided p of a mean of paired differences, from all ways to flip their signs; 0 < p <= 1."""
+    """Two-sided p of the mean of paired differences by flipping their signs: all ways, or a sample; 0 < p <= 1."""
     values = np.array(differences, dtype=np.float64)
     edge = abs(math.fsum(differences)) - TOLERANCE
     if 2 ** len(values) <= _ARRANGEMENTS:
@@ -74,17 +73,17 @@ def sign_flip_p(differences: Sequence[float]) -> float:
 
 
 def smallest_p(sizes: Sequence[tuple[int, int]]) -> float:
-    """The smallest p that `permutation_p` can reach, from the numbers of values (a, b) of each stratum."""
+    """The smallest p that `permutation_p` can return for these numbers of values (a, b) per stratum."""
     if (count := _arrangements(sizes)) > _ARRANGEMENTS:
         return 1 / (_ARRANGEMENTS + 1)
-    # With equal numbers the mirror image is as extreme.
+    # With equal numbers the mirrored arrangement is as extreme.
     return min(1.0, (2 if all(a == b for a, b in sizes) else 1) / count)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's correction: p values that may each be held against 0.05.
+    """Holm's correction: adjusted p values, each of which can be compared with 0.05.
 
-    At most 5 % of such families then contain a false alarm, however the tests depend on each other.
+    At most 5 % of families of tests then contain a false positive, whether or not the tests are independent.
     """
     adjusted, worst = [0.0] * len(p_values), 0.0
     for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -99,7 +98,7 @@ def _arrangements(sizes: Sequence[tuple[int, int]]) -> int:
 
 @functools.lru_cache(maxsize=32)
 def _all(a: int, b: int) -> Floats:
-    """A row of weights for each arrangement, the observed one last: its product with the values is mean b - mean a."""
+    """One row of weights per arrangement, the observed one last; row @ values = mean b - mean a."""
     chosen = np.array(list(itertools.combinations(range(a + b), b)))
     weights = np.full((len(chosen), a + b), -1 / a)
     np.put_along_axis(weights, chosen, 1 / b, axis=1)
@@ -108,7 +107,7 @@ def _all(a: int, b: int) -> Floats:
 
 @functools.lru_cache(maxsize=8)
 def _drawn(a: int, b: int, seed: int) -> Floats:
-    """Rows of weights as in `_all`, for random arrangements."""
+    """Rows of weights as from `_all`, for random arrangements."""
     observed = np.repeat([-1 / a, 1 / b], [a, b])
     return np.random.default_rng(seed).permuted(np.tile(observed, (_ARRANGEMENTS, 1)), axis=1)
 
@@ -117,12 +116,12 @@ def _drawn(a: int, b: int, seed: int) -> Floats:
 
 
 def mean_interval(groups: Sequence[Values]) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the mean over groups of their mean; None where a group has a single value."""
+    """95 % bootstrap interval of the mean of the groups' means; None if a group has only one value."""
     return _interval([(1 / len(groups), group) for group in groups])
 
 
 def difference_interval(strata: Strata) -> tuple[float, float] | None:
-    """95 % bootstrap interval of the mean over strata of mean(b) - mean(a); None where a side has a single value."""
+    """95 % bootstrap interval of mean(b) - mean(a), averaged over strata; None if a side has only one value."""
     share = 1 / len(strata)
     return _interval([(weight, side) for a, b in strata for weight, side in ((-share, a), (share, b))])
 
@@ -147,8 +146,8 @@ def _interval(terms: Sequence[tuple[float, Values]]) -> tuple[float, float] | No
 def _tail(fewest: int, freedom: int) -> float:
     """The share of resamples beyond each end of a 95 % interval, smaller for few values.
 
-    Hesterberg's expanded percentile (2015): the plain percentile is too narrow by the factor sqrt((n - 1) / n), and by
-    taking normal for t quantiles.
+    Hesterberg's expanded percentile interval (2015): the plain one is too narrow by the factor sqrt((n - 1) / n), and
+    because it uses normal quantiles instead of t quantiles.
     """
     from scipy import stats
 
@@ -160,14 +159,14 @@ def _tail(fewest: int, freedom: int) -> float:
 
 @functools.lru_cache(maxsize=4096)
 def power(runs: int, difference: float, deviation: float, comparisons: int = 1) -> float:
-    """How often `permutation_p` of two groups of `runs` runs finds a true difference, 0 to 1.
+    """How often `permutation_p` detects a true difference between two groups of `runs` runs each, 0 to 1.
 
-    Up to six runs by simulation (few arrangements make steps that no formula has), beyond by the t test's formula. Both
-    take scores for normal, which real ones are not: a guide for planning.
+    Simulated for up to six runs, where few arrangements give p values in steps; above, the formula of the t test. Both
+    assume normal scores, which real ones are not, so use it only for planning.
 
     Args:
-        deviation: Standard deviation between runs of one group, more than 0.
-        comparisons: Pairs of groups in the sweep. Holm's strictest step is applied: with several, a lower bound.
+        deviation: Standard deviation between runs of one group, greater than 0.
+        comparisons: Pairs of groups in the sweep. With several the result is a lower bound: Holm's strictest step.
     """
     level = ALPHA / comparisons
     if runs < 2 or smallest_p([(runs, runs)]) > level:
@@ -185,12 +184,12 @@ def power(runs: int, difference: float, deviation: float, comparisons: int = 1) 
 
 
 def runs_needed(difference: float, deviation: float, comparisons: int = 1) -> int | None:
-    """Runs of each group that find a true difference in 80 % of sweeps; None when 1,000 are too few."""
+    """Runs per group that detect a true difference in 80 % of sweeps; None if 1,000 are too few."""
 
     def enough(runs: int) -> bool:
         return power(runs, abs(difference), deviation, comparisons) >= _WANTED_POWER
 
-    # From below, because the formula has no value for far more runs than are needed.
+    # Search upwards: the formula has no value for far more runs than needed.
     low, high = 1, 2
     while not enough(high):
         if high >= _MOST_RUNS:
@@ -206,21 +205,21 @@ def runs_needed(difference: float, deviation: float, comparisons: int = 1) -> in
 
 
 class Spread(NamedTuple):
-    """Where the differences between scores of one group come from; standard deviations."""
+    """Standard deviations of the scores of one group, by source."""
 
     within: float | None
-    """Of single samples of one prompt and task; None when no prompt has two."""
+    """Of single samples of one prompt and task; None if no prompt has two."""
     noise: float | None
-    """What that adds to a run's mean."""
+    """The part of a run's mean that comes from `within`."""
     between: float | None
-    """Of runs beyond that noise: what another seed of the search changes. None with a single run."""
+    """Between runs, without `noise`: the effect of the search's seed. None with a single run."""
     total: float | None
-    """Of the runs' means as they are."""
+    """Of the runs' means."""
 
 
 def spread(runs: Sequence[Sequence[Sequence[float]]]) -> Spread:
-    """Variance inside runs against variance between them, from the runs of one group and stratum: for each run, for
-    each task, its fresh scores."""
+    """Variation within runs and between them. `runs` has, for each run of one group and stratum, for each task, the
+    fresh scores."""
     variances, noises = [], []
     for tasks in runs:
         own = [float(np.var(scores, ddof=1)) for scores in tasks if len(scores) > 1]
@@ -238,7 +237,7 @@ def spread(runs: Sequence[Sequence[Sequence[float]]]) -> Spread:
 
 
 def pooled_deviation(groups: Sequence[Sequence[float]]) -> tuple[float, int] | None:
-    """Standard deviation inside groups and its degrees of freedom; None when no group has two values."""
+    """Pooled standard deviation within groups and its degrees of freedom; None if no group has two values."""
     freedom = sum(len(group) - 1 for group in groups)
     if not freedom:
         return None

@@ -1,25 +1,25 @@
-"""Python that a model wrote, parsed within bounds: every tree that localgif looks at comes from here."""
+"""Parses Python that a model wrote, within bounds. Every syntax tree in localgif comes from here."""
 
 from __future__ import annotations
 
 import ast
 import warnings
 
-#: Of a longer reply only the beginning is read, characters; the sandbox runs shorter programs only.
+#: Longest text to parse, characters. Only the start of a longer reply is read; the sandbox's own limit is lower.
 MOST_TEXT = 2**18
-#: A tree is at most this deep: Python's own tools work through it by recursion.
+#: Deepest tree to accept: Python's own tools recurse through it.
 _DEEPEST = 100
-#: Python writes no number with more digits than about 4300.
+#: Larger integers have more than about 4300 digits, which Python refuses to print.
 _LARGEST = 2**13_000
 
 
 def parsed(text: str) -> ast.Module | None:
-    """The tree of a program; None if it is not Python, or so deep or with such numbers that Python's own tools fail."""
+    """The syntax tree of a program; None if it is not Python, or too deep or with too large numbers for Python."""
     if len(text) > MOST_TEXT:
         return None
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the program's own affair
+            warnings.simplefilter("ignore")  # about the model's program, not about localgif
             tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, AssertionError, SystemError):
         return None

@@ -1,15 +1,15 @@
-"""Takes a model's thoughts out of what it says, whatever tags they are in, as the text comes in or at its end."""
+"""Separates a model's thoughts from its answer, whatever tags enclose them, in a stream or in a whole text."""
 
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
-#: A tag's name speaks of thinking if it contains one of these. `unused94` is MedGemma's, `inner_prefix` Apertus'.
+#: A tag encloses thoughts if its name contains one of these. `unused94` is MedGemma's, `inner_prefix` Apertus'.
 _STEM = r"(?:think|thought|reason|reflect|scratchpad|analy[sz]|monologue|deliberat|inner_prefix)"
 _NAME = rf"[\w:.-]{{0,20}}{_STEM}[\w:.-]{{0,20}}"
 
-#: The beginnings of thoughts. `xml` and `square` end at the same name behind a slash, the others as `_ENDS` says.
+#: Start tags of thoughts. `xml`, `square` and `wedge` end at the same name after a slash, the others as in `_ENDS`.
 _OPEN = re.compile(
     rf"<(?P<xml>{_NAME})(?: [^<>\n]{{0,80}})?>|\[(?P<square>{_NAME})\]|◁(?P<wedge>{_NAME})▷"
     rf"|(?P<harmony><\|channel\|>(?!final)[^<\[◁\n]{{1,80}}<\|message\|>)|(?P<gemma><\|channel>[^<\[◁\n]{{0,20}}\n)"
@@ -22,15 +22,15 @@ _ENDS = {
     "pipe": re.compile(r"<\|(?:/|end)[\w:.-]{0,40}\|>|<\|[\w:.-]{0,40}(?:end|suffix)\|>", re.IGNORECASE),
     "unused": re.compile(r"<unused95>"),
 }
-#: The header of an answer that follows no thought.
+#: The header of an answer without a thought before it.
 _HEADER = re.compile(r"<\|channel\|>final[^<\n]{0,80}<\|message\|>")
-#: The end of a thought that the chat template began.
+#: The end tag of a thought whose start tag was in the chat template.
 _CLOSE = re.compile(
     rf"</{_NAME}>|\[/{_NAME}\]|◁/{_NAME}▷|<\|(?:/|end)[\w:.-]{{0,20}}{_STEM}[\w:.-]{{0,20}}\|>|<unused95>",
     re.IGNORECASE,
 )
 
-#: At the very beginning of an answer any tag is a thought if text follows its end, but for what an answer consists of.
+#: At the very start of an answer, any tag encloses thoughts if text follows its end, except for the names in `_SPEECH`.
 _UNKNOWN = re.compile(
     r"<(?!/)(?P<xml>[A-Za-z][\w:.-]{0,40})(?: [^<>\n]{0,80})?>|\[(?P<square>[A-Z][A-Z_ ]{1,40})\]"
     r"|<\|(?P<pipe>[\w:.-]{1,40})\|>"
@@ -40,46 +40,46 @@ _SPEECH = re.compile(
     r"|channel",
     re.IGNORECASE,
 )
-#: Forms without tags, also only at the beginning: gpt-oss without its special tokens, Apriel, Ollama's command line.
+#: Forms without tags, also only at the start: gpt-oss without its special tokens, Apriel, Ollama's command line.
 _PLAIN = {
     "analysis": re.compile(r"assistantfinal"),
     "Here are my reasoning steps:": re.compile(r"\[BEGIN FINAL RESPONSE\]"),
     "Thinking...\n": re.compile(r"\.\.\.done thinking\.\n?"),
 }
-#: No tag is longer, characters; and so much text is looked at in one step.
+#: Longest tag, and the text handled in one step; characters.
 _LONGEST, _BLOCK = 160, 4096
-#: The end of a text that may be the beginning of a tag.
+#: The end of a text that may be the start of a tag.
 _PARTIAL = re.compile(r"(?:<\|channel\|?>[^<\[◁\n]{0,80}|[<\[◁][^\s<>\[\]◁▷]{0,80})(?:<[^<>\s]{0,20})?\Z")
 _PARTIAL_FIRST = re.compile(r"[<\[◁][^<>\[\]◁▷\n]{0,140}\Z")
 
 
 class _Thought(NamedTuple):
-    """A thought that has begun."""
+    """A thought whose start tag was read."""
 
     end: re.Pattern[str]
     sure: bool
-    """False: it is part of the answer unless it ends and more text follows."""
+    """False: it belongs to the answer unless it ends and more text follows."""
 
 
 class Thoughts:
-    """Takes thoughts out of an answer piece by piece.
+    """Separates thoughts from an answer that arrives in pieces.
 
     llama.cpp, and vLLM with --reasoning-parser, send thoughts in a field of their own. Other servers leave them in the
-    text. All text comes out once and in order, without the tags, however it is cut into pieces.
+    text. All text comes out once and in order, without the tags, wherever the pieces are cut.
     """
 
     def __init__(self) -> None:
         self._held = ""
         self._inside: _Thought | None = None
         self._first = True
-        """Whether only white space has come so far."""
+        """Whether all text so far was white space."""
         self._trim = False
-        """Whether white space is dropped, because a thought has just ended."""
+        """Whether to drop white space, because a thought has just ended."""
         self._searched = 0
-        """So much of the held text holds no end of the thought."""
+        """Up to here the held text was searched for the end of the thought."""
 
     def feed(self, piece: str) -> tuple[str, str]:
-        """(content, thinking) that are certain after this piece of the text."""
+        """The (content, thinking) that is certain after this piece."""
         content: list[str] = []
         thinking: list[str] = []
         for start in range(0, len(piece), _BLOCK):  # each step copies what is held
@@ -89,13 +89,13 @@ class Thoughts:
         return "".join(content), "".join(thinking)
 
     def end(self) -> tuple[str, str]:
-        """(content, thinking) that were held back when the text ended."""
+        """The (content, thinking) that was still held back when the text ended."""
         rest, self._held = self._held, ""
         inside, self._inside, self._searched = self._inside, None, 0
         return ("", rest) if inside is not None and inside.sure else (rest, "")
 
     def _step(self, content: list[str], thinking: list[str]) -> bool:
-        """Moves what is certain out of the held text; returns whether there may be more."""
+        """Move what is certain out of the held text; returns whether there may be more."""
         if self._inside is not None:
             return self._think(self._inside, thinking)
         if self._trim:
@@ -124,9 +124,9 @@ class Thoughts:
             self._first = self._first and not text.strip()
 
     def _begin(self) -> bool:
-        """Looks for the forms that count only at the beginning; returns whether the text waits or has become one."""
+        """Look for the forms that count only at the start; returns whether the text matches one, or still could."""
         start = self._held.lstrip()
-        if len(self._held) - len(start) >= _BLOCK:  # so much white space is no longer held back, however it is cut
+        if len(self._held) - len(start) >= _BLOCK:  # stop holding back white space, wherever the pieces are cut
             self._first = False
             return False
         if not start:
@@ -167,7 +167,7 @@ class Thoughts:
             self._held, self._inside, self._searched = self._held[closed.end() :], None, 0
             self._trim = True
             return True
-        if inside.sure:  # all but what may be the beginning of its end
+        if inside.sure:  # all but a possible start of its end tag
             tail = max(0, len(self._held) - _LONGEST)
             partial = re.search(r"[<\[◁]", self._held[tail:])
             safe = tail + partial.start() if partial else len(self._held)
@@ -179,7 +179,7 @@ class Thoughts:
 
 
 def spoken(text: str) -> str:
-    """A whole answer without thoughts. Before a lone end tag everything is a thought: the chat template began it."""
+    """A whole answer without thoughts. Text before a lone end tag is a thought too: the chat template started it."""
     ends = list(_CLOSE.finditer(text))
     if ends and _OPEN.search(text, 0, ends[-1].start()) is None:
         text = text[ends[-1].end() :]

@@ -103,21 +103,21 @@ def test_the_table_of_the_docs_is_current() -> None:
         ({"sample": 3}, "there is no setting sample", 'did you mean "samples"?'),
         ({"mode": "general", "split": "brief"}, '--split brief: there is no split "brief"', 'did you mean "briefs"?'),
         ({"mode": "general", "split": "families", "fold": 0}, "--fold 0 cannot be used", "at least 1"),
-        ({"mode": "general", "fold": 2}, "--fold 2 does not go with --split briefs", "--split families"),
+        ({"mode": "general", "fold": 2}, "--fold 2 does not work with --split briefs", "--split families"),
         (
             {"mode": "general", "split": "own", "train": "a", "test": "b"},
             "--val is missing",
             "--train, --val and --test",
         ),
         ({"mode": "general", "train": "a"}, "--val is missing", "--train, --val and --test"),
-        ({"mode": "general", "split": "briefs", "test": "a"}, "--test does not go with --split briefs", "leave one"),
+        ({"mode": "general", "split": "briefs", "test": "a"}, "--test does not work with --split briefs", "remove one"),
         (
             {"mode": "general", "task": "two-balls"},
             "--task two-balls: --mode general takes its tasks from",
             "--mode multi",
         ),
-        ({"mode": "multi", "split": "briefs"}, "--split is only for --mode general", "add --mode general"),
-        ({"val": "two-balls"}, "--val is only for --mode general", "leave --val out"),
+        ({"mode": "multi", "split": "briefs"}, "--split works only with --mode general", "add --mode general"),
+        ({"val": "two-balls"}, "--val works only with --mode general", "remove --val"),
     ],
 )
 def test_a_wrong_value_is_named(models: ModelsFile, values: dict[str, Any], message: str, remedy: str) -> None:
