@@ -1,1 +1,1 @@
-"""The animator: what it is asked (prompts.py), the program in its reply (extract.py), and its attempts (graph.py)."""
+"""The animator: its prompts (prompts.py), the program in its reply (extract.py), and its attempts (graph.py)."""

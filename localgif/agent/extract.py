@@ -1,8 +1,8 @@
-"""The program in a model's reply, whatever the model put around it.
+"""Extracts the program from a model's reply, whatever surrounds it.
 
 Small models forget the closing fence, talk before and after, repeat themselves, answer without any fence, or show a
-`pip install` block first. This module only parses text and never executes it. Whatever the text holds, that costs a
-bounded time, and no exception.
+`pip install` block first. This module only parses text and never executes it. It takes bounded time and raises nothing,
+whatever the text contains.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from localgif.thoughts import spoken
 
 FUNCTION = "make_gif"
 
-#: Attempts to parse a text without its end, and characters that all of them read together.
+#: Most attempts to parse a text without its end, and most characters that all of them parse together.
 _TRIES, _TRIED_TEXT = 60, 2**22
-#: Only so many blocks can hold the program.
+#: Only this many blocks are searched for the program.
 _MOST_BLOCKS = 50
 
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([\w+.#-]*)[^\n]*$")
@@ -56,7 +56,7 @@ def blocks(reply: str) -> list[Block]:
 
 
 def complete(reply: str) -> bool:
-    """Whether the reply already holds a closed block with the whole function, so that the rest does not matter."""
+    """Whether the reply already has a closed block with the whole function; the rest does not matter then."""
     whole = [block for block in _said(reply) if block.closed and FUNCTION in block.text]
     return any(FUNCTION in _functions(_clean(block.text)) for block in whole[:_MOST_BLOCKS])
 
@@ -64,7 +64,7 @@ def complete(reply: str) -> bool:
 def programs(text: str) -> tuple[str, ...]:
     """The programs that a prompt shows: its blocks that define make_gif.
 
-    Each as it stands, and below each earlier block: a prompt may show the drawing functions of all its programs once.
+    Each is returned alone and below each earlier block, because a prompt may show the drawing functions only once.
     """
     texts = [_clean(block.text) for block in blocks(text)]
     found = [
@@ -78,9 +78,9 @@ def programs(text: str) -> tuple[str, ...]:
 def extract(reply: str) -> str | None:
     """The program of a reply, or None if nothing in it looks like one.
 
-    In this order: the first block that parses and defines make_gif, with the imports and helpers of the blocks before
-    it; the same after cutting an unfinished end; any other Python block that parses; unfenced code; a block that does
-    not parse, so that the model can be told its syntax error.
+    It tries, in this order: the first block that parses and defines make_gif, with the imports and helpers of the
+    blocks before it; the same without an unfinished end; any other Python block that parses; unfenced code; a block
+    that does not parse, so that the repair request can quote the syntax error.
     """
     fenced = [b for b in _said(reply) if b.language in ("", "python", "py", "python3", "gif") and b.text.strip()]
     texts = [_clean(block.text) for block in fenced[:_MOST_BLOCKS]]
@@ -101,7 +101,7 @@ def _clean(text: str) -> str:
 
 
 def _lines(text: str) -> list[str]:
-    """The lines as Python counts them; str.splitlines also ends them inside of strings, at U+2028 and more."""
+    """The lines as Python counts them. str.splitlines also splits at characters like U+2028, which strings may hold."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
@@ -109,7 +109,7 @@ def _said(reply: str) -> list[Block]:
     return blocks(spoken(reply[:MOST_TEXT]))
 
 
-@functools.lru_cache(maxsize=_MOST_BLOCKS)  # a streamed reply is asked about again at the end of each line
+@functools.lru_cache(maxsize=_MOST_BLOCKS)  # a streamed reply is checked again at the end of each line
 def _functions(text: str) -> list[str]:
     """The functions that a text defines at its top level; empty if it does not parse."""
     tree = parsed(text)
@@ -125,7 +125,7 @@ def _with_helpers(before: list[str], text: str) -> str:
 
 
 def _longest_prefix(text: str) -> str | None:
-    """The text without its last lines, so that it parses: as few as possible, or at the beginning of a statement."""
+    """The text, cut so that it parses: line by line near the end, further up only where a statement begins."""
     lines = _lines(text.rstrip("\n"))
     most = min(_TRIES, max(4, _TRIED_TEXT // len(text))) if text else 0
     near = list(range(len(lines), max(0, len(lines) - most // 2), -1))

@@ -1,8 +1,8 @@
 """The form of programs that generalise: drawing functions, quantities, and the request phrase by phrase.
 
-A program in the form begins with the same drawing functions. Then it goes through the request: it quotes each phrase in
-a comment and writes the one assignment that the phrase decides. A model that sees programs in this form learns which
-words decide which quantity, and draws requests that no example shows. The functions draw nothing by themselves.
+Every program in the form begins with the same drawing functions. Then it goes through the request: it quotes each
+phrase in a comment and writes the one assignment that the phrase decides. From such programs a model learns which words
+decide which quantity, and draws requests that no example shows. The functions draw nothing by themselves.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from localgif.syntax import parsed
 from localgif.tasks.outline import Outline, Thing, outline
 from localgif.tasks.task import Targets
 
-#: What every program in the form begins with. Shapes are corners around the origin, one unit wide.
+#: Every program in the form begins with this. A shape is a list of corners around the origin, one unit wide.
 FUNCTIONS = """\
 import math
 from PIL import Image, ImageColor, ImageDraw
@@ -65,17 +65,17 @@ class Figure(NamedTuple):
     """An expression: a quoted name, or a call of fade()."""
     x: float = 100
     y: float = 100
-    """Where it stands when nothing moves it, pixels of 200."""
+    """Its centre when nothing moves it, pixels from 0 to 200."""
     width: float = 60
     height: float = 60
     path: str = ""
-    """Statements that set x or y, one per line; empty if it stays."""
+    """Statements that set x or y, one per line; empty if it stays in place."""
     scale: str = ""
-    """Statements that set width or height, and x or y where an edge stays."""
+    """Statements that set width or height, and also x or y if one edge stays in place."""
     turn: str = ""
     """The statement that sets the angle."""
     shown: str = ""
-    """The statement that takes the colour away for a part of the loop."""
+    """The statement that removes the colour for a part of the loop."""
 
 
 class Scene(NamedTuple):
@@ -104,7 +104,7 @@ PAINT = "paint(draw, shape, x, y, width, height, angle, color)"
 
 
 def program(scene: Scene, brief: str, targets: Targets, *, functions: bool = True) -> str:
-    """The program of a scene, written phrase by phrase for a brief; whole with the drawing functions."""
+    """The program of a scene, phrase by phrase for a brief; with `functions` it includes the drawing functions."""
     body = "".join(f"        {line}\n" for line in steps(scene, brief))
     return (
         (FUNCTIONS if functions else "")
@@ -124,13 +124,13 @@ def steps(scene: Scene, brief: str) -> list[str]:
 
 
 def quoted(phrase: str) -> list[str]:
-    """A phrase as a comment; no line for no phrase."""
+    """A phrase as a comment line; no line for an empty phrase."""
     shown = "".join(letter for letter in phrase if letter.isprintable() and letter != '"')
     return [f'# "{shown}"'] if shown else []
 
 
 def matched(scene: Scene, read: Outline | None) -> list[Thing]:
-    """What the brief says of each figure: in its order if there are as many, else by colour and shape."""
+    """The thing of the brief that each figure draws: in order if the numbers agree, else by colour and shape."""
     things = list(read.things) if read else []
     if len(things) == len(scene.figures):
         return things
@@ -165,7 +165,7 @@ def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
     said = {phrase.aspect for phrase in thing.says}
     if "size" not in said and any(place_of(phrase.value)[2] for phrase in thing.says if phrase.aspect == "place"):
         texts["place"] += texts.pop("size")  # side by side, things are smaller
-    for aspect in _IN_ORDER:  # what no phrase asks for
+    for aspect in _IN_ORDER:  # aspects that no phrase asks for
         lines += texts.get(aspect, []) if aspect not in said and texts.get(aspect) != _USUAL_PLACE else []
     for phrase in thing.says:
         own = texts.pop(phrase.aspect, [])
@@ -177,14 +177,14 @@ _USUAL_PLACE = ["x, y = 100, 100"]
 
 
 def _size(figure: Figure) -> list[str]:
-    """The statement that says how large a figure is, as far as it is not of usual size."""
+    """The statement that sets a figure's size; none for the usual size."""
     if figure.width != figure.height:
         return [f"width, height = {number(figure.width)}, {number(figure.height)}"]
     return [f"width = height = {number(figure.width, 'size')}"] if figure.width != SIDES[""] else []
 
 
 def _place(figure: Figure) -> list[str]:
-    """The statement that says where a figure stands, as far as nothing moves it."""
+    """The statement that sets a figure's place, without the coordinates that a motion sets."""
     moved = f"{figure.path}\n{figure.scale}"
     free = [(n, v) for n, v in (("x", figure.x), ("y", figure.y)) if not _sets(n, moved)]
     if len(free) == 2 and figure.x == figure.y == 100:
@@ -195,7 +195,7 @@ def _place(figure: Figure) -> list[str]:
     return [f"{name} = {number(value, name)}" for name, value in shifted]
 
 
-#: What is set first, where no phrase decides several aspects.
+#: The order of the aspects that no phrase asks for.
 _IN_ORDER = ("size", "place", "color", "path", "scale", "turn", "shown")
 
 
@@ -211,7 +211,7 @@ _TAIL_OF = re.compile(r"^        frames\.append\(image\)\n    frames\[0\]\.save\
 
 
 def listed(brief: str) -> list[str]:
-    """The phrases of a brief as comments, in the order of a program; empty for one that localgif cannot read."""
+    """The phrases of a brief as comments, in the order of a program; empty if localgif cannot read the brief."""
     read = outline(brief)
     if read is None:
         return []
@@ -220,17 +220,17 @@ def listed(brief: str) -> list[str]:
 
 
 class Frame(NamedTuple):
-    """What stands around the phrases of an answer."""
+    """The fixed text before and after the phrases of an answer."""
 
     beginning: str
-    """The function and its loop, behind an opening fence. The drawing functions are left out: reading them again for
-    every request would take longer than all that the model writes."""
+    """An opening fence, the function and its loop. The drawing functions are left out: reading them again for every
+    request would take longer than writing the whole answer."""
     end: str
     """The last lines, with the closing fence."""
 
 
 def frame(system_prompt: str) -> Frame | None:
-    """The frame that the examples of a prompt in the form have; None for any other prompt."""
+    """The frame of the examples in a prompt; None for a prompt that does not use the form."""
     head, tail = _HEAD_OF.search(system_prompt), _TAIL_OF.search(system_prompt)
     if head is None or tail is None or not uses(system_prompt):
         return None
@@ -238,7 +238,7 @@ def frame(system_prompt: str) -> Frame | None:
 
 
 def whole(code: str) -> str:
-    """A program with the drawing functions, if it uses them and does not define them."""
+    """The program, below the drawing functions if it uses them without defining them."""
     return f"{FUNCTIONS}\n\n{code}" if "paint(" in code and "def paint(" not in code else code
 
 
@@ -251,7 +251,7 @@ _CAPTIONS = re.compile(r"^ *# .*\n", re.MULTILINE)
 
 
 def uses(text: str) -> bool:
-    """Whether a prompt or a program holds the drawing functions."""
+    """Whether a prompt or a program contains the drawing functions."""
     return _bare(FUNCTIONS) in _bare(text)
 
 
@@ -262,7 +262,7 @@ def _bare(text: str) -> str:
 def read(code: str) -> Scene | None:
     """The scene of a program in the form; None for any other program.
 
-    The drawing functions themselves may differ or be missing: their names count, and ours take their place.
+    Only the names of the drawing functions count: the program may define them in another way, or not at all.
     """
     tree = parsed(code)
     body = _loop_of(tree) if tree is not None else None
@@ -294,7 +294,7 @@ class _Draft:
         self.moving: dict[str, list[str]] = {aspect: [] for aspect in ASPECTS}
 
     def take(self, statement: ast.Assign | ast.AugAssign) -> None:
-        """Takes one assignment.
+        """Read one assignment.
 
         Raises:
             _Foreign: It sets something that the form does not know.
@@ -312,7 +312,7 @@ class _Draft:
                 self.moving[_ASPECT_OF[name]].append(f"{name} = {_text(parts[name])}")
 
     def figure(self) -> Figure:
-        """The figure that is painted now.
+        """The figure that the assignments so far describe.
 
         Raises:
             _Foreign: It has no known shape or no colour.
@@ -349,10 +349,10 @@ def _calls(node: ast.AST | None, name: str) -> TypeGuard[ast.Call]:
 
 
 def _parts(statement: ast.Assign | ast.AugAssign) -> dict[str, ast.expr]:
-    """Name -> value of an assignment, with pairs taken apart.
+    """Name -> value of an assignment; tuples are split.
 
     Raises:
-        _Foreign: A target is no name, or a pair has no pair of values.
+        _Foreign: A target is not a name, or a tuple of targets has no tuple of as many values.
     """
     if isinstance(statement, ast.AugAssign):
         return {_named(statement.target): ast.BinOp(statement.target, statement.op, statement.value)}
@@ -374,7 +374,7 @@ def _named(node: ast.expr) -> str:
 
 
 def _text(node: ast.AST) -> str:
-    """The source of a node, with double quotes, pairs without brackets, and t for what the loop calls t."""
+    """The source of a node, with double quotes, tuples without brackets, and t in place of the expression for it."""
     text = ast.unparse(node)
     if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple):
         values = ", ".join(map(ast.unparse, node.value.elts))
@@ -407,7 +407,7 @@ def _scene(body: list[ast.stmt]) -> Scene:
             raise _Foreign
     if not background or not painted:
         raise _Foreign
-    painted[-1] += now  # set after the last call that paints: too late to be seen, so it was meant for it
+    painted[-1] += now  # too late to be seen, so it was meant for the last figure
     return Scene(background, tuple(map(_figure, painted)))
 
 
@@ -419,7 +419,7 @@ def _figure(statements: list[ast.Assign | ast.AugAssign]) -> Figure:
 
 
 def _ground(statement: ast.Assign | ast.AugAssign) -> str | None:
-    """The colour of a new picture, "" for another line that every program has, None for any other assignment."""
+    """The colour of a new picture; "" for another line that every program has; None for any other assignment."""
     value = statement.value
     if _calls(value, "canvas") and value.args:
         return _text(value.args[0])

@@ -1,4 +1,4 @@
-"""The animator as a LangGraph graph: generate, run, repair; it cuts off replies that repeat themselves."""
+"""The animator as a LangGraph graph (generate, run, repair), which cuts off replies that repeat themselves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from localgif.agent.guide import Finished, Message, Written, guided
 from localgif.records import Measurements, Verdict
 from localgif.tasks.outline import outline
 
-#: Attempts of one sample, the first program and its repairs.
+#: Most attempts of one sample: the first program and its repairs.
 MAX_ATTEMPTS = 3
 
 #: This many equal blocks in a row are a loop.
@@ -29,7 +29,7 @@ Write = Callable[[Sequence[Message], int, Callable[[str], str]], Written]
 
 @dataclass(frozen=True)
 class Rendered:
-    """What became of one program; `gif` and `measurements` are set exactly if the verdict is ok."""
+    """The outcome of one program; `gif` and `measurements` are set if and only if the verdict is ok."""
 
     verdict: Verdict
     reason: str
@@ -43,7 +43,7 @@ Render = Callable[[str], Rendered]
 
 @dataclass(frozen=True)
 class Try:
-    """One attempt: a reply and what became of its program."""
+    """One attempt: a reply and the outcome of its program."""
 
     written: Written
     code: str | None
@@ -80,7 +80,7 @@ def compile_animator(
     opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief, phrases=phrased))]
 
     def generate(state: _State) -> dict[str, object]:
-        # A repair gets another seed: otherwise a model that ignores the error would repeat itself word by word.
+        # With the same seed, a model that ignores the error would repeat itself word for word.
         seed = state["seed"] + len(state["tries"])
 
         def go_on(text: str, finished: Finished, turn: int) -> Written:
@@ -108,8 +108,8 @@ def compile_animator(
     def repair(state: _State) -> dict[str, object]:
         last = state["tries"][-1]
         # Only the latest program and its error, because a small model gets lost in a longer history. A reply that ended
-        # right after its program goes back word by word: the server still has it in its prompt cache, and on a CPU
-        # reading it again would take about a third of the repair.
+        # right after its program goes back word for word: the server still has it in its prompt cache, and on a CPU
+        # reading it again would take about a third of the repair's time.
         verbatim = last.code is None or last.written.done_reason == "closed"
         answer = last.written.text if verbatim else f"```python\n{last.code}```"
         complaint = prompts.repair(last.rendered.reason, had_code=last.code is not None)
@@ -160,6 +160,6 @@ def _ends_in_repeats(text: str) -> bool:
     for size in range(SHORTEST, longest + 1):
         block = text[-size:]
         if text[-2 * size : -size] == block and text.endswith(block * _TIMES):
-            # A block of blanks or of one character is a drawing or an indentation, not a thought.
+            # A block of blanks or of one character is a drawing or indentation, not a loop.
             return len(set(block)) > 2
     return False

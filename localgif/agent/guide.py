@@ -1,8 +1,8 @@
-"""An answer phrase by phrase: localgif writes each phrase of the request, and the model what it decides.
+"""Answers phrase by phrase: localgif writes each phrase of the request, and the model writes what the phrase decides.
 
-A small model that writes a whole program skips phrases, adds some of its examples, paints a thing before it has its
-colour, and lets a thing move that only has a place. So the model continues a program whose comments and calls are
-written already, one phrase after the other, and each phrase takes only what it can decide.
+A small model that writes a whole program skips phrases, adds phrases of its examples, paints a thing before it has a
+colour, and moves a thing that should stay in place. So localgif writes the comments and calls, and the model writes
+only the assignments below each phrase. localgif discards an assignment that the phrase cannot decide.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def _sets(*names: str, value: str = r"[^=\s].*") -> re.Pattern[str]:
     return re.compile(rf"^{either}(?: *[,=] *{either})* *= *{value}$")
 
 
-#: What the model may set below the noun of a thing, and below a phrase by its aspect.
+#: What the model may set below a thing's noun, and below a phrase, by the phrase's aspect.
 _NOUN = _sets("shape", "color", "x", "y", "width", "height", "angle")
-#: A number or the name of one: a place does not move, and a size that is no motion does not change.
+#: A number or its name: a place must not move, and a plain size must not change.
 _STILL = r"[-+*/()\dA-Z., ]+"
 _BELOW = {
     "size": _sets("width", "height", value=_STILL),
@@ -40,9 +40,9 @@ _BELOW = {
     "turn": _sets("angle"),
     "shown": _sets("color"),
 }
-#: A place that is a corner, or the middle, sets both.
+#: A corner, and the middle, set both coordinates.
 _CORNER = _sets("x, y", value=_STILL)
-#: A colour; other strings have no place in an assignment.
+#: A colour: an assignment contains no other strings.
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
 
@@ -66,7 +66,7 @@ class Written(Protocol):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer that was put together from several replies."""
+    """An answer assembled from several replies."""
 
     text: str
     done_reason: str = "closed"
@@ -76,12 +76,12 @@ class Answer:
     cached_tokens: int | None = None
 
 
-#: Receives the text so far; returns "" to go on, or why it is enough.
+#: Receives the text so far; returns "" to continue, or why the text is enough.
 Finished = Callable[[str], str]
-#: (text so far, finished, turn) -> the reply, which begins with the text if the server continues it. `turn` counts how
-#: often the same text was asked before, so that another seed can be taken.
+#: (text so far, finished, turn) -> the reply, which begins with the text if the server continues it. `turn` counts the
+#: earlier requests for the same phrase, so that each request gets another seed.
 Continue = Callable[[str, Finished, int], Written]
-#: How often a phrase is asked whose answer sets nothing that it can decide.
+#: At most this many requests for one phrase, while no reply sets what the phrase decides.
 _TURNS = 3
 
 
@@ -94,11 +94,11 @@ class _Slot(NamedTuple):
     most: int
     """At most this many lines."""
     known: Sequence[str] = ()
-    """What stands there if the model writes nothing that is wanted."""
+    """The lines to use if the model writes none that is wanted."""
     beginning: str = ""
-    """How the line begins when the model is asked again."""
+    """The beginning of the line when the model is asked again."""
     colours: Sequence[str] = ()
-    """The colours that a line must name, each for the first time in this order; any if empty."""
+    """The colours that a line must name, in the order of their first use; empty allows any."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
@@ -114,10 +114,10 @@ def _slots(read: Outline) -> Iterator[_Slot]:
 
 
 def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Written:
-    """The whole answer, phrase by phrase; as the model writes it if the server does not continue a begun answer.
+    """The whole answer, phrase by phrase; the model's own if the server does not continue a begun answer.
 
     Args:
-        finished: Whether an answer that the model writes alone is whole.
+        finished: Decides when an answer that the model writes alone is complete.
     """
     whole = Answer(frame.beginning)
     for slot in _slots(read):
@@ -141,9 +141,9 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
 def _replies(
     slot: _Slot, so_far: str, go_on: Continue, finished: Finished
 ) -> Iterator[tuple[Written, Sequence[str] | None]]:
-    """Replies until one sets what is wanted, each with its lines; None for them if the server does not continue."""
+    """Ask until a reply sets what is wanted; yields each reply with its lines (None if the server did not continue)."""
     for turn in range(_TURNS):
-        # A model that took another quantity would take it again, so the line begins with the right one.
+        # A model that set another quantity would do so again, so localgif begins the line with the right one.
         begun = so_far + (_INDENT + slot.beginning if turn and slot.beginning else "")
 
         def enough(text: str, begun: str = begun) -> str:
@@ -168,7 +168,7 @@ def _with(answer: Answer, lines: Sequence[str]) -> Answer:
 
 
 def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
-    """The lines of a continuation that belong to a slot, and whether there will be no more."""
+    """The lines of a continuation that belong to a slot, and whether the slot is complete."""
     taken: list[str] = []
     *whole, last = text.split("\n")
     for line in map(str.strip, whole):

@@ -1,4 +1,4 @@
-"""What phrases decide: the formulas, places, sizes, colours and shapes that a program in the form may hold.
+"""What phrases decide: the formulas, places, sizes, colours and shapes of programs in the form.
 
 A prompt lists them as its phrasebook. They draw nothing by themselves.
 """
@@ -15,7 +15,7 @@ from PIL import ImageColor
 from localgif.tasks.outline import PLACE_PHRASES, Phrase, Thing
 from localgif.tasks.words import normalised, words
 
-#: The numbers that FUNCTIONS gives names. A small model looks a name up where it would copy the last number.
+#: The numbers that FUNCTIONS names. A small model looks up a name, but copies a number from its last example.
 NAMED = {"SMALL": 34.0, "LARGE": 90.0, "LONG": 120.0, "LEFT": 45.0, "RIGHT": 155.0}
 NAMED |= {"TOP": 40.0, "BOTTOM": 165.0, "ABOVE": 60.0, "BELOW": 140.0}
 
@@ -31,11 +31,11 @@ class Formula(NamedTuple):
     text: str
     """The statements; {x}, {y}, {w} and {h} stand for the figure's own numbers. Empty if nothing changes."""
     said: str = ""
-    """The phrase for the phrasebook of a prompt; empty for a formula that it does not list."""
+    """The phrase in a prompt's phrasebook; empty for a formula that the phrasebook does not list."""
 
 
-#: What a path may be. The amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels, and a small one
-#: that goes round a large one clear of it.
+#: The paths. Their amplitudes keep a figure of usual size inside a picture of 200 x 200 pixels, and a small figure
+#: clear of the large one that it goes round.
 _PATHS = (
     Formula("", ""),
     Formula("up-down", "y = {y} + 60 * math.cos(t)", "moves up and down"),
@@ -87,7 +87,7 @@ _SHOWN = (
     Formula("blink", "color = color if math.cos(t) > 0 else None", "blinks"),
     Formula("blink", "color = color if math.cos(2 * t) > 0 else None"),
 )
-#: Aspect -> what its quantities may be. What is not here cannot be found by the search over formulas.
+#: Aspect -> its formulas. The search over formulas tries these and no others.
 FORMULAS: dict[Aspect, tuple[Formula, ...]] = {"path": _PATHS, "scale": _SCALES, "turn": _TURNS, "shown": _SHOWN}
 
 #: Value of a place -> x and y; None leaves the coordinate as it is.
@@ -106,12 +106,12 @@ PLACES: dict[str, tuple[float | None, float | None]] = {
 }
 #: Corners that a prompt does not list: two are enough to show how one is written.
 _UNLISTED = ("top-right", "bottom-left")
-#: Word for a size -> side, pixels of 200. Bars are long.
+#: Word for a size -> side, pixels; the picture has 200. Bars are long.
 SIDES = {"": 60.0, "small": NAMED["SMALL"], "large": NAMED["LARGE"], "long": NAMED["LONG"]}
 
 
 def formula_of(phrase: Phrase) -> str:
-    """The statements that a phrase asks for, with the figure's own numbers open; "" if no formula is known for it."""
+    """The statements that a phrase asks for, with placeholders for the figure's numbers; "" without a formula."""
     ring = re.fullmatch(r"orbit number (\d+) of (\d+)", phrase.value)
     formulas = FORMULAS.get(phrase.aspect, ())  # type: ignore[call-overload]
     found: str = next((f.text for f in formulas if f.value == ("orbit" if ring else phrase.value)), "")
@@ -120,13 +120,13 @@ def formula_of(phrase: Phrase) -> str:
 
 
 def beginning(phrase: Phrase) -> str:
-    """The left side of the assignment that a phrase asks for ("x, y ="); "" if no formula is known for it."""
+    """The left side of the assignment that a phrase asks for ("x, y ="); "" without a formula."""
     found = re.match(r"[a-z, ]+=(?: [a-z]+ =)*", "color =" if phrase.aspect == "color" else formula_of(phrase))
     return found[0] if found else ""
 
 
 def place_of(value: str) -> tuple[float | None, float | None, float | None]:
-    """x, y and the largest side at a place; None where it does not say. "number 2 of 3" is the second column."""
+    """x, y and the largest side at a place; None for what the place leaves open. "number 2 of 3" is a column."""
     ordinal = re.fullmatch(r"(number|row) (\d+) of (\d+)", value)
     if ordinal is None:
         return (*PLACES.get(value, (None, None)), None)
@@ -147,10 +147,10 @@ def switched(colours: Sequence[str]) -> str:
 
 
 def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
-    """The statements of a phrase that says a number itself, or the colours: empty for any other phrase.
+    """The statements of a phrase that names its numbers or colours itself; empty for any other phrase.
 
     Args:
-        colours: What a thing that changes its colour takes in turns, in the brief's own words.
+        colours: The colours of a thing that changes its colour, in the brief's own words.
     """
     if phrase.aspect == "size":
         return [f"width = height = {phrase.value.upper()}"]
@@ -164,7 +164,7 @@ def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
 
 
 def listing() -> str:
-    """What phrases decide, for a prompt: each phrase as a comment, and below it its assignment."""
+    """The phrasebook of a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
     numbers = [Phrase("size", word, word) for word in SIDES if word]
     numbers += [Phrase("place", value, said) for value, said in PLACE_PHRASES.items() if value not in _UNLISTED]
@@ -182,7 +182,7 @@ def listing() -> str:
     return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
 
-#: Quantity -> the numbers that have names for it.
+#: Quantity -> the names of its numbers.
 _NAMES_OF = {
     "x": ("LEFT", "RIGHT"),
     "y": ("TOP", "BOTTOM", "ABOVE", "BELOW"),
@@ -191,7 +191,7 @@ _NAMES_OF = {
 
 
 def number(value: float, quantity: str = "") -> str:
-    """A number as programs write it, with its name if it has one for this quantity."""
+    """A number as programs write it: by its name if it has one for this quantity."""
     names = _NAMES_OF.get(quantity, ())
     return next((name for name in names if NAMED[name] == value), f"{value:g}")
 
@@ -201,7 +201,7 @@ def names_of(colour: str) -> tuple[str, ...]:
     return (colour.lower(), colour.lower().replace(" ", ""), *colour.lower().split()[-1:])
 
 
-#: Names whose colours look like others, or too pale -> a name that looks as it is called.
+#: Names whose colours are too pale or look like another colour -> a name that looks like the word.
 _CLEARER = {"brown": "saddlebrown", "pink": "hotpink"}
 
 
@@ -219,7 +219,7 @@ _SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "sta
 
 
 def shape_of(thing: Thing) -> str:
-    """The shape of a thing as far as its brief names one; else one that shows what it does."""
+    """The shape that the brief names for a thing; otherwise one that shows what the thing does."""
     if thing.shape in _SHAPE_OF:
         return _SHAPE_OF[thing.shape]
     return "STAR" if any(phrase.value == "spin" for phrase in thing.says) else "CIRCLE"

@@ -36,7 +36,7 @@ class Parts:
     """Short orders, one line each."""
     examples: tuple[Example, ...] = ()
     others: bool = False
-    """Whether requests will come that no example answers; known before the search, so no candidate can choose it."""
+    """Whether the model will get requests that no example answers. The run's mode decides, not the candidate."""
 
 
 def contract(targets: Targets) -> str:
@@ -56,8 +56,8 @@ def contract(targets: Targets) -> str:
 def render(targets: Targets, parts: Parts) -> str:
     """The whole system prompt.
 
-    Of examples in the form the last one is shown whole, but without the drawing functions, and the others by their
-    lines only. What most prompts of a run share stands first, so that a server reads it once.
+    The last example in the form is shown whole, without the drawing functions; of the others only the lines inside the
+    loop are shown. What most prompts of a run share comes first, so that a server reads it once.
     """
     pieces = [contract(targets)]
     scenes = [(each, form.read(each.code)) for each in parts.examples]
@@ -69,12 +69,12 @@ def render(targets: Targets, parts: Parts) -> str:
     for brief, scene in phrased[:-1]:
         lines = "\n".join(form.steps(scene, brief))
         pieces.append(f"Example request: {request(brief, phrases=True)}\n```python\n{lines}\n```")
-    # As a request and its answer: a 0.5B model that is only shown a program begins to talk about it instead.
+    # Shown as a request and its answer: a 0.5B model that sees only a program begins to talk about it.
     pieces += [_answered(each.brief, each.code.strip(), False) for each, scene in scenes if scene is None]
     if phrased:
         brief, scene = phrased[-1]
         pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip(), True))
-        # Small models look up what stands near the request.
+        # The phrasebook comes last: small models look up what is near the request.
         pieces.append(f"What phrases decide:\n```python\n{phrasebook.listing()}\n```")
     if parts.examples:
         pieces[-1] += "\nAnswer in this form: one ```python block and nothing else. " + (
@@ -86,7 +86,7 @@ def render(targets: Targets, parts: Parts) -> str:
     return "\n\n".join(pieces)
 
 
-#: How a program in the form is written.
+#: How to write a program in the form.
 _WAY = (
     "Inside the loop go through the request phrase by phrase: quote each phrase in a comment, and below it write the "
     "one assignment that it decides. Paint each thing once, after its phrases."
