@@ -1,4 +1,4 @@
-"""One pass over the words of a brief: nouns become things or the background, and verbs belong to things. Pure."""
+"""One pass over the words of a brief: nouns become things or the background, and things get their verbs. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from localgif.tasks.words import STOP, Word
 
 #: Most things of one kind (tasks/task.py).
 _COUNT = 8
-#: How many a word like "several" means until somebody says how many.
+#: A word like "several" counts as this many.
 _SEVERAL = 3
-#: What every bar is.
+#: Words that are true of every bar.
 _LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender", "flat"})
 
 #: Kinds of words that say what a thing does.
@@ -38,7 +38,7 @@ _VERBS = frozenset(
     | {"pulse", "blink", "cycle", "loose", "own", "back"}
 )
 _NOUNS = frozenset({"shape", "unknown"})
-#: Words before a noun, and the noun, that say what is seen: not "slowly spinning".
+#: Kinds of words in a noun phrase that say what a thing looks like, unlike "slowly spinning".
 _LOOKS = frozenset({"det", "the", "shade", *_NOUNS})
 #: What may stand between a verb and its noun: "a slowly spinning bright green star".
 _BETWEEN = (_VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
@@ -49,7 +49,7 @@ _HIGHER = {"above": "above", "over": "above", "below": "below", "under": "below"
     "on top of": "above",
     "underneath": "below",
 }
-#: What stands before a place, not before another thing to see.
+#: Kinds of words after which a noun names a thing beside the one in focus.
 _ASIDE = frozenset({"near", "around", "on"})
 
 
@@ -61,14 +61,14 @@ class Doubt(NamedTuple):
     read: str
     """How they were read."""
     instead: str
-    """What to write to say the other thing."""
+    """What to write to mean the other thing."""
 
     def __str__(self) -> str:
         return f'"{self.said}" was read as {self.read}; {self.instead}'
 
 
 def refused(message: str, remedy: str) -> ConfigError:
-    """An error in a sentence."""
+    """The error for a sentence that cannot become a task."""
     return ConfigError(message, remedy, code="E-BRIEF")
 
 
@@ -82,9 +82,9 @@ class Draft:
     called: str = ""
     """Its noun in the sentence."""
     names: frozenset[str] = frozenset()
-    """The words that name it again."""
+    """The words that refer to it later."""
     found: list[Word] = field(default_factory=list)
-    """Everything that the sentence says about what it does."""
+    """The words about what it does."""
     cycle: list[Colour] = field(default_factory=list)
     """Colours that it takes later."""
     motley: bool = False
@@ -92,13 +92,13 @@ class Draft:
     vague: bool = False
     """Whether the sentence does not say how many."""
     several: bool = False
-    """Whether the sentence may tell them apart afterwards: "two stars, one yellow and one red"."""
+    """Whether the sentence may distinguish them later: "two stars, one yellow and one red"."""
     said: list[tuple[int, str]] = field(default_factory=list)
-    """Its noun, where that is no shape: nothing checks it."""
+    """Its noun, each word with its place, if it is not a shape: nothing checks it."""
     words: str = ""
     """Its noun with number, size and colour, as the sentence has them: "two light blue balls"."""
     paint: str = ""
-    """Its colour as the sentence has it: "light blue"; "" for one that stands elsewhere."""
+    """Its colour as the sentence has it: "light blue"; "" if the colour is not beside the noun."""
     place: str = ""
     around: Draft | None = None
     """The thing that it goes round."""
@@ -113,17 +113,17 @@ class Draft:
 
     @property
     def label(self) -> str:
-        """In a message."""
+        """Its name in a message."""
         return " ".join([*self.hues[:1], self.called]).strip() or "thing"
 
     def kinds(self, *kinds: str) -> list[Word]:
-        """What the sentence says of these kinds."""
+        """The words of these kinds about what it does."""
         return [word for word in self.found if word.kind in kinds]
 
 
 @dataclass
 class _Noun:
-    """A noun with what stands before it, while it is read word by word."""
+    """A noun phrase, read word by word."""
 
     words: list[Word]
     start: int
@@ -171,17 +171,17 @@ class _Noun:
 
     @property
     def plural(self) -> bool:
-        """Whether it is more than one."""
+        """Whether it names more than one thing."""
         return self.article != "a" and self.head.endswith("s") and not self.head.endswith(("ss", "us"))
 
     @property
     def is_one(self) -> bool:
-        """Whether it is a noun at all, and not only a word that could begin one."""
+        """Whether it is a noun phrase, and not only a word that could begin one."""
         on = self.before.kind in ("on", "place") and bool(self.hues)
         return bool(self.nouns or self.ground or (self.hues and self.article) or on)
 
     def read(self) -> None:
-        """Read as far as it goes."""
+        """Take all words that belong to it."""
         while self.end < len(self.words) and not self.ground and self._takes(self.words[self.end]):
             self.end += 1
         if self.head in ("rectangle", "rectangles") and any(text in _LONG for _, text in self.notes):
@@ -192,7 +192,7 @@ class _Noun:
         return self.words[at] if at < len(self.words) else STOP
 
     def _takes(self, word: Word) -> bool:
-        """Whether this word is part of it; if so, it is noted."""
+        """Take a word if it belongs to the noun phrase; returns whether it does."""
         if word.kind in ("det", "the", "count", "vague"):
             return self._number(word)
         if word.kind == "other" and self.end == self.start and self._ahead().kind in ("colour", "shade"):
@@ -276,7 +276,7 @@ class _Noun:
 
 
 class Grammar:
-    """The pass. Afterwards `drafts`, `background`, `notes` and `doubts` hold what was read."""
+    """The pass: go() fills `drafts`, `background`, `ground`, `notes`, `doubts` and `pauses`."""
 
     def __init__(self, words: Sequence[Word]) -> None:
         self.words = list(words)
@@ -285,7 +285,7 @@ class Grammar:
         """The background's colour as the sentence has it: "light blue"; "" without one."""
         self.drafts: list[Draft] = []
         self.notes: list[tuple[int, str]] = []
-        """Words that no check covers, each with its place."""
+        """Words that no check covers, each behind its place."""
         self.doubts: list[Doubt] = []
         self._at = 0
         self._focus: list[Draft] = []
@@ -293,7 +293,7 @@ class Grammar:
         self._main: list[Draft] = []
         """The things that the clause is about."""
         self._beside: Draft | None = None
-        """A thing behind a preposition or a verb, until something else is named."""
+        """A thing after a preposition or a verb, until something else is named."""
         self._spoke = False
         """Whether a verb has come since the last new thing."""
         self._on_ground = False
@@ -303,7 +303,7 @@ class Grammar:
         self._relation: tuple[str, Draft] | None = None
         """The same for a place above or below another thing."""
         self.pauses = False
-        """Whether something in it holds still for a while."""
+        """Whether the picture holds still for a while."""
 
     def go(self) -> None:
         """Read all words.
@@ -326,7 +326,7 @@ class Grammar:
         return noun
 
     def _peek(self, step: int) -> Word:
-        """The word so many places on, or behind."""
+        """The word `step` places ahead, or behind if negative."""
         at = self._at + step
         return self.words[at] if 0 <= at < len(self.words) else STOP
 
@@ -334,7 +334,7 @@ class Grammar:
         self.notes.append((self._at, text))
 
     def _small(self, word: Word) -> None:
-        """Any word that begins no noun."""
+        """Read a word that does not begin a noun."""
         if word.kind == "not":
             self._negated()
         elif word.kind in _VERBS:
@@ -345,7 +345,7 @@ class Grammar:
             self._pronoun(word)
         elif word.kind == "which":
             if self._beside is not None and self._peek(-1).kind != ".":
-                # Of a thing behind a preposition: "a ball above a bar that stays still".
+                # It refers to the thing after the preposition: "a ball above a bar that stays still".
                 self._focus, self._beside, self._spoke = [self._beside], None, False
             elif self._peek(1).kind in _VERBS and self._peek(1).text.split(" ")[0].endswith("s"):
                 self._focus = self._focus[-1:]  # "a square and a circle that pulses"
@@ -363,7 +363,7 @@ class Grammar:
             self._note(word.text)
 
     def _put(self, word: Word) -> None:
-        """A place: of the thing that was named last, or else of the next one."""
+        """Give a place to the thing that was named last, or else to the next one."""
         thing = self._beside or (self._focus[-1] if self._focus else None)
         if not word.value or (thing is not None and thing.place not in ("", word.value)):
             self._note(word.text)
@@ -375,7 +375,7 @@ class Grammar:
     # --- nouns -------------------------------------------------------------------------------------------------------
 
     def _take(self, noun: _Noun) -> None:
-        """Make a thing or the background of a noun, or find the thing that it names again."""
+        """Turn a noun into the background or a thing, or find the known thing that it names."""
         self.notes += [(at, text) for at, text in noun.notes if noun.shape != "bar" or text not in _LONG]
         bare = not noun.nouns and not noun.ground
         if noun.ground or (bare and noun.before.kind in ("on", "place") and noun.article != "count"):
@@ -400,12 +400,12 @@ class Grammar:
         self.background = hue
 
     def _starts(self, noun: _Noun) -> bool:
-        """Whether a noun without a colour can be a thing here: where a clause begins."""
+        """Whether a noun without a colour can be a thing here: only where a clause begins."""
         begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and self._spoke)
         return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 
     def _again(self, noun: _Noun) -> Draft | None:
-        """The thing that a noun names for the second time; None if there is none."""
+        """The known thing that a noun names; None if it names a new one."""
         if noun.article in ("a", "count") or noun.head == "one":
             return None
         fits = [
@@ -432,7 +432,7 @@ class Grammar:
             self._spoke = False
 
     def _new(self, noun: _Noun) -> None:
-        """A thing that was not named before, or several."""
+        """Add the things of a noun that names new ones."""
         first = not self.drafts
         made = self._made(noun)
         before = noun.before
@@ -451,13 +451,13 @@ class Grammar:
         self._spoke = bool(noun.verbs)
 
     def _relate(self, preposition: str, other: Draft) -> None:
-        """The things in focus are above or below another one."""
+        """Note that the things in focus are above or below another one."""
         if preposition in _HIGHER:
             for draft in self._focus:
                 setattr(draft, _HIGHER[preposition], other if other is not draft else None)
 
     def _attach(self, noun: _Noun, thing: Draft) -> None:
-        """Decide whom the next verb is about if a thing stands beside another: "a ball above a bar spinning"."""
+        """Decide which thing the next verb is about if one stands beside another: "a ball above a bar spinning"."""
         following = self.words[noun.end] if noun.end < len(self.words) else STOP
         if not following.doing or following.kind not in _VERBS:
             return
@@ -513,7 +513,7 @@ class Grammar:
         return made
 
     def _borrowed(self, noun: _Noun) -> _Noun:
-        """For "one blue" in "one blue and one orange ball": the noun behind it."""
+        """For "one blue" in "one blue and one orange ball": the noun phrase after it."""
         if noun.end < len(self.words) and self.words[noun.end].kind in ("and", ","):
             following = self._noun(noun.end + 1)
             return noun if following.ground else following
@@ -564,7 +564,7 @@ class Grammar:
             draft.found.append(word)
 
     def _orbit(self, centre: Draft | None) -> None:
-        """The things in focus go round another one, or in a circle: what turned or moved so far was that."""
+        """Let the things in focus go round another one, or in a circle; a turn that was read before meant that."""
         for draft in self._focus:
             if turns := draft.kinds("turn"):
                 draft.found.remove(turns[-1])
@@ -577,7 +577,7 @@ class Grammar:
         return one.kind == "colour" or (one.kind in ("from", "to") and two.kind in ("colour", "shade"))
 
     def _cycle(self, word: Word) -> None:
-        """A change of colour: the colours behind it are its colours."""
+        """Read a change of colour with the colours after it."""
         at, hues = self._at + 1, []
         while at < len(self.words):
             each, following = self.words[at], self.words[at + 1] if at + 1 < len(self.words) else STOP
@@ -601,7 +601,7 @@ class Grammar:
             draft.cycle += hues
 
     def _later_colour(self, word: Word) -> None:
-        """A colour that stands behind its thing: "a ball, red", "a light that blinks red", or red -> green."""
+        """Read a colour after its thing: "a ball, red", "a light that blinks red", or red -> green."""
         hue = cast(Colour, word.value)
         if (self._peek(1).kind == "to" and self._peek(2).kind in ("colour", "shade")) or self._peek(-1).kind == "to":
             self._at -= 1
@@ -614,7 +614,7 @@ class Grammar:
             self._note(word.text)
 
     def _colours(self, draft: Draft) -> None:
-        """The colours behind a thing without one: "a ball, red", or "three balls, red, green and blue"."""
+        """Read the colours after a thing that has none: "a ball, red", or "three balls, red, green and blue"."""
         hues = [cast(Colour, self.words[self._at].value)]
         at = self._at
         while draft.several and at + 2 < len(self.words) and self.words[at + 1].kind in (",", "and"):
@@ -655,7 +655,7 @@ class Grammar:
         self._beside = None
 
     def _negated(self) -> None:
-        """ "does not grow": the verb behind it is turned round."""
+        """Read "does not grow" as the opposite of the verb."""
         following = self._peek(1)
         turned = {"move": "still", "leans": "still", "path": "still", "grow": "keep", "shrink": "keep", "pulse": "keep"}
         if following.kind in turned:

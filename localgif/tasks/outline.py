@@ -1,7 +1,7 @@
-"""A brief as an outline: the background, and thing after thing the phrases that say what it looks like and does. Pure.
+"""A brief as an outline: the background, and for each thing the phrases about its looks and its motion. Pure.
 
-The animator draws phrase by phrase. The phrases of an outline are few and always worded alike, whatever the brief's
-own words are; what localgif has no word for keeps the words of the brief.
+The animator draws phrase by phrase. Outlines use few phrases and always the same wording, whatever words the brief
+uses. Only what localgif has no phrase for keeps the brief's words.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class Phrase(NamedTuple):
 
 
 class Thing(NamedTuple):
-    """One thing to draw; of several of a kind each is one."""
+    """One thing to draw; each of several of a kind is a thing of its own."""
 
     noun: str
     """ "a small red ball"."""
     shape: str
     """A shape of tasks.task.Subject, "any" if the brief names none."""
     colours: tuple[str, ...]
-    """The colours that it takes, in the brief's own words as far as it has any; empty if it names none."""
+    """The colours that it takes, in the brief's own words where it has any; empty if it names none."""
     says: tuple[Phrase, ...]
     """What it does, in the order in which a program sets it."""
 
@@ -53,7 +53,7 @@ class Outline(NamedTuple):
 
 
 def outline(brief: str) -> Outline | None:
-    """The outline of a brief; None for one that localgif cannot read, or that names nothing to draw."""
+    """The outline of a brief; None if localgif cannot read it, or if it names nothing to draw."""
     try:
         grammar, _, _ = parsed(" ".join(brief.split()).rstrip(" ."))
         reader = Things(grammar)
@@ -65,7 +65,7 @@ def outline(brief: str) -> Outline | None:
     return Outline(ground, colour, _apart(found[:_MOST])) if found else None
 
 
-#: At most this many things: more phrases than small models can follow.
+#: At most this many things; small models cannot follow the phrases of more.
 _MOST = 12
 
 
@@ -104,7 +104,7 @@ def _numbered(word: str, number: int, count: int) -> Phrase:
 
 
 def _apart(things: Sequence[Thing]) -> tuple[Thing, ...]:
-    """The things, with places for those that would lie on one another: "number 1 of 2", "row 1 of 2"."""
+    """The things, with places for those that would overlap: "number 1 of 2", "row 1 of 2"."""
     values = [{phrase.value for phrase in thing.says} for thing in things]
     free = [not v & {"orbit", "up-down above", "above", "below"} for v in values]
     along = [bool(v & {"left-right", "across"}) for v in values]
@@ -132,7 +132,7 @@ def _article(noun: str) -> str:
 
 
 def _named(draft: Draft) -> str:
-    """The noun: the brief's own words for one thing, else what is known of it."""
+    """The noun phrase: the brief's own words for a single thing, otherwise made from its properties."""
     if draft.count == 1 and draft.words and not draft.words.split()[-1].endswith("s"):
         *before, last = draft.words.split()
         said = " ".join([*before[before[:1] in (["a"], ["an"]) :], _plain(last)])
@@ -145,7 +145,7 @@ def _named(draft: Draft) -> str:
     return _article(" ".join(filter(None, [draft.scale, colour, points, _plain(called)])))
 
 
-#: Words for shapes that small models know, and the one that stands for all others of a shape.
+#: Words for shapes that small models know, and shape -> the word that replaces all other words for it.
 _KNOWN_WELL = frozenset({"ball", "circle", "dot", "square", "triangle", "star", "bar"})
 _SHAPES = {"round": "circle", "square": "square", "triangle": "triangle", "star": "star", "bar": "bar"}
 
@@ -158,7 +158,7 @@ def _plain(noun: str) -> str:
 
 
 def _subject(draft: Draft, reader: Things) -> Subject:
-    """What can be measured of a thing, also of one whose colour the brief does not name."""
+    """What can be measured of a thing, even if the brief does not name its colour."""
     hues = draft.hues[:1]
     kept = [word for word in draft.found if word.kind != "cycle" or len({*hues, *draft.cycle}) > 1]
     if not hues and not (len(set(draft.cycle)) > 1 and draft.kinds("cycle")):
@@ -222,7 +222,7 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("place", "middle", "stays where it is")
 
 
-#: Turning a little, there and back; nothing measures it.
+#: Verbs for turning a little, there and back, which nothing measures.
 _ROCKING = re.compile("rock|tilt|wobbl|swing|swung")
 _ROCKS = Phrase("turn", "rock", "rocks, swings")
 #: Place of a subject -> its phrase.
@@ -237,7 +237,7 @@ PLACE_PHRASES = {
     "bottom-left": "in the bottom left corner",
     "bottom-right": "in the bottom right corner",
 }
-#: The edge that stays -> where a thing grows. The edge itself would be read as its place.
+#: The edge that stays -> the direction in which a thing grows. Models would read the edge's name as a place.
 _AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}
 #: Path of a subject -> value and words of its phrase.
 _PATHS = {
@@ -250,7 +250,7 @@ _PATHS = {
     "across": ("across", "crosses the picture"),
 }
 _FALLS, _RISES, _MOVES = ("down", "falls"), ("up", "rises"), _PATHS["left-right"]
-#: Half of a path, where a way begins, or "" for a motion without either -> what to draw.
+#: A direction, the place where a motion begins, or "" for any other motion -> what to draw.
 _GUESSES = {
     value: Phrase("path", *said)
     for value, said in {"down": _FALLS, "top": _FALLS, "up": _RISES, "bottom": _RISES, "": _MOVES}.items()

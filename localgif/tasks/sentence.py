@@ -23,15 +23,15 @@ from localgif.tasks.words import Word, is_english, normalised, numbers, words
 LONGEST = 400
 #: Most kinds of things (tasks/task.py).
 _SUBJECTS = 6
-#: Diameters that a size word means, shares of the picture's shorter side: a word is vaguer than a number.
+#: Size word -> smallest and largest diameter, shares of the picture's shorter side; a word is vaguer than a number.
 _SCALES = {"small": (0.06, 0.3), "large": (0.25, 0.9)}
-#: Lengths of a bar: it may go from edge to edge.
+#: Smallest and largest length of a bar: it may reach from edge to edge.
 _BAR = (0.3, 1.0)
 #: Reach of a path from edge to edge, or from corner to corner.
 _FAR = 0.75
-#: Where a one-way motion begins -> half of a path.
+#: Place where a one-way motion begins -> its direction.
 _HALVES = {"top": "down", "bottom": "up"}
-#: Path -> places that are an end of it, and their words.
+#: Path -> the places at its ends, and their words.
 _SIDES = {"left": "on the left", "right": "on the right"}
 _CORNERS = {f"{y}-{x}": f"in the {y} {x} corner" for y in ("top", "bottom") for x in ("left", "right")}
 _ENDS = {
@@ -42,7 +42,7 @@ _ENDS = {
     "diagonal-down": _CORNERS,
     "diagonal-up": _CORNERS,
 }
-#: Words that say nothing in a task's name.
+#: Words that a task's name leaves out.
 _SMALL = frozenset(
     {"a", "an", "the", "on", "of", "in", "and", "that", "its", "is", "to", "it", "with", "own", "up", "down"}
 )
@@ -50,7 +50,7 @@ _SMALL = frozenset(
 
 @dataclass(frozen=True)
 class Reading:
-    """A task, and what is left to say about the words that it came from."""
+    """A task, and what to tell the user about the sentence that it came from."""
 
     task: Task
     unchecked: tuple[str, ...] = ()
@@ -65,7 +65,7 @@ class Reading:
 
 
 def is_sentence(text: str) -> bool:
-    """Whether a text names a task in words, and not by the name of a shipped one or by the path of a file."""
+    """Whether a text is a sentence, and neither names of shipped tasks nor the path of a file."""
     if text.strip().endswith(".toml") or ("/" in text and is_file(Path(text))):
         return False
     return not text.strip() or any(len(part.split()) > 1 for part in text.split(","))
@@ -75,7 +75,7 @@ def find(text: str) -> Reading:
     """The task of a shipped name, of a TOML file's path, or of a sentence.
 
     Raises:
-        ConfigError: There is no such task, or the file or the sentence cannot be used.
+        ConfigError: There is no such task, or the file or the sentence is invalid.
     """
     return read(text) if is_sentence(text) else Reading(load_task(text))
 
@@ -85,7 +85,7 @@ def read(text: str, name: str = "") -> Reading:
 
     Args:
         text: One or a few sentences, at most 400 characters.
-        name: The task's name; "" for one made from the sentence.
+        name: The task's name; "" to make one from the sentence.
 
     Raises:
         ConfigError: It is empty, too long, not English, contradicts itself, or asks for more than can be told apart.
@@ -119,7 +119,7 @@ def read(text: str, name: str = "") -> Reading:
 
 
 def parsed(brief: str) -> tuple[Grammar, dict[str, int], list[tuple[str, str]]]:
-    """The grammar of a brief, the numbers that it gives, and the words whose spelling was corrected.
+    """The grammar of a brief, the targets that it states, and the misspelled words with their corrections.
 
     Raises:
         ConfigError: It is not English, or asks for more of a kind than a task can have.
@@ -141,7 +141,7 @@ def name_of(brief: str) -> str:
 
 
 def differences(task: Task) -> tuple[str, ...]:
-    """Where a task's brief names something else than its keys do, one sentence each; not where either names nothing."""
+    """The contradictions between a task's brief and its keys, one sentence each."""
     try:
         said = read(task.brief).task
     except ConfigError:
@@ -161,7 +161,7 @@ def differences(task: Task) -> tuple[str, ...]:
 
 
 class Things:
-    """What the grammar found, as the subjects of a task."""
+    """Turns what the grammar found into the subjects of a task."""
 
     def __init__(self, grammar: Grammar) -> None:
         self._grammar = grammar
@@ -201,7 +201,7 @@ class Things:
         found: dict[str, Colour] = {}
         for key, other in self._others.get(subject.hues, {}).items():
             hue = next(iter(other.hues), None)
-            if key == "above" and other.shape != "bar":  # the measure also asks for the same place from left to right
+            if key == "above" and other.shape != "bar":  # the measurement also wants it between the other's ends
                 self._note(f"above the {other.label}")
             elif hue is not None and hue not in subject.hues and any(each.colour == hue for each in made):
                 found[key] = hue
@@ -225,7 +225,7 @@ class Things:
         values |= self._sight(draft, size) | self._rest(draft, path, size)
         values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
         place = draft.place or ("middle" if _round_middle(draft) else "any")
-        for end, said in _ENDS.get(path, {}).items():  # where its way begins, not where that has its middle
+        for end, said in _ENDS.get(path, {}).items():  # an end of its path; a task's place is the path's middle
             if end in (place, *place.split("-")):
                 self._note(said)
                 place = place.replace(end, "").strip("-") or "any"
@@ -268,7 +268,7 @@ class Things:
         return values
 
     def _rest(self, draft: Draft, path: str, size: str) -> dict[str, Any]:
-        """Path and size, with what follows where the sentence does not name them: what turns stays where it is."""
+        """Path and size. What the sentence does not name follows from the rest: what turns stays in place."""
         loose = bool(draft.kinds("loose"))
         changes = draft.kinds("turn", "cycle", "blink", "grow", "shrink", "pulse")
         settles = bool(draft.kinds("still", "rests"))
@@ -323,7 +323,7 @@ class Things:
         return path, not leaves and "across" not in named
 
     def unchecked(self) -> tuple[str, ...]:
-        """The words that no check covers; neighbours together."""
+        """The words that no check covers; neighbours are joined."""
         found: list[str] = []
         last = -2
         for at, text in sorted(set(self._notes)):
@@ -363,7 +363,7 @@ def _size(draft: Draft, notes: str) -> str:
 
 
 def _consistent(draft: Draft) -> None:
-    """Raise if what is said about a thing cannot be true at once."""
+    """Raise if the sentence contradicts itself about a thing."""
     pairs = (
         ("still", ("path", "leans", "one-way", "half", "exit"), "stays where it is"),
         ("keep", ("grow", "shrink", "pulse"), "keeps its size"),
@@ -376,7 +376,7 @@ def _consistent(draft: Draft) -> None:
 
 
 def _merged(subjects: Sequence[Subject]) -> list[Subject]:
-    """The subjects with those of one colour as one entry, which keeps what they have in common."""
+    """The subjects, with those of one colour merged into one that keeps what they have in common."""
     made: list[Subject] = []
     for subject in subjects:
         twin = next((each for each in made if set(each.hues) & set(subject.hues)), None)

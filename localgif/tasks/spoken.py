@@ -77,7 +77,7 @@ def phrase_of(task: Task) -> str:
 
 
 def missed(task: Task, part: ScorePart) -> str:
-    """What is wrong with a picture by a part of its score that fell short: "it does not spin"."""
+    """Say what is wrong with a picture, from a part of its score that fell short: "it does not spin"."""
     if part.name == "loop":
         return "it does not close"
     verb = _verb(task.subjects[0], part.name) if len(task.subjects) == 1 else ""
@@ -88,7 +88,7 @@ def missed(task: Task, part: ScorePart) -> str:
 
 
 def _verb(subject: Subject, part: str) -> str:
-    """What a part of the score asks of a thing, as a verb; "" if it asks for nothing that a verb says."""
+    """What a part of the score asks of a thing, as a verb; "" if no verb says it."""
     if part == "path" and subject.path != "any":
         verb = _PATHS[subject.path][1]
     elif part == "scale" and subject.size != "any":
@@ -113,7 +113,7 @@ def technique_of(targets: Targets) -> str:
 
 
 def toml_of(task: Task) -> str:
-    """The task as a file that `tasks.task.parse_task` reads back; values that are the default are left out."""
+    """The task as a TOML file that `tasks.task.parse_task` reads back; default values are left out."""
     data = task.model_dump(mode="json", exclude_defaults=True, exclude={"name"})
     targets, subjects = data.pop("targets", {}), data.pop("subjects", ())
     blocks = [_table(data), *([f"[targets]\n{_table(targets)}"] if targets else [])]

@@ -21,17 +21,17 @@ class Suite(NamedTuple):
 
     mode: Mode
     train: tuple[Task, ...]
-    """The search reflects on these; the worked examples are theirs."""
+    """The search reflects on these and finds worked examples for them."""
     val: tuple[Task, ...]
     """A candidate's standing is its mean over these. The same as `train`, except in mode "general"."""
     tested: tuple[Task, ...]
-    """The fresh samples at the end are of these. The same as `train`; in mode "general", tasks never seen before."""
+    """The fresh samples at the end draw these. The same as `train`; in mode "general", tasks never seen before."""
     neighbours: tuple[Task, ...] = ()
     """Mode "single": shipped tasks that the search never sees; drawn after the comparison."""
 
     @property
     def targets(self) -> Targets:
-        """Of every task, because one prompt states one set of targets."""
+        """The targets of every task; one prompt states one set of targets."""
         return self.train[0].targets
 
     @property
@@ -41,7 +41,7 @@ class Suite(NamedTuple):
 
     @property
     def split(self) -> dict[Part, tuple[str, ...]] | None:
-        """Names by part, as they are stored; None without a split."""
+        """Part -> names of its tasks, as stored; None without a split."""
         if self.mode != "general":
             return None
         parts: dict[Part, tuple[Task, ...]] = {"train": self.train, "val": self.val, "held-out": self.tested}
@@ -49,7 +49,7 @@ class Suite(NamedTuple):
 
     @property
     def objective(self) -> str:
-        """The aim that GEPA's stock reflection gets."""
+        """The objective for GEPA's stock reflection."""
         if self.mode == "single":
             return self.train[0].objective
         drawn = "the requested animation, whichever it is"
@@ -70,7 +70,7 @@ def suite_of(
     Args:
         mode: The run's mode.
         stored: The tasks.
-        split: Names by part; None without a split.
+        split: Part -> names of its tasks; None without a split.
 
     Raises:
         ValidationError: A stored task is malformed.
@@ -85,7 +85,7 @@ def suite_of(
 
 
 def task_texts(settings: Settings) -> tuple[str, ...]:
-    """The tasks that settings name, each as a name, a path or a sentence; none for a split that localgif makes."""
+    """The tasks that settings name, each by name, path or sentence; empty for a split that localgif makes."""
     if settings.mode == "general":
         return tuple(text for name in LISTS for text in _texts(getattr(settings, name) or ""))
     return _texts(settings.task, alone=settings.mode == "single")
@@ -95,7 +95,7 @@ def chosen_suite(settings: Settings) -> Suite:
     """The tasks that settings choose.
 
     Raises:
-        ConfigError: As load_suite; there is no such fold; a task, or its brief, is in two parts of the split.
+        ConfigError: As for load_suite; the fold does not exist; a task or its brief is in two parts of the split.
     """
     if settings.mode != "general":
         suite = load_suite(settings.mode, settings.task)
@@ -113,8 +113,8 @@ def chosen_suite(settings: Settings) -> Suite:
 def neighbours(suite: Suite, settings: Settings) -> tuple[Task, ...]:
     """Two shipped tasks near the task of a run: the first of its family by sha256, and the first of the next family.
 
-    Both have other briefs and the same targets, because one prompt states one set of targets. A task of no shipped
-    family gets one of each of the first two families. Empty with several tasks, or with `transfer` off.
+    Both have another brief and the same targets, because one prompt states one set of targets. A task of no shipped
+    family gets one task of each of the first two families. Empty with several tasks, or with `transfer` off.
     """
     if suite.mode != "single" or not settings.transfer:
         return ()
@@ -134,11 +134,11 @@ def load_suite(mode: Literal["single", "multi"], text: str) -> Suite:
 
     Args:
         mode: The run's mode.
-        text: One task, or tasks with commas between them (multi). A task is the name of a shipped one, the path of a
+        text: One task, or several with commas between them (multi). A task is the name of a shipped one, the path of a
             TOML file, or a sentence.
 
     Raises:
-        ConfigError: A task cannot be read, there are too few or too many, two have one name, or their targets differ.
+        ConfigError: A task is invalid, there are too few or too many, two have the same name, or their targets differ.
     """
     names = _texts(text, alone=mode == "single")
     if mode == "single" and len(names) != 1:
@@ -151,7 +151,7 @@ def load_suite(mode: Literal["single", "multi"], text: str) -> Suite:
 
 
 # --- the splits of mode "general" -------------------------------------------------------------------------------------
-# They follow from the names of the shipped tasks, so that nobody chooses the held-out ones.
+# The names of the shipped tasks determine them, so that nobody chooses the held-out tasks.
 
 
 def folds() -> tuple[str, ...]:
@@ -160,10 +160,10 @@ def folds() -> tuple[str, ...]:
 
 
 def brief_split() -> dict[Part, tuple[str, ...]]:
-    """Every family of several tasks has some in train and one in the test.
+    """Split every family that has several tasks.
 
-    In each family the first task by sha256 is for the test and the second for training. The further ones of all
-    families go to val and to train in turns. The only task of a family is for training.
+    In each family the first task by sha256 is for the test and the second for training. The others of all families go
+    to val and train alternately. The only task of a family is for training.
     """
     train: list[str] = []
     tested: list[str] = []
@@ -179,16 +179,16 @@ def brief_split() -> dict[Part, tuple[str, ...]]:
 
 
 def family_split(fold: int) -> dict[Part, tuple[str, ...]]:
-    """All tasks of one family are held out.
+    """Hold out all tasks of one family.
 
-    In each other family the first task by sha256 chooses among candidates and the further ones are for training. The
-    only task of a family is for training.
+    In each other family the first task by sha256 is for val and the others are for training. The only task of a family
+    is for training.
 
     Args:
         fold: Which family, from 1, in the order of `folds`.
 
     Raises:
-        ConfigError: There are fewer families.
+        ConfigError: There is no such family.
     """
     known = folds()
     if not 1 <= fold <= len(known):
@@ -227,14 +227,14 @@ def _split_suite(names: Mapping[Part, Sequence[str]]) -> Suite:
 
 
 def _texts(text: str, *, alone: bool = False) -> tuple[str, ...]:
-    """The tasks that a text with commas names; the commas of a sentence that stands alone are its own."""
+    """The tasks in a comma-separated text. A sentence that stands `alone` keeps its commas."""
     if alone and is_sentence(text):
         return (text.strip(),)
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _check(lists: Mapping[str, Sequence[Task]]) -> None:
-    """Check that the tasks of a run go together. `lists`: the flag that names some -> these."""
+    """Check that the tasks of a run go together. `lists`: flag -> the tasks that it names."""
     known: dict[str, str] = {}
     briefs: dict[str, tuple[str, str]] = {}
     for flag, tasks in lists.items():

@@ -34,11 +34,11 @@ Side = Literal["any", "left", "right", "top", "bottom"]
 #: Largest task file, bytes.
 _MAX_BYTES = 64 * 1024
 
-#: With fewer frames nobody sees a motion, and gif/tracks.py calls it a jump.
+#: With fewer frames nobody sees a motion, and gif/tracks.py counts it as a jump.
 _LEAST_FRAMES = 4
-#: What a frame of a small picture takes at least, bytes.
+#: A frame of a small picture takes at least this many bytes.
 _FRAME_BYTES = 60
-#: Words in a brief in which something holds still for a while.
+#: Words of briefs in which something holds still for a while.
 _WAITING = (" blink", " flash", " pause", " rests ", " waits ", " stops ", " holds ")
 
 
@@ -65,7 +65,7 @@ class Subject(Record):
     colour: Colour | None = None
     """Its colour; None if it changes (`colours`)."""
     colours: tuple[Colour, ...] = ()
-    """The colours that it takes in turns, at least two."""
+    """The colours that it takes in turn, at least two."""
     count: int = Field(1, ge=1, le=8)
     """How many the GIF shows at once."""
     shape: Shape = "any"
@@ -78,23 +78,23 @@ class Subject(Record):
     change: Change = "fade"
     """How it takes its `colours`: gradually, or from one frame to the next."""
     place: Place = "any"
-    """Where its way has its middle."""
+    """Where the middle of its path is."""
     around: Colour | None = None
     """Colour of the subject that it goes round."""
     below: Colour | None = None
     """Colour of the subject that it stays below."""
     above: Colour | None = None
-    """Colour of the subject that it stays over, from left to right too."""
+    """Colour of the subject that it stays above: higher, and not beside it."""
     anchor: Side = "any"
-    """The edge of it that stays where it is while its size changes."""
+    """Its edge that stays in place while its size changes."""
     size_range: tuple[float, float] = (0.15, 0.7)
     """Smallest and largest diameter that get full marks, shares of the picture's shorter side."""
     reach: float = Field(0.33, gt=0, le=1)
-    """How much of its free way a path must cover for full marks, 0 to 1."""
+    """The share of its free way that a path must cover for full marks, 0 to 1."""
     points: int | None = Field(None, ge=4, le=6)
     """How many points a star has; None leaves it open."""
     side_by_side: bool = False
-    """Whether its things stand in a row from left to right, none above another."""
+    """Whether its things stand side by side in one row."""
 
     @model_validator(mode="after")
     def _one_or_many_colours(self) -> Subject:
@@ -127,12 +127,12 @@ class Subject(Record):
 
     @property
     def hues(self) -> tuple[Colour, ...]:
-        """All colours that it may have."""
+        """Its colour, or all that it takes in turn."""
         return (self.colour,) if self.colour is not None else self.colours
 
     @property
     def name(self) -> str:
-        """In a sentence: "red thing", "3 blue things"."""
+        """Its name in a sentence: "red thing", "3 blue things"."""
         hue = self.colour or "colour-changing"
         return f"{hue} thing" if self.count == 1 else f"{self.count} {hue} things"
 
@@ -175,13 +175,13 @@ class Task(Record):
 
     @property
     def holds(self) -> bool:
-        """Whether the picture holds still on purpose, so that time counts and not stored frames: GIF writers merge
+        """Whether the picture holds still on purpose. Then time counts, not stored frames, because GIF writers merge
         equal neighbours."""
         blinks = any(subject.shown == "blink" for subject in self.subjects)
         return self.still or (blinks and not any(subject.moves for subject in self.subjects))
 
     def doubts(self) -> tuple[str, ...]:
-        """Why no GIF can meet this brief, a sentence each; empty if nothing is known against it."""
+        """Reasons why no GIF can meet this brief, one sentence each; empty if none is known."""
         found = []
         t = self.targets
         if abs(t.delay_ms * t.frames - t.loop_ms) > 0.05 * t.loop_ms:
@@ -243,10 +243,10 @@ def task_error(message: str, remedy: str) -> ConfigError:
 
 
 def load_task(name: str) -> Task:
-    """A task by the name of a shipped one, or by the path of a TOML file (with a slash in it, or ending in .toml).
+    """Load a shipped task by its name, or a TOML file by its path (with a slash in it, or ending in .toml).
 
     Raises:
-        ConfigError: It does not exist, or the file cannot be used; the message names file and key.
+        ConfigError: It does not exist, or the file is invalid; the message names file and key.
     """
     if "/" in name or name.endswith(".toml"):
         return parse_task(read_input_text(Path(name), _MAX_BYTES, "a task file", "E-TASK"), Path(name).stem, name)
@@ -288,7 +288,7 @@ def _explain(place: str, error: ValidationError) -> tuple[str, str]:
         return f"{place}: unknown key {key}{more}", nearest(str(location[-1]), set(table.model_fields) - {"name"})
     if problem["type"] == "missing":
         return f"{place}: {key} is missing{more}", f"add it; docs/tasks.md has an example of every key ({key})"
-    if problem["type"] == "value_error":  # from a validator of ours, whose text says what to do
+    if problem["type"] == "value_error":  # from a validator above, whose text says what to do
         return f"{place}: {key or 'the task'} {problem['msg'].removeprefix('Value error, ')}{more}", "see docs/tasks.md"
     expected: Any = problem.get("ctx", {}).get("expected", "")
     remedy = nearest(str(problem["input"]), _words(expected)) if expected else "correct the value; see docs/tasks.md"

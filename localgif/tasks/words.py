@@ -1,4 +1,4 @@
-"""The words of a brief: the phrases of words.txt, found in a sentence. Pure."""
+"""Splits a brief into words: the phrases of words.txt, punctuation, numbers, and unknown words. Pure."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Word(NamedTuple):
         return self.text.split(" ")[0].endswith("ing")
 
 
-#: What stands before and behind every sentence.
+#: Stands before and after every sentence.
 STOP = Word(".", "", ".")
 
 #: Verbs that double their last letter in -ing and -ed.
@@ -33,7 +33,7 @@ _DOUBLED = frozenset(
     {"hop", "spin", "bob", "flip", "swim", "run", "sit", "zip", "skip", "throb", "zigzag", "zag", "flap", "drop"}
     | {"plan", "ship", "shut", "slip", "span", "win"}
 )
-#: Forms that no rule makes.
+#: Irregular forms.
 _MORE = {
     "spin": ("spun",),
     "fall": ("fell",),
@@ -44,13 +44,13 @@ _MORE = {
     "lie": ("lying",),
 }
 
-#: Words that only English has, against a sentence in another language.
+#: Words that only English has: a sentence with one of them is not in another language.
 _ENGLISH = frozenset(
     {"the", "and", "with", "that", "which", "is", "are", "of", "from", "around", "while", "into", "there"}
 )
 
 _BEFORE = r"(?:in|for|with|of|exactly|at|lasting|takes?|one|a|loop|and|under|below|less than|at most|smaller than)"
-#: Numbers that a sentence may give: key of the targets, pattern, and what one unit is.
+#: Numbers that a sentence may state: key of the targets, pattern, and the factor from its unit to the key's.
 _NUMBERS = (
     ("frames", r"(\d+) frames?(?: long)?", 1),
     ("loop_ms", r"(\d+(?:\.\d+)?) ?(?:s|sec|secs|seconds?)(?: long| loop| per loop)?", 1000),
@@ -59,7 +59,7 @@ _NUMBERS = (
     ("max_side", r"(\d+)(?: ?x ?\d+)? ?(?:px|pixels?)(?: wide| large| square)?", 1),
 )
 
-#: A word that is not known means the known word that is at least this like it, if both have at least so many letters.
+#: An unknown word is read as a known one if they are at least this similar and have at least this many letters.
 _LIKE, _LETTERS = 0.84, 5
 #: The kinds of words whose spelling is corrected.
 _SPELLED = frozenset({"colour", "shape", "ground", "leans", "turn", "pulse", "blink", "grow"})
@@ -117,7 +117,7 @@ def _filled(pattern: str, names: dict[str, str]) -> str:
 
 @functools.cache
 def _spellings() -> tuple[str, ...]:
-    """The words worth a correction: colours, shapes, backgrounds and verbs."""
+    """The words that a misspelled word can mean: colours, shapes, backgrounds and verbs."""
     plain = {
         word for kind, _, pattern in _blocks() if kind in _SPELLED for word in re.findall("[a-z]+", pattern.pattern)
     }
@@ -151,7 +151,7 @@ def numbers(text: str) -> tuple[str, dict[str, int]]:
 
 
 def words(text: str) -> tuple[list[Word], list[tuple[str, str]]]:
-    """The phrases of a normalised sentence in order, and the corrected words, each with what it means."""
+    """The phrases of a normalised sentence in order, and the misspelled words, each with its correction."""
     found: list[Word] = []
     corrected: list[tuple[str, str]] = []
     at, text = 0, f"{text.strip()} "  # some phrases end with a space
@@ -183,7 +183,7 @@ def _longest(text: str, at: int) -> tuple[Word | None, int]:
 
 
 def _meant(word: str) -> str:
-    """The known word that a misspelled one means; "" if none is near enough."""
+    """The known word that a misspelled one means; "" if none is similar enough."""
     if len(word) < _LETTERS or not word.isalpha():
         return ""
     near = difflib.get_close_matches(
@@ -193,7 +193,7 @@ def _meant(word: str) -> str:
 
 
 def is_english(text: str, found: list[Word]) -> bool:
-    """Whether a normalised sentence can be English: half of its words are known, or one is a word of English alone."""
+    """Whether a normalised sentence can be English: half of its words are known, or one exists only in English."""
     own = re.findall(r"[^\W\d_]+", text)
     if any(ord(letter) > 0x24F for word in own for letter in word):
         return False
