@@ -3,6 +3,6 @@
 This file imports nothing: the confined process that measures loads this package too.
 """
 
-#: Modules whose `main` runs in the confined process. By name, because numpy, scipy and Pillow take longer to import
-#: than many commands take altogether, and the app itself decodes nothing.
+#: Modules whose `main` runs in the confined process. Named, not imported: numpy, scipy and Pillow take longer to import
+#: than many commands run, and the app itself decodes nothing.
 MEASURE, SHEET = "localgif.gif.measure", "localgif.gif.sheet"

@@ -1,7 +1,7 @@
 """Whether a GIF shows what its task asks for: named parts, each 0 to 1 with a reason. Pure.
 
-The worst subject decides each part: if a task asks for two things, both must be there. This is all that strict-3 asks;
-eye.py adds what strict-4 does.
+The worst subject decides each part: if a task asks for two things, both must be there. strict-3 uses only these parts;
+eye.py adds those of strict-4.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ WEIGHTS = {
 
 #: Share of the picture that background and subjects must cover together: full marks from the first on, 0 at the second.
 _COVERED = (0.9, 0.6)
-#: Share of the picture that a thing must have where it is largest (a ball of 5 % of the width has 0.2 %); at the second
-#: share it counts as missing.
+#: Share of the picture that a thing must cover where it is largest (a ball of 5 % of the width covers 0.2 %); at the
+#: second share it counts as missing.
 _VISIBLE = (0.0018, 0.0004)
-#: The picture's edge cuts a thing that touches it with less than this share of its largest area.
+#: A thing that touches the picture's edge is cut where it has less than this share of its largest area.
 _WHOLE = 0.93
-#: The edge always cuts a thing that touches it in more than this share of the frames.
+#: A thing that touches the edge in more than this share of the frames is cut in each of them.
 _STAYS = 0.8
 
 
@@ -59,6 +59,7 @@ def judge(seen: list[Seen], parts: Mapping[str, Part]) -> dict[str, Judged]:
 
 
 def background(looks: Looks, task: Task) -> Judged:
+    """Whether the background has its colour and nothing that nobody asked for covers it."""
     hues = {hue for one in task.subjects for hue in one.hues}
     values = []
     for name, cover, pieces in zip(looks.background, looks.cover, looks.pieces, strict=True):
@@ -108,7 +109,7 @@ def subject(seen: Seen) -> Iterator[Judged]:
 
 
 def each(seen: Seen, word: str, least: int, judged: Callable[[Track], Judged] | None) -> Iterator[Judged]:
-    """The answers for each thing, none without a judge; 0 if the GIF shows too few things, or one in too few frames."""
+    """Judge each thing (none without a judge); 0 if the GIF shows too few things, or one in too few frames."""
     if judged is None:
         return
     if len(seen.tracks) < seen.subject.count:
@@ -146,7 +147,7 @@ def _blink(seen: Seen) -> Iterator[Judged]:
 
 
 def cycle(seen: Seen) -> Iterator[Judged]:
-    """Whether the thing takes each of its colours."""
+    """Whether the thing takes each of its colours: the share of the colours after the first."""
     wanted = seen.subject.colours
     if not wanted:
         return
@@ -179,8 +180,8 @@ def _inside(seen: Seen) -> Iterator[Judged]:
 def _cut(track: Track, constant: bool) -> int:
     """In how many frames the picture's edge cuts a thing.
 
-    A thing that rests on the floor touches the edge too. The edge cuts it if it is smaller there than elsewhere, or if
-    it never leaves the edge. If a thing changes its size, every touch counts as a cut.
+    A thing that rests on the floor touches the edge too. It is cut if it is smaller there than elsewhere, or if it
+    hardly ever leaves the edge. If a thing changes its size, every touch counts as a cut.
     """
     largest = max(p.area for p in track.pieces)
     touching = [p for p in track.pieces if min(p.left, p.top) <= 0.001 or max(p.right, p.bottom) >= 0.999]

@@ -1,7 +1,7 @@
 """What a person must be able to see, beyond what brief.py measures: strict-4's parts about subjects. Pure.
 
 A thing must be large enough and differ from its background, move far enough, change its colours gradually, and be where
-the brief has it. What blinks is judged by time, because GIF writers merge equal frames into one with a longer delay.
+the brief puts it. Blinking is judged by time, because GIF writers merge equal frames into one with a longer delay.
 """
 
 from __future__ import annotations
@@ -33,62 +33,68 @@ from localgif.tasks.task import Subject, Task
 
 RGB = tuple[int, int, int]
 
-#: So many shades are compared with each other.
+#: About this many shades are compared with each other, of more only a selection.
 _SOME = 50
 
 #: How much the background's shade may change, 0 to 1: full marks up to the first, 0 from the second on.
 _STEADY = (0.1, 0.3)
 #: How much a thing of one colour may change its shade: full marks up to the first, half from the second on.
 _SHADE = (0.15, 0.35)
-#: Area of small things that nobody asked for, by the subject's: full marks up to the first, half from the second on.
+#: Area of small things that nobody asked for, divided by the subject's: full marks up to the first, half from the
+#: second on.
 _STRAYS = (0.1, 0.3)
 #: A thing within this share of another one's width or height belongs to it: an eye, a hat, a shadow.
 _NEAR = 0.3
 
 #: A thing of this share of its task's smallest size is too small to see; from the smallest size on it is large enough.
 _TOO_SMALL = 0.43
-#: Likewise for the share of the picture that it covers: a strip of a picture makes things small.
+#: The same for the share of the picture that it covers: in a very wide or tall picture, things are small.
 _SPECK = (0.003, 0.01)
 #: The smallest size for which _SPECK holds; a task that allows smaller things allows smaller specks.
 _USUAL_SIZE = 0.15
-#: How far beyond its task's largest size a thing is too large, share of the shorter side.
+#: A thing gets 0 if it exceeds its task's largest size by this share of the shorter side.
 _TOO_LARGE = 0.3
 #: Difference of a thing from its background, 0 to 1: too faint below the first, clear from the second on.
 _CONTRAST = (0.15, 0.3)
-#: A path shorter than this share of the reach that the task wants is no path.
+#: A path shorter than this share of the reach that the task wants gets 0.
 _NO_WAY = 0.3
 #: Inertia of a shape without holes and arms: 0 at the first, full marks up to the second.
 _FULL = {"round": (1.2, 1.08), "square": (1.19, 1.11), "triangle": (1.45, 1.3)}
-#: How much longer a bar is than wide, and how far it bulges: see _bulge().
+#: Length of a bar divided by its width: 0 at the first, full marks from the second on. Its bulge, see _bulge(): full
+#: marks up to the first, 0 from the second on.
 _LONG, _BULGE = (1.6, 2.4), (1.15, 1.35)
 #: A thing trembles if it moves at least this share of the picture and turns back more often than this in one loop; full
 #: marks up to the first, 0 from the second on.
 _TREMBLE, _TREMBLES = 0.02, (8, 14)
 #: The same for its size, share of its usual width.
 _SHIVER = 0.06
-#: How far an orbit's centre is from the thing that it goes round, by the orbit's radius.
+#: Distance of an orbit's centre from the thing that it goes round, divided by the orbit's radius: full marks up to the
+#: first, 0 from the second on.
 _OFF_CENTRE = (0.25, 0.6)
-#: Radius of an orbit by the one at which both things touch: 0 at the first, full marks from the second on.
+#: Radius of an orbit divided by the one at which both things touch: 0 at the first, full marks from the second on.
 _CLEAR = (0.6, 0.95)
-#: How far from the middle a thing's way may be, share of each side: full marks up to the first, 0 from the second on.
+#: Distance of a path's middle from the picture's, share of each side: full marks up to the first, 0 from the second on.
 _OFF_MIDDLE = (0.08, 0.25)
-#: How far it may go away from there for a while, unless it has a path.
+#: The same for the farthest that a thing without a path strays from the middle.
 _WANDERS = (0.12, 0.25)
-#: How far beside a thing is no longer above it, share of the width.
+#: A thing this far beside another one is not above it, share of the width.
 _BESIDE = 0.1
-#: How far from an edge "at the top" reaches: full marks up to the first, 0 from the second on.
+#: Distance from an edge, share of the side: full marks for "at the top" up to the first, 0 from the second on.
 _AT_EDGE = (0.3, 0.5)
-#: Motion of the edge that should stay, by the motion of the opposite one.
+#: Motion of the edge that should stay, divided by the motion of the opposite one.
 _ANCHORED = (0.15, 0.5)
-#: How much of the box around it a thing fills that grows from one edge: 0 at the first, full marks from the second on.
+#: Share of the box around it that a thing fills which grows from one edge: 0 at the first, full marks from the second
+#: on.
 _FILLED = (0.7, 0.88)
-#: Largest turn in one step by the angle at which the thing looks the same again: at half of it nobody sees which way.
+#: Largest turn in one step, divided by the angle at which the thing looks the same again: at half of that angle nobody
+#: sees which way it turns.
 _TURN_STEP = (0.3, 0.45)
-#: Largest growth in one step by the whole growth.
+#: Largest growth in one step, divided by the whole growth.
 _GROWTH_STEP = (0.3, 0.6)
-#: Largest change of colour in one step by the largest between any two frames: gradual, and a switch.
+#: Largest change of colour in one step, divided by the largest between any two frames: gradual up to the first, a
+#: switch from the second on.
 _GRADUAL = (0.3, 0.7)
-#: What remains of a change of colours that should be gradual and is not.
+#: The factor for a change of colours that should be gradual but is a switch.
 _SWITCHED = 0.5
 #: Changes of colour in one loop, in units of the whole range: up to the first a change, from the second on a flicker.
 _FLICKER = (8, 14)
@@ -141,7 +147,7 @@ class Eye:
             yield value, text
 
     def _strays(self, seen: Seen) -> float:
-        """Area of the small things that lie beside all subjects, by this subject's: the mean over its frames."""
+        """Area of the small things beside all subjects, divided by this subject's area; the mean over its frames."""
         assert self.m.looks is not None
         asked = {hue for subject in self.task.subjects for hue in subject.hues}
         shares = []
@@ -158,12 +164,12 @@ class Eye:
 
     @property
     def _sides(self) -> tuple[float, float]:
-        """Width and height of the picture, by its shorter side."""
+        """Width and height of the picture, divided by its shorter side."""
         shorter = min(self.m.width, self.m.height)
         return self.m.width / shorter, self.m.height / shorter
 
     def _diameter(self, piece: Piece) -> float:
-        """Of a disc with the piece's area, by the picture's shorter side."""
+        """Diameter of a disc with the piece's area, divided by the picture's shorter side."""
         width, height = self._sides
         return math.sqrt(4 * piece.area * width * height / math.pi)
 
@@ -189,11 +195,12 @@ class Eye:
     def _contrasts(self, track: Track) -> list[float]:
         assert self.m.looks is not None
         ground = self.m.looks.ground
-        # A thing that some frames lack is compared with the first frames: backgrounds that change cost elsewhere.
+        # Pieces do not know their frame, so a thing that some frames lack is compared with the first frames'
+        # backgrounds. A background that changes costs points elsewhere.
         return [_difference(_rgb(piece), below) for piece, below in zip(track.pieces, ground, strict=False)]
 
     def _least(self, usual: int) -> int:
-        """In how many stored frames a thing must be seen: one may stand for all equal ones."""
+        """In how many stored frames a thing must be seen; in a picture that holds still, one stands for all."""
         return 1 if self.task.holds else usual
 
     # --- motion --------------------------------------------------------------------------------------------------
@@ -248,7 +255,7 @@ class Eye:
         return value, text
 
     def _below(self, subject: Subject, track: Track) -> Judged:
-        """Whether a thing begins where another one ends, further down; 0 where its top reaches that one's middle."""
+        """Whether a thing's top is below the bottom of another one; 0 if it reaches that one's middle."""
         other = self._other(subject.below)
         if other is None:
             return 0.0, f"there is no {subject.below} thing that it could be below"
@@ -259,14 +266,14 @@ class Eye:
         return value, text + ("" if value == 1 else ", asked is below it")
 
     def _other(self, hue: str | None) -> Track | None:
-        """The first thing with a colour, if it is there."""
+        """The track of the first thing with a colour; None if it is not there."""
         for seen in self.seen:
             if hue in seen.subject.hues and seen.tracks and not seen.stand_in:
                 return seen.tracks[0]
         return None
 
     def _side_by_side(self, seen: Seen) -> Judged:
-        """Whether things stand next to each other: by the least way between two of them, in widths of one."""
+        """Whether things stand next to each other: the smallest distance between two, in widths of a thing."""
         middles = sorted(statistics.mean(track.x) for track in seen.tracks)
         width = statistics.median(p.right - p.left for track in seen.tracks for p in track.pieces)
         apart = min(b - a for a, b in itertools.pairwise(middles)) / width
@@ -384,7 +391,7 @@ def _touches(piece: Piece, other: Piece) -> bool:
 
 
 def _way(subject: Subject, track: Track) -> float:
-    """How much of its free way a thing goes: of a thing as large as the picture every way would be the whole one."""
+    """How much of its free way a thing goes, 0 to 1; the free way is the picture's side less the thing's own."""
     free_x = 1 - statistics.median(p.right - p.left for p in track.pieces)
     free_y = 1 - statistics.median(p.bottom - p.top for p in track.pieces)
     ways = []
@@ -419,12 +426,12 @@ def _shape(seen: Seen) -> Callable[[Track], Judged] | None:
 
 
 def _bulge(piece: Piece) -> float:
-    """Its enclosing circle by that of a rectangle with the same area and axes: rectangle 1, ellipse 1.15, leaf 1.3."""
+    """Area of its enclosing circle, divided by that of a rectangle with its area and axes: ellipse 1.15, leaf 1.3."""
     return piece.spread / (math.pi / 4 * (piece.elongation + 1 / piece.elongation))
 
 
 def _place(subject: Subject) -> Callable[[Track], Judged] | None:
-    """The judge of where a thing is, by the middle of its way."""
+    """The judge of where a thing is, by the middle of its path; None if the task leaves the place open."""
     wanted = subject.place
     if wanted == "any":
         return None
@@ -466,7 +473,7 @@ def _rgb(piece: Piece) -> RGB:
 
 
 def _largest(shades: Sequence[RGB]) -> float:
-    """The largest difference of any two shades, 0 to 1; of very many, of some."""
+    """The largest difference between any two shades, 0 to 1; of many shades, it compares a selection."""
     some = sorted(set(shades))
     return max((_difference(a, b) for a, b in itertools.combinations(some[:: len(some) // _SOME + 1], 2)), default=0.0)
 
@@ -474,7 +481,7 @@ def _largest(shades: Sequence[RGB]) -> float:
 def _changes(tracks: Sequence[Track]) -> tuple[float, float]:
     """How much things change or differ in their shade, 0 to 1, and how often one changes in a loop.
 
-    Frames in which a thing is small do not count: there its edge decides.
+    Frames in which a thing is small do not count, because there its blurred edge decides its shade.
     """
     shades = []
     for track in tracks:

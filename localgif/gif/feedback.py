@@ -15,7 +15,7 @@ BUDGET_TOKENS, _QUOTE_TOKENS = 400, 200
 #: A part with at least this value counts as fine.
 _FINE = 0.95
 
-#: A seam this many times a normal step is worth a word.
+#: A seam this many times a normal step is mentioned.
 _SEAM = 1.5
 
 #: It is a trail if the painted area grows in at least this share of the steps.
@@ -24,7 +24,7 @@ _TRAIL_STEPS = 0.8
 #: The last frame repeats the first if they differ by less than this share of the largest step.
 _REPEATS = 0.01
 
-#: Calls that draw a thing, and the parts of a score that they decide.
+#: Methods that draw a thing, and part of a score -> what the call of one decides for it.
 _SHAPES = ("ellipse", "rectangle", "polygon", "regular_polygon", "rounded_rectangle", "line", "pieslice", "circle")
 _DECIDES = {"visible": "size and shade", "place": "place", "path": "way", "scale": "growth"}
 
@@ -59,7 +59,7 @@ def sample_feedback(
     Args:
         measurements: Numbers about the GIF; None if there is none.
         reason: Details of the verdict. It may hold program output, so it is quoted and capped.
-        code: The program; empty if there is none, or if likely causes are not wanted.
+        code: The program; empty if there is none, or to leave out likely causes.
     """
     lines = [f"Task: {' '.join(task_brief.split())}", f"Score: {score.total:.3f} of 1."]
     if measurements is None:
@@ -83,7 +83,7 @@ def _failure(verdict: Verdict, reason: str) -> list[str]:
 
 
 def _parts(score: Score, measurements: Measurements) -> list[str]:
-    """The parts by the points that they cost, worst first, and the fine ones in one line at the end."""
+    """The parts that cost points, worst first, and the fine ones in one line at the end."""
     by_loss = sorted(score.parts, key=lambda part: part.weight * (part.value - 1))
     lines = [_sentence(part) for part in by_loss if part.value < _FINE]
     lines += [f"Seen: {finding}" for finding in seen(measurements)]
@@ -107,7 +107,7 @@ def tokens(text: str) -> int:
 
 
 def cut(text: str, budget: int) -> str:
-    """The text within a budget of tokens: its beginning, and its end, which holds the error."""
+    """Cut a text to a budget of tokens: keep its beginning and its end, which holds the error."""
     room = 3 * budget
     if len(text) <= room:
         return text
@@ -154,7 +154,7 @@ def _trail(m: Measurements) -> Iterator[str]:
 
 
 def likely(code: str, m: Measurements | None, poor: frozenset[str] = frozenset()) -> list[str]:
-    """What in the program likely causes what was measured; empty if it does not parse or nothing stands out.
+    """Likely causes in the program for what was measured; empty if it does not parse or nothing stands out.
 
     Args:
         poor: The parts of the score that lost points.
@@ -226,7 +226,7 @@ def _repeating(tree: ast.Module, lines: list[str], m: Measurements) -> Iterator[
 
 
 def _one_less(node: ast.expr, frames: int) -> bool:
-    """Whether it says `frames` - 1: as a number, or as something less one."""
+    """Whether an expression means `frames` - 1: that number, or anything minus 1."""
     if isinstance(node, ast.Constant):
         return node.value == frames - 1
     one = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and isinstance(node.right, ast.Constant)
@@ -234,7 +234,7 @@ def _one_less(node: ast.expr, frames: int) -> bool:
 
 
 def _switching(tree: ast.Module, lines: list[str], poor: frozenset[str]) -> Iterator[str]:
-    """A choice between two things by the frame's number makes a switch, every second frame a flicker."""
+    """A choice between two looks by the frame's number is a switch, and every second frame a flicker."""
     if not poor & {"cycle", "blink"}:
         return
     for node in ast.walk(tree):
@@ -248,7 +248,7 @@ def _remainder(node: ast.expr) -> bool:
 
 
 def _drawing(tree: ast.Module, lines: list[str], poor: frozenset[str]) -> Iterator[str]:
-    """Where size and place of a thing are decided: the call that draws it."""
+    """The call that draws a thing decides its size and place."""
     words = [word for part, word in _DECIDES.items() if part in poor]
     calls = [call for shape in _SHAPES for call in _calls(tree, shape)]
     if words and calls:

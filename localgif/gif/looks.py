@@ -18,7 +18,7 @@ TRANSPARENT = len(NAMES)
 #: Pictures larger than this are reduced to every second, third ... pixel, so that this is the longest side.
 LOOKED_SIDE = 256
 
-#: How many pieces of a frame look() keeps, the largest ones.
+#: look() keeps at most this many pieces of a frame, the largest ones.
 MAX_PIECES = 12
 
 #: A piece has at least this many pixels, and this share of the picture.
@@ -26,8 +26,8 @@ _MIN_PIXELS, _MIN_SHARE = 4, 0.0004
 
 #: Rotational symmetries to look for.
 _FOLDS = (2, 3, 4, 5, 6)
-#: The least strength of a symmetry that says which way a piece points: a square has 0.43, a triangle 0.75, a disc of
-#: 7 pixels 0.17 from the pixels alone.
+#: A weaker symmetry does not say which way a piece points. A square has 0.43, a triangle 0.75, a disc of 7 pixels 0.17
+#: from its pixels alone.
 _POINTS = 0.2
 #: Of several symmetries the lowest one with this share of the strongest counts: a triangle has the sixfold one too.
 _LOWEST = 0.6
@@ -109,7 +109,7 @@ def table() -> npt.NDArray[np.uint8]:
 
 
 def reduced(side: int) -> int:
-    """For a picture with this longest side: look at every how many-th pixel."""
+    """The n for which every n-th pixel of a picture with this longest side is looked at."""
     return -(-side // LOOKED_SIDE)
 
 
@@ -121,7 +121,7 @@ class Look(NamedTuple):
     cover: float
     """Share of the picture that has this colour."""
     ground: tuple[int, int, int]
-    """Its middle shade, 0-255."""
+    """The median of its shade at the border, 0-255."""
     pieces: list[Piece]
     """Largest first."""
 
@@ -148,12 +148,12 @@ def look(code: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> Look:
 
 
 def _border(values: npt.NDArray[np.uint8], every: int = 1) -> npt.NDArray[np.uint8]:
-    """Every so many-th pixel of the outermost rows and columns, one after the other."""
+    """Every `every`-th pixel of the outermost rows and columns, in one array."""
     return np.concatenate((values[0, ::every], values[-1, ::every], values[::every, 0], values[::every, -1]))
 
 
 def _shade(colours: npt.NDArray[np.uint8]) -> tuple[int, int, int]:
-    """The median of each channel over some of the pixels, evenly chosen; (number of pixels, 3)."""
+    """The median of each channel over an even selection of pixels; `colours` is (number of pixels, 3)."""
     some = np.sort(colours[:: len(colours) // _SHADES + 1], axis=0)
     red, green, blue = some[len(some) // 2].tolist()
     return red, green, blue

@@ -17,7 +17,7 @@ from localgif.gif import looks
 #: Largest frame that Pillow decodes, pixels.
 _MAX_PIXELS = 1024 * 1024
 
-#: Colours of the first frame are counted up to here.
+#: Colours of the first frame are counted up to this number.
 MAX_COLOURS = 4096
 
 
@@ -37,7 +37,7 @@ def main(data: bytes) -> dict[str, object]:
 
 @contextlib.contextmanager
 def opened(data: bytes) -> Iterator[GifImagePlugin.GifImageFile]:
-    """The GIF, with Pillow's own limits set; inside, a picture that is too large is an error.
+    """Open a GIF with Pillow's own limits set; a picture that is too large is an error.
 
     Raises:
         ValueError: Pillow cannot open it, or failed on a frame; the message says why.
@@ -54,7 +54,7 @@ def opened(data: bytes) -> Iterator[GifImagePlugin.GifImageFile]:
 
 @contextlib.contextmanager
 def refusing() -> Iterator[None]:
-    """Makes any exception a ValueError: on a file that is broken on purpose, Pillow can raise any type."""
+    """Turn any exception into a ValueError: Pillow can raise any type for a file that is broken on purpose."""
     try:
         yield
     except Exception as error:
@@ -62,7 +62,7 @@ def refusing() -> Iterator[None]:
 
 
 def positions(image: GifImagePlugin.GifImageFile) -> Iterator[int]:
-    """Puts the GIF on each of its frames in turn, and yields the frame's number from 0.
+    """Seek each frame of the GIF in turn, and yield the frame's number from 0.
 
     Raises:
         ValueError: A frame cannot be reached, or is not as large as the first.
@@ -115,7 +115,7 @@ def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
         alpha = np.asarray(_reduced(image.convert("RGBA").getchannel("A"))) if has_alpha(image) else None
         return _Frame(
             grey=grey,
-            # Only compared with others of the same file, so Python's own hash will do: four times as fast as sha1.
+            # Compared only within one file, so Python's own hash is enough. It is four times as fast as sha1.
             digest=(hash(grey.tobytes()), hash(small.tobytes())),
             colours=colours,
             delay_ms=round(image.info.get("duration", 0)),
@@ -125,7 +125,7 @@ def _decoded(image: GifImagePlugin.GifImageFile, number: int) -> _Frame:
 
 
 def _reduced(image: Image.Image) -> Image.Image:
-    """Every second, third ... pixel of a large picture, or a small one whole; mixing pixels would invent colours."""
+    """A large picture reduced to every second, third ... pixel; averaging pixels would invent colours."""
     every = looks.reduced(max(image.size))
     if every == 1:
         return image

@@ -1,4 +1,4 @@
-"""Measurements -> score from 0 to 1 with named parts: the strict rule, its last version, and the article's.
+"""Measurements -> score from 0 to 1 with named parts: the strict rule, its previous version, and the article's.
 
 The texts of the parts reach the reflector.
 """
@@ -17,7 +17,7 @@ from localgif.gif.tracks import Judged, Seen, Track, follow, pairs, ramp
 from localgif.records import Measurements, Score, ScorePart
 from localgif.tasks.task import Targets, Task
 
-#: Name on the command line -> name and version that is stored; raise the version if the same GIF would score otherwise.
+#: Name on the command line -> stored name and version. Raise the version when the same GIF would get another score.
 VERSIONS = {"strict": "strict-4", "article": "article-1"}
 
 
@@ -25,7 +25,7 @@ def version_of(scorer: str) -> str:
     """Name and version of a rule, by its name on the command line or by name and version, as old runs store it.
 
     Raises:
-        ConfigError: There is no such rule, or this version of localgif does not know it any more.
+        ConfigError: There is no such rule, or this version of localgif no longer knows it.
     """
     version = VERSIONS.get(scorer, scorer)
     if version not in RULES:
@@ -62,13 +62,13 @@ _MIN_SIDE = 16
 #: A GIF moves if some step changes at least this share of the picture (mean over pixels and channels), and at least
 #: what this many pixels can change.
 _MOVES_SHARE, _MOVES_PIXELS = 1e-4, 4
-#: A wrong number of frames has at most this value.
+#: A wrong number of frames gets at most this value.
 _NEARLY = 0.75
-#: The seam by the largest step inside the GIF: up to the first it is seamless, from the second on it is not a loop.
+#: The seam, divided by the largest step inside: up to the first it is seamless, from the second on it is not a loop.
 _SEAM = (1.3, 2.6)
 #: The seam of a thing counts if its centre moves at least this far in one step, share of the picture.
 _FAR = 0.04
-#: How sharply a thing turns back at the seam, away from where it turns otherwise, by its largest step or turn inside.
+#: How sharply a thing turns back at the seam, except where it turns anyway, divided by its largest step or turn inside.
 _TURN = (1.1, 1.5)
 #: Playback time: full marks within this share of the target, and 0 when it is off by this much more.
 _PLAY_FULL, _PLAY_RANGE = 0.05, 0.5
@@ -78,16 +78,17 @@ _STOP = 3
 _STANDS = (0.0, 0.5)
 
 
-#: What of the loop remains if its last frame repeats its first one.
+#: The factor for a loop whose last frame repeats its first one.
 _PAUSE = 0.93
-#: A step that changes less than this share of the largest one stands still: a ball at its highest point does for one.
+#: A step that changes less than this share of the largest one stands still, like one step of a ball at its highest
+#: point.
 _LIVELY = 0.03
 #: Share of the playback time in which nothing visible changes: full marks up to the first, 0 from the second on.
 _HOLDS = (0.15, 0.5)
 
 
 def strict(m: Measurements, task: Task) -> Score:
-    """How much a person would see in a GIF what the task asks for, 0 to 1, three decimals.
+    """How well a person sees in a GIF what the task asks for, 0 to 1, three decimals.
 
     Raises:
         ValueError: The measurements come from a version that measured less.
@@ -109,7 +110,7 @@ def strict(m: Measurements, task: Task) -> Score:
 
 
 def strict_3(m: Measurements, task: Task) -> Score:
-    """The rule of runs until November 2026: how much a GIF is what the task asks for, whoever could see it.
+    """The rule of runs until November 2026: how well a GIF meets its task, whether or not a person could see it.
 
     Raises:
         ValueError: The measurements come from a version that measured no looks.
@@ -176,7 +177,7 @@ def _off_by(off: int, targets: Targets) -> float:
 
 
 def _slots(m: Measurements, targets: Targets) -> Judged:
-    """The number of frames before equal neighbours were merged: the time by the usual delay, which GIF rounds."""
+    """The number of frames before equal neighbours were merged: the time, divided by the delay, which GIF rounds."""
     played = sum(m.delays_ms)
     most, least = round(played / targets.delay_ms), round(played / (targets.loop_ms / targets.frames))
     least, most = min(least, most), max(least, most)
@@ -216,9 +217,9 @@ def _seamless(m: Measurements, value: float, text: str) -> Judged:
 
 
 def _seam(track: Track) -> float:
-    """How far a thing goes from the last frame to the first, by its largest step inside; 0 if it hardly moves.
+    """How far a thing goes from the last frame to the first, divided by its largest step; 0 if it hardly moves.
 
-    All pixels of a small thing change at every step, so they do not show how far it jumps.
+    All pixels of a small thing change at every step, so pixels do not show how far it jumps.
     """
     steps = [math.hypot(b.x - a.x, b.y - a.y) for a, b in pairs(track.pieces)]
     return steps[-1] / max(*steps[:-1], _FAR / 10) if max(steps) >= _FAR else 0.0
@@ -231,10 +232,10 @@ def _turn(track: Track) -> float:
 
 
 def _turned_back(values: Sequence[float]) -> float:
-    """How sharply a place or a size turns back at the seam, by the largest step or turn inside; 0 if it does not.
+    """How sharply a place or a size turns back at the seam, divided by the largest step or turn inside.
 
-    Two and two thirds of a swing come back near to where they began, with steps like any other, but half-way and the
-    other way round. A swing may well begin at one of its ends: there it turns anyway.
+    After two and two thirds swings a thing is back near where it began, and the seam is a step like any other; but the
+    thing turns back half-way. At an end of the swing a turn does not count, because there it turns anyway.
     """
     steps = [b - a for a, b in pairs(values)]
     turns = [abs(b - a) for a, b in pairs(steps)]  # turns[k] is at the value after step k
@@ -255,7 +256,7 @@ def _lively(m: Measurements, value: float, text: str) -> Judged:
 
 
 def _play(m: Measurements, targets: Targets, *, stops: bool = True) -> Judged:
-    """`stops`: whether frames that last much longer than the others cost."""
+    """`stops`: whether frames that last much longer than the others cost points."""
     played, usual = sum(m.delays_ms), statistics.median(m.delays_ms)
     off = abs(played - targets.loop_ms) / targets.loop_ms
     value = ramp(off, _PLAY_FULL + _PLAY_RANGE, _PLAY_FULL)
@@ -292,7 +293,7 @@ _TARGET_FRAMES, _TARGET_PLAY_MS = 24, 1000
 _TARGET_SIZE = 100 * 1024
 #: Above this much motion, summed grey levels per step, something moves.
 _MOVING = 5000
-#: A gap of this many steps more than one is not a loop.
+#: A gap this many normal steps larger than one gets 0.
 _LOOP_RANGE = 3
 
 

@@ -1,4 +1,4 @@
-"""From the bytes of a GIF to one small picture for a model that can see: a contact sheet. Only in a confined process.
+"""Draws the contact sheet of a GIF, one small picture for a model that can see, in a confined process.
 
 It shows at most twelve frames, evenly chosen, with the first and the last, each with its number from 1. If the loop
 jumps, a last cell "seam" shows the absolute difference of the last and the first frame, black where they are equal.
@@ -33,12 +33,12 @@ _GROUND = (160, 160, 160)
 #: A loop jumps if its seam changes this many times more, or reaches this many times further, than any step inside. The
 #: reach matters for a small thing: all of its pixels change at every step, however far it goes.
 _JUMPS = 1.3
-#: What a seam changes at least, mean over pixels and channels, 0 to 1.
+#: A smaller change at the seam is not a jump; mean over pixels and channels, 0 to 1.
 _LEAST = 1e-4
 #: For the reach, differences up to this many grey levels count as equal: a dithered picture is noisy.
 _NOISE = 8
 
-# Loaded here, before the process is confined: Pillow would look for it when it writes the first sheet.
+# Loaded before the process is confined: otherwise Pillow would look for it when it writes the first sheet.
 assert PngImagePlugin.PngImageFile.format == "PNG"
 
 

@@ -17,30 +17,30 @@ from localgif.tasks.task import Subject, Task
 #: A value from 0 to 1, and the reason.
 Judged = tuple[float, str]
 
-#: A piece of the subject's colour with less than this share of the largest one's area is a splinter of it.
+#: A piece of the subject's colour with less than this share of the largest one's area is ignored as a splinter.
 _SPLINTER = 0.2
 #: Another thing counts from this share of the subject's area; a highlight or an eye is smaller.
 _RIVAL = 0.15
 
-#: A path must reach this share of the picture's side: below the first it is not a path, from the second it is whole.
+#: A path must reach this share of the picture's side: below the first it is not a path, full marks from the second on.
 _REACH = (0.04, 0.15)
-#: Motion across a path, by its reach: up to the first it is straight, from the second on it is another path.
+#: Motion across a path, divided by its reach: up to the first it is straight, from the second on it is another path.
 _STRAIGHT = (0.2, 0.6)
-#: Largest single step by the reach: up to the first it is smooth, from the second on it is a jump.
+#: Largest single step, divided by the reach: up to the first it is smooth, from the second on it is a jump.
 _JUMP = (0.4, 0.75)
-#: Largest step by the third largest: a fast motion has several large steps, a jump has one, or one there and one back.
-#: Up to the first it is smooth, from the second on it jumps; with fewer frames than this, steps say little.
+#: Largest step, divided by the third largest: a fast motion has several large steps, a jump has one, or one there and
+#: one back. Up to the first it is smooth, from the second on it jumps. Not used with fewer than this many frames.
 _LEAP, _LEAP_FRAMES = (1.8, 2.6), 12
 #: Changes of direction in one loop: up to the first a motion, from the second on a jitter.
 _JITTER = (8, 14)
-#: Movement of a thing that must stay where it is, share of the side: up to the first it stays, from the second not.
+#: Movement of a thing that must stay in place, share of the side: up to the first it stays, from the second it moves.
 _STILL = (0.03, 0.12)
 
 _V = TypeVar("_V")
 
 
 def ramp(value: float, bad: float, good: float) -> float:
-    """0 at `bad`, 1 at `good`, straight in between; either may be the larger one."""
+    """0 at `bad`, 1 at `good`, linear in between; either may be the larger one."""
     return min(1.0, max(0.0, (value - bad) / (good - bad)))
 
 
@@ -58,7 +58,7 @@ class Track:
 
     pieces: tuple[Piece, ...]
     aspect: float = 1.0
-    """Width of the picture by its height; places are shares of each, so in a wide one a way sideways looks short."""
+    """Width of the picture divided by its height; places are shares of each, so in a wide one sideways looks short."""
 
     @property
     def x(self) -> tuple[float, ...]:
@@ -105,10 +105,10 @@ class Seen:
     others: tuple[int, ...]
     """How many things of similar size, in a colour that the task does not ask for, each frame shows."""
     tracks: tuple[Track, ...]
-    """Of `subject.count` things, or fewer if there are fewer; if under half of the frames show its colour, of the
-    largest other things."""
+    """Of at most `subject.count` things. If fewer than half of the frames show its colour, they are of the largest
+    other things."""
     stand_in: str
-    """The colour that is there instead; empty if the asked one is."""
+    """The colour that is there instead; empty if the requested one is there."""
     hues: tuple[str, ...]
     """Colour of the largest piece in each frame that has one."""
     total: int
@@ -276,7 +276,7 @@ def _orbit(track: Track) -> Judged:
 
 
 def _turned(angles: Sequence[float]) -> tuple[float, float, float]:
-    """Of cyclic angles: degrees in all; 1 if they always turn the same way, 0 for to and fro; the largest step."""
+    """For cyclic angles: degrees in all; 1 if they always turn the same way, 0 for to and fro; the largest step."""
     steps = [(b - a + 180) % 360 - 180 for a, b in pairs(angles)]
     way = sum(abs(step) for step in steps)
     return abs(sum(steps)), abs(sum(steps)) / way if way else 0.0, max(abs(step) for step in steps)
