@@ -1,7 +1,7 @@
 """Which formula each quantity gets: a search over programs in the form, without a model.
 
-A scene in the form (agent/form.py) is a few quantities per figure. Small models choose things and colours well, and
-forget or confuse what moves. So this search keeps the draft and tries one formula after the other for each quantity;
+A scene in the form (agent/form.py) has a few quantities per figure. Small models choose things and colours well, but
+forget or confuse motions. So this search keeps the draft and tries one formula after the other for each quantity.
 localgif runs and measures each program, and the parts of the score tell which quantity is wrong.
 """
 
@@ -44,7 +44,7 @@ GAIN = 0.002
 Measure = Callable[[Sequence[str]], Sequence[Trial]]
 
 
-#: Where a figure may stand, in the order of how usual it is: value of a place, x, y.
+#: Where a figure may stand, the most usual place first: value of the place, x, y.
 SPOTS = (
     *((value, PLACES[value][0] or 100, PLACES[value][1] or 100) for value in (*PLACE_PHRASES, "below")),
     ("bottom", 100, 180),
@@ -52,7 +52,7 @@ SPOTS = (
 
 
 def colours_of(brief: str) -> list[str]:
-    """The colours that a brief names, in order, each once, by names that look to the measurement as they say."""
+    """The colours that a brief names, in order, each once, by names that the measurement sees as that colour."""
     named = (word.value for word in words(normalised(brief))[0] if word.kind == "colour")
     return list(dict.fromkeys(map(color_of, named)))
 
@@ -89,7 +89,7 @@ def _dressed(thing: Thing, free: Sequence[str]) -> Figure:
 
 
 def glimpse(code: str, task: Task) -> Scene | None:
-    """The things and colours of a program outside of the form, standing still; None if it draws none by name."""
+    """The things and colours that a program outside the form draws, without motion; None if it names no colour."""
     tree = parsed(code)
     if tree is None:
         return None
@@ -105,7 +105,7 @@ def glimpse(code: str, task: Task) -> Scene | None:
     return Scene(f'"{ground}"', tuple(found[:6])) if found else None
 
 
-#: Pillow's functions -> the shape that they usually stand for.
+#: Pillow's functions -> the shape that they usually draw.
 _DRAWN = {"ellipse": "CIRCLE", "rectangle": "SQUARE", "polygon": "TRIANGLE", "line": "BAR", "circle": "CIRCLE"}
 
 
@@ -117,7 +117,7 @@ def _with_formula(figure: Figure, name: str, text: str) -> Figure:
 
 
 def finder(scene: Scene, task: Task, goal: float) -> Callable[[Trial, Measure], Trial]:
-    """The search from a scene, over formulas first and over numbers where these leave something to gain."""
+    """The search from a scene: first over formulas, then over numbers if the goal is not reached."""
 
     def find(start: Trial, measure: Measure) -> Trial:
         best, _, _ = search(scene, task, measure, goal)
@@ -165,7 +165,7 @@ def search(
     best, scene = trials([start])[0]
 
     def climb(options: Iterator[Scene], first: bool) -> bool:
-        """Keep what gains, of all options or only the first of them; whether something did."""
+        """Keep the options that gain, or only the first that does; returns whether any did."""
         nonlocal best, scene
         gained = False
         while left > 0 and best.score.total < goal and not (gained and first):
@@ -179,7 +179,7 @@ def search(
 
     while left > 0 and best.score.total < goal:
         gains = [climb(iter(list(_KINDS[kind](scene, task))), first=False) for kind in _order(best)]
-        # Two quantities at once: what was found first may stand in the way (a pulse that only made it move).
+        # Two quantities at once: an earlier change may be in the way (a pulse that only made it move).
         if not any(gains) and not climb(iter(list(_pairs(scene, task))), first=True):
             break
     for k in reversed(range(len(scene.figures))):
@@ -191,7 +191,7 @@ def search(
 
 
 def _worth(trial: Trial) -> float:
-    """The score, and a little for the parts, because a total of 0 tells nothing."""
+    """The score, plus a little for the parts, because many totals are 0."""
     weights = sum(part.weight for part in trial.score.parts) or 1.0
     return trial.score.total + 0.2 * sum(p.weight * p.value for p in trial.score.parts) / weights
 
@@ -265,7 +265,7 @@ def _aspect(name: Aspect) -> Callable[[Scene, Task], Iterator[Scene]]:
 
 
 def _pairs(scene: Scene, task: Task) -> Iterator[Scene]:
-    """One formula taken away from a figure, and another quantity given one."""
+    """Take a formula away from one quantity of a figure, and give another quantity one."""
     for k, figure in enumerate(scene.figures):
         for taken, given in product(FORMULAS, FORMULAS):
             if taken != given and getattr(figure, taken):
@@ -325,7 +325,7 @@ def _sides(scene: Scene, task: Task) -> Iterator[Scene]:
 
 
 def _figures(scene: Scene, task: Task) -> Iterator[Scene]:
-    """One figure more or less: of a colour that nothing has yet, or the same ones side by side."""
+    """One figure more (in a colour that nothing has yet), several in place of one (side by side), or one less."""
     used = " ".join([scene.background, *(figure.color for figure in scene.figures)])
     for colour in colours_of(task.brief):
         if f'"{colour}"' not in used:

@@ -10,13 +10,13 @@ from localgif.tasks.task import Task
 
 
 def sample_only(prompt: str, evaluator: Evaluator) -> str:
-    """Spend the budget on samples of one prompt, one task after the other in turn.
+    """Spend the budget on samples of one prompt; the tasks take turns.
 
     Returns:
         Why it ended: "target" (each task has a sample that reaches it), "budget" or "minutes".
 
     Raises:
-        EndpointError: The animator could not be reached any more.
+        EndpointError: The animator could no longer be reached.
         SandboxError: The sandbox failed.
     """
     tasks, store = evaluator.suite.train, evaluator.store

@@ -1,9 +1,9 @@
 """Measures a candidate on a task: samples, their mean score, and side info; decides how many samples it gets.
 
-A candidate is what GEPA holds, named texts, and what the animator reads, one system prompt. With grounded reflection it
-has the component `instructions` (one rule per line) and, for each trained task, one component with a worked example: a
-whole program, empty at first. So GEPA can merge what two candidates found for different tasks. The contract is not a
-component, so no proposal can change it. With plain reflection a candidate is one text.
+GEPA holds a candidate as named texts; the animator reads it as one system prompt. With grounded reflection it has the
+components `instructions` (one rule per line), `order`, and, for each trained task, a worked example: a whole program,
+empty at first. So GEPA can merge what two candidates found for different tasks. The contract is not a component, so no
+proposal can change it. With plain reflection a candidate is one text.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def seed_of(suite: Suite) -> Candidate:
 
 
 def shown(candidate: Candidate, suite: Suite) -> list[Task]:
-    """The tasks whose examples a candidate shows, in order; without an order all that it has."""
+    """The tasks whose examples a candidate shows, in order; without an order, all that have an example."""
     names = candidate.get(ORDER, "").split()
     tasks = [suite.task(name) for name in names] if names else suite.train
     return [task for task in tasks if candidate[slot(task)]]
@@ -129,14 +129,14 @@ def sample_seed(run_seed: int, index: int) -> int:
 
 @dataclass(frozen=True)
 class Ask:
-    """A sample to be made."""
+    """A request for one sample."""
 
     prompt: str
     task: Task
     index: int
     purpose: Purpose
     label: str
-    """For people."""
+    """What people see while the sample is made."""
     metric_call: int | None = None
     attempts: int = MAX_ATTEMPTS
 
@@ -150,7 +150,7 @@ class _Made(NamedTuple):
 
 
 class _Over(BaseException):
-    """Ends an answer that nobody waits for any more."""
+    """Ends an answer that is no longer needed."""
 
 
 class Evaluator:
@@ -323,7 +323,7 @@ class Evaluator:
             numbers: Which samples of each task, from 0.
 
         Returns:
-            Prompt -> its samples; one prompt after the other is asked for, so that a server reads each once.
+            Prompt -> its samples. Each prompt is finished before the next begins, so that a server reads it once.
         """
         fresh = purpose == "fresh"
         asks = [
@@ -356,8 +356,8 @@ class Evaluator:
         Up to `slots` are in progress at a time: while one program runs, the model writes the others.
 
         Raises:
-            EndpointError, SandboxError, RunError: The first failure in this order; answers that have begun are given
-                up, and only samples before it are stored.
+            EndpointError, SandboxError, RunError: The first failure in this order. Answers in progress are dropped,
+                and only samples before the failure are stored.
         """
         found: list[Sample] = []
         begun: deque[tuple[Ask, Callable[[], _Made]]] = deque()
@@ -402,7 +402,7 @@ class Evaluator:
         def write(messages: Sequence[Message], asked: int, finished: Callable[[str], str]) -> Written:
             nonlocal told
             attempt = asked - seed + 1
-            if attempt != told:  # an attempt that is answered phrase by phrase asks several times
+            if attempt != told:  # an attempt phrase by phrase asks several times
                 doing("writing code" + (f" (attempt {attempt} of {ask.attempts})" if attempt > 1 else ""))
             told = attempt
 

@@ -28,15 +28,15 @@ ATTEMPTS = 6
 PROGRAM_TOKENS = 640
 #: Programs tuned between two requests.
 TUNED = 1
-#: A program below this score is neither tuned nor repaired: nearly nothing of it is right.
+#: A program below this score is neither tuned nor repaired: almost nothing in it is right.
 WORTH_TUNING = 0.05
-#: A program for another task is shown as a model from this score.
+#: A program for another task needs at least this score to be shown as a model.
 WORTH_ADAPTING = 0.8
 #: A program below this score is not used as an example: an animator that follows it scores badly.
 WORTH_SHOWING = 0.3
-#: With several tasks, a program becomes an example from this score.
+#: With several tasks, a program needs at least this score to become an example.
 EARNED = 0.9
-#: At most this many drafts of a task are starts of a search over formulas per reflection.
+#: Per reflection, at most this many drafts of a task start a search over formulas.
 DRAFTS = 2
 #: A program replaces the example if it scores this much more than the example and the samples.
 BEATS = 0.005
@@ -70,7 +70,7 @@ class ExampleMove:
         """Task -> text -> program, measured for that task."""
         self._tuned: set[tuple[str, str]] = set()
         self._searched: set[tuple[str, str]] = set()
-        """Task and draft from which formulas were searched; "" for what the task's brief names."""
+        """Task and the draft from which a search over formulas started; "" for a start from the task's brief."""
 
     def score_of(self, candidate: Candidate, task: Task) -> float:
         """Measured score of a candidate's worked example of a task; 0 without one."""
@@ -83,14 +83,14 @@ class ExampleMove:
         bar = max(self.score_of(candidate, task) + BEATS, followed + BEATS, WORTH_SHOWING)
         earned = self._earn(candidate)
         if earned or (self._good(self._best(task)) and candidate[slot(task)]):
-            return earned  # none if the prompt shows the best programs already
+            return earned  # empty if the prompt already shows the best programs
         best = self._improve(candidate, task, bar)
         remark, crashed = "", None
         for attempt in range(ATTEMPTS):
             if self._good(best):
                 break
             # A program that just crashed is repaired once, a nearly good one every third attempt. All other attempts
-            # start afresh: a repair keeps a bad idea.
+            # start from scratch, because a repair keeps a bad idea.
             base = crashed or (self._repairable(task) if attempt % 3 == 2 else None)
             request = self._request(candidate, task, base, remark, attempt)
             images = self._sight.of_program(base.code) if base else ()
@@ -104,7 +104,8 @@ class ExampleMove:
     def _earn(self, candidate: Candidate) -> dict[str, str]:
         """The components with better programs that a search without a model finds, for all tasks of the run at once.
 
-        One example of several alone is worse than none, so all tasks are searched before the first is shown.
+        A prompt with an example of only one of several tasks is worse than one without examples, so all tasks are
+        searched before the first example is shown.
         """
         for each in self._suite.train:
             self._harvest(each)
@@ -123,9 +124,9 @@ class ExampleMove:
         return new
 
     def _search(self, candidate: Candidate, task: Task) -> None:
-        """Search the formulas and numbers of a task's programs, once from its words and once from each new draft."""
+        """Search over formulas and numbers for a task, once from its brief and once from each new draft."""
         settings = self._ledger.store.settings
-        # Without subjects, and by the article's rule, the score cannot tell a right formula from a wrong one.
+        # Without subjects, or with the article's rule, the score cannot tell a right formula from a wrong one.
         if not settings.form or settings.scorer != "strict" or not task.subjects or self._good(self._best(task)):
             return
         drafts = sorted(self._pools[task.name].values(), key=lambda t: t.rank, reverse=True)
@@ -242,7 +243,7 @@ class ExampleMove:
         return lambda start, measure: tune(start, measure, task.targets, self._goal)
 
     def _best(self, task: Task) -> Trial | None:
-        """The best program; of good ones one in the form, because it helps other tasks, too."""
+        """The best program; among good ones, one in the form, because it helps with other tasks too."""
         return max(
             self._pools[task.name].values(), key=lambda t: (self._good(t) and form.uses(t.code), t.rank), default=None
         )

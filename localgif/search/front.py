@@ -1,7 +1,6 @@
-"""The front of a run: up to four prompts, of which measurement chooses one answer.
+"""The front of a run: up to four prompts that are asked for the same drawing; the best measured answer is kept.
 
-One prompt cannot be the best at everything. A drawing that is asked of each prompt of the front, and measured, keeps
-the best answer. The first prompt of a front is the best one on average.
+One prompt cannot be the best at everything. The first prompt of a front is the best one on average.
 """
 
 from __future__ import annotations
@@ -15,29 +14,29 @@ from localgif.search.evaluator import Evaluator, prompt_of
 from localgif.search.order_move import OrderMove
 from localgif.search.tally import SIZE
 
-#: A prompt joins the front if its mean is at most this far below the best one's: a worse one seldom helps out.
+#: A prompt joins the front if its mean is at most this far below the best one's; a worse one rarely helps.
 WITHIN = 0.25
 
 
 def front(evaluator: Evaluator, best: str) -> list[str]:
-    """The best prompt, and those that add most to it: the largest mean of the best score of each validation task."""
+    """The best prompt, then those that add most to it: each raises the mean of the best scores per task most."""
     chosen = [best]
     left = [p for p in evaluator.ranking() if p != best and evaluator.mean_of(p) >= evaluator.mean_of(best) - WITHIN]
     while left and len(chosen) < SIZE:
-        # Of equal ones the better ranked; they differ in what they were not measured on.
+        # Of equal ones the better ranked; a prompt that adds nothing here may help with what was not measured.
         chosen.append(max(left, key=lambda prompt: _together(evaluator, [*chosen, prompt])))
         left.remove(chosen[-1])
     return chosen
 
 
 def _together(evaluator: Evaluator, prompts: Sequence[str]) -> float:
-    """Mean over validation tasks of the best prompt's mean."""
+    """Mean over validation tasks of the best mean of any of these prompts."""
     tasks = evaluator.suite.val
     return math.fsum(max(evaluator.mean_of(p, [task]) for p in prompts) for task in tasks) / len(tasks)
 
 
 def widen(evaluator: Evaluator, best: str) -> None:
-    """Measures other orders of the best prompt's examples, so that the front of a general run has several prompts.
+    """Measure other orders of the best prompt's examples, so that the front of a general run has several prompts.
 
     Raises:
         EndpointError, SandboxError, RunError: As for any metric call.
@@ -56,7 +55,7 @@ def widen(evaluator: Evaluator, best: str) -> None:
 
 
 def front_result(evaluator: Evaluator, prompts: Sequence[str], fresh: Sequence[Sample], enough: float) -> FrontResult:
-    """The front on the tested tasks: a further prompt is asked where the best answer so far is below `enough`.
+    """Measure the front on the tested tasks; asks the next prompt where the best score so far is below `enough`.
 
     Args:
         prompts: The front, the best prompt first.

@@ -1,8 +1,8 @@
 """The search: GEPA's optimize_anything, with its own reflection or with grounded reflection. The only importer of gepa.
 
-What matters here of gepa 0.1.4: with a run_dir it would write pickles and replace sys.stdout, so it gets none; an
-exception of the evaluator ends the run (raise_on_exception), but one of the reflector is swallowed (see `Escape`); its
-own budget check overruns, so the evaluator keeps the budget.
+How gepa 0.1.4 behaves: with a run_dir it would write pickles and replace sys.stdout, so it gets none. An exception of
+the evaluator ends the run (raise_on_exception), but gepa swallows one of the reflector (see `Escape`). Its own budget
+check overruns, so the evaluator keeps the budget.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ class _Grounded:
 
 
 class _Log:
-    """GEPA's own log, in gepa/log.txt; a resumed run starts it again. A full disk ends no run here."""
+    """GEPA's own log, gepa/log.txt. A resumed run starts it again. A failed write, as on a full disk, is ignored."""
 
     def __init__(self, path: Path) -> None:
         with contextlib.suppress(OSError):
@@ -189,7 +189,7 @@ class _Log:
 
 
 class _Stop:
-    """Ends the search: target held, budget spent, time over, or nothing new from the reflector."""
+    """Ends the search: target held, budget spent, time over, or no new proposals."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.reason = ""
@@ -254,7 +254,7 @@ def search_plain(seed_prompt: str, evaluator: Evaluator, reflector: PlainReflect
         The best candidate by GEPA's choice, and why the search ended: "target", "budget", "minutes" or "idle".
 
     Raises:
-        EndpointError: A model could not be reached any more.
+        EndpointError: A model could no longer be reached.
         SandboxError: The sandbox failed.
     """
     from gepa.optimize_anything import ReflectionConfig
@@ -277,7 +277,7 @@ def search_grounded(evaluator: Evaluator, reflector: GroundedReflector) -> tuple
         The prompt that won the re-test, and why the search ended, as for search_plain.
 
     Raises:
-        EndpointError: A model could not be reached any more.
+        EndpointError: A model could no longer be reached.
         SandboxError: The sandbox failed.
     """
     from gepa.optimize_anything import ReflectionConfig
@@ -310,7 +310,7 @@ def search_grounded(evaluator: Evaluator, reflector: GroundedReflector) -> tuple
 
 
 def _winner(evaluator: Evaluator) -> str:
-    """The winner among the best candidates on new samples, where luck in the search is not repeated."""
+    """The best of the leading candidates on new samples, because luck decides among the old ones."""
     ranked = evaluator.ranking()
     close = [p for p in ranked[:FINALISTS] if evaluator.mean_of(p) >= evaluator.mean_of(ranked[0]) - CLOSE]
     if len(close) == 1:
@@ -328,6 +328,7 @@ def _run(
     objective: str | None = None,
     acceptance: Any = "strict_improvement",
 ) -> tuple[Any, str]:
+    """Run GEPA; returns its best candidate, and why the search ended."""
     from gepa.optimize_anything import EngineConfig, GEPAConfig, MergeConfig, TrackingConfig, optimize_anything
 
     suite = evaluator.suite

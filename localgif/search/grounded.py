@@ -9,9 +9,9 @@ GEPA keeps parents, acceptance, the Pareto front and the budget; this module mak
   anything.
 - *instruction* (rule_move.py): adds one short rule, sharpens one, or drops an old one.
 
-The diagnosis chooses between the first and the last: no good example yet, or a good one that the animator doesn't
-follow. A move that gained far more per token goes first. A move that finds nothing proposes nothing and costs no metric
-call.
+The diagnosis chooses between *example* (there is no good example yet) and *instruction* (there is one, but the animator
+doesn't follow it). A move that gained far more per token goes first. A move that finds nothing proposes nothing and
+costs no metric call.
 """
 
 from __future__ import annotations
@@ -91,7 +91,8 @@ class GroundedReflector:
         tasks = [self._suite.task(name) for name in dict.fromkeys(names)] or list(self._suite.train[:1])
         self._settle()
         prompt = self.parent_prompt = prompt_of(candidate, self._suite)
-        # The lowest score has most to gain, unless it was tried in vain; of equal ones the first of GEPA's minibatch.
+        # The task with the lowest score has most to gain, unless earlier reflections on it found nothing; of equal ones
+        # the first of GEPA's minibatch.
         task = min(tasks, key=lambda each: (self._vain[each.name], self._evaluator.mean_of(prompt, [each])))
         move = self._choose(candidate, task)
         before = self._ledger.tokens

@@ -25,7 +25,7 @@ AT_ONCE = 2
 #: A change is kept if it gains at least this much.
 GAIN = 0.002
 
-#: No larger number describes a picture.
+#: Larger numbers do not describe a picture.
 _LARGEST = 1e9
 
 Number = int | float
@@ -48,7 +48,7 @@ def numbers(code: str) -> list[Site]:
     roles = _roles(tree)
     colours = _colours(tree)
     found = []
-    # The drawing functions of the form are the same in every program.
+    # The drawing functions of the form are the same in every program, so their numbers stay.
     own = next((n.lineno for n in tree.body if getattr(n, "name", "") == FUNCTION), 0) if form.uses(code) else 0
     for position, node in enumerate(_constants(tree)):
         if node.lineno < own or id(node) in colours or (node.value in (0, 1) and id(node) not in roles):
@@ -170,7 +170,7 @@ def _colours(tree: ast.Module) -> set[int]:
 
 
 def _towards(sites: list[Site], targets: Targets) -> Iterator[Change]:
-    """Straight to the targets: the delay, the number of frames, and the numbers that depend on it."""
+    """Changes straight to the targets: the delay, the number of frames, and the numbers that depend on it."""
     for site in sites:
         if site.role == "delay" and site.value != targets.delay_ms:
             yield {site.position: targets.delay_ms}

@@ -1,6 +1,6 @@
 """The move *order*: which earned examples a prompt shows, in which order, and which one whole. It asks no model.
 
-Small models are moved by the order of examples as much as by their words, and the last one weighs most.
+The order of the examples affects small models as much as their words do, and the last one affects them most.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def first_order(candidate: Candidate, suite: Suite) -> str:
 
 
 class OrderMove:
-    """Proposes other choices and orders of a candidate's examples."""
+    """Proposes other selections and orders of a candidate's examples."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self._evaluator = evaluator
@@ -37,7 +37,7 @@ class OrderMove:
         self._made = 0
 
     def propose(self, candidate: Candidate) -> dict[str, str]:
-        """The component `order`, changed into one that no prompt had; empty when there is nothing to order."""
+        """The component `order`, changed into one that no prompt had; empty if there is nothing to order."""
         names = [task.name for task in shown(candidate, self._suite)]
         if len(names) < 2:
             return {}

@@ -1,7 +1,7 @@
 """Programs of a run: each is run and measured once, whoever wrote it; contact sheets of what they draw.
 
-The same text always draws the same GIF because the sandbox fixes every seed, so outcomes are remembered; a resumed run
-finds them in its journal. The exceptions are the verdicts that the load of the machine can cause.
+The sandbox fixes every seed, so a program always draws the same GIF and its outcome is remembered; a resumed run finds
+it in its journal. Verdicts that a loaded machine can cause are not remembered.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ def render(code: str, limits: Limits) -> Rendered:
 
 
 def canonical(code: str) -> str | None:
-    """The program without comments and docstrings, uniformly formatted; None when it, or this form of it, does not
-    parse within bounds. The form of a form is itself."""
+    """The program without comments and docstrings, uniformly formatted; None if it, or this form of it, does not parse
+    within bounds. The canonical form of a canonical form is itself."""
     tree = parsed(code)
     try:
         plain = "" if tree is None else ast.unparse(_without_docstrings(tree)) + "\n"
@@ -75,7 +75,7 @@ def foreign_imports(code: str) -> tuple[str, ...]:
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.FunctionDef | ast.ClassDef):
-            while ast.get_docstring(node, clean=False) is not None:  # behind a docstring another string becomes one
+            while ast.get_docstring(node, clean=False) is not None:  # a string after a docstring becomes one
                 node.body = node.body[1:] or [ast.Pass()]
     return tree
 
@@ -106,9 +106,9 @@ class Trial:
 
     @property
     def rank(self) -> tuple[float, float, int]:
-        """Order among programs: by score, then by the weighted mean of the parts (many totals are 0), then the shorter.
-        A flicker counts 0.1 less because the article's score cannot see it: two alternating pictures are 24 frames
-        that move and close their loop."""
+        """Sort key of programs: score, then the weighted mean of the parts (many totals are 0), then the shorter text.
+        A flicker costs 0.1 because the article's score cannot see it: two alternating pictures are 24 frames that move
+        and close their loop."""
         weights = sum(part.weight for part in self.score.parts) or 1.0
         parts = sum(part.weight * part.value for part in self.score.parts) / weights
         return (self.score.total - (FLICKER if self.flickers else 0.0), parts, -len(self.code))
@@ -167,7 +167,7 @@ class Programs:
     def search(
         self, start: Trial, task: Task, find: Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]
     ) -> Trial:
-        """The result of a number search, stored or new.
+        """The result of a search over formulas or numbers, stored or new.
 
         Args:
             start: The program to start from.

@@ -21,10 +21,10 @@ RULE_CAP = 220
 #: Shortest rule, words.
 RULE_WORDS = 4
 
-#: Of a longer reply only the beginning can hold the rule, characters.
+#: Only this many characters of a reply are searched for the rule.
 _MOST_READ = 20_000
 
-# No character belongs to two neighbouring repetitions, and all are possessive: they take linear time.
+# Linear time: all repetitions are possessive, and no character belongs to two neighbouring ones.
 _LABEL = re.compile(
     r"^[-*>#\d.) \t]*+rule[ \t]*+\d{0,9}[ \t]*+\**+[ \t]*+:[ \t*]*+\n?[ \t*]*+([^\n]+)", re.IGNORECASE | re.MULTILINE
 )
@@ -178,8 +178,8 @@ _PILLOW = frozenset(
 def with_imports(code: str) -> str:
     """The program with an import for each module of Pillow or the standard library that it uses but never binds.
 
-    Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy. What
-    does not parse stays as it is.
+    Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy. A
+    program that does not parse is returned unchanged.
     """
     tree = parsed(code)
     if tree is None:

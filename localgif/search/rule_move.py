@@ -86,7 +86,7 @@ class InstructionMove:
 
 
 def one_line(text: str) -> str:
-    """Why a rule's reply is enough: a rule is one line, what comes after it is of no interest."""
+    """Why a reply with a rule needs no more text: a rule is one line, and what follows it does not matter."""
     if "\n" in text.strip() and reply_checks.labelled(text):
         return "closed"
     return "loop" if loops(text) else ""

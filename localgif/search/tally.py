@@ -1,4 +1,4 @@
-"""How far a run is: its phase, sample k of n, tokens, and the seconds that are left."""
+"""How far a run is: its phase, sample k of n, tokens, and the seconds left."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SIZE = 4
 
 
 class Plan(NamedTuple):
-    """What a run means to do."""
+    """What a run plans to do."""
 
     search: int
     """Samples in the budget of the search."""
     call: int
     """Samples of a metric call."""
     fresh: int
-    """Fresh samples of each prompt, all tested tasks together; fewer if the verdict is settled before."""
+    """Fresh samples of each prompt, all tested tasks together; fewer if the verdict is settled earlier."""
     alone: int = 0
     """Fresh samples of the seed prompt if no other prompt beat it."""
     transfer: int = 0
@@ -71,9 +71,9 @@ def plan_of(record: RunRecord) -> Plan:
 class Tally:
     """Counts and times of a run, kept apart from how they are shown.
 
-    The time left follows from what is ahead: samples of the search at its pace so far (reflections included), then the
-    re-test and the samples of each prompt at that prompt's own pace. A search whose best prompt reaches the target is
-    expected to end with the next re-test. The time left never rises at two samples in a row.
+    The time left is the sum over what is ahead: samples of the search at its pace so far (reflections included), then
+    the re-test and the samples of each prompt at that prompt's own pace. A search whose best prompt reaches the target
+    is expected to end with the next re-test. The time left never rises at two samples in a row.
     """
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Tally:
         self.plan = plan
 
     def at(self, elapsed: float) -> None:
-        """Set the clock: what comes next was stored after this many seconds of work."""
+        """Set the clock: the next record was stored after this many seconds of work."""
         self._started, self._before = time.monotonic(), elapsed
 
     @property
@@ -203,7 +203,7 @@ class Tally:
         retest: list[float] = []
         if self._samples[-1].purpose in ("search", "retest"):
             search, retest = self._search_ahead(means, best)
-        # A search that goes on is expected to find another prompt than the seed.
+        # A search that continues is expected to find a better prompt than the seed.
         pair = [seed, best] if best != seed else [seed, ""] if search else [seed]
         both = len(pair) > 1
         fresh, carried = (
