@@ -46,7 +46,7 @@ _SEED = 0
 #: Bytes.
 LARGEST_PAYLOAD = 64 * 2**20
 
-#: Systems without a limit on open files give an absurd number for it.
+#: Systems without a limit on open files report a huge number.
 _MOST_DESCRIPTORS = 2**20
 
 #: Frames of the program that a crash report shows, innermost last.
@@ -131,9 +131,9 @@ _MODULES = """
 
 
 def load() -> None:
-    """Imports the libraries and uses them once, because they load and build much only when they are first used."""
+    """Imports the libraries and uses them once, because much of their loading happens at the first use."""
     for name in _MODULES.split():
-        with contextlib.suppress(ImportError):  # a program that needs the module will say so itself
+        with contextlib.suppress(ImportError):  # a program that needs the module will report that itself
             importlib.import_module(name)
     with contextlib.suppress(ImportError):
         _use()
@@ -204,9 +204,9 @@ def run(request: Request, begin: Callable[[], bytes], confine: Confine, used: fl
 
 
 def _make_end() -> Callable[[int], NoReturn]:
-    """A way out that a program cannot patch away, and that runs no exit handler of the program.
+    """A function that ends the process. A program cannot patch it, and it runs no exit handler of the program.
 
-    Without it, a program that replaced os._exit would return into the keeper's own code.
+    With plain os._exit, a program that replaced it would return into the keeper's code.
     """
     leave, kill, pid, number = os._exit, os.kill, os.getpid(), signal.SIGKILL
 
@@ -221,7 +221,7 @@ def _make_end() -> Callable[[int], NoReturn]:
 
 
 def reset_signals() -> None:
-    """Restores every signal that a parent may have blocked or ignored, but for the two that Python itself ignores."""
+    """Restores every signal that a parent may have blocked or ignored, except the two that Python itself ignores."""
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
         with contextlib.suppress(OSError, ValueError):  # SIGKILL and SIGSTOP
@@ -229,7 +229,7 @@ def reset_signals() -> None:
 
 
 def take_over(streams: Streams) -> bytes:
-    """The payload. Afterwards 0 is /dev/null, 1 and 2 are the job's, 3 is the ready pipe, and nothing else is open."""
+    """Returns the payload; then 0 is /dev/null, 1 and 2 are the job's, 3 is the ready pipe, nothing else is open."""
     payload = bytearray()
     while chunk := os.pread(streams.payload, LARGEST_PAYLOAD + 1 - len(payload), len(payload)):
         payload += chunk
@@ -244,11 +244,11 @@ def take_over(streams: Streams) -> bytes:
 
 
 def close_the_rest() -> None:
-    """Closes every descriptor but the job's, which have the numbers 1 to 3, and makes Python's streams from them."""
+    """Closes every descriptor except the job's (1 to 3), and makes Python's streams from those."""
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
     os.closerange(4, min(os.sysconf("SC_OPEN_MAX"), _MOST_DESCRIPTORS))
-    # The stream objects still reflect the descriptors of before.
+    # The old stream objects still reflect the earlier descriptors.
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         file = io.FileIO(number, "w" if number else "r", closefd=False)
         buffer = io.BufferedWriter(file) if number else io.BufferedReader(file)
@@ -258,8 +258,8 @@ def close_the_rest() -> None:
 
 
 def _confined(request: Request, payload: bytes, confine: Confine, used: float) -> tuple[Callable[[], int], list[str]]:
-    """Prepares the job, then confines the process; the job, and what is not in force. Imports that happen before this
-    point need no right later."""
+    """Prepares the job, then confines the process; returns the job and what is not in force. Modules imported before
+    that need no rights later."""
     directory, limits, layers = request["directory"], request["limits"], frozenset(request["layers"])
     if request["mode"] == "program":
         output = f"{directory}/{OUTPUT_NAME}"
@@ -270,7 +270,7 @@ def _confined(request: Request, payload: bytes, confine: Confine, used: float) -
         file_size = int(limits["file_size"]) + 1
     else:
         job, scratch, file_size = _prepare_measurer(request["module"], payload), None, 0
-        # A measurer has nothing to write.
+        # A measurer writes no files.
         layers |= {WRITE_FILTER} if SECCOMP in layers else frozenset()
     table = rlimits.table(limits, file_size=file_size, root=os.geteuid() == 0, used=used)
     return job, confine(layers, table, scratch)
@@ -280,9 +280,9 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 
 
 def hand_out_on_open(path: str, descriptor: int) -> None:
-    """Replaces open and os.open: whoever opens `path` (absolute) for writing gets a copy of `descriptor`.
+    """Replaces open and os.open: opening `path` (absolute) for writing gives a copy of `descriptor`.
 
-    `descriptor` is open for reading and writing. The copy is emptied if the opening asked for that.
+    `descriptor` is open for reading and writing. O_TRUNC empties the copy.
     """
     plain_open, plain_os_open = io.open, os.open
 
@@ -325,8 +325,8 @@ def _prepare_program(payload: bytes, path: str) -> Callable[[], int]:
         numpy_random.seed(_SEED)
     module = ModuleType("program")
     module.__file__ = _FILENAME
-    # A program may look itself up (dataclasses do). It is not named __main__, because models put a second call with a
-    # file name of its own under that guard.
+    # A program may look itself up (dataclasses do). Its __name__ is not __main__, because models put a second call with
+    # another file name under that guard.
     sys.modules["program"] = sys.modules["__main__"] = module
     sys.argv = [_FILENAME]
     linecache.cache[_FILENAME] = (len(text), None, [line + "\n" for line in lines], _FILENAME)
@@ -338,13 +338,13 @@ def _run_program(
     lines: list[str],
     namespace: dict[str, Any],
     path: str,
-    # Bound now: the program can replace these functions where they live, but not here.
+    # Bound now: the program can replace these functions in their modules, but not here.
     settrace: Callable[[None], None] = sys.settrace,
     setprofile: Callable[[None], None] = sys.setprofile,
     write: Callable[[int, bytes], int] = os.write,
     report: Callable[[BaseException, list[str]], str] = _crash_report,
 ) -> int:
-    """Runs the program and calls its function; the exit status to end with."""
+    """Runs the program and calls its function; returns the exit status."""
     stdout, stderr = sys.stdout, sys.stderr
     status, said = 0, ""
     try:
@@ -370,7 +370,7 @@ def _run_program(
             write(2, said.encode(errors="replace"))
     except MemoryError:
         return EXIT_MEMORY
-    except BaseException:  # the program did this too: an __str__, an __eq__, a closed stream
+    except BaseException:  # also the program's doing: an __str__, an __eq__, a closed stream
         return status or EXIT_ERROR
     return status
 

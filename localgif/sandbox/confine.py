@@ -1,4 +1,4 @@
-"""What a process does to itself before it runs untrusted code, and in which order. It cannot take anything back.
+"""Confines the calling process before it runs untrusted code. No step can be undone.
 
 The keeper calls prepare(); only the confined process calls the rest. No pydantic: every program shares the keeper's
 memory.
@@ -25,7 +25,7 @@ _AMBIENT_CLEAR_ALL = 4
 
 
 class Prepared(NamedTuple):
-    """What the keeper finds out once, so that no process has to ask again."""
+    """What the keeper asks the kernel once, so that no process has to ask again."""
 
     handled: landlock.Handled | None
     """None: no Landlock here; `why` says why."""
@@ -48,7 +48,7 @@ def prepare() -> Prepared:
 
 
 def enter(prepared: Prepared, layers: frozenset[str], table: rlimits.Rlimits, scratch: Path | None) -> list[str]:
-    """Confines a fork of the keeper, as confine(); everything that is asked for is in force afterwards."""
+    """Confines a fork of the keeper as confine() does; lacks nothing, because confine() raises instead."""
     # The keeper hides its /proc entries from other processes of its user, but it must read ours for the watch.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
     offer_to_oom_killer()
@@ -57,7 +57,7 @@ def enter(prepared: Prepared, layers: frozenset[str], table: rlimits.Rlimits, sc
 
 
 def confine(layers: frozenset[str], table: rlimits.Rlimits, prepared: Prepared, scratch: Path | None) -> None:
-    """Confines this process, which has one thread and only the descriptors that it should have.
+    """Confines this process, which has one thread and no descriptors except its own.
 
     Args:
         layers: Names from protocol.py; it ignores the layers that the keeper enforces.
@@ -110,7 +110,7 @@ def _drop_capabilities() -> None:
 
 
 def _leave_network() -> None:
-    """Moves to a network without devices, if the kernel allows it. Many do not; the probes find out what holds."""
+    """Moves to a network without devices, if the kernel allows it. Many do not; the probes decide what holds."""
     flags = syscalls.CLONE_NEWNET | syscalls.CLONE_NEWIPC | syscalls.CLONE_NEWUTS
     uid, gid = os.geteuid(), os.getegid()
     with contextlib.suppress(OSError):
@@ -138,9 +138,9 @@ def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None
 
 
 def die_with(parent: int) -> bool:
-    """Has the kernel kill this process when its parent ends; False: the parent has ended already.
+    """Asks the kernel to kill this process when its parent ends; returns False if the parent has ended already.
 
-    The kernel means the thread that forked us, not the process, and the keeper has only one.
+    To the kernel the parent is the thread that forked us, not its process; the keeper has only one thread.
     """
     syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
     return os.getppid() == parent

@@ -103,14 +103,14 @@ _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOOPS = (b"NETSCAPE2.0", b"ANIMEXTS1.0")
 _NULS = re.compile(rb"\0*")
 
-#: How many data blocks of a chain matter: they say whether there is data, what kind of extension, and its first value.
+#: Data blocks of a chain that matter: they show whether there is data, the kind of an extension, and its first value.
 _BLOCKS_KEPT = 2
 
 _CUT_OFF = "the file ends in the middle: it was cut off, or its end was never written"
 
 
 class GifHeader(NamedTuple):
-    """What the structure of a GIF says, without decoding a pixel."""
+    """What the structure of a GIF shows, without decoding a pixel."""
 
     frames: int
     width: int
@@ -156,7 +156,7 @@ def first_frame(data: bytes) -> bytes:
 
 
 class _Walk:
-    """A cursor in a GIF, behind magic, screen size and global colours at first, and what it has seen so far."""
+    """A cursor in a GIF, and what it has seen so far. It starts after the magic, screen size and global colours."""
 
     def __init__(self, data: bytes) -> None:
         magic = data[:6]

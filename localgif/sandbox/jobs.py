@@ -1,4 +1,4 @@
-"""Runs one job in the way that its layers need: in a fork of the keeper, or in a process of its own (portable.py)."""
+"""Runs one job where its layers need it: in a fork of the keeper, or in a process of its own (portable.py)."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
 
     Raises:
         LayerMissing: The machine does not offer one of the layers.
-        MachineryError: It could not be started, or ended before the job began, or what watches it died.
+        MachineryError: Its process could not be started, or ended before the job began, or its watcher died.
         SandboxError: A process survived SIGKILL.
     """
     run = keeper_client.run_confined if job.layers & KEEPERS else portable.run_confined
@@ -53,7 +53,7 @@ def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
 
 
 def insist(attempt: Callable[[], _T]) -> _T:
-    """Retries once after a failure of ours; raises a SandboxError if it failed twice."""
+    """Retries once after our own failure; raises a SandboxError after the second."""
     with contextlib.suppress(MachineryError):
         return attempt()
     try:
@@ -73,6 +73,6 @@ def sweep_once() -> None:
 
 
 def stop() -> None:
-    """Ends the processes that wait for the next job; it starts others."""
+    """Ends the processes that wait for the next job; that job starts new ones."""
     keeper_client.stop()
     portable.stop()

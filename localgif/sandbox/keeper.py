@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: Between two looks at the processes and their directories, seconds.
 _TICK = 0.015
 
-#: A request is already in the socket when the keeper wakes up for it. This is for a machine that is suspended, seconds.
+#: How long to wait for a request, seconds. It is already in the socket, unless the machine was suspended.
 _REQUEST_PATIENCE = 5.0
 
 
@@ -60,7 +60,7 @@ def main() -> NoReturn:
     prepared = confine.prepare()
     # No other process of this user may read the keeper's memory or attach to it.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)
-    # Nobody collects the objects that exist now, so every fork keeps sharing them.
+    # The collector skips the objects that exist now, so every fork keeps sharing their memory.
     gc.collect()
     gc.freeze()
     _Keeper(control, prepared).serve()
@@ -68,9 +68,9 @@ def main() -> NoReturn:
 
 
 def _load_measurer(name: str) -> None:
-    """Imports a measurer of ours once, before the fork that needs it. Any other module is left to its own process."""
+    """Imports one of our measurers before the fork that needs it first. The job's process imports any other module."""
     if name.startswith("localgif.") and name not in sys.modules:
-        with contextlib.suppress(ImportError):  # its process will say so
+        with contextlib.suppress(ImportError):  # the job's process will report that
             importlib.import_module(name)
             gc.freeze()
 
@@ -96,7 +96,7 @@ class _Keeper:
         """By the pid of their process."""
 
     def serve(self) -> None:
-        """Returns when the app is gone and nothing of its jobs is left."""
+        """Serves until the app is gone; then no process of its jobs is left."""
         next_look = 0.0
         while True:
             idle = not self._sessions
@@ -124,7 +124,7 @@ class _Keeper:
         packet, descriptors, _, _ = socket.recv_fds(self._control, len(HAND_OVER), DESCRIPTORS)
         if not packet:
             return False
-        if len(descriptors) != DESCRIPTORS:  # this process has no room for more; the app sees its job's socket closed
+        if len(descriptors) != DESCRIPTORS:  # out of descriptors; the app sees its job's socket closed
             for descriptor in descriptors:
                 os.close(descriptor)
             return True
@@ -169,7 +169,7 @@ class _Keeper:
             if len(self._sessions) == 1:
                 session.tree.adopt(strays)
             session.look()
-        if len(self._sessions) > 1:  # nothing says which job they came from, but they left their parent
+        if len(self._sessions) > 1:  # nothing shows which job these orphans came from, so all of them end
             for pid in strays:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -200,8 +200,8 @@ class _Keeper:
 
 
 class _Session:
-    """A running job in the child process `pid`. When `connection` ends, the app has lost interest; the child says on
-    the pipe `ready` that the job begins."""
+    """A running job in the child process `pid`. The app cancels it by closing `connection`; the child writes to the
+    pipe `ready` when the job begins."""
 
     def __init__(self, request: Request, connection: socket.socket, pid: int, ready: int) -> None:
         self.started = time.monotonic()
@@ -219,21 +219,21 @@ class _Session:
 
     @property
     def descriptors(self) -> list[int]:
-        """They wake the keeper when the app loses interest, when the job begins, and when it ends."""
+        """They wake the keeper when the app cancels the job, when the job begins, and when it ends."""
         return [self.connection.fileno(), self.ready, *([self.exit] if self.exit is not None else [])]
 
     @property
     def is_over(self) -> bool:
-        """Whether to stop it: nobody waits for it, or its process has passed a limit or is a zombie (and stays one)."""
+        """Whether to stop the job: cancelled, past a limit, or its process is a zombie (and stays one until reaped)."""
         ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
         return self.cancelled or self._breach is not None or ended
 
     def handle(self, descriptor: int) -> None:
-        """One event on a descriptor."""
+        """Handles one event on a descriptor."""
         if descriptor == self.ready:
             self._began = os.read(descriptor, 1) == READY
         elif descriptor == self.connection.fileno():
-            self.cancelled = True  # the app has said all that it had to say, so this can only be the end
+            self.cancelled = True  # the app sends nothing after the request, so this is the end
 
     def look(self) -> None:
         """Compares what the job uses with its limits."""
@@ -245,7 +245,7 @@ class _Session:
             self._breach = watch.wall_breach(self._limits)
 
     def stop(self, strays: Callable[[], list[int]]) -> Answer:
-        """Kills and reaps what is left, and answers how the job went."""
+        """Kills and reaps what is left; returns how the job went."""
         failure = ""
         if KILL in self._layers:
             try:
@@ -286,5 +286,5 @@ class _Session:
 
 
 def _send(job: socket.socket, answer: Answer) -> None:
-    with contextlib.suppress(OSError):  # nobody waits for it any more
+    with contextlib.suppress(OSError):  # the app no longer waits for it
         job.send(pack(vars(answer)))

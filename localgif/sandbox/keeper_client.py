@@ -40,7 +40,7 @@ from localgif.sandbox.text import Tail
 #: Largest answer of a measurer, bytes: 200 frames with 12 pieces each take less than a quarter.
 ANSWER_CAP = 2 * 2**20
 
-#: A keeper that has not answered this long after the wall limit is broken, seconds: start, kill loop, a busy machine.
+#: Seconds after the wall limit until a silent keeper counts as broken: start, kill loop, a busy machine.
 ANSWER_PATIENCE = 15.0
 
 #: Longest delay until localgif notices Ctrl-C, seconds.
@@ -49,15 +49,15 @@ _LONGEST_WAIT = 0.1
 #: Bytes per read, and reads after the end (a pipe holds 1 MB at most).
 _CHUNK, _LAST_CHUNKS = 64 * 2**10, 64
 
-#: How much of what a dying keeper wrote localgif reports, bytes.
+#: How much of a dying keeper's output localgif reports, bytes.
 _LAST_WORDS = 4096
 
-#: How a system says that it has no such call.
+#: Errors of a system that lacks a call.
 _NOT_HERE = (errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT, errno.EINVAL)
 
 # -s: no user site; -P: do not import from the working directory; -B: write nothing beside our modules.
-# Not -I, which would ignore PYTHONHASHSEED: the order of sets would change from run to run. -c and not -m, because our
-# own folder need not be on the path of a clean environment.
+# Not -I, which ignores PYTHONHASHSEED: the order of sets would change from run to run. -c instead of -m, because a
+# clean environment need not have our folder on its path.
 BOOT = "import sys; sys.path.insert(0, sys.argv.pop()); from localgif.sandbox.keeper import main; main()"
 HERE = str(Path(localgif.__file__).parent.parent)
 
@@ -69,7 +69,7 @@ def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
 
     Raises:
         LayerMissing: The machine does not offer one of the layers.
-        MachineryError: It could not be started, or ended before the job began, or the keeper died.
+        MachineryError: Its process could not be started, or ended before the job began, or the keeper died.
         SandboxError: A process survived SIGKILL.
     """
     running = current()
@@ -90,7 +90,7 @@ def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
 
 
 class _Conversation(contextlib.ExitStack):
-    """Descriptors of one job, on the app's side. After the exit, Ctrl-C included, the job's processes are gone."""
+    """The app's descriptors of one job. Leaving the block, even by Ctrl-C, ends the job's processes."""
 
     def __init__(self, job: Job, limits: Limits) -> None:
         super().__init__()
@@ -112,18 +112,18 @@ class _Conversation(contextlib.ExitStack):
         self._drains = {answered[0].fileno(): self.answer, printed[0].fileno(): self.output}
 
     def _pipe(self) -> tuple[io.FileIO, io.FileIO]:
-        """The reading and the writing end. Objects, not numbers, because closing one twice must be harmless."""
+        """The reading and the writing end, as objects, because closing one twice must be harmless."""
         read, write = os.pipe()
         os.set_blocking(read, False)
         return self.enter_context(io.FileIO(read)), self.enter_context(io.FileIO(write, "w"))
 
     def begin(self, running: Running, request: Request) -> None:
-        """Hands the job over."""
+        """Hands the job to the keeper."""
         self._ours.send(pack(request))
         self.callback(self._cancel)
         handed: tuple[socket.socket | io.FileIO, ...] = (self._theirs, self._payload, *self._writing)
         running.hand_over([end.fileno() for end in handed])
-        # From here on only they hold these ends: we must see it when they close them.
+        # From here on only the keeper and the job hold these ends, so we notice when they close them.
         for end in handed:
             end.close()
 
@@ -135,7 +135,7 @@ class _Conversation(contextlib.ExitStack):
             for descriptor in (*self._drains, self._ours.fileno()):
                 selector.register(descriptor, selectors.EVENT_READ)
             while self._heard is None:
-                # In pieces, because a signal that comes right before the wait is noticed only after it.
+                # A short wait, because a signal that comes right before it is noticed only after it.
                 ready = selector.select(_LONGEST_WAIT)
                 if not ready and time.monotonic() > give_up:
                     raise MachineryError(f"the keeper has not answered for {patience:g} s.")
@@ -157,7 +157,7 @@ class _Conversation(contextlib.ExitStack):
         return Answer(**unpack(packet))
 
     def _cancel(self) -> None:
-        """Without an answer: says that we have lost interest, and waits until the keeper has cleaned up."""
+        """If no answer came: tells the keeper to stop the job, and waits until it has cleaned up."""
         if self._heard is not None:
             return
         self._theirs.close()
@@ -169,7 +169,7 @@ class _Conversation(contextlib.ExitStack):
 
 
 def drain(descriptor: int, tail: Tail, chunks: int) -> bool:
-    """Reads at most this many chunks, because something that escaped could write on; False at the end of the pipe."""
+    """Reads at most `chunks` chunks, because an escaped process could write forever; False at the end of the pipe."""
     with contextlib.suppress(BlockingIOError):
         for _ in range(chunks):
             chunk = os.read(descriptor, _CHUNK)
@@ -180,7 +180,7 @@ def drain(descriptor: int, tail: Tail, chunks: int) -> bool:
 
 
 def _ended(answer: Answer, conversation: _Conversation) -> Ended:
-    """What the keeper saw and what the process wrote; raises as run_confined."""
+    """The job's end, from the keeper's answer and the process's output; raises as run_confined."""
     if answer.survivor:
         raise SandboxError(answer.failure, watch.STUCK_REMEDY, code="E-SANDBOX-STUCK")
     if answer.failure:
@@ -212,7 +212,7 @@ def stop() -> None:
     _discard(_running)
 
 
-# Not left to the interpreter's own clean-up, which would report a process that nobody waited for.
+# At exit the interpreter would otherwise report a process that nobody waited for.
 atexit.register(stop)
 
 
@@ -229,7 +229,7 @@ def missing() -> str:
 
 
 def current() -> Running:
-    """The keeper; starts it if there is none, and raises as Running."""
+    """The running keeper, started if necessary; raises as Running."""
     global _running
     with _lock:
         if _running is not None and _running.owner != os.getpid():
@@ -240,7 +240,7 @@ def current() -> Running:
 
 
 def _discard(keeper: Running | None) -> str:
-    """Ends a keeper, unless another thread did; returns the last words that it wrote."""
+    """Ends a keeper, unless another thread did; returns the end of its output."""
     global _running
     with _lock:
         if keeper is None or keeper is not _running or keeper.owner != os.getpid():
@@ -285,7 +285,7 @@ class Running:
             raise MachineryError(f"the keeper takes no job: {error}") from error
 
     def stop(self) -> str:
-        """Ends it with everything that came from it, by force if necessary; returns the last words that it wrote."""
+        """Ends the keeper and its jobs, by force if necessary; returns the end of its output."""
         self._control.close()
         try:
             self.process.wait(watch.KILL_PATIENCE + 1)
@@ -293,7 +293,7 @@ class Running:
             self.process.kill()
             self.process.wait()
         if self.process.returncode:
-            # Its forks die with it, but processes that they started may not.
+            # Its forks die with it, but the processes that they started may not.
             watch.kill_marked(self._mark)
         self._words.seek(max(0, self._words.seek(0, os.SEEK_END) - _LAST_WORDS))
         words = self._words.read().decode(errors="replace").strip()

@@ -1,4 +1,4 @@
-"""What every program may read, whichever layer decides about it: Python, its packages, libraries, fonts, time zones."""
+"""What every program may read, whichever layer enforces it: Python, its packages, libraries, fonts, time zones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _PACKAGES = {"PIL": "pillow.libs", "numpy": "numpy.libs"}
 
 
 def readable() -> list[Path]:
-    """The places of this machine; only what exists.
+    """The readable places that exist on this machine.
 
-    The prefix itself is not among them, because an environment can lie in somebody's home. If `pip install --user` put
-    packages into a home, only the packages that programs draw with are readable there.
+    They exclude the prefix itself, because an environment can be in a home folder. If `pip install --user` put packages
+    into a home folder, only the packages that programs draw with are readable there.
     """
     names = ("stdlib", "platstdlib", "purelib", "platlib")
     bases = {"base": sys.base_prefix, "platbase": sys.base_exec_prefix}
@@ -26,12 +26,12 @@ def readable() -> list[Path]:
     places |= {f"{prefix}/share/{name}" for prefix in ("/usr", "/usr/local") for name in shared}
     places |= {"/etc/localtime", "/dev/urandom"} | {place for name in _PACKAGES for place in _folders_of(name)}
     real = {Path(place).resolve() for place in places if Path(place).exists()}
-    # A rule covers what is beneath, and each rule less makes every start a little faster.
+    # A rule covers everything below its path, and fewer rules make every start a little faster.
     return sorted(path for path in real if real.isdisjoint(path.parents))
 
 
 def _folders_of(package: str) -> Iterator[str]:
-    """Where a package lies, and the shared libraries that its wheel brought."""
+    """The folder of a package, and the folder of its wheel's shared libraries."""
     spec = importlib.util.find_spec(package)
     for folder in (spec and spec.submodule_search_locations) or ():
         yield folder

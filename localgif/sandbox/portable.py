@@ -1,11 +1,11 @@
-"""Runs each job in a process of its own, with what every system has: the way without a keeper.
+"""Runs each job in a process of its own, with portable features only and without the keeper.
 
-Two processes per job: a warden (warden.py), and the job's process (single.py), which the warden starts. This module
-holds the pipes, watches, counts and kills. Starting and loading takes 0.1 to 0.3 s, so together with each job the next
-process of its kind is started, and waits. Nothing here forks: threads and some libraries of macOS do not survive it.
+A job has two processes: a warden (warden.py), and the job's process (single.py), which the warden starts. This module
+holds the pipes, watches, counts and kills. Starting and loading takes 0.1 to 0.3 s, so each job also starts the
+processes of the next one, which wait. Nothing here forks: threads and some libraries of macOS do not survive a fork.
 
 Where the system lets the warden adopt orphans (Linux), nothing that a program starts gets away. Elsewhere the watch
-sees what it can: children, the session, and processes that started with the job's mark in their environment.
+finds children, members of the session, and processes that started with the job's mark in their environment.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ from localgif.sandbox.protocol import (
 from localgif.sandbox.text import Tail
 from localgif.sandbox.warden import STIRRED, STREAMS
 
-#: Between two looks at the processes of a job, seconds; longer where a look is costly.
+#: Between two looks at the processes of a job, seconds; and at least this many times what a look costs.
 _TICK, _TICKS_PER_COST = 0.015, 4.0
 
-#: A job that has not begun after this time never will, seconds: loading the libraries on a busy machine.
+#: Seconds until a job that has not begun counts as failed; loading the libraries is slow on a busy machine.
 START_PATIENCE = 60.0
 
-#: A warden that has not answered after this time is stopped or broken, seconds.
+#: Seconds until a warden that has not answered counts as stopped or broken.
 WARDEN_PATIENCE = watch.KILL_PATIENCE + 1
 
-#: Descriptors that the warden gets have at least this number here, so that none is in the way of another.
+#: The warden's descriptors have at least this number here, so that moving one overwrites no other.
 _HIGH = 20
 
 _CHUNK, _LAST_CHUNKS, _LAST_WORDS = 64 * 2**10, 64, 4096
@@ -67,14 +67,14 @@ _SIGNALS = sorted(signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP})
 
 
 class Kind(NamedTuple):
-    """What must be known about a job when its processes start."""
+    """What the processes of a job need to know when they start."""
 
     mode: str
     module: str
     confiner: tuple[str, ...]
     """A command that confines the program that it starts; empty: none."""
     only_here: bool
-    """Whether it names the job's directory, so that the processes fit no other job."""
+    """Whether the command names the job's directory, so that the processes fit no other job."""
 
 
 def kind_of(job: Job, directory: Path) -> Kind:
@@ -117,7 +117,7 @@ atexit.register(stop)
 
 @contextlib.contextmanager
 def _taken(kind: Kind) -> Iterator[Processes]:
-    """Processes for one job, ended afterwards whatever happens. Those of the next job are started too."""
+    """Processes for one job, ended afterwards whatever happens. Also starts the processes of the next job."""
     with _lock:
         found = _waiting.pop(kind.mode, None)
         if found is not None and not (found.fits(kind) and found.is_alive()):
@@ -196,7 +196,7 @@ class Processes:
         )
 
     def fits(self, kind: Kind) -> bool:
-        """Whether a job of this kind can use it; a measurer that is not loaded yet is loaded then."""
+        """Whether a job of this kind can use these processes; they can still load another measurer."""
         return self._owner == os.getpid() and self._kind._replace(module="") == kind._replace(module="")
 
     def is_alive(self) -> bool:
@@ -207,16 +207,16 @@ class Processes:
         return self._ended is None
 
     def strays(self) -> list[int]:
-        """What left the tree of the job's process: what the warden adopted, or what can be found without that."""
+        """Processes that left the job's tree: adopted by the warden, or else found by session, group and mark."""
         found = [pid for pid in watch.children(self.warden) if pid != self.job]
         if not self.adopts and self.job is not None:
             found += [pid for pid in watch.relatives(self.job, self.mark) if pid != self.warden]
         return found
 
-    # --- what the warden says ---
+    # --- the warden's lines ---
 
     def hear(self) -> list[bytes]:
-        """The lines that have come in; a MachineryError if the warden is dead."""
+        """The warden's new lines; a MachineryError if it is dead."""
         with contextlib.suppress(BlockingIOError):
             chunk = os.read(self.report.fileno(), _CHUNK)
             if not chunk:
@@ -231,12 +231,12 @@ class Processes:
         return lines
 
     def last_words(self) -> str:
-        """The end of what the warden wrote."""
+        """The end of the warden's output."""
         size = os.fstat(self._words.fileno()).st_size
         return os.pread(self._words.fileno(), _LAST_WORDS, max(0, size - _LAST_WORDS)).decode(errors="replace").strip()
 
     def reap(self) -> dict[str, Any]:
-        """How the job's process ended, which has been killed; a MachineryError if the warden does not say."""
+        """How the job's process ended, once it is killed; a MachineryError if the warden does not answer."""
         with contextlib.suppress(BrokenPipeError):
             os.write(self._control.fileno(), b"r")
         give_up = time.monotonic() + WARDEN_PATIENCE
@@ -251,7 +251,7 @@ class Processes:
     # --- the end ---
 
     def end(self) -> None:
-        """Nothing of it is left afterwards; by force if necessary."""
+        """Ends both processes and what came from them, by force if necessary."""
         if self._owner != os.getpid():
             return  # this process is a fork of the app that owns it
         if not self.given and self.is_alive():
@@ -268,17 +268,17 @@ class Processes:
                     os.kill(self.warden, signal.SIGKILL)
             self._ended = os.waitpid(self.warden, 0)[1]
         self._files.close()
-        if self._ended and os.WIFSIGNALED(self._ended):  # else it has done this itself
+        if self._ended and os.WIFSIGNALED(self._ended):  # otherwise it has done this itself
             if self.tree is not None:
                 self.tree.kill(list)
             watch.kill_marked(self.mark)
 
     def _end_idle(self) -> None:
-        """The job's process waits, or is loading: it has nothing to clean up."""
+        """Kills a job's process that waits or still loads, and so has nothing to clean up."""
         while self.job is None and select.select([self.report], [], [], WARDEN_PATIENCE)[0]:
             self.hear()
         if self.job is not None:
-            os.kill(self.job, signal.SIGKILL)  # nobody has reaped it
+            os.kill(self.job, signal.SIGKILL)  # not reaped yet, so the pid is still its own
             self.reap()
 
 
@@ -305,10 +305,10 @@ class _Run:
         self._started = time.monotonic()
         self._breach: Breach | None = None
         self._began: dict[str, Any] | None = None
-        """What the job's process said when it began."""
+        """The job's own report that it begins; None before it."""
 
     def follow(self) -> Ended:
-        """Runs it to its end; raises as jobs.run_confined."""
+        """Runs the job to its end; raises as jobs.run_confined."""
         processes, next_look = self._processes, 0.0
         processes.given = True
         with self._selector:
@@ -331,7 +331,7 @@ class _Run:
         return self._end(processes.tree)
 
     def _handle(self, file: object) -> bool:
-        """One event; True if a process may have ended."""
+        """Handles one event; True if a process may have ended."""
         if file is self._processes.payload:
             self._send()
         elif file is self._processes.report:
@@ -361,7 +361,7 @@ class _Run:
                 self._started = time.monotonic()
 
     def _is_over(self, tree: watch.Tree) -> bool:
-        """Compares what the job uses with its limits; True if it has passed one, or has ended."""
+        """Compares what the job uses with its limits; True if it exceeds one, or has ended."""
         if self._processes.adopts:
             tree.adopt(self._processes.strays())
         usage = tree.look()
@@ -377,7 +377,7 @@ class _Run:
         return self._breach is not None
 
     def _end(self, tree: watch.Tree) -> Ended:
-        """Kills what is left, has it reaped, and says how the job went."""
+        """Kills and reaps what is left; returns how the job went."""
         if KILL in self._layers:
             tree.kill(self._processes.strays)
         else:

@@ -1,9 +1,9 @@
-"""Finds out how far this machine confines programs, by letting harmless attacks on ourselves try to succeed.
+"""Finds out how far this machine confines programs, by running harmless attacks on itself.
 
-Return codes of the kernel do not decide: a container may swallow a call, and a table of system calls may be wrong on a
-new machine. So a few small programs try forbidden things in confined processes like any other, and localgif looks from
-outside whether they succeeded. The level is the strongest one that refuses every attack that it promises to refuse, and
-still runs a harmless program.
+The kernel's return codes prove nothing: a container may swallow a call, and a table of system calls may be wrong on a
+new machine. So small programs try forbidden things in ordinary confined processes, and localgif checks from outside
+whether they succeeded. The level is the strongest one that refuses every attack that it promises to refuse, and still
+runs a harmless program.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ from localgif.sandbox.protocol import (
 
 
 class Probe(NamedTuple):
-    """What became of one attack."""
+    """The outcome of one attack."""
 
     name: str
     refused: bool
     layer: str
-    """The layer that refuses it at the level found; if none there does, one that would."""
+    """The layer that refuses it at the level found; if that level has none, a layer that would."""
 
 
 class Check(NamedTuple):
@@ -64,9 +64,10 @@ accepted = NO_READ_CONFINEMENT
 
 
 def decide(accept: str | None = None) -> Check:
-    """The level at which this process runs programs; found out at the first call, the same from then on.
+    """The level at which this process runs programs; probed at the first call, and the same from then on.
 
-    `accept` is from now on the weakest level at which this process may run programs; at first no-read-confinement.
+    Args:
+        accept: From now on the weakest level that will do. None: as before; at first no-read-confinement.
 
     Raises:
         SandboxTooWeak: This machine offers less.
@@ -87,7 +88,7 @@ def decide(accept: str | None = None) -> Check:
 
 
 def describe(limits: Limits = DEFAULT_LIMITS) -> SandboxRecord:
-    """What run.json stores about the sandbox; raises as decide()."""
+    """The record of the sandbox that run.json stores; raises as decide()."""
     found = decide()
     return SandboxRecord(
         **limits.model_dump(),
@@ -102,7 +103,7 @@ def check() -> Check:
     """Tries the levels, strongest first, until one holds; takes about 0.1 s after the start of a keeper.
 
     Raises:
-        SandboxError: Not even a harmless program runs, or our machinery failed.
+        SandboxError: No level runs a harmless program, or our machinery failed.
     """
     jobs.sweep_once()
     levels, missing = _worth_trying()
@@ -123,11 +124,13 @@ def check() -> Check:
                     missing.append(f"{level}: this system lacks {', '.join(lacking)}")
                 return Check(level, probes, tuple(missing), lacking)
             missing.append(f"{level}: {broken}")
-    raise SandboxError(f"a harmless program does not run here: {missing[-1]}", "`localgif sandbox check` tries again.")
+    raise SandboxError(
+        f"a harmless program does not run here: {missing[-1]}", "Run `localgif sandbox check` to try again."
+    )
 
 
 def _worth_trying() -> tuple[list[str], list[str]]:
-    """The levels whose machinery exists here, strongest first; and in a few words, why others are not tried."""
+    """The levels whose machinery exists here, strongest first; and why the others are not tried."""
     levels, missing = [*LEVELS], []
     why = keeper_client.missing()
     if why:
@@ -259,7 +262,7 @@ def _harmless_fault(level: str) -> tuple[str, tuple[str, ...]]:
 def _probe(attack: Attack, level: str, target: _Target) -> Probe:
     code = attack.code.format(canary=str(target.canary), port=target.port)
     ended, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
-    untouched = target.is_untouched()  # always asked: what arrived must not count for the next attack
+    untouched = target.is_untouched()  # always: what arrived must not count for the next attack
     refused = (ended.status, said) == (0, "refused") and untouched
     if not refused:
         target.reset()

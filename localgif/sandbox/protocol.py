@@ -58,7 +58,7 @@ def is_weaker(level: str, other: str) -> bool:
 #: The file that a program must write.
 OUTPUT_NAME = "out.gif"
 
-#: How the confined process ends by itself. A program can end it with any of these too: all but 0 are failures anyway.
+#: Exit statuses of the confined process. A program can use them too: all of them are failures anyway.
 EXIT_ERROR, EXIT_MEMORY, EXIT_OURS, EXIT_LAYER = 1, 3, 70, 71
 
 
@@ -76,7 +76,7 @@ class LayerMissing(SandboxError):
 
 @dataclass(frozen=True)
 class Job:
-    """What a confined process has to do; see child.py."""
+    """What a confined process does; see child.py."""
 
     mode: Literal["program", "measure"]
     payload: bytes
@@ -85,7 +85,7 @@ class Job:
 
 
 class Breach(NamedTuple):
-    """A limit that was passed: how it counts (a value of records.Verdict), and the numbers."""
+    """A limit that was exceeded: how it counts (a value of records.Verdict), and the numbers."""
 
     verdict: str
     reason: str
@@ -98,7 +98,7 @@ class Ended:
     status: int
     """Exit status; negative: the signal."""
     breach: Breach | None
-    """The limit for which it was killed."""
+    """The limit that it exceeded, and was killed for."""
     output: bytes
     """End of its stderr, and of its stdout too in mode "program"."""
     answer: bytes

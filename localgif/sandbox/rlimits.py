@@ -26,7 +26,7 @@ def table(limits: Mapping[str, float], *, file_size: int, root: bool, used: floa
         "FSIZE": file_size,
         "NOFILE": limits["open_files"],
         "STACK": _STACK_BYTES,
-        # 1, because with 0 the kernel still starts the program that a system collects core dumps with.
+        # 1, because with 0 the kernel still starts the system's collector of core dumps.
         "CORE": 1,
         "MEMLOCK": 0,
         "MSGQUEUE": 0,

@@ -1,4 +1,4 @@
-"""Runs a program that a model wrote, and measures the GIF that it made, each in a confined process of its own.
+"""Runs a program that a model wrote and measures its GIF, each in its own confined process.
 
 What the sandbox covers (docs/security.md has what each level refuses, and how to see which layers are on):
 - The program runs in its own process and session, with a clean environment (no keys, no proxies), without our open
@@ -11,12 +11,12 @@ What the sandbox covers (docs/security.md has what each level refuses, and how t
   program.
 
 What it does NOT cover:
-- Windows. On macOS, only what the level "seatbelt" promises, if the probes find that it holds.
+- Windows. On macOS, it covers only what the level "seatbelt" promises, and only if the probes confirm it.
 - Bugs of the kernel, side channels, other processes of the same user.
-- That a file exists, its size and times; a program can draw what it can read into the GIF.
-- Anything more at the levels "weak" and "limits-only", which run only if the user accepts them: see docs/security.md.
+- Metadata: a program can see that a file exists, its size and its times. It can draw whatever it can read into the GIF.
+- The gaps of the levels "weak" and "limits-only", which run only if the user accepts them: see docs/security.md.
 
-A failure of the program is a verdict. A failure of ours is a SandboxError, after one retry, and never a score.
+A program's failure is a verdict. Our own failure is retried once, then raised as a SandboxError; it is never a score.
 """
 
 from __future__ import annotations
@@ -55,14 +55,14 @@ _REASON_CAP = 1000
 #: The reason adds this to Python's "Operation not permitted".
 _REFUSED_HINT = "; a program may write in its own folder only, and use neither network, processes nor threads"
 
-#: A wall limit counts only if the program used at least this part of its CPU limit, or the machine was not overloaded.
+#: On an overloaded machine, a wall limit is retried once if the program used less than this share of its CPU limit.
 _FAIR_CPU_SHARE = 0.25
 #: Overloaded: more runnable processes per core than this.
 _OVERLOAD = 2.0
-#: A process that the kernel killed after this part of its CPU limit was killed for it.
+#: A SIGKILL after at least this share of the CPU limit counts as a CPU breach.
 _NEAR = 0.9
 
-#: What tells a program or a GIF that breaks our machinery from a machine on which nothing works.
+#: Controls: if the sandbox fails on these too, the machine is at fault, not the program or the GIF.
 _HARMLESS = "def make_gif(path):\n    pass\n"
 _HARMLESS_GIF = bytes.fromhex(
     "47494638376102000200810000000000ffffff0000000000002c00000000020002000008060001080c1010003b"
@@ -73,16 +73,16 @@ _T = TypeVar("_T")
 
 
 def run_program(source: str, limits: Limits = DEFAULT_LIMITS, *, layers: frozenset[str] | None = None) -> ProgramResult:
-    """Runs a program, calls its make_gif, and takes the GIF that it wrote, well-formed but not decoded yet.
+    """Runs a program, calls its make_gif, and returns the GIF that it wrote: well-formed, not decoded yet.
 
-    Several threads may call it at a time.
+    Several threads may call it at the same time.
 
     Args:
-        layers: Names from protocol.py, applied as they are. None: the layers of the level that probe.decide() found.
+        layers: Layer names from protocol.py. None: the layers of the level that probe.decide() found.
 
     Raises:
         SandboxTooWeak: This machine confines programs less than the user accepted (see probe.decide).
-        SandboxError: Our own machinery failed, twice; or, as LayerMissing, the machine lacks a layer.
+        SandboxError: Our own machinery failed twice; or, as LayerMissing, the machine lacks a layer.
     """
     layers = _layers(layers)
     payload = _payload(source, limits)
@@ -141,9 +141,9 @@ def _layers(chosen: frozenset[str] | None) -> frozenset[str]:
 
 
 def _fairly(attempt: Callable[[], tuple[Ended, _T]], limits: Limits) -> tuple[Ended, _T]:
-    """Retries once after a failure of ours, and once if an overloaded machine may have used up the time or memory."""
+    """Retries once after our own failure, and once if an overloaded machine may have used up the time or memory."""
     ended, found = insist(attempt)
-    # Neither a limit nor a program kills with SIGKILL, unless there is no filter: the system was short of memory.
+    # SIGKILL without a breach: under the filter a program cannot send it, so the system was short of memory.
     killed = ended.breach is None and ended.status == -signal.SIGKILL and _cpu_breach(ended, limits) is None
     starved = ended.breach is not None and ended.breach.verdict == Verdict.WALL_LIMIT
     starved = starved and ended.cpu_seconds < _FAIR_CPU_SHARE * limits.cpu_seconds
@@ -153,7 +153,7 @@ def _fairly(attempt: Callable[[], tuple[Ended, _T]], limits: Limits) -> tuple[En
 
 
 def _unless_at_fault(run: Callable[[], _T], control: Callable[[], object] | None) -> _T | str:
-    """The result of a job; or what it did, if it makes our machinery fail each time while something harmless does not.
+    """The result of a job; or why it failed, if the machinery fails for this job every time but not for `control`.
 
     Raises:
         SandboxError: The machinery fails with `control` too; or, as LayerMissing, the machine lacks a layer.
@@ -179,7 +179,7 @@ def _unless_at_fault(run: Callable[[], _T], control: Callable[[], object] | None
 
 
 def _payload(source: str, limits: Limits) -> bytes | str:
-    """The program's bytes, or why it is not run at all."""
+    """The program's bytes, or the reason not to run it."""
     try:
         payload = source.encode()
     except UnicodeEncodeError:
@@ -203,7 +203,7 @@ def _take_output(directory: Path, limits: Limits, layers: frozenset[str]) -> byt
 
 
 def _judge(ended: Ended, output: bytes | BadOutput, text: str, source: str, limits: Limits) -> tuple[Verdict, str]:
-    """Verdict and reason of a program. Pure; it only ever quotes `text`, which the program printed."""
+    """The verdict on a program, and the reason. Pure; all that it quotes is `text`, which the program printed."""
     found = ended.breach or _cpu_breach(ended, limits)
     if found:
         return Verdict(found.verdict), found.reason
@@ -248,7 +248,7 @@ def _decode(
     layers: frozenset[str] | None,
     read: Callable[[bytes, GifHeader, int], _T | str],
 ) -> _T | str:
-    """What a module of ours makes of a GIF in a confined process, checked by `read`; or why it makes nothing."""
+    """Runs one of our modules on a GIF in a confined process: its answer, checked by `read`, or why there is none."""
     layers = _layers(layers)
     if len(data) > limits.file_size:
         return f"the GIF is larger than {limits.file_size:,} bytes"
@@ -268,8 +268,11 @@ def _decode(
 
 
 def _decoding_fault(ended: Ended, limits: Limits) -> str:
-    """Why the GIF cannot be decoded, from how the measurer ended; empty if it answered, a MachineryError if it failed
-    itself."""
+    """Why the GIF cannot be decoded, judged by how the measurer ended; empty if it answered.
+
+    Raises:
+        MachineryError: The measurer has a bug, or its answer is too long.
+    """
     said = capped(stable(clean(ended.output)).strip(), _REASON_CAP)
     found = ended.breach or _cpu_breach(ended, limits)
     if found:
@@ -288,19 +291,19 @@ def _decoding_fault(ended: Ended, limits: Limits) -> str:
 
 
 def _measurements(answer: bytes, header: GifHeader, size: int) -> Measurements | str:
-    """The answer of a measurer, checked; a malformed one is a MachineryError."""
+    """The measurer's answer, checked; raises MachineryError if it is malformed."""
     try:
         found = Measurements.model_validate_json(answer, strict=True)
     except ValidationError as error:
         raise MachineryError(f"the measurer's answer is wrong: {error}") from error
     if not _plausible(found, header, size):
         return "the GIF cannot be decoded: its structure and its frames disagree"
-    # Pillow knows one of the two ways to say how often a GIF is played.
+    # Pillow reads only one of the two loop extensions.
     return found.model_copy(update={"loop": header.loop})
 
 
 def _picture(answer: bytes, header: GifHeader, size: int) -> bytes:
-    """The answer of a painter, checked; a malformed one is a MachineryError."""
+    """The painter's answer, checked; raises MachineryError if it is malformed."""
     try:
         return take_png(answer)
     except ValueError as error:
@@ -308,7 +311,7 @@ def _picture(answer: bytes, header: GifHeader, size: int) -> bytes:
 
 
 def _plausible(found: Measurements, header: GifHeader, size: int) -> bool:
-    """Whether the numbers fit the structure that we walked, and are in their ranges (an infinite one is not)."""
+    """Whether the numbers match the structure that we walked and lie in their ranges, which exclude infinity."""
     largest = 255.0 * header.width * header.height
     return (
         (found.frames, found.width, found.height, found.size) == (header.frames, header.width, header.height, size)

@@ -1,7 +1,7 @@
 """Seatbelt: macOS's own sandbox. The profile under which a job's process runs, and the command that applies it.
 
-Nobody has tried it on a Mac yet. Whether it holds is decided there, by the probes (probe.py): a profile that is too
-tight or too loose for a version of macOS leaves the level limits-only.
+It is untested on a Mac. The probes (probe.py) decide there whether it holds: where a profile is too tight or too loose
+for a version of macOS, the level is limits-only.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from pathlib import Path
 import localgif
 from localgif.sandbox import places
 
-#: What applies a profile to the program that it then becomes.
+#: Applies a profile to itself, then becomes the program that it is given.
 SANDBOX_EXEC = Path("/usr/bin/sandbox-exec")
 
-#: Software of the system and of Homebrew, and fonts. What does not exist does no harm.
+#: Software of the system and of Homebrew, and fonts. A path that does not exist does no harm.
 _SYSTEM = (
     "/System/Library",
     "/System/Cryptexes",
@@ -34,7 +34,7 @@ _SYSTEM = (
 
 
 def command(scratch: Path | None) -> tuple[str, ...]:
-    """What stands in front of the command of a job's process; `scratch` is the folder that it may write."""
+    """The command that confines the command after it; `scratch` is the folder that may be written (None: nothing)."""
     return (str(SANDBOX_EXEC), "-p", profile(_executables(), [*map(Path, _SYSTEM), *_ours()], _listed(), scratch))
 
 
@@ -80,13 +80,13 @@ def _quoted(path: Path) -> str:
 
 
 def _executables() -> list[Path]:
-    """Our Python, and the program that a framework's Python becomes when it starts."""
+    """Our Python, and the program that the Python of a framework becomes when it starts."""
     app = Path(sys.base_prefix) / "Resources/Python.app/Contents/MacOS/Python"
     return [Path(sys.executable), app]
 
 
 def _ours() -> list[Path]:
-    """Python, its packages, and the code of ours that a job loads."""
+    """Python, its packages, and our own code that a job loads."""
     return [*places.readable(), Path(sys.base_prefix), Path(sys.prefix) / "pyvenv.cfg", Path(localgif.__file__).parent]
 
 

@@ -1,6 +1,6 @@
-"""The allowlist of system calls, and the filter that localgif compiles from it. Compiling is pure; load() is for good.
+"""The allowlist of system calls, and the filter that localgif compiles from it. Only load() has effects, for good.
 
-A filter is a program of the kernel's classic BPF machine. It sees the number of a call and its six arguments, but not
+A filter is a program for the kernel's classic BPF machine. It sees the number of a call and its six arguments, but not
 what pointers point to. Calls that are not on the list fail with EPERM; calls of another architecture end the process.
 
 An allowlist also refuses what nobody thought of: prlimit of the parent, setting affinities, pidfds, io_uring, and calls
@@ -25,7 +25,7 @@ _MODE_FILTER = 2
 
 _LOAD, _MASK, _EQUAL, _AT_LEAST, _ANY_BIT, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _NUMBER_AT, _ARCH_AT, _ARGUMENTS_AT = 0, 4, 16
-#: Stands for the pid in a template. It is neither a pid nor any other number, or part of two numbers, in a filter.
+#: Stands for the pid in a template. It is not a pid, and occurs nowhere else in a filter, not even across two numbers.
 _ANY_PID = 0xDEAD1DED
 #: On x86_64, numbers from here on belong to the x32 interface.
 _X32 = 0x40000000
@@ -201,7 +201,7 @@ def for_process(code: bytes, pid: int) -> bytes:
 
 
 def load(code: bytes) -> None:
-    """Puts a packed filter on this process and all that come from it, for good. Needs no_new_privs.
+    """Installs a packed filter in this process and its descendants, for good. Needs no_new_privs.
 
     Raises:
         OSError: The kernel has no seccomp filters, or forbids this one.

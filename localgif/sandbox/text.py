@@ -21,7 +21,7 @@ _INVISIBLE = re.compile(
 )
 _SPACE = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f\u3000]")
 
-# What differs from run to run in the same program's words: where an object lies in memory, also as a decimal number
+# What differs from run to run in the output of the same program: the address of an object, also as a decimal number
 # (id, a thread's), and the names of temporary files.
 _CHANGING = re.compile(
     r"\bat 0x[0-9a-fA-F]{4,16}\b|\b0x[0-9a-fA-F]{9,16}\b|\b1[34]\d{13}\b|(?<=\btmp)[a-z0-9_]{8}(?![a-z0-9_])"
@@ -46,8 +46,8 @@ def printable(text: str) -> str:
 
 
 def stable(text: str, directory: str = "") -> str:
-    """A program's words without addresses, and without names of temporary files and of its scratch directory: the same
-    on every run."""
+    """A program's output without addresses and names of temporary files and of its scratch directory: the same on
+    every run."""
     text = text.replace(directory, ".") if directory else text
     return _CHANGING.sub(lambda match: f"{match[0].partition('0x')[0]}0x..." if "0x" in match[0] else "...", text)
 

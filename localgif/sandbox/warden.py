@@ -1,8 +1,8 @@
-"""The warden: starts the process of one job, adopts what that leaves behind, and ends all of it when the app is gone.
+"""The warden: starts the process of one job, adopts its orphans, and ends everything when the app is gone.
 
-A small process between the app and a job without a keeper (portable.py). It uses nothing that only Linux has; where the
-system lets a process adopt orphans, it does, and says so. Its descriptors: 0 is the app, which sends one byte when the
-job's process may be reaped, and whose end means that the app is gone; 1 takes lines for the app; 3 to 6 are the job's.
+A small process between the app and a job without the keeper (portable.py). It uses portable features only; where the
+system lets a process adopt orphans, it does, and reports that. Descriptors: on 0 the app sends one byte when it wants
+the job's process reaped, and its end means that the app is gone; 1 takes lines for the app; 3 to 6 are the job's.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import NoReturn
 #: The job's payload, stdout, stderr and ready pipe here -> their numbers in the job's process.
 STREAMS = {3: 0, 4: 1, 5: 2, 6: 3}
 
-#: The line that says that a process below the warden may have ended.
+#: The line that reports that a process below the warden may have ended.
 STIRRED = b"stirred\n"
 
 
@@ -54,7 +54,7 @@ def main() -> NoReturn:
 
 
 def _adopt_orphans() -> bool:
-    """Makes processes that lose their parent below this one its children; False where the system has no such thing."""
+    """Makes orphans below this process its children; False on a system that does not offer that."""
     try:
         from localgif.sandbox import syscalls
 
@@ -65,7 +65,7 @@ def _adopt_orphans() -> bool:
 
 
 def _serve(woken: int) -> bool:
-    """Passes on what happens to children until the app asks for the end of the job (True) or is gone (False)."""
+    """Reports that a child changed, until the app ends the job (True) or is gone (False)."""
     while True:
         ready = select.select([0, woken], [], [])[0]
         if woken in ready:
@@ -88,7 +88,7 @@ def _reap_the_rest() -> None:
 def _end_all(pid: int, adopts: bool) -> None:
     """Kills everything that came from the job; nobody else will."""
     from localgif.errors import SandboxError
-    from localgif.sandbox import watch  # psutil, which a job that ends in order does without
+    from localgif.sandbox import watch  # loads psutil, which an orderly end does not need
 
     mark = f"{watch.KEEPER}={os.environ.get(watch.KEEPER, '')}"
 

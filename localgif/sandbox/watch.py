@@ -23,15 +23,15 @@ from localgif.sandbox.protocol import Breach
 if TYPE_CHECKING:
     from localgif.records import Limits
 
-#: localgif reports a process that is still there this long after SIGKILL as a failure of its own, seconds.
+#: Seconds after SIGKILL until a process that survives it counts as a failure of ours.
 KILL_PATIENCE = 5.0
 
-STUCK_REMEDY = "Look at them with `ps`; a process that waits for a broken disk ends only with the machine."
+STUCK_REMEDY = "Check them with `ps`. A process that waits for a broken disk ends only when the machine restarts."
 
-#: Names the keeper in its own environment, and so in every program's: KEEPER=<owner>-<random>.
+#: Names the keeper in its environment, which every program inherits: KEEPER=<owner>-<random>.
 KEEPER = "LOCALGIF_KEEPER"
 
-#: sweep() leaves directories of another boot or pid namespace (a container that shares /tmp) alone this long, seconds.
+#: sweep() keeps younger directories of another boot or pid namespace (a container that shares /tmp), seconds.
 FOREIGN_AGE = 24 * 3600.0
 
 #: A program may write this many times the bytes that its directory may hold. A deleted file that is still open takes
@@ -63,8 +63,8 @@ class Usage(NamedTuple):
 
 
 class Tree:
-    """One confined process and everything that came from it. `root` is its pid, session and process group; nobody has
-    waited for it yet, so the pid is not reused."""
+    """One confined process and everything that came from it. `root` is its pid, session and process group; it is not
+    reaped yet, so the pid is not reused."""
 
     def __init__(self, root: int) -> None:
         self._root = root
@@ -90,7 +90,7 @@ class Tree:
         return Usage(processes, threads, rss, cpu, written)
 
     def written(self) -> int:
-        """Bytes that the root gave to write() in its whole life; known until somebody waits for it, dead or alive."""
+        """Bytes that the root gave to write() in its whole life; known until it is reaped, dead or alive."""
         with contextlib.suppress(psutil.Error, KeyError):
             return _written(self._seen[self._root])
         return 0
@@ -119,7 +119,7 @@ class Tree:
         return known is not None and known.is_running()
 
     def kill(self, strays: Callable[[], list[int]]) -> None:
-        """Ends every process of the tree and every stray (a process that the keeper inherited and that belongs to no
+        """Ends every process of the tree and every stray (an orphan that the keeper adopted and that belongs to no
         tree); returns when two sweeps in a row found none.
 
         Raises:
@@ -128,7 +128,7 @@ class Tree:
         give_up = time.monotonic() + KILL_PATIENCE
         empty_sweeps = 0
         while empty_sweeps < 2:
-            if self.has_seen(self._root):  # else somebody else may have its number by now
+            if self.has_seen(self._root):  # otherwise another process may have its pid by now
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self._root, signal.SIGKILL)
             self.adopt(strays())
@@ -193,7 +193,7 @@ def children(pid: int) -> list[int]:
 
 def relatives(root: int, mark: str) -> list[int]:
     """Living processes of the session or the group of `root`, itself excluded, and those that started with `mark` in
-    their environment; where nobody adopts orphans, these are the ones that can be found."""
+    their environment: all that can be found where no process adopts orphans."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
@@ -211,10 +211,10 @@ def _is_marked(process: psutil.Process, mark: str) -> bool:
 
 
 def kill_marked(mark: str) -> None:
-    """Kills what a dead keeper or warden left: processes, except this one, that started with an environment in which
-    the variable of `mark` begins with its value.
+    """Kills what a dead keeper or warden left: every other process that started with an environment in which the
+    variable of `mark` begins with its value.
 
-    Best effort: it kills until a look finds none, for at most KILL_PATIENCE seconds. Zombies have no environment.
+    Best effort: it stops when a look finds none, or after KILL_PATIENCE seconds. Zombies have no environment.
     """
     give_up, found = time.monotonic() + KILL_PATIENCE, True
     while found and time.monotonic() < give_up:
@@ -232,8 +232,8 @@ def kill_marked(mark: str) -> None:
 
 
 def breach(usage: Usage, limits: Limits) -> Breach | None:
-    """The first limit that `usage` passes."""
-    # Forks before memory, because the pages that they share count once for each of them.
+    """The first limit that `usage` exceeds."""
+    # Processes before memory, because the pages that forks share count once for each of them.
     if usage.processes > limits.processes:
         return Breach("process_limit", f"ran more than {limits.processes} processes at once, which is the limit")
     if usage.threads > limits.threads:
@@ -259,18 +259,18 @@ def wall_breach(limits: Limits) -> Breach:
 
 
 def cpu_breach(limits: Limits) -> Breach:
-    """The breach of a program that used too much CPU time. Its words, like all of them, are the same on every run: a
-    reflector reads them."""
+    """The breach of a program that used too much CPU time. As in every breach, the words are the same on each run,
+    because a reflector reads them."""
     return Breach("cpu_limit", f"used more than {limits.cpu_seconds:g} s of CPU, which is the limit")
 
 
 def megabytes(size: int) -> str:
-    """A size in bytes, for people."""
+    """A size in bytes as text, in whole MB."""
     return f"{size / 2**20:.0f} MB"
 
 
 def scratch_breach(directory: Path, limits: Limits) -> Breach | None:
-    """The breach if the directory holds too much. Stops counting there, so that the cost has a bound."""
+    """The breach if the directory holds too much. Counting stops at the limit, so its cost is bounded."""
     entries = size = 0
     queue = [directory]
     while queue:
@@ -287,7 +287,7 @@ def scratch_breach(directory: Path, limits: Limits) -> Breach | None:
                     queue.append(path)
         except (FileNotFoundError, NotADirectoryError):
             continue  # the program is changing it; the next look will count it
-        except OSError:  # its mode, or a path longer than the kernel takes: nobody can count what is inside
+        except OSError:  # because of its mode, or a path longer than the kernel takes, its entries cannot be counted
             return Breach("disk_limit", "made a folder that cannot be looked into")
     return None
 
@@ -350,7 +350,7 @@ def _is_stale(directory: Path) -> bool:
 
 
 def _home() -> str:
-    """Where our pids are unique: this boot and, where there are any, this pid namespace."""
+    """The scope in which our pids are unique: this boot and, if the system has them, this pid namespace."""
     with contextlib.suppress(OSError):
         boot = (_PROC / "sys/kernel/random/boot_id").read_text().split("-", 1)[0]
         return f"{boot}-{(_PROC / 'self/ns/pid').stat().st_ino}"
@@ -358,7 +358,7 @@ def _home() -> str:
 
 
 def _start(pid: int) -> str:
-    """When the process started, as digits that only it has; empty if it does not exist."""
+    """When the process started, as digits; with the pid they identify it. Empty if it does not exist."""
     with contextlib.suppress(OSError):
         text = (_PROC / str(pid) / "stat").read_text(errors="replace")
         return text.rpartition(")")[2].split()[19]
@@ -368,7 +368,7 @@ def _start(pid: int) -> str:
 
 
 def _remove(directory: Path) -> None:
-    """Removes a directory whatever a program left in it: modes, depth and links neither stop it nor lead it astray."""
+    """Removes a directory whatever a program left in it: any modes, any depth, and links, which it does not follow."""
     try:
         folder = _opened(directory)
         if folder is None:  # the program moved it away, or put something else there
@@ -388,7 +388,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _opened(directory: Path) -> int | None:
-    """A descriptor of it whatever its mode; None if there is no such directory."""
+    """A descriptor of the directory, whatever its mode; None if it does not exist."""
     try:
         try:
             return os.open(directory, _FOLDER)
@@ -404,7 +404,7 @@ def _opened(directory: Path) -> int | None:
 
 
 def _empty(folder: int) -> None:
-    """Flattens level by level: it moves the entries of folders up here. Depth costs neither stack nor path length."""
+    """Empties a folder by moving the entries of its subfolders up, so depth costs neither stack nor path length."""
     while names := os.listdir(folder):
         for name in names:
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
