@@ -20,7 +20,7 @@ from localgif.errors import EndpointUnreachable, ModelMissing
 from localgif.offline import our_python
 from localgif.records import ServeConfig
 
-#: A model from a cold disk may take minutes to load; a child that died is noticed at once.
+#: A model on a cold disk may take minutes to load. A child that died is noticed at once.
 _START_SECONDS = 960.0
 #: Between the end of its stdin and SIGTERM, and between SIGTERM and SIGKILL.
 _STOP_SECONDS = 2.0
@@ -47,10 +47,10 @@ class RunningEndpoint:
         return "" if code is None else f"{self._what} {exit_words(code)}\n{tail(self._log, _TAIL)}".rstrip()
 
     def peak_memory(self) -> int:
-        """Largest resident memory so far, bytes: gateway and engines, each at its own peak (on macOS, which keeps none,
-        as it is at a call).
+        """Largest resident memory so far, bytes: the sum of the peaks of gateway and engines. macOS keeps no peaks, so
+        there it is the largest sum at a call.
 
-        Mapped weights count, and so does an unloaded engine that ran at an earlier call.
+        Mapped weights count. So does an engine that ran at an earlier call and is unloaded now.
         """
         self._peak = max(self._peak, sum(map(_peak_rss, session_members(self.pid))))
         return self._peak
@@ -93,19 +93,19 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
 
 
 def death_at(url: str) -> str:
-    """How our endpoint at this address ended: nobody will start it again. "" if it runs, or is not ours."""
+    """How our endpoint at this address ended, which is final; "" if it runs, or is not ours."""
     endpoint = _RUNNING.get(url)
     return endpoint.death_message() if endpoint is not None else ""
 
 
 def _first_event(process: subprocess.Popen[bytes], config: ServeConfig, log: IO[bytes], what: str) -> dict[str, Any]:
-    """Send the configuration and wait for the child's one line, which may be that it cannot start."""
+    """Send the configuration and wait for the child's one line: it is ready, or it cannot start."""
     assert process.stdin is not None and process.stdout is not None
-    with contextlib.suppress(BrokenPipeError):  # a child that died at once; its stdout ends too
+    with contextlib.suppress(BrokenPipeError):  # the child died at once; its stdout ends too
         process.stdin.write(config.model_dump_json().encode() + b"\n")
         process.stdin.flush()
     how = f"did not start within {_START_SECONDS:.0f} s"
-    if select.select([process.stdout], [], [], _START_SECONDS)[0]:  # the line comes at once, or the end
+    if select.select([process.stdout], [], [], _START_SECONDS)[0]:  # a whole line has come, or the end
         line = process.stdout.readline()
         if line.endswith(b"\n"):
             event = json.loads(line)

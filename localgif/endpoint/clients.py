@@ -1,8 +1,8 @@
 """The two clients of an endpoint: ChatOllama for the animator, LiteLLM for the reflector.
 
-No other module imports them, because their habits need one place: litellm asks /api/show at another address than the
-one it was given, downloads a price list on import, and retries a refused request three times within a second. http.py
-judges what came over the wire and decides on retries.
+No other module imports them, because this one works around their habits: litellm sends /api/show to another address
+than the one it was given, downloads a price list on import, and retries a refused request three times within a second.
+http.py judges what came over the wire and decides on retries.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ Message = tuple[str, str]
 #: Receives the text so far while an answer streams; returns "" to go on, or the reason to stop: "closed" or "loop".
 Finished = Callable[[str], str]
 
-#: Between two parts of an answer that has begun.
+#: Longest silence between two parts of an answer.
 BETWEEN_SECONDS = 180.0
-#: Before the first byte of an answer. A small model on a slow CPU may read a long prompt for minutes.
+#: Longest silence before its first byte. A small model on a slow CPU may read a long prompt for minutes.
 IDLE_SECONDS = 900.0
-#: A whole reflection: gepa's LM does not stream, so this is the time of a complete answer, queueing included.
+#: Longest time of a whole reflection with its queueing, because gepa's LM does not stream.
 _REFLECTION_SECONDS = 3600.0
 KEEP_ALIVE = "30m"
 
@@ -57,7 +57,7 @@ class Reply:
     """The server's count; for a closed stream the number of chunks, one per token."""
     seconds: float
     cached_tokens: int | None = None
-    """Tokens of the prompt that the server did not read again; None if it does not say so."""
+    """Tokens of the prompt that were in the server's cache; None if it does not report them."""
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,8 @@ class _Client:
                     chunks += 1
                     self.on_token(chunks)
                     text += part.text
-                    # Only a line end can complete a code block; asking less often keeps this linear. A continuation
-                    # is a few tokens.
+                    # Only a line end or a fence can complete a code block; asking less often keeps this linear. A
+                    # continuation has only a few tokens.
                     ask = beginning or "\n" in part.text or "`" in part.text
                     word = finished(joined(beginning, text)) if ask else ""
                     if word:
@@ -121,7 +121,7 @@ class _Client:
     def _check(self, reply: Reply, prompt: str) -> None:
         """Raise `Failed` unless this is a whole answer to the whole prompt.
 
-        A model that may think and does nothing else has answered with an empty text, which is scored as it is.
+        A model that may think, and only thinks, has answered with an empty text, which is scored as such.
         """
         self._wire.check_done(f"after {reply.output_tokens} tokens")
         read = reply.prompt_tokens
@@ -132,11 +132,10 @@ class _Client:
 
 
 def joined(beginning: str, text: str) -> str:
-    """The whole answer of a model that was given its beginning, which it then begins with.
+    """The whole answer of a model that was given its beginning.
 
     Where the chat template closes every message, the model starts a new answer instead, with a fence or an import; some
-    servers return the beginning again. Such an answer stands behind a line break, so that nobody takes it for a
-    continuation.
+    servers return the beginning again. A line break in front marks an answer that does not continue.
     """
     return f"\n{text}" if beginning and restarted(text) else beginning + text
 
@@ -179,10 +178,10 @@ class Animator(_Client):
     def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
         """Ask for an answer and stream it until it ends or `finished(text so far)` gives a reason to stop.
 
-        A last message of role assistant is the beginning of the answer, and part of the reply's text. A server that
-        does not continue it gets no further one.
+        A last message of role assistant is the beginning of the answer, and part of the reply's text. If the server
+        does not continue it, later requests leave it out.
 
-        At temperature 0 a repeated question is not sent again: it gets the stored answer at no cost.
+        At temperature 0 a repeated question gets the stored answer at no cost.
 
         Raises:
             EndpointError: The server refused, or failed and did not recover in time.
@@ -203,11 +202,11 @@ class Animator(_Client):
 
 
 class Animators:
-    """Several clients of the animator's model, for as many answers at a time; a context manager as `Animator`."""
+    """`count` clients of the animator's model, for that many answers at a time; a context manager as `Animator`."""
 
     def __init__(self, model: ModelSettings, url: str, notice: Callable[[str], None], count: int) -> None:
         self._all = [Animator(model, url, notice) for _ in range(count)]
-        # The client that was used last goes first: one that is asked alone stays alone.
+        # The client that was used last goes first, so requests one at a time share one client.
         self._idle: LifoQueue[Animator] = LifoQueue()
         for animator in self._all:
             self._idle.put(animator)

@@ -21,11 +21,11 @@ from localgif.records import Dialect, RemoteModel
 TIMEOUT_SECONDS = 5.0
 #: One question to a model, which may have to be loaded first.
 ASK_SECONDS = 600.0
-#: A server may say for this long that it is still loading; it is asked this often.
+#: How long a server may answer that it is still loading, and how often localgif asks it.
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
 _SHOWN_NAMES = 5
-#: Longer names are no names, other words of a server are cut here, characters; and so many abilities are read.
+#: Longest name that counts and longest other text of a server, characters; most abilities of a model.
 _LONGEST, _MOST = 500, 50
 #: Key of models.toml -> the capability that a server lists, and what the model can do with it.
 _ABILITIES = {"vision": ("vision", "look at pictures"), "think": ("thinking", "think")}
@@ -36,7 +36,7 @@ _ABILITIES = {"vision": ("vision", "look at pictures"), "think": ("thinking", "t
 
 @dataclass(frozen=True)
 class ServerInfo:
-    """What a server of the Ollama API says about itself and one model; None is what it does not say."""
+    """What a server of the Ollama API says about itself and one model; None where it says nothing."""
 
     version: str
     model: str
@@ -51,7 +51,7 @@ class ServerInfo:
 
 @dataclass(frozen=True)
 class Tag:
-    """A model as a server lists it; None is what the server does not say."""
+    """A model as a server lists it; None where the server says nothing."""
 
     name: str
     """With its tag, e.g. "llama3.2:3b"."""
@@ -60,14 +60,14 @@ class Tag:
     digest: str | None
     """sha256, hex."""
     entry: dict[str, Any]
-    """All that the server says in this list."""
+    """The whole entry of the list."""
 
 
 def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
-    """Ask the server at `url` for its version and for `model`; with `cloud`, one that runs elsewhere will do.
+    """Ask the server at `url` for its version and for `model`; with `cloud`, the model may run elsewhere.
 
     Raises:
-        PreflightError: The model is computed elsewhere, and `cloud` is false.
+        PreflightError: The model runs elsewhere, and `cloud` is false.
         EndpointUnreachable: No server answers, or it does not speak the Ollama API.
         ModelMissing: The server does not list the model; the message names the nearest ones.
     """
@@ -81,7 +81,7 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
     found = _named(tags, model)
     if found is None:
         raise _missing(url, model, [tag.name for tag in tags], f"ollama pull {model}")
-    # Where a server shows no models, what it lists is enough.
+    # For a server without /api/show, the listing is enough.
     shown = found.entry | _shown(url, found.name)
     if not cloud:
         _refuse_cloud(url, found.name, shown)
@@ -112,8 +112,8 @@ def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
         capability, words = _ABILITIES[key]
         if server.capabilities is None:
             notes.append(
-                f"{url} does not say whether {server.model} can {words}; localgif asks it to because of {key} = true "
-                "(an Ollama says so from version 0.6.4 on; a model that cannot may just ignore it)"
+                f"{url} does not say whether {server.model} can {words}; localgif asks for it because of {key} = true "
+                "(an Ollama says so from version 0.6.4 on; a model that cannot may ignore the request)"
             )
         elif capability not in server.capabilities:
             raise PreflightError(
@@ -193,11 +193,11 @@ def _refuse_cloud(url: str, model: str, said: dict[str, Any]) -> None:
 
 # --- OpenAI-compatible servers ---------------------------------------------------------------------------------------
 # Three kinds are known: llama.cpp's own (`owned_by` "llamacpp", `meta`, /props), vLLM (`owned_by` "vllm",
-# `max_model_len`, /version), and others, which need to say no more than the names of their models.
+# `max_model_len`, /version), and others, which only need to list the names of their models.
 
 
 def find_models(url: str, key: str = "") -> tuple[RemoteModel, ...]:
-    """The models of a server, after waiting for as long as it says that it is loading.
+    """The models of a server; waits while it says that it is loading.
 
     Args:
         url: With `/v1` at its end, e.g. "http://127.0.0.1:8000/v1".
@@ -282,7 +282,7 @@ def _number(value: object) -> int:
 
 
 def _extra(root: str, path: str, key: str) -> dict[str, Any]:
-    """An answer that a server need not have; an empty object if it refuses."""
+    """An optional answer of a server; an empty object if it refuses."""
     try:
         value = _ask_openai(root, path, key)
     except EndpointUnreachable:

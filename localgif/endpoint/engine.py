@@ -24,9 +24,9 @@ from localgif.records import ServedModel
 
 #: Gigabytes from a cold network disk take minutes; a load that is stuck must still end.
 LOAD_SECONDS = 900.0
-#: A connection may break this long before the process behind it counts as dead.
+#: After a broken connection, how long to wait for the end of the process behind it.
 _DEATH_SECONDS = 0.5
-#: Signals that others send: the kernel when memory runs out, a user. llama.cpp ends itself by SIGABRT or SIGSEGV.
+#: Signals from outside: the kernel when memory runs out, or a user. llama.cpp ends itself by SIGABRT or SIGSEGV.
 _KILLED = (-signal.SIGKILL, -signal.SIGTERM)
 _TAIL = 16 * 2**10
 _REASON_LINES = 3
@@ -138,7 +138,7 @@ class Engine(Backend):
     def _load_ended(self, task: asyncio.Task[Upstream]) -> None:
         self._loading = None
         failed = task.cancelled() or task.exception() is not None
-        # If every client left meanwhile, the model stays as long as after a request.
+        # If every client left meanwhile, the model stays loaded as long as after a request.
         if not failed and not self._users and not self._closed:
             self._start_timer(self._default)
 

@@ -36,7 +36,7 @@ _OLLAMA_VERSION = "0.33.0"
 MAX_BODY = 64 * 2**20
 #: A whole request must arrive within this time, seconds; its headers within server.IDLE_SECONDS.
 BODY_SECONDS = 60.0
-#: A client that takes nothing for this long, seconds, is gone: the model would work for nobody.
+#: A client that reads nothing for this long, seconds, counts as gone, so that the model does not work for nobody.
 READER_SECONDS = 60.0
 
 
@@ -134,7 +134,7 @@ class Gateway:
 
     async def _load_or_unload(self, call: Call, backend: Backend) -> web.Response:
         if call.keep_alive == 0:
-            # Wait for the running generation: its model is not taken away from it.
+            # Wait for the running generation, which needs the model.
             async with self._turn():
                 if backend.loaded() is not None:
                     async with _in_use(backend, 0):
@@ -181,7 +181,7 @@ async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[D
 
 @contextlib.asynccontextmanager
 async def _in_use(backend: Backend, keep_alive: float | None) -> AsyncIterator[Upstream]:
-    """The model, loaded for the duration of the block; a 500 says why it does not load."""
+    """The model, loaded for the duration of the block; an ApiError (500) says why it does not load."""
     try:
         upstream = await backend.acquire()
     except (LoadFailed, OSError) as error:
@@ -218,7 +218,7 @@ def _check_capabilities(call: Call, card: Card) -> None:
 
 
 def _described(card: Card) -> dict[str, Any]:
-    """What every listing says of a model."""
+    """The fields of a model in every listing."""
     facts = card.facts
     return {
         "details": {
@@ -234,7 +234,7 @@ def _described(card: Card) -> dict[str, Any]:
 
 
 def _listed(card: Card) -> dict[str, Any]:
-    """What /api/tags and /api/ps both say of a model."""
+    """The fields of a model in both /api/tags and /api/ps."""
     # ChatOllama looks for `name:latest` in the listing if it is asked for `name`.
     name = card.name if ":" in card.name.rpartition("/")[2] else f"{card.name}:latest"
     return {"name": name, "model": name, "size": card.size, "digest": card.digest, **_described(card)}

@@ -14,8 +14,8 @@ from typing import Any, BinaryIO
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
-#: No honest header has more entries or longer texts, or more of everything together; a broken file must not keep us
-#: reading. Vocabularies have up to 300,000 words and as many merges.
+#: Limits above any honest header, so that a broken file cannot keep us reading: entries and bytes of one text, and
+#: numbers in all. Vocabularies have up to 300,000 words and as many merges.
 _MOST_ENTRIES = 10**7
 _MOST_STEPS = 2 * 10**6
 #: Dimensions of a tensor; ggml has 4.
@@ -39,7 +39,7 @@ _QUANTISATIONS = {
 
 @dataclass(frozen=True)
 class GgufFacts:
-    """Facts from the header; zero, empty or "unknown" where it says nothing."""
+    """Facts from the header; zero, empty or "unknown" where they are missing."""
 
     architecture: str = "unknown"
     metadata: dict[str, Any] = field(default_factory=dict)
@@ -47,7 +47,7 @@ class GgufFacts:
     parameters: int = 0
     """Number of weights."""
     size: int = 0
-    """The bytes that a whole file has at least, by the places of its tensors."""
+    """The least number of bytes of a whole file, by the offsets of its tensors."""
     context_length: int = 0
     """The window that the model was trained for, tokens."""
     template: str | None = ""
@@ -56,7 +56,7 @@ class GgufFacts:
 
     @property
     def can_think(self) -> bool | None:
-        """Whether the template knows about thinking; None if the template is unknown."""
+        """Whether the template supports thinking; None if the template is unknown."""
         if self.template is None:
             return None
         return any(word in self.template for word in ("enable_thinking", "<think>", "reasoning_effort"))
@@ -79,7 +79,7 @@ def read_facts(path: Path) -> GgufFacts:
 
 
 def lacking(path: Path) -> str:
-    """Why a GGUF file of which nobody knows the sha256 is not whole, by its own header; "" if it is."""
+    """Why a GGUF file of unknown sha256 is incomplete, by its own header; "" if it is complete."""
     facts, size = read_facts(path), path.stat().st_size
     if not facts.size:
         return "its header cannot be read"
@@ -163,6 +163,6 @@ def _tensors(reader: _Reader, tensors: int, alignment: int) -> tuple[int, int]:
         if dimensions > _MOST_DIMENSIONS:
             raise ValueError("an impossible tensor")
         weights = math.prod(reader.number("<Q") for _ in range(dimensions))
-        in_block, size = _BLOCKS.get(reader.number("<I"), (weights or 1, 1))  # of an unknown type, the place counts
+        in_block, size = _BLOCKS.get(reader.number("<I"), (weights or 1, 1))  # unknown type: only the offset counts
         total, end = total + weights, max(end, reader.number("<Q") + -(-weights // in_block) * size)
     return total, -(-reader.file.tell() // alignment) * alignment + end

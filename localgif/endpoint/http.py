@@ -1,11 +1,11 @@
 """What came over the wire, which failures are retried and when, and what the user reads when no retry is left.
 
-ChatOllama takes a stream that ends without `done` for a success and fails on a blank line; litellm says "stop" whatever
-happened, and turns an error in an answer that is not streamed into an empty text. Both replace exceptions by their own,
-split lines at U+0085 and U+2028, and leave thoughts in the text or take off their tags only. So the status, the last
-line, silence and size are judged here, on the bytes, below both clients, which get plain lines without thoughts. Both
-roles have one retry policy; the clients' own retries are off: litellm repeats any refused request four times within
-half a second.
+Neither client judges an answer well. ChatOllama accepts a stream that ends without `done`, and fails on a blank line.
+litellm always says "stop", and turns an error in an answer that is not streamed into an empty text. Both replace
+exceptions by their own, split lines at U+0085 and U+2028, and leave thoughts in the text or remove only their tags.
+So this module judges status, last line, silence and size on the bytes, below both clients, and gives them plain lines
+without thoughts. Both roles share one retry policy. The clients' own retries are off: litellm repeats any refused
+request four times within half a second.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from localgif.errors import EndpointError
 from localgif.thoughts import Thoughts
 
 _CONNECT_SECONDS = 5.0
-#: The largest line of a stream, bytes a token, and the largest last line, which repeats the prompt's tokens as numbers.
+#: An answer has at most this many bytes per token of text, per token of its window (the last line may repeat the prompt
+#: as numbers), and besides.
 _LINE_BYTES, _CONTEXT_BYTES, _FIXED_BYTES = 4096, 16, 2**20
 _SHOWN = 400
 
@@ -39,19 +40,22 @@ _KEPT = "what was measured so far is kept."
 _LOG = "Read the server's log"
 
 Kind = Literal["unreachable", "lost", "unfinished", "silent", "status", "said", "garbled", "flood", "window", "thought"]
-#: How an attempt failed -> what happened, and what the user can do.
+#: How an attempt failed -> what happened, and the remedy.
 _KINDS: dict[Kind, tuple[str, str]] = {
-    "unreachable": ("nobody answers there", "Start the server again"),
+    "unreachable": ("no server answers there", "Start the server again"),
     "lost": ("the connection broke", _LOG),
     "unfinished": ("the answer ended without its last line", _LOG),
-    "silent": ("nothing came for too long", f"The server hangs, or this model is too slow here. {_LOG}, restart it"),
+    "silent": (
+        "the server was silent for too long",
+        f"The server hangs, or this model is too slow here. {_LOG}, then restart it",
+    ),
     "status": ("it answered", _LOG),
     "said": ("it reports an error", _LOG),
     "garbled": ("that is not an answer of the Ollama API", "Check the address, and that no proxy is in front of it"),
     "flood": ("it does not stop", "The server does not respect num_predict; use another one"),
     "window": ("the prompt does not fit", "Raise num_ctx of this model in models.toml"),
     "thought": (
-        "it wrote nothing but thoughts",
+        "it wrote only thoughts",
         "Raise num_predict in models.toml, or name a model that does not think",
     ),
 }
@@ -81,7 +85,7 @@ class Failure:
 
     @property
     def spoilt(self) -> bool:
-        """Whether the server had taken the request."""
+        """Whether the server had accepted the request."""
         return self.kind != "unreachable" and not (self.kind == "status" and self.status in _NOT_NOW)
 
     @property
@@ -109,7 +113,7 @@ _FIRST_WAIT, _LONGEST_WAIT = 0.5, 30.0
 LONGEST_ASKED = 60.0
 #: From the first failure to the last try, seconds. A server that loads a large model on a CPU needs minutes.
 RETRY_SECONDS = 300.0
-#: At most this many tries that the server took and then failed: it may fail this very request every time.
+#: At most this many tries that the server accepted and then failed: it may fail this very request every time.
 _MOST_SPOILT = 5
 
 
@@ -137,15 +141,15 @@ def read_retry_after(header: str | None, now: datetime) -> float | None:
 
 
 _T = TypeVar("_T")
-#: What was told once, to whichever role. Another server than our gateway could tell something new in every line.
+#: Notices that were given once, for both roles. The cap is for a server that names other options in every line.
 _TOLD: set[str] = set()
 _MOST_TOLD = 20
 
 
 class Patience:
-    """Asks a server again until it answers or no retry is left, if it still has the weights of the first request.
+    """Repeats a request until the server answers or no retry is left, if it still has the weights of the first request.
 
-    `place` is the address that the user knows, if it is not the one that is asked (a gateway of ours).
+    `place` is the address that the user knows, if requests go to another one (our gateway).
     """
 
     def __init__(self, url: str, model: str, notice: Callable[[str], None], place: str | None = None) -> None:
@@ -190,13 +194,13 @@ class Patience:
                 self._notice(words)
 
     def _check_weights(self) -> None:
-        """A server that comes back with other weights would turn the run into another experiment."""
+        """Refuse a server that came back with other weights: the run would become another experiment."""
         now = listed_weights(self._url, self._model)
         if now and self._weights and now != self._weights:
             raise EndpointError(
                 f"{self.place} now has other weights under the name {self._model}: sha256 {now[:12]}, "
                 f"and {self._weights[:12]} at the first request",
-                f"Load the former weights again, or start a new run; {_KEPT}",
+                f"Load the earlier weights again, or start a new run; {_KEPT}",
             )
         self._weights = self._weights or now
 
@@ -224,7 +228,7 @@ class Wire(httpx.HTTPTransport):
 
     Args:
         patience: Retries requests that are not streamed; a client that streams retries by itself.
-        between: Longest silence inside an answer, seconds. Before its first byte the client's own limit holds.
+        between: Longest silence inside an answer, seconds. Before its first byte the client's own limit applies.
         system: Where system messages go, "system" or "user" (see `system.moved`).
     """
 
@@ -236,11 +240,11 @@ class Wire(httpx.HTTPTransport):
         self.done = False
         """Whether its last line has `done`."""
         self.first = b""
-        """Its first line, once it came."""
+        """Its first line, once it has come."""
         self.swallowed = 0
-        """Parts of it that held nothing but thoughts."""
+        """Parts of it that held only thoughts."""
         self.prompt: int | None = None
-        """Tokens of its prompt, and how many of them the server still had, if it says so before the last line."""
+        """Tokens of its prompt, and how many of them were in the server's cache, if it says so before the last line."""
         self.cached: int | None = None
         self._patience = patience
         self._between = between
@@ -253,7 +257,7 @@ class Wire(httpx.HTTPTransport):
         if request.method != "POST" or not request.url.path.endswith(("/api/chat", "/api/generate")):
             return super().handle_request(request)
         body = json.loads(request.read())
-        # Since 0.12.6 an Ollama then answers 400 to a prompt that is too long; else it drops up to half of it.
+        # Then an Ollama from 0.12.6 on answers 400 to a prompt that is too long; otherwise it drops up to half of it.
         content = json.dumps({**moved(body, self._system), "truncate": False}).encode()
         dropped = (b"content-length", b"accept-encoding", b"transfer-encoding")
         headers = [(name, value) for name, value in request.headers.raw if name.lower() not in dropped]
@@ -285,7 +289,7 @@ class Wire(httpx.HTTPTransport):
             most = min(most, ERROR_BYTES)
         elif (coding := response.headers.get("Content-Encoding", "identity").lower()) != "identity":
             self.failure = Failure("garbled", f"it is compressed ({coding}), and localgif asks for plain text")
-        # httpcore reads the timeout again for the body; a drop now and then does not count as an answer.
+        # httpcore reads the timeout again for the body. It starts anew with each byte, so _Lines has a limit per line.
         longest = max(self._between, timeouts.get("read") or math.inf)
         if self._between != math.inf:
             timeouts["read"] = self._between
@@ -319,7 +323,7 @@ class Wire(httpx.HTTPTransport):
         """What went wrong, from the bytes and from a client's exception (of httpx, ollama or litellm)."""
         self.hang_up()  # litellm leaves the connection open, and the model writing
         text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        # The client judged lines that did come: it would judge the same answer the same way again.
+        # The client refused lines that did come: it would refuse the same answer again.
         seen = self.failure or (self._garbled(text) if self.first else Failure("unfinished"))
         return Failed(_judged(replace(seen, text=seen.text or text)))
 
@@ -337,7 +341,7 @@ class Wire(httpx.HTTPTransport):
     def plain(self, line: bytes) -> bytes:
         """A line as every client can read it: ASCII, with one text as its content and no thoughts in it.
 
-        Notes how the answer goes on. What is not an object stays as it is, and the client says what is wrong with it.
+        Records how far the answer is. A line without an object stays as it is: the client reports the fault.
         """
         try:
             value = read_json(line, halves=True)
@@ -350,7 +354,7 @@ class Wire(httpx.HTTPTransport):
             self.failure = self.failure or Failure("said", words[:ERROR_BYTES])
         self.done = value.get("done", self.done) is True
         self._patience.tell_left_out(value.get("left_out"))
-        if not self.done:  # whether a client that leaves early sees the last line is luck
+        if not self.done:  # a client that leaves early may not see the last line
             self.prompt = _counted(value, "prompt_eval_count", self.prompt)
             self.cached = _counted(value, "prompt_cached_count", self.cached)
         message = value.get("message")
@@ -372,7 +376,7 @@ class Wire(httpx.HTTPTransport):
 
 
 class _Text:
-    """The text of one answer: halves of characters joined, thoughts taken out."""
+    """The text of one answer: halves of characters joined, thoughts removed."""
 
     def __init__(self) -> None:
         self.begun = False
@@ -387,7 +391,7 @@ class _Text:
 
 
 class _Lines(httpx.SyncByteStream):
-    """A body in whole lines, without blank ones: the official client takes a blank line for broken JSON."""
+    """A body in whole lines, without blank ones, which the official client would read as broken JSON."""
 
     def __init__(self, inner: httpx.SyncByteStream, wire: Wire, most: int, longest: float) -> None:
         self._inner = inner
@@ -441,7 +445,7 @@ def _broken(error: httpx.TransportError) -> Failure:
 
 
 def _judged(failure: Failure) -> Failure:
-    """The same failure, with kind "window" or "flood" if its text speaks of a prompt or an answer that is too long."""
+    """The same failure, with kind "window" or "flood" if its text reports that a prompt or an answer is too long."""
     if ENDLESS in failure.text:
         return replace(failure, kind="flood")
     refused = failure.kind == "said" or (failure.kind == "status" and failure.status in (400, 413, 422))
@@ -450,7 +454,7 @@ def _judged(failure: Failure) -> Failure:
 
 
 def _longest_reply(body: dict[str, Any]) -> int:
-    """No answer to this request has more bytes, from a server that respects its options."""
+    """The most bytes that an answer to this request has, from a server that respects its options."""
     options = body.get("options") or {}
     tokens, window = options.get("num_predict") or 2**16, options.get("num_ctx") or 2**17
     return _FIXED_BYTES + _LINE_BYTES * int(tokens) + _CONTEXT_BYTES * int(window)

@@ -1,7 +1,7 @@
 """llama.cpp in a process of its own: `python -m localgif.endpoint.llama`. The only module that imports xllamacpp.
 
 It runs in its own process because loading a model holds the interpreter's lock for seconds, and because llama.cpp
-ends its process when it is in trouble. The protocol is two lines: one JSON object of `EngineConfig` on stdin, and one
+ends its process when it fails. The protocol is two lines: one JSON object of `EngineConfig` on stdin, and one
 on stdout, `{"event": "ready", "url", "num_ctx"}` or `{"event": "failed", "message"}`. The engine then serves until its
 stdin ends, so it never outlives the gateway.
 """
@@ -22,11 +22,11 @@ from typing import Any
 #: take many seconds on a small machine. With 64, a model of 1.5B on one core reads 3 % slower than with 128 and is free
 #: 0.9 s after its client left instead of 2.5 s; with 32 it reads 20 % slower.
 _BATCH = 64
-#: Tokens that are guessed at a time. A wrong guess is read for nothing, and an answer phrase by phrase needs only a few
-#: tokens at a time: with 24 it takes 0.9 of its time with 63, while a copied program takes 1.08 times as long.
+#: Tokens that are guessed at a time. Reading a wrong guess is wasted, and an answer phrase by phrase needs only a few
+#: tokens at a time: with 24 it takes 0.9 times as long as with 63, while a copied program takes 1.08 times as long.
 _GUESS = 24
 #: Memory for prompts that others replaced. A model of 1.5B needs about 28 KiB a token, so this holds six prompts of
-#: 1,000 tokens. The default of 8 GiB would fill this machine's memory with old prompts.
+#: 1,000 tokens. The default of 8 GiB would fill a small machine's memory with old prompts.
 _KEPT_MIB = 176
 #: Only errors: the reason for refusing a file is an error line on stderr.
 _VERBOSITY = 1
@@ -43,7 +43,7 @@ class EngineConfig:
     """Window to allocate, tokens; llama.cpp rounds it up and cuts it at the training window."""
     threads: int
     api_key: str
-    """Callers must present it; only the gateway knows it."""
+    """Every request must carry it; only the gateway knows it."""
     parent: int
     """Process id of the gateway."""
     speculation: bool = True
@@ -113,11 +113,11 @@ def _load(config: EngineConfig) -> Any:
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = config.threads
     params.fit_params = False  # it would load the model twice to shrink a window that we chose
     params.ctx_shift = False  # an over-long prompt is an error, never a prompt without its beginning
-    # What was read of a prompt is kept when another one takes its place: both roles and several tasks take turns.
+    # Keeps what was read of a prompt when another one takes its place: both roles and several tasks take turns.
     params.cache_ram_mib = _KEPT_MIB
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     if config.speculation:
-        # Not ngram_map_k: because of what it keeps of earlier prompts, it guesses nothing in a later one.
+        # Not ngram_map_k: what it keeps of earlier prompts stops it from guessing in later ones.
         params.speculative.types = [xllamacpp.common_speculative_type.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
         params.speculative.ngram_simple.size_m = _GUESS
     params.hostnames = ["127.0.0.1"]

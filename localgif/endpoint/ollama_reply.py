@@ -1,4 +1,4 @@
-"""OpenAI events -> replies of the Ollama API: lines, thoughts, counts, errors. Pure: clock readings come in."""
+"""OpenAI events -> replies of the Ollama API: lines, thoughts, counts, errors. Pure: callers read the clock."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from localgif.thoughts import Thoughts
 
 #: At most this many characters of an upstream's words are shown.
 _SHOWN = 500
-#: In the words for an answer that exceeds every limit, and for a prompt that does: http.py knows them by these.
+#: Parts of the messages about an answer and about a prompt that is too long; http.py recognises both by them.
 ENDLESS, OVERFLOW = "does not stop", "exceeds the available context size"
 
 
 class UpstreamBroken(ApiError):
-    """The server behind the gateway died, or answered what no working server answers."""
+    """The server behind the gateway died, or sent what no working server sends."""
 
     def __init__(self, message: str) -> None:
         super().__init__(502, message)
 
 
 def encode(payload: dict[str, Any]) -> bytes:
-    """One JSON object on one line of ASCII: several clients end lines at U+0085 and U+2028 too."""
+    """One JSON object on one line of ASCII, because several clients end lines at U+0085 and U+2028 too."""
     return json.dumps(payload, separators=(",", ":")).encode()
 
 
@@ -76,7 +76,7 @@ def read_delta(data: str) -> Delta:
 
 
 def _told(error: object, data: str) -> ApiError:
-    """An error event inside a stream: a refusal keeps the status that it names, and an overflow is one without any."""
+    """The error for an error event: a refusal keeps the status that it names, and an overflow is always a refusal."""
     codes = [str(error.get(name)) for name in ("code", "status")] if isinstance(error, dict) else []
     status = next((int(code) for code in codes if re.fullmatch(r"[45]\d\d", code, re.ASCII)), 500)
     if OVERFLOW in overflow_words(text := error_text(data)):
@@ -185,9 +185,9 @@ class Answer:
         return line | {"done": True, "done_reason": reason} | self._metrics(now) | self._prompt() | forbidden
 
     def _prompt(self) -> dict[str, int]:
-        """How many tokens the prompt has, and how many of them the upstream still had; empty if it does not say so.
+        """How many tokens the prompt has, and how many of them were in the upstream's cache; empty unless it says both.
 
-        An Ollama says the first at the end only, and the second never.
+        An Ollama reports the first only at the end, and never the second.
         """
         cached, read = (number(self._timings.get(name)) for name in ("cache_n", "prompt_n"))
         if cached is None or read is None:
@@ -247,11 +247,11 @@ def error_text(body: str) -> str:
     return shown
 
 
-#: How servers say how large the window is, how much was asked for, and how long the answer may get.
+#: How servers state the size of the window, of the request, and of the longest answer.
 _WINDOW = re.compile(r"context (?:length|size|window)(?: is| of)?(?: only)? (\d{1,12})")
 _ASKED = re.compile(r"(at least )?\b(\d{1,12}) (?:(?:tokens )?in the (?:messages|prompt|input)|input tokens)")
 _ANSWER = re.compile(r"(\d{1,12}) in the completion|requested (\d{1,12}) output tokens|too large: (\d{1,12})")
-#: A text about a prompt that does not fit has a word of each: what is too small, and how it is missed.
+#: A message about a prompt that does not fit matches both: what is too long or too small, and in which way.
 _WHAT = re.compile(r"context[ _-]?(?:length|size|window)?|max_seq_len|n_ctx|prompt|inputs?\b.{0,20}tokens|token count")
 _HOW = re.compile(r"exceed|too (?:long|large|many)|longer|larger|greater|not enough|overflow|must be <=|does not fit")
 _OTHER = re.compile(r"memory|timeout|ssl|rate limit")
@@ -280,7 +280,7 @@ def overflow_words(text: str) -> str:
     )
 
 
-#: Prompts shorter than this, bytes, are not judged by their count: fixed parts of a template weigh too much in them.
+#: The token count of a prompt shorter than this, bytes, proves nothing: fixed parts of a template weigh too much in it.
 _LONG = 2000
 #: No tokenizer in use packs more bytes of text into an average token, once long runs of one character are shortened.
 _BYTES_A_TOKEN = 8

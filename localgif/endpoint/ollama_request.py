@@ -24,7 +24,7 @@ _SEEDS = 2**32 - 1
 _SECONDS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _DURATION_PART = r"(\d++(?:\.\d*+)?|\.\d++)(ns|us|µs|μs|ms|s|m|h)"
 _DURATION = re.compile(rf"([+-]?)((?:{_DURATION_PART})+)")
-#: Fields that none of our clients sends -> what to do instead.
+#: Fields that none of our clients sends -> the remedy.
 _UNSUPPORTED = {
     "tools": "leave it out",
     "logprobs": "leave it out",
@@ -135,7 +135,7 @@ class _Table(BaseModel):
 class Options(_Table):
     """The sampling settings of a request; options that are fixed when the model is loaded are ignored.
 
-    The defaults are Ollama's. They are sent, because every upstream has others (llama.cpp: top_p 0.95, min_p 0.05).
+    The defaults are Ollama's. They are always sent, because upstreams have others (llama.cpp: top_p 0.95, min_p 0.05).
     """
 
     temperature: float = 0.8
@@ -155,7 +155,7 @@ class Options(_Table):
     """At most this many tokens are generated; if negative, only the window limits them."""
 
     def fields(self) -> dict[str, Any]:
-        """What they are in the body of an OpenAI request."""
+        """The options as fields of an OpenAI request."""
         fields = self.model_dump(exclude={"seed", "stop", "num_ctx", "num_predict"})
         if self.seed >= 0:
             fields["seed"] = self.seed % _SEEDS

@@ -1,7 +1,6 @@
 """What a server sends, read within bounds: JSON of any depth and spelling, texts in several forms, half characters.
 
-Callers bound the size before they come here. Everything else that a hostile or broken server can put into JSON ends in
-a value or in a ValueError.
+Callers limit the size before. Whatever else a hostile or broken server puts into JSON becomes a value or a ValueError.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from typing import Any
 
 #: Largest answer that is not a generation, bytes: listings, /api/show with its licence, counts.
 ANSWER_BYTES = 16 * 2**20
-#: Of an error's body this much is read.
+#: How much of an error's body is read, bytes.
 ERROR_BYTES = 64 * 2**10
 #: No answer is nested deeper. Python's own limits differ: one version reads what another cannot write.
 _DEEPEST = 100

@@ -27,7 +27,7 @@ from localgif.endpoint.upstream import Backend, LoadFailed, LoadKilled, remote_b
 from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
 from localgif.records import ServeConfig
 
-#: Ollama's default for a server that people start. In a run, minutes of rendering must not unload the model.
+#: Ollama's default, for a server that a person starts. In a run, minutes of rendering must not unload the model.
 _UNMANAGED_KEEP_ALIVE = 300.0
 #: A connection without a request is closed after this many seconds; httpx keeps one for a shorter time.
 IDLE_SECONDS = 75.0
@@ -65,7 +65,7 @@ async def listening(
 def _bound_socket(host: str, port: int) -> socket.socket:
     other_host = "name one of this machine's addresses with --host, or 0.0.0.0 for all of them"
     try:
-        with offline.lifted():  # the name of our own place, which the user chose; nothing connects to it
+        with offline.lifted():  # resolves the user's --host; nothing connects to it
             found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         family, _, _, _, address = found[0]
         # It sets SO_REUSEADDR: a server can come back while connections of its predecessor linger.

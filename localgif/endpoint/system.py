@@ -13,7 +13,7 @@ from typing import Any
 from localgif.endpoint.received import number
 from localgif.errors import LocalGifError, PreflightError
 
-#: Much longer than what templates say when the request has no system message, and short enough for a slow CPU.
+#: Much longer than the text that templates add when a request has no system message, and short enough for a slow CPU.
 _WORDS = "amber basalt cedar dune ember fjord grove harbor island juniper kelp lagoon meadow nectar orchid pebble "
 _SHORT, _LONG = 1, 5
 QUESTION = "Answer with one word: yes."
@@ -46,7 +46,7 @@ def moved(body: dict[str, Any], system: str) -> dict[str, Any]:
 def probes(body: dict[str, Any]) -> tuple[dict[str, Any], ...]:
     """Three requests like `body`: a short system message, a long one, a short one with the rest before the question.
 
-    Each begins with a word of its own, so that no server has it in its cache and counts only what it read anew.
+    Each begins with a word of its own. A server that had it in its cache might count only the tokens that it read anew.
     """
 
     def request(system: int, user: int) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def check_system(place: str, name: str, table: str, ask: Asked, body: dict[str, 
     Args:
         place: The server, for messages; `name` is the model, `table` its place in models.toml.
         ask: Sends one chat request; raises a LocalGifError if the server refuses it.
-        body: What each request holds besides its messages.
+        body: The fields of each request besides its messages.
 
     Raises:
         PreflightError: The model does not read the system message, or the server refuses one.
@@ -77,16 +77,19 @@ def check_system(place: str, name: str, table: str, ask: Asked, body: dict[str, 
     try:
         read = counted()
     except LocalGifError:
-        ask(moved(asked_for[0], "user"))  # raises what is wrong if it is not the system message
+        ask(moved(asked_for[0], "user"))  # raises if something else than the system message is wrong
         try:
-            read = counted()  # else the server was only busy
+            read = counted()  # the server may only have been busy
         except LocalGifError as error:
             raise _unread(place, name, table, f"the server refuses it: {error.message}") from error
     if all(count is None for count in read):
-        return f"{place} does not say how many tokens {name} reads, so nobody knows whether it reads the system message"
+        return (
+            f"{place} does not say how many tokens {name} reads, "
+            "so localgif cannot tell whether it reads the system message"
+        )
     first, system, asked = (count or 0 for count in read)
     if asked - first < len(_WORDS.split()):  # it counts something else
-        return f"{place} does not count what {name} reads, so nobody knows whether it reads the system message"
+        return f"{place} does not count what {name} reads, so localgif cannot tell whether it reads the system message"
     if system - first < _SHARE * (asked - first):
         tokens = f"{asked - first} tokens in the user's message and {max(0, system - first)} in the system message"
         raise _unread(place, name, table, f"the same words add {tokens}")

@@ -19,7 +19,7 @@ from localgif.endpoint.ollama_request import FOREVER, ApiError
 from localgif.endpoint.received import ANSWER_BYTES, ERROR_BYTES, number, read_json
 from localgif.records import Dialect, RemoteModel
 
-#: A server may say for this long that it is still loading; it is asked this often.
+#: How long a server may answer that it is still loading, and how often localgif asks it.
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
 _LOADING = re.compile(r"\bloading\b", re.I)
@@ -46,7 +46,7 @@ class Upstream:
 
 @dataclass(frozen=True)
 class Card:
-    """What the listings say about a model; empty or 0 where it is unknown."""
+    """The facts about a model in listings; empty or 0 where they are unknown."""
 
     name: str
     facts: GgufFacts
@@ -63,7 +63,7 @@ class LoadFailed(Exception):
 
 
 class LoadKilled(LoadFailed):
-    """The process that loads was killed, so nothing is known about the weights."""
+    """The loading process was killed, so nothing is known about the weights."""
 
 
 class Backend:
@@ -116,7 +116,7 @@ def remote_backend(model: RemoteModel) -> Backend:
 
 #: vLLM has no name for these: it looks at the whole context for repetitions, and has no typical sampling.
 _NOT_IN_VLLM = ("repeat_last_n", "typical_p", "repeat_penalty")
-#: What a request can do without.
+#: Fields that a request can do without.
 _OPTIONAL = (
     "top_k", "min_p", "typical_p", "repeat_penalty", "repetition_penalty", "repeat_last_n", "chat_template_kwargs",
     "reasoning_effort", "presence_penalty", "frequency_penalty", "stream_options", "seed",
@@ -135,7 +135,7 @@ def adapted(body: dict[str, Any], upstream: Upstream) -> dict[str, Any]:
     """
     body = {**body, "model": upstream.model}
     if upstream.ours:
-        # The counts of the prompt come with the first token: whoever has enough of an answer leaves before the last.
+        # The prompt's counts come with the first token, because a client that has enough leaves before the last one.
         body["timings_per_token"] = True
     if upstream.dialect == "vllm":
         _translate_for_vllm(body)

@@ -274,7 +274,7 @@ def test_a_server_that_says_not_now_gets_five_minutes_or_what_it_asks_for(ask: A
 def test_a_server_that_is_away_is_waited_for(ask: Ask, clock: Jumping, monkeypatch: pytest.MonkeyPatch) -> None:
     with misbehaving(ACTS["good"]) as server:
         server.stop()
-        with pytest.raises(EndpointError, match="nobody answers there") as caught:
+        with pytest.raises(EndpointError, match="no server answers there") as caught:
             ask(server.url)
         assert 290 < sum(clock.slept) <= 300 and "Start the server" in caught.value.remedy
         slept: list[float] = []
@@ -311,7 +311,7 @@ def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str, monkeyp
     monkeypatch.setattr(clients, "IDLE_SECONDS", 0.3)
     monkeypatch.setattr(clients, "BETWEEN_SECONDS", 0.3)
     with misbehaving(ACTS[fault]) as server:
-        with pytest.raises(EndpointError, match="nothing came for too long") as caught:
+        with pytest.raises(EndpointError, match="the server was silent for too long") as caught:
             ask(server.url)
         assert server.wait_for_fates(1) == ["left"], "the server is free again"
         assert len(server.history) == 1
@@ -402,7 +402,7 @@ def test_the_error_names_the_server_that_the_user_knows(ask: Ask, monkeypatch: p
 def test_thoughts_are_not_an_answer(ask: Ask) -> None:
     with misbehaving(ACTS["only thoughts"]) as server, pytest.raises(EndpointError) as caught:
         ask(server.url)
-    assert "nothing but thoughts" in caught.value.message
+    assert "only thoughts" in caught.value.message
     assert "num_predict" in caught.value.remedy and len(server.history) == 1
     with misbehaving(ACTS["only thoughts"]) as server:
         reply = ask(server.url, think=True)
