@@ -1,1 +1,1 @@
-"""`localgif doctor`: every precondition of a run tried, with what was seen and what to do about it."""
+"""`localgif doctor`: tries every precondition of a run, and reports the evidence and the remedies."""

@@ -20,7 +20,7 @@ from localgif.search.progress import Progress, counted
 from localgif.settings import Settings
 from localgif.tasks.suite import chosen_suite
 
-#: Tokens that the usual request to the reflector, which is for a program, reads beyond its cache, and writes.
+#: Tokens of a usual request to the reflector, which asks for a program: read beyond its cache, and written.
 _REFLECTION_TOKENS = 600, 200
 #: The same for one attempt of the animator, used if its exam was not finished.
 _ATTEMPT_TOKENS = 150, 230
@@ -35,7 +35,7 @@ class Found:
     minutes: Minutes | None
     """Of a run; None if nothing was measured."""
     cheap_seconds: float
-    """Duration of the checks without a model; `seconds` that of all."""
+    """Duration of the checks that ask no model; `seconds` is the duration of all checks."""
     seconds: float
 
     @property
@@ -78,13 +78,13 @@ def _obstacle(checks: list[Check], settings: Settings, offline: bool) -> str:
         return f"not tried, because of the failures above: {', '.join(failed)}"
     absent = [check.name for check in checks if check.status == "WARN" and check.name.startswith("weights ")]
     if absent:
-        return f"not tried, because these are not here: {', '.join(absent)}"
+        return f"not tried, because these are missing: {', '.join(absent)}"
     far = [m.endpoint.name for m in different(settings) if m.endpoint.url and not is_here(m.endpoint.url)]
-    return f"not tried, because --offline asks no other machine: {', '.join(far)}" if far and offline else ""
+    return f"not tried, because --offline connects only to this machine: {', '.join(far)}" if far and offline else ""
 
 
 def _ask_models(settings: Settings, roles: Roles, progress: Progress, checks: list[Check]) -> Minutes | None:
-    """Add the checks that ask the models; returns the estimate if enough could be measured."""
+    """Add the checks that ask the models; returns the estimate, or None if too little could be measured."""
     suite = chosen_suite(settings)
     urls = {"animator": roles.animator_url, "reflector": roles.reflector_url}
     paces: dict[tuple[str, str], Pace] = {}

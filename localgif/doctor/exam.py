@@ -24,7 +24,7 @@ from localgif.tasks.suite import Suite
 
 #: Number of the exam's sample; no sample of a run has its seed.
 _EXAM = 3_000_000
-#: After this many seconds the animator gets no further chance to repair its program.
+#: After this many seconds the animator gets no further attempt to repair its program.
 _REPAIR_SECONDS = 15.0
 
 _OLD_RULE = "Use nice colours for everything that is drawn."
@@ -40,7 +40,7 @@ class Item:
     """One question of the reflector's exam."""
 
     what: str
-    """What a good answer shows, in the words of the report."""
+    """What a good answer does, as the report says it."""
     request: str
     present: tuple[str, ...] = ()
     """Rules that the answer must not repeat."""
@@ -66,12 +66,12 @@ def mark(item: Item, reply: str, finish: str, suite: Suite) -> str:
     if isinstance(read, reply_checks.Rejected):
         return read.code
     if item.about is not None and not item.about.search(read.text):
-        return "speaks of something else"
+        return "is about something else"
     return ""
 
 
 def reflector_exam(settings: Settings, suite: Suite, url: str, progress: Progress) -> Check:
-    """Three requests for a rule through LiteLLM, as in a run."""
+    """Ask the reflector for three rules through LiteLLM, as in a run."""
     reflector = Reflector(settings.reflector, url)
     started, wrong = time.monotonic(), []
     questions = items(suite, settings)
@@ -101,7 +101,7 @@ class _Enough(Exception):
 
 
 def animator_exam(settings: Settings, suite: Suite, url: str, progress: Progress) -> tuple[Check, float | None]:
-    """One sample of the default task through agent and sandbox, as in a run, but with little time for repairs.
+    """Draw one sample of the default task through agent and sandbox, as in a run, but with little time for repairs.
 
     Returns:
         The check, and the seconds of an attempt; None if none was finished.

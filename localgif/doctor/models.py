@@ -40,11 +40,10 @@ class Said:
 
 
 def ask(url: str, model: ModelSettings, prompt: str, *, longest: int, system: str = "") -> Said:
-    """Ask a model once for at most `longest` tokens, with the window of a run, and without letting the server cut the
-    prompt.
+    """Ask a model once for at most `longest` tokens, with the window of a run; the server must not cut the prompt.
 
     Args:
-        system: Text of a system message, where the animator's prompt stands in a run.
+        system: Text of a system message, which has the animator's prompt in a run.
 
     Raises:
         LocalGifError: The server does not answer, or refuses.
@@ -57,7 +56,7 @@ def ask(url: str, model: ModelSettings, prompt: str, *, longest: int, system: st
     answer = ask_once(url, body, place)
     message = answer.get("message")
     if not isinstance(message, dict) or "content" not in message:
-        raise EndpointError(f"{place} did not answer the question: {model.model} said no text", "read the server's log")
+        raise EndpointError(f"{place} did not answer: {model.model} returned no text", "read the server's log")
     return Said(
         texts(message["content"])[0],
         number(answer.get("prompt_eval_count")),
@@ -76,7 +75,7 @@ def _seconds(nanoseconds: object) -> float | None:
 
 #: Share of the window that the canary fills.
 _SHARE = 0.9
-#: The canary is shorter if reading it would take longer than this, seconds; but it is never shorter than RUN_TOKENS.
+#: The canary is shorter if reading it would take longer than this, seconds, but never shorter than RUN_TOKENS.
 CANARY_SECONDS = 25.0
 #: Tokens of the longest prompts of usual runs.
 RUN_TOKENS = 1200
@@ -147,14 +146,14 @@ class Measured:
         wanted = self._model.num_ctx
         words = f"the first answer took {said.seconds:.1f} s"
         if window is None:
-            remedy = "see whether the canary below comes back; an Ollama shows the window with: ollama ps"
+            remedy = "check that the canary below passes; an Ollama shows its window with: ollama ps"
             return Check.warned(title, f"{words}; the server does not say which window it allocated", remedy)
         self._window = window
         if window < wanted:
             return Check.failed(
                 title,
                 f"{words}; the server allocated a window of {window} tokens, but num_ctx is {wanted}",
-                f"num_ctx = {window} in its table of models.toml, or a larger window at the server",
+                f"write num_ctx = {window} into its table of models.toml, or give the server a larger window",
             )
         return Check.passed(title, f"{words}, loaded with a window of {window} tokens")
 
@@ -170,19 +169,19 @@ class Measured:
         words = f"reads {self.pace.read:.0f}, writes {self.pace.write:.1f} tokens/s"
         if not any(answer.text.strip() for answer in answers):
             remedy = "name another model (a model that only thinks and never answers cannot play a role)"
-            return Check.failed(title, f"{words}; {_REPEATS} requests got no text at all", remedy)
+            return Check.failed(title, f"{words}; none of {_REPEATS} requests got any text", remedy)
         if different == 1:
             return Check.passed(title, f"{words}; {_REPEATS} identical requests got the same answer")
         return Check.warned(
             title,
             f"{words}; {_REPEATS} identical requests with one seed got {different} different answers",
-            "nothing is broken, but a run with the same --seed will not repeat itself: judge by several samples",
+            "this is not a fault, but a run with the same --seed may differ: judge by several samples",
         )
 
     def _canary(self, title: str) -> Check:
-        """A word at the very top of a long prompt must come back, so nothing was cut silently.
+        """Ask for a word at the very top of a long prompt; if it comes back, the server did not cut the prompt.
 
-        It stands where a run's prompt does: for the animator in the system message.
+        The long text is where a run's prompt is: for the animator in the system message.
         """
         assert self.pace is not None
         if self._first is None or self._bare is None or self._first <= self._bare:
@@ -202,7 +201,7 @@ class Measured:
 
 
 def filler(mark: str, lines: int) -> str:
-    """Different lines of equal length without meaning, below a heading that contains `mark`."""
+    """Different meaningless lines of equal length, below a heading that contains `mark`."""
     boxes = (f"{1000 + n}. Box {10 + n * 37 % 90} holds {10 + n * 53 % 90} blue stones.\n" for n in range(lines))
     return f"List {mark}:\n" + "".join(boxes)
 
@@ -216,7 +215,7 @@ def canary(word: str, mark: str, lines: int) -> tuple[str, str]:
 
 
 def judge(title: str, said: Said, word: str, expected: int, target: int, window: int, pace: Pace) -> Check:
-    """What the answer to a canary shows; all counts are tokens.
+    """The check for the answer to a canary; all counts are tokens.
 
     Args:
         word: The word at the top.
@@ -242,7 +241,7 @@ def judge(title: str, said: Said, word: str, expected: int, target: int, window:
         return Check.warned(title, f"{words}; the word at its top did not come back (answer: {answer!r})", remedy)
     if target < int(_SHARE * window):
         seconds = _SHARE * window / pace.read
-        words += f"; {100 * _SHARE:.0f} % of it would take about {seconds:.0f} s, so this is as long as a run's prompts"
+        words += f"; {100 * _SHARE:.0f} % of it would take about {seconds:.0f} s, so it is as long as a run's prompts"
     return Check.passed(title, f"{words}; the word at its top came back")
 
 
@@ -250,7 +249,7 @@ def _rate(tokens: int | None, seconds: float | None) -> float | None:
     return tokens / seconds if tokens and seconds else None
 
 
-# --- what a run takes, and what was measured before ------------------------------------------------------------------
+# --- the duration of a run, and what was measured before -------------------------------------------------------------
 
 #: The animator's attempts at one sample, at most.
 ATTEMPTS = 3

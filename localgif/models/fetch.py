@@ -30,7 +30,7 @@ def _unseen(done: int, total: int, what: str) -> None: ...
 
 
 def locate(name: str, places: Places, path: Path | None = None) -> Weights | None:
-    """Verified weights that are on this machine, None if there are none: those at `path` (of models.toml), if given.
+    """Verified weights on this machine: those at `path` (of models.toml), if given; None if there are none.
 
     Raises:
         ModelMissing: The path does not hold the model; the message says why.
@@ -67,7 +67,7 @@ def pull(name: str, places: Places, path: Path | None = None, progress: Progress
 
 
 def _bring(search: Search, known: KnownModel) -> Weights:
-    """Download, in one process at a time."""
+    """Download under a lock, in one process at a time."""
     target = cache_file(search.places.cache, known)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

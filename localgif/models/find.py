@@ -35,8 +35,12 @@ class Places:
 
 
 def places_for(localgif_home: str | Path | None, ollama_models: str | Path | None) -> Places:
-    """Our folder for weights (None: the usual one), and the stores that Ollamas have, with the one that OLLAMA_MODELS
-    names (None: not set)."""
+    """The folders to look in.
+
+    Args:
+        localgif_home: Our folder for data (None: the usual one), which has the weights in models/.
+        ollama_models: The store that OLLAMA_MODELS names (None: not set). It comes before the usual ones.
+    """
     base, home = Path(localgif_home) if localgif_home else cache_folder(), home_folder()
     stores = [Path(ollama_models)] if ollama_models else []
     stores += [home / ".ollama" / "models"] if home is not None else []
@@ -84,8 +88,8 @@ class StoredModel(NamedTuple):
 
 
 def read_stores(stores: Iterable[Path]) -> tuple[dict[str, Manifest], list[str]]:
-    """Every name in the stores, without opening a file: canonical name -> manifest, of the first store that has it; and
-    the stores that cannot be read, in words.
+    """Every name in the stores, without opening a file: canonical name -> manifest of the first store that has it; and
+    a line for each store that cannot be read.
     """
     manifests: dict[str, Manifest] = {}
     problems: list[str] = []
@@ -139,7 +143,7 @@ def _sha256(text: object) -> str | None:
 
 
 def _title(manifest: Manifest, content: dict[str, Any]) -> str:
-    """What the model's configuration says about it; the name if there is none."""
+    """The title from the model's configuration; its name if it has none."""
     config, facts = content.get("config"), {}
     digest = _sha256(config.get("digest")) if isinstance(config, dict) else None
     with suppress(Refused):
@@ -185,7 +189,7 @@ class Weights:
 
 @dataclass
 class Search:
-    """One search for a model: what is known about it, and what each source gave so far."""
+    """One search for a model: what is known about it, and the result of each source so far."""
 
     name: str
     known: KnownModel | None
@@ -193,7 +197,7 @@ class Search:
     progress: Progress
     tried: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
-    """Those of `tried` where something was found, but not the right thing."""
+    """The entries of `tried` whose source held something wrong."""
 
     def __post_init__(self) -> None:
         self.stamps = Stamps(self.places.cache)
@@ -216,7 +220,7 @@ class Search:
 
     def in_ollama(self) -> Weights | None:
         """A blob in one of the stores of Ollama."""
-        # Of a known model any blob with the right bytes will do, whatever Ollama calls it.
+        # For a known model any blob with the right bytes will do, whatever Ollama calls it.
         blob = _find_blob(self.known.sha256, self.places.ollama) if self.known else None
         if blob is not None:
             return self._verified(blob, self.name, "ollama")
@@ -279,7 +283,7 @@ class Kept(NamedTuple):
     """A file of weights in our cache."""
 
     name: str
-    """Of the model; for weights that this version does not know, of the file."""
+    """The model's; the file's for weights that this version does not know."""
     path: Path
     size: int
     """Bytes."""
@@ -320,7 +324,7 @@ class Listed:
     path: Path | None = None
     """None if it is not on this machine."""
     checked: bool = False
-    """Whether the sha256 of this very file is on record."""
+    """Whether this very file has been checked: its sha256 is on record."""
     partial: int = 0
     """Bytes that an interrupted pull left."""
     note: str = ""

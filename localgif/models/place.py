@@ -1,4 +1,4 @@
-"""Which models.toml a command uses, and in which folder its runs are."""
+"""Finds the models.toml that a command uses, and the folder of its runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from localgif.files import is_file
 from localgif.offline import config_folder, named_models_file
 
 NAME = "models.toml"
-#: Stands behind the path of the built-in file where it is shown.
+#: Follows the path of the built-in file in messages.
 BUILT_IN = " (built-in; one of your own: localgif init)"
 
 
@@ -41,14 +41,14 @@ def models_file() -> Path:
 
 
 def built_in() -> Path:
-    """The models.toml that localgif brings along: in the package, or, in a checkout, beside it."""
+    """The models.toml that ships with localgif: in the package, or, in a checkout, beside it."""
     package = Path(__file__).parents[1]
     inside = package / NAME
     return inside if inside.exists() else package.parent / NAME
 
 
 def runs_folder() -> Path:
-    """Where runs are kept: beside the models.toml of this folder or of the nearest one above, else in this folder."""
+    """The folder of runs: beside the models.toml of this folder or of the nearest one above, else in this folder."""
     return (_project() or Path()) / "runs"
 
 
@@ -56,7 +56,7 @@ def _project() -> Path | None:
     """This folder (as ""), or the nearest one above it, that has a models.toml; None if there is none.
 
     A file above this folder counts only if the user or root owns it: in a shared folder such as /tmp anybody could
-    leave one, and it decides which server gets to read prompts.
+    leave one, and it decides which server receives prompts.
     """
     if Path(NAME).exists():
         return Path()

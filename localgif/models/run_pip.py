@@ -1,7 +1,7 @@
-"""pip with the user's settings for the way to the index only, as a script: `python -I run_pip.py download ...`.
+"""Runs pip with only the user's settings that lead to the index, as a script: `python -I run_pip.py download ...`.
 
-scripts/env runs it before anything is installed, so it imports nothing of localgif. pip's variables and files may also
-say `user`, `target`, `prefix`, `require-virtualenv` or `no-binary`, which would put packages elsewhere or refuse them.
+scripts/env runs it before anything is installed, so it imports nothing of localgif. Other settings of the user, such as
+`user`, `target`, `prefix`, `require-virtualenv` or `no-binary`, would put packages elsewhere or refuse them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import os
 import subprocess
 import sys
 
-#: The settings that stay.
+#: The settings that pip keeps.
 _KEPT = ("index-url", "extra-index-url", "find-links", "no-index", "trusted-host", "cert", "client-cert", "proxy")
 _ALSO = ("retries", "timeout", "default-timeout", "cache-dir", "keyring-provider")
 
 
 def settings(listed: str) -> dict[str, str]:
-    """What `pip config list` prints -> variables for pip; the shell comes before a command's own settings, and those
-    before the global ones."""
+    """Variables for pip from the output of `pip config list`; a variable of the shell overrides the setting of a
+    command, which overrides a global one."""
     found: dict[str, tuple[int, str]] = {}
     for line in listed.splitlines():
         key, _, value = line.partition("=")

@@ -1,4 +1,4 @@
-"""models.toml: its schema, its messages, its models and endpoints, and the change of one line."""
+"""models.toml: its schema, its error messages, its models and endpoints, and an edit of one line."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class ModelsToml(_Table):
     """Models that a role can name."""
 
 
-#: The tables of the file: how many names lead to one, and what it holds; "" is the file itself.
+#: The tables of the file: how many keys lead to one, and its schema; "" is the file itself.
 _TABLES: dict[str, tuple[int, type[_Table]]] = {
     "": (0, ModelsToml),
     "roles": (1, RolesTable),
@@ -145,10 +145,10 @@ def _explain(error: ValidationError, path: Path) -> ConfigError:
     return ConfigError(what + more, remedy, code="E-CONFIG-KEY")
 
 
-#: Nobody writes a larger one by hand.
+#: Largest file that is read; people write far smaller ones.
 _MAX_BYTES = 2**20
 
-#: Before the name of any model that a running Ollama has: a model that needs no table. Other tools write the others.
+#: Stands before the name of a model of a running Ollama, which needs no table. Other tools use the other prefixes.
 OLLAMA_PREFIX = "ollama:"
 _OLLAMA_PREFIXES = (OLLAMA_PREFIX, "ollama/", "ollama_chat/")
 
@@ -209,8 +209,8 @@ class ModelsFile:
         )
 
     def meaning(self, name: str) -> str:
-        """What a name means that localgif's embedded endpoint and an Ollama may both have, for the user; "" for any
-        other. Raises ConfigError as `role` does."""
+        """A note on the meaning of a name that both the embedded endpoint and an Ollama may have; "" for any other.
+        Raises ConfigError as `role` does."""
         if name in self._data.models or lookup(name) is None:
             return ""
         alias, _ = self._resolved("the name", name)
@@ -221,10 +221,10 @@ class ModelsFile:
         return ConfigError(f"{self.path}: {_key(location)}{what}", remedy, code=code)
 
     def _resolved(self, place: str, name: str) -> tuple[str, ModelTable]:
-        """The alias and the table of a model that is named as people name it.
+        """The alias and the table of a model, from any name that users give it.
 
-        A name of a table, then "ollama:NAME" or "ollama/NAME", then a model's own name: known weights mean the embedded
-        endpoint; any other name means the table that has it, else a model of an Ollama.
+        First a table's name, then "ollama:NAME" or "ollama/NAME", then a model's own name: known weights mean the
+        embedded endpoint; any other name means the table that has it, else a model of an Ollama.
         """
         if name in self._data.models:
             return name, self._data.models[name]
@@ -291,7 +291,7 @@ class ModelsFile:
         )
 
     def _addressed(self, endpoint: EndpointTable) -> EndpointTable:
-        """The endpoint with its address: an Ollama without one in the file is where OLLAMA_HOST says."""
+        """The endpoint with its address: OLLAMA_HOST gives it for an Ollama without a url."""
         if endpoint.kind != "ollama" or endpoint.url:
             return endpoint
         url = ollama_url()
@@ -371,9 +371,9 @@ class ModelsFile:
             )
 
     def _file(self, name: str) -> str:
-        """A path as the file writes it: relative ones begin at its folder."""
+        """A path of the file; a relative one begins at the file's folder."""
         if "\0" in name:
-            raise ConfigError(f"{self.path}: gguf = {name!r} cannot be a path", "correct it", code="E-CONFIG-KEY")
+            raise ConfigError(f"{self.path}: gguf = {name!r} cannot be a path", "correct the path", code="E-CONFIG-KEY")
         written = Path(name)
         with contextlib.suppress(RuntimeError):  # "~" of a user without a home folder
             written = written.expanduser()
@@ -442,7 +442,7 @@ def changed_settings(stored: Settings, models: ModelsFile, changes: Mapping[str,
 
 
 class Change(NamedTuple):
-    """A file in which one line is another one."""
+    """The text of a file with at most one line changed."""
 
     text: str
     """The whole file, as it will be."""

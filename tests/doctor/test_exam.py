@@ -18,7 +18,7 @@ SUITE = load_suite("single", "bouncing-ball")
         (0, "def make_gif(path):\n    pass\n", "function_for_rule"),
         (0, "", "empty"),
         (1, "Rule: Let the last frame lead back to the first one.\n", ""),
-        (1, "Rule: Draw everything in a strong and friendly colour.\n", "speaks of something else"),
+        (1, "Rule: Draw everything in a strong and friendly colour.\n", "is about something else"),
         (2, "Rule: Draw the ball in red on a white background in each frame.\n", ""),
         (2, "Rule: Use nice colours for everything that is drawn.\n", "duplicate"),
     ],
