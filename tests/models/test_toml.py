@@ -188,7 +188,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(ConfigError) as caught:
         file_of(text).role("animator")
     said = f"{caught.value.message} {caught.value.remedy}"
-    assert "[endpoints.ollama] url" in said and "no password" in said and "secret" not in said
+    assert "[endpoints.ollama] url" in said and "a password" in said and "secret" not in said
 
 
 @pytest.mark.parametrize(
