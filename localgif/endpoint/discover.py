@@ -102,7 +102,7 @@ def check_ollama(url: str, model: str, cloud: bool = False) -> ServerInfo:
 def check_abilities(url: str, server: ServerInfo, wanted: Sequence[str]) -> str:
     """A note for the user if the server does not say whether its model can do what models.toml wants; else "".
 
-    `wanted` are the keys that are true, "vision" or "think". Where the server says nothing, models.toml is believed.
+    `wanted` are the keys that are true, "vision" or "think". If the server says nothing, models.toml decides.
 
     Raises:
         PreflightError: The server lists what the model can do, and this is missing.

@@ -225,7 +225,7 @@ def usable_cores() -> int:
 
 
 def physical_cores(allowed: set[int], cpus: Path = Path("/sys/devices/system/cpu")) -> int:
-    """Cores that the allowed CPUs belong to; the number of these CPUs where the system does not say."""
+    """Physical cores of the allowed CPUs; the number of these CPUs if the system does not say."""
     siblings = [_read(cpus / f"cpu{number}" / "topology" / "thread_siblings_list") for number in allowed]
     return len(set(siblings)) if all(siblings) else len(siblings)
 

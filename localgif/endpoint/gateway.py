@@ -36,7 +36,7 @@ _OLLAMA_VERSION = "0.33.0"
 MAX_BODY = 64 * 2**20
 #: A whole request must arrive within this time, seconds; its headers within server.IDLE_SECONDS.
 BODY_SECONDS = 60.0
-#: A client that reads nothing for this long, seconds, counts as gone, so that the model does not work for nobody.
+#: A client that reads nothing for this long, seconds, counts as gone; otherwise the model would go on writing for it.
 READER_SECONDS = 60.0
 
 

@@ -341,7 +341,8 @@ class Wire(httpx.HTTPTransport):
     def plain(self, line: bytes) -> bytes:
         """A line as every client can read it: ASCII, with one text as its content and no thoughts in it.
 
-        Records how far the answer is. A line without an object stays as it is: the client reports the fault.
+        Also records whether the answer is complete or failed. A line without an object stays unchanged: the client
+        reports the fault.
         """
         try:
             value = read_json(line, halves=True)

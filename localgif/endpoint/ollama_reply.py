@@ -131,7 +131,7 @@ class Answer:
         self._thoughts = Thoughts() if tagged else None
         self._trusted = trusted
         self._left_out = left_out
-        #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token all the same.
+        #: num_predict 0 wants the prompt read and nothing written; llama.cpp generates one token anyway.
         self._silent = call.options.num_predict == 0
         self._content: list[str] = []
         self._thinking: list[str] = []

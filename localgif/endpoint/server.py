@@ -175,7 +175,7 @@ def main() -> None:
     offline.own_process()
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     config = ServeConfig.model_validate_json(sys.stdin.buffer.readline())
-    # Engines are on loopback; beyond that a gateway talks only to the servers that it stands in front of.
+    # Engines are on loopback. Beyond it, a gateway connects only to the servers behind it.
     offline.guard(remote.url for remote in config.remotes)
     try:
         asyncio.run(_serve(config, managed=True))

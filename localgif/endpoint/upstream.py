@@ -78,7 +78,7 @@ class Backend:
         return self._upstream
 
     def expires_in(self) -> float:
-        """Seconds until the model is unloaded if nobody asks; may be infinite."""
+        """Seconds until the model is unloaded if no request comes; may be infinite."""
         return FOREVER
 
     async def acquire(self) -> Upstream:
@@ -90,7 +90,7 @@ class Backend:
         return self._upstream
 
     async def release(self, keep_alive: float | None) -> None:
-        """End one use; the model stays loaded for `keep_alive` s, None for the default (0: until nobody uses it)."""
+        """End one use; after the last one the model stays loaded for `keep_alive` seconds (None: the default)."""
 
     async def exit_reason(self) -> str:
         """Why the server ended, e.g. "killed by SIGKILL"; empty if it runs, or if we did not start it."""

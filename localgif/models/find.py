@@ -118,7 +118,7 @@ def read_manifest(manifest: Manifest) -> StoredModel:
     if len(weights) != 1:
         raise Refused(f"{manifest.file} names {len(weights)} files of weights, expected 1")
     if any(layer.get("mediaType") == _ADAPTER for layer in layers):
-        # Without its adapter this would be another model, and nobody would notice.
+        # Without its adapter this would be another model, and nothing would show that.
         raise Refused(f"{manifest.name} has an adapter, which localgif does not apply")
     digest = _sha256(weights[0].get("digest"))
     if digest is None:

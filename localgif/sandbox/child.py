@@ -402,7 +402,7 @@ def _prepare_measurer(name: str, data: bytes) -> Callable[[], int]:
         except ValueError as error:  # by agreement: the data is bad
             os.write(2, str(error)[:_MESSAGE_CAP].encode(errors="replace"))
             return EXIT_ERROR
-        except BaseException as error:  # a bug of ours
+        except BaseException as error:  # our own bug
             os.write(2, f"{type(error).__name__}: {error}"[:_MESSAGE_CAP].encode(errors="replace"))
             return EXIT_OURS
         answer = json.dumps(found).encode()

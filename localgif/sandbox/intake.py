@@ -39,7 +39,7 @@ def read_output(directory: Path, name: str, limits: Limits) -> bytes:
     """Bytes of the file `name` in `directory`, at most `limits.file_size`.
 
     Raises:
-        BadOutput: It is missing, too big, or not a plain file of ours with one name; `verdict` says which.
+        BadOutput: It is missing, too big, or not a plain file of this user with one name; `verdict` says which.
     """
     with _opened(directory, name) as file:
         info = os.fstat(file)

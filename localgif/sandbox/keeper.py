@@ -48,7 +48,7 @@ _REQUEST_PATIENCE = 5.0
 
 def main() -> NoReturn:
     """Serves the control socket on descriptor 0 until its other end is closed."""
-    child.reset_signals()  # with SIGCHLD ignored nobody could wait for a job
+    child.reset_signals()  # while SIGCHLD is ignored, waiting for a job fails
     syscalls.prctl(syscalls.PR_SET_CHILD_SUBREAPER, 1)
     control = socket.socket(fileno=os.dup(0))
     null = os.open(os.devnull, os.O_RDONLY)
@@ -214,7 +214,7 @@ class _Session:
         self._began = False
         self._breach: Breach | None = None
         self.exit: int | None = None
-        with contextlib.suppress(OSError):  # before Linux 5.3, where the next tick notices the end
+        with contextlib.suppress(OSError):  # before Linux 5.3; there the next tick notices the end
             self.exit = os.pidfd_open(pid)
 
     @property

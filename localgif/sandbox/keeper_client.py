@@ -212,7 +212,7 @@ def stop() -> None:
     _discard(_running)
 
 
-# At exit the interpreter would otherwise report a process that nobody waited for.
+# Without this, the interpreter reports a process that was never waited for.
 atexit.register(stop)
 
 

@@ -38,8 +38,8 @@ def _visible(match: re.Match[str]) -> str:
 def printable(text: str) -> str:
     """A model's or a program's text as it looks on screen.
 
-    Without escape sequences, lone surrogates, controls, and characters that reorder text or that nobody sees (a text
-    can be hidden in those); tab and newline stay.
+    Escape sequences, lone surrogates, controls, and characters that reorder text or are invisible (a text can hide in
+    them) are removed; tab and newline stay.
     """
     text = text.encode("utf-8", "ignore").decode("utf-8").replace("\r\n", "\n")
     return _OTHERS.sub(_visible, _SEQUENCES.sub("", text))

@@ -86,7 +86,7 @@ def _reap_the_rest() -> None:
 
 
 def _end_all(pid: int, adopts: bool) -> None:
-    """Kills everything that came from the job; nobody else will."""
+    """Kills everything that came from the job; no other process will."""
     from localgif.errors import SandboxError
     from localgif.sandbox import watch  # loads psutil, which an orderly end does not need
 

@@ -23,7 +23,7 @@ from localgif.sandbox.protocol import Breach
 if TYPE_CHECKING:
     from localgif.records import Limits
 
-#: Seconds after SIGKILL until a process that survives it counts as a failure of ours.
+#: Seconds after SIGKILL until a process that survives it counts as our own failure.
 KILL_PATIENCE = 5.0
 
 STUCK_REMEDY = "Check them with `ps`. A process that waits for a broken disk ends only when the machine restarts."
@@ -105,7 +105,7 @@ class Tree:
             self._seen[self._root].kill()
 
     def adopt(self, pids: list[int]) -> None:
-        """Adds processes, and what comes from them, to this tree."""
+        """Adds processes and their descendants to this tree."""
         for pid in pids:
             known = self._seen.get(pid)
             if pid == os.getpid() or (known is not None and known.is_running()):
