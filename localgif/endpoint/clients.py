@@ -87,7 +87,7 @@ class _Client:
     def _read(self, parts: Generator[_Part, None, None], prompt: str, finished: Finished, beginning: str = "") -> Reply:
         """One attempt; raises `Failed` if there is no usable answer. `beginning` is what the answer must continue."""
         started = time.monotonic()
-        text, chunks, reason = "", 0, "stop"
+        text, chunks, reason, word = "", 0, "stop", ""
         read = counted = None
         try:
             with contextlib.closing(parts):
@@ -106,16 +106,16 @@ class _Client:
                     word = finished(joined(beginning, text)) if ask else ""
                     if word:
                         self._wire.hang_up()
-                        chunks += self._wire.swallowed
-                        seconds = time.monotonic() - started
-                        wire = self._wire
-                        return Reply(joined(beginning, text), word, wire.prompt, chunks, seconds, wire.cached)
+                        break
         except Exception as error:
             raise cause(error) or self._wire.failed(error) from error
+        if word:
+            reason, read, counted = word, self._wire.prompt, None
         written = chunks + self._wire.swallowed if counted is None else counted
         seconds = time.monotonic() - started
         reply = Reply(joined(beginning, text), reason, read, written, seconds, self._wire.cached)
-        self._check(reply, prompt)
+        if not word:
+            self._check(reply, prompt)
         return reply
 
     def _check(self, reply: Reply, prompt: str) -> None:

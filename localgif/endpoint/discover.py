@@ -335,7 +335,7 @@ def ask_once(url: str, body: dict[str, Any], place: str | None = None) -> dict[s
     """
 
     def wrong(_: str, reason: str) -> EndpointError:
-        return EndpointError(f"{place or url} did not answer the question: {reason}", "read the server's log")
+        return _unanswered(place or url, reason)
 
     return ask_object(url, "/api/chat", body, wrong, "start the server", ASK_SECONDS)
 
@@ -344,13 +344,9 @@ def ask_remote_once(model: RemoteModel, body: dict[str, Any]) -> dict[str, Any]:
     """As `ask_once`, from an OpenAI-compatible server; the answer holds the count of the prompt only."""
     headers = {"Authorization": f"Bearer {model.key}"} if model.key else {}
     asked = {"model": model.name, "messages": body["messages"], "max_tokens": 1, "temperature": 0.0}
-
-    def wrong(place: str, reason: str) -> EndpointError:
-        return EndpointError(f"{place} did not answer the question: {reason}", "read the server's log")
-
     path = "/v1/chat/completions"
-    response = _answer(model.url, path, asked, headers, wrong, "start the server", ASK_SECONDS)
-    value = _json(model.url, path, response, wrong)
+    response = _answer(model.url, path, asked, headers, _unanswered, "start the server", ASK_SECONDS)
+    value = _json(model.url, path, response, _unanswered)
     usage = value.get("usage") if isinstance(value, dict) else None
     return {"prompt_eval_count": usage.get("prompt_tokens") if isinstance(usage, dict) else None}
 
@@ -406,6 +402,10 @@ def _json(url: str, path: str, response: httpx.Response, wrong: Callable[[str, s
         return read_json(response.content)
     except ValueError as error:
         raise wrong(url, f"{path}: {error}") from None
+
+
+def _unanswered(url: str, reason: str) -> EndpointError:
+    return EndpointError(f"{url} did not answer the question: {reason}", "read the server's log")
 
 
 def _not_ollama(url: str, reason: str) -> EndpointUnreachable:

@@ -73,20 +73,24 @@ def run_confined(job: Job, limits: Limits, directory: Path) -> Ended:
         SandboxError: A process survived SIGKILL.
     """
     running = current()
-    request: Request = {
+    with _Conversation(job, limits) as conversation:
+        try:
+            conversation.begin(running, request_for(job, limits, directory))
+            answer = conversation.listen(limits.wall_seconds + ANSWER_PATIENCE)
+        except MachineryError as error:
+            raise MachineryError(f"{error} {_discard(running)}".strip()) from error
+        return _ended(answer, conversation)
+
+
+def request_for(job: Job, limits: Limits, directory: Path) -> Request:
+    """The message that describes a job to its process."""
+    return {
         "mode": job.mode,
         "module": job.module,
         "directory": str(directory),
         "layers": sorted(job.layers),
         "limits": limits.model_dump(),
     }
-    with _Conversation(job, limits) as conversation:
-        try:
-            conversation.begin(running, request)
-            answer = conversation.listen(limits.wall_seconds + ANSWER_PATIENCE)
-        except MachineryError as error:
-            raise MachineryError(f"{error} {_discard(running)}".strip()) from error
-        return _ended(answer, conversation)
 
 
 class _Conversation(contextlib.ExitStack):

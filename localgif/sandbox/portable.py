@@ -43,7 +43,6 @@ from localgif.sandbox.protocol import (
     Job,
     LayerMissing,
     MachineryError,
-    Request,
 )
 from localgif.sandbox.text import Tail
 from localgif.sandbox.warden import STIRRED, STREAMS
@@ -289,13 +288,7 @@ class _Run:
     """One job from its request to its end."""
 
     def __init__(self, processes: Processes, job: Job, limits: Limits, directory: Path) -> None:
-        request: Request = {
-            "mode": job.mode,
-            "module": job.module,
-            "directory": str(directory),
-            "layers": sorted(job.layers),
-            "limits": limits.model_dump(),
-        }
+        request = keeper_client.request_for(job, limits, directory)
         self._processes, self._layers, self._limits, self._directory = processes, job.layers, limits, directory
         self._unsent = memoryview(json.dumps(request).encode() + b"\n" + job.payload)
         self._drains = {processes.printed: Tail(limits.output_kept)}
