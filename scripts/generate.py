@@ -1,5 +1,4 @@
-"""Writes the generated parts of docs/: the tables of scoring.md, runs.md and modes.md, models.schema.json (editors read
-it), result.schema.json (what `--json` prints), and the diagram of the README (pictures/loop.svg).
+"""Writes the generated parts of docs/: three tables, and the schemas of models.toml and of a result (`--json`).
 
 `just fix` runs it; tests compare the files with what it would write.
 """
@@ -16,12 +15,10 @@ from localgif.records import Measurements, RunResult
 from localgif.settings import FIELDS
 from localgif.tasks.suite import brief_split, family_split, folds
 from localgif.tasks.task import load_task
-from scripts.diagram import diagram
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 SCORING, RUNS, MODES = DOCS / "scoring.md", DOCS / "runs.md", DOCS / "modes.md"
-LOOP = DOCS / "pictures" / "loop.svg"
 BEGIN, END = "<!-- table: just fix -->\n", "<!-- end of table -->\n"
 
 
@@ -79,7 +76,7 @@ def splits_table() -> str:
 
 def main() -> None:
     """Rewrite the files in place."""
-    for file, text in {**schemas(), LOOP: diagram()}.items():
+    for file, text in schemas().items():
         file.write_text(text, encoding="utf-8")
     for page, table in ((SCORING, scoring_table()), (RUNS, settings_table()), (MODES, splits_table())):
         before, rest = page.read_text().split(BEGIN)

@@ -18,7 +18,6 @@ from localgif.gif import measure
 from localgif.gif.score import SCORERS
 from localgif.records import Measurements
 from localgif.tasks.task import load_task
-from scripts.diagram import diagram
 from tests.support.commands import localgif
 from tests.support.kit import fenced, program
 from tests.support.scripted import MODEL, Scripted, serving
@@ -119,10 +118,8 @@ def test_the_gifs_of_the_readme_are_what_it_says_of_them() -> None:
     assert frames[1] == int(said[3])
 
 
-def test_the_diagram_is_current_and_has_a_dark_form() -> None:
-    text = (PICTURES / "loop.svg").read_text("utf-8")
-    assert text == diagram(), "out of date; run: ./scripts/just fix"
-    assert "prefers-color-scheme: dark" in text
+def test_the_diagram_has_a_dark_form() -> None:
+    assert "prefers-color-scheme: dark" in (PICTURES / "loop.svg").read_text("utf-8")
 
 
 @pytest.mark.slow
