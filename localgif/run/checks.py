@@ -1,4 +1,4 @@
-"""Checks of the machine that cost no token: Python, packages, variables, memory, disk."""
+"""Checks of this machine that use no model: Python, packages, environment variables, memory, disk."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ Status = Literal["PASS", "WARN", "FAIL", "SKIP"]
 class Check(Record):
     """One precondition of a run.
 
-    PASS: it holds. WARN: a run starts, but something is not as it should be. FAIL: a run does not start, or its results
-    cannot be trusted. SKIP: not checked; the evidence says why.
+    PASS: it holds. WARN: a run starts, but may be slow or fail. FAIL: a run does not start, or its results cannot be
+    trusted. SKIP: not checked; the evidence says why.
     """
 
     name: str
     status: Status
     evidence: str
-    """What was found, one or a few lines."""
+    """What was found, in one or a few lines."""
     remedy: str = ""
     """What the user can do; "" if there is nothing to do."""
 
@@ -51,7 +51,7 @@ class Check(Record):
 
     @classmethod
     def raised(cls, name: str, error: LocalGifError) -> Check:
-        """FAIL, in the words of an error."""
+        """FAIL, with the message and the remedy of an error."""
         return cls(name=name, status="FAIL", evidence=error.message, remedy=error.remedy)
 
     @classmethod
@@ -63,27 +63,27 @@ class Check(Record):
 
 #: The Pythons that requirements.lock was tested with.
 _TESTED = ((3, 11), (3, 12), (3, 13))
-#: Names in a list of packages; more are counted.
+#: Longest list of packages in a message; the others are counted.
 _SHOWN = 6
 
 
 def python(version: tuple[int, int, int], implementation: str, system: str) -> Check:
-    """Whether localgif was tested with this Python; `system` is as platform.system() returns it."""
+    """Whether localgif was tested with this Python; `system` is the value of platform.system()."""
     words = f"{implementation} {'.'.join(map(str, version))} on {system} {platform.machine()}"
     if implementation != "cpython" or version[:2] < _TESTED[0]:
         return Check.failed("python", words, "use CPython 3.11, 3.12 or 3.13")
     if system == "Darwin":
         return Check.warned(
             "python",
-            f"{words}: nobody has tried localgif on a real Mac yet",
-            "look at the line `sandbox`, and please report what this command says",
+            f"{words}: localgif is not tested on a real Mac yet",
+            "check the line `sandbox` below, and please report the output of this command",
         )
     if system != "Linux":
         return Check.failed("python", f"{words}: the sandbox needs Linux or macOS", "on Windows, run localgif in WSL2")
     if version[:2] not in _TESTED:
         return Check.warned(
             "python",
-            f"{words}, which the locked packages were not tested with",
+            f"{words}: the locked packages are not tested with this version",
             "use CPython 3.11, 3.12 or 3.13: LOCALGIF_PYTHON=python3.13 ./scripts/just doctor",
         )
     return Check.passed("python", words)
@@ -101,12 +101,15 @@ class Pin(NamedTuple):
     """Normalised."""
     version: str
     hashes: frozenset[str]
-    """sha256 of each of its files, hex."""
+    """sha256 of each file of the package, hex."""
 
 
 def read_lock(text: str) -> tuple[Pin, ...]:
-    """The packages of a requirements.lock whose markers hold for the running Python; a ConfigError if a line is not
-    "name==version ; marker" with sha256 hashes, or the lock holds a package twice."""
+    """The packages of a requirements.lock whose markers match the running Python.
+
+    Raises:
+        ConfigError: A line is not "name==version ; marker" with sha256 hashes, or a package occurs twice.
+    """
     pins: dict[str, Pin] = {}
     for line in re.sub(r"\\\n", " ", text).splitlines():
         wanted, *hashes = line.split("#")[0].split("--hash=sha256:")
@@ -124,7 +127,7 @@ def read_lock(text: str) -> tuple[Pin, ...]:
         if found.marker is not None and not found.marker.evaluate():
             continue
         if name in pins:
-            raise _bad_lock(f"{name} is there twice for this Python")
+            raise _bad_lock(f"{name} occurs twice for this Python")
         pins[name] = Pin(name, version, digests)
     if not pins:
         raise _bad_lock("no packages")
@@ -132,12 +135,12 @@ def read_lock(text: str) -> tuple[Pin, ...]:
 
 
 def _bad_lock(what: str) -> ConfigError:
-    return ConfigError(f"requirements.lock: {what}", "make it again: ./scripts/lock", code="E-BUNDLE-LOCK")
+    return ConfigError(f"requirements.lock: {what}", "write it again: ./scripts/lock", code="E-BUNDLE-LOCK")
 
 
 def compare(locked: Iterable[Pin], installed: Mapping[str, str], needed: Collection[str]) -> Check:
-    """The installed packages (normalised name -> version) against the locked ones; `needed` are the names that localgif
-    itself requires, because developers or a cluster may need others."""
+    """The check of the installed packages (normalised name -> version) against the locked ones. Only those in `needed`
+    must be installed; the others are for developers or a cluster."""
     pins = {pin.name: pin.version for pin in locked}
     found = {name: installed[name] for name in pins if name in installed}
     other = [f"{name} {version} (locked: {pins[name]})" for name, version in found.items() if version != pins[name]]
@@ -155,7 +158,7 @@ def compare(locked: Iterable[Pin], installed: Mapping[str, str], needed: Collect
 
 
 def these_packages(root: Path | None = None) -> Check:
-    """The check of this environment's packages against the lock in `root`, by default the folder above localgif/."""
+    """The check of this environment against the requirements.lock in `root` (default: the folder above localgif/)."""
     lock = (root or Path(__file__).parents[2]) / "requirements.lock"
     try:
         locked = read_lock(lock.read_text(encoding="utf-8"))
@@ -173,7 +176,7 @@ def these_packages(root: Path | None = None) -> Check:
 
 
 def _needed() -> set[str]:
-    """The packages in localgif's own metadata; none if localgif runs from a folder that was never installed."""
+    """The packages that localgif's metadata requires; empty if localgif is not installed."""
     try:
         required = [Requirement(line) for line in metadata.requires("localgif") or []]
     except metadata.PackageNotFoundError:
@@ -189,7 +192,7 @@ def _some(names: Sequence[str]) -> str:
 
 # --- variables -------------------------------------------------------------------------------------------------------
 
-#: Variables that make a library of localgif's, or one that a user adds, report to or ask another server.
+#: Variables that make a library of localgif, or one that a user adds, connect to another server.
 _TALKATIVE = re.compile(
     r"^(LANGSMITH_|LANGCHAIN_(TRACING|API_KEY|ENDPOINT|PROJECT)|LANGFUSE_|WANDB_|MLFLOW_|COMET_|SENTRY_|OTEL_|"
     r"OPENAI_|ANTHROPIC_|AZURE_|COHERE_|GEMINI_|GOOGLE_API_KEY$|GROQ_|MISTRAL_|OPENROUTER_|HF_TOKEN$|"
@@ -200,14 +203,14 @@ _TALKATIVE = re.compile(
 
 
 def variables(names: Iterable[str]) -> Check:
-    """Whether variables are set that make libraries connect to other servers. Their values are not read."""
+    """Whether a variable is set that makes libraries connect to other servers. Values are not read."""
     found = sorted(name for name in names if _TALKATIVE.match(name))
     if not found:
         return Check.passed("variables", "none that makes a library connect to another server")
     return Check.warned(
         "variables",
-        f"set: {', '.join(found)}\nlocalgif turns tracing off, asks no hosted model and uses no proxy for its "
-        "endpoints; other programs started from here may",
+        f"set: {', '.join(found)}\nlocalgif turns tracing off, uses no hosted model and no proxy for its endpoints; "
+        "other programs started from this shell may use them",
         f"unset {' '.join(found)}",
     )
 
@@ -219,13 +222,13 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 GIB = 2**30
 _MIB = 2**20
-#: Memory of localgif with its clients and libraries, and one program in the sandbox, bytes.
+#: Memory of localgif with its libraries and one program in the sandbox, bytes.
 OURS = 800 * _MIB
 #: Memory of llama.cpp besides weights and window, bytes.
 WORK = 300 * _MIB
-#: With less free space than this a run's folder may not fit, bytes.
+#: Below this free space the check fails, bytes.
 LEAST_DISK = 100 * _MIB
-#: With less free space than this the user gets a warning, bytes.
+#: Below this free space the check warns, bytes.
 _LITTLE_DISK = 1 * GIB
 
 
@@ -237,12 +240,12 @@ class Memory(NamedTuple):
 
 
 def memory_of(meminfo: str, most: str = "", used: str = "", stat: str = "") -> Memory | None:
-    """The memory that processes here can have; None if it cannot be read.
+    """The memory that processes on this machine can use; None if unknown.
 
     Args:
         meminfo: The text of /proc/meminfo.
         most: In a container, the text of cgroup v2's memory.max; `used` and `stat` are memory.current and memory.stat.
-            A container's use includes cached pages of files, which the kernel frees on demand (inactive_file).
+            A container's use includes cached file pages (inactive_file), which the kernel frees on demand.
     """
     found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", meminfo, re.MULTILINE))
     if len(found) < 2:
@@ -256,7 +259,7 @@ def memory_of(meminfo: str, most: str = "", used: str = "", stat: str = "") -> M
 
 
 def this_memory() -> Memory | None:
-    """The memory of this machine or container; None if it cannot be read."""
+    """The memory of this machine or container; None if unknown."""
     meminfo = _read(_MEMINFO)
     if not meminfo:  # not Linux, so no container either
         found = psutil.virtual_memory()
@@ -265,16 +268,16 @@ def this_memory() -> Memory | None:
 
 
 class Load(NamedTuple):
-    """A model that the embedded endpoint will hold. Bytes."""
+    """Memory of a model in the embedded endpoint, in bytes."""
 
     name: str
     weights: int
     window: int
-    """Keys and values of the whole window; 0 if the file does not say."""
+    """Keys and values of the whole window; 0 if unknown."""
 
 
 def window_bytes(facts: GgufFacts, num_ctx: int) -> int:
-    """The memory of a window's keys and values in 16 bits, bytes; 0 if the file does not say what it depends on."""
+    """The memory of a window's 16-bit keys and values, in bytes; 0 if the file lacks the numbers for it."""
 
     def number(key: str) -> int:
         value = facts.metadata.get(f"{facts.architecture}.{key}")
@@ -288,43 +291,43 @@ def window_bytes(facts: GgufFacts, num_ctx: int) -> int:
 
 
 def needed(models: Sequence[Load]) -> int:
-    """The memory of a run with these models loaded together, bytes."""
+    """The memory of a run that has these models loaded together, in bytes."""
     return sum(model.weights + model.window + WORK for model in models) + OURS
 
 
 def fit(here: Memory | None, models: Sequence[Load]) -> bool:
-    """Whether the models can be loaded together now; assumed if the memory is unknown."""
+    """Whether the models fit into memory together now; True if the memory is unknown."""
     return here is None or needed(models) <= here.available
 
 
 def memory(here: Memory | None, models: Sequence[Load]) -> Check:
-    """Whether different embedded models fit, together or in turns. The endpoint decides by the same rule."""
+    """Whether these embedded models fit into memory, together or in turns. The endpoint applies the same rule."""
     if not models:
-        return Check.skipped("memory", "localgif itself loads no model")
+        return Check.skipped("memory", "no embedded model")
     if here is None:
-        return Check.skipped("memory", "this system does not say how much memory it has")
+        return Check.skipped("memory", "this system does not report its memory")
     parts = "; ".join(f"{model.name}: weights {_gb(model.weights)}, window {_gb(model.window)}" for model in models)
     words = f"about {_gb(needed(models))} GB needed ({parts}), {_gb(here.available)} of {_gb(here.total)} GB free"
     several = len(models) > 1
     largest = [max(models, key=lambda model: model.weights + model.window)]
-    smaller = "name a smaller model, " + ("the same model for both roles, " if several else "") + "or a smaller num_ctx"
+    smaller = "use a smaller model, " + ("the same model for both roles, " if several else "") + "or a smaller num_ctx"
     if fit(here, models):
         return Check.passed("memory", ("both models stay loaded; " if several else "") + words)
     if needed(largest) > here.total:
         return Check.failed("memory", f"{words}: this machine does not have enough", smaller)
     remedy = f"stop other programs, {smaller}"
     if several and fit(here, largest):
-        turns = "only one fits at a time, so localgif loads them in turns, again at each change of role"
+        turns = "only one fits at a time, so localgif loads a model again at each change of role"
         return Check.warned("memory", f"{words}: {turns}", remedy)
     return Check.warned("memory", f"{words}: the machine may swap, or kill the engine during a run", remedy)
 
 
 def disk(folder: Path) -> Check:
-    """Whether there is space for a run in `folder`, which need not exist yet."""
+    """Whether the disk has space for a run in `folder`, which may not exist yet."""
     there = next(each for each in (folder.absolute(), *folder.absolute().parents) if exists(each))
     free = shutil.disk_usage(there).free
     words = f"{_gb(free)} GB free in {there}; a run takes a few MB"
-    remedy = "free some space, or name another --runs-dir"
+    remedy = "free some space, or choose another --runs-dir"
     if free < LEAST_DISK:
         return Check.failed("disk", words, remedy)
     return Check.warned("disk", words, remedy) if free < _LITTLE_DISK else Check.passed("disk", words)

@@ -1,8 +1,8 @@
-"""`localgif demo`: a whole run in under a minute, with recorded answers in place of the models.
+"""`localgif demo`: a whole run in under a minute, with recorded answers instead of models.
 
-A small server on loopback speaks the Ollama API and answers from demo.json, which a real model wrote in a real run.
-Everything else is what every run does: sandbox, measurements, GEPA, comparison, report. The record of the run says
-`demo`, so that no other command takes it for a result.
+A small server on loopback speaks the Ollama API and answers from demo.json, recorded in a run with a real model. The
+rest is the same as in every run: sandbox, measurements, GEPA, comparison, report. run.json marks the run as `demo`, so
+that no other command uses it as a result.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _WINDOW = 8192
 
 
 def demo(runs_dir: Path, progress: Progress) -> RunResult:
-    """Evolve a prompt with recorded answers; the run folder is named after date, time and "demo".
+    """Evolve a prompt with recorded answers; the run's name is date, time and "demo".
 
     Raises:
-        PreflightError: The sandbox does not work here.
+        PreflightError: The sandbox does not work on this machine.
         RunError: The run folder cannot be written.
     """
     clock = time.monotonic()
@@ -50,7 +50,7 @@ def demo(runs_dir: Path, progress: Progress) -> RunResult:
 
 
 def _settings(url: str) -> Settings:
-    """The settings that the answers were recorded with."""
+    """The settings of the recorded run."""
     temperatures: dict[Role, float] = {"animator": 0.2, "reflector": 0.7}
     animator, reflector = (
         ModelSettings(
@@ -69,8 +69,8 @@ def _settings(url: str) -> Settings:
 
 
 class _Answers:
-    """The animator's recorded answers to the seed prompt, and to prompts with an example. Each list is read in order,
-    and its last answer is repeated. The reflector was not asked: the search over formulas found the example."""
+    """The animator's recorded answers: one list for the seed prompt, one for prompts with an example. Each is used in
+    order, and its last answer is repeated. The reflector has none: the search over formulas found the example."""
 
     def __init__(self) -> None:
         text = resources.files("localgif.run").joinpath("demo.json").read_text("utf-8")
@@ -79,7 +79,7 @@ class _Answers:
         self._lock = threading.Lock()
 
     def next(self, body: dict[str, Any]) -> tuple[str, int]:
-        """Text and number of tokens of the next answer to such a request."""
+        """Text and tokens of the next answer to a request."""
         if "messages" not in body:
             return "", 1
         system = "".join(each["content"] for each in body["messages"] if each["role"] == "system")
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send({"details": {}, "model_info": {"demo.context_length": _WINDOW}, "capabilities": ["completion"]})
             return
         asked = body.get("prompt") or "\n".join(each["content"] for each in body["messages"])
-        if asked.endswith(QUESTION):  # whether the model reads system messages: words stand for tokens
+        if asked.endswith(QUESTION):  # does the model read system messages? words stand for tokens here
             self._send({**_part(body, "yes"), **_end(len(asked.split()), 1)})
             return
         text, tokens = self.server.answers.next(body)
@@ -126,7 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, *values: dict[str, Any], kind: str = "application/json") -> None:
         data = b"".join(json.dumps(value).encode() + b"\n" for value in values)
-        with contextlib.suppress(ConnectionError):  # localgif leaves when it has read a whole program
+        with contextlib.suppress(ConnectionError):  # localgif closes the stream after a whole program
             self.send_response(200)
             self.send_header("Content-Type", kind)
             self.send_header("Content-Length", str(len(data)))
@@ -148,7 +148,7 @@ def _end(read: int, written: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _serving() -> Iterator[str]:
-    """The address of a server with the recorded answers."""
+    """Run a server with the recorded answers; yields its address."""
     with _Server() as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()

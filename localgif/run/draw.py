@@ -1,4 +1,4 @@
-"""Draw what a sentence asks for: ask prompt after prompt, measure each answer, and search from what falls short."""
+"""Draws what a sentence asks for: tries prompt after prompt, measures each answer, and searches for better programs."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from localgif.tasks.spoken import missed, phrase_of
 
 #: At most this many answers of the model.
 TRIES = 4
-#: First index of drawings: no sample of a run has their seeds.
+#: First sample index of drawings, so that no sample of a run has the same seed.
 _DRAWN_FROM = 2_000_000
-#: What each further round over the prompts adds to the temperature, which ends at 2.
+#: Added to the temperature in each further round over the prompts; the temperature stays at most 2.
 _WARMER = 0.3
-#: Seconds between two notices about an answer that is being written.
+#: Seconds between two progress messages about an answer that is being written.
 _OFTEN = 0.25
 
 Outcome = Literal["checked", "not right yet", "unchecked", "no GIF"]
@@ -41,7 +41,7 @@ class Answer(Record):
     """One answer of the model."""
 
     prompt: int
-    """Number of the prompt, from 1."""
+    """Number of the prompt, counted from 1."""
     temperature: float
     seed: int
     verdict: Verdict
@@ -50,46 +50,46 @@ class Answer(Record):
     """Score by the strict rule, 0 to 1; None if the brief cannot be checked."""
     output_tokens: int
     seconds: float
-    """Time of the model."""
+    """Time that the model took."""
 
 
 class Drawn(Record):
-    """A drawing; `--json` prints all of it but the GIF itself."""
+    """A drawing; `--json` prints all fields except the GIF."""
 
     outcome: Outcome
     line: str
     """The outcome in a sentence."""
     brief: str
     unchecked: tuple[str, ...]
-    """Words of the brief that no check covers."""
+    """Parts of the brief that no check covers."""
     answers: tuple[Answer, ...]
     searched: bool
-    """Whether the picture comes from the search over formulas and numbers, and not from an answer alone."""
+    """Whether the search over formulas and numbers made the picture, not an answer alone."""
     programs: int
-    """Programs that the search ran."""
+    """Number of programs that the search ran."""
     verdict: Verdict
     reason: str
     score: Score | None
     """By the strict rule; None if the brief cannot be checked."""
     measurements: Measurements | None
     gif: bytes | None
-    """The best one; None if no answer gave one."""
+    """The best GIF; None if no answer drew one."""
 
 
 def draw(
     settings: Settings, prompts: Sequence[str], brief: str, progress: Progress | None = None, tries: int = TRIES
 ) -> Drawn:
-    """Draw a brief and check the picture, until one is right or the tries are spent.
+    """Draw a brief and check the picture, until one is right or the tries are used up.
 
-    Each prompt is asked once, then each again at a higher temperature and with another seed. From a picture that falls
-    short a search over formulas and numbers starts at once, because it takes seconds and another prompt a minute; from
-    a program without a picture only if no answer has one.
+    Each prompt is tried once, then each again at a higher temperature and with another seed. An imperfect picture
+    starts a search over formulas and numbers at once: the search takes seconds, another answer a minute. A program
+    without a picture starts one only if no answer drew a picture.
 
     Args:
-        settings: Only the animator, the seed and the limits count.
+        settings: Only the animator, the seed, the sandbox level and the limits matter.
         prompts: System prompts, the most promising first; at least one.
         brief: A sentence, the name of a shipped task, or the path of a task file.
-        progress: Receives what happens now.
+        progress: Receives progress events.
         tries: At most this many answers of the model.
 
     Raises:
@@ -98,7 +98,7 @@ def draw(
     """
     if not prompts or tries < 1:
         raise ConfigError(
-            "a drawing needs at least one prompt and one try", "give a system prompt, and tries from 1 on"
+            "a drawing needs at least one prompt and one try", "give a system prompt, and at least 1 for tries"
         )
     reading = find(brief)
     progress = progress or Silent()
@@ -128,7 +128,7 @@ def _plan(settings: Settings, prompts: int, tries: int) -> Iterator[_Plan]:
 
 
 class _Drawing:
-    """One brief, its answers, and the programs that were run for it."""
+    """The state of one drawing: its brief, its answers, and the programs that ran for it."""
 
     def __init__(self, settings: Settings, reading: Reading, progress: Progress) -> None:
         self._settings = settings
@@ -142,11 +142,11 @@ class _Drawing:
         self._top = 0.0
 
     def enough(self, trial: Trial) -> bool:
-        """Whether a picture is right, as far as it can be checked."""
+        """Whether a picture is right, as far as the brief can be checked."""
         return trial.score.total >= ENOUGH
 
     def ask(self, prompts: Sequence[str], url: str, tries: int) -> tuple[Trial | None, Trial | None]:
-        """The best answer with a program, and the best program that comes from it; None if no answer has one."""
+        """The best answer with a program, and the best program found from it; (None, None) without a program."""
         answer: Trial | None = None
         found: Trial | None = None
         with contextlib.ExitStack() as stack:
@@ -174,10 +174,10 @@ class _Drawing:
         def count(tokens: int) -> None:
             nonlocal shown, first, last, before, newest
             now = last = time.monotonic()
-            if tokens <= newest:  # an answer phrase by phrase has several replies, and each counts its own tokens
+            if tokens <= newest:  # an answer phrase by phrase consists of several replies with counts of their own
                 before += newest
             newest = tokens
-            # The pace is that of writing: reading a long prompt comes before the first token.
+            # Starts at the first token, so that the pace is that of writing, not of reading the prompt.
             first = first or now
             if now - shown >= _OFTEN:
                 shown = now
@@ -189,7 +189,7 @@ class _Drawing:
 
         self._progress.activity(f"{head}: the model reads the prompt")
         animator.on_token = count
-        # Another prompt or another seed costs as much as a repair, which seldom works for small models.
+        # No repairs: one costs as much as another try, and seldom works with small models.
         graph = compile_animator(prompts[plan.prompt], self._task.brief, animator.write, run, attempts=1)
         made = graph(plan.seed)[-1]
         written, self._last = made.written, made.rendered
@@ -211,9 +211,9 @@ class _Drawing:
         return None if made.code is None else Trial(made.code, made.rendered, given)
 
     def improved(self, start: Trial) -> Trial:
-        """The best program that the searches of a run find from an answer; the answer itself if none is better.
+        """The best program that a run's searches find from an answer; the answer itself if none is better.
 
-        Where nothing can be checked they do not start: every change would count as well as any other.
+        Without a check of the brief there is no search, because all programs would score the same.
         """
         if not self._reading.checkable or self.enough(start):
             return start
@@ -235,18 +235,18 @@ class _Drawing:
 
             self._top = start.score.total
             if scene is None:
-                # A program outside of the form keeps its drawing if other numbers are all that it needs.
+                # A program outside the form keeps its drawing if other numbers are enough.
                 if start.rendered.gif is not None:
                     best = tune(start, measure, self._task.targets, ENOUGH)
                 scene = glimpse(start.code, self._task)
             if not self.enough(best):
-                # What the model drew, and what the brief's phrases say: the search goes on from the better one.
+                # Search from the better of two programs: from what the model drew, and from the brief's phrases.
                 starts = [each for each in (scene, first_scene(self._task.brief)) if each is not None]
                 codes = [form.program(each, self._task.brief, self._task.targets) for each in starts]
                 trials = measure(codes)
                 at = max(range(len(trials)), key=lambda k: trials[k].rank)
                 found = finder(starts[at], self._task, ENOUGH)(trials[at], measure)
-                # Of equal pictures the answer counts: the search added nothing.
+                # The answer wins a tie: the search added nothing.
                 best = max(best, found, key=lambda trial: (trial.score.total, trial.rendered.gif is not None))
         return best
 
@@ -259,7 +259,7 @@ class _Drawing:
         return score.of("strict", rendered.measurements, self._task)
 
     def result(self, trial: Trial | None, *, searched: bool) -> Drawn:
-        """What became of the drawing. Without a program the last answer says why."""
+        """The result; without a program the last answer shows why."""
         rendered = trial.rendered if trial is not None else self._last
         assert rendered is not None, "ask() tries at least once"
         given = trial.score if trial is not None else self._score(rendered)
@@ -267,9 +267,7 @@ class _Drawing:
         if outcome == "no GIF":
             line = f"no GIF in {len(self._answers)} {'try' if len(self._answers) == 1 else 'tries'}: {line}"
         if searched:
-            line += (
-                f"; found by the search over formulas and numbers ({self._programs} programs), not by the model alone"
-            )
+            line += f"; found by a search over formulas and numbers ({self._programs} programs), not by the model alone"
         if self._reading.unchecked and outcome != "no GIF":
             line += f"; not checked: {', '.join(repr(words) for words in self._reading.unchecked)}"
         return Drawn(
@@ -294,15 +292,15 @@ class _Drawing:
         closes = next((part.value for part in given.parts if part.name == "loop"), 0.0) >= ENOUGH
         facts = f"{m.frames} frames, {'closes' if closes else 'does not close'}, {sum(m.delays_ms) / 1000:g} s"
         if not self._reading.checkable:
-            return "unchecked", f"unchecked, the brief names nothing that can be checked: {facts}"
+            return "unchecked", f"unchecked, localgif cannot check anything in this brief: {facts}"
         if given.total >= ENOUGH:
             return "checked", f"checked: {facts}, {phrase_of(self._task)}"
         worst = min(given.parts, key=lambda part: part.weight * (part.value - 1))
-        # Rounded down: 0.969 is not enough, and must not look like it.
+        # Rounded down, so that 0.969 does not look like the 0.97 that is enough.
         return "not right yet", f"not right yet: {missed(self._task, worst)} ({int(100 * given.total) / 100:.2f})"
 
 
 def _pace(tokens: int, seconds: float) -> str:
-    """Tokens, and how fast they came; `seconds` from the first token to the last."""
+    """Tokens and tokens per second in words; `seconds` is the time from the first token to the last."""
     pace = f"{(tokens - 1) / seconds:.0f}" if seconds > 0 else "-"
     return f"{tokens} tokens, {pace} tokens/s"

@@ -20,25 +20,25 @@ from localgif.settings import EndpointKind, EndpointSettings, ModelSettings, Rol
 
 ROLES: tuple[Role, ...] = ("animator", "reflector")
 
-#: Address of an Ollama -> its models, or why it does not list them.
+#: Address of an Ollama -> its models, or why it cannot list them.
 _Asked = dict[str, tuple[Tag, ...] | str]
 
 
 class Row(Record):
-    """A model that can be named. Unknown values are None."""
+    """A model that a role can use. Unknown values are None."""
 
     name: str
-    """What [roles], --animator and --reflector take; for weights without a table, what `models pull` takes."""
+    """The name for [roles], --animator and --reflector; for weights without a table, the name for `models pull`."""
     roles: tuple[Role, ...] = ()
     """The roles that use it now."""
     found: Literal["file", "ollama", "weights"]
-    """models.toml names it, an Ollama has it (and it needs no table), or known weights that still need a table."""
+    """Whether it has a table in models.toml, is on an Ollama (and needs no table), or is known weights without one."""
     endpoint: str
     model: str
     present: bool | None
     """None if its server does not answer."""
     where: str
-    """A file, an address, or what is wrong."""
+    """A file, an address, or the problem."""
     size: int | None = None
     """Bytes of the weights."""
     licence: str | None = None
@@ -47,7 +47,7 @@ class Row(Record):
 
 
 def list_rows(file: ModelsFile) -> tuple[Row, ...]:
-    """The models of models.toml in its order, then other models of its Ollama, then weights without a table.
+    """The models of models.toml in its order, then other models of the Ollama, then weights without a table.
 
     Downloads nothing and reads no weights. Asks each server once; a server that does not answer is not an error.
     """
@@ -78,7 +78,7 @@ def list_rows(file: ModelsFile) -> tuple[Row, ...]:
 
 
 def may_play(model: ModelSettings) -> str:
-    """A line that says that a run could use this model now, or download it; a PreflightError if it could not."""
+    """A line for people about a model that a run can use now or download. Raises PreflightError if it cannot."""
     try:
         return check_role(model)
     except ModelMissing:
@@ -86,7 +86,7 @@ def may_play(model: ModelSettings) -> str:
         if model.endpoint.kind != "embedded" or model.path is not None or known is None:
             raise
         return (
-            f"{model.role:<10} {model.model}: its weights are not here yet; the next run downloads "
+            f"{model.role:<10} {model.model}: its weights are not on this machine; the next run downloads "
             f"{known.size / 1e6:,.0f} MB, or download them now: localgif models pull {model.alias}"
         )
 
@@ -146,7 +146,7 @@ def _of_tag(url: str, tag: Tag) -> dict[str, Any]:
 
 
 def _tags(url: str, asked: _Asked) -> tuple[Tag, ...] | str:
-    """The models of a server, or why it does not list them; asks it once."""
+    """The models of a server, or why it cannot list them; asks each server once."""
     if url not in asked:
         try:
             asked[url] = list_models(url)
@@ -156,8 +156,8 @@ def _tags(url: str, asked: _Asked) -> tuple[Tag, ...] | str:
 
 
 def _ollama(file: ModelsFile) -> str | None:
-    """The address of the Ollama whose models need no table; None if a server of another kind has its name, or it is on
-    another machine and the file does not allow that."""
+    """The address of the Ollama whose models need no table. None if the name "ollama" belongs to a server of another
+    kind, or if it is on another machine without allow_remote."""
     kinds: tuple[EndpointKind, ...] = ("ollama", "openai", "embedded")
     found = next((each for kind in kinds for each in file.endpoints(kind) if each.name == "ollama"), None)
     if found is None:
@@ -167,7 +167,7 @@ def _ollama(file: ModelsFile) -> str | None:
 
 
 def _unnamed(url: str, asked: _Asked, covered: set[str]) -> Iterator[Row]:
-    """The models of an Ollama that no table of the file names."""
+    """The models of an Ollama without a table in the file."""
     tags = _tags(url, asked)
     for tag in tags if not isinstance(tags, str) else ():
         if f"{url} {canonical(tag.name)}" not in covered:

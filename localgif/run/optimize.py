@@ -1,4 +1,4 @@
-"""One run from preflight to verdict: the steps of `localgif optimize`, in order."""
+"""Runs `localgif optimize` from preflight to verdict: all steps, in order."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def optimize(
     Raises:
         ConfigError, PreflightError: Nothing was started.
         EndpointError, SandboxError: A part failed; the run folder keeps what was measured, and resume continues it.
-        KeyboardInterrupt: As before; run.json says "interrupted".
+        KeyboardInterrupt: Likewise; the status in run.json is "interrupted".
     """
     suite = chosen_suite(settings)
     check_budget(settings, suite)
@@ -61,7 +61,7 @@ def optimize(
 
 
 def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress: Progress) -> RunResult:
-    """Start a run with loaded tasks. Raises as optimize."""
+    """Start a run with loaded tasks; raises as optimize."""
     clock = time.monotonic()
     with ready(settings, runs_dir, progress) as roles:
         record = record_of(settings, suite, roles, name)
@@ -70,14 +70,14 @@ def begin(settings: Settings, suite: Suite, runs_dir: Path, name: str, progress:
 
 
 def ready(settings: Settings, runs_dir: Path, progress: Progress) -> AbstractContextManager[Roles]:
-    """Both roles, after every check of the machine and of the sandbox; a PreflightError if something is missing."""
+    """Check machine and sandbox, then open both roles. Raises PreflightError if something is missing."""
     make_sure(settings, runs_dir)
     _check_sandbox(settings)
     return open_roles(settings, progress)
 
 
 def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunRecord:
-    """run.json of a run that starts."""
+    """The run.json of a new run."""
     return RunRecord(
         name=name,
         status="started",
@@ -95,8 +95,11 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
 
 
 def work(suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock: float) -> RunResult:
-    """Search and compare, reusing what the store holds, and record in run.json how the run ended. `clock` is
-    time.monotonic() at the start of the command."""
+    """Search and compare, reusing stored work, and record in run.json how the run ended.
+
+    Args:
+        clock: time.monotonic() at the start of the command.
+    """
     try:
         result = _search_and_compare(suite, roles, store, progress, clock - store.journal.at)
     except KeyboardInterrupt:
@@ -116,18 +119,19 @@ def work(suite: Suite, roles: Roles, store: RunStore, progress: Progress, clock:
 
 
 def _give_up(store: RunStore, why: str) -> None:
-    # On a full disk run.json cannot be written either: the run counts as died, and the first error is reported.
+    # On a full disk run.json cannot be written either: then the run counts as died, and the first error is reported.
     with suppress(RunError):
         store.finish("failed", error=why)
 
 
 def check_budget(settings: Settings, suite: Suite) -> None:
-    """Check that the budget covers the seed on every task that decides and at least one candidate, and that the
-    settings leave something to spend it on; else a ConfigError."""
+    """Check that the budget covers the seed prompt on every validation task and at least one candidate, and that the
+    mode works without reflection. Raises ConfigError."""
     needed = len(suite.val) + 1
     if suite.mode != "single" and settings.metric_calls < needed:
         raise ConfigError(
-            f"--metric-calls {settings.metric_calls} is too few for {len(suite.val)} tasks: the seed needs one each",
+            f"--metric-calls {settings.metric_calls} is too low for {len(suite.val)} tasks: the seed prompt needs one "
+            "for each",
             f"give at least {needed}, better {4 * needed} or more",
         )
     if settings.reflection == "none" and settings.mode == "general":
@@ -139,13 +143,13 @@ def check_budget(settings: Settings, suite: Suite) -> None:
 
 
 def _check_sandbox(settings: Settings) -> None:
-    """Check that the sandbox runs a program and detects that its output is not a GIF."""
+    """Check that the sandbox runs a program, and notices that its output is not a GIF."""
     probe.decide(settings.sandbox_level)
     tried = run_program("def make_gif(path):\n    open(path, 'wb').write(b'no GIF')\n", settings.limits)
     if tried.verdict is not Verdict.OUTPUT_BAD:
         raise PreflightError(
-            f'the sandbox does not work here: a harmless program ended with "{tried.verdict}" ({tried.reason})',
-            "check that the machine has free memory and processes: free -m, ulimit -a",
+            f'the sandbox does not work: a harmless test program ended with "{tried.verdict}" ({tried.reason})',
+            "check that this machine has free memory and processes: free -m, ulimit -a",
         )
 
 
@@ -161,7 +165,7 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
         progress.note(repair)
     progress.replay(store.journal.left > 0)
     store.on_activity = progress.activity
-    # At temperature 0 a question that was asked is not asked again, so samples wait for each other.
+    # At temperature 0 equal requests are sent only once, so samples wait for each other.
     slots = roles.slots if settings.animator.temperature > 0 else 1
     with Animators(settings.animator, roles.animator_url, progress.note, slots) as animators:
         evaluator = Evaluator(suite, animators.write, store, progress, slots)
@@ -195,7 +199,7 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
 
 
 def versions() -> dict[str, str]:
-    """Name -> version of everything that decides results."""
+    """Name -> version of everything that can change results."""
     versions = {"python": platform.python_version(), "localgif": __version__, "platform": platform.platform()}
     for package in _RECORDED_PACKAGES:
         versions[package] = metadata.version(package)
@@ -203,7 +207,7 @@ def versions() -> dict[str, str]:
 
 
 def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
-    """Models, sandbox, search and budget, one line each."""
+    """Models, sandbox, search and budget, a line for each."""
     lines = []
     for identity in roles.identities:
         digest = f", sha256 {identity.digest[:12]}" if identity.digest else ""

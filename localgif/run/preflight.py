@@ -1,4 +1,4 @@
-"""What must hold before a run starts, and every other check that asks no model."""
+"""Checks that must pass before a run starts, and all other checks that use no model."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ from localgif.settings import ModelSettings, Settings
 def make_sure(settings: Settings, runs_dir: Path) -> None:
     """Check the folder of the runs, Python, packages, disk and memory before a run starts anything.
 
-    The first failure is a PreflightError, or a RunError for the folder; warnings are left to doctor. The run tries
-    sandbox, servers and weights itself, in this order, and each has its own error.
+    Warnings are left to doctor. The run itself then tries sandbox, servers and weights, in this order.
+
+    Raises:
+        RunError: A run folder cannot be created.
+        PreflightError: Another check failed.
     """
     check_writable(runs_dir)
     for check in (this_python(), these_packages(), disk(runs_dir), _memory(settings)):
@@ -48,18 +51,17 @@ def make_sure(settings: Settings, runs_dir: Path) -> None:
 
 
 def check_writable(runs_dir: Path) -> None:
-    """Check that a run folder can be made below `runs_dir`, which need not exist yet; leaves no trace. A RunError if
-    not."""
+    """Check that runs can be stored in `runs_dir`, which may not exist yet. Leaves no trace; raises RunError."""
     try:
         there = next(each for each in (runs_dir.absolute(), *runs_dir.absolute().parents) if each.exists())
         tempfile.TemporaryFile(dir=there).close()
     except OSError as error:
         why = error.strerror or str(error)
-        raise RunError(f"no run can be stored in {runs_dir}: {why}", "choose another --runs-dir") from None
+        raise RunError(f"runs cannot be stored in {runs_dir}: {why}", "choose another --runs-dir") from None
 
 
 def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> Iterator[Check]:
-    """Every check of machine, environment, models and sandbox, one after another; they take a second together.
+    """All checks of machine, environment, models and sandbox, one after another, in about a second.
 
     With `offline` they connect only to loopback, and missing weights are a failure.
     """
@@ -71,7 +73,7 @@ def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> I
     shown: set[Check] = set()
     for model in different(settings):
         found = server(model, offline)
-        if found not in shown:  # one embedded server serves all embedded models
+        if found not in shown:  # all embedded models have the same server
             yield found
         shown.add(found)
     places = places_for(*weights_environment())
@@ -82,9 +84,9 @@ def cheap_checks(settings: Settings, runs_dir: Path, offline: bool = False) -> I
 
 
 def different(settings: Settings) -> tuple[ModelSettings, ...]:
-    """The models of the roles, each once.
+    """The models of both roles, without duplicates.
 
-    A model of both roles has the larger window, and is the reflector if the reflector can see, else the animator.
+    A model of both roles gets the larger window, and the reflector's settings if the reflector has vision.
     """
     found: dict[tuple[str, str], ModelSettings] = {}
     for model in (settings.animator, settings.reflector):
@@ -96,7 +98,7 @@ def different(settings: Settings) -> tuple[ModelSettings, ...]:
 
 
 def sandbox(level: str) -> Check:
-    """What the sandbox refuses on this machine, by trying it; `level` is the weakest that a run accepts."""
+    """What the sandbox refuses on this machine, found by attacking it; `level` is the weakest acceptable one."""
     try:
         found = probe.decide(level)
     except LocalGifError as error:
@@ -117,7 +119,7 @@ def sandbox(level: str) -> Check:
 
 
 def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
-    """Whether the weights of an embedded model are here. Looks up their sha256 and does not compute it.
+    """Whether the weights of an embedded model are on this machine. Looks up their sha256 without computing it.
 
     With `offline` missing weights are a failure, because they cannot be downloaded.
     """
@@ -127,7 +129,7 @@ def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
     found = listed(model.model, places)
     if found is not None and found.path is not None:
         size = f"{found.size / 1e6:,.0f} MB" if found.size else "size unknown"
-        word = "verified" if found.checked else "not checked yet: a run checks it"
+        word = "verified" if found.checked else "not checked yet (the next run does it)"
         return Check.passed(name, f"{found.path}, {size}, sha256 {(found.digest or '?')[:12]} {word}")
     note = "no store has that name" if found is None else found.note
     if found is not None and not note:
@@ -145,7 +147,7 @@ def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
         return Check.failed(
             name,
             words,
-            f"on a machine with a network run {pull}; copy the file here, and set "
+            f"run {pull} on a machine with a network, copy the file to this machine, and set "
             f'gguf = "/where/it/is.gguf" in [models."{model.alias}"]',
         )
     missing = f"{words}; the next run downloads {known.size / 1e6:,.0f} MB"
@@ -153,7 +155,7 @@ def weights(model: ModelSettings, places: Places, offline: bool) -> Check:
 
 
 def digest(model: ModelSettings, places: Places) -> Check:
-    """Whether the weights of an embedded model hold the right bytes; reads them once and stores a stamp."""
+    """Whether the weights of an embedded model have the right sha256; reads them once and remembers the result."""
     name = f"sha256 {model.model}"
     try:
         found = locate(model.model, places, Path(model.path) if model.path is not None else None)
@@ -161,7 +163,7 @@ def digest(model: ModelSettings, places: Places) -> Check:
         return Check.raised(name, error)
     if found is None:
         remedy = f"download it again: localgif models pull {model.alias}"
-        return Check.failed(name, "the file on this machine holds other bytes", remedy)
+        return Check.failed(name, "the file on this machine has another sha256", remedy)
     return Check.passed(name, f"{found.digest} ({found.title})")
 
 
@@ -182,8 +184,8 @@ def _own_file(name: str, model: ModelSettings, path: Path) -> Check:
     if known is not None and known.size != size:
         return Check.failed(
             name,
-            f"{path} has {size:,} bytes, but {known.name} has {known.size:,}: it is another file",
-            f"give the model of that table another name than {known.name}",
+            f"{path} has {size:,} bytes, but {known.name} has {known.size:,}: it is not that model",
+            f"change `model` in that table to another name than {known.name}",
         )
     if known is None and (missing := lacking(path)):
         return Check.failed(name, f"{path} is not a whole GGUF file: {missing}", "copy it again")
@@ -201,7 +203,7 @@ def server(model: ModelSettings, offline: bool) -> Check:
         engine = f"llama.cpp through xllamacpp {metadata.version('xllamacpp')}"
         return Check.passed(f"server {endpoint.name}", f"{engine}, started with each run")
     if offline and not is_here(endpoint.url):
-        return Check.skipped(name, f"{endpoint.url} is not on this machine, and --offline asks no other one")
+        return Check.skipped(name, f"{endpoint.url} is on another machine, which --offline does not ask")
     try:
         if endpoint.kind == "openai":
             key = api_key(endpoint.api_key_env, f"endpoints.{endpoint.name}.api_key_env")
@@ -225,7 +227,7 @@ def _ollama(name: str, model: ModelSettings, url: str) -> Check:
 
 
 def load_of(model: ModelSettings, places: Places) -> Load | None:
-    """The memory that an embedded model needs; None if its weights are not here."""
+    """The memory that an embedded model needs; None if its weights are not on this machine."""
     found = listed(model.model, places) if model.path is None else None
     path = Path(model.path) if model.path is not None else found.path if found else None
     size = file_size(path) if path is not None else None
@@ -235,10 +237,10 @@ def load_of(model: ModelSettings, places: Places) -> Load | None:
 
 
 def _memory(settings: Settings) -> Check:
-    """This machine's memory against what the embedded models need."""
+    """Whether this machine has the memory that the embedded models need."""
     places = places_for(*weights_environment())
     embedded = [model for model in different(settings) if model.endpoint.kind == "embedded"]
     loads = [load for load in (load_of(model, places) for model in embedded) if load is not None]
     if embedded and not loads:
-        return Check.skipped("memory", "the weights are not here")
+        return Check.skipped("memory", "the weights are not on this machine")
     return memory(this_memory(), loads)

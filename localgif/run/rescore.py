@@ -1,4 +1,4 @@
-"""GIFs scored without asking a model: any GIF, and a run's stored GIFs with another rule, version or task."""
+"""Scores GIFs without a model: any GIF, or a run's stored GIFs by another rule, version or task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from localgif.store.read import RunRecord, StoredRun, load_record, load_run, wri
 from localgif.tasks.sentence import find
 from localgif.tasks.task import Task, load_task, task_names
 
-#: A GIF from elsewhere may be larger and slower to read than the GIF of a small program.
+#: Higher than the limits of a run: other GIFs may be larger and slower to read than the GIF of a small program.
 GIF_LIMITS = Limits(file_size=32 * 2**20, cpu_seconds=20, wall_seconds=60)
 
 
@@ -24,9 +24,9 @@ class ScoredGif(Record):
     """A GIF's score and the numbers behind it."""
 
     score: Score
-    """0 to 1 (higher is better); 0 with the reason in its parts when the GIF cannot be measured."""
+    """0 to 1 (higher is better); 0, with the reason in its parts, if the GIF cannot be measured."""
     measurements: Measurements | None
-    """None when the GIF cannot be measured."""
+    """None if the GIF cannot be measured."""
 
 
 def score_gif(
@@ -40,8 +40,8 @@ def score_gif(
         sandbox_level: The weakest sandbox level to accept.
 
     Raises:
-        ConfigError: There is no such task, scorer or level.
-        SandboxTooWeak, SandboxError: This machine cannot confine a process to that level, or the sandbox failed.
+        ConfigError: The task, the scorer or the level does not exist.
+        SandboxTooWeak, SandboxError: This machine does not reach that level, or the sandbox failed.
     """
     wanted = find(task).task if isinstance(task, str) else task
     score.version_of(scorer)
@@ -53,8 +53,8 @@ def score_gif(
 
 
 def task_of(file: Path) -> Task | None:
-    """The task that a GIF in a run folder was drawn for; None if it lies in no run, or is no sample of one with several
-    tasks. A RunCorrupt if the run cannot be read."""
+    """The task that a GIF in a run folder was drawn for. None outside of runs, and for a file that is not a sample in a
+    run with several tasks. Raises RunCorrupt if the run cannot be read."""
     folder = next((each for each in file.resolve().parents[:2] if is_file(each / "run.json")), None)
     if folder is None:
         return None
@@ -67,7 +67,7 @@ def task_of(file: Path) -> Task | None:
 
 
 class Rescored(Record):
-    """A line of scores-<scorer>.jsonl."""
+    """One line of scores-<scorer>.jsonl."""
 
     candidate: str
     task: str
@@ -78,16 +78,19 @@ class Rescored(Record):
 
 
 def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
-    """Measure and score every stored GIF again by a rule (its name, or name and version), against `task` or the run's
-    own ones; writes scores-<name and version>.jsonl into the run folder.
+    """Measure and score all stored GIFs again, and write scores-<name and version>.jsonl into the run folder.
+
+    Args:
+        scorer: A rule: its name, or name and version.
+        task: What the GIFs should show; None for the run's own tasks.
 
     Returns:
-        The object that `--json` prints: per prompt and purpose the stored mean and the new one.
+        The object that `--json` prints: for each prompt and purpose the stored mean and the new one.
 
     Raises:
         RunCorrupt: run.json, a line or a GIF cannot be read or was changed.
         RunError: The folder cannot be written.
-        ConfigError: The run has no samples, or there is no such rule.
+        ConfigError: The run has no samples, or the rule does not exist.
         SandboxError: The sandbox failed.
     """
     version = score.version_of(scorer)
@@ -125,12 +128,12 @@ def rescore(folder: Path, scorer: str, task: Task | None) -> dict[str, Any]:
 
 
 def _own_tasks(record: RunRecord, *, newest: bool) -> dict[str, Task]:
-    """Name -> stored task, the neighbours last; old runs stored only its name.
+    """Name -> task of the run, neighbours last; old runs stored only the name.
 
     Args:
-        newest: Take a shipped task as it ships today if its brief is the same: the newest rules look at more of it.
+        newest: Use today's version of a shipped task if its brief is unchanged: the newest rules read more of its keys.
     """
-    if not record.drawn and record.settings.task not in task_names():  # a path would be one of this machine
+    if not record.drawn and record.settings.task not in task_names():  # a stored path may belong to another machine
         raise RunCorrupt(f"run.json of {record.name} does not contain its task", "name it: --task")
     tasks = (*(record.drawn or (load_task(record.settings.task),)), *record.neighbours)
     shipped = {name: load_task(name) for name in task_names()} if newest else {}
@@ -142,7 +145,7 @@ def _own_tasks(record: RunRecord, *, newest: bool) -> dict[str, Task]:
 
 def _measured(run: StoredRun, gif: str) -> Measurements | None:
     found = measure_gif(run.data("gifs", gif), MEASURE, Limits())
-    if isinstance(found, str):  # the run measured it
+    if isinstance(found, str):  # it could be measured during the run
         raise RunCorrupt(f"{run.folder}/gifs/{gif}.gif can no longer be measured: {found}")
     return found
 

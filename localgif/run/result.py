@@ -1,4 +1,4 @@
-"""The result of a run: its numbers, and the verdict: better, worse, or no difference shown."""
+"""Computes the result of a run: its numbers, and the verdict: better, worse, or no difference shown."""
 
 from __future__ import annotations
 
@@ -35,22 +35,25 @@ from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
-#: A comparison has at least this many pairs of each task, unless fewer were planned.
+#: Pairs of each task before a comparison may stop early.
 _FEWEST = 2
 
 
 class Pairs(NamedTuple):
-    """Fresh scores of one task, 0 to 1. Equal positions have the same index, so the same model seed."""
+    """Fresh scores of one task, 0 to 1. Scores at the same position have the same sample index, so the same seed."""
 
     seed: Sequence[float]
     best: Sequence[float]
 
 
 def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict:
-    """Compare fresh scores of the seed prompt and of the best one, by task; a ValueError without a task, or for a task
-    without pairs or with unpaired scores.
+    """Compare fresh scores of the seed prompt and of the best one, by task.
 
-    `unit` is what to resample; by default samples for one task, tasks for several.
+    Args:
+        unit: What to resample; None: samples for one task, tasks for several.
+
+    Raises:
+        ValueError: There is no task, or a task has no pairs or unpaired scores.
     """
     if not scores:
         raise ValueError("no task to compare")
@@ -84,15 +87,14 @@ def compare(scores: Mapping[str, Pairs], unit: Unit | None = None) -> RunVerdict
 
 
 def settled(scores: Mapping[str, Pairs], planned: int, unit: Unit | None = None) -> RunVerdict | None:
-    """The verdict of a comparison that has some of its planned pairs, if no score of the others could change its word;
-    None if one could.
+    """The verdict after some of the planned pairs, if the missing ones cannot change its word; None if they can.
 
-    Neither the p value nor the interval gets better for a prompt when one of its scores falls or one of its rival's
-    rises. So the word is certain when the two extremes agree: all that is left goes to one prompt, or to the other.
+    A prompt's p value and interval never improve when one of its scores falls or one of the other prompt's rises. So
+    the word is certain if both extremes give it: all missing pairs score 1 for one prompt and 0 for the other.
 
     Args:
         scores: As for compare.
-        planned: Pairs of each task that were planned; every task has at most this many.
+        planned: Planned pairs of each task; no task has more.
         unit: As for compare.
     """
     extremes = []
@@ -109,7 +111,7 @@ def settled(scores: Mapping[str, Pairs], planned: int, unit: Unit | None = None)
     return now.model_copy(
         update={
             "word": worst.word,
-            # Whoever stops early may claim no more than the least favourable rest would have allowed.
+            # After an early stop claim only the p value that the least favourable missing pairs allow.
             "p_value": now.p_value if worst.word == "not shown" else max(worst.p_value, best.p_value),
             "smallest_possible_p_value": worst.smallest_possible_p_value,
             "planned": worst.pairs,
@@ -125,8 +127,8 @@ class Prompted(NamedTuple):
 
 
 def fresh_samples(evaluator: Evaluator, seed: str, best: str) -> tuple[Prompted, Prompted]:
-    """Fresh samples of both prompts: two pairs of each tested task, then one after the other, until all are made or the
-    verdict is settled. A prompt that is compared with itself needs no more than the first two."""
+    """Take fresh samples of both prompts: two pairs of each tested task, then pair by pair until all are made or the
+    verdict is settled. If the best prompt is the seed prompt, two samples of each task are enough."""
     suite, planned = evaluator.suite, evaluator.settings.fresh
     found: dict[str, list[Sample]] = {seed: [], best: []}
     names = {seed: "seed prompt", **({best: "evolved prompt"} if best != seed else {})}
@@ -153,8 +155,8 @@ def result_of(
     """The result of a run that has ended.
 
     Args:
-        seconds: Since the start of its command.
-        carried: Seed prompt and best prompt with their samples of the neighbouring tasks; empty without any.
+        seconds: Working time of the run, including earlier processes.
+        carried: Seed prompt and best prompt with their samples of the neighbouring tasks; empty without these.
     """
     record, settings, suite = evaluator.store.record, evaluator.settings, evaluator.suite
     identities = {identity.role: identity for identity in roles.identities}
@@ -235,8 +237,7 @@ def _verdict(evaluator: Evaluator, seed: Prompted, best: Prompted, result: Promp
 
 
 def _unit(suite: Suite) -> Unit:
-    """In mode general the claim is about unseen tasks, so tasks are resampled; otherwise it is about these very tasks,
-    so samples are."""
+    """What to resample: tasks in mode general, whose claim is about unseen tasks; else samples of the given tasks."""
     return "task" if suite.mode == "general" else "sample"
 
 
@@ -264,7 +265,7 @@ def _task_result(task: Task, seed: Prompted, best: Prompted) -> TaskResult:
 
 
 def prompt_result(prompt: str, fresh: Sequence[Sample], before: Sequence[Sample] = ()) -> PromptResult:
-    """A prompt with its fresh samples, and the scores that search and re-test gave it in the samples `before`."""
+    """The result of a prompt from its fresh samples, with its search and re-test scores from the samples `before`."""
     scores = tuple(sample.score.total for sample in fresh)
     measured = [sample.measurements for sample in fresh]
     return PromptResult(
@@ -290,16 +291,16 @@ def _prompt_result(prompted: Prompted, evaluator: Evaluator) -> PromptResult:
 
 
 class Counted(NamedTuple):
-    """How often a prompt's samples repeat."""
+    """Repetitions among the programs of a prompt's samples."""
 
     copies: int
-    """Programs that stand in the prompt."""
+    """Programs that are in the prompt itself."""
     programs: int
-    """Number of different programs."""
+    """Different programs."""
 
 
 def counted(prompt: str, ran: Sequence[str]) -> Counted:
-    """Compare the programs that ran with each other and with the programs in the prompt, comments and layout aside."""
+    """Compare the programs that ran with each other and with those in the prompt, ignoring comments and layout."""
     same = [canonical(code) or code for code in ran]
     shown = {canonical(code) for code in programs(prompt)}
     return Counted(sum(code in shown for code in same), len(set(same)))

@@ -1,4 +1,4 @@
-"""Resume a run that ended early, or fork one: start another run that reuses its work."""
+"""Resumes a run that ended early, or forks one: starts another run that reuses its work."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from localgif.tasks.suite import Suite, neighbours, suite_of
 
 #: A program's GIF and measurements depend on these.
 _DRAWING = ("python", "pillow", "numpy", "scipy")
-#: The largest stored limit of programs, in multiples of the usual one.
+#: Largest stored limit of programs, in multiples of the default.
 _MOST_LIMIT = 8
 
 
@@ -35,13 +35,13 @@ def resume(
     fork: bool = False,
     name: str | None = None,
 ) -> RunResult:
-    """Continue a run where it stopped, without repeating finished work; it ends as it would have.
+    """Continue a run where it stopped, without repeating finished work; it ends as it would have without the stop.
 
     Args:
         models: models.toml as it is now.
-        changes: Setting -> another value, for a fork; for a role the name of another model. Without a fork only
-            `sandbox_level`, which belongs to this machine: the stored one counts if it is stronger than the usual one.
-        fork: Start a new run with today's settings that shares the work that is still valid.
+        changes: Setting -> new value, for a fork; for a role the name of another model. Without a fork only
+            `sandbox_level` may change, because it depends on the machine.
+        fork: Start a new run with today's settings that reuses the work that is still valid.
         name: Name of the new run; None for the old name and "-fork".
 
     Returns:
@@ -67,11 +67,11 @@ def resume(
         return record.result.model_copy(update={"folder": str(folder)})
     differing = list(differences(record.settings.model_dump(mode="json"), settings.model_dump(mode="json")))
     if record.schema_version < SCHEMA_VERSION:
-        differing.append(f"the run folder has version {record.schema_version}, which stored too little to resume")
-    # Kernel and distribution decide nothing in a run.
+        differing.append(f"the run folder has version {record.schema_version}, which lacks data to resume from")
+    # Kernel and distribution do not change results.
     differing += [line for line in differences(record.versions, versions()) if not line.startswith("platform:")]
     _refuse(record, differing)
-    check_free(folder)  # before a model is loaded in vain
+    check_free(folder)  # fail before loading models
     with ready(here, folder.parent, progress) as roles:
         _refuse(record, list(_other_models(record, roles.identities)))
         with RunStore.reopen(folder, _shared_with_parent(folder, record)) as store:
@@ -79,21 +79,22 @@ def resume(
 
 
 def _check_limits(stored: Limits) -> None:
-    """Refuse limits far above the usual ones: whoever wrote the run could use up this machine with them."""
+    """Refuse limits far above the defaults: a run folder from a stranger could exhaust this machine."""
     usual = Limits().model_dump()
     for name, value in stored.model_dump().items():
         if value > _MOST_LIMIT * usual[name]:
-            raise RunCorrupt(f"run.json: settings.limits.{name} = {value} is far above the usual {usual[name]}")
+            raise RunCorrupt(f"run.json: settings.limits.{name} = {value} is far above the default {usual[name]}")
 
 
 def _own_level(stored: Level, progress: Progress) -> Level:
-    """The weakest sandbox level to accept: a run folder, which may be a stranger's, can raise it and not lower it."""
+    """The weakest sandbox level to accept. A stored level can be stronger than the default, but not weaker: the run
+    folder may come from a stranger."""
     usual: Level = Settings.model_fields["sandbox_level"].default
     if not is_weaker(stored, usual):
         return stored
     progress.note(
-        f"run.json accepts the sandbox level {stored}, which is weaker than {usual}; localgif keeps to {usual} "
-        f"(--sandbox-level {stored} accepts it)"
+        f"run.json accepts the sandbox level {stored}, which is weaker than {usual}; localgif requires {usual} "
+        f"(to accept {stored}: --sandbox-level {stored})"
     )
     return usual
 
@@ -111,7 +112,7 @@ def _fork(
 
 
 def differences(stored: Mapping[str, Any], present: Mapping[str, Any], place: str = "") -> Iterator[str]:
-    """Differences of two nested tables, one line per value: "animator.num_ctx: 8192, now 4096"."""
+    """The differences of two nested tables, one line per value: "animator.num_ctx: 8192, now 4096"."""
     for key in {**stored, **present}:
         old, new = stored.get(key), present.get(key)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
@@ -131,13 +132,13 @@ def _refuse(record: RunRecord, differing: list[str]) -> None:
     if differing:
         lines = "".join(f"\n  {line}" for line in differing)
         raise RunMismatch(
-            f"the run {record.name} cannot be resumed, because these values differ from its start:{lines}",
-            f"restore them, or start a run that reuses its samples: localgif resume {record.name} --fork",
+            f"the run {record.name} cannot be resumed, because these values have changed since its start:{lines}",
+            f"restore them, or start a new run that reuses its samples: localgif resume {record.name} --fork",
         )
 
 
 def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
-    """The stored tasks; their files may have changed since."""
+    """The tasks as stored; their files may have changed since."""
     try:
         return suite_of(settings.mode, record.drawn, record.split)._replace(neighbours=record.neighbours)
     except (ConfigError, KeyError) as error:
@@ -145,7 +146,7 @@ def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
 
 
 def _shared_with_parent(folder: Path, record: RunRecord) -> Shared | None:
-    """What a forked run may still reuse from its parent; None when the parent is gone."""
+    """The parent's work that a forked run may reuse; None without a parent, or if it is gone."""
     if record.parent is None or not is_name(record.parent):
         return None
     parent = folder.parent / record.parent
@@ -156,10 +157,10 @@ def _shared_with_parent(folder: Path, record: RunRecord) -> Shared | None:
 
 
 def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
-    """The part of a parent's work that is valid for a child. Scores are not reused: they follow from measurements.
+    """The part of a parent's work that is valid for a child. The child scores samples itself.
 
-    Programs need the same limits and library versions; samples also the same animator, seed and brief; answers the
-    same reflector.
+    Programs need the same limits and library versions; samples also need the same animator, seed and brief; answers
+    need the same reflector.
     """
     same_limits = parent.settings.limits == child.settings.limits
     same_drawing = same_limits and all(parent.versions.get(p) == child.versions.get(p) for p in _DRAWING)
@@ -173,7 +174,7 @@ def shareable(work: RunLog, parent: RunRecord, child: RunRecord) -> RunLog:
         if same_drawing and same_seed and same_animator
         else (),
         answers=work.answers if same_reflector else (),
-        # A number search follows scores, so its result depends on the rule.
+        # The result of a number search depends on the rule, because it follows scores.
         programs=tuple(run for run in work.programs if run.start is None or parent.scorer == child.scorer)
         if same_drawing
         else (),

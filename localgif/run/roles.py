@@ -1,4 +1,4 @@
-"""Both models of a run: their weights, their endpoints, and their identity."""
+"""Opens the models of both roles: finds their weights, starts or checks their endpoints, records their identity."""
 
 from __future__ import annotations
 
@@ -39,18 +39,19 @@ from localgif.settings import ModelSettings, Settings
 def remote_model(model: ModelSettings) -> RemoteModel:
     """Find a model on the OpenAI-compatible server of its endpoint.
 
-    Raises a ConfigError if the variable with the API key is not set, a PreflightError if the server or the model is
-    missing, or the window is smaller than num_ctx.
+    Raises:
+        ConfigError: The variable with the API key is not set.
+        PreflightError: The server or the model is missing, or the window is smaller than num_ctx.
     """
     endpoint = model.endpoint
-    assert endpoint.url is not None  # config refuses an openai endpoint without one
+    assert endpoint.url is not None  # models.toml requires one for this kind
     key = api_key(endpoint.api_key_env, f"endpoints.{endpoint.name}.api_key_env")
     return find_model(endpoint.url, key, model.model, model.num_ctx, f"[models.{model.alias}]")
 
 
 def _gateway(remotes: Collection[RemoteModel], config: ServeConfig) -> ServeConfig:
-    """`config` for the models of an OpenAI-compatible server, with the parallel requests of that server; 1 if it does
-    not say."""
+    """`config` for the models of an OpenAI-compatible server, with as many parallel requests as the server reports, or
+    1."""
     slots = max(1, min((remote.slots for remote in remotes), default=1))
     return config.model_copy(update={"remotes": tuple(remotes), "slots": slots})
 
@@ -64,27 +65,27 @@ class Roles:
     identities: tuple[ModelIdentity, ...]
     embedded: RunningEndpoint | None
     gateways: tuple[RunningEndpoint, ...]
-    """Our gateways, one per endpoint of kind "openai"."""
+    """One gateway for each endpoint of kind "openai"."""
     seconds_weights: float
     """Finding, downloading and verifying the weights."""
     seconds_load: float
     """Starting the embedded endpoint and loading its first model."""
     slots: int = 1
-    """Answers of the animator that are worth asking for at a time."""
+    """Useful number of parallel requests to the animator."""
 
     def explain(self) -> str:
-        """Why one of our processes died, or ""."""
+        """Why one of localgif's own server processes died; "" if none did."""
         ours = [self.embedded, *self.gateways] if self.embedded is not None else self.gateways
         return "\n".join(filter(None, (endpoint.death_message() for endpoint in ours)))
 
 
 def places() -> Places:
-    """The places on this machine that can have weights."""
+    """The places on this machine where weights may be."""
     return places_for(*weights_environment())
 
 
 def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 0) -> ServeConfig:
-    """The configuration of the embedded endpoint: one entry per model, with the largest window requested."""
+    """The configuration of the embedded endpoint: one entry per model, with the largest window that a role needs."""
     served: dict[str, ServedModel] = {}
     for model, weights in models:
         name = model.model
@@ -106,8 +107,8 @@ def serve_config(models: tuple[tuple[ModelSettings, Weights], ...], port: int = 
 
 
 def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
-    """The verified weights of an embedded model, downloaded if this machine has none; a ModelMissing lists each source
-    and why it failed."""
+    """The verified weights of an embedded model, downloaded if this machine does not have them. Raises ModelMissing,
+    with each source and why it failed."""
     path = Path(model.path).expanduser() if model.path else None
     weights = pull(model.model, places(), path, progress.download)
     for note in _own_notes(model, weights):
@@ -120,7 +121,7 @@ def fetch_weights(model: ModelSettings, progress: Progress) -> Weights:
 
 
 def _own_notes(model: ModelSettings, weights: Weights) -> list[str]:
-    """What is worth saying about a GGUF file of the user's own; a ModelMissing if it is cut."""
+    """Notes about the user's own GGUF file. Raises ModelMissing if the file is incomplete."""
     if not model.path:
         return []
     if missing := lacking(weights.path):
@@ -130,23 +131,26 @@ def _own_notes(model: ModelSettings, weights: Weights) -> list[str]:
     if read_facts(weights.path).template:
         return []
     return [
-        f"{weights.path} has no chat template, so llama.cpp writes prompts as ChatML, which may not be the model's. "
-        "localgif has no key for another one: write a template into the file (gguf-new-metadata --chat-template), or "
-        "serve it with llama-server --chat-template or an Ollama (TEMPLATE in its Modelfile) and name that server"
+        f"{weights.path} has no chat template, so llama.cpp uses ChatML, which may be wrong for this model. "
+        "models.toml cannot set another template: write one into the file (gguf-new-metadata --chat-template), or "
+        "serve the it with llama-server --chat-template or an Ollama (TEMPLATE in its Modelfile) and name that server"
     ]
 
 
 @contextlib.contextmanager
 def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
-    """Open both roles; at the end stop every process that was started here. A PreflightError if weights or an endpoint
-    are missing, or a model lacks an ability that models.toml asks for."""
+    """Open both roles; at the end of the block stop every process that was started for them.
+
+    Raises:
+        PreflightError: Weights or an endpoint are missing, or a model lacks an ability that models.toml requires.
+    """
     both = (settings.animator, settings.reflector)
     embedded = [model for model in both if model.endpoint.kind == "embedded"]
     started = time.monotonic()
     # Quick checks first: a missing server is reported before gigabytes are downloaded.
     for address in dict.fromkeys(model.endpoint.url for model in both):
         if address and not is_here(address):
-            progress.note(f"{address} is another machine; it reads prompts and programs (allow_remote = true)")
+            progress.note(f"{address} is on another machine, which reads prompts and programs (allow_remote = true)")
     servers = {model.role: _reached(model, progress) for model in both if model.endpoint.kind == "ollama"}
     fronts = _fronts(both, progress)
     found: dict[tuple[str, str | None], Weights] = {}
@@ -171,14 +175,14 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
         for model in both:
             ours = running if model.endpoint.kind == "embedded" else gateways.get(model.endpoint.name)
             url = ours.url if ours is not None else model.endpoint.url
-            assert url is not None  # config refuses an ollama endpoint without one
+            assert url is not None  # models.toml requires one for a server
             urls.append(url)
             server = servers.get(model.role) or check_ollama(url, model.model, model.endpoint.cloud)
             front = fronts.get(model.endpoint.name)
             identities.append(_identity(model, server, front))
-        # Our engine reads the template of verified weights; to ask it would take ten seconds of a slow machine.
+        # The embedded engine applies the template of verified weights; a test would take ten seconds on slow machines.
         if both[0].endpoint.kind != "embedded" or both[0].path:
-            progress.activity(f"counting whether {both[0].model} reads the system message")
+            progress.activity(f"checking whether {both[0].model} reads the system message")
             if note := reads_system(both[0], lambda body: ask_once(urls[0], body, both[0].endpoint.url)):
                 progress.note(note)
         front = fronts.get(both[0].endpoint.name)
@@ -195,9 +199,10 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
 
 
 def _reached(model: ModelSettings, progress: Progress) -> ServerInfo:
-    """What an Ollama says about a model; a PreflightError if it does not answer, or the model lacks an ability."""
+    """What an Ollama reports about a model. Raises PreflightError if it does not answer, or the model lacks an
+    ability."""
     url = model.endpoint.url
-    assert url is not None  # models.toml gives every Ollama an address
+    assert url is not None  # models.toml requires one for this kind
     progress.activity(f"asking {url} for {model.model}")
     server = check_ollama(url, model.model, model.endpoint.cloud)
     if note := check_abilities(url, server, model.abilities):
@@ -205,14 +210,14 @@ def _reached(model: ModelSettings, progress: Progress) -> ServerInfo:
     return server
 
 
-#: What the first request to the animator needs, seconds of imports; then what the first one to the reflector needs.
+#: Imports that take seconds: those for the first request to the animator, then those for the reflector.
 _FIRST, _LATER = ("langgraph.graph", "langchain_ollama", "gepa.optimize_anything"), ("litellm",)
 
 
 @contextlib.contextmanager
 def _importing() -> Iterator[None]:
-    """Import libraries in a thread while the block waits for another process. The block ends when the animator's are
-    there; the reflector's are not waited for, and only begun while the block is still waiting.
+    """Import libraries in a thread while the block waits for another process. The exit waits only for the animator's;
+    the reflector's are imported only if the block is still waiting by then.
 
     A module that cannot be imported fails where it is needed.
     """
@@ -237,9 +242,9 @@ def _importing() -> Iterator[None]:
 
 
 def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, ServeConfig]:
-    """Name of an OpenAI-compatible endpoint -> the configuration of its gateway; raises as remote_model.
+    """Name of each OpenAI-compatible endpoint -> the configuration of its gateway; raises as remote_model.
 
-    One model may have two windows: the gateway gets the larger one, and limits each request to its own.
+    If the roles use one model with two windows, the gateway gets the larger one; each request still has its own limit.
     """
     found: dict[str, dict[str, RemoteModel]] = {}
     for model in models:
@@ -251,9 +256,11 @@ def _fronts(models: tuple[ModelSettings, ...], progress: Progress) -> dict[str, 
 
 
 def reads_system(model: ModelSettings, ask: Asked) -> str:
-    """A note if nobody knows whether a model reads what the animator's system message says; "" if it does.
+    """A note if it is unknown whether the animator's model reads the system message; "" if it does. The reflector has
+    no system message.
 
-    Raises a PreflightError if it does not, as `check_system` does. Only the animator has a system message.
+    Raises:
+        PreflightError: It does not, as in `check_system`.
     """
     if model.role != "animator" or model.system == "user":
         return ""
@@ -264,7 +271,7 @@ def reads_system(model: ModelSettings, ask: Asked) -> str:
 
 
 def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | None) -> ModelIdentity:
-    """The identity of a model on a server, or behind the gateway `front`."""
+    """The identity of a model on a server, or behind a gateway with the configuration `front`."""
     behind = (remote.server for remote in (front.remotes if front else ()) if same_model(remote.name, model.model))
     kinds = {
         "embedded": f"xllamacpp {metadata.version('xllamacpp')}",
@@ -286,8 +293,8 @@ def _identity(model: ModelSettings, server: ServerInfo, front: ServeConfig | Non
 
 
 def check_role(model: ModelSettings) -> str:
-    """A line for people: where a role's model is; with a second line if there is a note. A PreflightError if the model
-    is missing."""
+    """A line for people about where a role's model is, followed by its notes. Raises PreflightError if the model is
+    missing."""
     if model.endpoint.kind == "embedded":
         path = Path(model.path).expanduser() if model.path else None
         weights = locate(model.model, places(), path)
@@ -306,7 +313,7 @@ def check_role(model: ModelSettings) -> str:
         line = f"{model.role:<10} {found.name}: {model.endpoint.url} answers ({found.server}, window {found.window})"
         return f"{line}\n{'':<10} note: {note}" if note else line
     url = model.endpoint.url
-    assert url is not None  # config refuses an ollama endpoint without one
+    assert url is not None  # models.toml requires one for this kind
     server = check_ollama(url, model.model, model.endpoint.cloud)
     said = check_abilities(url, server, model.abilities), reads_system(model, lambda body: ask_once(url, body))
     note = "\n".join(filter(None, said))
@@ -315,8 +322,8 @@ def check_role(model: ModelSettings) -> str:
 
 
 def servable(models: Sequence[ModelSettings]) -> list[ModelSettings]:
-    """Those models that `localgif serve` can serve; a ConfigError if none is left, or two servers have models of the
-    same name."""
+    """The models that `localgif serve` can serve. Raises ConfigError if there is none, or if models on two servers have
+    the same name."""
     ours = [model for model in models if model.endpoint.kind != "ollama"]
     if not ours:
         raise ConfigError(
@@ -337,8 +344,8 @@ def servable(models: Sequence[ModelSettings]) -> list[ModelSettings]:
 
 
 def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progress) -> ServeConfig:
-    """The configuration of `localgif serve` for models of models.toml. A ConfigError as `servable`; a PreflightError if
-    weights, servers or models are missing."""
+    """The configuration of `localgif serve` for models of models.toml. Raises ConfigError as `servable`, and
+    PreflightError if weights, servers or models are missing."""
     ours = servable(models)
     remotes = {model.model: remote_model(model) for model in ours if model.endpoint.kind == "openai"}
     weights = tuple((model, fetch_weights(model, progress)) for model in ours if model.endpoint.kind == "embedded")
@@ -346,14 +353,16 @@ def config_of_models(models: Sequence[ModelSettings], port: int, progress: Progr
 
 
 def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig:
-    """The configuration of `localgif serve` for models of one server: those in `names`, or all. A ConfigError if `url`
-    is not an address, or is on another machine; a PreflightError if the server, a model or its window is missing."""
+    """The configuration of `localgif serve` for models of one server: those in `names`, or all.
+
+    Raises:
+        ConfigError: `url` is not an address, or is on another machine.
+        PreflightError: The server, a model or the size of its window is missing.
+    """
     try:
         address = server_url(url, openai=True)
     except ValueError as error:
-        raise ConfigError(
-            f"--upstream {without_secret(url)}: {error}", "vLLM listens on port 8000, llama.cpp on 8080"
-        ) from None
+        raise ConfigError(f"--upstream {without_secret(url)}: {error}", "vLLM uses port 8000, llama.cpp 8080") from None
     if not is_here(address):
         raise ConfigError(
             f"--upstream {address} is on another machine",
@@ -363,7 +372,7 @@ def config_of_upstream(url: str, names: Sequence[str], port: int) -> ServeConfig
         )
     there = {model.name: model for model in find_models(address)}
     if not there:
-        raise ModelMissing(f"{address} has no models", "load a model there first")
+        raise ModelMissing(f"{address} has no models", "load a model on that server first")
     for name in names:
         if name not in there:
             raise ModelMissing(f'{address} has no model "{name}"', nearest(name, there))

@@ -1,6 +1,6 @@
-"""Prompts that come with localgif: the front of a general run, for drawings before there is a run of one's own.
+"""Prompts that ship with localgif: the front of a general run, for drawings without a run of your own.
 
-A search never reads them: what a run shows was found in that run.
+A search never reads them, so that a run finds everything itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from localgif.records import Record
 
 
 class Shipped(Record):
-    """The front of a run, with the record of how it was made."""
+    """The front of a run, and how the run was made."""
 
     model: str
     """The animator's name on its endpoint."""
@@ -19,28 +19,28 @@ class Shipped(Record):
     """sha256 of its weights."""
     command: str
     version: str
-    """The localgif that made it."""
+    """Version of localgif that made it."""
     date: str
     """Start of the run, ISO 8601."""
     tested: tuple[str, ...]
-    """The tasks that were drawn at the end; the search never saw them."""
+    """The held-out tasks, which the search never saw."""
     seed_mean: float
-    """Mean score of the seed prompt on them, fresh samples."""
+    """Mean score of fresh samples of the seed prompt on `tested`."""
     best_mean: float
     """The same for the first prompt alone."""
     front_mean: float
-    """The same for all prompts, the best measured answer kept."""
+    """The same for all prompts, keeping the best measured answer."""
     prompts: tuple[str, ...]
-    """The best on average first."""
+    """The best prompt on average comes first."""
 
 
 def shipped(model: str) -> Shipped:
-    """The prompts for a model: those that were made with it, else those of the usual animator."""
+    """The prompts that were made with a model, or those of the default animator."""
     name = model.removesuffix(":latest").replace(":", "-")
     folder = resources.files("localgif.run") / "prompts"
     file = folder / f"{name}.json"
     return Shipped.model_validate_json((file if file.is_file() else folder / USUAL).read_bytes())
 
 
-#: The file for models without one of their own.
+#: The file for models that do not have their own.
 USUAL = "qwen2.5-coder-1.5b.json"

@@ -1,4 +1,4 @@
-"""The logs of a run folder: checksummed lines, and the journal of finished work."""
+"""The logs of a run folder: lines with checksums, and the journal of finished work."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = TypeVar("R", bound=Record)
 
 _HEAD = b'{"check":"'
 _BODY = len(_HEAD) + HASH_DIGITS + len(b'",')
-#: A larger log is not read; runs of an hour write a few MB.
+#: Largest log that is read; a run of an hour writes a few MB.
 _MOST_BYTES = 256 * 2**20
 
 
@@ -28,7 +28,7 @@ class ReadLog(NamedTuple, Generic[R]):
     lines: tuple[bytes, ...]
     """The line of each record."""
     torn: bool
-    """Whether a crash left the last line incomplete."""
+    """Whether the last line is incomplete, after a crash."""
     damaged: tuple[str, ...]
     """Number and problem of each skipped line."""
 
@@ -39,7 +39,8 @@ def framed(body: bytes) -> bytes:
 
 
 def unframed(line: bytes) -> bytes | None:
-    """The JSON object of a line without its newline; None if the checksum is wrong. Version 1 has no checksums."""
+    """The JSON object of a line, given without its newline; None if the checksum is wrong. Version 1 has no
+    checksums."""
     if not line.startswith(_HEAD):
         return line
     body = b"{" + line[_BODY:]
@@ -47,7 +48,7 @@ def unframed(line: bytes) -> bytes | None:
 
 
 def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
-    """Read a log; a missing file is an empty log, one that cannot be read a RunCorrupt."""
+    """Read a log. A missing file counts as an empty log; an unreadable one raises RunCorrupt."""
     try:
         raw = read_inside(path.parent, path.name, _MOST_BYTES)
     except FileNotFoundError:
@@ -75,18 +76,18 @@ def read_log(path: Path, kind: type[R]) -> ReadLog[R]:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Place and kind of the first problem of a record."""
+    """Place and description of the first problem of a record."""
     problem = error.errors()[0]
     return f"{'.'.join(map(str, problem['loc'])) or 'line'}: {problem['msg']}"
 
 
 class Answer(Record):
-    """An answer of the reflector, stored before it is used, so that it is never requested twice."""
+    """An answer of the reflector. It is stored before use, so that it is never requested twice."""
 
     schema_version: int = SCHEMA_VERSION
     seed: int
     request: str
-    """Hash of the request, pictures included."""
+    """Hash of the request, including pictures."""
     text: str
     done_reason: str
     prompt_tokens: int | None
@@ -107,13 +108,13 @@ class ProgramRun(Record):
     reason: str
     measurements: Measurements | None
     seconds: float
-    """Time in the sandbox; for a search, of all its programs."""
+    """Time in the sandbox; for a search, the total of its programs."""
     start: str | None = None
     """Hash of the program that a search started from; None if this is not a search."""
     task: str = ""
     """The task of a search."""
     tried: int = Field(1, ge=0)
-    """Number of programs run."""
+    """Number of programs that ran."""
     at: float
 
 
@@ -133,19 +134,19 @@ _SAME = ("parent", "child", "move", "outcome", "reason", "code", "reply")
 class Journal:
     """Stored work, looked up by request.
 
-    `strict`: the search must request all of it before any new work. True for a resumed run, false for work of another
-    run and after damage to the logs.
+    With `strict` the search must request all stored work before any new work. True for a resumed run, False for another
+    run's work and for damaged logs.
     """
 
     def __init__(self, log: RunLog = RunLog(), *, strict: bool = True) -> None:  # noqa: B008 - immutable
         self.at = max((row.at or 0.0 for rows in log[:3] for row in rows), default=0.0)
-        """Seconds of work when the last record was stored."""
+        """Seconds of work in the run when the last record was stored."""
         self._strict = strict
         self._samples = {(s.purpose, s.candidate, s.task, s.index): s for s in reversed(log.samples)}
         self._answers: dict[tuple[int, str], deque[Answer]] = defaultdict(deque)
         for answer in log.answers:
             self._answers[answer.seed, answer.request].append(answer)
-        # Proposals of another run are not reused: they follow from its answers.
+        # Proposals of another run are not reused: they are made again from its answers.
         self._proposals = {p.number: p for p in log.proposals} if strict else {}
         self._programs: dict[str, ProgramRun] = {}
         self._limited: dict[str, deque[ProgramRun]] = defaultdict(deque)
@@ -165,18 +166,18 @@ class Journal:
         return self._left
 
     def sample(self, purpose: Purpose, candidate: str, task: str, index: int) -> Sample | None:
-        """A stored sample; returned once."""
+        """A stored sample; each is returned once."""
         found = self._samples.pop((purpose, candidate, task, index), None)
         self._left -= found is not None
         if found is not None:
-            # Its programs whose verdict the load of the machine may have caused count as requested, too.
+            # Use up the runs of its programs whose verdict may depend on the load of the machine.
             for attempt in found.attempts:
                 if not attempt.verdict.certain and attempt.code is not None and self._limited[attempt.code]:
                     self._limited[attempt.code].popleft()
         return found
 
     def answer(self, seed: int, request: str) -> Answer | None:
-        """The reflector's stored answer to a request; each is returned once."""
+        """A stored answer to a request to the reflector; each is returned once."""
         waiting = self._answers.get((seed, request))
         if not waiting:
             return None
@@ -184,15 +185,15 @@ class Journal:
         return waiting.popleft()
 
     def proposal(self, made: Proposal) -> Proposal | None:
-        """The stored proposal with the same number, if any; a RunMismatch if it differs."""
+        """The stored proposal with the same number, or None. Raises RunMismatch if it differs."""
         known = self._proposals.get(made.number)
         if known is not None and any(getattr(known, key) != getattr(made, key) for key in _SAME):
             raise _mismatch(f"proposal {made.number} ({made.move})")
         return known
 
     def program(self, code: str) -> ProgramRun | None:
-        """The outcome of a program, by the hash of its text. A verdict that the load of the machine can cause is
-        returned once per occurrence."""
+        """The outcome of a program, by the hash of its text. A verdict that may depend on the load of the machine is
+        returned once for each time it was stored."""
         if self._limited[code]:
             return self._limited[code].popleft()
         return self._programs.get(code)
@@ -202,7 +203,7 @@ class Journal:
         return self._searches.get((start, task))
 
     def new_work(self, what: str) -> None:
-        """Must be called before any request to a model; a RunMismatch if the stored run did something else here."""
+        """Call this before every request to a model. Raises RunMismatch if the stored run did something else here."""
         if self._strict and self._left:
             raise _mismatch(what)
 
@@ -210,6 +211,6 @@ class Journal:
 def _mismatch(what: str) -> RunMismatch:
     return RunMismatch(
         f"the search requests {what}, but the stored run did something else at this point",
-        "its files were changed, or another version wrote them; start a run that reuses what fits: "
+        "its files were changed, or another version wrote them; start a new run that reuses what is still valid: "
         "localgif resume RUN --fork",
     )

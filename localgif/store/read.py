@@ -1,4 +1,4 @@
-"""Run folders, read and repaired."""
+"""Reads run folders, finds them by name, and repairs them."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from localgif.tasks.task import Task
 
 SAMPLES, ANSWERS, PROGRAMS, PROPOSALS = "samples.jsonl", "answers.jsonl", "programs.jsonl", "proposals.jsonl"
 
-#: Larger files of a run folder are not read: nothing that localgif writes comes near, its logs aside.
+#: Largest file of a run folder that is read, logs aside; localgif writes far smaller ones.
 _MOST_BYTES = 32 * 2**20
 
 R = TypeVar("R", bound=Record)
 
 
 class _Head(BaseModel):
-    """What every version of run.json and sweep.json has."""
+    """The keys that every version of run.json and sweep.json has."""
 
     schema_version: int = 1
     started: str = ""
 
 
 class RunRecord(Record):
-    """run.json: written first with status "started", rewritten at the end."""
+    """run.json: written at the start with status "started", rewritten at the end."""
 
     schema_version: int = SCHEMA_VERSION
     name: str
@@ -61,27 +61,27 @@ class RunRecord(Record):
     settings: Settings
     models: tuple[ModelIdentity, ...] = ()
     versions: dict[str, str]
-    """Versions of Python, localgif, and the packages that decide results."""
+    """Versions of Python, localgif, and the packages that can change results."""
     sandbox: SandboxRecord
     scorer: str
     """Name and version of the rule."""
     task: Task | None = None
-    """The whole task, so that the run does not depend on its file; None in old runs, and where there are `tasks`."""
+    """The whole task, so that the run does not depend on its file; None in old runs, and with several `tasks`."""
     tasks: tuple[Task, ...] = ()
     neighbours: tuple[Task, ...] = ()
-    """Tasks that are drawn after the comparison; the search never sees them."""
+    """Tasks that are drawn only after the comparison; the search never sees them."""
     split: dict[str, tuple[str, ...]] | None = None
     parent: str | None = None
     """Name of the run that this one was forked from."""
     demo: bool = False
-    """Whether recorded answers stood in for the models (`localgif demo`): what it found is no result."""
+    """Whether recorded answers replaced the models (`localgif demo`). What such a run finds is not a result."""
     search_end: SearchEnd | None = None
     error: str | None = None
     result: RunResult | None = None
 
     @property
     def drawn(self) -> tuple[Task, ...]:
-        """Every task of the run; empty for old runs, which stored only a name."""
+        """All tasks of the run; empty for old runs, which stored only a name."""
         return self.tasks or ((self.task,) if self.task is not None else ())
 
 
@@ -93,9 +93,9 @@ class StoredRun(NamedTuple):
     samples: tuple[Sample, ...]
     proposals: tuple[Proposal, ...]
     torn: int
-    """Number of last lines that a crash left incomplete; they are skipped."""
+    """Number of logs whose last line is incomplete; these lines are skipped."""
     damaged: tuple[str, ...] = ()
-    """Problem of each other skipped line."""
+    """The problem of each other skipped line."""
 
     def text(self, kind: str, name: str) -> str:
         """The stored text of a candidate or a program; raises as read_content."""
@@ -107,7 +107,7 @@ class StoredRun(NamedTuple):
 
 
 def read_content(folder: Path, kind: str, name: str) -> bytes:
-    """Stored bytes; a RunCorrupt if the file is missing, or its bytes do not match its name."""
+    """The bytes of a stored content. Raises RunCorrupt if the file is missing, or its bytes do not match its name."""
     inner = content_name(kind, name)
     try:
         data = read_inside(folder, inner, _MOST_BYTES)
@@ -119,14 +119,14 @@ def read_content(folder: Path, kind: str, name: str) -> bytes:
 
 
 def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, damaged: str) -> R:
-    """A JSON file with one record that has a `schema_version`. Unknown keys are skipped.
+    """The record in a JSON file that has a `schema_version`. Unknown keys are ignored.
 
     Args:
         newest: The newest version that this localgif can read.
-        unreadable, damaged: Remedies for a file that cannot be read, and for one with other content.
+        unreadable, damaged: Remedies for a file that cannot be read, and for one with wrong content.
 
     Raises:
-        RunCorrupt: Either, or a newer version wrote the file.
+        RunCorrupt: The file cannot be read, its content is wrong, or a newer version wrote it.
     """
     try:
         raw = read_inside(path.parent, path.name, _MOST_BYTES)
@@ -143,11 +143,11 @@ def read_versioned(path: Path, kind: type[R], newest: int, *, unreadable: str, d
     try:
         return kind.model_validate_json(raw, extra="ignore")
     except ValidationError as error:
-        raise RunCorrupt(f"{path} does not fit this version: {first_problem(error)}", damaged) from None
+        raise RunCorrupt(f"{path} cannot be read by this version: {first_problem(error)}", damaged) from None
 
 
 def load_record(folder: Path) -> RunRecord:
-    """Read only run.json; raises as read_versioned."""
+    """The run.json of a run folder; raises as read_versioned."""
     return read_versioned(
         folder / "run.json",
         RunRecord,
@@ -158,14 +158,14 @@ def load_record(folder: Path) -> RunRecord:
 
 
 def status_of(folder: Path, record: RunRecord) -> str:
-    """The status for people: a run with status "started" whose lock is free has died."""
+    """The status for people: a run with status "started" is running, or died if its lock is free."""
     if record.status != "started":
         return record.status
     return "running" if is_locked(folder) else "died"
 
 
 def load_run(folder: Path) -> StoredRun:
-    """Read a run folder; a RunCorrupt if run.json or a log cannot be read."""
+    """Read a run folder. Raises RunCorrupt if run.json or a log cannot be read."""
     record = load_record(folder)
     samples, proposals = read_log(folder / SAMPLES, Sample), read_log(folder / PROPOSALS, Proposal)
     damaged = [
@@ -175,16 +175,16 @@ def load_run(folder: Path) -> StoredRun:
 
 
 def refuse_demo(record: RunRecord) -> None:
-    """Check that models wrote a run; a ConfigError for a demo, whose prompt was found with recorded answers."""
+    """Raise ConfigError for a demo: its prompt was found with recorded answers."""
     if record.demo:
         raise ConfigError(
-            f"{record.name} is a DEMO: recorded answers stood in for the models, so its prompt is no result",
-            "name a run that localgif optimize made: localgif runs",
+            f"{record.name} is a DEMO: recorded answers replaced the models, so its prompt is not a result",
+            "name a run of localgif optimize; localgif runs lists them",
         )
 
 
 def list_runs(runs_dir: Path) -> list[Path]:
-    """Run folders, newest first (by start time, then by name)."""
+    """The run folders, newest first (by start time, then by name)."""
     found = []
     for path in runs_dir.glob("*/run.json"):
         try:
@@ -196,10 +196,10 @@ def list_runs(runs_dir: Path) -> list[Path]:
 
 
 def find_run(runs_dir: Path, name: str | None) -> Path:
-    """The folder of a run by name, by the beginning of its name, or by path; without a name the newest.
+    """The folder of a run: by name, by the start of its name, or by path; without a name the newest run.
 
     Raises:
-        ConfigError: There is none, or several begin like this.
+        ConfigError: No run matches, or several names start like this.
     """
     if name is None:
         runs = list_runs(runs_dir)
@@ -215,14 +215,14 @@ def find_run(runs_dir: Path, name: str | None) -> Path:
         return alike[0]
     if alike:
         names = ", ".join(folder.name for folder in alike[:10])
-        raise ConfigError(f"{len(alike)} runs under {runs_dir} begin with {name}", f"name one of them: {names}")
+        raise ConfigError(f"{len(alike)} runs in {runs_dir} start with {name}", f"name one of them: {names}")
     known = ", ".join(folder.name for folder in runs[:10])
     remedy = f"the newest runs are: {known}" if known else "there is none yet; start one: localgif optimize"
     raise ConfigError(f"there is no run {name} under {runs_dir}", remedy)
 
 
 def find_unfinished(runs_dir: Path) -> Path:
-    """The newest run that can be resumed, so neither done nor running; a ConfigError if there is none."""
+    """The newest run that can be resumed: neither done nor running. Raises ConfigError if there is none."""
     for folder in list_runs(runs_dir):
         try:
             record = load_record(folder)
@@ -237,27 +237,30 @@ def full(path: Path, error: OSError) -> RunError:
     """The error for a file of a run that cannot be written."""
     return RunError(
         f"{path} cannot be written: {error.strerror}",
-        f"free some disk space (what was stored is intact), then resume the run: localgif resume {path.parent.name}",
+        f"free some disk space, then resume the run, which kept its data: localgif resume {path.parent.name}",
     )
 
 
 def write_beside(folder: Path, name: str, data: bytes) -> None:
-    """Write a file that follows from a run into its folder; a RunError if it cannot be written."""
+    """Write a file made from a run, such as its report, into the run folder. Raises RunError if that fails."""
     try:
         replace_inside(folder, name, data)
     except OSError as error:
         raise RunError(
             f"{folder / name} cannot be written: {error.strerror}",
-            "free some disk space, or copy the run folder to a place where you may write",
+            "free some disk space, or copy the run folder to a place that you can write to",
         ) from None
 
 
 def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
-    """Repair the files of a run, whose lock the caller holds; a RunError if they cannot be written, a RunCorrupt if the
-    folder holds links or devices, behind which other files would be written.
+    """Repair the files of a run, whose lock the caller holds.
 
     Returns:
-        The work, the repairs in words, and whether nothing but a torn last line was lost.
+        The work, the repairs in words, and whether at most an incomplete last line of each log was lost.
+
+    Raises:
+        RunError: A file cannot be written.
+        RunCorrupt: The folder contains links or devices, through which localgif would write to other files.
     """
     if odd := odd_entry(folder):
         raise RunCorrupt(f"{odd} is neither a file nor a folder", "remove it, if you trust this run, and resume again")
@@ -269,7 +272,7 @@ def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
         proposals, lost_proposals = _in_order(folder, PROPOSALS, Proposal, repairs)
         lossless = not (lost_samples or lost_answers)
         if proposals and (lost_proposals or not lossless):
-            # They are numbered and follow from the rest, so all of them are written again.
+            # They have consecutive numbers, and the run makes them again from the rest.
             repairs.append(f"{PROPOSALS} will be written again; the old file is {_set_aside(folder / PROPOSALS).name}")
             proposals = ()
     except OSError as error:
@@ -278,14 +281,14 @@ def put_in_order(folder: Path) -> tuple[RunLog, list[str], bool]:
 
 
 def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tuple[tuple[R, ...], int]:
-    """The records of a log, rewritten if it is damaged, and the number of lost ones, without a torn last line."""
+    """The records of a log, and the number of damaged ones; rewrites a damaged log without them."""
     path = folder / name
     log = read_log(path, kind)
     damaged, kept = list(log.damaged), []
     for record, line in zip(log.records, log.lines, strict=True):
         lost = _lost_content(folder, record) if isinstance(record, Sample) else None
         if lost:
-            with suppress(OSError, RunCorrupt):  # it is missing, or its name is none of ours
+            with suppress(OSError, RunCorrupt):  # it is missing, or its name is not a hash
                 remove_inside(folder, content_name(*lost[0]))
             damaged.append(lost[1])
         else:
@@ -301,7 +304,7 @@ def _in_order(folder: Path, name: str, kind: type[R], repairs: list[str]) -> tup
 
 
 def _lost_content(folder: Path, sample: Sample) -> tuple[tuple[str, str], str] | None:
-    """Kind and name of the first file of a sample that is missing or was changed, and what is wrong with it."""
+    """(kind, name) and problem of the first file of a sample that is missing or was changed; None if all are good."""
     names = {("code", sample.code), ("gifs", sample.gif), *(("code", a.code) for a in sample.attempts)}
     for kind, name in sorted((k, n) for k, n in names if n):
         try:
@@ -320,7 +323,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def read_work(folder: Path) -> RunLog:
-    """The stored work of a run, without damaged lines and samples whose files are damaged; raises as load_run."""
+    """The stored work of a run, without damaged lines, and without samples that lost a file; raises as load_run."""
     samples = read_log(folder / SAMPLES, Sample).records
     return RunLog(
         tuple(sample for sample in samples if not _lost_content(folder, sample)),

@@ -1,13 +1,13 @@
-"""The run folder: everything that is known about a run.
+"""Writes the run folder, which contains everything about a run.
 
     runs/<name>/  run.json  samples.jsonl  answers.jsonl  programs.jsonl  proposals.jsonl  best_prompt.md  report.html
                   seed.gif  best.gif
                   candidates/<hash>.md  code/<hash>.py  gifs/<hash>.gif  sheets/<hash>.png  gepa/  .lock  .now
 
-run.json is written first with status "started" and replaced at the end, so a run with status "started" and a free lock
-has died. Samples, answers and proposals are appended, one JSON object per line (log.py), and forced to disk before the
-search continues. Code, GIFs, candidates, and the contact sheets for a reflector are stored once, under the sha256 of
-their bytes. `.now` describes the current activity for `localgif watch`.
+run.json is written at the start with status "started" and replaced at the end, so a run with status "started" and a
+free lock has died. Samples, answers and proposals are appended as lines of JSON (log.py) and flushed to disk before the
+search continues. Code, GIFs, candidates, and contact sheets for the reflector are stored once, named after their
+sha256. `.now` describes the current activity for `localgif watch`.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ _LOGS: dict[type[Record], str] = {Sample: SAMPLES, Answer: ANSWERS, ProgramRun: 
 
 
 class Shared(NamedTuple):
-    """Work of another run."""
+    """The work of another run."""
 
     folder: Path
     log: RunLog
@@ -71,7 +71,7 @@ class RunStore:
         self.folder = folder
         self.record = record
         self.journal = journal
-        """Work of earlier processes."""
+        """Work that earlier processes stored."""
         self.repairs: tuple[str, ...] = ()
         """Repairs of the stored files, in words."""
         self.on_activity: Callable[[str], object] = lambda text: None
@@ -83,11 +83,13 @@ class RunStore:
     @classmethod
     @contextlib.contextmanager
     def create(cls, runs_dir: Path, record: RunRecord, shared: Shared | None = None) -> Iterator[RunStore]:
-        """Create and lock the folder `runs_dir / record.name`, and write run.json; `shared` is work of another run that
-        is valid for this one.
+        """Create and lock the folder `runs_dir / record.name`, and write run.json.
+
+        Args:
+            shared: Work of another run that is valid for this one.
 
         Raises:
-            ConfigError: A run of that name exists.
+            ConfigError: A run with that name exists.
             RunError: The folder cannot be written.
         """
         folder = runs_dir / record.name
@@ -109,7 +111,7 @@ class RunStore:
             store._write_record()
             for task in record.drawn:
                 if task.name not in task_names() or load_task(task.name) != task:
-                    # The name comes from a sentence or from a file of the user's.
+                    # The name comes from a sentence or from the user's file, so it may not be a file name.
                     name = task.name if is_name(task.name) else content_hash(task.name)
                     store._guarded(f"tasks/{name}.toml", toml_of(task).encode("utf-8", "replace"))
             yield store
@@ -121,11 +123,11 @@ class RunStore:
     def reopen(cls, folder: Path, shared: Shared | None = None) -> Iterator[RunStore]:
         """Lock an existing run folder and repair its files; `shared` as for create.
 
-        An incomplete last line is cut off. A log with damaged lines is renamed and written again without them; the run
+        An incomplete last line is removed. A log with damaged lines is renamed and written again without them; the run
         repeats the lost work.
 
         Raises:
-            RunLocked: Another process writes to it.
+            RunLocked: Another process is writing to it.
             RunCorrupt: run.json cannot be read.
             RunError: The folder cannot be written.
         """
@@ -146,7 +148,7 @@ class RunStore:
         return self.record.settings
 
     def elapsed(self) -> float:
-        """Seconds of work, earlier processes included."""
+        """Seconds of work, including earlier processes."""
         return round(self.journal.at + time.monotonic() - self._opened, 3)
 
     def _write_record(self) -> None:
@@ -159,7 +161,7 @@ class RunStore:
             raise full(self.folder / name, error) from None
 
     def append(self, record: Sample | Answer | ProgramRun | Proposal) -> None:
-        """Append a record to its log and force it to disk. A power cut may lose the last programs; they run again."""
+        """Append a record to its log and flush it to disk; programs without the flush, because they can run again."""
         path = self.folder / _LOGS[type(record)]
         try:
             append(path, framed(record.model_dump_json().encode()), durable=not isinstance(record, ProgramRun))
@@ -167,7 +169,7 @@ class RunStore:
             raise full(path, error) from None
 
     def append_proposal(self, proposal: Proposal) -> Proposal:
-        """Append a proposal and return it; if it is stored already, return the stored one.
+        """Append a proposal and return it; if it is already stored, return the stored one.
 
         Raises:
             RunMismatch: The stored one differs.
@@ -182,7 +184,7 @@ class RunStore:
     def known_sample(
         self, purpose: Purpose, candidate: str, task: str, index: int, scored: Callable[[Sample], Sample]
     ) -> Sample | None:
-        """A stored sample of this run, or a shared one, which is scored by this run's rule and copied into this run.
+        """A stored sample of this run, or a shared one: `scored` gives it this run's score, and it is copied here.
 
         Raises:
             RunMismatch: The stored run did something else at this point.
@@ -200,7 +202,7 @@ class RunStore:
         return sample
 
     def known_answer(self, seed: int, request: str) -> Answer | None:
-        """A stored or shared answer; as known_sample."""
+        """A stored or shared answer of the reflector; raises as known_sample."""
         own = self.journal.answer(seed, request)
         other = self._others.answer(seed, request) if own is None else None
         if other is None:
@@ -215,8 +217,8 @@ class RunStore:
         return self.journal.program(code) or self._adopted(self._others.program(code))
 
     def known_search(self, start: str, task: str) -> ProgramRun | None:
-        """The stored or shared result of a number search that started from the program with the hash `start`; its
-        program is in this run's folder."""
+        """The stored or shared result of a number search from the program with the hash `start`. Copies a shared
+        program into this run."""
         own = self.journal.search(start, task)
         if own is not None and is_file(self.folder / content_name("code", own.code)):
             return own
@@ -237,7 +239,7 @@ class RunStore:
         return run
 
     def put(self, kind: str, data: str | bytes) -> str:
-        """Store a content of a kind of files.SUFFIXES, once; returns its hash."""
+        """Store a content once and return its hash; `kind` is a key of files.SUFFIXES."""
         name = content_hash(data)
         inner = content_name(kind, name)
         if not is_file(self.folder / inner):
@@ -261,7 +263,7 @@ class RunStore:
         self._guarded("front.json", front.model_dump_json(indent=2).encode("ascii", "replace") + b"\n")
 
     def write_gif(self, name: str, samples: Sequence[Sample]) -> None:
-        """Write NAME.gif, the GIF of the best of some samples; nothing if no sample has one."""
+        """Write NAME.gif: the GIF of the best sample; nothing if no sample has a GIF."""
         with_gif = [sample for sample in samples if sample.gif is not None]
         if with_gif:
             best = max(with_gif, key=lambda sample: sample.score.total)
@@ -270,17 +272,16 @@ class RunStore:
     def doing(self, text: str) -> None:
         """Announce the current activity: to `on_activity`, and in `.now` for `localgif watch`."""
         if self.journal.left:
-            return  # a replay, not new work
+            return  # the run is replaying stored work
         self.on_activity(text)
         line = json.dumps({"text": text, "at": self.elapsed()}).encode()
-        with contextlib.suppress(OSError):  # not worth failing for
+        with contextlib.suppress(OSError):  # only information for other terminals
             handle = open_inside(self.folder, NOW, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.write(handle, line)
             os.close(handle)
 
     def search_end(self, asked: int, reason: str) -> str:
-        """Why the search ends now, or "". A resumed run ends at the check where it ended before, whatever `reason` the
-        clock gives now."""
+        """Why the search ends now, or "". A resumed run ends at the same check as before, whatever `reason` is now."""
         end = self.record.search_end
         if end is not None:
             return end.reason if asked >= end.asked else ""
@@ -301,15 +302,15 @@ class RunStore:
 
 
 def size_of(folder: Path) -> int:
-    """The bytes of all files in a run folder."""
+    """The size of all files in a run folder, in bytes."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
 
 
 def remove_run(folder: Path) -> None:
-    """Remove a run folder with everything in it.
+    """Remove a run folder and its contents.
 
     Raises:
-        RunLocked: A process is writing the run.
+        RunLocked: A process is writing to it.
         RunError: It cannot be removed, or is a link.
     """
     lock = take_lock(folder)

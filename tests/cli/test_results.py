@@ -284,7 +284,7 @@ def test_a_run_is_named_by_the_beginning_of_its_name_and_removed(finished: Finis
         shutil.copytree(finished.folder / "runs" / "first", runs / name)
     assert "runs/other/report.html" in localgif(tmp_path, "show", "oth").stdout
     several = localgif(tmp_path, "show", "first")
-    assert several.returncode == 2 and "2 runs under runs begin with first" in several.stderr
+    assert several.returncode == 2 and "2 runs in runs start with first" in several.stderr
     assert "first-a" in several.stderr and "first-b" in several.stderr
     asked = localgif(tmp_path, "runs", "rm", "first-a")
     assert asked.returncode == 2 and "add --yes" in asked.stderr and (runs / "first-a").exists()

@@ -197,7 +197,7 @@ def test_a_run_that_cannot_be_stored_is_told_before_a_model_is_asked(finished: F
     taken = localgif(finished.folder, "optimize", *SMALL, "--name", "first")
     assert taken.returncode == 2 and "a run named first already exists (runs/first)" in taken.stderr
     nowhere = localgif(finished.folder, "optimize", *SMALL, "--runs-dir", "models.toml/runs")
-    assert nowhere.returncode == 5 and "no run can be stored in models.toml/runs" in nowhere.stderr
+    assert nowhere.returncode == 5 and "runs cannot be stored in models.toml/runs" in nowhere.stderr
     assert len(finished.server.history) == asked
 
 

@@ -102,7 +102,7 @@ def test_any_lock_is_read_back(packages: dict[str, tuple[str, str, int]]) -> Non
         ("scipy>=1 \\\n    --hash=sha256:" + "0" * 64, "scipy has no exact version"),
         (entry("numpy", "2.0").replace("0" * 8, "xyz"), "numpy has no exact version, or no sha256"),
         (entry("numpy", "2.0", "moon_phase == 'full'"), "numpy"),
-        (entry("numpy", "2.0") + entry("NumPy", "2.1"), "numpy is there twice"),
+        (entry("numpy", "2.0") + entry("NumPy", "2.1"), "numpy occurs twice"),
     ],
 )
 def test_a_bad_lock_is_refused(text: str, said: str) -> None:

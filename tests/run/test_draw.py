@@ -122,7 +122,7 @@ def test_what_falls_short_is_named_with_a_score_that_is_rounded_down(monkeypatch
 def test_a_brief_that_cannot_be_checked_gets_no_score_and_no_search() -> None:
     made, _ = drawn([RIGHT], brief="a paper boat on waves")
     assert (made.outcome, made.score, made.searched, made.answers[0].total) == ("unchecked", None, False, None)
-    assert made.line.startswith("unchecked, the brief names nothing that can be checked: 24 frames, closes, 0.96 s")
+    assert made.line.startswith("unchecked, localgif cannot check anything in this brief: 24 frames, closes, 0.96 s")
 
 
 def test_words_that_no_check_covers_are_named() -> None:

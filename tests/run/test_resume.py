@@ -321,7 +321,7 @@ def test_a_run_of_version_1_cannot_be_resumed(go_on: GoOn, tmp_path: Path) -> No
     shutil.copytree(V1, folder)
     record = json.loads((folder / "run.json").read_text())
     (folder / "run.json").write_text(json.dumps(record | {"status": "failed", "result": None}))
-    with pytest.raises(RunMismatch, match="version 1, which stored too little"):
+    with pytest.raises(RunMismatch, match="version 1, which lacks data"):
         go_on(folder)
 
 

@@ -188,7 +188,7 @@ def test_a_run_of_several_tasks_is_rescored_task_by_task(both: Any) -> None:
 
 
 def test_a_budget_that_only_measures_the_seed_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--metric-calls 2 is too few for 2 tasks"):
+    with pytest.raises(ConfigError, match="--metric-calls 2 is too low for 2 tasks"):
         run(tmp_path, metric_calls=2)
 
 

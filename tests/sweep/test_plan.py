@@ -107,7 +107,7 @@ def test_models_are_swapped_as_seldom_as_can_be_and_seeds_come_in_turn(models: M
         ('[axes]\ntask = ["bouncing-bal"]', 'there is no task "bouncing-bal"', 'did you mean "bouncing-ball"?'),
         (
             '[axes]\nmetric_calls = [3]\n[settings]\nmode = "multi"',
-            "axes.metric_calls 3 is too few for 4 tasks",
+            "axes.metric_calls 3 is too low for 4 tasks",
             "at least 5",
         ),
         (
