@@ -3,7 +3,7 @@
 
 set positional-arguments := true
 
-# localgif runs in the user's folder, so that relative paths mean what they say, and names this form in its messages.
+# localgif runs in the user's folder, so that relative paths work, and its messages suggest commands in the form used here.
 export LOCALGIF_CALLED := env("LOCALGIF_CALLED", "just")
 localgif := "cd " + quote(invocation_directory()) + " && " + quote(justfile_directory() / "scripts" / "env") + " localgif"
 
@@ -17,7 +17,7 @@ default:
 optimize *args:
     @{{ localgif }} optimize "$@"
 
-# Resume a run that stopped before its end: the newest one, or the one that you name.
+# Resume a run that stopped before its end: the newest one, or the named one.
 [group('run')]
 [no-exit-message]
 resume *args:
@@ -29,7 +29,7 @@ resume *args:
 demo *args:
     @{{ localgif }} demo "$@"
 
-# Show from another terminal what a run is doing.
+# Follow a run from another terminal.
 [group('run')]
 [no-exit-message]
 watch *args:
@@ -89,7 +89,7 @@ runs *args:
 show *args:
     @{{ localgif }} show "$@"
 
-# Write and open the report of a run, or a page that follows a run that goes on.
+# Open the report of a run, or a live page while the run continues.
 [group('results')]
 [no-exit-message]
 view *args:
@@ -137,7 +137,7 @@ test *args:
 test-all *args:
     @scripts/env scripts/test all "$@"
 
-# Run one check against real tools or at length: `just check vllm | exports | bundle | offline | kills`.
+# Run one long check, or one against real tools: `just check vllm | exports | bundle | offline | kills | fuzz`.
 [group('develop')]
 [no-exit-message]
 check *args:
@@ -149,7 +149,7 @@ check *args:
 fix:
     @scripts/env sh -c 'ruff check --fix && ruff format && python -m scripts.generate'
 
-# Measure one benchmark, or several for docs/lab/benchmarks.md: `just bench NAME [OPTIONS] | all [NAME...]`.
+# Run one benchmark, or several into docs/lab/benchmarks.md: `just bench NAME [OPTIONS] | all [NAME...]`.
 [group('benchmarks')]
 [no-exit-message]
 bench *args:
