@@ -1,4 +1,4 @@
-"""Another app, in a process of its own, whose program sleeps: to see what happens to the program when the app ends."""
+"""Another app in its own process, whose program sleeps, to test what happens to the program when the app ends."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def main(uid: int, arguments: list[str]) -> None:
 
 
 def open_up(needed: list[Path], uid: int) -> None:
-    """Makes every path of `needed` reachable for `uid`, only in this process and its children."""
+    """Make every path of `needed` reachable for `uid`, only in this process and its children."""
     trees, links = _resolved(needed)
     closed: dict[Path, list[Path]] = {}
     for path in [*trees, *links]:

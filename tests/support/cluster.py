@@ -28,7 +28,7 @@ QUICK = {
 
 
 class Acting(Deterministic):
-    """Does something when the request of a number (from 1) arrives, before it is answered."""
+    """Runs an action when the request with a given number (from 1) arrives, before its answer."""
 
     at = 0
     act: Callable[[], object] | None = None
@@ -41,7 +41,7 @@ class Acting(Deterministic):
 
 
 def started(folder: Path, name: str, *command: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """A Python module as a process that logs into the folder."""
+    """Run a Python module as a process that logs into the folder."""
     with (folder / f"{name}.log").open("wb") as log:
         return subprocess.Popen(
             [sys.executable, "-W", "ignore", "-m", *command],
@@ -55,7 +55,7 @@ def started(folder: Path, name: str, *command: str, env: Mapping[str, str] | Non
 
 @contextlib.contextmanager
 def process(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that is gone when the block ends."""
+    """A process that ends with the block."""
     try:
         yield running
     finally:
@@ -72,7 +72,7 @@ def process(running: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes
 def scheduler(
     folder: Path, protocol: str = "tcp", env: Mapping[str, str] | None = None
 ) -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """A scheduler that is up, and its address."""
+    """A running scheduler and its address."""
     known = folder / "scheduler.json"
     where = ("--protocol", protocol, "--host", "127.0.0.1", "--port", "0", "--scheduler-file", str(known))
     command = ("distributed.cli.dask_scheduler", "--no-dashboard", *where)
@@ -81,7 +81,7 @@ def scheduler(
 
 
 def _address(known: Path, running: subprocess.Popen[bytes], log: Path) -> str:
-    """What the scheduler wrote into its file, which it writes in place: for a moment it is there and not complete."""
+    """The scheduler's file. The scheduler writes it in place, so for a moment it is incomplete."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         with contextlib.suppress(OSError, ValueError):
@@ -93,7 +93,7 @@ def _address(known: Path, running: subprocess.Popen[bytes], log: Path) -> str:
 def worker(
     folder: Path, address: str, name: str, models: str = "scripted", env: Mapping[str, str] | None = None
 ) -> contextlib.AbstractContextManager[subprocess.Popen[bytes]]:
-    """A worker that has the models, without a nanny: SIGKILL ends all of it, and nobody starts it again."""
+    """A worker with the models and without a nanny: SIGKILL ends it for good."""
     resources = " ".join(f"{model}=1" for model in models.split())
     command = ("distributed.cli.dask_worker", address, "--name", name, "--nthreads", "1", "--no-nanny")
     rest = ("--no-dashboard", "--resources", resources, "--local-directory", str(folder / f"scratch-{name}"))

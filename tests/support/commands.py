@@ -1,4 +1,4 @@
-"""Commands of localgif: in this process, or in one of their own (which takes longer) for tests about processes."""
+"""Commands of localgif, in this process or, for tests about processes, in their own (slower)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from localgif.cli.app import app
 
 
 class Done(NamedTuple):
-    """A command that has ended."""
+    """A finished command."""
 
     returncode: int
     stdout: str
@@ -63,7 +63,7 @@ def localgif(folder: Path, *arguments: str, **environment: str) -> Done:
 
 @contextlib.contextmanager
 def started(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process and a session of its own, for tests about signals; it is gone when the block ends."""
+    """A command in its own process and session, for tests about signals; it ends with the block."""
     with subprocess.Popen(
         [sys.executable, "-m", "localgif", *arguments],
         cwd=folder,

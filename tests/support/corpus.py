@@ -1,4 +1,4 @@
-"""The corpus: programs whose header says what must become of them. Pure.
+"""The corpus: programs whose header states the expected outcome. Pure.
 
 The header is the block of comments at the top of a file. Its first line is the number of the program in the design and
 its name. The other lines are `key: value`, or `key(word word): value` for some levels or users only:
@@ -53,7 +53,7 @@ _REPEAT = re.compile(r"@REPEAT (\d+) ([^@]+)@")
 
 
 class Case(NamedTuple):
-    """Where a program is run."""
+    """Where a program runs."""
 
     level: str
     user: str

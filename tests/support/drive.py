@@ -56,14 +56,14 @@ class Order(TypedDict):
 
 @dataclass
 class Seen:
-    """What became of one job, for the test."""
+    """The outcome of one job, for the test."""
 
     job: Job
     verdict: str = ""
     reason: str = ""
     output: str = ""
     marks: list[str] = field(default_factory=list)
-    """What it got at; see stage.py."""
+    """What it reached; see stage.py."""
     left: list[str] = field(default_factory=list)
     """Processes that were alive when the result came."""
     grown: int = 0
@@ -71,7 +71,7 @@ class Seen:
     wall_seconds: float = 0.0
     elapsed: float = 0.0
     failure: str = ""
-    """An exception in place of a result; always our fault."""
+    """An exception in place of a result; always a fault of localgif."""
     measured: str = ""
     """Why the GIF of a program with the verdict ok cannot be measured."""
 
@@ -171,7 +171,7 @@ _ALLOW = Instruction(_RETURN, 0, 0, ALLOW)
 
 
 def _arrange(order: Order, level: str) -> None:
-    """Makes this process, its keepers and the kernel what the order says.
+    """Put this process, its keepers and the kernel into the state that the order describes.
 
     Raises:
         AssertionError: The kernel lacks something, but localgif found another level.

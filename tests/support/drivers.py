@@ -66,7 +66,7 @@ class Drive(NamedTuple):
 
 
 class Drivers:
-    """The drivers that the selected tests need, started when the first test asks; drives on one machine share them.
+    """The drivers that the selected tests need, started at the first request and shared by tests on one machine.
 
     A test names what it needs by a parameter of type Drive, or its program by the parameters `case` and `name`.
     """
@@ -103,7 +103,7 @@ def _alone(case: Case, name: str) -> Drive:
 
 
 def drive_to_the_end(machine: Machine, jobs: list[Job]) -> dict[Job, Seen]:
-    """Runs a driver; what it saw of each program."""
+    """Run a driver; returns what it saw of each program."""
     order: Order = {**machine._asdict(), "lacks": dict(machine.lacks), "jobs": jobs}  # type: ignore[typeddict-item]
     arguments = ["-m", "tests.support.drive"]
     if AS_ROOT and machine.user == "user":
@@ -125,7 +125,7 @@ def drive_to_the_end(machine: Machine, jobs: list[Job]) -> dict[Job, Seen]:
 
 
 def check(program: corpus.Program, case: Case, seen: Seen) -> None:
-    """Checks everything that must hold for a program.
+    """Check everything that must hold for a program.
 
     Raises:
         AssertionError: Something does not hold.

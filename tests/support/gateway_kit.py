@@ -167,7 +167,7 @@ class Script:
 
 
 class FixedBackend(Backend):
-    """A backend whose server runs already; its load can be made to fail."""
+    """A backend with a running server, whose load a test can make fail."""
 
     def __init__(self, url: str, facts: GgufFacts, name: str, dialect: Dialect, ours: bool) -> None:
         card = Card(name, facts, num_ctx=4096, digest="ab" * 32, size=1)
@@ -196,7 +196,7 @@ class FixedBackend(Backend):
 
 @dataclass(frozen=True)
 class Running:
-    """A gateway and what is behind it."""
+    """A gateway and its upstream."""
 
     url: str
     script: Script
@@ -291,12 +291,12 @@ def connect(url: str) -> socket.socket:
 
 @contextlib.contextmanager
 def chat_ollama(url: str, model: str = MODEL, **more: Any) -> Iterator[ChatOllama]:
-    """An unmodified ChatOllama, whose connections are closed at the end: it has no close of its own."""
+    """An unmodified ChatOllama; its connections close at the end, because it has no close method."""
     with httpx.HTTPTransport() as transport:
         ours = {"client_kwargs": {"trust_env": False}, "sync_client_kwargs": {"transport": transport}}
         yield ChatOllama(model=model, base_url=url, **ours, **more)
 
 
 def never(_: str) -> str:
-    """Let an answer come to its own end."""
+    """Read an answer to its end."""
     return ""

@@ -77,7 +77,7 @@ class Ground:
 
 
 def left_running() -> list[int]:
-    """Processes that came from a program, dead ones that nobody waited for included: all end up below the keeper, or
+    """Processes that a program left, zombies included: all end up below the keeper, or
     below a warden, which ends with its job."""
     pid = keeper_client.pid()
     kept = [] if pid is None else [process.pid for process in psutil.Process(pid).children(recursive=True)]
@@ -93,7 +93,7 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 def wait_until(condition: Callable[[], object]) -> None:
-    """Polls until the condition holds; a condition that does not hold in time is an AssertionError."""
+    """Poll until the condition holds; raises AssertionError if it does not hold in time."""
     deadline = time.monotonic() + SOON
     while not condition():
         assert time.monotonic() < deadline, "did not happen in time"
@@ -102,7 +102,7 @@ def wait_until(condition: Callable[[], object]) -> None:
 
 @contextlib.contextmanager
 def grounds(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ground]:
-    """Jobs run in a directory of the test's own, and this process cannot take the machine's memory."""
+    """Run jobs in the test's own directory, and limit the memory of this process."""
     ground = Ground(path)
     if masked.ON:
         monkeypatch.setattr(probe, "accepted", LIMITS_ONLY)

@@ -96,7 +96,7 @@ def scrubbed(value: Any) -> Any:
 
 
 class End(NamedTuple):
-    """What a run came to, without times."""
+    """The end of a run, without times."""
 
     samples: list[Any]
     answers: list[Any]
@@ -153,7 +153,7 @@ def in_child(work: Callable[[], object], wait: float | None) -> int:
 
 
 def die_in_a_write(dice: random.Random) -> None:
-    """Arm this process: it dies in one of its next writes, which stays half done."""
+    """Arm this process: it dies in one of its next writes, halfway through."""
     left = dice.randrange(40)
     append, replace = files.append, files.replace_file
 
@@ -187,7 +187,7 @@ def preload(url: str) -> None:
 
 
 class Killer:
-    """Kills runs and has them go on until they end.
+    """Kill runs and resume them until they end.
 
     Args:
         folder: Where runs lie.
@@ -244,7 +244,7 @@ class Killer:
 
 @contextlib.contextmanager
 def server_process() -> Iterator[str]:
-    """A deterministic server in a process of its own, so that this one has no threads when it forks."""
+    """A deterministic server in its own process, so that this one has no threads when it forks."""
     from tests.support.scripted import serving
 
     reading, writing = os.pipe()

@@ -1,4 +1,4 @@
-"""Small builders for tests: settings that point at a scripted server, programs, a progress that remembers."""
+"""Small builders for tests: settings for a scripted server, programs, a progress that records its events."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def run_result(verdict: RunVerdict | None = None, seed: Any = None, best: Any = 
 
 
 def numbers(frames: int = 24, delay: int = 40, **changes: Any) -> Measurements:
-    """What a GIF measures that is perfect by the article's score but for the changes."""
+    """The measurements of a GIF that is perfect by the article's score, except for the changes."""
     base = {
         "frames": frames,
         "width": 200,
@@ -67,7 +67,7 @@ def numbers(frames: int = 24, delay: int = 40, **changes: Any) -> Measurements:
 
 
 def program(frames: int, duration: int = 40) -> str:
-    """A program that draws a square going round in a circle: `frames` frames, closed, so it loops without a jump."""
+    """A program that draws a square going in a circle: `frames` frames in a closed loop."""
     return f"""
 import math
 from PIL import Image, ImageDraw
@@ -88,7 +88,7 @@ def fenced(code: str) -> str:
 
 
 class Notes:
-    """A progress that remembers what it was told."""
+    """A progress that records its events."""
 
     def __init__(self) -> None:
         self.activities: list[str] = []

@@ -45,7 +45,7 @@ class LlamaServer:
 
 @contextlib.contextmanager
 def llama_server(weights: Path, thinks: bool = False) -> Iterator[LlamaServer]:
-    """The server for the time of the block."""
+    """The server, running during the block."""
     arguments = [sys.executable, "-m", "tests.support.llama_server", str(weights), "thinks" if thinks else ""]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as process:

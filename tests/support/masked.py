@@ -72,7 +72,7 @@ LEVELS = (
 
 
 def skips(file: str, test: str) -> bool:
-    """Whether a masked run leaves a test out."""
+    """Whether a masked run skips a test."""
     return file in LINUX or test in LEVELS or (file == "sandbox/test_corpus.py" and test not in OF_THE_CORPUS)
 
 

@@ -1,4 +1,4 @@
-"""`python netns.py COMMAND...`: run a command in a network namespace of its own, in which only loopback exists.
+"""`python netns.py COMMAND...`: run a command in its own network namespace, which has only loopback.
 
 Exit status 97 and a line on stderr where this machine does not allow it. Needs nothing of localgif and no tools.
 """

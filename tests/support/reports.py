@@ -1,4 +1,4 @@
-"""Stored runs for tests of the report: as large as asked, with real GIFs of many kinds, or full of hostile text."""
+"""Stored runs for tests of the report: of any size, with real GIFs of many kinds, or full of hostile text."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def prompts(count: int, text: str = "") -> Iterator[str]:
 def make_run(
     runs: Path, name: str = "big", *, samples: int = 40, noise: int = 0, text: str = "", finished: bool = True
 ) -> Path:
-    """A run of about so many samples: metric calls of two, re-tests, and four fresh ones of each prompt at the end."""
+    """A run of about this many samples: metric calls of two, re-tests, and four fresh samples of each prompt."""
     with RunStore.create(runs, record(name, text)) as store:
         maker = Maker(store, noise=noise, text=text)
         calls = max(2, (samples - 12) // 2)

@@ -172,7 +172,7 @@ def gif(scene: Scene) -> bytes:
 
 
 def measured(scene: Scene) -> Measurements:
-    """What a scene's GIF measures; it is our own, so it is decoded right here."""
+    """The measurements of a scene's GIF; it is our own, so this process decodes it."""
     return Measurements.model_validate(measure(gif(scene)))
 
 

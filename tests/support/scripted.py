@@ -110,7 +110,7 @@ def refuse(status: int, text: str = "the server is ill", **headers: str) -> Act:
 
 
 def cut_off(text: str) -> Act:
-    """An answer that reached the most tokens it may have."""
+    """An answer that reached its token limit."""
     return answer(text, done_reason="length", eval_count=1024)
 
 
@@ -241,7 +241,7 @@ ACTS: dict[str, Act] = {
 
 @dataclass
 class Scripted:
-    """What the server will say and what it was asked. `stop` and `start` are an outage: the port stays the same."""
+    """The answers that the server will give, and the requests that it got. `stop` and `start` simulate an outage."""
 
     animator: Sequence[Entry] = ()
     reflector: Sequence[Entry] = ()
@@ -249,13 +249,13 @@ class Scripted:
     """Number (from 1) of the model call, of either role, at which `fault` strikes once."""
     fault: Act = ILL
     capabilities: Sequence[str] | None = ()
-    """What the server says that its model can do; None: it doesn't say."""
+    """The capabilities that the server lists; None: it lists none."""
     shown: dict[str, Any] = field(default_factory=dict)
-    """More that /api/show says of the model."""
+    """More keys of /api/show."""
     reads_system: bool | str = True
     """Whether its chat template shows system messages to the model; a text: it refuses them with these words."""
     listed: str = DIGEST
-    """The sha256 that it lists for its model."""
+    """The sha256 that the server lists for its model."""
     history: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     fates: list[str] = field(default_factory=list)
     url: str = ""
@@ -332,7 +332,7 @@ class Scripted:
 
 
 class Gremlin(Scripted):
-    """Does the acts of one plan, whoever asks."""
+    """Performs the acts of one plan for every request."""
 
     def __init__(self, *plan: Act) -> None:
         super().__init__()

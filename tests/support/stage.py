@@ -1,4 +1,4 @@
-"""The stage for programs of the corpus: everything that they might get at, and how to see whether they did.
+"""The stage for programs of the corpus: everything that they might reach, and how to see whether they did.
 
 All of it belongs to the test: a home with a canary and a secret, listeners, a process to harm, a terminal, a folder
 that is not the program's. The names of its marks are the ones of corpus.py.
@@ -199,13 +199,13 @@ def _segment_removed(key: int) -> bool:
 
 
 def become_subreaper() -> None:
-    """Makes every process that a program leaves behind end up below us, whatever it did to get away."""
+    """Adopt every process that a program leaves behind, however it tried to escape."""
     if _libc.prctl(36, 2, 0, 0, 0):  # any number but 0; masked.py refuses 1, which is localgif's
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
 
 
 def left_running(known: Callable[[], set[int]]) -> list[str]:
-    """Kills and names the unknown living processes below this one; `known` is asked after each look.
+    """Kill and name the unknown living processes below this one; calls `known` after each look.
 
     It looks twice, because a process whose parent ends during a look has no place in the tree at that moment.
     """

@@ -1,4 +1,4 @@
-"""Sweeps for tests: a watch that remembers, finished runs, and run folders."""
+"""Sweeps for tests: a watch that records its events, finished runs, and run folders."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TWO = TINY + "[axes]\nseed = [0, 1]\n"
 
 
 class Told:
-    """Remembers what it received; can press Ctrl-C when a cell begins."""
+    """Records its events; can press Ctrl-C when a cell begins."""
 
     def __init__(self, stop_at: str | None = None) -> None:
         self.begun: list[str] = []
@@ -53,7 +53,7 @@ def plan_of(text: str, models: ModelsFile) -> Plan:
 
 
 def finished(score: float, start: float = 0.1, **facets: Any) -> Finished:
-    """A run with one task, whose four fresh samples all have that score."""
+    """A run of one task whose four fresh samples all have this score."""
     name = "-".join(str(value) for value in facets.values())
     return Finished(
         name=name,

@@ -1,4 +1,4 @@
-"""Runs commands in a namespace without a network, and lists with strace every place that they tried to reach."""
+"""Runs commands in a namespace without a network, and lists with strace every address that they tried to reach."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _FAMILY = re.compile(
 
 @dataclass(frozen=True)
 class Reached:
-    """One place that a process connected or sent to, or tried to."""
+    """One address that a process connected or sent to, or tried to."""
 
     family: str
     address: str
@@ -102,7 +102,7 @@ class Reached:
 
 
 def read_trace(text: str) -> list[Reached]:
-    """The places in a trace of strace, in order."""
+    """The addresses in a trace of strace, in order."""
     found = []
     for line in text.splitlines():
         if not _CALL.match(line):
@@ -117,7 +117,7 @@ def read_trace(text: str) -> list[Reached]:
 
 @dataclass(frozen=True)
 class Traced:
-    """A command that ended."""
+    """A finished command."""
 
     command: str
     status: int
@@ -144,7 +144,7 @@ class Traced:
 
 
 def summary(places: Iterable[Reached]) -> list[str]:
-    """How often each place was reached."""
+    """How often a process reached each address."""
     words = Counter(
         f"{p.family} {p.address} (any port)" if p.here and p.port is not None and not p.looks_up else str(p)
         for p in places
