@@ -12,7 +12,8 @@ from typing import Literal, NamedTuple
 
 from PIL import ImageColor
 
-from localgif.tasks.outline import PLACE_PHRASES, Phrase, Thing
+from localgif.tasks.outline import Phrase, Thing
+from localgif.tasks.task import PLACE_PHRASES
 from localgif.tasks.words import normalised, words
 
 #: The numbers that FUNCTIONS names. A small model looks up a name, but copies a number from its last example.

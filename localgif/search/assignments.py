@@ -29,8 +29,8 @@ from localgif.agent.phrasebook import (
 from localgif.search.number_search import tune
 from localgif.search.programs import Trial
 from localgif.syntax import parsed
-from localgif.tasks.outline import PLACE_PHRASES, Thing, outline
-from localgif.tasks.task import Task
+from localgif.tasks.outline import Thing, outline
+from localgif.tasks.task import PLACE_PHRASES, Task
 from localgif.tasks.words import normalised, words
 
 #: At most this many programs run per search.

@@ -6,48 +6,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
-from localgif.errors import ConfigError
-from localgif.tasks.task import Colour
+from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun
+from localgif.tasks.task import Colour, brief_error
 from localgif.tasks.words import STOP, Word
 
 #: Most things of one kind (tasks/task.py).
 _COUNT = 8
 #: A word like "several" counts as this many.
 _SEVERAL = 3
-#: Words that are true of every bar.
-_LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender", "flat"})
-
-#: Kinds of words that say what a thing does.
-_VERBS = frozenset(
-    {
-        "path",
-        "one-way",
-        "side",
-        "half",
-        "across",
-        "exit",
-        "leans",
-        "move",
-        "turn",
-        "still",
-        "rests",
-        "keep",
-        "grow",
-        "shrink",
-    }
-    | {"pulse", "blink", "cycle", "loose", "own", "back"}
-)
-_NOUNS = frozenset({"shape", "unknown"})
-#: Kinds of words in a noun phrase that say what a thing looks like, unlike "slowly spinning".
-_LOOKS = frozenset({"det", "the", "shade", *_NOUNS})
-#: What may stand between a verb and its noun: "a slowly spinning bright green star".
-_BETWEEN = (_VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
 #: What may stand among the colours of a change: "from red slowly to blue and then back".
 _AMONG = frozenset({"from", "to", "and", ",", "while", "back", "shade", "colour-word", "its", "filler", "the"})
 #: Prepositions that say which of two things is higher.
-_HIGHER = {"above": "above", "over": "above", "below": "below", "under": "below", "beneath": "below"} | {
-    "on top of": "above",
-    "underneath": "below",
+_HIGHER = {
+    **dict.fromkeys(("above", "over", "on top of"), "above"),
+    **dict.fromkeys(("below", "under", "beneath", "underneath"), "below"),
 }
 #: Kinds of words after which a noun names a thing beside the one in focus.
 _ASIDE = frozenset({"near", "around", "on"})
@@ -65,11 +37,6 @@ class Doubt(NamedTuple):
 
     def __str__(self) -> str:
         return f'"{self.said}" was read as {self.read}; {self.instead}'
-
-
-def refused(message: str, remedy: str) -> ConfigError:
-    """The error for a sentence that cannot become a task."""
-    return ConfigError(message, remedy, code="E-BRIEF")
 
 
 @dataclass
@@ -121,160 +88,6 @@ class Draft:
         return [word for word in self.found if word.kind in kinds]
 
 
-@dataclass
-class _Noun:
-    """A noun phrase, read word by word."""
-
-    words: list[Word]
-    start: int
-    end: int
-    article: str = ""
-    """ "a", "the", "count", or ""."""
-    count: int | None = None
-    vague: str = ""
-    hues: list[Colour] = field(default_factory=list)
-    joined: bool = False
-    """Whether "and" stands between its colours."""
-    shape: str = ""
-    nouns: list[tuple[int, Word]] = field(default_factory=list)
-    notes: list[tuple[int, str]] = field(default_factory=list)
-    verbs: list[Word] = field(default_factory=list)
-    ground: bool = False
-    scale: str = ""
-    """ "small", "large", or ""."""
-    points: int | None = None
-
-    @property
-    def before(self) -> Word:
-        """The word in front of it."""
-        return self.words[self.start - 1] if self.start else STOP
-
-    @property
-    def head(self) -> str:
-        """Its last word."""
-        return self.nouns[-1][1].text if self.nouns else ""
-
-    @property
-    def text(self) -> str:
-        """Its words, without what it does: "two light blue balls"."""
-        said = self.words[self.start : self.end]
-        return " ".join(word.text for word in said if word.kind in _LOOKS or word.value or word.text in _LONG)
-
-    @property
-    def paint(self) -> str:
-        """Its first colour with its shade: "light blue"; "" without one."""
-        at = next((k for k in range(self.start, self.end) if self.words[k].kind == "colour"), None)
-        if at is None:
-            return ""
-        shade = f"{self.words[at - 1].text} " if at > self.start and self.words[at - 1].kind == "shade" else ""
-        return shade + self.words[at].text
-
-    @property
-    def plural(self) -> bool:
-        """Whether it names more than one thing."""
-        return self.article != "a" and self.head.endswith("s") and not self.head.endswith(("ss", "us"))
-
-    @property
-    def is_one(self) -> bool:
-        """Whether it is a noun phrase, and not only a word that could begin one."""
-        on = self.before.kind in ("on", "place") and bool(self.hues)
-        return bool(self.nouns or self.ground or (self.hues and self.article) or on)
-
-    def read(self) -> None:
-        """Take all words that belong to it."""
-        while self.end < len(self.words) and not self.ground and self._takes(self.words[self.end]):
-            self.end += 1
-        if self.head in ("rectangle", "rectangles") and any(text in _LONG for _, text in self.notes):
-            self.shape = "bar"
-
-    def _ahead(self, step: int = 1) -> Word:
-        at = self.end + step
-        return self.words[at] if at < len(self.words) else STOP
-
-    def _takes(self, word: Word) -> bool:
-        """Take a word if it belongs to the noun phrase; returns whether it does."""
-        if word.kind in ("det", "the", "count", "vague"):
-            return self._number(word)
-        if word.kind == "other" and self.end == self.start and self._ahead().kind in ("colour", "shade"):
-            self.article, self.count = "count", 1  # "one green and the other yellow"
-            return True
-        if word.kind == "colour":
-            return self._colour(word)
-        if word.kind in _NOUNS:
-            return self._name(word)
-        if word.kind == "ground":
-            return self._behind(word)
-        if self.nouns:
-            return False
-        if word.kind == "shade" and self._ahead().kind not in ("colour", "ground", "shade", *_NOUNS):
-            self.nouns.append((self.end, word))  # "a light"
-        elif word.kind == "points":
-            self.points = int(word.value)
-        elif word.kind == "note" and word.value and not self.scale:
-            self.scale = word.value
-        elif word.kind == "note":
-            self.notes.append((self.end, word.text))
-        elif word.kind in _VERBS and self._premodifies(word):
-            self.verbs.append(word)
-        elif word.kind in ("and", ",") and self.hues and self._ahead().kind in ("colour", "shade") and self._joins():
-            self.joined = True
-        elif not (word.kind == "and" and self.verbs and self._ahead().kind in _VERBS and self._ahead().doing):
-            return word.kind in ("shade", "colour-word")
-        return True
-
-    def _number(self, word: Word) -> bool:
-        if self.nouns or self.hues or (self.end > self.start and word.kind in ("det", "the")):
-            return False
-        self.article = self.article or {"det": "a", "the": "the"}.get(word.kind, "count")
-        self.count = int(word.value) if word.kind == "count" else self.count
-        self.vague = word.text if word.kind == "vague" else self.vague
-        return True
-
-    def _colour(self, word: Word) -> bool:
-        if self.nouns and (self.hues or self.shape or not self.article):
-            return False
-        self.notes += [(at, each.text) for at, each in self.nouns]  # "a bouncy red ball"
-        self.nouns = []
-        if word.value not in self.hues:
-            self.hues.append(cast(Colour, word.value))
-        return True
-
-    def _name(self, word: Word) -> bool:
-        if word.text == "circles" and self.nouns and self.article in ("a", "the", ""):
-            self.words[self.end] = Word("leans", "orbit", word.text)  # "a ball circles a star"
-            return False
-        if word.kind == "shape" and self.shape not in ("", word.value):
-            raise refused(f'"{self.head} {word.text}" has two shapes', "name one of them")
-        self.shape = word.value if word.kind == "shape" else self.shape
-        self.nouns.append((self.end, word))
-        return True
-
-    def _behind(self, word: Word) -> bool:
-        if self.nouns and not self.hues:
-            return False
-        if word.value == "perhaps" and self._ahead().kind in _NOUNS:  # "a white paper boat"
-            self.nouns.append((self.end, word))
-        else:
-            self.ground = True
-        return True
-
-    def _premodifies(self, word: Word) -> bool:
-        """Whether a verb stands before its noun, as in "a spinning star"."""
-        if word.kind in ("back", "own") or not (word.doing or word.kind in ("still", "path")):
-            return False
-        starts = (".", ",", "and", "while", "near", "filler", "which")
-        if self.end == self.start and self.before.kind not in starts:
-            return False
-        following = next((each.kind for each in self.words[self.end + 1 :] if each.kind not in _BETWEEN), "")
-        return following in ("colour", "ground", *_NOUNS)
-
-    def _joins(self) -> bool:
-        """Whether "and" or a comma between two colours leads to one noun: "red, green and blue balls"."""
-        rest = self.words[self.end :]
-        end = next((n for n, each in enumerate(rest) if each.kind not in ("colour", "shade", "and", ",")), len(rest))
-        return end < len(rest) and rest[end].kind in _NOUNS and any(each.kind == "and" for each in rest[:end])
-
-
 class Grammar:
     """The pass: go() fills `drafts`, `background`, `ground`, `notes`, `doubts` and `pauses`."""
 
@@ -320,8 +133,8 @@ class Grammar:
                 self._small(self.words[self._at])
                 self._at += 1
 
-    def _noun(self, start: int) -> _Noun:
-        noun = _Noun(self.words, start, start)
+    def _noun(self, start: int) -> Noun:
+        noun = Noun(self.words, start, start)
         noun.read()
         return noun
 
@@ -337,7 +150,7 @@ class Grammar:
         """Read a word that does not begin a noun."""
         if word.kind == "not":
             self._negated()
-        elif word.kind in _VERBS:
+        elif word.kind in VERBS:
             self._verb(word)
         elif word.kind == "colour":
             self._later_colour(word)
@@ -347,7 +160,7 @@ class Grammar:
             if self._beside is not None and self._peek(-1).kind != ".":
                 # It refers to the thing after the preposition: "a ball above a bar that stays still".
                 self._focus, self._beside, self._spoke = [self._beside], None, False
-            elif self._peek(1).kind in _VERBS and self._peek(1).text.split(" ")[0].endswith("s"):
+            elif self._peek(1).kind in VERBS and self._peek(1).text.split(" ")[0].endswith("s"):
                 self._focus = self._focus[-1:]  # "a square and a circle that pulses"
         elif word.kind in ("while", "its") and self._main:
             self._focus = list(self._main)
@@ -374,9 +187,9 @@ class Grammar:
 
     # --- nouns -------------------------------------------------------------------------------------------------------
 
-    def _take(self, noun: _Noun) -> None:
+    def _take(self, noun: Noun) -> None:
         """Turn a noun into the background or a thing, or find the known thing that it names."""
-        self.notes += [(at, text) for at, text in noun.notes if noun.shape != "bar" or text not in _LONG]
+        self.notes += [(at, text) for at, text in noun.notes if noun.shape != "bar" or text not in LONG]
         bare = not noun.nouns and not noun.ground
         if noun.ground or (bare and noun.before.kind in ("on", "place") and noun.article != "count"):
             for word in noun.verbs:
@@ -396,15 +209,15 @@ class Grammar:
 
     def _paint(self, hue: Colour) -> None:
         if self.background not in (None, hue):
-            raise refused(f"the background is {self.background} and {hue}", "name one colour for the background")
+            raise brief_error(f"the background is {self.background} and {hue}", "name one colour for the background")
         self.background = hue
 
-    def _starts(self, noun: _Noun) -> bool:
+    def _starts(self, noun: Noun) -> bool:
         """Whether a noun without a colour can be a thing here: only where a clause begins."""
         begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and self._spoke)
         return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 
-    def _again(self, noun: _Noun) -> Draft | None:
+    def _again(self, noun: Noun) -> Draft | None:
         """The known thing that a noun names; None if it names a new one."""
         if noun.article in ("a", "count") or noun.head == "one":
             return None
@@ -418,7 +231,7 @@ class Grammar:
             return None
         return next((draft for draft in fits if noun.head in draft.names), fits[0] if fits else None)
 
-    def _return_to(self, draft: Draft, noun: _Noun) -> None:
+    def _return_to(self, draft: Draft, noun: Noun) -> None:
         draft.hues = draft.hues or list(noun.hues)
         draft.found += noun.verbs
         if noun.before.kind == "around" or _orbits(noun.before):
@@ -431,14 +244,14 @@ class Grammar:
             self._focus = self._main = [draft]
             self._spoke = False
 
-    def _new(self, noun: _Noun) -> None:
+    def _new(self, noun: Noun) -> None:
         """Add the things of a noun that names new ones."""
         first = not self.drafts
         made = self._made(noun)
         before = noun.before
         if before.kind == "around" or _orbits(before):
             self._orbit(made[0])
-        if (before.kind in _ASIDE or before.kind in _VERBS - {"back"}) and self._focus and not first:
+        if (before.kind in _ASIDE or before.kind in VERBS - {"back"}) and self._focus and not first:
             self._relate(before.text, made[0])
             self._beside = made[0]
             self._attach(noun, made[0])
@@ -456,10 +269,10 @@ class Grammar:
             for draft in self._focus:
                 setattr(draft, _HIGHER[preposition], other if other is not draft else None)
 
-    def _attach(self, noun: _Noun, thing: Draft) -> None:
+    def _attach(self, noun: Noun, thing: Draft) -> None:
         """Decide which thing the next verb is about if one stands beside another: "a ball above a bar spinning"."""
         following = self.words[noun.end] if noun.end < len(self.words) else STOP
-        if not following.doing or following.kind not in _VERBS:
+        if not following.doing or following.kind not in VERBS:
             return
         if self._spoke or noun.before.text in ("with", "inside"):
             self._focus, self._spoke = [thing], False
@@ -469,7 +282,7 @@ class Grammar:
         instead = f'to mean the {thing.label}, write "that" before "{following.text}"'
         self.doubts.append(Doubt(said, f"the {owner.label} {following.text}", instead))
 
-    def _made(self, noun: _Noun) -> list[Draft]:
+    def _made(self, noun: Noun) -> list[Draft]:
         """The new things of a noun: one, or one for each of its colours."""
         group = next((draft for draft in reversed(self.drafts) if draft.several and not draft.hues), None)
         if noun.hues and group is not None and (not noun.nouns or noun.head == "one"):
@@ -485,7 +298,7 @@ class Grammar:
             self.doubts.append(Doubt(said, f"{_SEVERAL} of them", f"write how many, 2 to {_COUNT}"))
             count = _SEVERAL
         if count > _COUNT:
-            raise refused(f"the sentence asks for {count} of one kind", f"ask for at most {_COUNT} of one colour")
+            raise brief_error(f"the sentence asks for {count} of one kind", f"ask for at most {_COUNT} of one colour")
         made = [
             Draft(
                 hues=[] if motley else each,
@@ -512,14 +325,14 @@ class Grammar:
         self._place, self._relation = "", None
         return made
 
-    def _borrowed(self, noun: _Noun) -> _Noun:
+    def _borrowed(self, noun: Noun) -> Noun:
         """For "one blue" in "one blue and one orange ball": the noun phrase after it."""
         if noun.end < len(self.words) and self.words[noun.end].kind in ("and", ","):
             following = self._noun(noun.end + 1)
             return noun if following.ground else following
         return noun
 
-    def _one_of(self, group: Draft, noun: _Noun) -> Draft:
+    def _one_of(self, group: Draft, noun: Noun) -> Draft:
         """One of several things that were named together: "two stars, one yellow and one red"."""
         count = noun.count or 1
         draft = replace(
@@ -582,7 +395,7 @@ class Grammar:
         while at < len(self.words):
             each, following = self.words[at], self.words[at + 1] if at + 1 < len(self.words) else STOP
             if each.kind == "colour":
-                if following.kind in ("ground", *_NOUNS):
+                if following.kind in ("ground", *NOUNS):
                     break
                 hues.append(cast(Colour, each.value))
             elif each.kind == "note" and not hues:

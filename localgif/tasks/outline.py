@@ -14,7 +14,7 @@ from typing import NamedTuple
 from localgif.errors import ConfigError
 from localgif.tasks.grammar import Draft
 from localgif.tasks.sentence import Things, parsed
-from localgif.tasks.task import Subject
+from localgif.tasks.task import PLACE_PHRASES, Subject
 from localgif.tasks.words import words
 
 
@@ -225,18 +225,7 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
 #: Verbs for turning a little, there and back, which nothing measures.
 _ROCKING = re.compile("rock|tilt|wobbl|swing|swung")
 _ROCKS = Phrase("turn", "rock", "rocks, swings")
-#: Place of a subject -> its phrase.
-PLACE_PHRASES = {
-    "middle": "in the middle",
-    "top": "at the top",
-    "bottom": "at the bottom",
-    "left": "on the left",
-    "right": "on the right",
-    "top-left": "in the top left corner",
-    "top-right": "in the top right corner",
-    "bottom-left": "in the bottom left corner",
-    "bottom-right": "in the bottom right corner",
-}
+
 #: The edge that stays -> the direction in which a thing grows. Models would read the edge's name as a place.
 _AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}
 #: Path of a subject -> value and words of its phrase.

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from localgif.errors import ConfigError
 from localgif.files import is_file
-from localgif.tasks.grammar import Doubt, Draft, Grammar, refused
-from localgif.tasks.task import Colour, Subject, Targets, Task, load_task, task_names
+from localgif.tasks.grammar import Doubt, Draft, Grammar
+from localgif.tasks.task import PLACE_PHRASES, Colour, Subject, Targets, Task, brief_error, load_task, task_names
 from localgif.tasks.words import Word, is_english, normalised, numbers, words
 
 #: Longest sentence, characters: the longest brief of a task.
@@ -31,13 +31,12 @@ _BAR = (0.3, 1.0)
 _FAR = 0.75
 #: Place where a one-way motion begins -> its direction.
 _HALVES = {"top": "down", "bottom": "up"}
-#: Path -> the places at its ends, and their words.
-_SIDES = {"left": "on the left", "right": "on the right"}
-_CORNERS = {f"{y}-{x}": f"in the {y} {x} corner" for y in ("top", "bottom") for x in ("left", "right")}
-_ENDS = {
-    "left-right": _SIDES,
-    "across": _SIDES,
-    "up-down": {"top": "at the top", "bottom": "at the bottom"},
+_CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+#: Path -> the places at its ends.
+_ENDS: dict[str, tuple[str, ...]] = {
+    "left-right": ("left", "right"),
+    "across": ("left", "right"),
+    "up-down": ("top", "bottom"),
     "diagonal": _CORNERS,
     "diagonal-down": _CORNERS,
     "diagonal-up": _CORNERS,
@@ -92,9 +91,11 @@ def read(text: str, name: str = "") -> Reading:
     """
     brief = " ".join(text.split()).rstrip(" .")
     if not re.search(r"\w", brief):
-        raise refused("the sentence is empty", 'say what to draw: "a green triangle spinning on a black background"')
+        raise brief_error(
+            "the sentence is empty", 'say what to draw: "a green triangle spinning on a black background"'
+        )
     if len(brief) > LONGEST:
-        raise refused(
+        raise brief_error(
             f"the sentence has {len(brief):,} characters, and a brief has at most {LONGEST}",
             "name the background, and for each thing its colour, its shape and what it does",
         )
@@ -113,7 +114,9 @@ def read(text: str, name: str = "") -> Reading:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(str(part) for part in problem["loc"])
-        raise refused(f'"{brief[:60]}": {key} = {problem["input"]!r}: {problem["msg"]}', "see docs/tasks.md") from None
+        raise brief_error(
+            f'"{brief[:60]}": {key} = {problem["input"]!r}: {problem["msg"]}', "see docs/tasks.md"
+        ) from None
     doubts = [Doubt(here, f'"{meant}"', "correct the spelling if that is wrong") for here, meant in corrected]
     return Reading(task, things.unchecked(), (*doubts, *grammar.doubts))
 
@@ -127,7 +130,7 @@ def parsed(brief: str) -> tuple[Grammar, dict[str, int], list[tuple[str, str]]]:
     plain, targets = numbers(normalised(brief))
     found, corrected = words(plain)
     if not is_english(plain, found):
-        raise refused(f'"{brief[:60]}" is not English that localgif can read', "write the sentence in English")
+        raise brief_error(f'"{brief[:60]}" is not English that localgif can read', "write the sentence in English")
     grammar = Grammar(found)
     grammar.go()
     return grammar, targets, corrected
@@ -186,11 +189,11 @@ class Things:
         read = [self.subject(draft) for draft in self._grammar.drafts]
         made = _merged([subject for subject in read if subject is not None])
         if len(made) > _SUBJECTS:
-            raise refused(
+            raise brief_error(
                 f"the sentence names {len(made)} things, and a task has at most {_SUBJECTS}", "leave some of them out"
             )
         if any(behind in subject.hues for subject in made):
-            raise refused(
+            raise brief_error(
                 f"a {behind} thing is on a {behind} background, and shades of one colour cannot be told apart",
                 "give one of them another colour",
             )
@@ -225,9 +228,9 @@ class Things:
         values |= self._sight(draft, size) | self._rest(draft, path, size)
         values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
         place = draft.place or ("middle" if _round_middle(draft) else "any")
-        for end, said in _ENDS.get(path, {}).items():  # an end of its path; a task's place is the path's middle
+        for end in _ENDS.get(path, ()):  # an end of its path; a task's place is the path's middle
             if end in (place, *place.split("-")):
-                self._note(said)
+                self._note(PLACE_PHRASES[end])
                 place = place.replace(end, "").strip("-") or "any"
         values["place"] = place
         if changes and any(word.value == "switch" for word in draft.kinds("cycle")):
@@ -372,7 +375,7 @@ def _consistent(draft: Draft) -> None:
         one, other = draft.kinds(rest), draft.kinds(*motion)
         if one and other:
             message = f'the {draft.label} {meaning} ("{one[0].text}") and does not ("{other[0].text}")'
-            raise refused(message, "leave one of them out")
+            raise brief_error(message, "leave one of them out")
 
 
 def _merged(subjects: Sequence[Subject]) -> list[Subject]:
@@ -387,7 +390,7 @@ def _merged(subjects: Sequence[Subject]) -> list[Subject]:
         if twin.hues != subject.hues or count > 8:
             shared = ", ".join(sorted(set(twin.hues) & set(subject.hues)))
             message = f"too many things are {shared}: localgif tells things apart by colour"
-            raise refused(message, "give each thing a colour of its own; at most 8 can have the same one")
+            raise brief_error(message, "give each thing a colour of its own; at most 8 can have the same one")
         kept = ("shape", "path", "size", "turn", "shown", "place", "size_range")
         same = {key: getattr(twin, key) for key in kept if getattr(twin, key) == getattr(subject, key)}
         inside = twin.inside and subject.inside

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from localgif.records import ScorePart
-from localgif.tasks.task import Subject, Targets, Task
+from localgif.tasks.task import PLACE_PHRASES, Subject, Targets, Task
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 #: Value of a property -> what one thing does, and what several do.
@@ -32,17 +32,7 @@ _SIZES = {
     "pulse": ("grows and shrinks", "grow and shrink"),
     "grow": ("grows", "grow"),
 }
-_PLACES = {
-    "middle": "in the middle",
-    "top": "at the top",
-    "bottom": "at the bottom",
-    "left": "on the left",
-    "right": "on the right",
-    "top-left": "in the top left corner",
-    "top-right": "in the top right corner",
-    "bottom-left": "in the bottom left corner",
-    "bottom-right": "in the bottom right corner",
-}
+
 _USUAL = Subject(colour="red")
 
 
@@ -52,7 +42,7 @@ def sentence_of(task: Task) -> str:
     parts = [f"{task.background} background"] if task.background is not None else []
     for subject in task.subjects:
         many = subject.count > 1
-        place = f" {_PLACES[subject.place]}" if subject.place != "any" else ""
+        place = f" {PLACE_PHRASES[subject.place]}" if subject.place != "any" else ""
         parts.append(f"{_NUMBERS[subject.count]} {_noun(subject)}{place}")
         if does := [*_changes(subject), *_rest(subject)]:
             # What stays the same comes first: "it stays where it is, keeps its size, and spins".

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any, Literal, NamedTuple
 
 from localgif.settings import EARLIER_SPLIT, LISTS, Mode, Settings
@@ -125,7 +126,7 @@ def neighbours(suite: Suite, settings: Settings) -> tuple[Task, ...]:
     for _, names in _ordered()[start:] + _ordered()[:start]:
         tasks = map(load_task, names)
         fits = (t for t in tasks if t.name != own.name and t.brief != own.brief and t.targets == own.targets)
-        found += [task for task in [next(fits, None)] if task is not None]
+        found += islice(fits, 1)
     return tuple(found[:2])
 
 

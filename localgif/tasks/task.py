@@ -30,6 +30,18 @@ Place = Literal[
     "any", "middle", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"
 ]
 Side = Literal["any", "left", "right", "top", "bottom"]
+#: Place of a subject -> its phrase.
+PLACE_PHRASES: dict[str, str] = {
+    "middle": "in the middle",
+    "top": "at the top",
+    "bottom": "at the bottom",
+    "left": "on the left",
+    "right": "on the right",
+    "top-left": "in the top left corner",
+    "top-right": "in the top right corner",
+    "bottom-left": "in the bottom left corner",
+    "bottom-right": "in the bottom right corner",
+}
 
 #: Largest task file, bytes.
 _MAX_BYTES = 64 * 1024
@@ -240,6 +252,11 @@ def families() -> dict[str, tuple[str, ...]]:
 def task_error(message: str, remedy: str) -> ConfigError:
     """An error in a task, or in the choice of tasks."""
     return ConfigError(message, remedy, code="E-TASK")
+
+
+def brief_error(message: str, remedy: str) -> ConfigError:
+    """An error in a sentence that should become a task."""
+    return ConfigError(message, remedy, code="E-BRIEF")
 
 
 def load_task(name: str) -> Task:

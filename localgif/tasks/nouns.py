@@ -1,0 +1,177 @@
+"""A noun phrase of a brief, read word by word: its number, size, colours, shape, nouns and verbs. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+from localgif.tasks.task import Colour, brief_error
+from localgif.tasks.words import STOP, Word
+
+#: Words that are true of every bar.
+LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender", "flat"})
+
+#: Kinds of words that say what a thing does.
+VERBS = frozenset(
+    {"path", "one-way", "side", "half", "across", "exit", "leans", "move", "turn", "still", "rests", "keep", "grow"}
+    | {"shrink", "pulse", "blink", "cycle", "loose", "own", "back"}
+)
+#: Kinds of words that name a thing.
+NOUNS = frozenset({"shape", "unknown"})
+#: Kinds of words in a noun phrase that say what a thing looks like, unlike "slowly spinning".
+_LOOKS = frozenset({"det", "the", "shade", *NOUNS})
+#: What may stand between a verb and its noun: "a slowly spinning bright green star".
+_BETWEEN = (VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
+
+
+@dataclass
+class Noun:
+    """A noun phrase. It begins at `start`; read() finds its end."""
+
+    words: list[Word]
+    start: int
+    end: int
+    article: str = ""
+    """ "a", "the", "count", or ""."""
+    count: int | None = None
+    vague: str = ""
+    hues: list[Colour] = field(default_factory=list)
+    joined: bool = False
+    """Whether "and" stands between its colours."""
+    shape: str = ""
+    nouns: list[tuple[int, Word]] = field(default_factory=list)
+    notes: list[tuple[int, str]] = field(default_factory=list)
+    verbs: list[Word] = field(default_factory=list)
+    ground: bool = False
+    scale: str = ""
+    """ "small", "large", or ""."""
+    points: int | None = None
+
+    @property
+    def before(self) -> Word:
+        """The word in front of it."""
+        return self.words[self.start - 1] if self.start else STOP
+
+    @property
+    def head(self) -> str:
+        """Its last word."""
+        return self.nouns[-1][1].text if self.nouns else ""
+
+    @property
+    def text(self) -> str:
+        """Its words, without what it does: "two light blue balls"."""
+        said = self.words[self.start : self.end]
+        return " ".join(word.text for word in said if word.kind in _LOOKS or word.value or word.text in LONG)
+
+    @property
+    def paint(self) -> str:
+        """Its first colour with its shade: "light blue"; "" without one."""
+        at = next((k for k in range(self.start, self.end) if self.words[k].kind == "colour"), None)
+        if at is None:
+            return ""
+        shade = f"{self.words[at - 1].text} " if at > self.start and self.words[at - 1].kind == "shade" else ""
+        return shade + self.words[at].text
+
+    @property
+    def plural(self) -> bool:
+        """Whether it names more than one thing."""
+        return self.article != "a" and self.head.endswith("s") and not self.head.endswith(("ss", "us"))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it is a noun phrase, and not only a word that could begin one."""
+        on = self.before.kind in ("on", "place") and bool(self.hues)
+        return bool(self.nouns or self.ground or (self.hues and self.article) or on)
+
+    def read(self) -> None:
+        """Take all words that belong to it."""
+        while self.end < len(self.words) and not self.ground and self._takes(self.words[self.end]):
+            self.end += 1
+        if self.head in ("rectangle", "rectangles") and any(text in LONG for _, text in self.notes):
+            self.shape = "bar"
+
+    def _ahead(self) -> Word:
+        return self.words[self.end + 1] if self.end + 1 < len(self.words) else STOP
+
+    def _takes(self, word: Word) -> bool:
+        """Take a word if it belongs to the noun phrase; returns whether it does."""
+        if word.kind in ("det", "the", "count", "vague"):
+            return self._number(word)
+        if word.kind == "other" and self.end == self.start and self._ahead().kind in ("colour", "shade"):
+            self.article, self.count = "count", 1  # "one green and the other yellow"
+            return True
+        if word.kind == "colour":
+            return self._colour(word)
+        if word.kind in NOUNS:
+            return self._name(word)
+        if word.kind == "ground":
+            return self._behind(word)
+        if self.nouns:
+            return False
+        if word.kind == "shade" and self._ahead().kind not in ("colour", "ground", "shade", *NOUNS):
+            self.nouns.append((self.end, word))  # "a light"
+        elif word.kind == "points":
+            self.points = int(word.value)
+        elif word.kind == "note" and word.value and not self.scale:
+            self.scale = word.value
+        elif word.kind == "note":
+            self.notes.append((self.end, word.text))
+        elif word.kind in VERBS and self._premodifies(word):
+            self.verbs.append(word)
+        elif word.kind in ("and", ",") and self.hues and self._ahead().kind in ("colour", "shade") and self._joins():
+            self.joined = True
+        elif not (word.kind == "and" and self.verbs and self._ahead().kind in VERBS and self._ahead().doing):
+            return word.kind in ("shade", "colour-word")
+        return True
+
+    def _number(self, word: Word) -> bool:
+        if self.nouns or self.hues or (self.end > self.start and word.kind in ("det", "the")):
+            return False
+        self.article = self.article or {"det": "a", "the": "the"}.get(word.kind, "count")
+        self.count = int(word.value) if word.kind == "count" else self.count
+        self.vague = word.text if word.kind == "vague" else self.vague
+        return True
+
+    def _colour(self, word: Word) -> bool:
+        if self.nouns and (self.hues or self.shape or not self.article):
+            return False
+        self.notes += [(at, each.text) for at, each in self.nouns]  # "a bouncy red ball"
+        self.nouns = []
+        if word.value not in self.hues:
+            self.hues.append(cast(Colour, word.value))
+        return True
+
+    def _name(self, word: Word) -> bool:
+        if word.text == "circles" and self.nouns and self.article in ("a", "the", ""):
+            self.words[self.end] = Word("leans", "orbit", word.text)  # "a ball circles a star"
+            return False
+        if word.kind == "shape" and self.shape not in ("", word.value):
+            raise brief_error(f'"{self.head} {word.text}" has two shapes', "name one of them")
+        self.shape = word.value if word.kind == "shape" else self.shape
+        self.nouns.append((self.end, word))
+        return True
+
+    def _behind(self, word: Word) -> bool:
+        if self.nouns and not self.hues:
+            return False
+        if word.value == "perhaps" and self._ahead().kind in NOUNS:  # "a white paper boat"
+            self.nouns.append((self.end, word))
+        else:
+            self.ground = True
+        return True
+
+    def _premodifies(self, word: Word) -> bool:
+        """Whether a verb stands before its noun, as in "a spinning star"."""
+        if word.kind in ("back", "own") or not (word.doing or word.kind in ("still", "path")):
+            return False
+        starts = (".", ",", "and", "while", "near", "filler", "which")
+        if self.end == self.start and self.before.kind not in starts:
+            return False
+        following = next((each.kind for each in self.words[self.end + 1 :] if each.kind not in _BETWEEN), "")
+        return following in ("colour", "ground", *NOUNS)
+
+    def _joins(self) -> bool:
+        """Whether "and" or a comma between two colours leads to one noun: "red, green and blue balls"."""
+        rest = self.words[self.end :]
+        end = next((n for n, each in enumerate(rest) if each.kind not in ("colour", "shade", "and", ",")), len(rest))
+        return end < len(rest) and rest[end].kind in NOUNS and any(each.kind == "and" for each in rest[:end])
