@@ -96,7 +96,7 @@ def read(text: str, name: str = "") -> Reading:
         )
     if len(brief) > LONGEST:
         raise brief_error(
-            f"the sentence has {len(brief):,} characters, and a brief has at most {LONGEST}",
+            f"the sentence has {len(brief):,} characters; a brief has at most {LONGEST}",
             "name the background, and for each thing its colour, its shape and what it does",
         )
     grammar, targets, corrected = parsed(brief)
@@ -151,15 +151,15 @@ def differences(task: Task) -> tuple[str, ...]:
         return ()
     found = []
     if said.background not in (None, task.background):
-        found.append(f"the brief names a {said.background} background, and background is {task.background}")
+        found.append(f"the brief names a {said.background} background, but background is {task.background}")
     by_hues = {frozenset(subject.hues): subject for subject in said.subjects}
     for number, subject in enumerate(task.subjects, 1):
         named = by_hues.pop(frozenset(subject.hues), None)
         for key in ("count", "shape", "path", "size", "turn", "shown", "place") if named is not None else ():
             one, other = getattr(named, key), getattr(subject, key)
             if "any" not in (one, other) and one != other:
-                found.append(f"the brief reads as {key} = {one}, and subjects[{number}].{key} is {other}")
-    found += [f"the brief names a {subject.name}, and no subject has its colour" for subject in by_hues.values()]
+                found.append(f"the brief reads as {key} = {one}, but subjects[{number}].{key} is {other}")
+    found += [f"the brief names a {subject.name}, but no subject has its colour" for subject in by_hues.values()]
     return tuple(found)
 
 
@@ -190,11 +190,11 @@ class Things:
         made = _merged([subject for subject in read if subject is not None])
         if len(made) > _SUBJECTS:
             raise brief_error(
-                f"the sentence names {len(made)} things, and a task has at most {_SUBJECTS}", "leave some of them out"
+                f"the sentence names {len(made)} things; a task has at most {_SUBJECTS}", "leave some of them out"
             )
         if any(behind in subject.hues for subject in made):
             raise brief_error(
-                f"a {behind} thing is on a {behind} background, and shades of one colour cannot be told apart",
+                f"a {behind} thing is on a {behind} background, but localgif cannot tell shades of one colour apart",
                 "give one of them another colour",
             )
         return tuple(self._related(subject, made) for subject in made)

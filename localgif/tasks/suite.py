@@ -104,7 +104,7 @@ def chosen_suite(settings: Settings) -> Suite:
     if settings.split is None:
         raise task_error(
             f"--task {EARLIER_SPLIT}: earlier versions had one split, and its runs can only be resumed or forked",
-            "leave --task out; --split says which splits there are",
+            "leave --task out, and choose a split with --split",
         )
     if settings.split == "own":
         return _split_suite({part: _texts(getattr(settings, name) or "") for part, name in _LIST.items()})
@@ -260,7 +260,7 @@ def _check_targets(tasks: Sequence[Task]) -> None:
             other = getattr(tasks[0].targets, key)
             if value != other:
                 raise task_error(
-                    f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}, but one prompt can ask "
-                    "only for one of them",
+                    f"targets.{key} is {value} in {task.name} and {other} in {tasks[0].name}, but one prompt "
+                    "can state only one of them",
                     "give the tasks of a run the same targets, or optimise them one by one",
                 )

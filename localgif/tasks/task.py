@@ -204,7 +204,7 @@ class Task(Record):
         moving = [subject for subject in self.subjects if subject.moves]
         if moving and t.frames < _LEAST_FRAMES:
             found.append(
-                f"targets.frames = {t.frames} is too few to see the {moving[0].name} move; at least {_LEAST_FRAMES}"
+                f"targets.frames = {t.frames} is too few to see the {moving[0].name} move; use at least {_LEAST_FRAMES}"
             )
         changes = [subject.shown == "blink" or subject.moves in (True, None) for subject in self.subjects]
         if changes and not any(changes):
@@ -216,8 +216,8 @@ class Task(Record):
         waits = any(word in f" {self.brief.lower()}" for word in _WAITING)
         if waits and not self.holds and not any(subject.shown == "blink" for subject in self.subjects):
             found.append(
-                "its brief lets something wait or blink, but equal neighbouring frames become one; add still = true, "
-                'or shown = "blink" to a subject'
+                "its brief lets something wait or blink, but GIF writers merge equal neighbouring frames; add "
+                'still = true, or shown = "blink" to a subject'
             )
         return tuple(found)
 

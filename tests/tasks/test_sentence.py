@@ -210,8 +210,8 @@ def test_a_brief_that_says_something_else_than_its_keys_is_found() -> None:
         name="x", brief="a red ball going up and down on white", subjects=(Subject(colour="red", path="orbit"),)
     )
     said = "; ".join(differences(task))
-    assert "path = up-down, and subjects[1].path is orbit" in said
-    assert "names a white background, and background is None" in said
+    assert "path = up-down, but subjects[1].path is orbit" in said
+    assert "names a white background, but background is None" in said
     other = Task(name="x", brief="a red ball going up and down", subjects=(Subject(colour="blue"),))
     assert "no subject has its colour" in "; ".join(differences(other))
 
