@@ -40,7 +40,7 @@ class RolesTable(_Table):
 
     animator: str
     """Writes the programs: the name of a [models.NAME] table, or a model's own name, such as "qwen2.5-coder:7b" for the
-    model of a running Ollama. "ollama:NAME" always means an Ollama's."""
+    model of a running Ollama. "ollama:NAME" always means a model of an Ollama."""
     reflector: str
     """Rewrites the animator's prompt: the name of a model as above."""
 
@@ -60,11 +60,11 @@ class ModelTable(Model, _Table):
     endpoint: str
     """A name of an [endpoints.NAME] table."""
     temperature: float | None = Field(None, ge=0, le=2)
-    """Without it 0.2 for the animator and 0.7 for the reflector."""
+    """Default: 0.2 for the animator, 0.7 for the reflector."""
     gguf: str | None = Field(None, min_length=1)
-    """A GGUF file of yours, for an embedded endpoint; a relative path begins at the folder of this file."""
+    """Your own GGUF file, for an embedded endpoint; a relative path begins at the folder of this file."""
     litellm: str | None = None
-    """The reflector's LiteLLM string; without it "ollama/" and the model's name."""
+    """The reflector's LiteLLM string. Default: "ollama/" and the model's name."""
 
     @field_validator("litellm")
     @classmethod
@@ -78,7 +78,7 @@ class ModelsToml(_Table):
     """models.toml: which local model plays which role, and where it runs."""
 
     offline: bool | None = None
-    """True: localgif downloads nothing, not even weights. False: it refuses no connection. Without it: localgif may
+    """True: localgif downloads nothing, not even weights. False: it refuses no connection. Default: localgif may
     download missing weights, and connects only to loopback and to the endpoints of this file."""
     roles: RolesTable
     endpoints: dict[str, EndpointTable] = {}

@@ -1,4 +1,4 @@
-"""One real engine, and one real server of somebody else, for the whole session: starting them is what costs time."""
+"""One real engine and one real foreign server for the whole session, because starting them takes long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our two clients against a server that says exactly what it is told to, and against the real engine."""
+"""Our two clients against a scripted server, and against the real engine."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def test_a_model_that_is_only_named_after_clouds_is_not_refused_for_it(name: str
 
 
 def test_an_address_without_such_a_server() -> None:
-    with socket.socket() as taken:  # bound but not listening: nobody else gets the port, and nobody answers
+    with socket.socket() as taken:  # bound but not listening: the port stays taken, and no server answers
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(EndpointUnreachable, match=url) as caught:
@@ -144,7 +144,7 @@ def test_the_window_of_a_loaded_model() -> None:
 
 
 class Listing:
-    """A server that answers GETs as it is told, and every POST with `posts`."""
+    """A server that answers GETs by a script, and every POST with `posts`."""
 
     def __init__(self, **answers: Any) -> None:
         self.answers = {f"/{path}": value for path, value in answers.items()}

@@ -173,7 +173,7 @@ def test_a_client_that_leaves_frees_the_engine(
     else:
         http.get("/api/version")  # behind it in the event loop: it is with the engine now, or about to be
     connection.close()
-    # The next answer waits for the engine, which would take many seconds for 400 tokens that nobody reads.
+    # The next answer waits for the engine, which would take many seconds for 400 tokens that no client reads.
     began = engine_seconds(endpoint)
     assert chat(http, served, stream=False, options={"num_predict": 1}).status_code == 200
     assert engine_seconds(endpoint) - began < 2
@@ -186,7 +186,7 @@ def test_unload_and_load_again_even_when_the_client_leaves(
     assert client.ps().models == []
     post_and_keep(endpoint.url, "/api/generate", {"model": served.name}).close()
     deadline = time.monotonic() + 30
-    while not client.ps().models:  # nobody waits for the load any more; it goes on
+    while not client.ps().models:  # no client waits for the load any more; it continues
         assert time.monotonic() < deadline
         client.list()
     for _ in range(5):  # on a busy machine the model may be there before we can look

@@ -266,7 +266,7 @@ def test_a_queued_client_that_leaves_never_reaches_the_upstream() -> None:
 
 
 def post_and_keep_queued(running: Running, body: dict[str, Any]) -> socket.socket:
-    """A request that waits in the queue; asked again while there is no place."""
+    """A request that waits in the queue; sent again while the queue is full."""
     for _ in range(500):
         connection = post_and_keep(running.url, "/api/chat", body)
         settle(running)

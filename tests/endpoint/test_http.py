@@ -98,7 +98,7 @@ def test_retry_after_is_seconds_or_a_date() -> None:
 
 
 class Attempts:
-    """Attempts that fail as told, at a server that lists weights as told."""
+    """Attempts that fail by a script, at a server that lists weights by a script."""
 
     def __init__(self, *failures: Failure | None, weights: tuple[str | None, ...] = ("a" * 64,)) -> None:
         self.failures = failures

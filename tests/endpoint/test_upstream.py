@@ -158,7 +158,7 @@ def test_options_that_a_server_forbids_are_left_out_from_then_on_and_named() -> 
 
 
 def test_what_a_dialect_makes_of_an_option_is_left_out_too() -> None:
-    """Else the gateway would ask for ever."""
+    """Otherwise the gateway would ask forever."""
     refusal = Status(400, json.dumps({"message": "repetition_penalty: Extra inputs are not permitted"}))
     with gateway(Script([refusal], [refusal], answer("x")), dialect="vllm", ours=False) as running:
         first = post(running.url, "/api/chat", {**CHAT, "stream": False})

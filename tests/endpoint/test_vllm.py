@@ -118,7 +118,7 @@ def test_a_prompt_that_does_not_fit_is_counted_and_refused(front: str, client: o
 
 
 def test_its_own_refusals_are_understood(url: str) -> None:
-    """Where nobody counts first, /tokenize being shut off by a proxy for instance."""
+    """Where nothing counts first, for instance because a proxy blocks /tokenize."""
     refused = direct(url, messages=[{"role": "user", "content": "word " * 3000}], max_tokens=5)
     error = upstream_failure(refused.status_code, refused.text)
     words = "request (at least 2049 tokens) exceeds the available context size (2048 tokens), try increasing it"

@@ -428,7 +428,7 @@ def test_a_reply_that_is_not_the_file_is_refused(machine: Machine, reason: str) 
 
 
 def test_a_missing_server_is_refused_at_once(machine: Machine) -> None:
-    with socket.socket() as taken:  # bound but not listening: nobody else gets the port, and nobody answers
+    with socket.socket() as taken:  # bound but not listening: the port stays taken, and no server answers
         taken.bind(("127.0.0.1", 0))
         machine.know(url=f"http://127.0.0.1:{taken.getsockname()[1]}/x.gguf")
         machine.fails("ConnectError")

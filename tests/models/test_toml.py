@@ -109,7 +109,7 @@ def test_every_example_of_the_page_about_models_loads() -> None:
     shipped = (ROOT / "models.toml").read_text()
     assert len(examples) >= 5
     for example in examples:
-        # An example shows tables that stand beside, or instead of, those of the shipped file.
+        # The tables of an example extend or replace the tables of the shipped file.
         headers = set(re.findall(r"^\[.*\]$", example, re.MULTILINE))
         others = [table for table in re.split(r"(?=^\[)", shipped, flags=re.MULTILINE) if table[:1] == "["]
         rest = [table for table in others if table.splitlines()[0] not in headers]

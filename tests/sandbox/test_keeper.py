@@ -42,7 +42,7 @@ def test_the_keeper_is_small_and_has_one_thread_and_no_secret(ground: Ground, mo
     assert process.num_threads() == 1
     assert process.memory_info().rss < _LARGEST
     assert os.getsid(process.pid) == process.pid
-    if AS_ROOT:  # nobody else can see it, as the next test shows
+    if AS_ROOT:  # no other user can see it, as the next test shows
         assert "secret" not in " ".join(process.environ().values())
 
 

@@ -1,4 +1,4 @@
-"""Without a keeper: the same verdicts, nothing is left whoever dies, and processes that wait are never in the way."""
+"""Without a keeper: the same verdicts, no process is left whichever one dies, and waiting processes never disturb."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_a_survivor_is_loud(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> 
     wait_until(lambda: left_running() == [])  # the warden has no patched functions
 
 
-# --- where nobody adopts orphans ---------------------------------------------------------------------------------
+# --- where no process adopts orphans -----------------------------------------------------------------------------
 
 
 def test_relatives_are_found_by_session_and_by_mark() -> None:

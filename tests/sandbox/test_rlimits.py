@@ -45,7 +45,7 @@ def test_a_limit_that_does_not_take_effect_is_named_and_the_others_hold(monkeypa
     def set_limit(number: int, values: tuple[int, int]) -> None:
         if number == resource.RLIMIT_AS:
             raise ValueError("invalid argument")  # as macOS does
-        if number != resource.RLIMIT_CPU:  # this one is ignored in silence
+        if number != resource.RLIMIT_CPU:  # this one is silently ignored
             now[number] = values
 
     monkeypatch.setattr(resource, "setrlimit", set_limit)

@@ -1,4 +1,4 @@
-"""The compiled filter says what the rules say, for every call and every argument. A small machine of ours runs it."""
+"""The compiled filter says what the rules say, for every call and every argument. Our own small BPF machine runs it."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_a_process_of_a_dead_keeper_is_found_by_what_it_inherited() -> None:
     for each in (marked, other):
         assert each.stdout and each.stdout.read(1) == b"."
         each.stdout.close()
-    # Nobody waits for it yet, so it stays as a zombie, which does not count.
+    # It is not reaped yet, so it stays a zombie, which does not count.
     kill_marked(marker)
     assert marked.wait(SOON) == -signal.SIGKILL
     assert other.poll() is None
