@@ -1,10 +1,10 @@
-"""`just check NAME [ARGUMENTS]`: one of the checks that are too long or too large for the tests.
+"""`just check NAME [ARGUMENTS]`: runs a check that is too long or too large for the tests.
 
 vllm      our gateway in front of a real vLLM on the CPU, in an environment of its own (4 GB)
 exports   exports read by the real llm and promptfoo, in folders of their own (1 GB)
-bundle    a real bundle, made, tampered with, installed and run without a network (3 GB)
+bundle    makes a real bundle, tampers with it, installs and runs it without a network (3 GB)
 offline   every command without a network, with a list of every connection
-kills     runs killed at random moments, which must all resume to the same end: `just check kills 200`
+kills     kills runs at random moments; all must resume to the same end: `just check kills 200`
 fuzz      mutated replies, programs, sentences, server events and GIFs, for some minutes: `just check fuzz 30`
 """
 

@@ -1,4 +1,4 @@
-"""`just check bundle`: a real bundle with SmolLM2 is made, tampered with, installed without a network, and run.
+"""`just check bundle`: makes a real bundle with SmolLM2, tampers with it, installs it without a network, and runs it.
 
 The check takes some minutes and 3 GB in the temporary folder. Only the first step needs a package index.
 """
@@ -21,7 +21,7 @@ LONGEST_INSTALL = 180.0
 
 
 def check(fact: bool, what: str) -> None:
-    """End the check unless a fact holds."""
+    """End the check unless the fact holds."""
     if not fact:
         raise SystemExit(f"FAILED: {what}")
 
@@ -30,7 +30,7 @@ Run = tuple[subprocess.CompletedProcess[str], float]
 
 
 def run(command: list[str], folder: Path, environment: dict[str, str]) -> Run:
-    """Run a command; returns it, ended, and its seconds."""
+    """Run a command; returns the finished process and its seconds."""
     started = time.monotonic()
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1800)
     return done, time.monotonic() - started
@@ -49,7 +49,7 @@ def make(work: Path) -> Path:
 
 
 def tamper(bundle: Path, target: Path, environment: dict[str, str]) -> None:
-    """A changed bit in a wheel and a missing wheel are both refused by name, and nothing is installed."""
+    """Check that the installer names a changed and a missing wheel, and installs nothing."""
     wheel = max((bundle / "wheels").glob("*.whl"), key=lambda path: path.stat().st_size)
 
     def flip() -> None:
@@ -74,7 +74,7 @@ def tamper(bundle: Path, target: Path, environment: dict[str, str]) -> None:
 
 
 def install_and_run(bundle: Path, target: Path, home: Path, environment: dict[str, str]) -> None:
-    """Install and run in a namespace in which only loopback exists."""
+    """Install and run in a namespace that has only loopback."""
     done, seconds = run(in_namespace("sh", str(bundle / "install.sh"), str(target)), bundle.parent, environment)
     check(done.returncode == 0, f"install.sh: {done.stderr}")
     print(f"installed without a network in {seconds:.0f} s: {done.stdout.strip()}")

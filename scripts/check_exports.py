@@ -39,21 +39,20 @@ def run(*command: str | Path, **environment: str) -> str:
 
 def installed(name: str) -> Path:
     """The tool's command, which is installed if it is missing."""
+    programs = HOME / "llm" / "bin" if name == "llm" else HOME / "node_modules" / ".bin"
+    if (programs / name).exists():
+        return programs / name
     if name == "llm":
-        command = HOME / "llm" / "bin" / "llm"
-        if not command.exists():
-            run(sys.executable, "-m", "venv", HOME / "llm")
-            run(HOME / "llm" / "bin" / "pip", "install", "--quiet", "llm", "llm-ollama")
-        return command
-    command = HOME / "node_modules" / ".bin" / "promptfoo"
-    if not command.exists():
+        run(sys.executable, "-m", "venv", HOME / "llm")
+        run(programs / "pip", "install", "--quiet", "llm", "llm-ollama")
+    else:
         HOME.mkdir(exist_ok=True)
         run("npm", "install", "--silent", "--no-fund", "--no-audit", "--prefix", HOME, "promptfoo")
-    return command
+    return programs / name
 
 
 def asked(server: Scripted) -> tuple[list[tuple[str, str]], dict[str, Any]]:
-    """Messages and options of the one request that the server received."""
+    """Messages and options of the only request that the server received."""
     (body,) = server.asked("/api/chat")
     return [(message["role"], message["content"]) for message in body["messages"]], body["options"]
 
@@ -75,7 +74,7 @@ def try_llm(folder: Path) -> None:
 
 
 def try_promptfoo(folder: Path) -> None:
-    """`promptfoo eval` sends the prompt and scores the answer by localgif."""
+    """`promptfoo eval` sends the prompt and scores the answer with localgif."""
     command = installed("promptfoo")
     with serving(Scripted(animator=[fenced(program(24))])) as server:
         asks = model("animator", server.url, num_ctx=8192)

@@ -34,7 +34,7 @@ sys.exit(0 if answer["done"] else 1)
 
 
 def commands(folder: Path, environment: dict[str, str]) -> list[Traced]:
-    """Run all of them; the later ones use the first run."""
+    """Run every command; the later ones use the first run."""
     return [
         localgif(folder, environment, "models", "check"),
         localgif(folder, environment, "optimize", *SMALL, "--name", "grounded"),
@@ -53,7 +53,7 @@ def commands(folder: Path, environment: dict[str, str]) -> list[Traced]:
 
 
 def acceptable(run: Traced) -> bool:
-    """Whether it ended as it should: a model this small may draw nothing, and the doctor may find a problem."""
+    """Whether it ended as it may: a model this small may draw nothing, and the doctor may find a problem."""
     if run.command.startswith("draw"):
         return run.status == 0 or (run.status == 1 and json.loads(run.stdout)["file"] is None)
     return run.status == 0 or (run.command.startswith("doctor") and run.status == 3)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import email
 import json
 import os
 import shutil
@@ -16,17 +17,21 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+
+import httpx
+from packaging.requirements import Requirement
+
+from scripts.bench.servers import weights
 
 ROOT = Path(__file__).parent.parent
 HOME = ROOT / ".vllm"
 PYTHON = HOME / "venv" / "bin" / "python"
 VERSION = "0.32.0"
 TORCH = "torch==2.13.0"
-#: Parts of torch that vLLM requires and a text model never loads; their builds do not fit the CPU build of torch.
+#: vLLM requires them, a text model never loads them, and their builds do not fit the CPU build of torch.
 NOT_WANTED = ("torch", "torchvision", "torchaudio", "torchcodec")
 PORT, KEY, NAME, WINDOW = 8123, "sesame", "smollm2:135m", 4096
 READY_SECONDS = 900
@@ -76,10 +81,8 @@ def requirements(wheel: Path) -> list[str]:
     """The wheel's own requirements, without extras and without `NOT_WANTED`."""
     with zipfile.ZipFile(wheel) as archive:
         (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        lines = archive.read(name).decode().splitlines()
-    named = [line.removeprefix("Requires-Dist: ") for line in lines if line.startswith("Requires-Dist: ")]
-    plain = [line for line in named if "extra ==" not in line]
-    return [line for line in plain if line.split(";")[0].strip().split("=")[0].split(">")[0] not in NOT_WANTED]
+        named = email.message_from_bytes(archive.read(name)).get_all("Requires-Dist", [])
+    return [line for line in named if "extra ==" not in line and Requirement(line).name not in NOT_WANTED]
 
 
 def rename_distribution() -> None:
@@ -93,21 +96,15 @@ def rename_distribution() -> None:
     (copy / "METADATA").write_text("\n".join(named.get(line.split(" ")[0], line) for line in lines) + "\n")
 
 
-def weights() -> None:
+def convert_weights() -> None:
     """Convert SmolLM2 to the form that vLLM reads, unless that is done."""
-    if (HOME / "smollm2").exists():
-        return
-    from localgif.models.fetch import pull
-    from localgif.models.find import places_for
-    from localgif.offline import weights_environment
-
-    gguf = pull(NAME, places_for(*weights_environment())).path
-    run(PYTHON, ROOT / "scripts" / "vllm_weights.py", gguf, HOME / "smollm2", HF_HUB_OFFLINE="1")
+    if not (HOME / "smollm2").exists():
+        run(PYTHON, ROOT / "scripts" / "vllm_weights.py", weights(NAME), HOME / "smollm2", HF_HUB_OFFLINE="1")
 
 
 @contextlib.contextmanager
 def serving(window: int) -> Iterator[None]:
-    """Run vLLM for the time of the block."""
+    """Run vLLM during the block."""
     switches = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
     environment = {**os.environ, **switches}
     command = [
@@ -135,12 +132,9 @@ def serving(window: int) -> Iterator[None]:
 
 
 def healthy() -> bool:
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    try:
-        with opener.open(f"http://127.0.0.1:{PORT}/health", timeout=5) as response:
-            return bool(response.status == 200)
-    except OSError:
-        return False
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{PORT}/health", trust_env=False, timeout=5).status_code == 200
+    return False
 
 
 def optimize() -> None:
@@ -162,7 +156,7 @@ def main() -> None:
     parser.add_argument("--record", metavar="FILE", help="record vLLM's answers in this file")
     arguments = parser.parse_args()
     make_environment()
-    weights()
+    convert_weights()
     environment = {"VLLM_URL": f"http://127.0.0.1:{PORT}"}
     if arguments.record:
         environment["VLLM_RECORD"] = str(Path(arguments.record).absolute())

@@ -25,7 +25,7 @@ BEGIN, END = "<!-- table: just fix -->\n", "<!-- end of table -->\n"
 def scoring_table() -> str:
     """The scores of each GIF of tests/corpus/gifs by three rules, as Markdown; the article's favourites first.
 
-    A file is named after its trick; if it is no bouncing ball, the name of its task and a dot come first.
+    A file has the name of its trick, after the name of its task and a dot unless the task is the bouncing ball.
     """
     rows = []
     for path in sorted((ROOT / "tests" / "corpus" / "gifs").glob("*.gif")):
@@ -46,7 +46,7 @@ def scoring_table() -> str:
 
 
 def schemas() -> dict[Path, str]:
-    """File -> text of the JSON Schemas of models.toml and of a run's result."""
+    """The JSON Schemas of models.toml and of a run's result: file -> text."""
     result = RunResult.model_json_schema(mode="serialization")
     found = {}
     for name, schema in (("models", ModelsToml.model_json_schema()), ("result", result)):

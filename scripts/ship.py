@@ -1,4 +1,4 @@
-"""Ship the front of a finished general run with localgif: python -m scripts.ship RUN_FOLDER."""
+"""Ships the front of a finished general run with localgif: `python -m scripts.ship RUN_FOLDER`."""
 
 from __future__ import annotations
 

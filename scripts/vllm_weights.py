@@ -1,7 +1,7 @@
 """Writes SmolLM2's GGUF as a folder that vLLM can serve: safetensors in bfloat16, configuration and tokenizer.
 
 `python scripts/vllm_weights.py FILE.gguf FOLDER` runs in the environment that check_vllm.py makes (torch, transformers,
-gguf), never in localgif's own. vLLM needs this form, and nothing is downloaded for it.
+gguf), never in localgif's own. It converts the file, so nothing more has to be downloaded for vLLM.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """`python -m scripts.bench NAME [OPTIONS]` measures one benchmark and prints its figures.
 
 `python -m scripts.bench all [NAME...]` measures several (without names: all), each in its own process, and writes each
-table into docs/lab/benchmarks.md as soon as it is there. A benchmark that fails leaves its table as it was; the others
-continue, and the exit code is 1. Run benchmarks on an idle machine: each table states the load average before it.
+table into docs/lab/benchmarks.md at once. If a benchmark fails, its table stays as it was, the others continue, and the
+exit code is 1. Run benchmarks on an idle machine: each table states the load average before it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "lab" / "benchmarks.md"
 #: Module of scripts.bench -> what it measures. Its `measure` takes the options, by name, and returns the figures.
 NAMES = {
     "endpoint": "the embedded endpoint against llama.cpp's own server",
-    "storm": "64 requests at once, then 500 requests whose clients mostly leave early",
+    "storm": "64 requests at once, then 500 whose clients mostly leave early",
     "slots": "four answers together and one after another, with and without guesses",
     "loop": "localgif's way to a scored sample against the article's",
     "sandbox": "what the sandbox adds to a program",

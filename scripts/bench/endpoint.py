@@ -1,9 +1,9 @@
-"""What the embedded endpoint costs and gains against llama.cpp's own server with its defaults; medians, in turns.
+"""The embedded endpoint against llama.cpp's own server with its defaults; medians, in turns.
 
 - the animator's tokens a second: with a worked example in its prompt, with the bare contract, with the example again;
-- what the gateway adds to a call, and what it takes off the tokens a second, against the engine without it;
-- the time to the first token of a new prompt and of the same prompt again, and how much of it is read again;
-- how long the engine continues after its client left, while it reads and while it writes;
+- the time that the gateway adds to a call, and its effect on tokens per second, against the engine alone;
+- the time to the first token of a new prompt and of a repeated one, and how much of it the server reads again;
+- how long the engine continues after its client left, while reading and while writing;
 - four streams at once.
 """
 
@@ -30,7 +30,7 @@ NUM_CTX = 4096
 
 
 def animator_messages(example: bool) -> Messages:
-    """What the animator is asked, with a worked example in its prompt or without."""
+    """The animator's request, with or without a worked example in its prompt."""
     task = load_task("bouncing-ball")
     parts = Parts(examples=(Example(task.brief, program(24)),)) if example else Parts()
     system = prompts.render(task.targets, parts)
@@ -38,7 +38,7 @@ def animator_messages(example: bool) -> Messages:
 
 
 def ratio(unit: str, ours: float, theirs: float) -> dict[str, float]:
-    """One row."""
+    """One row of a table."""
     return {f"ours, {unit}": round(ours, 3), f"theirs, {unit}": round(theirs, 3), "ratio": round(ours / theirs, 3)}
 
 
@@ -59,7 +59,7 @@ def rates(ours: Server, theirs: Server, example: bool, tokens: int, repeat: int)
 
 
 def overhead(ours: Server, behind: Server, tokens: int, repeat: int) -> dict[str, float]:
-    """What the gateway adds: to a call of one token, and to a long answer of the same engine."""
+    """The gateway's cost for a call of one token, and for a long answer of the same engine."""
     messages = animator_messages(False)
     openai(behind, messages, 1, 1)
     calls = in_turns(
@@ -80,7 +80,7 @@ def overhead(ours: Server, behind: Server, tokens: int, repeat: int) -> dict[str
 
 
 def second_call(server: Server, repeat: int) -> dict[str, float]:
-    """The first token of a prompt that the server never saw, and of the same prompt again."""
+    """Times to the first token of a new prompt and of the same prompt again."""
     pairs: list[tuple[Timed, Timed]] = []
     for number in range(repeat):
         messages = animator_messages(True)
@@ -94,9 +94,9 @@ def second_call(server: Server, repeat: int) -> dict[str, float]:
 
 
 def cancellation(gateway: Server, behind: Server, writing: bool, repeat: int) -> float:
-    """Median seconds from the client's leaving until llama.cpp answers somebody else, less its usual time for that.
+    """Median seconds from the client's leaving until llama.cpp answers another client, minus its usual time for that.
 
-    /slots is not asked: each answer to it resets the clock by which llama.cpp looks for clients that left.
+    It does not poll /slots: each answer resets the clock by which llama.cpp looks for clients that left.
     """
     found = []
     next_body = {"model": NAME, "messages": [{"role": "user", "content": "Hi."}], "max_tokens": 1}
@@ -128,7 +128,7 @@ def cancellation(gateway: Server, behind: Server, writing: bool, repeat: int) ->
 
 
 def four_streams(ask: Callable[..., Timed], server: Server, repeat: int) -> float:
-    """Median seconds until four answers that are requested at once have all arrived."""
+    """Median seconds until four answers, requested at once, have all arrived."""
     messages = animator_messages(False)
     ask(server, messages, 64, 0)
 

@@ -1,4 +1,4 @@
-"""The figures of a benchmark: how they are taken, printed, and written into docs/lab/benchmarks.md.
+"""The figures of a benchmark: takes them, prints them, and writes them into docs/lab/benchmarks.md.
 
 Figures are one object: name -> number, text, list, or an object of these (one row of a table).
 """
@@ -17,12 +17,7 @@ END = "<!-- end -->"
 
 
 def conditions(repeat: int, **others: str) -> dict[str, Any]:
-    """The state of the machine, to be taken before anything is measured.
-
-    Args:
-        repeat: How often each thing is measured.
-        others: More conditions, by name.
-    """
+    """The state of the machine before a benchmark that measures each thing `repeat` times; `others` by name."""
     usable = len(os.sched_getaffinity(0))
     return {**others, "cores": usable, "repeat": repeat, "load average": [round(each, 2) for each in os.getloadavg()]}
 
@@ -35,11 +30,7 @@ def seconds(action: Callable[[], object]) -> float:
 
 
 def in_turns(ways: Mapping[str, Callable[[], float]], repeat: int) -> dict[str, list[float]]:
-    """Call each way `repeat` times, in turns, so that all of them meet the same load.
-
-    Returns:
-        Name -> what its calls returned.
-    """
+    """Call each way `repeat` times, in turns, so that all meet the same load; returns the results by name."""
     found: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(repeat):
         for name, way in ways.items():

@@ -1,9 +1,9 @@
-"""Programs run as the article runs them, inside the process that measures them; only for the benchmark of the loop.
+"""Runs programs as the article does, inside the process that measures them; only for the benchmark of the loop.
 
 The article calls exec and make_gif in its own process, with Pillow loaded once for all programs. Here that process is a
-child that gives up the network, processes, and all files but its output before the first program, so that a benchmark
-does not run generated code unconfined. The time per program stays that of the article. It is not a sandbox: a program
-can break the child for the programs after it.
+child that gives up the network, processes, and all files but its output before the first program, so generated code is
+never unconfined. The time per program is as in the article. This is not a sandbox: a program can break the child for
+later programs.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from localgif.records import Limits, Measurements, Verdict
 from localgif.sandbox import child, confine, rlimits, syscalls
 from localgif.sandbox.protocol import PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
 
-#: A new child has loaded its libraries after at most this many seconds.
+#: Seconds until a new child must have loaded its libraries.
 START_SECONDS = 60.0
-#: As the keeper sets them: threads of a library would count against the limits.
+#: As in the keeper: threads of a library would count against the limits.
 _ENVIRONMENT = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 #: Loads what Pillow loads at the first program.
 _WARM_UP = """
@@ -40,7 +40,7 @@ def make_gif(path):
 
 
 class InProcess:
-    """Runs programs one after another in one child; a context manager whose end ends the child."""
+    """Runs programs one after another in one child, which ends with this context manager."""
 
     def __enter__(self) -> InProcess:
         self._folder = tempfile.TemporaryDirectory(prefix="in-process-")
@@ -59,7 +59,7 @@ class InProcess:
         self._folder.cleanup()
 
     def render(self, code: str) -> Rendered:
-        """Run a program and measure its GIF; the time includes both, and handing the program over."""
+        """Run a program and measure its GIF; the time includes both, and sending the program."""
         began = time.perf_counter()
         self._connection.send_bytes(code.encode())
         said = self._answer(Limits().wall_seconds)
@@ -79,7 +79,7 @@ class InProcess:
 
 
 def serve(connection: Connection[Any, Any], output: str, parent: int) -> None:
-    """The child: confine this process, then run the programs that come in until the other side is gone."""
+    """The child: confine this process, then run programs until the other side is gone."""
     if not confine.die_with(parent):
         return
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 0)

@@ -1,8 +1,8 @@
-"""localgif's way to a scored sample against the article's, with the same weights.
+"""localgif's way to a scored sample against the article's way, with the same weights.
 
 Both use the same prompts, seeds, sampling, window, longest answer, extraction, repairs and score. The differences:
 - localgif: its own engine, which guesses ahead, behind its gateway; answers end when their program is complete or when
-  they repeat themselves; the sandbox runs and measures programs, the same one only once; every sample is stored.
+  they repeat themselves; the sandbox runs and measures each program once; localgif stores every sample.
 - the article's way: llama.cpp's own server with its defaults; whole answers; programs run by exec in the process that
   measures them (in_process.py); nothing is stored.
 They take turns, sample by sample, with the bare contract as the prompt and with a worked example in it. "In the model"
@@ -50,7 +50,7 @@ class Made(NamedTuple):
     """One scored sample."""
 
     seconds: float
-    """From its start to its score, and for localgif to its place in the run folder."""
+    """From its start to its score; with localgif, until the run folder has it."""
     model_seconds: float
     tokens: int
     """Tokens that the model wrote."""
@@ -127,7 +127,7 @@ def article_way(server: Server, task: Task) -> Iterator[Way]:
 
 
 def summary(made: Sequence[Made]) -> dict[str, Any]:
-    """One row: means over samples, and the part of their time that was not spent in the model."""
+    """One row: means over samples, and the share of their time outside the model."""
     seconds, in_model = sum(each.seconds for each in made), sum(each.model_seconds for each in made)
     return {
         SECONDS: round(seconds / len(made), 2),
@@ -139,9 +139,9 @@ def summary(made: Sequence[Made]) -> dict[str, Any]:
 
 
 def warm_up(ours: Server, theirs: Server, prompt: str, task: Task) -> None:
-    """Load what either side loads at its first sample, and have both servers read the prompt.
+    """Load the libraries of both sides, and let both servers read the prompt.
 
-    None of this is part of the comparison: in a search a prompt is in the cache from its second sample on.
+    This is not part of the comparison: in a search a prompt is in the cache from its second sample on.
     """
     compile_animator("", "", lambda *_: Reply("", "stop", 0, 0, 0.0), lambda code: run_in_sandbox(code, Limits()))(0)
     run_in_sandbox(program(24), Limits())
@@ -151,7 +151,7 @@ def warm_up(ours: Server, theirs: Server, prompt: str, task: Task) -> None:
 
 
 def measure(model: str = "qwen2.5-coder:1.5b", samples: int = 12) -> dict[str, Any]:
-    """All rows: each prompt in each way with `samples` samples, and the ratio of seconds and tokens."""
+    """All rows: `samples` samples of each prompt in each way, and the ratios of seconds and tokens."""
     found = conditions(samples, model=model)
     gguf = weights(model)
     suite = load_suite("single", "bouncing-ball")

@@ -1,9 +1,9 @@
-"""What the sandbox costs, in milliseconds of wall time.
+"""The cost of the sandbox, in milliseconds of wall time.
 
 One job runs a program that draws 24 frames of 96 pixels, takes its GIF and measures it: with a running keeper (warm),
-with a keeper that has to be started (cold), and in two ways without a sandbox: in a plain subprocess that draws and
-measures, and in one that only draws, while Pillow measures in our own process. Then come the layers one by one, two
-jobs at a time, and what 1,000 programs leave behind.
+with a new keeper (cold), and in two ways without a sandbox: in a plain subprocess that draws and measures, and in one
+that only draws, while our own process measures. Then come the layers one by one, two jobs at a time, and what 1,000
+programs leave behind.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def job(layers: frozenset[str] | None = None) -> None:
 
 
 def cold_job() -> None:
-    """The same, with the start of a keeper."""
+    """The same with a new keeper."""
     keeper_client.stop()
     job(LAYERS[probe.decide().level])
 
@@ -60,7 +60,7 @@ def subprocess_measures() -> None:
 
 
 def we_measure() -> None:
-    """Without a sandbox: a subprocess draws, Pillow measures in our own process, which has loaded it already."""
+    """Without a sandbox: a subprocess draws, our own process measures with Pillow already loaded."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "out.gif"
         subprocess.run([sys.executable, "-c", f"{PROGRAM}\nimport sys\nmake_gif(sys.argv[1])\n", path], check=True)
@@ -73,7 +73,7 @@ def milliseconds(action: Callable[[], object]) -> float:
 
 
 def layer_costs(repeat: int) -> dict[str, float]:
-    """Median milliseconds of running the program alone, with one more layer at each step."""
+    """Median milliseconds to run the program alone, with one more layer at each step."""
     steps = ("none", RLIMITS, PRIVILEGES, LANDLOCK, SECCOMP, WATCH, KILL)
     ways = {
         name: partial(milliseconds, partial(run_program, PROGRAM, layers=frozenset(steps[1 : number + 1])))

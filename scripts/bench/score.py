@@ -1,7 +1,7 @@
 """How long measuring and scoring a GIF takes, in this process and in the sandbox; medians.
 
-The baseline in the same run is decoding alone, with Pillow: every frame loaded and converted to RGB, nothing measured.
-What the search pays for each sample is the time in the sandbox of a GIF like the first.
+The baseline is decoding alone, with Pillow in the same run: it converts every frame to RGB and measures nothing. For
+each sample a search pays the sandbox time of a GIF like the first.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ SIZES = ((24, 200), (24, 512), (100, 512), (200, 1024))
 
 
 def moving_ball(frames: int, side: int) -> bytes:
-    """A GIF of a ball that moves up and down in front of a line that is different in each frame."""
+    """A GIF of a ball that moves up and down in front of a line that differs in each frame."""
     made = []
     for k in range(frames):
         image = Image.new("RGB", (side, side), "white")
@@ -40,7 +40,7 @@ def moving_ball(frames: int, side: int) -> bytes:
 
 
 def decoded(data: bytes) -> None:
-    """The baseline."""
+    """Decode every frame: the baseline."""
     with Image.open(io.BytesIO(data)) as image:
         for number in range(getattr(image, "n_frames", 1)):
             image.seek(number)

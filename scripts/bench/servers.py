@@ -1,8 +1,8 @@
-"""The servers that benchmarks of the endpoint compare, each in a process of its own, and the requests they get.
+"""The servers that benchmarks compare, each in its own process, and the requests to them.
 
 `bare` is llama.cpp's own server with its defaults, `engine` is the one that localgif starts, `front` is localgif's
-gateway in front of either. The embedded endpoint is the last two; here the engine's key is known, so that a benchmark
-can ask the engine itself.
+gateway in front of either. The embedded endpoint is the last two; here a benchmark knows the engine's key, so it can
+also ask the engine directly.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Server:
 
 
 def weights(name: str) -> str:
-    """The path of a known model's verified weights, which are downloaded if they are missing."""
+    """The path of a known model's verified weights; downloads missing ones."""
     return str(pull(name, places_for(*weights_environment())).path)
 
 
@@ -93,7 +93,7 @@ def engine(gguf: str, num_ctx: int, slots: int = 1, guesses: bool = True) -> Ite
 
 @contextlib.contextmanager
 def front(server: Server, num_ctx: int, slots: int = 1) -> Iterator[Server]:
-    """The gateway in front of a server; as in the embedded endpoint, it does not count prompts."""
+    """The gateway in front of a server, without counting prompts, as in the embedded endpoint."""
     remote = RemoteModel(name=NAME, url=server.url, key=KEY, dialect="other", server="", window=num_ctx)
     with embedded_endpoint(ServeConfig(remotes=(remote,), slots=slots)) as running:
         yield Server(running.url, running.pid)
@@ -127,7 +127,7 @@ def client(timeout: float = 600) -> httpx.Client:
 
 
 def openai(server: Server, messages: Messages, tokens: int, seed: int) -> Timed:
-    """An answer over /v1, by llama.cpp itself or through the gateway."""
+    """An answer of llama.cpp over /v1."""
     body = {"model": NAME, "messages": messages, "max_tokens": tokens, "seed": seed, **SAMPLING}
     return _timed(
         server.url + "/v1/chat/completions", {**body, "stream": True, "stream_options": {"include_usage": True}}

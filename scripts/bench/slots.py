@@ -1,8 +1,8 @@
-"""Whether several slots pay on this machine: four answers, one after another and together, with and without guesses.
+"""Whether several slots are faster on this machine: four answers in turn and together, with and without guesses.
 
-One engine at a time, because each takes the whole memory of the model; so compare rows of one run only. There are two
-prompts: the bare contract, where guesses find nothing, and a worked example, where they find almost all. The seconds
-include reading: with several slots each reads the prompt once ("cold").
+Only one engine runs at a time, because each needs the memory of the whole model; so compare only rows of one run. There
+are two prompts: the bare contract, where guesses find nothing, and a worked example, where they find almost everything.
+The times include reading: each slot reads the prompt once ("cold").
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from scripts.bench.endpoint import NUM_CTX, animator_messages
 from scripts.bench.figures import conditions, seconds
 from scripts.bench.servers import Messages, Server, engine, openai, weights
 
-#: Answers that are wanted at a time: the fresh samples of a default run.
+#: Answers per comparison: the fresh samples of a default run.
 _ANSWERS = 4
 
 
 def rate(server: Server, messages: Messages, tokens: int, slots: int, first: int) -> float:
-    """Tokens a second of the answers of one comparison, whose seeds begin with `first`, `slots` at a time."""
+    """Tokens per second of one comparison, whose seeds begin with `first`, with `slots` answers at a time."""
     written: list[int] = []
 
     def ask(seed: int) -> None:

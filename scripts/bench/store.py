@@ -1,4 +1,4 @@
-"""What the run folder costs: storing a sample, resuming a long run, writing its report.
+"""The cost of the run folder: storing a sample, resuming a long run, writing its report.
 
 The long run is a real one with GEPA's own reflection, against a model server that answers at once.
 """
@@ -23,12 +23,12 @@ from tests.support.kills import Deterministic, chosen, models_file
 from tests.support.reports import make_run
 from tests.support.scripted import serving
 
-#: Samples that are stored, and samples of the run whose report is written.
+#: Samples to store, and samples of the run for the report.
 STORED = 300
 
 
 def storing(run: Path, folder: Path) -> dict[str, Any]:
-    """Milliseconds to store a sample with its program and GIF, beside one bare write that is forced to the disk."""
+    """Milliseconds to store a sample with its program and GIF, and for one bare write with fsync."""
     stored = load_run(run)
     sample = next(s for s in stored.samples if s.gif and s.code)
     gif, code = stored.data("gifs", str(sample.gif)), stored.text("code", str(sample.code))
@@ -47,16 +47,15 @@ def storing(run: Path, folder: Path) -> dict[str, Any]:
                 file.flush()
                 os.fsync(file.fileno())
 
-        names = (
-            f"storing a sample with program and GIF, {STORED} times, ms",
-            f"one write with fsync, {STORED} times, ms",
-        )
-        ways = dict(zip(names, (lambda: 1000 * seconds(whole), lambda: 1000 * seconds(bare)), strict=True))
+        ways = {
+            f"storing a sample with program and GIF, {STORED} times, ms": lambda: 1000 * seconds(whole),
+            f"one write with fsync, {STORED} times, ms": lambda: 1000 * seconds(bare),
+        }
         return {name: spread(values) for name, values in in_turns(ways, STORED).items()}
 
 
 class FirstNew(Silent):
-    """Notes the time at which the stored work ends."""
+    """Records the time at which the stored work ends."""
 
     at = 0.0
 

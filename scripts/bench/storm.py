@@ -1,8 +1,8 @@
-"""What the endpoint withstands, with SmolLM2.
+"""How the endpoint behaves under load, with SmolLM2.
 
 - 64 requests at once on two slots: each has a prompt of another length, and each must get its own answer;
-- 500 requests of which most leave at a random moment, before, while or after the model works for them. Afterwards no
-  slot may be busy and no connection open.
+- 500 requests, most of whose clients leave at a random moment, before, while or after the model works for them.
+  Afterwards no slot may be busy and no connection open.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MODEL = "smollm2:135m"
 
 
 def ask(url: str, text: str, tokens: int) -> dict[str, Any]:
-    """A whole answer, as an object."""
+    """A complete answer, as an object."""
     body = {
         "model": NAME, "stream": False, "messages": [{"role": "user", "content": text}],
         "options": {"num_predict": tokens, "temperature": 0},
@@ -34,7 +34,7 @@ def ask(url: str, text: str, tokens: int) -> dict[str, Any]:
 
 
 def busy(server: Server) -> int:
-    """Slots of llama.cpp that still work after two seconds in which they could stop."""
+    """The number of slots of llama.cpp that are still busy after two seconds."""
     deadline = time.monotonic() + 2
     with client(60) as http:
         while True:
@@ -44,7 +44,7 @@ def busy(server: Server) -> int:
 
 
 def at_once(gguf: str, count: int) -> dict[str, Any]:
-    """This many requests at once on two slots."""
+    """Send this many requests at once to two slots."""
     with bare(gguf, NUM_CTX, slots=2) as server, front(server, NUM_CTX, slots=2) as gateway:
         texts = [f"Say hello. {'Again. ' * number}" for number in range(count)]
         expected = [ask(gateway.url, text, 1)["prompt_eval_count"] for text in texts]
@@ -64,7 +64,7 @@ def at_once(gguf: str, count: int) -> dict[str, Any]:
 
 
 def restless(url: str, number: int) -> str:
-    """One client that may leave, and what it saw."""
+    """Run one client that may leave; returns what it saw."""
     dice = random.Random(number)
     words = "word " * dice.choice((1, 40, 300))
     body = {
@@ -87,7 +87,7 @@ def restless(url: str, number: int) -> str:
 
 
 def leaving(gguf: str, count: int) -> dict[str, Any]:
-    """This many requests, eight at a time, most of which leave."""
+    """Send this many requests, eight at a time, most of whose clients leave."""
     with engine(gguf, NUM_CTX) as server, front(server, NUM_CTX) as gateway:
         for number in range(20):
             restless(gateway.url, -number - 1)
