@@ -90,7 +90,7 @@ def reflector_exam(settings: Settings, suite: Suite, url: str, progress: Progres
         return Check.passed("reflector", f"{words}: {', '.join(q.what for q in questions)}")
     return Check.warned(
         "reflector",
-        f"{words}; not: {'; '.join(wrong)}",
+        f"{words}; failed: {'; '.join(wrong)}",
         "a run works, but gets fewer useful proposals; a larger reflector gives more "
         "(localgif models set reflector NAME)",
     )

@@ -284,7 +284,7 @@ async def _send(request: web.Request, response: web.StreamResponse, data: bytes 
                 await response.prepare(request)
             await (response.write_eof(data) if last else response.write(data))
     except TimeoutError:
-        raise _ClientGone(f"the client took nothing for {READER_SECONDS:.0f} s") from None
+        raise _ClientGone(f"the client read nothing for {READER_SECONDS:.0f} s") from None
     except ConnectionError as error:
         raise _ClientGone(str(error)) from error
 

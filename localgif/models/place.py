@@ -11,7 +11,7 @@ from localgif.offline import config_folder, named_models_file
 
 NAME = "models.toml"
 #: Follows the path of the built-in file in messages.
-BUILT_IN = " (built-in; one of your own: localgif init)"
+BUILT_IN = " (built-in; create your own: localgif init)"
 
 
 def models_file() -> Path:

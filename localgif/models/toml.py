@@ -215,7 +215,7 @@ class ModelsFile:
             return ""
         alias, _ = self._resolved("the name", name)
         which = "" if alias == name else f' ("{alias}" in {self.path.name})'
-        return f'"{name}" means the embedded model{which}; "{OLLAMA_PREFIX}{name}" means the one of an Ollama'
+        return f'"{name}" means the embedded model{which}; "{OLLAMA_PREFIX}{name}" means the model of an Ollama'
 
     def _wrong(self, location: tuple[str, ...], what: str, remedy: str, code: str = "E-CONFIG-KEY") -> ConfigError:
         return ConfigError(f"{self.path}: {_key(location)}{what}", remedy, code=code)
@@ -343,7 +343,7 @@ class ModelsFile:
             raise self._wrong(
                 (*where, "url"),
                 f" = {endpoint.url} needs certificates, but the variable {wrong[0]} names none that can be read",
-                f"unset {wrong[0]}, or let it name a file of certificates (PEM)",
+                f"unset {wrong[0]}, or set it to a file of certificates (PEM)",
             )
         if endpoint.kind != "openai" and endpoint.api_key_env is not None:
             what = f' is for an endpoint of kind openai, not "{endpoint.kind}"'

@@ -274,7 +274,7 @@ def check_png(data: bytes) -> None:
     if len(data) > PNG_MAX_BYTES:
         raise BadPng(f"the picture has {len(data):,} bytes, the limit is {PNG_MAX_BYTES:,}")
     if not data.startswith(_SIGNATURE):
-        raise BadPng(f"no PNG: it starts with {data[:8]!r}")
+        raise BadPng(f"not a PNG: it starts with {data[:8]!r}")
     kinds: list[bytes] = []
     for kind, body in _png_chunks(data):
         if kind == b"IHDR":

@@ -31,7 +31,7 @@ PROMISES = {
     FULL: "programs see only Python's libraries and fonts, change only their own directory, no network, no processes",
     SEATBELT: "macOS confines programs: they see only libraries and fonts, change only their own directory, no network",
     NO_READ_CONFINEMENT: "programs change nothing, no network, no processes; they can READ whatever this user can",
-    WEAK: "programs cannot change your files, but CHANGE MODES AND TIMES of them, use the network and signal processes",
+    WEAK: "programs cannot rewrite your files, but can CHANGE THEIR MODES AND TIMES, use the network, signal processes",
     LIMITS_ONLY: "programs can read, change and delete whatever this user can, and use the network",
 }
 

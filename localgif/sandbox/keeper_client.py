@@ -111,7 +111,7 @@ class _Conversation(contextlib.ExitStack):
             self._payload.write(job.payload)
         except OSError as error:
             self.close()
-            raise MachineryError(f"no descriptors for a job: {error}") from error
+            raise MachineryError(f"cannot open descriptors for a job: {error}") from error
         self._writing = [answered[1], printed[1]]
         self._drains = {answered[0].fileno(): self.answer, printed[0].fileno(): self.output}
 
@@ -264,7 +264,7 @@ class Running:
             self._words = io.FileIO(os.memfd_create("keeper"), "r+")
             self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError as error:
-            raise MachineryError(f"no descriptors for a keeper: {error}") from error
+            raise MachineryError(f"cannot open descriptors for a keeper: {error}") from error
         try:
             self.process = subprocess.Popen(
                 [sys.executable, "-s", "-P", "-B", "-c", BOOT, HERE],
@@ -286,7 +286,7 @@ class Running:
         try:
             socket.send_fds(self._control, [HAND_OVER], descriptors)
         except OSError as error:
-            raise MachineryError(f"the keeper takes no job: {error}") from error
+            raise MachineryError(f"the keeper accepts no job: {error}") from error
 
     def stop(self) -> str:
         """Ends the keeper and its jobs, by force if necessary; returns the end of its output."""

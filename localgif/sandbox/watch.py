@@ -314,7 +314,7 @@ def job_directory() -> Iterator[Path]:
         directory = Path(tempfile.mkdtemp(prefix=f"{owner()}-"))
     except OSError as error:
         raise SandboxError(
-            f"no temporary directory can be made: {error}", "Free some space, or set TMPDIR to a writable directory."
+            f"cannot make a temporary directory: {error}", "Free some space, or set TMPDIR to a writable directory."
         ) from error
     try:
         yield directory

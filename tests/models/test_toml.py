@@ -263,7 +263,7 @@ def test_a_name_needs_neither_a_table_nor_an_endpoint() -> None:
 def test_what_two_endpoints_may_have_is_told_with_both_forms() -> None:
     assert file_of(GOOD).meaning("smollm2:135m") == (
         '"smollm2:135m" means the embedded model ("small" in models.toml); '
-        '"ollama:smollm2:135m" means the one of an Ollama'
+        '"ollama:smollm2:135m" means the model of an Ollama'
     )
     assert [file_of(GOOD).meaning(name) for name in ("small", "qwen3:8b", "ollama:smollm2:135m")] == ["", "", ""]
 

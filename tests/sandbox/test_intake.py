@@ -362,8 +362,8 @@ def test_what_passes_fits_into_an_answer() -> None:
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        (b"", "no PNG"),
-        (b"GIF89a" + bytes(20), "no PNG"),
+        (b"", "not a PNG"),
+        (b"GIF89a" + bytes(20), "not a PNG"),
         (SIGNATURE, "its chunks are"),
         (GOOD + bytes(PNG_MAX_BYTES), "the limit is 45,000"),
         (GOOD + b"\0", "longer than the file"),

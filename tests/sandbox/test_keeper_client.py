@@ -211,5 +211,5 @@ def test_a_keeper_that_cannot_import_us_is_our_failure_with_its_last_words(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(keeper_client, "BOOT", keeper_client.BOOT.replace("localgif.", "nolocalgif."))
-    with pytest.raises(SandboxError, match=r"(?s)the keeper (died|takes no job).*ModuleNotFoundError"):
+    with pytest.raises(SandboxError, match=r"(?s)the keeper (died|accepts no job).*ModuleNotFoundError"):
         ground.run(PLAIN, layers=LAYERS[FULL])

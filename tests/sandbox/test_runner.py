@@ -174,7 +174,7 @@ def test_a_reason_is_the_same_on_every_run(ground: Ground) -> None:
 def test_a_temporary_directory_that_cannot_be_made_is_our_failure(
     ground: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patched, pytest.raises(SandboxError, match="no temporary directory"):
+    with monkeypatch.context() as patched, pytest.raises(SandboxError, match="cannot make a temporary directory"):
         patched.setattr("tempfile.tempdir", str(ground.canary))
         runner.run_program(PLAIN, SMALL)
 
@@ -324,8 +324,8 @@ def test_what_a_measurer_does_wrong_is_our_failure(body: str, said: str, ground:
     ("body", "said"),
     [
         ("return {}", "the painter's answer is wrong"),
-        ("return {'png': 'R0lGODlh'}", "no PNG: it starts with b'GIF89a'"),
-        (f"return {{'png': '{base64.b64encode(GOOD).decode()}'}}", "no PNG"),
+        ("return {'png': 'R0lGODlh'}", "not a PNG: it starts with b'GIF89a'"),
+        (f"return {{'png': '{base64.b64encode(GOOD).decode()}'}}", "not a PNG"),
         ("return {'png': 'x' * 3_000_000}", "answer is too long"),
     ],
 )
