@@ -137,10 +137,10 @@ def joined(beginning: str, text: str) -> str:
     Where the chat template closes every message, the model starts a new answer instead, with a fence or an import; some
     servers return the beginning again. A line break in front marks an answer that does not continue.
     """
-    return f"\n{text}" if beginning and restarted(text) else beginning + text
+    return f"\n{text}" if beginning and _restarted(text) else beginning + text
 
 
-def restarted(text: str) -> bool:
+def _restarted(text: str) -> bool:
     """Whether a model began a new answer instead of continuing one."""
     return text.lstrip().startswith(("```", "import ", "from "))
 

@@ -20,7 +20,7 @@ from localgif.records import Dialect, RemoteModel
 #: None of these answers needs a model: a server that takes longer is broken.
 TIMEOUT_SECONDS = 5.0
 #: One question to a model, which may have to be loaded first.
-ASK_SECONDS = 600.0
+_ASK_SECONDS = 600.0
 #: How long a server may answer that it is still loading, and how often localgif asks it.
 LOAD_SECONDS = 900.0
 POLL_SECONDS = 0.5
@@ -299,7 +299,7 @@ def _client() -> httpx.Client:
     return httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0))
 
 
-def ask_object(
+def _ask_object(
     url: str,
     path: str,
     body: dict[str, Any] | None,
@@ -324,7 +324,7 @@ _START_OLLAMA = "start the server: ollama serve"
 
 
 def _ask_ollama(url: str, path: str) -> dict[str, Any]:
-    return ask_object(url, path, None, _not_ollama, _START_OLLAMA)
+    return _ask_object(url, path, None, _not_ollama, _START_OLLAMA)
 
 
 def ask_once(url: str, body: dict[str, Any], place: str | None = None) -> dict[str, Any]:
@@ -337,7 +337,7 @@ def ask_once(url: str, body: dict[str, Any], place: str | None = None) -> dict[s
     def wrong(_: str, reason: str) -> EndpointError:
         return _unanswered(place or url, reason)
 
-    return ask_object(url, "/api/chat", body, wrong, "start the server", ASK_SECONDS)
+    return _ask_object(url, "/api/chat", body, wrong, "start the server", _ASK_SECONDS)
 
 
 def ask_remote_once(model: RemoteModel, body: dict[str, Any]) -> dict[str, Any]:
@@ -345,7 +345,7 @@ def ask_remote_once(model: RemoteModel, body: dict[str, Any]) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {model.key}"} if model.key else {}
     asked = {"model": model.name, "messages": body["messages"], "max_tokens": 1, "temperature": 0.0}
     path = "/v1/chat/completions"
-    response = _answer(model.url, path, asked, headers, _unanswered, "start the server", ASK_SECONDS)
+    response = _answer(model.url, path, asked, headers, _unanswered, "start the server", _ASK_SECONDS)
     value = _json(model.url, path, response, _unanswered)
     usage = value.get("usage") if isinstance(value, dict) else None
     return {"prompt_eval_count": usage.get("prompt_tokens") if isinstance(usage, dict) else None}
