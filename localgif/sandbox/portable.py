@@ -384,8 +384,7 @@ class _Run:
         found = self._processes.reap()
         output, *answer = (tail.get() for tail in self._drains.values())
         if self._began is None:
-            self._refuse(found["status"], output)
-        assert self._began is not None
+            raise self._refusal(found["status"], output)
         if WATCH in self._layers:
             late = watch.write_breach(written, self._limits) or watch.scratch_breach(self._directory, self._limits)
             self._breach = self._breach or late
@@ -394,9 +393,9 @@ class _Run:
         lacking = tuple(self._began["lacking"])
         return Ended(found["status"], self._breach, output, b"".join(answer), wall, cpu, rss, lacking)
 
-    def _refuse(self, status: int, output: bytes) -> None:
-        """Raises for a process that ended before its job began."""
+    def _refusal(self, status: int, output: bytes) -> LayerMissing | MachineryError:
+        """The error for a process that ended before its job began."""
         said = output.decode(errors="replace").strip() or self._processes.last_words()
         if SEATBELT in self._layers or status == EXIT_LAYER:
-            raise LayerMissing(said or f"status {status}", "`localgif sandbox check` shows what this machine offers.")
-        raise MachineryError(f"a job's process ended before its job began: status {status}. It said: {said or '-'}")
+            return LayerMissing(said or f"status {status}", "`localgif sandbox check` shows what this machine offers.")
+        return MachineryError(f"a job's process ended before its job began: status {status}. It said: {said or '-'}")
