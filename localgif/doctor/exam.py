@@ -65,7 +65,7 @@ def mark(item: Item, reply: str, finish: str, suite: Suite) -> str:
     read = reply_checks.rule(reply, finish, item.present, prompt_of(seed_of(suite), suite), task.targets)
     if isinstance(read, reply_checks.Rejected):
         return read.code
-    if item.about is not None and not item.about.search(read.text):
+    if item.about is not None and not item.about.search(read):
         return "is about something else"
     return ""
 

@@ -26,23 +26,12 @@ from localgif.agent.phrasebook import (
     shape_of,
     switched,
 )
-from localgif.search.number_search import tune
-from localgif.search.programs import Trial
+from localgif.search.number_search import AT_ONCE, BUDGET, GAIN, tune
+from localgif.search.programs import Find, Measure, Trial
 from localgif.syntax import parsed
 from localgif.tasks.outline import Thing, outline
 from localgif.tasks.task import PLACE_PHRASES, Task
 from localgif.tasks.words import normalised, words
-
-#: At most this many programs run per search.
-BUDGET = 150
-#: Programs in parallel, the same on every machine. If several gain, the best one wins, of equal ones the first.
-AT_ONCE = 2
-#: A change is kept if it gains at least this much.
-GAIN = 0.002
-
-#: Runs and scores at most AT_ONCE programs; returns their trials in order.
-Measure = Callable[[Sequence[str]], Sequence[Trial]]
-
 
 #: Where a figure may stand, the most usual place first: value of the place, x, y.
 SPOTS = (
@@ -116,7 +105,7 @@ def _with_formula(figure: Figure, name: str, text: str) -> Figure:
     return figure._replace(**changed)
 
 
-def finder(scene: Scene, task: Task, goal: float) -> Callable[[Trial, Measure], Trial]:
+def finder(scene: Scene, task: Task, goal: float) -> Find:
     """The search from a scene: first over formulas, then over numbers if the goal is not reached."""
 
     def find(start: Trial, measure: Measure) -> Trial:
@@ -145,6 +134,7 @@ def search(
     Args:
         start: The draft.
         task: What to draw.
+        measure: Gets at most AT_ONCE programs at a time; the best one that gains wins, of equal ones the first.
         goal: The search ends at this score.
         budget: At most this many programs run.
 

@@ -36,8 +36,9 @@ def _reason(evaluator: Evaluator) -> str:
             return "target"
     if evaluator.samples_left <= 0:
         return "budget"
-    timed = settings.minutes is not None and not store.journal.left
-    return "minutes" if timed and store.elapsed() >= 60 * (settings.minutes or 0) else ""
+    minutes = settings.minutes
+    over = minutes is not None and not store.journal.left and store.elapsed() >= 60 * minutes
+    return "minutes" if over else ""
 
 
 def best_sample(samples: Sequence[Sample], task: Task) -> Sample | None:

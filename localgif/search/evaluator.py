@@ -344,12 +344,6 @@ class Evaluator:
             found[ask.prompt].append(sample)
         return found
 
-    def sample(
-        self, prompt: str, task: Task, index: int, purpose: Purpose, metric_call: int | None, label: str
-    ) -> Sample:
-        """One sample, stored before it is returned."""
-        return self.gather([Ask(prompt, task, index, purpose, label, metric_call)])[0]
-
     def gather(self, asks: Sequence[Ask]) -> list[Sample]:
         """Samples that do not depend on each other, in order, each stored before the next one counts.
 

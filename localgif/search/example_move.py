@@ -7,8 +7,6 @@ writes and repairs programs. All programs of a task are in one pool, so that eac
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-
 from localgif.agent import form
 from localgif.agent.graph import enough
 from localgif.gif import feedback
@@ -17,7 +15,7 @@ from localgif.search import assignments, reflector, reply_checks
 from localgif.search.evaluator import ORDER, Candidate, Evaluator, prompt_of, slot
 from localgif.search.number_search import tune
 from localgif.search.order_move import first_order
-from localgif.search.programs import Programs, Sight, Trial, canonical, foreign_imports
+from localgif.search.programs import Trial, canonical, foreign_imports
 from localgif.search.reflector import Ledger
 from localgif.search.reply_checks import with_imports
 from localgif.tasks.task import Task
@@ -50,20 +48,12 @@ class ExampleMove:
         goal: A program with this score needs no more work.
     """
 
-    def __init__(
-        self,
-        evaluator: Evaluator,
-        programs: Programs,
-        ledger: Ledger,
-        sight: Sight,
-        background: str,
-        goal: float,
-    ) -> None:
+    def __init__(self, evaluator: Evaluator, ledger: Ledger, background: str, goal: float) -> None:
         self._evaluator = evaluator
         self._suite = evaluator.suite
-        self._programs = programs
+        self._programs = evaluator.programs
         self._ledger = ledger
-        self._sight = sight
+        self._sight = evaluator.sight
         self._background = background
         self._goal = goal
         self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.train}
@@ -184,8 +174,8 @@ class ExampleMove:
         if isinstance(read, reply_checks.Rejected):
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
-        scene = form.read(read.code) if self._ledger.store.settings.form else None
-        plain = canonical(with_imports(read.code))
+        scene = form.read(read) if self._ledger.store.settings.form else None
+        plain = canonical(with_imports(read))
         code = plain if scene is None else form.program(scene, task.brief, task.targets)
         assert code is not None  # reply_checks has parsed it
         known = self._pools[task.name].get(code)
@@ -230,7 +220,9 @@ class ExampleMove:
                 break
             self._ledger.store.doing(f"reflecting: other numbers for a program that scored {trial.score.total:.3f}")
             self._tuned.add((task.name, trial.code))
-            found = self._programs.search(trial, task, self._tuner(task))
+            found = self._programs.search(
+                trial, task, lambda start, measure: tune(start, measure, task.targets, self._goal)
+            )
             self._tuned.add((task.name, found.code))
             if found is not trial:
                 self._pools[task.name][found.code] = found
@@ -238,9 +230,6 @@ class ExampleMove:
                 self._ledger.record_search(task, candidate, trial, found, child)
         best = self._best(task)
         return best if best is not None and best.score.total >= bar else None
-
-    def _tuner(self, task: Task) -> Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]:
-        return lambda start, measure: tune(start, measure, task.targets, self._goal)
 
     def _best(self, task: Task) -> Trial | None:
         """The best program; among good ones, one in the form, because it helps with other tasks too."""

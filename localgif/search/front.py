@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from localgif.files import content_hash
 from localgif.records import FrontPrompt, FrontResult, Sample
-from localgif.search.evaluator import Evaluator, prompt_of
+from localgif.search.evaluator import Ask, Evaluator, prompt_of
 from localgif.search.order_move import OrderMove
 from localgif.search.tally import SIZE
 
@@ -67,7 +67,7 @@ def front_result(evaluator: Evaluator, prompts: Sequence[str], fresh: Sequence[S
     for number, prompt in enumerate(prompts[1:], 2):
         for task, index in [key for key, score in kept.items() if score < enough]:
             label = f"fresh sample {task} of prompt {number} of the front"
-            sample = evaluator.sample(prompt, evaluator.suite.task(task), index, "fresh", None, label)
+            sample = evaluator.gather([Ask(prompt, evaluator.suite.task(task), index, "fresh", label)])[0]
             kept[task, index] = max(kept[task, index], sample.score.total)
             answers += 1
     scores = tuple(kept.values())

@@ -56,7 +56,7 @@ class GroundedReflector:
     """Makes GEPA's proposals; `settings.moves` says which moves are allowed."""
 
     def __init__(self, reflector: Reflector, evaluator: Evaluator) -> None:
-        settings, sight = evaluator.settings, evaluator.sight
+        settings = evaluator.settings
         self.parent_prompt: str | None = None
         """The prompt of the last reflection; a child races against its samples."""
         self._evaluator = evaluator
@@ -65,8 +65,8 @@ class GroundedReflector:
         self._goal = settings.target if settings.target is not None else TARGET
         background = reflector_module.facts(self._suite.targets) if settings.facts else ""
         self._ledger = Ledger(reflector, self._suite, evaluator.store, evaluator.progress)
-        self._example = ExampleMove(evaluator, evaluator.programs, self._ledger, sight, background, self._goal)
-        self._instruction = InstructionMove(evaluator, self._ledger, sight, background)
+        self._example = ExampleMove(evaluator, self._ledger, background, self._goal)
+        self._instruction = InstructionMove(evaluator, self._ledger, background)
         self._order = OrderMove(evaluator)
         self._payoff: dict[Move, _Payoff] = {"example": _Payoff(), "instruction": _Payoff()}
         self._pending: tuple[Move, float] | None = None

@@ -8,19 +8,19 @@ measures the result and keeps it only if it scores higher. The search adds no st
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from itertools import islice
 from typing import NamedTuple
 
 from localgif.agent import form
 from localgif.agent.extract import FUNCTION
-from localgif.search.programs import Trial
+from localgif.search.programs import Measure, Trial
 from localgif.syntax import parsed
 from localgif.tasks.task import Targets
 
 #: At most this many programs run per search.
 BUDGET = 150
-#: Programs in parallel, the same on every machine. If both gain, the first in order wins.
+#: Programs in parallel, the same on every machine.
 AT_ONCE = 2
 #: A change is kept if it gains at least this much.
 GAIN = 0.002
@@ -84,7 +84,7 @@ def proposals(code: str, targets: Targets) -> Iterator[Change]:
 
 def tune(
     start: Trial,
-    measure: Callable[[Sequence[str]], Sequence[Trial]],
+    measure: Measure,
     targets: Targets,
     goal: float,
     budget: int = BUDGET,
@@ -93,7 +93,7 @@ def tune(
 
     Args:
         start: A program that runs.
-        measure: Runs and scores at most AT_ONCE programs; returns their trials in order.
+        measure: Gets at most AT_ONCE programs at a time; if both gain, the first wins.
         targets: The targets of the task.
         goal: The search ends at this score.
         budget: At most this many programs run.

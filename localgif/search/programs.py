@@ -114,6 +114,12 @@ class Trial:
         return (self.score.total - (FLICKER if self.flickers else 0.0), parts, -len(self.code))
 
 
+#: Runs and scores a few programs in parallel; returns their trials in order.
+Measure = Callable[[Sequence[str]], Sequence[Trial]]
+#: Searches from a program for a better one.
+Find = Callable[[Trial, Measure], Trial]
+
+
 class Programs:
     """Runs programs and remembers their outcomes, in memory and in the run folder."""
 
@@ -164,15 +170,13 @@ class Programs:
                 self._known[code] = rendered
             return rendered
 
-    def search(
-        self, start: Trial, task: Task, find: Callable[[Trial, Callable[[Sequence[str]], Sequence[Trial]]], Trial]
-    ) -> Trial:
+    def search(self, start: Trial, task: Task, find: Find) -> Trial:
         """The result of a search over formulas or numbers, stored or new.
 
         Args:
             start: The program to start from.
             task: The task that it draws.
-            find: Searches from a program; gets a function that runs and scores several programs in parallel.
+            find: The search.
 
         Raises:
             SandboxError: The sandbox failed.

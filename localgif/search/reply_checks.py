@@ -57,18 +57,6 @@ class Rejected(NamedTuple):
     """What the next request says about it."""
 
 
-class Rule(NamedTuple):
-    """A rule that may enter a prompt."""
-
-    text: str
-
-
-class Program(NamedTuple):
-    """A program that may be run."""
-
-    code: str
-
-
 def common(reply: str, finish: str) -> Rejected | None:
     """Problems of any reply: empty, cut off, repeating itself, or only thoughts."""
     if not reply.strip():
@@ -82,7 +70,7 @@ def common(reply: str, finish: str) -> Rejected | None:
     return None
 
 
-def program(reply: str, finish: str) -> Program | Rejected:
+def program(reply: str, finish: str) -> str | Rejected:
     """The program in a reply, or why there is none."""
     wrong = common(reply, finish)
     # A cut or looping reply can still contain a whole program before the point where it went wrong.
@@ -99,10 +87,10 @@ def program(reply: str, finish: str) -> Program | Rejected:
     foreign = foreign_imports(code)
     if foreign:
         return Rejected("other_library", f"The last program imported {', '.join(foreign)}, which is not there.")
-    return Program(code)
+    return code
 
 
-def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: Targets) -> Rule | Rejected:
+def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: Targets) -> str | Rejected:
     """The rule in a reply, or why there is none.
 
     Args:
@@ -138,7 +126,7 @@ def rule(reply: str, finish: str, present: Iterable[str], fixed: str, targets: T
         return Rejected("duplicate", "That rule is there already. Write another one.")
     if normalised(text) in normalised(fixed):
         return Rejected("unchanged", "The task says that already. Write another rule.")
-    return Rule(text)
+    return text
 
 
 def labelled(text: str) -> bool:

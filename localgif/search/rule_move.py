@@ -9,7 +9,6 @@ from localgif.gif import feedback
 from localgif.records import Sample
 from localgif.search import reflector, reply_checks
 from localgif.search.evaluator import INSTRUCTIONS, Candidate, Evaluator, prompt_of, rules_of, seed_of, with_rules
-from localgif.search.programs import Sight
 from localgif.search.reflector import Ledger
 from localgif.tasks.task import Task
 
@@ -22,10 +21,10 @@ RULE_TOKENS = 96
 class InstructionMove:
     """Changes one rule, based on what was measured of the worst and the best sample."""
 
-    def __init__(self, evaluator: Evaluator, ledger: Ledger, sight: Sight, background: str) -> None:
+    def __init__(self, evaluator: Evaluator, ledger: Ledger, background: str) -> None:
         self._evaluator = evaluator
         self._ledger = ledger
-        self._sight = sight
+        self._sight = evaluator.sight
         self._suite = evaluator.suite
         self._background = background
 
@@ -33,7 +32,9 @@ class InstructionMove:
         """The component `instructions` with one rule changed; empty if two replies held no usable rule."""
         rules = rules_of(candidate)
         prompt = prompt_of(candidate, self._suite)
-        worst, best = _extremes([s for task in tasks for s in self._evaluator.samples_of(prompt, task)])
+        samples = [s for task in tasks for s in self._evaluator.samples_of(prompt, task)]
+        samples.sort(key=lambda s: s.score.total)
+        worst, best = (samples[0], samples[-1]) if samples else (None, None)
         task = self._suite.task(worst.task) if worst else tasks[0]
         told_worst = self._told(worst) if worst else "nothing was measured yet"
         told_best = self._told(best) if best and best is not worst else ""
@@ -57,8 +58,8 @@ class InstructionMove:
             self._ledger.store.doing("reflecting: writing a rule")
             reply = self._ledger.ask(request, one_line, RULE_TOKENS, self._sight.of_sample(worst))
             read = reply_checks.rule(reply.text, reply.done_reason, rules, fixed, task.targets)
-            if isinstance(read, reply_checks.Rule):
-                new = (*rules[:-1], read.text) if sharpen else (*rules, read.text)
+            if isinstance(read, str):
+                new = (*rules[:-1], read) if sharpen else (*rules, read)
                 child = {**candidate, INSTRUCTIONS: with_rules(new)}
                 self._ledger.record("instruction", task, candidate, request, reply, outcome="evaluated", child=child)
                 return {INSTRUCTIONS: child[INSTRUCTIONS]}
@@ -90,9 +91,3 @@ def one_line(text: str) -> str:
     if "\n" in text.strip() and reply_checks.labelled(text):
         return "closed"
     return "loop" if loops(text) else ""
-
-
-def _extremes(samples: Sequence[Sample]) -> tuple[Sample | None, Sample | None]:
-    """The worst and the best sample."""
-    ordered = sorted(samples, key=lambda s: s.score.total)
-    return (ordered[0], ordered[-1]) if ordered else (None, None)

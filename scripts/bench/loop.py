@@ -28,7 +28,7 @@ from localgif.gif import score
 from localgif.records import Limits
 from localgif.run.optimize import versions
 from localgif.sandbox import probe
-from localgif.search.evaluator import FRESH_FROM, Evaluator, sample_seed
+from localgif.search.evaluator import FRESH_FROM, Ask, Evaluator, sample_seed
 from localgif.search.programs import render as run_in_sandbox
 from localgif.search.progress import Silent
 from localgif.settings import Settings
@@ -86,7 +86,7 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
 
         def make(prompt: str, index: int) -> Made:
             began = time.perf_counter()
-            sample = evaluator.sample(prompt, suite.train[0], index, "fresh", None, "a sample")
+            sample = evaluator.gather([Ask(prompt, suite.train[0], index, "fresh", "a sample")])[0]
             seconds = time.perf_counter() - began
             tries = sample.attempts
             in_model = sum(each.llm_seconds for each in tries)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from localgif.records import Limits, Verdict
 from localgif.search.evaluator import prompt_of, seed_of
 from localgif.search.programs import canonical, foreign_imports, render
-from localgif.search.reply_checks import RULE_CAP, Program, Rejected, Rule, contradiction, program, rule, with_imports
+from localgif.search.reply_checks import RULE_CAP, Rejected, contradiction, program, rule, with_imports
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
 from tests.support import kit
@@ -28,7 +28,7 @@ GOOD = "Rule: Draw the shape at a new place in every frame."
 CODE = "```python\nimport math\ndef make_gif(path):\n    pass\n```"
 
 
-def read_rule(reply: str, finish: str = "stop", present: tuple[str, ...] = ()) -> Rule | Rejected:
+def read_rule(reply: str, finish: str = "stop", present: tuple[str, ...] = ()) -> str | Rejected:
     return rule(reply, finish, present, FIXED, BALL.targets)
 
 
@@ -54,7 +54,7 @@ def test_no_captured_bad_reply_becomes_part_of_a_candidate(path: Path) -> None:
 def test_a_rule_is_taken_from_its_line() -> None:
     text = "Draw the shape at a new place in every frame."
     for reply in (GOOD, f"**Rule:** {text}", f"1. Rule: {text}", f"Rule: {text}\n\nThis helps because ...", text):
-        assert read_rule(reply) == Rule(text)
+        assert read_rule(reply) == text
 
 
 @pytest.mark.parametrize(
@@ -117,17 +117,17 @@ def test_each_kind_of_bad_program_has_its_code(reply: str, finish: str, code: st
 
 
 def test_a_whole_program_before_the_place_where_a_reply_was_cut_is_used() -> None:
-    assert isinstance(program(f"{CODE}\nThis program", "length"), Program)
+    assert isinstance(program(f"{CODE}\nThis program", "length"), str)
 
 
 @given(st.text(max_size=600), st.sampled_from(["stop", "closed", "length", "loop"]))
 def test_whatever_is_accepted_is_one_short_line_that_contradicts_nothing(reply: str, finish: str) -> None:
     result = read_rule(reply, finish)
-    if isinstance(result, Rule):
-        assert result.text == " ".join(result.text.split())
-        assert len(result.text) <= RULE_CAP
-        assert "```" not in result.text and "def " not in result.text
-        assert contradiction(result.text, BALL.targets) == ""
+    if isinstance(result, str):
+        assert result == " ".join(result.split())
+        assert len(result) <= RULE_CAP
+        assert "```" not in result and "def " not in result
+        assert contradiction(result, BALL.targets) == ""
     else:
         assert result.code and result.remedy
 
@@ -190,7 +190,7 @@ def test_the_rest_of_the_program_stays_and_a_second_time_changes_nothing(lines: 
 @pytest.mark.parametrize("tail", ["f" + "()" * 400, "-" * 400 + "1", "+".join(["1"] * 340), "x = 0x" + "f" * 3700])
 def test_what_pythons_tools_cannot_work_through_is_cut_from_a_program_or_rejected(tail: str) -> None:
     whole = "def make_gif(path):\n    pass\n"
-    assert program(f"```python\n{whole}{tail}\n```", "stop") == Program(whole)
+    assert program(f"```python\n{whole}{tail}\n```", "stop") == whole
     read = program(f"```python\n{tail}\n{whole}```", "stop")
     assert isinstance(read, Rejected) and read.code == "syntax"
     for code in (f"{whole}{tail}\n", f"{tail}\n{whole}"):
