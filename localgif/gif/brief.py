@@ -140,10 +140,14 @@ def _blink(seen: Seen) -> Iterator[Judged]:
     if seen.subject.shown != "blink":
         return
     there = [count > 0 for count in seen.counts]
-    share = sum(there) / len(there)
-    switches = sum(a != b for a, b in pairs(there))
+    value = blinking(sum(there) / len(there), sum(a != b for a, b in pairs(there)))
+    yield value, f"{seen.subject.name}: seen in {sum(there)} of {len(there)} frames"
+
+
+def blinking(share: float, switches: int) -> float:
+    """How well a thing blinks that shows for this share of a loop, and appears or disappears this often in it."""
     value = ramp(share, 0.05, 0.25) * ramp(share, 0.95, 0.75) * (1.0 if switches >= 2 else 0.0)
-    yield value * ramp(switches, 16, 10), f"{seen.subject.name}: seen in {sum(there)} of {len(there)} frames"
+    return value * ramp(switches, 16, 10)
 
 
 def cycle(seen: Seen) -> Iterator[Judged]:

@@ -28,7 +28,7 @@ from localgif.gif.tracks import (
     spin,
     thin,
 )
-from localgif.records import Measurements, Piece
+from localgif.records import Looks, Measurements, Piece
 from localgif.tasks.task import Subject, Task
 
 RGB = tuple[int, int, int]
@@ -105,6 +105,7 @@ class Eye:
     """Judges what the subjects of one GIF look like to a person."""
 
     m: Measurements
+    looks: Looks
     task: Task
     seen: list[Seen]
 
@@ -127,9 +128,8 @@ class Eye:
 
     def background(self) -> Judged:
         """Whether the picture has the requested background in one shade."""
-        assert self.m.looks is not None
-        value, text = brief.background(self.m.looks, self.task)
-        changes = _largest(self.m.looks.ground)
+        value, text = brief.background(self.looks, self.task)
+        changes = _largest(self.looks.ground)
         if changes > _STEADY[0]:
             text += f", but its shade changes by {percent(changes)}"
         return value * ramp(changes, *_STEADY[::-1]), text
@@ -148,10 +148,9 @@ class Eye:
 
     def _strays(self, seen: Seen) -> float:
         """Area of the small things beside all subjects, divided by this subject's area; the mean over its frames."""
-        assert self.m.looks is not None
         asked = {hue for subject in self.task.subjects for hue in subject.hues}
         shares = []
-        for pieces in self.m.looks.pieces:
+        for pieces in self.looks.pieces:
             largest = {hue: max((p.area for p in pieces if p.colour == hue), default=0.0) for hue in asked}
             own = max(largest[hue] for hue in seen.subject.hues)
             if own:
@@ -193,11 +192,10 @@ class Eye:
         return small * large * faint, text
 
     def _contrasts(self, track: Track) -> list[float]:
-        assert self.m.looks is not None
-        ground = self.m.looks.ground
+
         # Pieces do not know their frame, so a thing that some frames lack is compared with the first frames'
         # backgrounds. A background that changes costs points elsewhere.
-        return [_difference(_rgb(piece), below) for piece, below in zip(track.pieces, ground, strict=False)]
+        return [_difference(_rgb(piece), below) for piece, below in zip(track.pieces, self.looks.ground, strict=False)]
 
     def _least(self, usual: int) -> int:
         """In how many stored frames a thing must be seen; in a picture that holds still, one stands for all."""
@@ -355,11 +353,10 @@ class Eye:
         delays = self.m.delays_ms if sum(self.m.delays_ms) else (1,) * len(there)
         share = sum(d for d, shown in zip(delays, there, strict=True) if shown) / sum(delays)
         switches = sum(a != b for a, b in pairs(there))
-        value = ramp(share, 0.05, 0.25) * ramp(share, 0.95, 0.75) * (1.0 if switches >= 2 else 0.0)
         text = f"{seen.subject.name}: to be seen for {percent(share)} of the time, {switches // 2} times in one loop"
         if switches > 10:
             text += ", which flickers; at most 5 times is a blink"
-        yield value * ramp(switches, 16, 10), text
+        yield brief.blinking(share, switches), text
 
     def _cycle(self, seen: Seen) -> Iterator[Judged]:
         for value, text in brief.cycle(seen):

@@ -120,7 +120,7 @@ def cut(text: str, budget: int) -> str:
 
 def seen(m: Measurements) -> list[str]:
     """What the measurements show beyond the parts of a score."""
-    found = [*_merged(m)]
+    found = list(_merged(m))
     if m.distinct_frames < m.frames:
         found.append(f"only {m.distinct_frames} of {m.frames} frames are different.")
     if m.motion > 0 and m.gap / m.motion >= _SEAM:
@@ -191,9 +191,10 @@ def _standing_still(tree: ast.Module, m: Measurements) -> Iterator[str]:
     """A loop that never uses its variable draws the same picture each time."""
     if m.distinct_frames > 1:
         return
-    loops = [node for node in ast.walk(tree) if isinstance(node, ast.For)]
-    for loop, name in [(loop, loop.target.id) for loop in loops if isinstance(loop.target, ast.Name)]:
-        body = [part for statement in loop.body for part in ast.walk(statement)]
+    for loop in ast.walk(tree):
+        if not isinstance(loop, ast.For) or not isinstance(loop.target, ast.Name):
+            continue
+        name, body = loop.target.id, [part for statement in loop.body for part in ast.walk(statement)]
         used = any(isinstance(part, ast.Name) and part.id == name for part in body)
         changed = any(isinstance(part, ast.AugAssign) for part in body)
         if not used and not changed:
@@ -227,10 +228,9 @@ def _repeating(tree: ast.Module, lines: list[str], m: Measurements) -> Iterator[
 
 def _one_less(node: ast.expr, frames: int) -> bool:
     """Whether an expression means `frames` - 1: that number, or anything minus 1."""
-    if isinstance(node, ast.Constant):
-        return node.value == frames - 1
-    one = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and isinstance(node.right, ast.Constant)
-    return one and isinstance(node, ast.BinOp) and isinstance(node.right, ast.Constant) and node.right.value == 1
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):
+        return isinstance(node.right, ast.Constant) and node.right.value == 1
+    return isinstance(node, ast.Constant) and node.value == frames - 1
 
 
 def _switching(tree: ast.Module, lines: list[str], poor: frozenset[str]) -> Iterator[str]:

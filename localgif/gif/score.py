@@ -96,7 +96,7 @@ def strict(m: Measurements, task: Task) -> Score:
     if m.looks is None or not m.complete:
         raise ValueError("these measurements hold no shades: measure the GIF again")
     seen = follow(m.looks, task, m.width / m.height)
-    eye = Eye(m, task, seen)
+    eye = Eye(m, m.looks, task, seen)
     judged = {
         "gate": _gate(m),
         "frames": _slots(m, task.targets) if task.holds else _frames(m, task.targets),
