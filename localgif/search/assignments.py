@@ -174,7 +174,7 @@ def search(
             break
     for k in reversed(range(len(scene.figures))):
         if len(scene.figures) > 1 and left > 0:  # a figure that hides behind another one costs no score
-            found, other = trials([scene._replace(figures=(*scene.figures[:k], *scene.figures[k + 1 :]))])[0]
+            found, other = trials([_with(scene, k)])[0]
             if found.score.total >= best.score.total:
                 best, scene = found, other
     return best, scene, budget - left
@@ -238,8 +238,9 @@ def _asked(thing: Thing, aspect: str) -> set[str]:
     return {phrase.value for phrase in thing.says if phrase.aspect == aspect}
 
 
-def _with(scene: Scene, k: int, figure: Figure) -> Scene:
-    return scene._replace(figures=(*scene.figures[:k], figure, *scene.figures[k + 1 :]))
+def _with(scene: Scene, k: int, *figures: Figure) -> Scene:
+    """The scene with these figures in place of figure k."""
+    return scene._replace(figures=(*scene.figures[:k], *figures, *scene.figures[k + 1 :]))
 
 
 def _aspect(name: Aspect) -> Callable[[Scene, Task], Iterator[Scene]]:
@@ -330,7 +331,7 @@ def _figures(scene: Scene, task: Task) -> Iterator[Scene]:
                 yield _row(scene, k, count)
     if len(scene.figures) > 1:
         for k in range(len(scene.figures)):
-            yield scene._replace(figures=(*scene.figures[:k], *scene.figures[k + 1 :]))
+            yield _with(scene, k)
 
 
 def _row(scene: Scene, k: int, count: int) -> Scene:
@@ -342,7 +343,7 @@ def _row(scene: Scene, k: int, count: int) -> Scene:
         _moved(figure, round(gap * (n + 0.5)), figure.y)._replace(width=side, height=min(figure.height, side))
         for n in range(count)
     ]
-    return scene._replace(figures=(*scene.figures[:k], *row, *scene.figures[k + 1 :]))
+    return _with(scene, k, *row)
 
 
 _KINDS: dict[str, Callable[[Scene, Task], Iterator[Scene]]] = {

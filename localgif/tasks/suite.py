@@ -119,11 +119,10 @@ def neighbours(suite: Suite, settings: Settings) -> tuple[Task, ...]:
     """
     if suite.mode != "single" or not settings.transfer:
         return ()
-    own = suite.train[0]
-    order = [family for family, _ in _ordered()]
-    start = order.index(own.family) if own.family in order else 0
+    own, ordered = suite.train[0], _ordered()
+    start = next((k for k, (family, _) in enumerate(ordered) if family == own.family), 0)
     found: list[Task] = []
-    for _, names in _ordered()[start:] + _ordered()[:start]:
+    for _, names in ordered[start:] + ordered[:start]:
         tasks = map(load_task, names)
         fits = (t for t in tasks if t.name != own.name and t.brief != own.brief and t.targets == own.targets)
         found += islice(fits, 1)
