@@ -100,10 +100,7 @@ def compile_animator(
             rendered = Rendered(Verdict.NO_CODE, "the reply holds no Python program", None, None, 0.0)
         else:
             rendered = render(code)
-        if rendered.verdict is not Verdict.OK and written.done_reason in _UNFINISHED:
-            why = _UNFINISHED[written.done_reason].format(written.output_tokens)
-            rendered = dataclasses.replace(rendered, reason=f"{rendered.reason} ({why})")
-        return {"tries": [Try(written, code, rendered)]}
+        return {"tries": [Try(written, code, _explained(rendered, written))]}
 
     def repair(state: _State) -> dict[str, object]:
         last = state["tries"][-1]
@@ -134,6 +131,14 @@ def compile_animator(
         return tuple(final["tries"])
 
     return animation
+
+
+def _explained(rendered: Rendered, written: Written) -> Rendered:
+    """The outcome; a failure's reason also says how the reply ended, if that was before the program's end."""
+    if rendered.verdict is Verdict.OK or written.done_reason not in _UNFINISHED:
+        return rendered
+    why = _UNFINISHED[written.done_reason].format(written.output_tokens)
+    return dataclasses.replace(rendered, reason=f"{rendered.reason} ({why})")
 
 
 def enough(text: str) -> str:

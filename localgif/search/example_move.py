@@ -174,9 +174,7 @@ class ExampleMove:
         if isinstance(read, reply_checks.Rejected):
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
-        scene = form.read(read) if self._ledger.store.settings.form else None
-        plain = canonical(with_imports(read))
-        code = plain if scene is None else form.program(scene, task.brief, task.targets)
+        code = self._written(read, task)
         assert code is not None  # reply_checks has parsed it
         known = self._pools[task.name].get(code)
         if known is not None:
@@ -190,6 +188,11 @@ class ExampleMove:
         self._ledger.record("example", task, candidate, request, reply, outcome="measured", trial=trial, child=child)
         return "", trial
 
+    def _written(self, code: str, task: Task) -> str | None:
+        """A program as it is measured: written in the form if it can be read so, else canonical with its imports."""
+        scene = form.read(code) if self._ledger.store.settings.form else None
+        return canonical(with_imports(code)) if scene is None else form.program(scene, task.brief, task.targets)
+
     def _trial(self, code: str, task: Task) -> Trial:
         trial = self._programs.trial(code, task)
         self._pools[task.name][code] = trial
@@ -202,9 +205,7 @@ class ExampleMove:
                 if attempt.code is None or sample.purpose == "fresh" or sample.task != task.name:
                     continue
                 code = canonical(self._ledger.store.code(attempt.code))
-                whole = canonical(with_imports(code)) if code is not None else None
-                if code is not None and self._ledger.store.settings.form and (scene := form.read(code)) is not None:
-                    whole = form.program(scene, task.brief, task.targets)
+                whole = self._written(code, task) if code is not None else None
                 # A crashed program is useful only if an import was missing.
                 if whole is None or (attempt.verdict is not Verdict.OK and whole == code):
                     continue
