@@ -79,7 +79,7 @@ BADLY = 0.15
 #: A first sample below this has failed whatever the parent scored: no GIF, or one without motion.
 HOPELESS = 0.3
 
-#: A child counts as better when its mean gain over the shared indices is larger.
+#: A child counts as better when its mean gain over the shared samples is larger than this.
 MARGIN = 0.001
 
 
@@ -154,8 +154,9 @@ class _Over(BaseException):
 
 
 class Evaluator:
-    """Makes samples and metric calls, and keeps count of both; `write` asks the animator's model, from up to `slots`
-    threads at a time.
+    """Makes samples and metric calls, and counts both.
+
+    `write` asks the animator's model; up to `slots` threads call it at a time.
 
     Grounded reflection races: a candidate whose first sample fails badly gets no second one, and the best candidate
     gets more; the total stays the same. Otherwise every metric call makes `samples` samples.
@@ -315,11 +316,11 @@ class Evaluator:
     def unseen(
         self, prompts: Mapping[str, str], purpose: Literal["fresh", "transfer"], numbers: Sequence[int]
     ) -> dict[str, list[Sample]]:
-        """New samples of prompts with seeds that the search never used: fresh ones of each tested task, or (transfer)
-        answers without repairs to each neighbouring task.
+        """New samples of prompts, with seeds that the search never used.
 
         Args:
             prompts: Prompt -> what people call it.
+            purpose: "fresh" draws each tested task, "transfer" each neighbouring task without repairs.
             numbers: Which samples of each task, from 0.
 
         Returns:

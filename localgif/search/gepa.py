@@ -189,7 +189,7 @@ class _Log:
 
 
 class _Stop:
-    """Ends the search: target held, budget spent, time over, or no new proposals."""
+    """Ends the search: target held, budget spent, time over, or too many reflections without a new measurement."""
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.reason = ""

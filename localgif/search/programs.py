@@ -1,4 +1,4 @@
-"""Programs of a run: each is run and measured once, whoever wrote it; contact sheets of what they draw.
+"""Runs and measures each program of a run once, whoever wrote it, and draws contact sheets of the GIFs.
 
 The sandbox fixes every seed, so a program always draws the same GIF and its outcome is remembered; a resumed run finds
 it in its journal. Verdicts that a loaded machine can cause are not remembered.
