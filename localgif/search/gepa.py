@@ -120,7 +120,7 @@ class PlainReflector:
         self.proposals.append(proposal)
         self._progress.proposal(proposal)
         if not child:
-            self._progress.note(f"proposal {number} is empty; it is dropped")
+            self._progress.note(f"proposal {number} is empty; GEPA drops it")
             raise EmptyReply
         if proposal.finish_reason == "length":
             self._progress.note(f"proposal {number} was cut off at num_predict = {self._model.num_predict} tokens")
