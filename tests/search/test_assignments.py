@@ -9,7 +9,8 @@ import pytest
 from localgif.agent.form import Figure, Scene, read
 from localgif.gif import score
 from localgif.records import Limits
-from localgif.search.assignments import BUDGET, colours_of, finder, first_scene, glimpse, search
+from localgif.search.assignments import colours_of, finder, first_scene, glimpse, search
+from localgif.search.number_search import BUDGET
 from localgif.search.programs import Trial, render
 from localgif.tasks.task import Task, load_task
 from tests.support.kit import program
