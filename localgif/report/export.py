@@ -1,6 +1,6 @@
-"""A run's best prompt in the formats of other tools.
+"""Exports a run's best prompt in the formats of other tools.
 
-A reader of each format gets the prompt back unchanged; export refuses a prompt that the format cannot carry.
+Every format returns the prompt unchanged when read. A prompt that a format cannot carry is refused.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ _SERVED = "http://127.0.0.1:11435"
 
 
 class Best(NamedTuple):
-    """The prompt and what a file says about it."""
+    """A prompt, and the facts that an exported file includes."""
 
     prompt: str
     run: str
     tasks: tuple[tuple[str, str], ...]
-    """Value of --task, and brief; at least one."""
+    """(value of --task, brief) of each task; at least one."""
     scorer: str
     """The value of --scorer."""
     word: str
-    """The verdict, for a comment."""
+    """The verdict in a sentence, for a comment."""
     model: ModelSettings
     url: str
 
 
 def export(best: Best, to: str) -> str:
-    """The text of the file; a ConfigError if the form is unknown, or cannot carry this prompt."""
+    """The text of the exported file. Raises ConfigError if the format is unknown, or cannot carry this prompt."""
     if to not in FORMS:
-        raise ConfigError(f'--to {to}: there is no form "{to}"', f"known: {', '.join(FORMS)}")
+        raise ConfigError(f'--to {to}: there is no format "{to}"', f"known: {', '.join(FORMS)}")
     return FORMS[to](best)
 
 
@@ -48,15 +48,15 @@ def _md(best: Best) -> str:
 
 
 def _modelfile(best: Best) -> str:
-    """Ollama's Modelfile. Its reader has no escapes: a quoted text ends where a line ends in three quotes."""
+    """A Modelfile of Ollama. It has no escapes: a quoted text ends where a line ends in three quotes."""
     text = best.prompt
     lines = [match.start() for match in re.finditer(r"[\r\n]", text)]
     ends = any(len(said := f'"""{text[:end]}'.strip()) >= 6 and said.endswith('"""') for end in lines)
     odd = sorted({char for char in text if not char.isprintable() and char not in "\n\r\t"})
     if ends or odd:
-        why = "a line of it ends in three quotes" if ends else f"it holds {', '.join(f'U+{ord(c):04X}' for c in odd)}"
+        why = "one of its lines ends in three quotes" if ends else f"it has {', '.join(f'U+{ord(c):04X}' for c in odd)}"
         raise ConfigError(
-            f"a Modelfile cannot carry this prompt: {why}", "use another form: --to md, --to python", code="E-EXPORT"
+            f"a Modelfile cannot carry this prompt: {why}", "use another format: --to md, --to python", code="E-EXPORT"
         )
     return (
         f"# {_comment(best)}\n"
@@ -69,8 +69,8 @@ def _modelfile(best: Best) -> str:
 
 
 def _llm(best: Best) -> str:
-    """A template of the tool `llm`, where `$$` is a dollar sign. Its plugin llm-ollama (0.19) prefixes a model's name
-    with `ollama/`."""
+    """A template for the tool `llm`, where `$$` means a dollar sign. The plugin llm-ollama (0.19) adds `ollama/` to a
+    model's name."""
     system = best.prompt.replace("$", "$$")
     return (
         f"# {_comment(best)}\n"
@@ -107,28 +107,28 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def _promptfoo(best: Best) -> str:
-    """A promptfoo configuration. Its texts are templates, so raw marks enclose the prompt."""
+    """A promptfoo configuration. promptfoo treats texts as templates, so the prompt is inside a raw block."""
     if "endraw" in best.prompt:
         raise ConfigError(
-            'a promptfoo prompt cannot hold the word "endraw"',
-            "use another form: --to md, --to python",
+            'a promptfoo prompt cannot contain the word "endraw"',
+            "use another format: --to md, --to python",
             code="E-EXPORT",
         )
     for text in (best.run, best.model.model, *(text for task in best.tasks for text in task)):
         if re.search(r"\{[{%#]|^\s*file:", text):  # promptfoo would evaluate it
             raise ConfigError(
-                f"a promptfoo file cannot hold {text[:80]!r}, which is a template or names a file",
-                "use another form: --to md, --to python",
+                f"a promptfoo file cannot contain {text[:80]!r}, which promptfoo reads as a template or a file name",
+                "use another format: --to md, --to python",
                 code="E-EXPORT",
             )
-    # promptfoo parses a JSON prompt and renders the templates in its texts. Line breaks show that it is not a file.
+    # promptfoo parses a JSON prompt and renders its templates. Line breaks keep it from looking like a file name.
     system = "{% raw %}" + best.prompt + "{% endraw %}"
     messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
     chat = json.dumps(messages, indent=1, ensure_ascii=False)
     tests = "".join(_promptfoo_test(best.scorer, *each) for each in best.tasks)
     return (
         f"# {_comment(best)}\n"
-        "# Needs localgif on the PATH. The scores are for the run's tasks; another brief needs its own --task.\n"
+        "# Needs localgif on the PATH. The tests score the run's tasks; another brief needs its own --task.\n"
         f"description: {_yaml(f'the prompt of run {best.run}')}\n"
         f"prompts:\n  - {_yaml(chat)}\n"
         f"providers:\n  - id: {_yaml('ollama:chat:' + best.model.model)}\n"
@@ -227,17 +227,17 @@ def _comment(best: Best) -> str:
 
 
 def _line(text: str) -> str:
-    """Printable, on one line."""
+    """The text on one line, printable characters only."""
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())
 
 
 def _literal(text: str) -> str:
-    """Safe inside a triple-quoted Python string."""
+    """The text, made safe inside a triple-quoted Python string."""
     return text.replace("\\", "/").replace('"', "'")
 
 
 def _yaml(text: str) -> str:
-    """A double-quoted YAML string, with every character escaped that YAML requires."""
+    """The text as a double-quoted YAML string."""
     quoted = json.dumps(text, ensure_ascii=False)
     return re.sub(
         r"[^\x20-\x7e\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd\U00010000-\U0010ffff]|[\u2028\u2029]", _escaped, quoted
@@ -249,9 +249,9 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def best_of(record: RunRecord, prompt: str) -> Best:
-    """What to export, from run.json and the prompt."""
+    """What to export for a run and its prompt."""
     settings, animator, result = record.settings, record.settings.animator, record.result
-    # A user's task is named by its path, the tasks of a split by their own names.
+    # A user's task is known by its path, the tasks of a split by their names.
     names = task_texts(settings) or [task.name for task in record.drawn]
     named = [(name, task.brief) for name, task in zip(names, record.drawn, strict=False)]
     endpoint = animator.endpoint
@@ -260,16 +260,16 @@ def best_of(record: RunRecord, prompt: str) -> Best:
         run=record.name,
         tasks=tuple(named) or ((settings.task, settings.task),),
         scorer=settings.scorer,
-        word=_shown(result, record.scorer) if result is not None else "Not compared with the seed prompt yet.",
+        word=_shown(result, record.scorer) if result is not None else "It is not compared with the seed prompt yet.",
         model=animator,
         url=endpoint.url if endpoint.kind == "ollama" and endpoint.url else _SERVED,
     )
 
 
 def _shown(result: RunResult, rule: str) -> str:
-    """The verdict and the mean score, for a comment."""
+    """The verdict and the mean score in a sentence."""
     if result.best_of is not None:
-        word = "It is the seed prompt; the run evolved no other"
+        word = "It is the seed prompt; the run did not evolve one"
     elif result.best.is_seed:
         word = "It is the seed prompt, which no proposal beat"
     elif result.verdict.word == "not shown":

@@ -1,4 +1,4 @@
-"""The pictures of the report: tiles and pairs of samples, with GIFs embedded up to a limit."""
+"""The pictures of the report: tiles and pairs of samples, with GIFs embedded up to a size limit."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from localgif.report.story import Candidate
 from localgif.sandbox.intake import BadGif, first_frame
 from localgif.store.read import StoredRun
 
-#: At most this many bytes of pictures are embedded. Base64 adds a third, and the page should stay below 25 MB.
+#: Embed at most this many bytes of pictures: base64 adds a third, and the page should stay below 25 MB.
 _ROOM = 15 * 2**20
-#: At most this many pairs are shown side by side; the gallery has all.
+#: Show at most this many pairs side by side; the gallery has all samples.
 _MAX_PAIRS = 8
 
 PURPOSES = {"search": "search", "retest": "re-test", "fresh": "fresh", "transfer": "other task"}
@@ -29,12 +29,12 @@ class Picture(NamedTuple):
     still: str
     """The first frame; "" with a single frame."""
     strip: str
-    """A PNG with all frames, if there is one."""
+    """A PNG with all frames; "" without one."""
 
 
 @dataclass
 class Tile:
-    """Samples with the same program, GIF and reasons, shown once."""
+    """One or more samples of a prompt with the same program, GIF and reasons."""
 
     candidate: Candidate
     sample: Sample
@@ -61,21 +61,21 @@ class Tile:
 
 
 class Gallery:
-    """Makes tiles and pairs; embeds GIFs up to _ROOM bytes and remembers files that cannot be read.
+    """Makes tiles and pairs. Embeds GIFs up to _ROOM bytes, and records files that cannot be read.
 
     `strips` maps the hash of a GIF to a PNG with its frames.
     """
 
     def __init__(self, run: StoredRun, strips: Mapping[str, bytes]) -> None:
         self.left_out = 0
-        """Number of GIFs that found no room."""
+        """Number of GIFs that are not embedded because of the limit."""
         self.missing: set[str] = set()
         self._run = run
         self._strips = strips
         self._room = _ROOM
 
     def tiles(self, candidates: Iterable[Candidate]) -> list[Tile]:
-        """All samples by candidate; equal ones share a tile."""
+        """All samples by candidate; equal samples share a tile."""
         tiles: list[Tile] = []
         for candidate in candidates:
             same: dict[object, Tile] = {}
@@ -92,8 +92,8 @@ class Gallery:
         return tiles
 
     def pairs(self, seed: Candidate | None, best: Candidate | None) -> tuple[list[tuple[Tile, Tile | None]], int]:
-        """Samples of both prompts with the same task and index, so the same model seed: fresh ones if both prompts have
-        some, else of the search. Returns the pairs to show, and the number of all pairs."""
+        """Pairs of samples of both prompts with the same task and index, so the same model seed: fresh ones if both
+        prompts have some, else from the search. Returns the pairs to show, and the number of all pairs."""
         if seed is None:
             return [], 0
         other = best if best is not None and best is not seed else None
@@ -108,7 +108,7 @@ class Gallery:
         return pairs, len(keys)
 
     def tile(self, candidate: Candidate, sample: Sample) -> Tile:
-        """One sample, with its GIF if there is room."""
+        """The tile of one sample, with its GIF if the limit allows it."""
         measured = sample.measurements
         if sample.gif is None or measured is None:
             return Tile(candidate, sample, None, sample.verdict.value.replace("_", " "))
@@ -122,7 +122,7 @@ class Gallery:
         size = len(gif) + len(still) + len(strip)
         if size > self._room:
             self.left_out += 1
-            return Tile(candidate, sample, None, "not embedded, the page is full")
+            return Tile(candidate, sample, None, "not embedded, to keep the page small")
         self._room -= size
         return Tile(candidate, sample, Picture(_url("gif", gif), _url("gif", still), _url("png", strip)), "")
 

@@ -1,4 +1,4 @@
-"""A stored run -> report.html, one self-contained page."""
+"""Writes report.html for a stored run: one self-contained page."""
 
 from __future__ import annotations
 
@@ -25,36 +25,42 @@ from localgif.store.read import RunRecord, StoredRun, load_run, status_of, write
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-#: At most this many GIFs get a film strip, fresh samples first: each is decoded in a process of its own.
+#: At most this many GIFs get a film strip, fresh samples first: each is decoded in its own process.
 _MOST_STRIPS = 10
-#: Plots of a run that took fewer seconds count in seconds.
+#: Plots of shorter runs use seconds, not minutes; seconds.
 _SHORT = 180
 #: Longer texts are cut, characters: a program may have 200 KB, and a page hundreds of programs.
 _LONGEST_TEXT = 20_000
 
 
 def write_report(folder: Path, *, whole: bool = True) -> Path:
-    """Write the report of a run, finished or not; returns its path.
+    """Write the report of a finished or unfinished run; returns its path.
 
     Args:
         whole: Include plots and film strips (a few seconds). False after Ctrl-C.
 
     Raises:
-        RunCorrupt, RunError: run.json or a log cannot be read, or the page cannot be written.
+        RunCorrupt: run.json or a log cannot be read.
+        RunError: The page cannot be written.
     """
     write_beside(folder, "report.html", page_of(folder, whole=whole).encode("utf-8", "replace"))
     return folder / "report.html"
 
 
 def page_of(folder: Path, *, whole: bool = True) -> str:
-    """The report of a run; arguments and errors as for write_report."""
+    """The text of a run's report; arguments and errors as for write_report."""
     run = load_run(folder)
     return render(run, status_of(folder, run.record), _strips(run) if whole else {}, plotted=whole)
 
 
 def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plotted: bool = True) -> str:
-    """The page of a run with a status for people (store.read.status_of). `strips` maps the hash of a GIF to a PNG with
-    its frames, made in a confined process; plots take a second or two."""
+    """The page of a run.
+
+    Args:
+        status: For people, from store.read.status_of.
+        strips: Hash of a GIF -> PNG with its frames, made in a confined process.
+        plotted: Include plots, which take one or two seconds.
+    """
     from markupsafe import Markup
 
     result, script = run.record.result, asset("report.js")
@@ -77,7 +83,7 @@ def render(run: StoredRun, status: str, strips: Mapping[str, bytes] = {}, *, plo
 
 
 def environment() -> Environment:
-    """The templates of pages, and the filters that they share."""
+    """The templates of the pages, with their filters."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
@@ -86,7 +92,7 @@ def environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        # Every text in a page goes through here: no escape sequences, no characters that reorder text.
+        # Removes escape sequences and characters that reorder text, from every text in a page.
         finalize=lambda value: printable(value) if type(value) is str else value,
     )
     made.filters.update(cut=_cut, number=_number, duration=duration, local=_local)
@@ -99,13 +105,13 @@ def asset(name: str) -> str:
 
 
 def headline(record: RunRecord) -> str:
-    """What a run draws: the brief of its one task, or the names of its tasks or of its split."""
+    """What a run draws: the brief of a single task, else the names of the tasks or of the split."""
     briefs = {task.name: task.brief for task in record.drawn}
     return next(iter(briefs.values())) if len(briefs) == 1 else record.settings.task.replace(",", ", ")
 
 
 def script_hash(script: str) -> str:
-    """The hash by which a page's policy allows its one script."""
+    """The hash with which a page's content security policy allows its one script."""
     return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
 
 
@@ -114,7 +120,7 @@ def _cut(text: str, limit: int = _LONGEST_TEXT) -> str:
 
 
 def _local(stamp: str, form: str = "%Y-%m-%d %H:%M") -> str:
-    """A stored time in this machine's time zone; as it is if it is none."""
+    """A stored time in this machine's time zone; unchanged if it is not a time."""
     try:
         return datetime.fromisoformat(stamp).astimezone().strftime(form)
     except (ValueError, OverflowError):
@@ -186,7 +192,7 @@ def _contents(run: StoredRun, strips: Mapping[str, bytes], *, plotted: bool) -> 
 
 
 def _films(pairs: Iterable[tuple[Tile, Tile | None]]) -> list[Tile]:
-    """The first film strip of each prompt among the pairs."""
+    """The first tile of each prompt that has a film strip."""
     found: dict[str, Tile] = {}
     for tile in (tile for pair in pairs for tile in pair if tile is not None):
         if tile.picture is not None and tile.picture.strip:
@@ -195,7 +201,7 @@ def _films(pairs: Iterable[tuple[Tile, Tile | None]]) -> list[Tile]:
 
 
 def _texts(run: StoredRun, kind: str, names: Iterable[str]) -> dict[str, str | None]:
-    """Hash -> stored text; None when its file is missing or was changed. The page lists such files."""
+    """Hash -> stored text; None if its file is missing or was changed, which the page reports."""
     found: dict[str, str | None] = {}
     for name in dict.fromkeys(names):
         try:
@@ -213,11 +219,11 @@ def _plots(
     names: list[str],
     rows: list[story.PartRow],
 ) -> dict[str, str]:
-    """The plots that have something to show."""
+    """Name -> SVG of the plots with enough points."""
     drawn: dict[str, str] = {}
     by_call, by_clock = story.traces_of(run)
     around, total = seed.mean if seed else None, story.total_seconds(run) or 0.0
-    # Axes in minutes, or for a short run in seconds.
+    # The unit of the axes.
     unit, per_minute = ("minutes", 1.0) if total >= _SHORT else ("seconds", 60.0)
     if by_call.points >= plots.LEAST:
         drawn["calls"] = plots.score_plot(by_call, noise, around, "metric call", whole=True)
@@ -255,8 +261,8 @@ def _plots(
 
 
 def _strips(run: StoredRun) -> dict[str, bytes]:
-    """Hash of a GIF -> PNG with its frames, drawn in a confined process. Empty where the sandbox does not work: the
-    page shows stored results and must be available there, too."""
+    """Hash of a GIF -> PNG with its frames, drawn in a confined process. Empty if the sandbox does not work: the report
+    must be available on such machines too."""
     order = {"fresh": 0, "retest": 1, "transfer": 2, "search": 3}
     moving = [s for s in run.samples if s.gif is not None and s.measurements is not None and s.measurements.frames > 1]
     wanted = dict.fromkeys(str(s.gif) for s in sorted(moving, key=lambda s: (order[s.purpose], -s.score.total)))

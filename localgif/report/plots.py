@@ -1,7 +1,7 @@
-"""The plots of the report as inline SVG, drawn by matplotlib in the page's colours.
+"""Draws the plots of the report with matplotlib, as inline SVG in the page's colours.
 
-matplotlib draws with stand-in colours, which CSS variables replace, so one drawing serves dark and light. A plot is
-about as wide as a phone. Labels are literal text (no mathtext), and the same numbers give the same bytes.
+matplotlib draws with stand-in colours, which CSS variables then replace, so one drawing works in dark and light mode.
+Plots are about as wide as a phone. Labels are plain text without mathtext. The same numbers give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NAMES = ("ink", "muted", "line", "seed", "best", "other", "band", "paper", "san
 COLOURS = {name: f"#0102{number:02x}" for number, name in enumerate(_NAMES, 3)}
 #: Inches. A point (1/72 inch) of the drawing is about a pixel on a phone.
 _WIDTH, _HEIGHT = 4.9, 2.9
-#: With fewer points a plot says less than a table.
+#: Fewest points of a plot; below, a table shows more.
 LEAST = 4
 
 _STYLE: dict[Any, Any] = {
@@ -51,7 +51,7 @@ _STYLE: dict[Any, Any] = {
 
 
 class Band(NamedTuple):
-    """The range where chance alone puts the mean of one metric call of an unchanged seed prompt."""
+    """The range in which chance alone puts the mean of one metric call of the seed prompt; 0 to 1."""
 
     low: float
     high: float
@@ -78,15 +78,15 @@ class Trace:
         return len(self.samples) + len(self.later) + len(self.programs)
 
     def scaled(self, factor: float) -> Trace:
-        """The same scores at `factor` times the places."""
+        """The trace with its x values multiplied by `factor`."""
         return Trace(*([(factor * x, y) for x, y in getattr(self, each.name)] for each in fields(self)))
 
 
 def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str, *, whole: bool) -> str:
-    """Scores over metric calls (whole=True) or minutes."""
+    """Scores over metric calls (`whole`: integer ticks) or over time."""
 
     with _axes() as (axes, drawn):
-        from matplotlib.ticker import MaxNLocator  # after _axes has set where matplotlib may write
+        from matplotlib.ticker import MaxNLocator  # only after _axes has set matplotlib's folder
 
         if band is not None:
             axes.axhspan(band.low, max(band.high, band.low + 0.004), color=COLOURS["band"], lw=0, label="seed's noise")
@@ -109,7 +109,7 @@ def score_plot(trace: Trace, band: Band | None, seed: float | None, xlabel: str,
 
 
 def bars_plot(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], xlabel: str) -> str:
-    """Stacked bars: rows of (label, parts), a part is (name, colour of the page, value)."""
+    """Stacked bars. A row is (label, parts), a part is (name, name of a page colour, value)."""
     with _axes(0.9 + 0.42 * len(rows)) as (axes, drawn):
         named: set[str] = set()
         for place, (_, parts) in enumerate(rows):
@@ -137,7 +137,7 @@ def bars_plot(rows: Sequence[tuple[str, Sequence[tuple[str, str, float]]]], xlab
 
 
 class Point(NamedTuple):
-    """A candidate in the plot of two parts."""
+    """A candidate in the plot of two parts of the score."""
 
     name: str
     x: float
@@ -147,7 +147,7 @@ class Point(NamedTuple):
 
 
 def front_plot(points: Sequence[Point], xlabel: str, ylabel: str) -> str:
-    """Candidates by two parts of the score; a line joins those that no other beats in both."""
+    """Candidates by two parts of the score; a line joins those on the Pareto front."""
     with _axes() as (axes, drawn):
         front = sorted((p.x, p.y) for p in points if p.front)
         if front:
@@ -189,7 +189,7 @@ class Strip(NamedTuple):
 
 
 def strip_plot(strips: Sequence[Strip]) -> str:
-    """One strip per group: samples, runs, the mean of the seed prompt and of the group."""
+    """A strip for each group: samples, runs, the means of the seed prompt and of the runs."""
     with _axes(0.7 + 0.62 * len(strips)) as (axes, drawn):
         for row, strip in enumerate(strips):
             said = row == 0
@@ -225,7 +225,7 @@ def _dots(axes: Axes, points: Sequence[tuple[float, float]], label: str, **how: 
 
 
 def _piled(scores: Sequence[float], place: float) -> list[tuple[float, float]]:
-    """Equal scores side by side, up to five high, so that each is visible."""
+    """(score, height) of each score; equal scores get up to five heights around `place`, so that each is visible."""
     seen: dict[float, int] = {}
     points = []
     for score in sorted(scores):
@@ -241,14 +241,14 @@ def _legend(axes: Axes, columns: int) -> None:
 
 @contextmanager
 def _axes(height: float = _HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
-    """Axes to draw on; after the block the list holds the SVG."""
+    """Axes to draw on; after the block the list contains the SVG."""
     pin_matplotlib()
     from matplotlib import rc_context, rcdefaults, rcParams
     from matplotlib.figure import Figure
 
     drawn: list[str] = []
     with rc_context():
-        rcdefaults()  # a matplotlibrc in the current folder or the home counts for nothing
+        rcdefaults()  # ignore a matplotlibrc in the current folder or in the home folder
         rcParams.update(_STYLE)
         figure = Figure(figsize=(_WIDTH, height))
         axes = figure.add_subplot()
@@ -266,7 +266,7 @@ def _axes(height: float = _HEIGHT) -> Iterator[tuple[Axes, list[str]]]:
 
 
 def _for_page(svg: str) -> str:
-    """The <svg> element in the page's colours and fonts, without a size, hidden from screen readers."""
+    """The <svg> element with the page's colours and font, without a size, hidden from screen readers."""
     svg = svg[svg.index("<svg") :].rstrip()
     svg = re.sub(r"<metadata>.*?</metadata>\s*", "", svg, flags=re.DOTALL)
     head, rest = svg.split(">", 1)

@@ -1,4 +1,4 @@
-"""The story of a run for its report: candidates, proposals, costs, and the verdict as a sentence."""
+"""What a run did, for its report: candidates, proposals, costs, and the verdict as a sentence."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from localgif.report.plots import Band, Trace
 from localgif.search.progress import counted
 from localgif.store.read import StoredRun
 
-#: Two texts with more words than this together are not compared: the time grows with their product.
+#: Texts with more words together are not compared: the time grows with the product of their lengths.
 _MAX_WORDS = 6_000
 
-#: Unchanged words shown on each side of a change.
+#: Unchanged words to show on each side of a change.
 _CONTEXT = 12
 
 
 class Word(NamedTuple):
-    """A piece of text."""
+    """A piece of a comparison of two texts."""
 
     kind: Literal["same", "added", "removed", "left out"]
     text: str
 
 
 def _word_diff(before: str, after: str) -> list[Word]:
-    """Pieces: "same" and "removed" ones make `before`, "same" and "added" ones make `after`.
+    """The changes between two texts: "same" and "removed" pieces give `before`, "same" and "added" ones give `after`.
 
-    One piece "left out" replaces a long unchanged stretch. Empty if the texts are equal or too long to compare.
+    A piece "left out" replaces a long unchanged part. Empty if the texts are equal, or too long to compare.
     """
     old, new = _words(before), _words(after)
     if before == after or len(old) + len(new) > _MAX_WORDS:
@@ -53,7 +53,7 @@ def _word_diff(before: str, after: str) -> list[Word]:
 
 
 def _words(text: str) -> list[str]:
-    """Words with their trailing space; line breaks are words. Joined they give the text."""
+    """The words of a text with their trailing space; a line break is a word too. Joined they give the text."""
     return re.findall(r"\n|[^\S\n]*[^\s]+[^\S\n]*|[^\S\n]+", text)
 
 
@@ -74,8 +74,8 @@ _MOVES = {
     "prompt": "A new prompt from the reflector",
     "example": "A worked example from the reflector",
     "instruction": "A rule from the reflector",
-    "tune": "Searched for better formulas and numbers",
-    "order": "Chose and ordered the examples",
+    "tune": "A search for better formulas and numbers",
+    "order": "Another choice or order of the examples",
 }
 
 _REASONS = {
@@ -88,12 +88,12 @@ _REASONS = {
     "no_function": "the program had no function make_gif",
     "other_library": "the program imported a library that is not available",
     "function_for_rule": "the answer was code, not one sentence",
-    "monologue": "the answer talked around the rule",
+    "monologue": "the answer discussed the rule instead of stating it",
     "too_long": "the rule was too long",
     "no_rule": "the answer contained no rule",
     "contradiction": "the rule contradicted the task",
-    "duplicate": "the run had it already",
-    "unchanged": "it said nothing new",
+    "duplicate": "the run had tried it already",
+    "unchanged": "it changed nothing",
 }
 
 
@@ -105,32 +105,32 @@ class Candidate:
     name: str
     """ "seed", or c1, c2, ... in order of appearance."""
     text: str | None
-    """None when its file is missing."""
+    """None if its file is missing."""
     parent: str | None
     """Name of its parent."""
     winner: bool = False
     samples: list[Sample] = field(default_factory=list)
-    """Of the tasks of the run."""
+    """Samples of the run's tasks."""
     carried: list[Sample] = field(default_factory=list)
-    """Of neighbouring tasks."""
+    """Samples of neighbouring tasks."""
     children: list[Candidate] = field(default_factory=list)
     made_by: int | None = None
     """Number of the proposal that made it."""
     change: str = ""
-    """What it changes in its parent, and why, as a sentence."""
+    """How it differs from its parent, and why, as a sentence."""
 
     def scores(self, *purposes: Purpose) -> list[float]:
-        """Scores of its samples with these purposes, or of all."""
+        """The scores of its samples with these purposes; without arguments, of all its samples."""
         return [s.score.total for s in self.samples if not purposes or s.purpose in purposes]
 
     @property
     def mean(self) -> float | None:
-        """Over all its samples."""
+        """The mean score of its samples; None without any."""
         return mean(self.scores())
 
 
 class Step(NamedTuple):
-    """A proposal and what it led to."""
+    """A proposal and its outcome."""
 
     proposal: Proposal
     title: str
@@ -139,21 +139,21 @@ class Step(NamedTuple):
     kept: bool
     why: str
     diff: list[Word]
-    """From the parent's text to the child's; empty when there is no child."""
+    """The changes from the parent's text to the child's; empty without a child."""
 
     @property
     def same(self) -> tuple[object, ...]:
-        """Rejections in a row with the same value are shown as one."""
+        """Equal for rejections that may be shown as one."""
         return (self.title, self.why) if self.child is None and not self.kept else (self.proposal.number,)
 
 
 def mean(scores: Sequence[float]) -> float | None:
-    """The mean; None of nothing."""
+    """The mean; None without scores."""
     return sum(scores) / len(scores) if scores else None
 
 
 def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Candidate]:
-    """Hash -> every prompt of the run, the seed first, then in order of appearance; `texts` has their texts by hash."""
+    """Hash -> candidate, the seed prompt first, then in order of appearance; `texts` are their texts by hash."""
     result, found = run.record.result, dict[str, Candidate]()
     stored = [s.candidate for s in run.samples[:1]] + [p.parent for p in run.proposals[:1]]
     seed = result.seed.candidate if result is not None else next(iter(stored), None)
@@ -185,7 +185,7 @@ def candidates_of(run: StoredRun, texts: dict[str, str | None]) -> dict[str, Can
 
 
 def steps_of(run: StoredRun, candidates: dict[str, Candidate]) -> list[Step]:
-    """The proposals in order, each with its outcome."""
+    """All proposals in order, each with its outcome; sets `change` of the candidates that they made."""
     steps = []
     for p in run.proposals:
         parent, child = candidates[p.parent], candidates[p.child] if p.child is not None else None
@@ -197,23 +197,23 @@ def steps_of(run: StoredRun, candidates: dict[str, Candidate]) -> list[Step]:
 
 
 def folded(steps: Iterable[Step]) -> list[list[Step]]:
-    """The steps in groups: equal rejections in a row are one group."""
+    """The steps in groups; consecutive equal rejections are one group."""
     return [list(group) for _, group in itertools.groupby(steps, key=lambda step: step.same)]
 
 
 def _change(p: Proposal, parent: Candidate, several: bool) -> str:
-    """What a proposal's child changes in its parent, and why, as a sentence."""
+    """How a proposal's child differs from its parent, and why, as a sentence."""
     of = f" for {p.task}" if several and p.task else ""
     if p.move == "order":
-        return "Shows its examples in another choice or order, because no other step found anything."
+        return "Shows other examples, or the same ones in another order, because no other step found an improvement."
     if p.move == "prompt":
-        return f"Is the reflector's whole new prompt, written after it read the samples of {parent.name}."
+        return f"A whole new prompt, which the reflector wrote after reading the samples of {parent.name}."
     if p.move == "instruction":
         if p.prompt.startswith(_DROPPED):
             return f'Drops the rule "{_shortened_rule(p.prompt[len(_DROPPED) :])}", to make room for another.'
         said = re.search(r"Rule:\s*(.+)", p.reply)
         rule = f' "{_shortened_rule(said[1])}"' if said else ""
-        return f"Adds the rule{rule}, against what went wrong in the worst sample of {parent.name}."
+        return f"Adds the rule{rule}, because of the worst sample of {parent.name}."
     source = "searched by localgif without a model" if p.move == "tune" else "written by the reflector"
     had = "Replaces the worked example" if parent.text and "```" in parent.text else "Adds a worked example"
     before = mean(parent.scores("search"))
@@ -231,13 +231,13 @@ def _shortened_rule(text: str) -> str:
 
 
 def marked(text: str) -> list[tuple[bool, str]]:
-    """A prompt in pieces, each with whether it is a worked example: a block of code with its fences."""
+    """A prompt as pieces (is a worked example, text); a worked example is a fenced block of code."""
     pieces = re.split(r"(^```[^\n]*\n.*?^```[^\n]*(?:\n|\Z))", text, flags=re.MULTILINE | re.DOTALL)
     return [(bool(place % 2), piece) for place, piece in enumerate(pieces) if piece]
 
 
 def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool, str]:
-    """Whether the proposal was kept, and why, as a sentence."""
+    """Whether a proposal was kept, and why, as a sentence."""
     if p.outcome in ("rejected", "empty", "unchanged"):
         code = p.reason or p.outcome
         measured = "" if p.score is None else f" (that program had scored {p.score:.3f})"
@@ -245,17 +245,17 @@ def _why(p: Proposal, parent: Candidate, child: Candidate | None) -> tuple[bool,
     tried = p.outcome == "measured" and p.score is not None
     if child is None:
         if tried:
-            return False, f"Not kept: its program scored {p.score:.3f}, which does not beat the example so far."
-        return False, "It led to no new prompt."
+            return False, f"Not kept: its program scored {p.score:.3f}, which does not beat the current example."
+        return False, "It did not lead to a new prompt."
     own, before = mean(child.scores("search")), mean(parent.scores("search"))
     if tried:
-        text = f"Kept: its program scored {p.score:.3f}, more than the example so far. "
+        text = f"Kept: its program scored {p.score:.3f}, more than the current example. "
         if own is None:
-            return True, text + "A better one replaced it before it was tried as a prompt."
+            return True, text + "A better program replaced it before this prompt was tried."
         against = f" (its parent {before:.3f})" if before is not None else ""
-        return True, f"{text}As a prompt it scored {own:.3f} in the search{against}."
+        return True, f"{text}The prompt with it scored {own:.3f} in the search{against}."
     if own is None:
-        return True, "Kept for the next step, without a measurement of its own."
+        return True, "Kept for the next step; not measured on its own."
     if before is None:
         return True, f"Measured: {own:.3f} in the search."
     if own > before:
@@ -288,12 +288,12 @@ class Phase:
 
     @property
     def colour(self) -> str:
-        """Its colour on the page."""
+        """The name of its colour on the page."""
         return "other" if self.name == "reflection" else "best"
 
 
 def phases_of(run: StoredRun) -> list[Phase]:
-    """Samples by purpose, then the reflector."""
+    """The costs of samples by purpose, then of the reflector."""
     rows = []
     for name, purpose in _PHASES:
         attempts = [a for s in run.samples if s.purpose == purpose for a in s.attempts]
@@ -311,7 +311,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
     if asked:
         tokens = sum(p.output_tokens for p in asked)
         seconds = math.fsum(p.llm_seconds for p in asked)
-        # The sandbox time of reflection is the rest of the total: a number search runs many programs.
+        # Number searches run many programs without samples, so reflection gets the rest of the sandbox time.
         known = run.record.result.seconds.sandbox if run.record.result else 0.0
         rest = max(0.0, known - sum(row.sandbox for row in rows))
         rows.append(Phase("reflection", len(asked), tokens, seconds, rest))
@@ -319,7 +319,7 @@ def phases_of(run: StoredRun) -> list[Phase]:
 
 
 def total_seconds(run: StoredRun) -> float | None:
-    """Working time of the run, or until the last record of an unfinished one; None if unknown."""
+    """Working time of a run, of an unfinished one up to its last record; None if unknown."""
     if run.record.result is not None:
         return run.record.result.seconds.total
     stored: list[Sample | Proposal] = [*run.samples, *run.proposals]
@@ -328,7 +328,7 @@ def total_seconds(run: StoredRun) -> float | None:
 
 
 def worked(run: StoredRun, record: Sample | Proposal) -> float | None:
-    """Minutes of work when a record was stored; None if unknown. Version 1 stored only the time of day, so there it is
+    """Minutes of work when a record was stored; None if unknown. Version 1 stored only the date and time; there it is
     the time since the start of the run."""
     if record.at is not None:
         return record.at / 60
@@ -342,14 +342,14 @@ def worked(run: StoredRun, record: Sample | Proposal) -> float | None:
 def noise_of(candidates: Iterable[Candidate], per_call: int, seed: Candidate | None) -> tuple[Band | None, str]:
     """The band where 95 % of metric calls of an unchanged seed prompt are expected, and a sentence about it.
 
-    The standard deviation of single samples is pooled over all candidates with two or more; the mean of `per_call`
-    samples has this divided by the square root of `per_call`. Scores are 0 to 1, so the band is cut there.
+    The standard deviation of single samples is pooled over all candidates with two or more. The mean of `per_call`
+    samples has this deviation divided by sqrt(per_call). The band is clipped to 0 to 1, the range of scores.
     """
     from localgif.significance import pooled_deviation  # loads numpy, which `localgif show` does not need
 
     pooled = pooled_deviation([scores for c in candidates if (scores := c.scores())])
     if seed is None or (around := seed.mean) is None:
-        return None, "The seed prompt was not measured yet."
+        return None, "The seed prompt is not measured yet."
     if pooled is None:
         return None, "No prompt has two samples, so the effect of chance is unknown."
     spread, _ = pooled
@@ -358,15 +358,14 @@ def noise_of(candidates: Iterable[Candidate], per_call: int, seed: Candidate | N
     if half == 0:
         return Band(around, around), "All samples of a prompt scored the same, so the band has no width."
     text = (
-        f"The band is where 95 % of metric calls ({calls}) of an unchanged seed prompt are expected: "
-        f"single samples of one prompt have a standard deviation of {spread:.3f}. A call outside the band is unlikely "
-        "to be luck."
+        f"By chance alone, 95 % of the seed prompt's metric calls ({calls}) fall into the band: single samples of one "
+        f"prompt have a standard deviation of {spread:.3f}. A call outside the band is probably not luck."
     )
     return Band(max(0.0, around - half), min(1.0, around + half)), text
 
 
 def traces_of(run: StoredRun) -> tuple[Trace, Trace]:
-    """Scores over metric calls, and over minutes of work."""
+    """The scores over metric calls, and over minutes of work."""
     calls, clock = Trace(), Trace()
     grouped: dict[int, list[Sample]] = {}
     for sample in run.samples:
@@ -403,11 +402,11 @@ class PartRow(NamedTuple):
     candidate: Candidate
     parts: list[float]
     front: bool
-    """Whether no other candidate is at least as good in every part and better in one."""
+    """Whether it is on the Pareto front, as in `front`."""
 
 
 def parts_of(candidates: Iterable[Candidate]) -> tuple[list[str], list[PartRow]]:
-    """Names of the parts, and each measured candidate's means; a sample without a GIF has 0 in every part."""
+    """The names of the parts, and the means of each measured candidate; a sample without a GIF counts as 0."""
     measured = [c for c in candidates if c.samples]
     names = list(dict.fromkeys(part.name for c in measured for s in c.samples for part in s.score.parts))
     values = []
@@ -418,7 +417,7 @@ def parts_of(candidates: Iterable[Candidate]) -> tuple[list[str], list[PartRow]]
 
 
 def front(points: Sequence[Sequence[float]]) -> list[bool]:
-    """Whether each point is on the Pareto front: no other is at least as good in every part and better in one."""
+    """Whether each point is on the Pareto front: no other one is at least as good in every part and better in one."""
 
     def beats(one: Sequence[float], other: Sequence[float]) -> bool:
         return tuple(one) != tuple(other) and all(a >= b for a, b in zip(one, other, strict=True))
@@ -427,7 +426,8 @@ def front(points: Sequence[Sequence[float]]) -> list[bool]:
 
 
 def most_telling(names: Sequence[str], rows: Sequence[PartRow]) -> tuple[int, int] | None:
-    """The two parts to plot: two with different best candidates, else the two that vary most; None if fewer vary."""
+    """The two parts to plot: two with different best candidates, else the two with the largest range; None if fewer
+    than two differ between candidates."""
     spread = [max(column) - min(column) for column in zip(*(row.parts for row in rows), strict=True)]
     varied = sorted((i for i in range(len(names)) if spread and spread[i] > 0), key=lambda i: -spread[i])
     for i in varied:
@@ -452,8 +452,8 @@ def verdict_sentence(result: RunResult) -> str:
     }[verdict.word]
     count = len(best.scores)
     if verdict.by_copying:
-        what = "a program that draws it" if result.mode == "single" else "programs that stand in it"
-        text = f"Verdict: the evolved prompt makes the model repeat {what} ({best.copies} of {count} samples). "
+        what = "a program that draws the task" if result.mode == "single" else "programs from the prompt"
+        text = f"Verdict: the evolved prompt makes the model copy {what} ({best.copies} of {count} samples). "
         text += f"The gain comes from copying: {_verdict_numbers(result)}."
     else:
         text = f"Verdict: {word} ({_verdict_numbers(result)})."
@@ -464,7 +464,7 @@ def verdict_sentence(result: RunResult) -> str:
         text += f" Its {count} samples ran {kinds}."
     if verdict.smallest_possible_p_value > 0.05:
         if verdict.unit == "task":
-            text += f" {verdict.tasks} tasks are too few to show a difference; at least 6 are needed."
+            text += f" {verdict.tasks} tasks are too few to show a difference; it takes at least 6."
         else:
             count = (verdict.planned or verdict.pairs or len(result.seed.scores)) // verdict.tasks
             few = "1 fresh sample per prompt is" if count == 1 else f"{count} fresh samples per prompt are"
@@ -473,13 +473,13 @@ def verdict_sentence(result: RunResult) -> str:
 
 
 def _best_of_sentence(found: BestOf) -> str:
-    """What a run without reflection found."""
+    """The result of a run without reflection as a sentence."""
     each = ", ".join(f"{task} {score:.3f}" for task, score in zip(found.tasks, found.scores, strict=True))
     return f"No prompt was evolved. Best of {counted(found.samples, 'sample')} of the seed prompt: {each or 'none'}."
 
 
 def _verdict_numbers(result: RunResult) -> str:
-    """Difference, interval, p, and what was resampled. Old runs have no interval and no number of pairs."""
+    """Difference, interval, p, and what was resampled. Old runs have neither an interval nor a number of pairs."""
     verdict = result.verdict
     parts = [f"{verdict.difference:+.3f} on average"]
     if verdict.interval is not None and verdict.interval[0] < verdict.interval[1]:

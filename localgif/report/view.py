@@ -1,7 +1,7 @@
-"""The page of a run that goes on: served on loopback, it follows the run folder and shows each GIF as it comes.
+"""Serves the page of a running run on loopback: it follows the run folder and shows each new GIF.
 
-It is made of the report's templates and reads the folder as the report does, so a stranger's run is only text and
-pictures here, too. When the run ends, the same address shows its report.
+It uses the report's templates and reads the folder as the report does, so a stranger's run is also only text and
+pictures. When the run ends, the same address shows its report.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from localgif.search.tally import Tally, plan_of
 from localgif.store.read import StoredRun, load_record, load_run, status_of
 from localgif.store.write import NOW
 
-#: Milliseconds between two questions of the page.
+#: Milliseconds between two requests of the page.
 PAUSE = 500
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -41,19 +41,19 @@ _HEADERS = {
 
 
 class State(NamedTuple):
-    """What the page asks for, again and again."""
+    """The answer to a request of the page."""
 
     running: bool
     head: str
-    """HTML: phase, time left, and what happens now."""
+    """HTML: phase, time left, and current activity."""
     tiles: list[str]
-    """HTML of the samples that the page doesn't have yet."""
+    """HTML of the samples that the page does not have yet."""
     total: int
     """Number of all samples."""
 
 
 class Follower:
-    """Reads a run folder as it grows; each sample becomes a tile once."""
+    """Reads a run folder as it grows, and turns each new sample into a tile."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -68,7 +68,7 @@ class Follower:
         self._run: StoredRun | None = None
 
     def page(self) -> str:
-        """The page that follows the run; once the run has ended, its report."""
+        """The page that follows the run; after the end of the run, its report."""
         if not self._running():
             return page_of(self._folder)
         from markupsafe import Markup
@@ -83,7 +83,7 @@ class Follower:
         )
 
     def state(self, after: int) -> State:
-        """What is new for a page that has the first `after` samples."""
+        """The news for a page that has the first `after` samples."""
         running = self._running()
         run = self._look()
         head = self._templates.get_template("live_head.html").render(**self._words(run), **self._numbers(run))
@@ -93,7 +93,7 @@ class Follower:
         return status_of(self._folder, load_record(self._folder)) == "running"
 
     def _look(self) -> StoredRun:
-        """The run as it is now; counts what is new."""
+        """The run as it is now; adds what is new to tally and tiles."""
         seen = [path.stat().st_mtime_ns for path in sorted(self._folder.glob("*.json*")) if path.is_file()]
         if self._run is not None and seen == self._seen:
             return self._run
@@ -104,7 +104,7 @@ class Follower:
         self._run, self._gallery = run, self._gallery or Gallery(run, {})
         candidates = story.candidates_of(run, {})
         for candidate in candidates.values():
-            candidate.winner = False  # a tile stays as it is, and the best prompt changes
+            candidate.winner = False  # tiles are not redrawn when another prompt becomes the best
         for sample in samples:
             self._tiles.append(self._tile(run, self._gallery, candidates[sample.candidate], sample))
         return run
@@ -130,7 +130,7 @@ class Follower:
         }
 
     def _numbers(self, run: StoredRun) -> dict[str, Any]:
-        """Where the run stands."""
+        """The state of the run, for the template."""
         tally, (doing, at, age) = self._tally, self._now()
         if doing and at + age > tally.elapsed:
             tally.at(at + age)
@@ -148,7 +148,7 @@ class Follower:
         }
 
     def _now(self) -> tuple[str, float, float]:
-        """What the run does, since which second of work, and how many seconds ago it said so."""
+        """The current activity, its start in seconds of work, and the age of this information in seconds."""
         try:
             value = json.loads(read_inside(self._folder, NOW, 64 * 1024))
             age = time.time() - (self._folder / NOW).stat().st_mtime
@@ -168,9 +168,9 @@ async def serve(folder: Path, ready: Callable[[str], object]) -> None:
     port = listener.getsockname()[1]
 
     async def ours(request: web.Request, handler: Any) -> web.StreamResponse:
-        # A page of another site may point a name of its own at this address; it cannot forge this header.
+        # Another site may point its own name at this address (DNS rebinding), but it cannot forge this header.
         if request.host not in (f"127.0.0.1:{port}", f"localhost:{port}"):
-            raise web.HTTPForbidden(text="this page is for this machine only")
+            raise web.HTTPForbidden(text="this page is only for this machine")
         try:
             async with lock:
                 response: web.StreamResponse = await handler(request)

@@ -75,7 +75,7 @@ def test_a_modelfile_gives_any_prompt_back_or_is_refused(prompt: str) -> None:
 
 
 def test_a_prompt_that_a_modelfile_would_cut_is_refused() -> None:
-    with pytest.raises(ConfigError, match="a line of it ends in three quotes"):
+    with pytest.raises(ConfigError, match="one of its lines ends in three quotes"):
         export(best('def f():\n    """Draws."""\n    return 1'), "modelfile")
 
 
@@ -140,12 +140,12 @@ def test_hostile_names_and_briefs_break_no_form(to: str) -> None:
 @pytest.mark.parametrize("text", ["{{ 7 * 7 }}", "{% raw %}", "{# x", "file:///etc/passwd", " file://x.js"])
 def test_a_template_in_a_name_or_brief_is_not_carried_to_promptfoo(text: str) -> None:
     for evil in (best()._replace(tasks=((text, "a ball"),)), best()._replace(tasks=(("a", text),))):
-        with pytest.raises(ConfigError, match="is a template or names a file"):
+        with pytest.raises(ConfigError, match="a template or a file name"):
             export(evil, "promptfoo")
 
 
 def test_an_unknown_form_is_named() -> None:
-    with pytest.raises(ConfigError, match="there is no form"):
+    with pytest.raises(ConfigError, match="there is no format"):
         export(best(), "toml")
 
 

@@ -99,7 +99,7 @@ def test_a_run_at_any_moment_has_a_page(tmp_path: Path) -> None:
     """Nothing measured, half the samples, half a last line."""
     with RunStore.create(tmp_path, record("empty")) as store:
         page = page_of(store.folder)
-        assert "no sample was measured yet" in page
+        assert "no sample has been measured yet" in page
         assert "running" in page
     assert "died" in page_of(tmp_path / "empty")
     half = make_run(tmp_path, "half", samples=20, finished=False)
@@ -108,7 +108,7 @@ def test_a_run_at_any_moment_has_a_page(tmp_path: Path) -> None:
     page = page_of(half)
     assert "No verdict: this run is not finished (<code>localgif resume half</code> continues it)." in page
     assert "So far the best prompt has a search mean of" in page
-    assert "1 last line of the logs was cut off" in page
+    assert "A crash cut off the last line of 1 log;" in page
 
 
 def test_missing_and_changed_files_are_named_and_the_rest_is_shown(tmp_path: Path) -> None:
@@ -274,6 +274,6 @@ def test_equal_rejections_in_a_row_are_one_row(tmp_path: Path) -> None:
 def test_a_demo_says_so(tmp_path: Path) -> None:
     run = load_run(make_run(tmp_path, samples=20))
     page = render(run._replace(record=run.record.model_copy(update={"demo": True})), "done", plotted=False)
-    assert "<title>DEMO big - localgif</title>" in page and "Recorded answers stood in for the models." in page
+    assert "<title>DEMO big - localgif</title>" in page and "Recorded answers replaced the models." in page
     assert re.search(r"DEMO: the evolved prompt is better", page) and 'aria-label="Command">localgif demo</pre>' in page
     assert "DEMO" not in render(run, "done", plotted=False)

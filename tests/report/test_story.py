@@ -37,7 +37,7 @@ def test_the_verdict_says_the_interval_and_what_was_resampled() -> None:
     assert "interval" not in verdict_sentence(result("not shown", 1, 1.0, **one))
     several = verdict_sentence(result("not shown", 2, 0.25, interval=(0, 1), unit="task", pairs=6, tasks=3))
     assert "6 pairs of fresh samples of 3 tasks, tasks resampled" in several
-    assert "3 tasks are too few to show a difference; at least 6 are needed." in several
+    assert "3 tasks are too few to show a difference; it takes at least 6." in several
 
 
 def test_a_gain_by_copying_is_called_that() -> None:
@@ -45,11 +45,11 @@ def test_a_gain_by_copying_is_called_that() -> None:
     numbers: dict[str, Any] = {"difference": 1.0, "p_value": 0.029, "smallest_possible_p_value": 0.029}
     copied = RunVerdict(word="better", by_copying=True, **numbers)
     said = verdict_sentence(run_result(copied, best=best))
-    assert "repeat a program that draws it (4 of 4 samples). The gain comes from copying: +1.000" in said
+    assert "copy a program that draws the task (4 of 4 samples). The gain comes from copying: +1.000" in said
     assert said.endswith("Its 4 samples ran one program.")
     assert "is better" not in said
     several = verdict_sentence(run_result(copied, best=best | {"copies": 3, "programs": 2}, mode="multi"))
-    assert "repeat programs that stand in it (3 of 4 samples)" in several
+    assert "copy programs from the prompt (3 of 4 samples)" in several
     assert several.endswith("Its 4 samples ran 2 different programs.")
     few = verdict_sentence(run_result(RunVerdict(word="better", **numbers), best=best | {"copies": 1, "programs": 4}))
     assert "the evolved prompt is better" in few
@@ -71,13 +71,16 @@ def test_an_old_run_says_nothing_about_copies() -> None:
             {"move": "tune", "score": 0.9, "outcome": "measured", "reply": ""},
             "Adds a worked example, searched by localgif without a model, because that program scored 0.900",
         ),
-        ({"reply": "Rule: Close the loop.\nAnd so on."}, 'Adds the rule "Close the loop.", against what went wrong'),
+        (
+            {"reply": "Rule: Close the loop.\nAnd so on."},
+            'Adds the rule "Close the loop.", because of the worst sample',
+        ),
         (
             {"prompt": "dropped the rule: Be bold.", "reply": ""},
             'Drops the rule "Be bold.", to make room for another.',
         ),
-        ({"move": "order", "reply": ""}, "Shows its examples in another choice or order, because"),
-        ({"move": "prompt"}, "Is the reflector's whole new prompt, written after it read the samples of seed."),
+        ({"move": "order", "reply": ""}, "Shows other examples, or the same ones in another order, because"),
+        ({"move": "prompt"}, "A whole new prompt, which the reflector wrote after reading the samples of seed."),
     ],
 )
 def test_each_candidate_says_what_it_changes_and_why(tmp_path: Path, change: dict[str, Any], sentence: str) -> None:

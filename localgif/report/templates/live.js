@@ -37,7 +37,7 @@
       if (!answer.ok) { return answer.text().then(function (text) { throw new Error(text); }); }
       return answer.json();
     }).then(show).catch(function (error) {
-      lost.textContent = "No news: " + error.message + ". If localgif view has ended, start it again.";
+      lost.textContent = "No update: " + error.message + ". If localgif view has ended, start it again.";
       lost.hidden = false;
       setTimeout(ask, 4 * pause);
     });
