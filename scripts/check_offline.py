@@ -75,7 +75,7 @@ def main() -> int:
         print(f"\nin {name}{f': {len(extra)} variables and a .env' if extra else ''}")
         for run in runs:
             print(f"  {run.line()}")
-            if not acceptable(run) or "nothing left this machine" in run.stderr:  # the guard refused a connection
+            if not acceptable(run) or "localgif blocked a connection" in run.stderr:  # the guard refused a connection
                 failed = True
                 print(f"    FAILED\n{run.stderr}")
         places_reached = [place for run in runs for place in run.reached]

@@ -1,4 +1,4 @@
-"""Which commands there are. Each is in a module beside this one.
+"""The list of commands; their functions are in the other modules of this package.
 
 `--json` prints one JSON object on stdout and nothing else; progress and messages go to stderr.
 """
@@ -35,7 +35,7 @@ def localgif(
         bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Evolve the system prompt that makes a small local model draw a GIF: offline, on this machine."""
+    """Evolve the system prompt with which a small local model draws GIFs, offline, on this machine."""
 
 
 for command in (run.optimize, run.resume, run.demo, run.watch):

@@ -1,4 +1,4 @@
-"""`localgif doctor`, `init`, `sandbox`, `bundle` and `serve`: this machine and what it offers."""
+"""`localgif doctor`, `init`, `sandbox`, `bundle` and `serve`: check this machine, set it up, and serve its models."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ def doctor(
     models: ModelsOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Check everything that a run needs, and name a remedy.
+    """Check everything that a run needs, and name remedies.
 
-    Exit code 3 if a check fails.
+    The exit code is 3 if a check fails.
     """
     from localgif.doctor.doctor import as_object, examine, table
 
@@ -60,7 +60,7 @@ def doctor(
         raise typer.Exit(PreflightError.exit_code)
 
 
-#: The task file that `localgif init` writes is made from this sentence.
+#: The sentence from which `localgif init` makes its task file.
 _EXAMPLE = "a green triangle spinning on a black background"
 _EXAMPLE_FILE = "my-task.toml"
 
@@ -69,7 +69,7 @@ _EXAMPLE_FILE = "my-task.toml"
 def init() -> None:
     """Write a models.toml and an example task into this folder.
 
-    The models.toml is a copy of the built-in one. From then on this folder, and every folder below it, uses it.
+    The models.toml is a copy of the built-in one. localgif then uses it in this folder and in all folders below.
     """
     from localgif.tasks.sentence import read
     from localgif.tasks.spoken import toml_of
@@ -78,23 +78,21 @@ def init() -> None:
     for file in (models, task):
         if file.exists() or file.is_symlink():
             raise ConfigError(f"{file} exists in this folder", "remove it, or go to another folder", code="E-FILE")
-    # The first line names a file of the project, for editors.
+    # Drop the line for editors: it names a file that exists only in the project.
     lines = built_in().read_text(encoding="utf-8").splitlines(keepends=True)
     text = as_called("".join(line for line in lines if not line.startswith("#:schema")))
     example = toml_of(read(_EXAMPLE, task.stem).task)
-    remedy = "go to a folder that you may write"
+    remedy = "go to a folder that you can write to"
     write_file(models, text.encode(), remedy)
-    write_file(
-        task, f"# What to draw and what is checked: docs/tasks.md explains every key.\n{example}".encode(), remedy
-    )
-    echo(f"{models}   which model plays which role; the next: localgif models list")
-    echo(f"{task}   an example task; the next: localgif optimize --task ./{task}")
+    write_file(task, f"# What to draw and what to check; docs/tasks.md explains every key.\n{example}".encode(), remedy)
+    echo(f"{models}   the model of each role; next: localgif models list")
+    echo(f"{task}   an example task; next: localgif optimize --task ./{task}")
 
 
 _ABOUT_SANDBOX = "Run a program in the sandbox, and check the sandbox."
 sandbox_app = typer.Typer(help=_ABOUT_SANDBOX, no_args_is_help=True, rich_markup_mode=None)
 
-#: A larger file is not a program; the sandbox refuses programs above its own, far lower limit.
+#: Larger files are not read, bytes. The sandbox has its own, far lower limit for programs.
 _MOST_READ = 64 * 2**20
 
 
@@ -108,7 +106,7 @@ def sandbox_run(
 ) -> None:
     """Run one program in the sandbox and measure its GIF.
 
-    Exit code 0 for the verdict ok, 1 for any other.
+    The exit code is 0 for the verdict ok, 1 for any other verdict.
     """
     from localgif.gif import MEASURE
     from localgif.records import Verdict
@@ -119,7 +117,7 @@ def sandbox_run(
     source = read_input(file, _MOST_READ, "a Python file")
     try_file(output, "name another file with -o")
     level = probe.decide(level).level
-    # Bytes that are not UTF-8 stay recognisable as such: the sandbox refuses them.
+    # Keep invalid UTF-8 as it is: the sandbox refuses it.
     result = run_program(source.decode(errors="surrogateescape"))
     verdict, reason, measured = result.verdict, result.reason, None
     if result.gif is not None:
@@ -155,9 +153,9 @@ def sandbox_run(
 @sandbox_app.command("check")
 @command
 def sandbox_check(as_json: JsonOption = False) -> None:
-    """Attack the sandbox, and print its level on this machine.
+    """Attack the sandbox, and print the level that this machine reaches.
 
-    Exit code 0 only at level full.
+    The exit code is 0 only for the level full.
     """
     from localgif.sandbox import probe
     from localgif.sandbox.jobs import PROMISES
@@ -193,9 +191,9 @@ def bundle(
     ] = None,
     models: ModelsOption = None,
 ) -> None:
-    """Collect all that a machine without a network needs.
+    """Collect everything that a machine without a network needs.
 
-    The folder serves machines of this kind: Linux, the same architecture, C library and minor version of Python.
+    The folder works on machines of the same kind: Linux, same architecture, C library and minor version of Python.
     """
     from localgif.bundle import collect, models_to_carry
     from localgif.models.find import places_for
@@ -206,7 +204,7 @@ def bundle(
     with open_progress() as progress:
         whole = collect(output, file, carried, places_for(*weights_environment()), progress.note, progress.download)
     if not carried:
-        echo("note: the bundle has no weights, because both roles run on separate servers", err=True)
+        echo("note: the bundle contains no weights, because both roles use separate servers", err=True)
     for part, (files, size) in whole.sizes.items():
         echo(f"{part or 'all':<12} {counted(files, 'file'):>10} {size / 1e6:>9,.1f} MB")
     echo(f"{whole.folder}: for machines with {', '.join(whole.kind)}")
@@ -221,7 +219,7 @@ def serve(
         typer.Option(
             "-m",
             "--model",
-            help="Model to serve, also of the --upstream; repeatable (default: both roles, or all of the upstream).",
+            help="Model to serve; repeatable (default: both roles, or all models of the --upstream).",
             metavar="MODEL",
             autocompletion=complete_model,
         ),
@@ -232,17 +230,17 @@ def serve(
             help="OpenAI-compatible server whose models to serve instead, e.g. http://127.0.0.1:8000/v1.", metavar="URL"
         ),
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen at; 0 picks a free one.")] = 11435,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port to listen on; 0 picks a free one.")] = 11435,
     host: Annotated[
         str,
-        typer.Option(help="Address to listen at. Anything but 127.0.0.1 exposes the models to other machines."),
+        typer.Option(help="Address to listen on. Anything but 127.0.0.1 exposes the models to other machines."),
     ] = "127.0.0.1",
     models: ModelsOption = None,
     offline: OfflineOption = False,
 ) -> None:
     """Serve models over the Ollama API until Ctrl-C.
 
-    They are localgif's embedded ones, or with --upstream the models of another server.
+    It serves localgif's embedded models, or with --upstream the models of another server.
     """
     from localgif.endpoint.server import check_port
     from localgif.endpoint.server import serve as run

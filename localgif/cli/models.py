@@ -52,7 +52,7 @@ def models_list(models: ModelsOption = None, as_json: JsonOption = False) -> Non
 @models_app.command("set")
 @command
 def models_set(
-    role: Annotated[str, typer.Argument(help="Who plays with the model.", metavar="animator|reflector")],
+    role: Annotated[str, typer.Argument(help="The role that gets the model.", metavar="animator|reflector")],
     name: _NameArgument,
     models: ModelsOption = None,
 ) -> None:
@@ -68,14 +68,14 @@ def models_set(
     file = load_models(models)
     if file.path == built_in():
         raise ConfigError(
-            f"{file.path} belongs to localgif and is not changed", "write one of your own here first: localgif init"
+            f"{file.path} belongs to localgif and is not changed", "first write your own models.toml: localgif init"
         )
     note_meaning(file, name)
     model = file.role(role, name, said=f"models set {role}")
     line = may_play(model)
     change = with_role(file, role, model.alias)
     if change.line == 0:
-        echo(f"{file.path}: {role} is {model.alias} already")
+        echo(f"{file.path}: {role} is already {model.alias}")
     else:
         write_file(file.path, change.text.encode(), "check the permissions of the file and its folder")
         echo(f"{file.path}:{change.line}\n- {change.before}\n+ {change.after}")
@@ -95,7 +95,7 @@ def models_pull(name: _NameArgument, models: ModelsOption = None) -> None:
         if name in file.aliases or of_ollama(name):
             model = file.role("animator", name, said="models pull")
             if model.endpoint.kind != "embedded":
-                where = "ollama pull " + model.model if model.endpoint.kind == "ollama" else "load it there"
+                where = "ollama pull " + model.model if model.endpoint.kind == "ollama" else "load it on that server"
                 raise ConfigError(f"{name} runs on the server {model.endpoint.name}, which has its own models", where)
             weights = fetch_weights(model, progress)
         else:
@@ -114,7 +114,7 @@ def models_check(models: ModelsOption = None) -> None:
 
     file = load_models(models)
     both = file.role("animator"), file.role("reflector")
-    # A server that does not answer is reported before gigabytes are read.
+    # Servers first: a missing one is reported before gigabytes are read.
     lines = {model.role: check_role(model) for model in sorted(both, key=lambda each: each.endpoint.kind == "embedded")}
     for model in both:
         echo(lines[model.role])
@@ -123,7 +123,7 @@ def models_check(models: ModelsOption = None) -> None:
 @models_app.command("size")
 @command
 def models_size(as_json: JsonOption = False) -> None:
-    """Show how much disk space the downloaded weights take."""
+    """Show how much disk space the downloaded weights use."""
     from localgif.models.find import kept_files
     from localgif.run.roles import places
 
@@ -150,7 +150,7 @@ def models_rm(
 ) -> None:
     """Remove the downloaded weights of models.
 
-    localgif removes only its own copies: no file that a gguf line names, and nothing of an Ollama.
+    localgif removes only its own copies, never the file of a gguf line or a model of an Ollama.
     """
     from localgif.models.find import kept_files
     from localgif.run.roles import places

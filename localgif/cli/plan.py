@@ -1,4 +1,4 @@
-"""`localgif optimize --plan`: what a run would do, how long it takes here, and what stands in its way."""
+"""`localgif optimize --plan`: what a run would do, how long it would take on this machine, and what prevents it."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 
 def show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline: bool, as_json: bool) -> None:
-    """Print the plan of a run and every check of it that needs no model; nothing is started or downloaded.
+    """Print the plan of a run and all checks that need no model, without starting or downloading anything.
 
     Raises:
-        typer.Exit: A check fails, with the exit code of a run that does not start.
-        ConfigError: The settings leave no budget for a search.
+        typer.Exit: A check failed; with the exit code of a run that cannot start.
+        ConfigError: The budget is too low for a search.
     """
     suite = chosen_suite(settings)
     check_budget(settings, suite)
@@ -65,7 +65,7 @@ def show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline: 
 
 
 def _minutes(settings: Settings, suite: Suite, runs_dir: Path) -> tuple[float, float, str]:
-    """Least and most minutes of the whole budget, and where the numbers come from."""
+    """Least and most minutes for the whole budget, and the source of the numbers."""
     pace = measured_pace(settings)
     seconds, basis = seconds_of(Cell("", {}, settings, suite), stored_runs(runs_dir), pace)
     least = most = seconds / 60
@@ -80,13 +80,13 @@ def _minutes(settings: Settings, suite: Suite, runs_dir: Path) -> tuple[float, f
 
 
 def _time(least: float, most: float, basis: str) -> str:
-    # Nobody knows the seconds of a run that takes minutes.
+    # From five minutes on seconds would suggest a precision that the estimate does not have.
     low, high = (duration(60 * round(m) if m >= 5 else 60 * m).removesuffix(" 00 s") for m in (least, most))
     return f"{f'about {high}' if low == high else f'{low} to {high}'} on this machine ({basis})"
 
 
 def _downloads(settings: Settings) -> dict[str, int]:
-    """The weights that the run would download: name -> bytes."""
+    """Name -> bytes of the weights that the run would download."""
     found = {}
     for model in different(settings):
         known = lookup(model.model) if model.endpoint.kind == "embedded" and model.path is None else None

@@ -1,4 +1,4 @@
-"""Progress on stderr, of a run, of a run in another terminal, and of a sweep: what is counted, how it is drawn."""
+"""Progress on stderr: of a run, of a run in another terminal (`watch`), and of a sweep."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from localgif.sweep.execute import CellEnd
     from localgif.sweep.plan import Cell
 
-#: Between two parts of a line.
+#: Separates the parts of a line.
 _GAP = "   "
 
 
@@ -35,7 +35,7 @@ def _sample_word(sample: Sample) -> str:
 
 
 def _proposal_word(proposal: Proposal) -> str:
-    """One reflection in a line; "" for plain reflection, whose proposals show as metric calls."""
+    """One proposal in a line; "" for plain reflection, whose proposals appear as metric calls."""
     said = f"{proposal.output_tokens} tokens" + (f", {proposal.reason}" if proposal.reason else "")
     if proposal.move == "example":
         what = f"program {proposal.score:.3f}" if proposal.score is not None else "no program"
@@ -50,7 +50,7 @@ def _proposal_word(proposal: Proposal) -> str:
 
 
 def place_parts(tally: Tally) -> list[str]:
-    """The state of a run in words: phase, sample k of n, tokens, the best score and the seed's with its noise, time."""
+    """The state of a run in words: phase, sample k of n, tokens, best score, the seed's score and its noise, time."""
     phase, (place, count) = tally.phase, tally.place
     parts = [f"{phase}: sample {place} of {count}"] if count else []
     tokens, seconds = tally.tokens.total(), tally.seconds["animator"] + tally.seconds["reflector"]
@@ -60,7 +60,7 @@ def place_parts(tally: Tally) -> list[str]:
         noise = "" if tally.standing.noise is None else f", one sample +-{tally.standing.noise:.3f}"
         parts.append(f"best {tally.standing.best:.3f} (seed {tally.standing.seed:.3f}{noise})")
     left = tally.remaining_seconds()
-    # A search may end early: when it reaches its target, or finds nothing new.
+    # A search ends early if it reaches its target or runs out of ideas.
     about = "at most" if phase == "search" else "about"
     parts.append(f"{duration(tally.elapsed)} elapsed" + ("" if left is None else f", {about} {duration(left)} left"))
     return parts
@@ -81,7 +81,7 @@ def time_parts(tally: Tally) -> list[str]:
 
 
 def fitted(parts: Sequence[str], width: int) -> list[str]:
-    """The parts in as few lines as fit; a part is never broken."""
+    """The parts in as few lines as possible, without breaking a part."""
     lines: list[str] = []
     for part in parts:
         if lines and len(lines[-1]) + len(_GAP) + len(part) <= width:
@@ -97,7 +97,7 @@ class Lines:
     def __init__(self, console: Console) -> None:
         self.tally = Tally()
         self.run: str | None = None
-        """Name of the run, once it has a folder."""
+        """Name of the run; None until it has a folder."""
         self._console = console
         self._percent: int | str = -1
         self._muted = False
@@ -108,7 +108,7 @@ class Lines:
     def __exit__(self, *_: object) -> None: ...
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """Print a permanent line."""
         if not self._muted:
             self._console.print(printable(text), markup=False, highlight=False, soft_wrap=True)
 
@@ -119,12 +119,12 @@ class Lines:
         self._muted = on
 
     def activity(self, text: str) -> None:
-        # A sample or an answer gets its line when it is done; other work that takes long is announced when it begins.
+        # Samples and answers get their line when they are done; other long work is announced at its start.
         if "sample" not in text and not text.startswith("try"):
             self.say(f"  {text}")
 
     def download(self, done: int, total: int, what: str) -> None:
-        # The parts of a download have different names; only the first word says what happens.
+        # The text changes with each file of a download; its first word is the kind of work.
         percent, kind = 10 * (10 * done // max(1, total)), what.split(" ")[0]
         if kind == "checking":
             if self._percent != kind:
@@ -170,7 +170,7 @@ class Lines:
 
 
 class LiveLines(Lines):
-    """The same lines, with a status block below them that refreshes itself."""
+    """The same lines above a status block that refreshes itself."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(console)
@@ -187,7 +187,7 @@ class LiveLines(Lines):
         self._live.stop()
 
     def block(self) -> Any:
-        """The status block: where the run stands, where the time went, what happens now."""
+        """The status block: the state of the run, the use of time, the current activity."""
         from rich.text import Text
 
         now = f"now: {self._activity}  {duration(time.monotonic() - self._since)}"
@@ -196,7 +196,7 @@ class LiveLines(Lines):
         return Text("\n".join(lines), style="dim", overflow="ellipsis", no_wrap=True)
 
     def activity(self, text: str) -> None:
-        # "try 1 of 4: 120 tokens" goes on with what "try 1 of 4: 90 tokens" said.
+        # "try 1 of 4: 120 tokens" is the same activity as "try 1 of 4: 90 tokens".
         if text.partition(": ")[0] != self._activity.partition(": ")[0]:
             self._since = time.monotonic()
         self._activity = text
@@ -213,7 +213,7 @@ class LiveLines(Lines):
 
 
 class JsonLines(Lines):
-    """One JSON object per line and event, for other programs; docs/json.md lists them."""
+    """Progress for other programs: one JSON object per event and line; docs/json.md lists the events."""
 
     def __init__(self, console: Console, out: TextIO) -> None:
         super().__init__(console)
@@ -265,14 +265,13 @@ class JsonLines(Lines):
 
 
 class NoLines(Lines):
-    """Counts and prints nothing."""
+    """Prints nothing, but counts."""
 
     def say(self, text: str) -> None: ...
 
 
 def make_progress(console: Console, display: str | None = None) -> Lines:
-    """The named display; by default, and for "rich", the one that fits the terminal. A ConfigError if there is none of
-    that name."""
+    """The display with a name; None and "rich" choose by the terminal. Raises ConfigError for an unknown name."""
     displays = ("rich", "plain", "json", "none")
     if display is not None and display not in displays:
         raise ConfigError(f'--display {display}: there is no display "{display}"', nearest(display, displays))
@@ -284,7 +283,7 @@ def make_progress(console: Console, display: str | None = None) -> Lines:
     return LiveLines(console) if able and display != "plain" else Lines(console)
 
 
-#: Seconds between two looks at the folder.
+#: Seconds between two reads of the folder.
 _PAUSE = 1.0
 
 
@@ -307,10 +306,10 @@ class Watcher:
         display.started(record.name, models, plan_of(record), 0.0)
 
     def look(self) -> bool:
-        """Show what is new; returns whether the run is still working."""
-        # The status comes first, so that everything a run wrote before its end is read below.
+        """Show what is new; returns whether the run is still running."""
+        # Read the status first, so that everything that the run wrote before its end is read below.
         running = status_of(self._folder, load_record(self._folder)) == "running"
-        # A line that is still being written comes at the next look; reading commands report damaged ones.
+        # An incomplete last line is read the next time; `show` and `report` mention damaged lines.
         samples = read_log(self._folder / SAMPLES, Sample).records[len(self._seen) :]
         proposals = read_log(self._folder / PROPOSALS, Proposal).records[self._proposals :]
         self._proposals += len(proposals)
@@ -363,7 +362,7 @@ class Watcher:
 
 
 def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sleep) -> str:
-    """Show what a run does until it ends; returns its status then. A RunCorrupt if its run.json cannot be read."""
+    """Show what a run does until it ends; returns its final status. Raises RunCorrupt if run.json cannot be read."""
     watcher = Watcher(folder, display)
     while watcher.look():
         pause(_PAUSE)
@@ -371,7 +370,7 @@ def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sl
 
 
 class _CellProgress(Silent):
-    """The progress of one cell, as the end of a line that refreshes itself."""
+    """The progress of one cell of a sweep, in a line that refreshes itself."""
 
     def __init__(self, head: str, say: Callable[[str], None]) -> None:
         self._head, self._say = head, say
@@ -389,8 +388,8 @@ class _CellProgress(Silent):
 
 
 class SweepLines:
-    """One line per cell on stderr, and on a terminal what the running cells do; calls `finished` with the folder of
-    each cell that has just run."""
+    """One line per cell on stderr, and on a terminal the progress of the running cells. Calls `finished` with the
+    folder of each cell that has just run."""
 
     def __init__(self, console: Console, finished: Callable[[Path], object]) -> None:
         from rich.status import Status
@@ -435,7 +434,7 @@ class SweepLines:
         if result is not None and not end.known:
             try:
                 self._finished(Path(result.folder))
-            except (LocalGifError, OSError) as failure:  # the sweep continues: a page can be written again
+            except (LocalGifError, OSError) as failure:  # no reason to stop: the report can be written again
                 self._say(f"    its report could not be written: {failure}")
         if self._running and self._status is not None:
             self._status.start()

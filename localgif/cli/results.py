@@ -1,4 +1,4 @@
-"""`localgif runs`, `show`, `report`, `view`, `export`, `draw`, `score`, `rescore`: what runs gave, and single GIFs."""
+"""`localgif runs`, `show`, `report`, `view`, `export`, `draw`, `score`, `rescore`: results of runs, and single GIFs."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ runs_app = typer.Typer(invoke_without_command=True, rich_markup_mode=None)
 @runs_app.callback()
 @command
 def runs(context: typer.Context, *, runs_dir: RunsOption, as_json: JsonOption = False) -> None:
-    """List the runs, newest first, or remove some."""
+    """List the runs, newest first, or remove runs (rm)."""
     if context.invoked_subcommand is None:
         _list(runs_dir, as_json=as_json)
     elif any(
         (source := context.get_parameter_source(name)) and source.name != "DEFAULT" for name in ("runs_dir", "as_json")
     ):
-        raise ConfigError("an option before rm means nothing", "write it behind: localgif runs rm RUN --runs-dir DIR")
+        raise ConfigError("options before rm have no effect", "put them after rm: localgif runs rm RUN --runs-dir DIR")
 
 
 @runs_app.command("rm")
@@ -64,13 +64,13 @@ def runs(context: typer.Context, *, runs_dir: RunsOption, as_json: JsonOption = 
 def runs_rm(
     names: Annotated[
         list[str],
-        typer.Argument(help="Names of runs, or their beginnings.", metavar="RUN...", autocompletion=complete_run),
+        typer.Argument(help="Names of runs, or their first letters.", metavar="RUN...", autocompletion=complete_run),
     ],
     *,
     yes: YesOption = False,
     runs_dir: RunsOption,
 ) -> None:
-    """Remove runs with all that was measured."""
+    """Remove runs with all their measurements."""
     from localgif.search.progress import counted
     from localgif.store.read import find_run
     from localgif.store.write import remove_run, size_of
@@ -82,8 +82,8 @@ def runs_rm(
     )
     if not yes:
         if not (sys.stdin.isatty() and sys.stderr.isatty()):
-            raise ConfigError("nothing was removed, because nobody can be asked here", "add --yes")
-        if not typer.confirm("Remove for good?", default=False, err=True):
+            raise ConfigError("nothing was removed: localgif cannot ask without a terminal", "add --yes")
+        if not typer.confirm("Remove permanently?", default=False, err=True):
             raise ConfigError("nothing was removed", "name the runs to remove, or add --yes")
     for folder in folders:
         remove_run(folder)
@@ -138,7 +138,7 @@ def show(run: RunArgument = None, *, runs_dir: RunsOption, as_json: JsonOption =
 
 @command
 def report(run: RunArgument = None, *, runs_dir: RunsOption) -> None:
-    """Write a run's report.html again."""
+    """Write the report.html of a run again."""
     from localgif.report.page import write_report
     from localgif.store.read import find_run
 
@@ -149,12 +149,12 @@ def report(run: RunArgument = None, *, runs_dir: RunsOption) -> None:
 def view(
     run: RunArgument = None,
     *,
-    no_browser: Annotated[bool, typer.Option("--no-browser", help="Print the address, and open nothing.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Only print the address.")] = False,
     runs_dir: RunsOption,
 ) -> None:
-    """Open a run's report in the browser.
+    """Open the report of a run in the browser.
 
-    While the run goes on, it is a page that follows it.
+    While the run is in progress, the page follows it.
     """
     import webbrowser
 
@@ -174,7 +174,7 @@ def view(
 
     from localgif.report.view import serve
 
-    echo(f"following {folder.name} until you press Ctrl-C, which does not end the run", err=True)
+    echo(f"following {folder.name}; Ctrl-C ends this page, not the run", err=True)
     asyncio.run(serve(folder, show))
 
 
@@ -183,14 +183,14 @@ def export(
     run: RunArgument = None,
     *,
     to: Annotated[
-        str, typer.Option(help="The form of the output.", metavar="md|modelfile|llm|promptfoo|python")
+        str, typer.Option(help="The format of the output.", metavar="md|modelfile|llm|promptfoo|python")
     ] = "md",
     output: Annotated[
         Path | None, typer.Option("-o", "--output", help="File to write (default: stdout).", metavar="FILE")
     ] = None,
     runs_dir: RunsOption,
 ) -> None:
-    """Print a run's best prompt in the form of another tool."""
+    """Print a run's best prompt in the format of another tool."""
     from localgif.report.export import best_of
     from localgif.report.export import export as text_of
 
@@ -214,7 +214,7 @@ _BriefArgument = Annotated[
 _PromptsArgument = Annotated[
     str | None,
     typer.Argument(
-        help="The run whose prompts to use (default: the newest better one for several tasks).",
+        help="The run whose prompts to use (default: the newest run for several tasks whose verdict is better).",
         metavar="RUN",
         autocompletion=complete_run,
     ),
@@ -240,12 +240,12 @@ def draw(
         Path | None, typer.Option(help="A text file with the system prompt to use.", metavar="FILE")
     ] = None,
     seed_prompt: Annotated[
-        bool, typer.Option("--seed-prompt", help="Use the prompt that every search starts from; needs no run.")
+        bool, typer.Option("--seed-prompt", help="Use the prompt that every search starts from, without a run.")
     ] = False,
     tries: Annotated[int, typer.Option(min=1, max=64, help="At most this many answers of the model.")] = 4,
-    must: Annotated[bool, typer.Option("--must", help="End with exit code 6 unless the picture is right.")] = False,
+    must: Annotated[bool, typer.Option("--must", help="Exit with code 6 unless the picture is right.")] = False,
     yes: YesOption = False,
-    seed: Annotated[int, typer.Option(help="Another seed gives another drawing.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the model; another seed gives another drawing.")] = 0,
     model: _AnimatorOption = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     runs_dir: RunsOption,
@@ -258,12 +258,12 @@ def draw(
     from localgif.run.draw import draw as drawn
 
     if sum((run is not None, prompt is not None, seed_prompt)) > 1:
-        raise ConfigError("RUN, --prompt and --seed-prompt exclude each other", "give one of them")
+        raise ConfigError("RUN, --prompt and --seed-prompt exclude each other", "give only one of them")
     try_file(output, "name another file with -o")
     task = take_task(brief, yes=yes)
     if must and not task.subjects:
-        raise ConfigError("--must: nothing of this brief can be checked", "leave it out, or name a colour and a thing")
-    # Only the animator is asked: giving its model both roles avoids loading a second one.
+        raise ConfigError("--must: nothing in this brief can be checked", "remove it, or name a colour and a thing")
+    # Only the animator is needed: giving its model both roles avoids loading a second model.
     file = load_models(models, offline or None)
     given = {"seed": seed, "sandbox_level": sandbox_level}
     settings = settings_of(file, model or file.named("animator"), given)
@@ -287,13 +287,13 @@ def draw(
 def _prompts(
     runs_dir: Path, run: str | None, file: Path | None, seed_for: Task | None, model: str
 ) -> tuple[str, list[str]]:
-    """Where the prompts of a drawing come from, in words, and the prompts, the most promising first.
+    """The source of a drawing's prompts, in words, and the prompts, the most promising first.
 
     Args:
-        run: A run that was named.
-        file: A file that was named.
-        seed_for: The task to draw, if the seed prompt was asked for.
-        model: The animator's model, for the prompts that come with localgif.
+        run: The run to take them from.
+        file: The file to take the prompt from.
+        seed_for: The task to draw, to use the seed prompt.
+        model: The animator's model, to choose the prompts that ship with localgif.
     """
     from localgif.agent.prompts import Parts, render
     from localgif.run.shipped import shipped
@@ -310,7 +310,7 @@ def _prompts(
         found = _newest_better(runs_dir)
         if found is None:
             ours = shipped(model)
-            return f"the {len(ours.prompts)} prompts that come with localgif, made with {ours.model}", [*ours.prompts]
+            return f"the {len(ours.prompts)} prompts that ship with localgif, made with {ours.model}", [*ours.prompts]
         folder = found
         record = load_record(folder)
         assert record.result is not None
@@ -327,9 +327,9 @@ def _prompts(
 
 
 def _newest_better(runs_dir: Path) -> Path | None:
-    """The newest run for several tasks whose evolved prompt is better than its seed prompt; None if there is none.
+    """The newest run for several tasks with the verdict "better"; None without one.
 
-    The prompt of a run for one task draws that task.
+    Runs for one task are left out, because their prompts draw only that task.
     """
     from localgif.store.read import list_runs, load_record
 
@@ -345,7 +345,7 @@ def _newest_better(runs_dir: Path) -> Path | None:
 
 
 def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
-    """A run and its best prompt; a ConfigError if there is no such run, or its search has not ended."""
+    """A run and its best prompt. Raises ConfigError if the run does not exist, or its search has not ended."""
     from localgif.store.read import find_run, load_record, refuse_demo
 
     folder = find_run(runs_dir, run)
@@ -357,7 +357,7 @@ def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
         return record, read_inside(folder, "best_prompt.md", 2**20).decode("utf-8", "replace")
     except OSError:
         raise ConfigError(
-            f"run {record.name} has no best prompt: its search did not end", "name another run, or resume this one"
+            f"run {record.name} has no best prompt: its search has not ended", "name another run, or resume this one"
         ) from None
 
 
@@ -367,18 +367,18 @@ def score(
     task: Annotated[
         str | None,
         typer.Option(
-            help="What they should show: a shipped task, a TOML file, or a sentence (default: their run's task)."
+            help="What they should show: a shipped task, a TOML file, or a sentence (default: the task of their run)."
         ),
     ] = None,
     scorer: ScorerOption = DEFAULT_SCORER,
     least: Annotated[
         float | None,
-        typer.Option("--min", min=0, max=1, help="End with exit code 7 if one scores less.", metavar="NUMBER"),
+        typer.Option("--min", min=0, max=1, help="Exit with code 7 if a GIF scores lower.", metavar="NUMBER"),
     ] = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure and score GIFs. What costs most comes first."""
+    """Measure and score GIFs. The parts that cost most come first."""
     from localgif.cli.tables import scored_text
     from localgif.cli.tasks import take_task
     from localgif.gif.score import version_of
@@ -392,8 +392,8 @@ def score(
         data = read_input(file, GIF_LIMITS.file_size, "a GIF file")
         wanted = named or task_of(file)
         if wanted is None:
-            remedy = 'name it: --task NAME, --task ./FILE.toml, or --task "a sentence"'
-            raise ConfigError(f"{file} lies in no run, so its task is unknown", remedy)
+            remedy = 'name the task: --task NAME, --task ./FILE.toml, or --task "a sentence"'
+            raise ConfigError(f"{file} is not in a run folder, so its task is unknown", remedy)
         scored = score_gif(data, wanted, scorer, sandbox_level)
         below += least is not None and scored.score.total < least
         if as_json:
@@ -403,7 +403,7 @@ def score(
     if as_json:
         print_json(objects[0] if len(files) == 1 else objects)
     if below:
-        echo(f"{below} of {len(files)} below {least:g}", err=True)
+        echo(f"{below} of {len(files)} GIFs score below {least:g}", err=True)
         raise typer.Exit(EXIT_BELOW)
 
 
@@ -413,7 +413,7 @@ def rescore(
     *,
     scorer: ScorerOption = DEFAULT_SCORER,
     task: Annotated[
-        str | None, typer.Option(help="A shipped task, a TOML file, or a sentence, instead of the run's own task.")
+        str | None, typer.Option(help="A shipped task, a TOML file, or a sentence (default: the run's own task).")
     ] = None,
     runs_dir: RunsOption,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
@@ -421,7 +421,7 @@ def rescore(
 ) -> None:
     """Score a run's stored GIFs again, by another rule or task.
 
-    No model is asked. An earlier version of a rule, such as strict-3, is another rule.
+    It needs no model. An earlier version of a rule, such as strict-3, counts as another rule.
     """
     from localgif.cli.tables import rescored_table
     from localgif.cli.tasks import take_task

@@ -1,4 +1,4 @@
-"""`localgif optimize`, `resume`, `demo` and `watch`: start a run, continue one, show one, follow one."""
+"""`localgif optimize`, `resume`, `demo` and `watch`: start, continue, demonstrate and follow a run."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def optimize(
     model: ModelOption = None,
     name: Annotated[str | None, typer.Option(help="Name of the run (default: date, time and task).")] = None,
     plan: Annotated[
-        bool, typer.Option("--plan", help="Print what the run would do and how long it takes, and stop.")
+        bool, typer.Option("--plan", help="Print what the run would do and how long it would take, and stop.")
     ] = False,
     runs_dir: RunsOption,
     models: ModelsOption = None,
@@ -70,7 +70,7 @@ def optimize(
 
         show_plan(file, chosen, runs_dir, offline=offline or file.offline is True, as_json=as_json)
         return
-    # Imported only now: a mistake on the command line is reported without loading what a run needs.
+    # Imported late, so that mistakes on the command line are reported without loading what a run needs.
     from localgif.run.optimize import optimize as run
 
     _carry_out(lambda progress: run(chosen, runs_dir, name, progress), runs_dir, display, as_json=as_json)
@@ -83,17 +83,17 @@ def resume(
     run: Annotated[
         str | None,
         typer.Argument(
-            help="Name of a run, or its beginning, or its folder (default: the newest unfinished).",
+            help="Name of a run, its first letters, or its folder (default: the newest unfinished run).",
             metavar="RUN",
             autocompletion=complete_run,
         ),
     ] = None,
     *,
     fork: Annotated[
-        bool, typer.Option("--fork", help="Start a new run that shares the samples and answers of this one.")
+        bool, typer.Option("--fork", help="Start a new run that reuses the samples and answers of this one.")
     ] = False,
     model: ModelOption = None,
-    name: Annotated[str | None, typer.Option(help="Name of the new run (default: the old name and -fork).")] = None,
+    name: Annotated[str | None, typer.Option(help="With --fork: name of the new run (default: RUN-fork).")] = None,
     runs_dir: RunsOption,
     models: ModelsOption = None,
     offline: OfflineOption = False,
@@ -102,12 +102,12 @@ def resume(
 ) -> None:
     """Continue a run that stopped early, or fork it.
 
-    A fork is a new run with other settings that shares the work of the old one.
+    A fork is a new run with other settings that reuses the work of the old one.
     """
     from localgif.store.read import find_run, find_unfinished
 
     if name is not None and not fork:
-        raise ConfigError("--name is only for the run that --fork starts", "add --fork, or leave --name out")
+        raise ConfigError("--name works only with --fork", "add --fork, or remove --name")
     folder = find_run(runs_dir, run) if run is not None or fork else find_unfinished(runs_dir)
     if fork:
         _check_name(name or f"{folder.resolve().name}-fork", folder.parent)
@@ -129,7 +129,7 @@ def resume(
 def demo(*, runs_dir: RunsOption, display: DisplayOption = None) -> None:
     """Show a whole run in under a minute, without a model.
 
-    Answers are recorded; sandbox, search and report are real.
+    The models' answers are recorded; sandbox, search and report are real.
     """
     from localgif.cli.tables import DEMO
     from localgif.run.demo import demo as run
@@ -143,7 +143,7 @@ def demo(*, runs_dir: RunsOption, display: DisplayOption = None) -> None:
 def watch(run: RunArgument = None, *, runs_dir: RunsOption, display: DisplayOption = None) -> None:
     """Follow a run from another terminal until it ends.
 
-    Ctrl-C ends the watching, not the run.
+    Ctrl-C ends `watch`, not the run.
     """
     from localgif.cli.progress import watch as follow
     from localgif.cli.tables import print_run
@@ -158,7 +158,7 @@ def watch(run: RunArgument = None, *, runs_dir: RunsOption, display: DisplayOpti
 def _carry_out(
     work: Callable[[Any], RunResult], runs_dir: Path, display: str | None, *, as_json: bool, resumes: bool = True
 ) -> None:
-    """Do a run's work, print its result, and write its report whatever happens; a report that fails fails nothing."""
+    """Do a run, print its result, and write its report, after a failure too. A failed report is only mentioned."""
     from localgif.cli.tables import result_table
     from localgif.report.page import write_report
 
@@ -187,11 +187,11 @@ def _carry_out(
 
 
 def _check_name(name: str | None, runs_dir: Path) -> None:
-    """Refuse, before anything is looked for or loaded, a name that a new run cannot have."""
+    """Check the name of a new run before anything is loaded. Raises ConfigError."""
     if name is None:
         return
     if not is_name(name):
-        raise ConfigError(f"--name {name!r} cannot be the name of a folder", "use letters, digits, - and _")
+        raise ConfigError(f"--name {name!r} is not a valid folder name", "use letters, digits, - and _")
     if (runs_dir / name).exists():
         raise ConfigError(
             f"a run named {name} already exists ({runs_dir / name})",

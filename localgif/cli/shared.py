@@ -1,4 +1,4 @@
-"""What the commands share: options, errors as message and exit code, files, consoles, JSON."""
+"""Shared by all commands: options, errors as message and exit code, files, consoles, JSON."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def _option(row: Setting, more: str = "") -> Any:
 
 
 def complete_run(incomplete: str) -> list[str]:
-    """The names of runs that begin like this, newest first, for a shell."""
+    """Shell completion: the runs whose names start like this, newest first."""
     from localgif.store.read import list_runs
 
     return [folder.name for folder in list_runs(runs_folder()) if folder.name.startswith(incomplete)]
 
 
 def complete_model(incomplete: str) -> list[str]:
-    """The names of models that begin like this, for a shell."""
+    """Shell completion: the models whose names start like this."""
     from localgif.models.toml import load_models_file
 
     try:
@@ -62,7 +62,7 @@ def complete_model(incomplete: str) -> list[str]:
 
 
 def complete_task(incomplete: str) -> list[str]:
-    """The names of shipped tasks that begin like this, for a shell."""
+    """Shell completion: the shipped tasks whose names start like this."""
     from localgif.tasks.task import task_names
 
     return [name for name in task_names() if name.startswith(incomplete)]
@@ -88,7 +88,7 @@ RunsOption = Annotated[
     Path,
     typer.Option(
         "--runs-dir",
-        help="The folder with the runs (default: runs, beside the nearest models.toml).",
+        help="The folder with the runs (default: runs, next to the nearest models.toml).",
         metavar="DIR",
         default_factory=runs_folder,
         show_default=False,
@@ -97,7 +97,7 @@ RunsOption = Annotated[
 RunArgument = Annotated[
     str | None,
     typer.Argument(
-        help="Name of a run, or its beginning, or its folder (default: the newest).",
+        help="Name of a run, its first letters, or its folder (default: the newest run).",
         metavar="RUN",
         autocompletion=complete_run,
     ),
@@ -111,21 +111,21 @@ YesOption = Annotated[bool, typer.Option("-y", "--yes", help="Answer every quest
 
 _QuietOption = Annotated[bool, typer.Option("-q", "--quiet", help="Print only results and errors.")]
 _VerboseOption = Annotated[
-    bool, typer.Option("-v", "--verbose", help="Print progress line by line, and where an error comes from.")
+    bool, typer.Option("-v", "--verbose", help="Print progress line by line, and the traceback of an error.")
 ]
 
 
 class _Volume:
-    """How much the command that runs prints on stderr."""
+    """How much the current command prints on stderr."""
 
     quiet = False
     verbose = False
 
 
 def with_settings(*, fork: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command one option for each row of the settings table, or with `fork` only for what a fork may change.
+    """Add an option to a command for each row of the settings table, with `fork` only for rows that a fork may change.
 
-    The command receives the settings that the user gave as a dict, as its first argument.
+    The first argument of the command is a dict with the settings that the user gave.
     """
     rows = [row for row in FIELDS.values() if row.fork or not fork]
 
@@ -151,19 +151,19 @@ def with_settings(*, fork: bool = False) -> Callable[[Callable[..., None]], Call
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Give a command -q and -v, and turn the errors that users can meet into a message and an exit code; a bug keeps
-    its traceback."""
+    """Add -q and -v to a command, and turn expected errors into a message and an exit code. A bug keeps its
+    traceback."""
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
         _Volume.quiet, _Volume.verbose = bool(kwargs.pop("quiet", False)), bool(kwargs.pop("verbose", False))
         pin_libraries()
-        guard()  # load_models widens it to what models.toml names
+        guard()  # load_models adds the endpoints of models.toml
         try:
             _check_folder()
             for name, value in kwargs.items():
                 if not is_text(f"{value}"):
-                    raise ConfigError(f"{name} = {value!a} is not UTF-8", "use a name that is")
+                    raise ConfigError(f"{name} = {value!a} is not UTF-8", "use a name in UTF-8")
             function(*args, **kwargs)
             sys.stdout.flush()
         except LocalGifError as error:
@@ -173,13 +173,13 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             echo("interrupted", err=True)
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
-            # `localgif show | head`: the reader has what it wanted.
+            # As in `localgif show | head`: the reader has what it needs.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
         finally:
-            # Libraries take a refused connection for a missing network and go on; the user still learns of it.
+            # Libraries treat a refused connection as a missing network and continue, so the user would not notice it.
             for refusal in refusals():
-                echo(f"note: nothing left this machine; {refusal}", err=True)
+                echo(f"note: localgif blocked a connection: {refusal}", err=True)
 
     own = inspect.signature(function, eval_str=True)
     more = [
@@ -194,7 +194,7 @@ def _check_folder() -> None:
     try:
         Path.cwd()
     except OSError:
-        raise ConfigError("the current folder was removed", "change to another one: cd ...", code="E-FILE") from None
+        raise ConfigError("the current folder was removed", "go to another folder: cd ...", code="E-FILE") from None
 
 
 #: What Typer raises for a wrong command line.
@@ -202,7 +202,7 @@ _UsageError = cast(type[typer.BadParameter], typer.BadParameter.__base__)
 
 
 def _with_value(error: typer.BadParameter, words: Sequence[str]) -> str:
-    """The message for a wrong command line; of a wrong value it begins with the option and the value."""
+    """The message for a wrong command line; for a wrong value it starts with the option and the value."""
     said = error.format_message()
     for option in getattr(getattr(error, "param", None), "opts", ()):
         for word, following in zip(words, [*words[1:], ""], strict=True):
@@ -213,10 +213,10 @@ def _with_value(error: typer.BadParameter, words: Sequence[str]) -> str:
 
 
 class Group(TyperGroup):
-    """The group of all commands: a wrong command line gets a message like any other mistake."""
+    """The group of all commands; reports a wrong command line like any other error."""
 
     def main(self, args: Sequence[str] | None = None, *more: Any, **how: Any) -> Any:
-        """Run a command; unless `standalone_mode` is off, this ends the process with the exit code."""
+        """Run a command. Exits the process with its exit code unless `standalone_mode` is False."""
         words = sys.argv[1:] if args is None else list(args)
         standalone = how.get("standalone_mode", True)
         how["standalone_mode"] = False
@@ -231,7 +231,7 @@ class Group(TyperGroup):
                 _print(said, file=sys.stderr)
             else:
                 where = error.ctx.command_path if error.ctx is not None else "localgif"
-                complain(ConfigError(said[:1].lower() + said[1:].rstrip("."), f"{where} --help lists what there is"))
+                complain(ConfigError(said[:1].lower() + said[1:].rstrip("."), f"see {where} --help"))
             code = ConfigError.exit_code
         except typer.Abort:
             echo("interrupted", err=True)
@@ -239,17 +239,17 @@ class Group(TyperGroup):
         sys.exit(code or 0)
 
 
-#: The commands that have a recipe of the same name in the Justfile.
+#: The commands with a recipe of the same name in the Justfile.
 RECIPES = (
     *("optimize", "resume", "demo", "watch", "sweep", "tasks", "doctor", "models", "serve", "sandbox", "bundle"),
     *("runs", "show", "view", "compare", "draw", "export", "score"),
 )
-#: A command in a text of ours: "localgif resume t1", but not "localgif runs no programs".
+#: A command inside a message: matches "localgif resume t1", but not "localgif runs no programs".
 _SAID = re.compile(rf"(?<![\w./-])localgif (?=({'|'.join(RECIPES)}|init|report|rescore)\b(?! (?:no|from|in)\b))")
 
 
 def as_called(text: str) -> str:
-    """A text whose commands have the form in which the user calls localgif: "./scripts/just resume t1"."""
+    """A text with its commands as the user would type them, such as "./scripts/just resume t1"."""
     called = called_as()
     if called == "localgif" or "localgif" not in text:
         return text
@@ -263,7 +263,7 @@ def as_called(text: str) -> str:
 
 
 def complain(error: LocalGifError) -> None:
-    """Print an error on stderr: its code, its message, its remedy; with --verbose where it comes from."""
+    """Print an error on stderr: code, message and remedy; with --verbose also the traceback."""
     _print(f"error [{error.code}]: {error.message}", file=sys.stderr)
     for line in printable(error.remedy).splitlines():
         _print(f"  {line}", file=sys.stderr)
@@ -272,17 +272,18 @@ def complain(error: LocalGifError) -> None:
 
 
 def warn_about(*tasks: Task) -> None:
-    """Print on stderr why no GIF can meet a task's brief, as far as localgif knows."""
+    """Warn on stderr about each reason why no GIF can fulfil a task."""
     for task in tasks:
         for doubt in task.doubts():
             echo(f"warning: task {task.name}: {doubt}", err=True)
 
 
 def load_models(path: Path | None, offline: bool | None = None, others: Iterable[str] = ()) -> ModelsFile:
-    """Read models.toml; from here on this process connects only to what the file and the addresses in `others` name.
+    """Read models.toml. From then on this process connects only to the endpoints in the file and in `others`.
 
-    `path` is None for the file that localgif finds. `offline` overrides the file. True: no downloads. False: no guard,
-    for commands whose purpose is a download.
+    Args:
+        path: The file; None: localgif looks for it.
+        offline: Overrides `offline` in the file. True: no downloads. False: no guard, for commands that download.
     """
     from localgif.models.toml import load_models_file
 
@@ -299,7 +300,7 @@ def load_models(path: Path | None, offline: bool | None = None, others: Iterable
 def settings_of(file: ModelsFile, model: str | None, given: Mapping[str, Any]) -> Settings:
     """The settings of a run from models.toml, --model and other flags; raises as make_settings.
 
-    Prints on stderr what a name means that two endpoints may have.
+    Notes on stderr which model an ambiguous name means.
     """
     from localgif.models.toml import make_settings
 
@@ -310,18 +311,18 @@ def settings_of(file: ModelsFile, model: str | None, given: Mapping[str, Any]) -
 
 
 def with_model(model: str | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The flags of a run with the model of --model in each role that has no flag of its own."""
+    """The flags of a run, with the model of --model for each role without a flag of its own."""
     return {**({"animator": model, "reflector": model} if model is not None else {}), **given}
 
 
 def note_meaning(file: ModelsFile, name: str) -> None:
-    """Print on stderr what the name of a model means, if two endpoints may have it."""
+    """Note on stderr which model a name means if two endpoints may have it."""
     if meaning := file.meaning(name):
         echo(f"note: {meaning}", err=True)
 
 
 def write_file(path: Path, data: bytes, remedy: str) -> None:
-    """Write a file that the user named; a ConfigError if it cannot be written, and an old file is untouched."""
+    """Write a file that the user named. If that fails, raises ConfigError and leaves an old file unchanged."""
     try:
         if exists(path) and not path.is_file():  # such as /dev/stdout
             path.write_bytes(data)
@@ -332,7 +333,7 @@ def write_file(path: Path, data: bytes, remedy: str) -> None:
 
 
 def try_file(path: Path, remedy: str) -> None:
-    """Check, before long work, that `write_file` can write a file; the same ConfigError if not. Leaves no trace."""
+    """Check, before long work, that `write_file` can write a file; raises as `write_file`. Leaves no trace."""
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "Is a directory")
@@ -345,22 +346,22 @@ def try_file(path: Path, remedy: str) -> None:
 
 
 def make_console(*, stderr: bool = False) -> Console:
-    """A console on stdout or stderr, for texts that others wrote: no markup, no escape sequences."""
+    """A console on stdout or stderr without markup and escape sequences, because texts may come from strangers."""
     from rich.console import Console
 
     class Plain(Console):
-        def render_str(self, text: str, **how: Any) -> Any:  # every string of a line, a cell or a title
+        def render_str(self, text: str, **how: Any) -> Any:  # called for each string in a line, a cell or a title
             return super().render_str(as_called(printable(text)), **how)
 
     how: dict[str, Any] = {"stderr": stderr, "markup": False, "emoji": False, "highlight": False}
     how["quiet"] = stderr and _Volume.quiet
     console = Plain(**how)
-    # Without a terminal rich assumes 80 columns and would cut the table.
+    # Without a terminal rich assumes 80 columns, which would cut tables.
     return console if console.is_terminal else Plain(**how, width=max(console.width, 120))
 
 
 def open_progress(display: str | None = None) -> Lines:
-    """Progress on stderr; see make_progress. --quiet shows none, --verbose plain lines, unless --display says more."""
+    """Progress on stderr, by make_progress. Without `display`, --quiet shows nothing and --verbose plain lines."""
     from localgif.cli.progress import make_progress
 
     usual = "none" if _Volume.quiet else "plain" if _Volume.verbose else None
@@ -368,17 +369,17 @@ def open_progress(display: str | None = None) -> Lines:
 
 
 def echo(text: object = "", *, end: str = "\n", err: bool = False) -> None:
-    """Print a text on stdout or, unless the command is quiet, on stderr."""
+    """Print a text on stdout, or on stderr unless --quiet."""
     if not (err and _Volume.quiet):
         _print(str(text), end=end, file=sys.stderr if err else sys.stdout)
 
 
 def _print(text: str, *, end: str = "\n", file: TextIO) -> None:
-    """Print a text without escape sequences: names and texts of runs may be somebody else's."""
+    """Print a text without escape sequences: names and texts in runs may come from strangers."""
     print(as_called(printable(text)), end=end, file=file)
 
 
 def print_json(value: Any) -> None:
-    """Print a JSON value on stdout; characters that a terminal obeys, and those that are none, are escaped."""
+    """Print a JSON value on stdout, with control characters and lone surrogates escaped."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
     print(CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode(errors="backslashreplace").decode())

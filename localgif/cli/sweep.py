@@ -1,4 +1,4 @@
-"""`localgif sweep` and `localgif compare`: many runs, and the conclusions from them."""
+"""`localgif sweep` and `localgif compare`: do many runs, and compare them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def sweep(
         Path, typer.Argument(help="TOML file with the axes; docs/sweeps.md has an example.", metavar="FILE.toml")
     ],
     *,
-    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan and run nothing.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan", help="Print the plan, and stop.")] = False,
     cells: Annotated[
         str | None,
         typer.Option(help="Run only the cells whose names match, e.g. 'reflection=plain_*'.", metavar="PATTERN"),
@@ -62,7 +62,7 @@ def sweep(
 ) -> None:
     """Run every combination of some settings.
 
-    The runs are made on this machine or on a cluster. The same command again continues.
+    The runs use this machine or a cluster. Repeat the command to continue a sweep that stopped.
     """
     from localgif.cli.tables import plan_table, say
     from localgif.cli.tasks import take_tasks
@@ -105,7 +105,7 @@ def sweep(
 
 
 def _workers(scheduler: str | None) -> str | int | None:
-    """What --scheduler names: an address, or how many workers to start here; else a ConfigError."""
+    """The value of --scheduler: an address, or the number of workers to start here. Raises ConfigError."""
     from localgif.errors import ConfigError
     from localgif.offline import scheduler_url
 
@@ -140,18 +140,18 @@ def _run(
         if scheduler is None:
             return run_sweep(plan, models, runs_dir, chosen, lines, minutes)
         if isinstance(scheduler, str) and not is_here(scheduler):
-            lines.note(f"{scheduler} is not this machine: the scheduler and its workers read prompts and programs")
+            lines.note(f"{scheduler} is on another machine: the scheduler and its workers read prompts and programs")
         return run_on_cluster(plan, models, runs_dir, chosen, lines, scheduler, minutes)
     except KeyboardInterrupt:
         lines.stop()
-        echo(f"what was measured is kept in {runs_dir / plan.name}; the same command continues", err=True)
+        echo(f"what was measured is kept in {runs_dir / plan.name}; repeat the command to continue", err=True)
         raise
     finally:
         lines.stop()
 
 
 def measured_pace(settings: Settings) -> StoredPace | None:
-    """The speed of a run's models that doctor measured on this machine."""
+    """The speed of a run's models as doctor measured it on this machine; None if it did not."""
     from localgif.doctor.models import recall
     from localgif.models.find import places_for
     from localgif.offline import weights_environment
@@ -166,7 +166,7 @@ def _print_summary(summary: dict[str, Any], runs_dir: Path) -> None:
         if row["status"] == "failed":
             echo(f"  {row['cell']} failed: {row['error'].splitlines()[0]}")
     if summary["failed"] or summary["left"]:
-        echo("the same command continues with the rest")
+        echo("repeat the command to run the rest")
     where = "" if runs_dir == runs_folder() else f" --runs-dir {runs_dir}"
     echo(f"compare the runs: localgif compare {summary['sweep']}{where}")
 
@@ -183,13 +183,13 @@ def compare(
     by: Annotated[
         list[str] | None,
         typer.Option(
-            help="Setting that tells groups apart; repeatable. Runs are then compared within each combination of "
-            "the other settings that differ (default: every setting that differs, except the seed)."
+            help="Setting that defines the groups; repeatable. Groups are compared within each combination of the "
+            "other settings that differ (default: every setting that differs, except the seed)."
         ),
     ] = None,
     scorer: Annotated[
         str | None,
-        typer.Option(help="Compare scores of this rule (default: the optimised one).", metavar="strict|article"),
+        typer.Option(help="The rule whose scores to compare (default: the optimised one).", metavar="strict|article"),
     ] = None,
     output: Annotated[
         Path | None,
@@ -198,7 +198,7 @@ def compare(
     runs_dir: RunsOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Print what several runs show, and write compare.html."""
+    """Compare several runs, and write compare.html."""
     from localgif.cli.tables import compared_tables, say
     from localgif.settings import known
     from localgif.sweep.compare import as_json as object_of
@@ -212,8 +212,8 @@ def compare(
     found = find_runs(runs_dir, names, scorer)
     page = output or found.folder / "compare.html"
     if output is None and (page.is_symlink() or not page.is_file()):
-        with contextlib.suppress(OSError):  # there is none yet
-            page.unlink()  # a sweep's folder may be somebody else's: a link, or a pipe that nobody reads
+        with contextlib.suppress(OSError):  # no such file yet
+            page.unlink()  # a sweep's folder may come from a stranger, with a link or a pipe in this place
     try_file(page, "name another file with -o")
     compared = compare_groups(group(found.runs, by or (), found.axes))
     said = sentences(compared)

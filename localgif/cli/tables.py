@@ -1,4 +1,4 @@
-"""What commands print on stdout for people: tables, verdicts, a line for each model."""
+"""What commands print on stdout for people: tables, verdicts, lists of models."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ if TYPE_CHECKING:
     from localgif.sweep.plan import Cell, Plan
 
 
-#: What the terminal says of a demo, before and after it.
-DEMO = "DEMO: recorded answers stand in for the models. Sandbox, measurements and search are real; the result is not."
+#: Printed before and after a demo.
+DEMO = "DEMO: recorded answers replace the models. Sandbox, measurements and search are real; the result is not."
 
-#: A longer word of a text, such as an address in an error, may be broken.
+#: Words of this length are never broken; longer ones, such as an address in an error, may be.
 _LONG_WORD = 12
 
 
 class _Grid:
-    """A table that fits its console: on a narrow one columns are left out, and the line below names them."""
+    """A table that fits its console: a narrow one shows fewer columns, and a line below names the missing ones."""
 
     def __init__(
         self,
@@ -46,24 +46,24 @@ class _Grid:
         *,
         keep: Sequence[str] = (),
     ) -> None:
-        """Columns of words (left), numbers (right) and words again.
+        """Columns of words (left-aligned), numbers (right-aligned) and words again.
 
         Args:
-            keep: Columns that stay, with the first one, whatever the width; the others go from the right.
+            keep: Columns that are always shown, like the first one; the others are dropped from the right.
         """
         self._title = title
         self._columns = [(name, "left") for name in words] + [(name, "right") for name in numbers]
         self._columns += [(name, "left") for name in last]
         self._keep = {self._columns[0][0], *keep}
         self._rows: list[tuple[str, ...] | None] = []
-        """Cells, fewer than columns if the rest is empty; None for a line."""
+        """Cells of each row, fewer than columns if the rest is empty; None for a rule."""
 
     def add(self, *cells: str) -> None:
         """Add a row."""
         self._rows.append(cells)
 
     def rule(self) -> None:
-        """Add a line between two rows."""
+        """Add a horizontal rule."""
         self._rows.append(None)
 
     def print(self, console: Console) -> None:
@@ -72,7 +72,7 @@ class _Grid:
         while self._least(console, shown) > console.width:
             left = [n for n in shown if self._columns[n][0] not in self._keep]
             if not left:
-                whole = False  # names of rows are broken, and no number
+                whole = False  # break the names of rows, but no numbers
                 break
             shown.remove(left[-1])
         console.print(self._table(shown, whole=whole))
@@ -81,14 +81,14 @@ class _Grid:
             say(console, f"not shown in {console.width} columns: {', '.join(missing)}")
 
     def _least(self, console: Console, shown: Sequence[int]) -> int:
-        """The columns of the console that a table needs to keep every word whole."""
+        """The width that a table needs to keep every word whole."""
         from rich.measure import Measurement
 
         wide = console.options.update(width=10_000)
         return Measurement.get(console, wide, self._table(shown, measured=True)).minimum
 
     def _table(self, shown: Sequence[int], *, measured: bool = False, whole: bool = True) -> Table:
-        """The table to print, or the one to measure: without a title, and with the long words of texts cut."""
+        """The table to print, or the one to measure: without a title, and with long words cut."""
         from rich import box
         from rich.table import Table
 
@@ -99,7 +99,7 @@ class _Grid:
         def text(words: str, n: int) -> str:
             if not measured:
                 return words
-            # rich measures the longest word, also of a cell that it will not break.
+            # rich measures the longest word, even in a cell that it does not break.
             return words.replace(" ", "_") if n in rigid else " ".join(word[:_LONG_WORD] for word in words.split())
 
         for n in shown:
@@ -114,7 +114,7 @@ class _Grid:
 
 
 def say(console: Console, *lines: str) -> None:
-    """Print lines as they are: no markup, no wrapping."""
+    """Print lines unchanged: no markup, no wrapping."""
     for line in lines:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -124,12 +124,12 @@ def _number(value: float | None, form: str = "{:.3f}") -> str:
 
 
 def _mean(scores: Sequence[float] | None, form: str = "{:.3f}") -> str:
-    """The mean of the scores; "-" for what runs of older versions did not store."""
+    """The mean of the scores; "-" without scores, as in runs of older versions."""
     return form.format(sum(scores) / len(scores), len(scores)) if scores else "-"
 
 
 def print_run(console: Console, record: RunRecord, status: str, folder: Path) -> None:
-    """Print the result of a finished run; of any other its status and how to continue it."""
+    """Print the result of a finished run, else the status and how to continue."""
     if record.demo:
         say(console, DEMO)
     if record.result is not None:
@@ -141,21 +141,21 @@ def print_run(console: Console, record: RunRecord, status: str, folder: Path) ->
 
 
 def result_table(console: Console, result: RunResult, folder: Path | None = None) -> None:
-    """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and where the files are.
+    """Print the scores of both prompts, the verdict, the evolved prompt, the cost, and the files.
 
     Args:
-        folder: Where the run folder is now; None for where it was made.
+        folder: Where the run folder is now; None: where the run was made.
     """
     folder = folder or Path(result.folder)
     (_prompt_table(result) if result.mode == "single" else _task_table(result)).print(console)
     colour = {"better": "bold green", "worse": "bold red"}.get(result.verdict.word, "yellow")
-    console.print(verdict_sentence(result), style=colour, soft_wrap=True)  # no colour with NO_COLOR, or in a file
+    console.print(verdict_sentence(result), style=colour, soft_wrap=True)  # rich respects NO_COLOR
     if result.front is not None and len(result.front.prompts) > 1:
         f = result.front
         reached = sum(score >= ENOUGH for score in f.scores)
         say(
             console,
-            f"The front of {len(f.prompts)} prompts, the best measured answer kept: {f.mean:.3f} on average, "
+            f"The front of {len(f.prompts)} prompts, keeping the best measured answer: {f.mean:.3f} on average, "
             f"{reached} of {len(f.scores)} at {ENOUGH:g} or more, with {counted(f.answers, 'answer')}.",
         )
     if result.transfer:
@@ -177,14 +177,14 @@ def result_table(console: Console, result: RunResult, folder: Path | None = None
         f"run       {folder}   (best_prompt.md, samples.jsonl, gifs/)",
         f"report    {folder / 'report.html'}",
     )
-    # Older runs have no such files, and a prompt that drew nothing has none either.
+    # Missing in older runs, and for a prompt that drew nothing.
     made = [(word, folder / f"{name}.gif") for name, word in (("seed", "seed prompt"), ("best", "best prompt"))]
     if shown := ", ".join(f"{path} ({word})" for word, path in made if is_file(path)):
         say(console, f"best gifs {shown}")
 
 
 def _prompts(result: RunResult) -> list[str]:
-    """What the models read; nothing of old runs."""
+    """A line about the tokens that the models read; empty for old runs."""
     if (tokens := result.prompt_tokens) is None:
         return []
     read, cached = tokens.read, tokens.cached
@@ -195,7 +195,7 @@ def _prompts(result: RunResult) -> list[str]:
 
 
 def _prompt_table(result: RunResult) -> _Grid:
-    """The article's table: one row for each prompt."""
+    """The table of the article: one row for each prompt."""
     others = list(result.seed.also)
     title = f"{counted(len(result.seed.scores), 'fresh sample')} of each prompt"
     columns = ("samples", "frames", "loop (gap / step)", "in the search", "re-test")
@@ -215,12 +215,12 @@ def _prompt_table(result: RunResult) -> _Grid:
     return table
 
 
-#: The columns of a table of tasks that stay at any width.
+#: The columns of a table of tasks that are always shown.
 _BOTH = ("seed", "evolved", "difference")
 
 
 def _task_table(result: RunResult) -> _Grid:
-    """One row for each task that the two prompts were tested on, and their mean."""
+    """The table of a run with several tasks: one row for each tested task, and the mean."""
     seen = "held-out task" if result.mode == "general" else "task"
     unseen = ", which the search never saw" if result.mode == "general" else ""
     fresh = counted(len(result.tasks[0].seed_scores), "fresh sample")
@@ -239,11 +239,11 @@ def _task_cells(row: TaskResult) -> tuple[str, ...]:
 
 
 def _transfer_table(result: RunResult) -> _Grid:
-    """What both prompts make of tasks that the search never saw."""
+    """The table of both prompts on tasks that the search never saw."""
     count = len(result.transfer[0].seed_scores)
     # Runs of older versions took more, and repaired them.
-    each = "1 answer of each prompt, not repaired" if count == 1 else f"{count} samples of each prompt"
-    title = f"tasks that the search never saw: {each}, no part of the verdict"
+    each = "1 answer of each prompt, without repairs" if count == 1 else f"{count} samples of each prompt"
+    title = f"tasks that the search never saw: {each}, not part of the verdict"
     table = _Grid(title, ["carries over"], _BOTH, ["samples of the seed", "samples of the evolved"], keep=_BOTH)
     for row in result.transfer:
         table.add(*_task_cells(row))
@@ -259,7 +259,7 @@ def runs_table(console: Console, rows: Sequence[tuple[str, str, str, str, str, s
 
 
 def scored_text(file: str, task: str, score: Score, measured: Measurements | None) -> str:
-    """A GIF's score and its parts, the costliest first."""
+    """A GIF's score and its parts, those that cost most first."""
     lines = [f"{score.total:.3f}  {printable(file)}  ({score.scorer}, task {printable(task)})"]
     if measured is None:
         return f"{lines[0]}\n  it cannot be measured: {printable(score.parts[0].explanation)}"
@@ -280,11 +280,11 @@ def rescored_table(console: Console, result: Mapping[str, Any]) -> None:
 
 
 def models_text(rows: Sequence[Row], file: Path) -> str:
-    """`localgif models list`: models with a table in `file`, other models of an Ollama, weights without a table."""
+    """The text of `localgif models list`: models in `file`, other models of an Ollama, weights without a table."""
     titles = {
         "file": f"in {file}{BUILT_IN if file == built_in() else ''}:",
-        "ollama": "on Ollama, to use by these names:",
-        "weights": "weights for the embedded endpoint, to use by these names:",
+        "ollama": "on Ollama, usable by these names:",
+        "weights": "weights for the embedded endpoint, usable by these names:",
     }
     lines: list[str] = []
     for found, title in titles.items():
@@ -304,7 +304,7 @@ def _model_lines(row: Row) -> list[str]:
 
 
 def plan_table(console: Console, plan: Plan, chosen: Sequence[Cell], stored: Callable[[Cell], str]) -> None:
-    """Print the cells of a sweep in their order, with the status of what is stored."""
+    """Print the cells of a sweep in order, with the status of stored runs."""
     table = _Grid(f"sweep {plan.name}", ["cell"], ["metric calls", "samples, at most"], ["so far"])
     for cell in chosen:
         table.add(printable(cell.name), str(cell.settings.metric_calls), str(cell.samples), stored(cell))

@@ -1,4 +1,4 @@
-"""`localgif tasks`: what ships, what a task checks, a task from a sentence, and the check of a task file."""
+"""`localgif tasks`: list what ships, show what a task checks, make a task from a sentence, check a task file."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ tasks_app = typer.Typer(help=_ABOUT, no_args_is_help=True, rich_markup_mode=None
 
 
 def take_task(text: str, *, yes: bool = True) -> Task:
-    """The task that the command line names. Of a sentence it prints on stderr how localgif reads it.
+    """The task that the command line names. For a sentence, prints on stderr how localgif reads it.
 
     Args:
         text: A shipped name, a path, or a sentence.
-        yes: Ask nothing. Without it a person at a terminal is asked if a word can be read in two ways.
+        yes: Ask nothing. Otherwise localgif asks at a terminal if the sentence is ambiguous or cannot be checked.
 
     Raises:
-        ConfigError: There is no such task, it cannot be used, or the person says no.
+        ConfigError: The task does not exist or cannot be used, or the user refuses the reading.
     """
     from localgif.tasks.sentence import find, is_sentence
     from localgif.tasks.task import task_names
@@ -60,7 +60,7 @@ def take_task(text: str, *, yes: bool = True) -> Task:
 
 
 def take_tasks(settings: Settings, *, yes: bool = True) -> None:
-    """The same for all tasks of a run, with the warnings about those of a split."""
+    """The same for all tasks of a run, with warnings about the tasks of a split."""
     from localgif.tasks.suite import chosen_suite, task_texts
 
     texts = task_texts(settings)
@@ -72,7 +72,7 @@ def take_tasks(settings: Settings, *, yes: bool = True) -> None:
 
 
 def reading_lines(reading: Reading) -> list[str]:
-    """How localgif reads a sentence, for people."""
+    """How localgif reads a sentence, in lines for people."""
     from localgif.tasks.spoken import sentence_of
 
     checks = sentence_of(reading.task)
@@ -84,11 +84,11 @@ def reading_lines(reading: Reading) -> list[str]:
 
 
 def _ask() -> None:
-    """Ask a person whether a reading is right; in a script nobody is asked."""
+    """Ask at a terminal whether a reading is right; a script is not asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return
-    if not typer.confirm("Take it like this?", default=True, err=True):
-        raise ConfigError("the sentence was not taken", "say it in other words, or write a task file (docs/tasks.md)")
+    if not typer.confirm("Use this reading?", default=True, err=True):
+        raise ConfigError("the sentence was not used", "rephrase it, or write a task file (docs/tasks.md)")
 
 
 @tasks_app.command("list")
@@ -139,7 +139,7 @@ def tasks_new(
     yes: YesOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make a task file from a sentence. What it checks goes to stderr."""
+    """Make a task file from a sentence, and print on stderr what it checks."""
     from localgif.tasks.sentence import read
     from localgif.tasks.spoken import toml_of
 
@@ -178,15 +178,13 @@ def _facts(reading: Reading) -> dict[str, Any]:
 @command
 def tasks_check(
     task: Annotated[str, typer.Argument(help="A TOML file, a shipped task, or a sentence.", metavar="FILE")],
-    gif: Annotated[
-        Path | None, typer.Argument(help="A GIF that should meet the task, to be scored.", metavar="FILE.gif")
-    ] = None,
+    gif: Annotated[Path | None, typer.Argument(help="A GIF to score with the task.", metavar="FILE.gif")] = None,
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Check whether a task is valid and a GIF can meet it.
+    """Check that a task is valid and that a GIF can fulfil it.
 
-    Also notes where its brief says something else than its keys.
+    Also reports where the brief and the keys differ.
     """
     from localgif.cli.tables import scored_text
     from localgif.run.rescore import GIF_LIMITS, score_gif
@@ -207,7 +205,7 @@ def tasks_check(
         for text in other:
             echo(f"note: {text}")
         for text in impossible:
-            echo(f"no GIF can meet it: {text}")
+            echo(f"no GIF can fulfil it: {text}")
         if scored is not None:
             echo(scored_text(str(gif), wanted.name, scored.score, scored.measurements))
     if impossible:

@@ -24,7 +24,7 @@ from tests.support.scripted import Scripted
     ("arguments", "code", "said"),
     [
         (("optimize", "--task", "bouncing-bal"), 2, 'did you mean "bouncing-ball"?'),
-        (("optimize", "--name", "../x"), 2, "cannot be the name of a folder"),
+        (("optimize", "--name", "../x"), 2, "is not a valid folder name"),
         (("optimize", "--models", "none.toml"), 2, "none.toml does not exist"),
         (("optimize", "--target", "high"), 2, "--target high is not a number"),
         (("optimize", "--no-such-flag"), 2, "error [E-USAGE]: no such option: --no-such-flag"),
@@ -33,12 +33,12 @@ from tests.support.scripted import Scripted
         (("drw",), 2, "error [E-USAGE]: no such command 'drw'"),
         (("draw",), 2, "error [E-USAGE]: missing argument 'BRIEF'"),
         (("draw", "a", "red", "ball", "-o", "x.gif"), 2, "error [E-USAGE]: got unexpected extra argument (ball)"),
-        (("models", "pull"), 2, "localgif models pull --help lists what there is"),
+        (("models", "pull"), 2, "see localgif models pull --help"),
         (("models", "rm", "smollm2"), 2, "localgif keeps no weights of smollm2"),
         (("models", "pull", "ollama:llama3.2:3b"), 2, "ollama pull llama3.2:3b"),
         (("models", "set", "animator", "qwen3"), 3, "no answer from http://127.0.0.1:11434"),
         (("runs", "rm", "none"), 2, "there is no run none"),
-        (("runs", "--runs-dir", "x", "rm", "none"), 2, "write it behind: localgif runs rm RUN --runs-dir DIR"),
+        (("runs", "--runs-dir", "x", "rm", "none"), 2, "put them after rm: localgif runs rm RUN --runs-dir DIR"),
         (("optimize", "--display", "ritch"), 2, 'did you mean "rich"?'),
         (("score", "missing.gif"), 2, "missing.gif cannot be read"),
         (("score", "."), 2, ". cannot be read: Is a directory"),
@@ -49,7 +49,7 @@ from tests.support.scripted import Scripted
         (("show",), 2, "there is no run under runs"),
         (("show", "nothing"), 2, "there is no run nothing"),
         (("resume",), 2, "there is no unfinished run under runs"),
-        (("resume", "--name", "x"), 2, "--name is only for the run that --fork starts"),
+        (("resume", "--name", "x"), 2, "--name works only with --fork"),
         (("compare", "a", "b", "--scorer", "artcle"), 2, 'did you mean "article"?'),
         (("serve",), 2, "no model to serve"),
         (("sandbox", "run", "none.py", "-o", "x.gif"), 2, "none.py cannot be read"),
@@ -126,7 +126,7 @@ def test_hints_have_the_form_that_was_called(tmp_path: Path) -> None:
     called = localgif(tmp_path, "show", LOCALGIF_CALLED="./scripts/just")
     assert "start one: ./scripts/just optimize\n" in called.stderr
     elsewhere = localgif(tmp_path, "models", "set", "animator", "x", LOCALGIF_CALLED="../p/scripts/just")
-    assert "first: ../p/scripts/env localgif init\n" in elsewhere.stderr, "it has no recipe"
+    assert "models.toml: ../p/scripts/env localgif init\n" in elsewhere.stderr, "it has no recipe"
     plain = localgif(tmp_path, "show", LOCALGIF_CALLED="just")
     assert "start one: just optimize\n" in plain.stderr
 

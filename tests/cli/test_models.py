@@ -58,7 +58,7 @@ def test_the_list_tells_role_place_size_and_digest_of_each(tmp_path: Path) -> No
     assert found["qwen2.5-coder:1.5b"]["found"] == "weights"
     assert "ollama:" + MODEL not in found, "it has a table"
     assert f"  s                        {MODEL} on ollama   <- animator, reflector" in text
-    assert "NOT HERE" in text and "weights for the embedded endpoint, to use by these names:" in text
+    assert "NOT HERE" in text and "weights for the embedded endpoint, usable by these names:" in text
 
 
 def test_what_an_ollama_has_is_listed_by_the_name_that_it_can_be_named_by(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_set_changes_one_line_and_shows_it(tmp_path: Path) -> None:
         done = localgif(tmp_path, "models", "set", "animator", f"ollama:{MODEL}")
         inode = path.stat().st_ino
         again = localgif(tmp_path, "models", "set", "animator", f"ollama:{MODEL}")
-    assert f"animator is ollama:{MODEL} already" in again.stdout
+    assert f"animator is already ollama:{MODEL}" in again.stdout
     assert path.stat().st_ino == inode, "nothing is written the second time"
     assert done.returncode == 0, done.stderr
     assert path.read_text() == before.replace('animator  = "s"', f'animator  = "ollama:{MODEL}"')

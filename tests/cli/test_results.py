@@ -153,7 +153,7 @@ def test_draw_without_a_run_for_several_tasks_takes_what_comes_with_localgif(tmp
         write_models(tmp_path, script.url)
         ours = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif")
         first = script.asked("/api/chat")[0]["messages"][0]["content"]
-        assert "prompts that come with localgif, made with qwen2.5-coder:1.5b" in ours.stderr
+        assert "prompts that ship with localgif, made with qwen2.5-coder:1.5b" in ours.stderr
         assert first == shipped("any").prompts[0] and "What phrases decide:" in first
         script.history.clear()
         seed = localgif(tmp_path, "draw", TRIANGLE, "-o", "x.gif", "--seed-prompt", "--must")
@@ -197,7 +197,7 @@ def test_must_ends_with_6_where_the_picture_is_not_right(tmp_path: Path, monkeyp
         assert len(script.asked("/api/chat")) == asked == 2
     assert (plain.returncode, must.returncode, vague.returncode) == (0, 6, 2)
     assert plain.stdout == must.stdout and plain.stdout.startswith("x.gif: not right yet: ")
-    assert (tmp_path / "x.gif").exists() and "nothing of this brief can be checked" in vague.stderr
+    assert (tmp_path / "x.gif").exists() and "nothing in this brief can be checked" in vague.stderr
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,7 @@ def test_gifs_are_scored_and_what_costs_most_comes_first(tmp_path: Path) -> None
     assert "24 frames, target 24" in text
     strict = localgif(tmp_path, "score", "x.gif", "x.gif", "--task", "a red ball bouncing on white", "--min", "0.9")
     assert strict.returncode == 7, "a black square that goes round is not a red ball that bounces"
-    assert "2 of 2 below 0.9" in strict.stderr
+    assert "2 of 2 GIFs score below 0.9" in strict.stderr
     assert "I will check: white background; one round red thing" in strict.stderr
     lines = strict.stdout.splitlines()
     head, first, *_, last = lines[: len(lines) // 2]
@@ -264,7 +264,7 @@ def test_the_task_of_a_gif_is_its_runs_or_must_be_named(finished: Finished, tmp_
     assert "task bouncing-ball)" in localgif(tmp_path, "score", str(gif)).stdout
     (tmp_path / "x.gif").write_bytes(gif.read_bytes())
     lost = localgif(tmp_path, "score", "x.gif")
-    assert lost.returncode == 2 and "x.gif lies in no run" in lost.stderr and "--task" in lost.stderr
+    assert lost.returncode == 2 and "x.gif is not in a run folder" in lost.stderr and "--task" in lost.stderr
 
 
 def test_a_file_that_is_not_a_gif_scores_0_and_says_why(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_what_carries_over_is_a_table_of_its_own() -> None:
         seed_mean=0.2, best_mean=0.6, difference=0.4,
     )  # fmt: skip
     text = shown(run_result(transfer=(row,)))
-    assert "carries over" in text and "2 samples of each prompt, no part of the verdict" in text
+    assert "carries over" in text and "2 samples of each prompt, not part of the verdict" in text
     assert ["spinning-bar", "0.200", "0.600", "+0.400", "0.100", "0.300", "0.500", "0.700"] in [
         line.split() for line in text.splitlines()
     ]

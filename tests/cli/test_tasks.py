@@ -68,7 +68,7 @@ def test_a_doubt_is_said_in_a_script_and_asked_at_a_terminal(
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     monkeypatch.setattr(typer, "confirm", confirm)
     assert tasks.take_task(doubtful, yes=False).subjects[0].path == "across"
-    with pytest.raises(ConfigError, match="not taken"):
+    with pytest.raises(ConfigError, match="not used"):
         tasks.take_task(doubtful, yes=False)
     tasks.take_task(doubtful, yes=True)
     tasks.take_task("a red ball bouncing on white", yes=False)
@@ -86,7 +86,7 @@ def test_a_task_is_checked_with_its_brief_and_a_gif(tmp_path: Path) -> None:
     bad = localgif(tmp_path, "tasks", "check", "my.toml")
     assert bad.returncode == 2
     assert "note: the brief reads as path = up-down, but subjects[1].path is still" in bad.stdout
-    assert "no GIF can meet it: nothing in it moves" in bad.stdout
+    assert "no GIF can fulfil it: nothing in it moves" in bad.stdout
     facts = json.loads(localgif(tmp_path, "tasks", "check", "my.toml", "--json").stdout)
     assert len(facts["differences"]) == len(facts["impossible"]) == 1 and facts["gif"] is None
 

@@ -60,7 +60,7 @@ def test_no_command_takes_it_for_a_result(runs: Path, folder: Path) -> None:
     drawn = localgif(runs, "draw", "a red ball", folder.name, "-o", "x.gif", *where)
     assert drawn.exit_code == 2 and "is a DEMO" in drawn.stderr
     drawn = localgif(runs, "draw", "a red ball", "-o", "x.gif", *where)
-    assert drawn.exit_code == 3 and "prompts that come with localgif" in drawn.stderr, "not the newest better run"
+    assert drawn.exit_code == 3 and "prompts that ship with localgif" in drawn.stderr, "not the newest better run"
     left = read_run(folder)
     assert isinstance(left, Left) and "DEMO" in left.why
     with pytest.raises(ConfigError, match="is a DEMO"):
