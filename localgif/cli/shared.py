@@ -272,7 +272,7 @@ def complain(error: LocalGifError) -> None:
 
 
 def warn_about(*tasks: Task) -> None:
-    """Warn on stderr about each reason why no GIF can fulfil a task."""
+    """Warn on stderr about each reason why no GIF can meet a task."""
     for task in tasks:
         for doubt in task.doubts():
             echo(f"warning: task {task.name}: {doubt}", err=True)

@@ -182,7 +182,7 @@ def tasks_check(
     sandbox_level: LevelOption = DEFAULT_LEVEL,
     as_json: JsonOption = False,
 ) -> None:
-    """Check that a task is valid and that a GIF can fulfil it.
+    """Check that a task is valid and that a GIF can meet it.
 
     Also reports where the brief and the keys differ.
     """
@@ -205,7 +205,7 @@ def tasks_check(
         for text in other:
             echo(f"note: {text}")
         for text in impossible:
-            echo(f"no GIF can fulfil it: {text}")
+            echo(f"no GIF can meet it: {text}")
         if scored is not None:
             echo(scored_text(str(gif), wanted.name, scored.score, scored.measurements))
     if impossible:

@@ -1,4 +1,4 @@
-"""A sweep on a Dask cluster: a cell is a task that Dask places, retries and moves; its run folder comes back whole."""
+"""Runs a sweep on a Dask cluster: Dask places, retries and moves cells; each returns its run folder as an archive."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from localgif.sweep import execute, worker
 from localgif.sweep.execute import CellEnd, Outcome, SweepFolder, Watch
 from localgif.sweep.plan import Cell, Plan
 
-#: For the scheduler to answer.
+#: How long to wait for an answer of the scheduler.
 SCHEDULER_SECONDS = 30.0
-#: For another worker to join when none that is there can take any cell that is left.
+#: How long to wait for another worker if none of the present ones can run a remaining cell.
 GRACE_SECONDS = 15.0
 _BEAT_SECONDS = 1.0
 
@@ -34,12 +34,15 @@ def run_on_cluster(
     scheduler: str | int,
     minutes: float | None = None,
 ) -> dict[str, Any]:
-    """As `execute.run_sweep`, on the workers of a Dask scheduler, or on that many workers started on this machine.
+    """Like `execute.run_sweep`, but on the workers of a Dask scheduler.
+
+    Args:
+        scheduler: Its address, or how many workers to start on this machine.
 
     Raises:
         ConfigError: Several embedded engines would share this machine.
-        PreflightError: There is no Dask, no scheduler, or no worker that can take a cell.
-        EndpointError: The scheduler was lost during the sweep.
+        PreflightError: Dask is not installed, no scheduler answers, or no worker can run a cell.
+        EndpointError: The connection to the scheduler was lost during the sweep.
         KeyboardInterrupt: Ctrl-C or SIGTERM. The workers stop; finished cells are kept.
     """
     deadline = None if minutes is None else time.monotonic() + 60 * minutes
@@ -51,19 +54,19 @@ def run_on_cluster(
 
 @contextlib.contextmanager
 def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
-    """A client of the scheduler; workers that were started here stop at the end."""
+    """A client of the scheduler. Workers started for it stop at the end of the block."""
     try:
         import dask
         from distributed import Client, LocalCluster
     except ImportError as error:
         raise PreflightError(
-            f"--scheduler needs Dask, which is not installed here ({error})",
+            f"--scheduler needs Dask, which is not installed ({error})",
             "in a checkout: ./scripts/env true\nelsewhere: pip install 'localgif[cluster]'",
             code="E-CLUSTER",
         ) from None
-    for name in ("distributed", "distributed.client"):  # a lost scheduler is reported below, without tracebacks
+    for name in ("distributed", "distributed.client"):  # the code below reports a lost scheduler
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    # The folder of a cell that was begun before travels as an argument of its task.
+    # The run folder of an unfinished cell is an argument of its task, and may be large.
     dask.config.set({"distributed.admin.large-graph-warning-threshold": "4 GiB"})
     place: Any = scheduler
     with contextlib.ExitStack() as stack:
@@ -71,24 +74,24 @@ def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
             models = [model for cell in cells for model in (cell.settings.animator, cell.settings.reflector)]
             if scheduler > 1 and any(model.endpoint.kind == "embedded" for model in models):
                 raise ConfigError(
-                    f"local:{scheduler} would start the embedded engine {scheduler} times, and one takes all cores",
-                    "leave --scheduler out, or use models of a server (docs/sweeps.md)",
+                    f"local:{scheduler} would start the embedded engine {scheduler} times, and each uses all cores",
+                    "remove --scheduler, or use models of a server (docs/sweeps.md)",
                 )
             place = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=scheduler,
                 threads_per_worker=1,
                 resources={model.alias: 1 for model in models},
                 host="127.0.0.1",
-                dashboard_address="127.0.0.1:0",  # any other would be open to the network, or taken
+                dashboard_address="127.0.0.1:0",  # the default is open to the network, and may be in use
                 worker_dashboard_address="127.0.0.1:0",
                 silence_logs=logging.ERROR,
             )
             stack.enter_context(place)
         try:
             client = stack.enter_context(Client(place, timeout=SCHEDULER_SECONDS))  # type: ignore[no-untyped-call]
-        except (OSError, TypeError, ValueError) as error:  # the last two from missing or wrong certificates
+        except (OSError, TypeError, ValueError) as error:  # the last two for missing or wrong certificates
             raise PreflightError(
-                f"no Dask scheduler can be asked at {scheduler} ({error})",
+                f"no Dask scheduler answers at {scheduler} ({error})",
                 "start one with `dask scheduler`, or correct --scheduler; a tls:// address also needs "
                 "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ..CLIENT__CERT and ..CLIENT__KEY (docs/sweeps.md)",
                 code="E-SCHEDULER",
@@ -101,14 +104,14 @@ def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
             if isinstance(error, LocalGifError) or (not isinstance(error, OSError) and _answers(client)):
                 raise
             raise EndpointError(
-                f"the scheduler at {scheduler} is gone ({error})",
-                "start it again, then repeat the same command: it goes on, and finished cells are kept",
+                f"the connection to the scheduler at {scheduler} was lost ({error})",
+                "start the scheduler again, then repeat the command: it keeps finished cells and runs the others",
                 code="E-SCHEDULER-LOST",
             ) from error
 
 
 def _answers(client: Any) -> bool:
-    """Whether the scheduler can still be asked. A client that is losing it raises whatever it stumbles over."""
+    """Whether the scheduler still answers. A client that is losing its connection may raise any exception."""
     try:
         client.sync(client.scheduler.identity, callback_timeout=_BEAT_SECONDS)
     except Exception:
@@ -117,7 +120,7 @@ def _answers(client: Any) -> bool:
 
 
 class _Sweep:
-    """One call of a sweep: hands all cells to Dask, then follows what comes back until every cell has an end."""
+    """One call of a sweep: submits all cells to Dask, then handles events until every cell has ended."""
 
     def __init__(
         self, folder: SweepFolder, cells: Sequence[Cell], watch: Watch, client: Any, scheduler: str | int
@@ -125,9 +128,9 @@ class _Sweep:
         self.ends: dict[str, CellEnd] = {}
         self._folder, self._watch, self._client, self._scheduler = folder, watch, client, scheduler
         self._cells = {cell.name: (number, cell) for number, cell in enumerate(cells, 1)}
-        self._futures: dict[str, Any] = {}  # of the cells that have no end yet
-        self._begun: dict[str, tuple[str, float, Progress]] = {}  # of these: the worker, when, and who watches
-        # (cell, future) that ended, and (time, message) of what workers tell
+        self._futures: dict[str, Any] = {}  # cells that have not ended
+        self._begun: dict[str, tuple[str, float, Progress]] = {}  # running cells: worker, start, progress
+        # (cell, future) of a cell that ended, or (time, message) from a worker
         self._events: queue.SimpleQueue[tuple[Any, Any]] = queue.SimpleQueue()
         self._refusals: dict[str, str] = {}  # worker that left -> why it could not start a cell
         self._moved = time.monotonic()  # when a cell last began or ended
@@ -147,7 +150,7 @@ class _Sweep:
             self.ends.setdefault(name, CellEnd(cell))
 
     def _check_workers(self) -> None:
-        """Check before anything starts that workers have this localgif. Those that join later check it themselves."""
+        """Check that all workers have the same localgif. Workers that join later check it themselves."""
         answers = self._client.run(execute.identity, on_error="return")
         problems = {name: execute.differing(theirs, execute.identity()) for name, theirs in answers.items()}
         if any(problems.values()):
@@ -190,7 +193,7 @@ class _Sweep:
             return
         if kind == "begins":
             if name in self._begun:
-                self._watch.note(f"{name} begins again: it failed, or worker {self._begun[name][0]} was lost")
+                self._watch.note(f"{name} starts again: it failed, or worker {self._begun[name][0]} was lost")
             self._moved = time.monotonic()
             number, cell = self._cells[name]
             self._begun[name] = where, self._moved, self._watch.begins(cell, number, len(self._cells))
@@ -205,8 +208,8 @@ class _Sweep:
             self._begun[name][2].metric_call(*call)
 
     def _settle(self, name: str, future: Any) -> None:
-        """Take the end of a cell: its run folder goes into its place."""
-        if future.status == "cancelled":  # not by us: Dask does that when it loses the scheduler
+        """Handle the end of a cell, and store its run folder."""
+        if future.status == "cancelled":  # by Dask, which does that when it loses the scheduler
             raise ConnectionError("it cancelled a cell")
         home = self._folder.folder / name
         where, began, _ = self._begun.get(name, ("", self._moved, None))
@@ -234,13 +237,12 @@ class _Sweep:
         self._watch.ended(end, self._cells[name][0], len(self._cells))
 
     def _resources(self) -> dict[str, Any]:
-        """Name of each worker -> the models that it names."""
+        """Name of each worker -> the models that it offers."""
         workers = self._client.scheduler_info(n_workers=-1)["workers"].values()
         return {str(each["name"]): each["resources"] for each in workers}
 
     def _look(self, late: bool) -> None:
-        """Leave cells that have not begun when it is late; give up when no worker can take what is left, with a
-        PreflightError if no cell was done."""
+        """Cancel cells that have not begun if it is late; give up if no worker can run the remaining cells."""
         present = self._resources()
         idle = {name: self._cells[name][1] for name in self._futures if self._begun.get(name, [""])[0] not in present}
         if late:
@@ -248,21 +250,22 @@ class _Sweep:
                 self._futures.pop(name).cancel()
             return
         placeable = any(has.keys() >= set(cell.models) for cell in idle.values() for has in present.values())
-        alone = not present and not self._refusals  # workers may join at any time
+        alone = not present and not self._refusals  # keep waiting: workers may join at any time
         busy = len(idle) < len(self._futures) or time.monotonic() - self._moved < GRACE_SECONDS
         if idle and not (placeable or alone or busy):
             self._give_up(present, sorted({alias for cell in idle.values() for alias in cell.models}))
 
     def _give_up(self, present: dict[str, Any], aliases: list[str]) -> None:
-        why = {**self._refusals, **dict.fromkeys(present, f"it does not name the models {', '.join(aliases)}")}
+        """End the remaining cells as failed; a PreflightError if this call ran none."""
+        why = {**self._refusals, **dict.fromkeys(present, f"it does not offer the models {', '.join(aliases)}")}
         lines = "\n".join(f"worker {name}: {said}" for name, said in why.items())
         if all(end.known for end in self.ends.values()):
             resources = " ".join(f"{alias}=1" for alias in aliases)
             raise PreflightError(
-                f"no worker at {self._scheduler} can take a cell:\n{lines}",
-                f"start workers that name their models: dask worker ADDRESS --resources '{resources}' (docs/sweeps.md)",
+                f"no worker at {self._scheduler} can run a cell:\n{lines}",
+                f"start workers that offer the models: dask worker ADDRESS --resources '{resources}' (docs/sweeps.md)",
                 code="E-WORKERS",
             )
         for name, future in list(self._futures.items()):
             future.cancel()
-            self._end(CellEnd(self._cells[name][1], Outcome(error=f"no worker can take it:\n{lines}")))
+            self._end(CellEnd(self._cells[name][1], Outcome(error=f"no worker can run it:\n{lines}")))

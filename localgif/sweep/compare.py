@@ -1,6 +1,6 @@
-"""What may be concluded from many runs: groups, their gains and differences, how much chance could do; compare.html.
+"""Compares many runs: groups, their gains and differences, the part of chance; writes compare.html.
 
-A run is one observation. The samples of a run share its search, so they say nothing about what another search finds.
+A run is one observation: samples of one run share a search, so they do not show what another search would find.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _SEED = "seed"
 
 
 class Group(NamedTuple):
-    """Runs that differ only in their seed, and in what is averaged over (strata)."""
+    """Runs that differ only in their seed and in the settings that are averaged over."""
 
     name: str
     values: dict[str, Any]
     strata: dict[str, tuple[Finished, ...]]
-    """Name of a stratum -> its runs; one named "" when nothing is averaged over."""
+    """Name of a stratum -> its runs; a single one named "" if there is nothing to average over."""
 
     @property
     def runs(self) -> tuple[Finished, ...]:
@@ -54,19 +54,19 @@ class Grouping(NamedTuple):
     """How runs are compared."""
 
     axes: tuple[str, ...]
-    """What tells the groups apart."""
+    """The settings that define the groups."""
     over: tuple[str, ...]
-    """What else differs: groups are compared inside each combination of it, and the differences averaged."""
+    """Other settings that differ: groups are compared within each combination of them, and differences averaged."""
     groups: tuple[Group, ...]
     notes: tuple[str, ...]
 
 
 def group(runs: Sequence[Finished], by: Sequence[str] = (), order: Sequence[str] = ()) -> Grouping:
-    """Group runs, at least one and all scored by the same rule, by the settings in which they differ.
+    """Group one or more runs with the same rule by the settings in which they differ.
 
     Args:
-        by: The settings that tell groups apart; by default every setting in which runs differ, except the seed.
-        order: Settings to name groups by first: the axes of a sweep.
+        by: The settings that define the groups; empty: every setting in which the runs differ, except the seed.
+        order: Settings that come first in the names of groups: the axes of a sweep.
 
     Raises:
         ConfigError: The runs do not differ in a setting of `by`.
@@ -91,7 +91,7 @@ def group(runs: Sequence[Finished], by: Sequence[str] = (), order: Sequence[str]
 
 
 def _axes(runs: Sequence[Finished], order: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
-    """Settings in which runs differ, without those that follow from others of them."""
+    """The settings in which runs differ, without those that follow from others; and notes."""
     known = dict.fromkeys(key for run in runs for key in run.facets)
     names = dict.fromkeys([*(key for key in (*order, *FIELDS) if key in known), *sorted(known)])
     kept: list[str] = []
@@ -104,7 +104,9 @@ def _axes(runs: Sequence[Finished], order: Sequence[str]) -> tuple[tuple[str, ..
                 along.append(name)
         else:
             kept.append(name)
-    notes = [f"{', '.join(along)} differ{'s' if len(along) == 1 else ''} along with {', '.join(kept)}"] if along else []
+    notes = (
+        [f"{', '.join(along)} differ{'s' if len(along) == 1 else ''} together with {', '.join(kept)}"] if along else []
+    )
     if len(versions := sorted({run.version for run in runs})) > 1:
         notes.append(f"the runs were made by different versions of localgif: {', '.join(versions)}")
     return tuple(kept), notes
@@ -135,11 +137,11 @@ def _label(values: Mapping[str, Any]) -> str:
 
 
 class Tested(NamedTuple):
-    """A difference of means, and how often chance makes one as large."""
+    """A difference of means, and how likely chance alone gives one as large."""
 
     difference: float
     interval: tuple[float, float] | None
-    """95 % bootstrap interval, for this difference alone."""
+    """95 % bootstrap interval, not corrected for other questions."""
     p_value: float
     """Two-sided, permutation test over runs."""
     adjusted_p_value: float
@@ -147,7 +149,7 @@ class Tested(NamedTuple):
     smallest_possible_p_value: float
     """The smallest adjusted p that this many runs can reach."""
     paired_p_value: float | None
-    """Two-sided, signs of the pairs' differences; None where runs do not pair up. For information."""
+    """Two-sided, from the signs of the pairs' differences, for information only; None if runs do not form pairs."""
     pairs: int
 
     @property
@@ -168,10 +170,10 @@ class Row(NamedTuple):
     gain: Tested
     """Evolved prompt minus seed prompt."""
     verdicts: dict[str, int]
-    """Word of a run's own verdict -> runs."""
+    """Word of a verdict -> number of runs with this verdict."""
     spread: Spread
     tokens: float
-    """Per run, both models."""
+    """Per run, written by both models."""
     minutes: float
     """Per run."""
 
@@ -180,7 +182,7 @@ class Row(NamedTuple):
         return statistics.fmean(self.scores)
 
     def per_gain(self, cost: float) -> float | None:
-        """What a tenth of gain cost; None without a gain."""
+        """The cost of a gain of 0.1; None without a gain."""
         return cost / (10 * self.gain.difference) if self.gain.difference > 0.005 else None
 
 
@@ -191,14 +193,14 @@ class Versus(NamedTuple):
     second: Group
     tested: Tested
     sizes: tuple[int, int]
-    """Runs that were compared."""
+    """Numbers of compared runs."""
     means: tuple[float, float]
-    """Of these, over strata."""
+    """Mean scores of these runs, averaged over strata."""
     left_out: tuple[str, ...]
-    """Strata that only one of them has."""
+    """Strata that only one of the groups has."""
     needed: int | None = None
-    """Runs per group, strata together, that detect a true difference of the observed size 80 % of the time. None when
-    the question is decided, when 1,000 are too few, or when nothing is known of the spread."""
+    """Runs per group, over all strata, that detect a true difference of the observed size 80 % of the time. None if the
+    question is decided, if 1,000 are too few, or if the spread is unknown."""
 
 
 class Compared(NamedTuple):
@@ -209,9 +211,9 @@ class Compared(NamedTuple):
     rows: tuple[Row, ...]
     versus: tuple[Versus, ...]
     deviation: float | None
-    """Standard deviation between runs inside groups, pooled."""
+    """Pooled standard deviation between runs within groups."""
     apart: tuple[str, ...]
-    """Pairs of groups that have no stratum in common."""
+    """Pairs of groups without a common stratum."""
 
 
 def compare(grouping: Grouping) -> Compared:
@@ -254,7 +256,7 @@ def _corrected(tested: Tested, adjusted: float, questions: int) -> Tested:
 
 
 def _gain(group: Group) -> Tested:
-    """Seed prompt and evolved prompt of each run are a pair."""
+    """Test a group's gain; the seed prompt and the evolved prompt of a run are a pair."""
     strata = [([run.start for run in runs], [run.score for run in runs]) for runs in group.strata.values()]
     by_stratum = [[run.gain for run in runs] for runs in group.strata.values()]
     return _tested(strata, mean_interval(by_stratum), [gain for gains in by_stratum for gain in gains])
@@ -267,14 +269,14 @@ def _versus(first: Group, second: Group) -> Versus:
     differences = [difference for a, b in both for difference in _paired(a, b)]
     sizes = sum(len(a) for a, _ in both), sum(len(b) for _, b in both)
     if not sizes[0] == sizes[1] == len(differences):
-        differences = []  # runs without a partner would count in one test and not in the other
+        differences = []  # the paired test would leave out runs that the other test counts
     tested = _tested(strata, difference_interval(strata), differences)
     low, high = (statistics.fmean(map(statistics.fmean, side)) for side in zip(*strata, strict=True))
     return Versus(first, second, tested, sizes, (low, high), tuple(sorted(first.strata.keys() ^ second.strata.keys())))
 
 
 def _paired(first: Sequence[Finished], second: Sequence[Finished]) -> list[float]:
-    """Differences of the runs with one seed; none where a seed occurs twice."""
+    """Differences between runs with the same seed; empty if a seed occurs twice in a group."""
     sides = [{run.facets.get(_SEED): run.score for run in runs} for runs in (first, second)]
     if len(sides[0]) < len(first) or len(sides[1]) < len(second):
         return []
@@ -284,7 +286,7 @@ def _paired(first: Sequence[Finished], second: Sequence[Finished]) -> list[float
 def _decided(versus: Versus, adjusted: float, comparisons: int, deviation: float | None) -> Versus:
     tested = _corrected(versus.tested, adjusted, comparisons)
     needed = None
-    # Rounded, so that nearly equal questions share one cached answer.
+    # Rounded, so that nearly equal questions use the same cached answer.
     difference, spread = round(tested.difference, 4), round(deviation or 0.0, 4)
     if tested.word == "not shown" and spread > 0 and difference != 0:
         needed = runs_needed(difference, spread, comparisons)
@@ -310,7 +312,7 @@ def _row(group: Group, gain: Tested) -> Row:
 
 
 def _spread(group: Group) -> Spread:
-    """Pooled over strata: runs of different tasks differ by more than their seeds."""
+    """The spread of a group, pooled over strata: runs of different tasks differ by more than their seeds."""
     each = [spread([run.best for run in runs]) for runs in group.strata.values()]
 
     def pooled(values: Sequence[float | None]) -> float | None:
@@ -324,7 +326,7 @@ def _spread(group: Group) -> Spread:
 
 
 def as_json(compared: Compared) -> dict[str, Any]:
-    """The object that `--json` prints, without its sentences. Numbers are rounded to 4 decimals."""
+    """The object that `--json` prints, without sentences; numbers are rounded to 4 decimals."""
     return {
         "rule": compared.rule,
         "axes": compared.grouping.axes,
@@ -386,15 +388,19 @@ def _rounded(value: Any) -> Any:
     return round(value, 4) if isinstance(value, float) else value
 
 
-#: Groups in the plot; the tables have all of them.
+#: Most groups in the plot; the tables have all of them.
 _MOST_STRIPS = 24
-#: Letters of a group's name in the plot, about what fits on a phone.
+#: Longest name of a group in the plot, characters; about as much as fits on a phone.
 _LONGEST_LABEL = 72
 
 
 def render(compared: Compared, title: str, said: Sequence[str], left: Sequence[Left]) -> str:
-    """compare.html: one self-contained page in the report's style, without a script; the first sentence of `said` is
-    its headline, `left` are runs that are left out."""
+    """The text of compare.html: one self-contained page in the report's style, without a script.
+
+    Args:
+        said: Sentences; the first one is the headline.
+        left: Runs that are not compared.
+    """
     from markupsafe import Markup
 
     strips = [
@@ -425,6 +431,6 @@ def render(compared: Compared, title: str, said: Sequence[str], left: Sequence[L
 
 
 def _plot_label(name: str) -> str:
-    """A name in letters that matplotlib's own font has; for others it warns. The tables have them all."""
+    """A name without letters that matplotlib's own font lacks and would warn about. The tables have the whole name."""
     plain = "".join(c if c.isprintable() and ord(c) < 0x250 else "?" for c in name)
     return plain if len(plain) <= _LONGEST_LABEL else f"{plain[: _LONGEST_LABEL - 3]}..."

@@ -1,4 +1,4 @@
-"""Runs the cells of a sweep one after another and keeps sweep.json; finished cells are skipped, begun ones resumed."""
+"""Runs the cells of a sweep in order and keeps sweep.json. Finished cells are skipped, unfinished ones resumed."""
 
 from __future__ import annotations
 
@@ -30,60 +30,60 @@ from localgif.sweep.plan import Cell, Plan
 from localgif.sweep.read import SWEEP, SweepRecord, read_sweep_record
 from localgif.tasks.suite import Suite
 
-#: A larger archive is not a run folder.
+#: Largest archive of a run folder, bytes.
 _MOST_BYTES = 512 * 1024 * 1024
 
 
 class Outcome(NamedTuple):
-    """How one attempt at a cell ended; the default stands for no attempt."""
+    """How one attempt at a cell ended; the default means no attempt."""
 
     result: RunResult | None = None
-    """Of the run; None if it failed."""
+    """The result of the run; None if it failed."""
     error: str = ""
     """Why it failed, with the remedy."""
     trace: str = ""
     """The traceback of a bug; "" for other failures."""
     exit_code: int = 1
-    """Of that error; tells a machine that cannot start a run (3) from a run that failed."""
+    """Exit code of the error: 3 if this machine cannot start the run."""
 
 
 class CellEnd(NamedTuple):
-    """What became of a cell."""
+    """How a cell ended."""
 
     cell: Cell
     outcome: Outcome = Outcome()
     seconds: float = 0.0
-    """In this call; 0 if the run was done before."""
+    """Time in this call; 0 if the run was done before."""
     known: bool = False
-    """Whether it was done before this call."""
+    """Whether the run was done before this call."""
     worker: str = ""
     """The worker that ran it; "" for this process."""
 
     @property
     def status(self) -> Literal["done", "failed", "left"]:
-        """In one word, for --json."""
+        """The status in one word, for --json."""
         return "done" if self.outcome.result is not None else "failed" if self.outcome.error else "left"
 
 
 class Watch(Protocol):
-    """Receives what a sweep does."""
+    """Receives the events of a sweep."""
 
     def begins(self, cell: Cell, number: int, cells: int) -> Progress:
-        """A cell begins; the returned progress receives what its run reports."""
+        """A cell begins; returns the object that receives the progress of its run."""
 
     def ended(self, end: CellEnd, number: int, cells: int) -> None:
-        """A cell ended. Called for each failed attempt."""
+        """An attempt at a cell ended."""
 
     def note(self, text: str) -> None:
-        """Something worth a line of its own."""
+        """A message for the user."""
 
 
 def choose(plan: Plan, pattern: str | None) -> tuple[Cell, ...]:
-    """The cells whose names match a shell pattern, all without one; a ConfigError if none matches."""
+    """The cells whose names match a shell pattern; all cells without one. Raises ConfigError if none matches."""
     chosen = tuple(cell for cell in plan.cells if pattern is None or fnmatch.fnmatchcase(cell.name, pattern))
     if not chosen:
         names = [cell.name for cell in plan.cells]
-        raise ConfigError(f"--cells {pattern}: no cell has that name", nearest(str(pattern), names[:20]))
+        raise ConfigError(f"--cells {pattern}: no cell matches", nearest(str(pattern), names[:20]))
     return chosen
 
 
@@ -92,7 +92,7 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Run cells of a plan, each in `runs_dir / plan.name / cell.name`; returns the object that `--json` prints.
 
-    A cell that fails is tried once more at the end. Ctrl-C ends the sweep; the next call resumes its cell. No new cell
+    A cell that fails is retried once at the end. After Ctrl-C the next call resumes the interrupted cell. No new cell
     starts after `minutes`. Raises as open_sweep.
     """
     began = time.monotonic()
@@ -132,10 +132,10 @@ def _attempt(home: Path, cell: Cell, models: ModelsFile, watch: Watch, number: i
 
 
 def run_cell(home: Path, settings: Settings, suite: Suite, models: ModelsFile, progress: Progress) -> Outcome:
-    """Begin the run of a cell in the folder `home`, or resume the run there. Failures are returned, not raised."""
+    """Start the run of a cell in the folder `home`, or resume it. Failures are returned, not raised."""
     try:
         if home.is_symlink():
-            raise RunCorrupt(f"{home} is a link", "remove it, if you trust this sweep, and repeat the command")
+            raise RunCorrupt(f"{home} is a link", "if you trust this sweep, remove the link and repeat the command")
         if is_file(home / "run.json"):
             return Outcome(resume(home, models, progress, {}))
         _clear_stillborn(home)
@@ -143,26 +143,30 @@ def run_cell(home: Path, settings: Settings, suite: Suite, models: ModelsFile, p
     except LocalGifError as error:
         return Outcome(None, str(error), exit_code=error.exit_code)
     except Exception as error:
-        # A bug in one cell is reported as a bug, and must not end the other cells.
+        # A bug in one cell is reported with its traceback, and does not stop the other cells.
         return Outcome(None, f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
 def _clear_stillborn(home: Path) -> None:
-    """Remove the folder of a run that died before it had a run.json. It holds no work; anything else in it is a
-    RunCorrupt, and another process that is just beginning it a RunLocked."""
+    """Remove the folder of a run that died before it wrote run.json, because it contains no work.
+
+    Raises:
+        RunCorrupt: The folder contains something else.
+        RunLocked: Another process is just starting this run.
+    """
     if not home.exists():
         return
     if is_locked(home):
-        raise RunLocked(f"{home} is being written by another process", "wait for it, or stop it")
+        raise RunLocked(f"{home} is being written by another process", "wait for that process, or stop it")
     for path in home.rglob("*"):
         ours = path.name == ".lock" or (path.name.startswith(".run.json.") and path.name.endswith(".tmp"))
         if not ours and not (path.is_dir() and path.name in ("candidates", "code", "gifs")):
-            raise RunCorrupt(f"{home} has no run.json, but holds {path.name}", "move the folder away")
+            raise RunCorrupt(f"{home} has no run.json, but contains {path.name}", "move the folder away")
     shutil.rmtree(home)
 
 
 def is_done(home: Path) -> bool:
-    """Whether the run of a cell is done; a RunCorrupt if its run.json cannot be read."""
+    """Whether the run of a cell is done. Raises RunCorrupt if its run.json cannot be read."""
     return is_file(home / "run.json") and load_record(home).status == "done"
 
 
@@ -176,17 +180,17 @@ def known_end(cell: Cell, home: Path) -> CellEnd:
 
 @functools.cache
 def identity() -> dict[str, str]:
-    """What must be equal on every machine of a sweep: versions, and a digest of localgif's source."""
+    """What must be the same on all machines of a sweep: versions, and a digest of localgif's source."""
     root = Path(localgif.__file__).parent
     source = hashlib.sha256()
     for path in sorted(root.rglob("*.py")):
         source.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
-    # Kernel and distribution decide nothing that a run stores.
+    # Kernel and distribution do not change results.
     return {key: value for key, value in versions().items() if key != "platform"} | {"source": source.hexdigest()[:12]}
 
 
 def differing(there: Mapping[str, str] | Exception, here: Mapping[str, str]) -> str:
-    """How a worker's `identity`, or its failure to tell it, differs from the command's; "" when it does not."""
+    """How a worker's `identity` differs from this command's, or why the worker has none; "" if they are the same."""
     if isinstance(there, Exception):
         return f"it cannot run localgif ({type(there).__name__}: {there})"
     lines = [f"{n}: {there.get(n)} there, {here.get(n)} here" for n in {**there, **here} if there.get(n) != here.get(n)]
@@ -202,7 +206,7 @@ class Archive(NamedTuple):
 
 
 def pack(home: Path) -> Archive | None:
-    """The run folder of a cell; None when it holds no run."""
+    """The run folder of a cell as an archive; None if it contains no run."""
     if not is_file(home / "run.json"):
         return None
     file = io.BytesIO()
@@ -214,14 +218,14 @@ def pack(home: Path) -> Archive | None:
 
 
 def unpack(archive: Archive, home: Path) -> None:
-    """Put the run folder of a cell in its place; an older folder there is replaced as a whole.
+    """Store the run folder of a cell as `home`, replacing an older folder there.
 
     Raises:
-        RunCorrupt: The archive is not the packed one, too large, or holds anything but plain files inside the folder.
-        RunLocked, RunError: Another process writes in the folder, or it cannot be written.
+        RunCorrupt: The archive was changed, is too large, or contains anything but plain files inside the folder.
+        RunLocked, RunError: Another process is writing to the folder, or it cannot be written.
     """
     if len(archive.data) > _MOST_BYTES or hashlib.sha256(archive.data).hexdigest() != archive.digest:
-        raise RunCorrupt(f"{home}: the archive that arrived is not the one that was sent", "check the network")
+        raise RunCorrupt(f"{home}: the archive was damaged on the way, or is too large", "check the network")
     arriving = home.with_name(f".{home.name}.arriving")
     try:
         shutil.rmtree(arriving, ignore_errors=True)
@@ -229,7 +233,7 @@ def unpack(archive: Archive, home: Path) -> None:
         with tarfile.open(fileobj=io.BytesIO(archive.data), mode="r:") as tar:
             members = tar.getmembers()
             if any(member.type not in (tarfile.REGTYPE, tarfile.DIRTYPE) or member.issparse() for member in members):
-                raise RunCorrupt(f"{home}: the archive that arrived holds more than plain files", "check the worker")
+                raise RunCorrupt(f"{home}: the archive contains more than plain files", "check the worker")
             tar.extractall(arriving, members, filter="data")
         if home.exists():
             check_free(home)
@@ -237,15 +241,17 @@ def unpack(archive: Archive, home: Path) -> None:
         arriving.rename(home)
         sync_folder(home.parent)
     except tarfile.TarError as error:
-        raise RunCorrupt(f"{home}: the archive that arrived cannot be read ({error})", "check the worker") from None
+        raise RunCorrupt(f"{home}: the archive cannot be read ({error})", "check the worker") from None
     except OSError as error:
-        raise RunError(f"{home} cannot be written: {error.strerror}", "free some space, then repeat") from None
+        raise RunError(
+            f"{home} cannot be written: {error.strerror}", "free some space, then repeat the command"
+        ) from None
     finally:
         shutil.rmtree(arriving, ignore_errors=True)
 
 
 def bring_home(archive: Archive, home: Path) -> RunResult:
-    """Unpack a finished run; returns its result, which then names its new folder. Raises as unpack, and a RunCorrupt if
+    """Unpack a finished run, set the folder in its result, and return the result. Raises as unpack, and RunCorrupt if
     the run is not finished."""
     unpack(archive, home)
     record = load_record(home)
@@ -268,7 +274,7 @@ class SweepFolder:
         self._plan = plan
         old = read_sweep_record(folder) if is_file(folder / SWEEP) else None
         names = {cell.name: cell.values for cell in plan.cells}
-        # Written anew: the sweep file may have more cells than the last time.
+        # Always write it: the sweep file may have other cells than the last time.
         self._record = self._write(
             SweepRecord(
                 name=plan.name,
@@ -289,8 +295,8 @@ class SweepFolder:
         return record
 
     def note(self, end: CellEnd) -> None:
-        """Keep a failure for `localgif compare`, because a cell that never began has no run folder that says why; a
-        RunError if sweep.json cannot be written."""
+        """Store a failure for `localgif compare`, because a cell that never began has no run folder. Raises RunError if
+        sweep.json cannot be written."""
         failures = {name: why for name, why in self._record.failures.items() if name != end.cell.name}
         if end.status == "failed":
             failures[end.cell.name] = end.outcome.error
@@ -324,11 +330,11 @@ class SweepFolder:
 
 @contextlib.contextmanager
 def open_sweep(plan: Plan, runs_dir: Path, cells: Sequence[Cell]) -> Iterator[SweepFolder]:
-    """Create the folder of a sweep if needed, and hold its lock while `cells` of it run.
+    """Create the folder of a sweep if needed, and hold its lock while its `cells` run.
 
     Raises:
         ConfigError: A run has that name.
-        RunMismatch: A stored cell was run, or begun, with other settings.
+        RunMismatch: The stored run of a cell has other settings.
         RunLocked, RunError: Another process runs the sweep, or the folder cannot be written.
     """
     folder = runs_dir / plan.name
@@ -356,5 +362,5 @@ def _check_stored(home: Path, cell: Cell) -> None:
     if lines:
         raise RunMismatch(
             f"the cell {cell.name} of {home.parent} was run with other settings:{lines}",
-            "restore them, or rename the sweep's file: another name is another sweep",
+            "restore them, or start another sweep: rename the sweep file",
         )

@@ -1,4 +1,4 @@
-"""A sweep file -> cells, every combination of its axes; and what they will cost and can show."""
+"""Reads a sweep file into cells, one for each combination of its axes, and estimates what they cost and can show."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from localgif.significance import pooled_deviation, power, runs_needed
 from localgif.sweep.read import Finished, facets_of
 from localgif.tasks.suite import Suite, chosen_suite
 
-#: A file with more cells has an axis too many.
+#: Most cells of a sweep.
 _MOST_CELLS = 10_000
 _MAX_BYTES = 256 * 1024
-#: A folder name may have 255 bytes, and a path has its own limit.
+#: Longest name of a cell. A folder name may have 255 bytes, and paths have a limit too.
 LONGEST_NAME = 100
 
 
@@ -33,12 +33,12 @@ class Cell(NamedTuple):
     """One run of a sweep."""
 
     name: str
-    """Of the cell and its folder: "reflection=plain_seed=3"."""
+    """Name of the cell and of its folder, e.g. "reflection=plain_seed=3"."""
     values: dict[str, Any]
     """Axis -> value."""
     settings: Settings
     suite: Suite
-    """Its tasks, as their files were when the plan was read."""
+    """The tasks, as read together with the plan."""
 
     @property
     def models(self) -> tuple[str, str]:
@@ -47,7 +47,7 @@ class Cell(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """The most samples that it can take, without re-tests."""
+        """The most samples that the run can take, without re-tests."""
         settings, suite = self.settings, self.suite
         final = settings.fresh * len(suite.tested) + len(suite.neighbours)
         return settings.metric_calls * settings.samples + 2 * final
@@ -57,10 +57,10 @@ class Plan(NamedTuple):
     """A checked sweep file."""
 
     name: str
-    """Of the file without its ending, and of the folder."""
+    """Name of the folder, and of the file without its extension."""
     axes: dict[str, tuple[Any, ...]]
     cells: tuple[Cell, ...]
-    """In the order in which they are run."""
+    """In the order in which they run."""
 
 
 def read_plan(path: Path, models: ModelsFile) -> Plan:
@@ -69,22 +69,22 @@ def read_plan(path: Path, models: ModelsFile) -> Plan:
 
 
 def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
-    """The plan that the TOML text of the file `place` describes; every cell's settings, tasks and budget are checked.
+    """The plan in the TOML text of the file `place`. Checks the settings, tasks and budget of every cell.
 
     Raises:
         ConfigError: Not TOML, an unknown key, a wrong value, no axis, too many cells; the message names file and key.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]{0,99}", name):
         raise ConfigError(
-            f"{place}: a sweep's folder has the name of its file, and {name!r} cannot be the name of a folder",
-            "rename the file with letters, digits, - and _",
+            f"{place}: a sweep's folder has the name of its file, and {name!r} is not a valid folder name",
+            "rename the file; use letters, digits, - and _",
         )
     data = parse_toml(text, place, "E-USAGE")
     fixed, axes = _tables(data, place)
     cells = math.prod(len(values) for values in axes.values())
     if cells > _MOST_CELLS:
         raise ConfigError(
-            f"{place}: the axes make {cells:,} cells, more than {_MOST_CELLS:,}", "shorten or drop an axis"
+            f"{place}: the axes make {cells:,} cells, more than {_MOST_CELLS:,}", "shorten or remove an axis"
         )
     combinations = itertools.product(*axes.values())
     made = [_cell(dict(zip(axes, values, strict=True)), fixed, place, models) for values in combinations]
@@ -92,17 +92,17 @@ def parse_plan(text: str, name: str, place: str, models: ModelsFile) -> Plan:
 
 
 def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[str, tuple[Any, ...]]]:
-    """The settings that all cells share, and the axes."""
+    """The settings of all cells, and the axes."""
     for key in data:
         if key in FIELDS:
             raise ConfigError(
-                f"{place}: {key} stands outside a table",
+                f"{place}: {key} is outside a table",
                 f"put it under [settings] (one value for all runs) or [axes] ({key} = [...], one run per value)",
             )
         if key == "workers":
             raise ConfigError(
-                f"{place}: sweep files have no table [workers] any more",
-                "remove it; name the models of a worker when you start it: dask worker ADDRESS --resources 'ALIAS=1'",
+                f"{place}: sweep files no longer have a table [workers]",
+                "remove it; list the models of a worker when you start it: dask worker ADDRESS --resources 'ALIAS=1'",
             )
         if key not in ("axes", "settings"):
             raise ConfigError(f"{place}: unknown key {key}", nearest(key, ("axes", "settings")))
@@ -123,14 +123,14 @@ def _tables(data: Mapping[str, Any], place: str) -> tuple[dict[str, Any], dict[s
             _check(key, value, f"{place}: axes.{key}")
             if values.count(value) > 1:
                 raise ConfigError(
-                    f"{place}: axes.{key} has {_shown(value)} twice", "remove one; other seeds repeat a run"
+                    f"{place}: axes.{key} has {_shown(value)} twice", "remove one; to repeat a run use several seeds"
                 )
     return fixed, {key: tuple(values) for key, values in axes.items()}
 
 
 def _table(table: Any, name: str, place: str) -> dict[str, Any]:
     if not isinstance(table, dict):
-        raise ConfigError(f"{place}: {name} = {_shown(table)} is not a table", f"write [{name}], and keys below it")
+        raise ConfigError(f"{place}: {name} = {_shown(table)} is not a table", f"write [{name}], and its keys below")
     for key in table:
         if key not in FIELDS:
             raise ConfigError(f"{place}: unknown key {name}.{key}", nearest(key, FIELDS))
@@ -156,7 +156,7 @@ def _cell(values: dict[str, Any], fixed: Mapping[str, Any], place: str, models: 
 
 
 def _as_key(message: str, values: Mapping[str, Any]) -> str:
-    """A message about a flag as one about a key of the file."""
+    """A message about a flag, turned into one about the key in the file."""
     flag = re.match(r"--([a-z][a-z-]*)", message)
     if flag is None or (key := flag[1].replace("-", "_")) not in FIELDS:
         return message
@@ -164,7 +164,7 @@ def _as_key(message: str, values: Mapping[str, Any]) -> str:
 
 
 def cell_name(values: Mapping[str, Any]) -> str:
-    """A folder name that says the cell's values; two cells of a sweep never share one."""
+    """The folder name of a cell, made of its values; unique within a sweep."""
     name = "_".join(f"{axis}={_word(value)}" for axis, value in values.items())
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 9]}-{content_hash(name)[:8]}"
 
@@ -180,8 +180,8 @@ def _shown(value: Any) -> str:
 
 
 def _ordered(cells: list[Cell], axes: Mapping[str, tuple[Any, ...]]) -> tuple[Cell, ...]:
-    """Cells with the same models together, so that a server loads them once; within these seed by seed, so that a sweep
-    that is cut off has about the same number of runs in each group."""
+    """The cells in their order: those with the same models together, so that a server loads each model once; within
+    these seed by seed, so that an interrupted sweep has about the same number of runs in each group."""
     pairs: dict[tuple[str, str], int] = {}
     for cell in cells:
         pairs.setdefault(cell.models, len(pairs))
@@ -191,42 +191,42 @@ def _ordered(cells: list[Cell], axes: Mapping[str, tuple[Any, ...]]) -> tuple[Ce
 
 # --- what a plan costs and can show -----------------------------------------------------------------------------------
 
-#: Seconds per sample, everything included, where nothing is known: runs of a 1.5B model on two CPU cores took 20 (one
-#: task) to 45 (several tasks) of them (docs/lab/experiments.md).
+#: Seconds per sample, all included, without measurements. Runs of a 1.5B model on two CPU cores took 20 s (one task) to
+#: 45 s (several tasks) per sample (docs/lab/experiments.md).
 DEFAULT_SECONDS = 30.0
-#: Standard deviation between runs of one group where nothing is known: three runs of the article's procedure each gave
-#: 0.29, 0.60 and 0.13.
+#: Standard deviation between runs of one group, without stored runs. Three groups of three runs of the article's
+#: procedure had 0.29, 0.60 and 0.13.
 DEFAULT_DEVIATION = 0.25
-#: The difference of mean scores that a plan is judged by.
+#: The difference of mean scores that a plan should detect.
 DIFFERENCE = 0.2
-#: Fewer degrees of freedom say nothing about a deviation.
+#: Fewest degrees of freedom for an estimate of the deviation.
 _FEWEST_FREEDOM = 3
 
 
 class Estimate(NamedTuple):
-    """What a plan comes to."""
+    """The cost of a plan, and its power."""
 
     cells: int
-    """That are not done yet; metric calls, samples and seconds are of these."""
+    """Cells that are not done; metric calls, samples and seconds are the sums over these."""
     metric_calls: int
     samples: int
-    """At most, without re-tests."""
+    """Upper bound, without re-tests."""
     seconds: float
-    """An upper bound: runs that reach their target end earlier."""
+    """Upper bound: runs that reach their target end earlier."""
     basis: str
-    """Where the seconds come from."""
+    """The source of the seconds."""
     groups: int
-    """Of the whole plan, as everything below."""
+    """Groups of the whole plan; the fields below also refer to the whole plan."""
     comparisons: int
     """Pairs of groups."""
     runs: int
-    """Of the smallest group."""
+    """Runs of the smallest group."""
     deviation: float
     deviation_basis: str
     power: float
     """How often a true difference of 0.2 between two groups is detected, 0 to 1."""
     needed: int | None
-    """Runs per group that detect it 80 % of the time; None when 1,000 are too few."""
+    """Runs per group that detect it 80 % of the time; None if 1,000 are too few."""
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -243,11 +243,12 @@ def estimate(
     done: Collection[str] = (),
     measured: Callable[[Settings], StoredPace | None] = lambda settings: None,
 ) -> Estimate:
-    """What a plan costs and can show, judged by finished runs of any kind.
+    """Estimate the cost and the power of a plan from finished runs.
 
     Args:
-        done: Names of the cells that are done: they cost nothing more.
-        measured: Returns what `localgif doctor` measured of a run's models; used where no stored run has them.
+        stored: Finished runs of any kind.
+        done: Names of the cells that are done, so cost nothing.
+        measured: Returns the pace of a run's models that `localgif doctor` measured; used without stored runs of them.
     """
     cells = [cell for cell in plan.cells if cell.name not in done]
     counted = [_seconds(cell, stored, measured(cell.settings)) for cell in cells]
@@ -271,17 +272,17 @@ def estimate(
 
 
 def seconds_of(cell: Cell, stored: Sequence[Finished], measured: StoredPace | None) -> tuple[float, str]:
-    """Seconds of one run, and where the number comes from; arguments as for `estimate`."""
+    """Seconds of one run, and the source of the number; arguments as for `estimate`."""
     seconds, source = _seconds(cell, stored, measured)
     return seconds, _basis([source])
 
 
 _Source = frozenset[str] | StoredPace | None
-"""Where the seconds of a cell come from: names of runs, or doctor's measurement; None for the default."""
+"""The source of a cell's seconds: names of runs, or doctor's measurement; None for the default."""
 
 
 def _seconds(cell: Cell, stored: Sequence[Finished], measured: StoredPace | None) -> tuple[float, _Source]:
-    """Seconds of a cell, from the stored runs most like it, else from doctor, else by the default."""
+    """Seconds of a cell from the most similar stored runs, else from doctor's measurement, else by default."""
     own = facets_of(cell.settings.model_dump(mode="json"), {})
     models = ("animator", "animator.model", "reflector", "reflector.model")
     same = [run for run in stored if all(run.facets.get(key) == own[key] for key in models)]
@@ -296,7 +297,7 @@ def _seconds(cell: Cell, stored: Sequence[Finished], measured: StoredPace | None
 
 
 def _basis(sources: Sequence[_Source]) -> str:
-    """Where the seconds of all cells come from."""
+    """The sources of all cells' seconds, in words."""
     runs = [source for source in sources if isinstance(source, frozenset)]
     measured = [source for source in sources if isinstance(source, StoredPace)]
     said = []

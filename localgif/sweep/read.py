@@ -1,4 +1,4 @@
-"""Stored runs and sweeps as a comparison reads them: settings, fresh scores, costs; and why a run is missing."""
+"""Reads stored runs and sweeps for a comparison: settings, fresh scores, costs, and why a run is left out."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from localgif.store.read import RunRecord, find_run, load_record, read_versioned
 
 SWEEP = "sweep.json"
 _SWEEP_VERSION = 1
-_REWRITE = "remove it and repeat `localgif sweep` with the sweep's file: it is written anew, the runs are kept"
+_REWRITE = "remove it and repeat `localgif sweep` with the sweep file, which writes it again and keeps the runs"
 
 Scores = tuple[tuple[float, ...], ...]
 
 
 class SweepRecord(Record):
-    """sweep.json: the cells of a sweep, written before its first run begins. What became of a cell is in its run."""
+    """sweep.json: the cells of a sweep, written before the first run. The results are in the run folders."""
 
     schema_version: int = _SWEEP_VERSION
     name: str
     started: str
     axes: dict[str, tuple[Any, ...]]
     cells: dict[str, dict[str, Any]]
-    """name of a cell, and of its folder -> its values by axis; in the order of the plan"""
+    """Name of a cell and of its folder -> its values by axis, in the order of the plan."""
     failures: dict[str, str] = Field(default_factory=dict)
-    """Cell -> why it failed, the last time."""
+    """Cell -> why its last attempt failed."""
 
 
 class Finished(NamedTuple):
@@ -40,13 +40,13 @@ class Finished(NamedTuple):
     name: str
     folder: Path
     facets: dict[str, Any]
-    """Settings, flat, and digests of the weights: "reflection" -> "plain", "animator" -> an alias."""
+    """Flattened settings, and digests of the weights: "reflection" -> "plain", "animator" -> an alias."""
     rule: str
-    """Of the scores, with its version."""
+    """Name and version of the rule of the scores."""
     seed: Scores
     """Fresh scores of the seed prompt, for each task."""
     best: Scores
-    """Fresh scores of the evolved prompt, for each task; of a run with reflection none the best sample of each task."""
+    """Fresh scores of the evolved prompt, for each task; with reflection none the best sample of each task."""
     is_seed: bool
     """Whether no proposal beat the seed prompt."""
     word: str
@@ -55,18 +55,18 @@ class Finished(NamedTuple):
     """Written by both models."""
     minutes: float
     samples: int
-    """That the budget and the fresh samples took, about."""
+    """Number of samples, about: those within the budget, and the fresh ones."""
     version: str
-    """Of localgif."""
+    """Version of localgif."""
 
     @property
     def score(self) -> float:
-        """The run's one number: mean over tasks of the mean of each task's scores in `best`."""
+        """The one number of the run: the mean score in `best` of each task, averaged over tasks."""
         return _mean(self.best)
 
     @property
     def start(self) -> float:
-        """The same of the seed prompt."""
+        """The same for the seed prompt."""
         return _mean(self.seed)
 
     @property
@@ -88,16 +88,16 @@ class Found(NamedTuple):
     runs: tuple[Finished, ...]
     left: tuple[Left, ...]
     axes: tuple[str, ...]
-    """Of the sweeps."""
+    """The axes of the sweeps."""
     folder: Path
-    """Where the page belongs."""
+    """The folder for the page."""
 
 
 def find_runs(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> Found:
-    """The runs that names of runs and sweeps, or their folders, stand for; `rule` as for read_run.
+    """The runs with these names or folders, and the runs of sweeps with these; `rule` as for read_run.
 
     Raises:
-        ConfigError: Nothing has that name, no run is done, or the runs are scored by different rules.
+        ConfigError: A name is unknown, no run is done, or the runs are scored by different rules.
         RunCorrupt: A sweep.json cannot be read.
     """
     runs: list[Finished | Left] = []
@@ -126,7 +126,7 @@ def find_runs(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> 
     if len(rules := sorted({run.rule for run in found})) > 1:
         raise ConfigError(
             f"the runs are scored by different rules: {', '.join(rules)}",
-            "compare them by a rule that all have: --scorer strict, or --scorer article",
+            "choose a rule that all have: --scorer strict, or --scorer article",
         )
     single = len(names) == 1 and sweeps
     return Found(
@@ -139,39 +139,39 @@ def find_runs(runs_dir: Path, names: Sequence[str], rule: str | None = None) -> 
 
 
 def read_sweep_record(folder: Path) -> SweepRecord:
-    """sweep.json; a RunCorrupt if it cannot be read, or a newer version wrote it."""
+    """The sweep.json of a folder. Raises RunCorrupt if it cannot be read, or a newer version wrote it."""
     path = folder / SWEEP
     record = read_versioned(path, SweepRecord, _SWEEP_VERSION, unreadable="check its permissions", damaged=_REWRITE)
     if any("/" in name or name.startswith(".") for name in record.cells):
-        raise RunCorrupt(f"{path} names a cell that cannot be a folder of the sweep", _REWRITE)
+        raise RunCorrupt(f"{path} has a cell whose name is not a valid folder name", _REWRITE)
     return record
 
 
 def _cells(folder: Path, record: SweepRecord) -> tuple[list[Path], list[Left]]:
-    """Folders of the cells that have a run, and what is missing."""
+    """The folders of the cells that have a run, and the runs that are left out."""
     present = [folder / name for name in record.cells if is_file(folder / name / "run.json")]
     left = [
         Left(name, record.failures.get(name, "not started")) for name in record.cells if folder / name not in present
     ]
     others = sorted(path.parent.name for path in folder.glob("*/run.json") if path.parent.name not in record.cells)
-    return present, [*left, *(Left(name, "the sweep's file has no such cell any more") for name in others)]
+    return present, [*left, *(Left(name, "the sweep file no longer has this cell") for name in others)]
 
 
 def stored_runs(runs_dir: Path) -> list[Finished]:
-    """All finished runs under a folder, including those of its sweeps."""
+    """All finished runs in a folder, including those of its sweeps."""
     folders = sorted({path.parent for pattern in ("*/run.json", "*/*/run.json") for path in runs_dir.glob(pattern)})
     return [run for run in map(read_run, folders) if isinstance(run, Finished)]
 
 
 def read_run(folder: Path, rule: str | None = None) -> Finished | Left:
-    """A run folder with its scores by a rule, "strict" or "article", or by the one that the run optimised. What cannot
-    be compared is returned with the reason, never raised."""
+    """A run with its scores by a rule, "strict" or "article"; None means the rule that the run optimised. A run that
+    cannot be compared is returned as Left, with the reason."""
     try:
         record = load_record(folder)
     except RunCorrupt as error:
         return Left(folder.name, error.message)
     if record.demo:
-        return Left(folder.name, "a DEMO: recorded answers stood in for the models")
+        return Left(folder.name, "a DEMO: recorded answers replaced the models")
     result = record.result
     if record.status != "done" or result is None:
         status = status_of(folder, record)
@@ -215,19 +215,19 @@ def _mean(tasks: Scores) -> float:
 
 
 def _by_task(scores: Sequence[float], tasks: int) -> Scores:
-    """Scores are stored task by task, the same number of each."""
+    """Split stored scores by task: they are in the order of tasks, with the same number for each."""
     each = len(scores) // tasks
     if not each or each * tasks != len(scores):
         raise ValueError(f"{len(scores)} scores of {tasks} tasks")
     return tuple(tuple(map(float, scores[i : i + each])) for i in range(0, len(scores), each))
 
 
-#: Where a model lies says nothing about it; its digest does. The alias has a name of its own.
+#: Left out: the place of a model does not identify it, its digest does; and its alias is under the name of the role.
 _WHERE = (".alias", ".role", ".path", ".endpoint.url", ".endpoint.api_key_env")
 
 
 def facets_of(settings: Mapping[str, Any], digests: Mapping[str, str | None]) -> dict[str, Any]:
-    """Settings as flat names. A model is named by its alias first, then by everything else that is known of it."""
+    """Settings as a flat table. A role's own key has the alias of its model; keys like "animator.num_ctx" the rest."""
     found: dict[str, Any] = {}
     for key, value in settings.items():
         if not isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Sentences that a reader can quote: what was found, how certain it is, and what would decide an open question."""
+"""Sentences about a comparison: what was found, how certain it is, and what would decide an open question."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from localgif.significance import ALPHA
 from localgif.sweep.compare import Compared, Row, Tested, Versus
 from localgif.sweep.plan import DIFFERENCE, Estimate
 
-#: A smaller difference is of no use, however many runs would show it.
+#: Smaller differences do not matter, even if enough runs would show them.
 _TINY = 0.02
 
 
 def sentences(compared: Compared) -> list[str]:
-    """Differences of groups first, then each group's gain, then where the spread comes from."""
+    """The conclusions: differences between groups, then each group's gain, then the sources of the spread."""
     gains = len(compared.rows)
     said = [_versus(versus, len(compared.versus), compared.grouping.over) for versus in compared.versus]
-    said += [f"{names} have nothing in common that they could be compared on." for names in compared.apart]
+    said += [
+        f"{names} cannot be compared: no combination of the other settings is in both." for names in compared.apart
+    ]
     said += [_gain(row, gains) for row in compared.rows]
     return said + [text for row in compared.rows if (text := _spread(row))]
 
 
 def _versus(versus: Versus, comparisons: int, over: tuple[str, ...]) -> str:
-    """One pair of groups, the higher one first."""
+    """A sentence about a pair of groups, the higher one first."""
     tested = versus.tested
     low, high, sizes, means = versus.first, versus.second, versus.sizes, versus.means
     if tested.difference < 0:
@@ -36,41 +38,41 @@ def _versus(versus: Versus, comparisons: int, over: tuple[str, ...]) -> str:
 
 
 def _turned(tested: Tested) -> Tested:
-    """The same difference with its sign changed."""
+    """The same difference with the opposite sign."""
     interval = None if tested.interval is None else (-tested.interval[1], -tested.interval[0])
     return tested._replace(difference=-tested.difference, interval=interval)
 
 
 def _open(versus: Versus) -> str:
-    """What would decide it."""
+    """What would decide an open question."""
     tested, fewest = versus.tested, min(versus.sizes)
     if tested.smallest_possible_p_value > ALPHA:
         text = f"With {counted(fewest, 'run')} in the smaller group no difference can be shown."
     elif abs(tested.difference) < _TINY:
         return "If there is a difference, it is small."
     else:
-        text = "That does not mean that they are equal."
+        text = "This does not show that they are equal."
     if versus.needed is not None and versus.needed > fewest:
         text += (
             f" If the true difference equals the observed one, {counted(versus.needed, 'run')} per group "
             f"({versus.needed - fewest} more) would detect it 80 % of the time."
         )
     elif versus.needed is None and abs(tested.difference) >= _TINY:
-        text += " These runs do not tell how many would decide it."
+        text += " It is unknown how many runs would decide it."
     return text
 
 
 def _gain(row: Row, groups: int) -> str:
-    """What evolving the prompt gained in one group."""
+    """A sentence about the gain of one group."""
     if all(run.facets.get("reflection") == "none" for run in row.group.runs):
         return (
             f"{row.group.name}: the best of each run's samples scores {row.mean:.3f}, the seed prompt's fresh samples "
-            f"{row.start:.3f}. The best of many is higher by nature; no prompt gained anything."
+            f"{row.start:.3f}. The best of several samples is higher by construction; this is not a gain of a prompt."
         )
     gain, n = row.gain, len(row.scores)
     runs = f"{n} run{'s' if n != 1 else ''}"
     own = ", ".join(f"{count} {word}" for word, count in row.verdicts.items())
-    numbers = f"{row.start:.3f} to {row.mean:.3f}, {_numbers(gain, groups)}; {runs}, by their own verdicts {own}"
+    numbers = f"{row.start:.3f} before, {row.mean:.3f} after, {_numbers(gain, groups)}; {runs}, own verdicts: {own}"
     word = {
         "better": "the evolved prompts score higher than the seed prompt",
         "worse": "the evolved prompts score lower than the seed prompt",
@@ -81,19 +83,19 @@ def _gain(row: Row, groups: int) -> str:
 
 
 def _spread(row: Row) -> str:
-    """Variance inside runs against variance between them; "" when one of them is unknown."""
+    """A sentence that compares the spread between runs with the noise within them; "" if one is unknown."""
     between, noise = row.spread.between, row.spread.noise
     if between is None or noise is None:
         return ""
     if between > noise:
-        advice = "more runs tell more than more fresh samples"
+        advice = "more runs help more than more fresh samples"
     elif noise > 1e-9:
-        advice = "more fresh samples per run tell as much as more runs"
+        advice = "more fresh samples per run help as much as more runs"
     else:
         advice = "all runs scored the same"
     return (
-        f"{row.group.name}: another seed of the search moves the score by a standard deviation of {between:.3f}, "
-        f"chance in the fresh samples moves a run's mean by {noise:.3f}: {advice}."
+        f"{row.group.name}: the seed of the search changes the score by a standard deviation of {between:.3f}, "
+        f"chance in the fresh samples changes a run's mean by {noise:.3f}: {advice}."
     )
 
 
@@ -112,7 +114,7 @@ def _p(value: float) -> str:
 
 
 def plan_sentences(estimate: Estimate) -> list[str]:
-    """What a plan costs, and what it can show."""
+    """The cost of a plan, and what it can show."""
     hours = estimate.seconds / 3600
     time = f"{hours:.1f} hours" if hours >= 1 else f"{estimate.seconds / 60:.0f} minutes"
     said = ["All cells are done."]
@@ -122,8 +124,8 @@ def plan_sentences(estimate: Estimate) -> list[str]:
             f"{counted(estimate.samples, 'sample')} and about {time} ({estimate.basis})."
         ]
     if estimate.groups < 2:
-        return [*said, "There is one group of runs, so nothing is compared."]
-    many = f", {estimate.comparisons} comparisons, corrected for" if estimate.comparisons > 1 else ""
+        return [*said, "There is only one group of runs, so there is nothing to compare."]
+    many = f", corrected for {estimate.comparisons} comparisons" if estimate.comparisons > 1 else ""
     said.append(
         f"{estimate.groups} groups of {counted(estimate.runs, 'run')}{many}: a true difference "
         f"of {DIFFERENCE:g} between two of them is detected {100 * estimate.power:.0f} % of the time, if runs differ "

@@ -1,8 +1,8 @@
-"""What runs on a worker of a Dask cluster: one cell, in a guarded child process.
+"""Runs one cell on a worker of a Dask cluster, in a guarded child process.
 
-The child, `python -m localgif.sweep.worker`, guards what it connects to and can be interrupted alone. It gets the cell
-on stdin, pickled; the end of stdin interrupts the run, so nothing goes on after the worker is gone. It writes a JSON
-array per line: ["activity", ...] and ["metric_call", ...] as the run reports them, and ["end", ...] at the end.
+The child, `python -m localgif.sweep.worker`, has its own connection guard and can be interrupted alone. It reads the
+pickled cell from stdin. The end of stdin interrupts the run, so it does not outlive the worker. The child writes one
+JSON array per line: ["activity", ...] and ["metric_call", ...] during the run, ["end", ...] at the end.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from localgif.search.progress import Silent, Standing
 from localgif.sweep.execute import Archive, Outcome, differing, identity, pack, run_cell, unpack
 from localgif.sweep.plan import Cell
 
-#: How often a worker checks whether the cell is still wanted.
+#: Time between two checks whether the cell is still wanted.
 _BEAT_SECONDS = 0.5
-#: For a run to end after its interruption.
+#: How long an interrupted run may take to end.
 _STOP_SECONDS = 10.0
 
 
 class CellFailed(Exception):
-    """A cell failed: (worker, outcome, run folder). Dask tries it once more, then the command reports it."""
+    """A cell failed: (worker, outcome, run folder). Dask retries it once, then the command reports it."""
 
     args: tuple[str, Outcome, Archive | None]
 
@@ -47,24 +47,24 @@ class CellFailed(Exception):
 
 
 def ignore_ctrl_c() -> None:
-    """For workers at the terminal of the command: Ctrl-C is for the command, which stops them."""
+    """Make this worker ignore Ctrl-C at the command's terminal: the command gets it too, and stops its workers."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def run_on_worker(
     cell: Cell, models: ModelsFile, here: Mapping[str, str], archive: Archive | None, topic: str
 ) -> tuple[str, Archive]:
-    """Run a cell on this worker, as a task of Dask; returns the worker's name and the run folder.
+    """Run a cell on this worker, as a Dask task; returns the worker's name and the run folder.
 
     Args:
         here: The command's `identity`.
-        archive: The run folder, if the cell was begun before.
+        archive: The run folder of an unfinished cell.
         topic: Topic of events for the command: ["begins", "refused" or a kind of the child's lines, cell, worker, ...].
 
     Raises:
-        CellFailed: the cell failed here.
-        Reschedule: this machine cannot start it (a missing model, other packages). The worker leaves the cluster, so
-            that it does not fail one cell after another, and Dask places the cell elsewhere.
+        CellFailed: The cell failed.
+        Reschedule: This machine cannot start it (a missing model, other packages). The worker leaves the cluster, so
+            that it does not fail one cell after another, and Dask moves the cell to another worker.
     """
     from distributed import Reschedule, get_worker
 
@@ -103,11 +103,11 @@ def _in_child(cell: bytes, tell: Callable[..., None], wanted: Callable[[], bool]
     """Run a cell in a child process; `tell` receives its lines."""
     outcome: Outcome | None = None
     with tempfile.TemporaryFile() as log:
-        # A session of its own: Ctrl-C at the worker's terminal is for the worker.
+        # A new session, so that Ctrl-C at the worker's terminal reaches only the worker.
         command, pipe = offline.our_python("localgif.sweep.worker"), subprocess.PIPE
         with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, start_new_session=True) as child:
             assert child.stdin is not None and child.stdout is not None
-            with contextlib.suppress(BrokenPipeError):  # it died; its exit code says how
+            with contextlib.suppress(BrokenPipeError):  # the child died; its exit code is reported below
                 child.stdin.write(cell)
                 child.stdin.flush()
             threading.Thread(target=_watch, args=(child, wanted), daemon=True).start()
@@ -118,7 +118,7 @@ def _in_child(cell: bytes, tell: Callable[..., None], wanted: Callable[[], bool]
                     tell(kind, *said)
         if outcome is None:
             log.seek(0)
-            error = f"the process that ran the cell ended with code {child.returncode} (below 0: killed by that signal)"
+            error = f"the process of the cell ended with exit code {child.returncode} (negative: killed by this signal)"
             outcome = Outcome(None, error, trace=log.read().decode("utf-8", "replace")[-4096:])
     return outcome
 
@@ -134,7 +134,7 @@ def _watch(child: subprocess.Popen[bytes], wanted: Callable[[], bool]) -> None:
 
 
 class _Telling(Silent):
-    """What a run reports, as lines on stdout."""
+    """Sends the progress of a run as lines on stdout."""
 
     def __init__(self, say: Callable[..., None]) -> None:
         self._say = say
@@ -150,7 +150,7 @@ def main() -> None:
     """Run the cell on stdin."""
     offline.own_process()
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    # What a library prints must not be taken for an answer.
+    # Keep stdout for our lines: libraries that print go to stderr.
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
 
@@ -168,11 +168,11 @@ def main() -> None:
         outcome = run_cell(home, cell.settings, cell.suite, models, _Telling(say))
         say("end", *outcome[1:])  # the result is in the run folder
     except (KeyboardInterrupt, BrokenPipeError):
-        pass  # the worker is gone, or the cell is not wanted any more
+        pass  # the worker is gone, or the cell is no longer wanted
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         jobs.stop()
-        os._exit(0)  # libraries keep threads for which the interpreter would wait
+        os._exit(0)  # a normal exit would wait for the threads of libraries
 
 
 def _interrupt_at_the_end() -> None:

@@ -86,7 +86,7 @@ def test_a_task_is_checked_with_its_brief_and_a_gif(tmp_path: Path) -> None:
     bad = localgif(tmp_path, "tasks", "check", "my.toml")
     assert bad.returncode == 2
     assert "note: the brief reads as path = up-down, but subjects[1].path is still" in bad.stdout
-    assert "no GIF can fulfil it: nothing in it moves" in bad.stdout
+    assert "no GIF can meet it: nothing in it moves" in bad.stdout
     facts = json.loads(localgif(tmp_path, "tasks", "check", "my.toml", "--json").stdout)
     assert len(facts["differences"]) == len(facts["impossible"]) == 1 and facts["gif"] is None
 

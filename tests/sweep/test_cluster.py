@@ -112,7 +112,7 @@ def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_pa
     assert (summary["done"], summary["failed"], summary["left"]) == (1, 0, 0)
     assert [(end.status, end.worker) for end in told.ends] == [("done", "box2")]
     assert told.begun == ["seed=0", "seed=0"]
-    assert "seed=0 begins again: it failed, or worker box1 was lost" in told.notes
+    assert "seed=0 starts again: it failed, or worker box1 was lost" in told.notes
     assert end_of(tmp_path / "s" / "seed=0") == world.wanted[0]
 
 
@@ -120,7 +120,7 @@ def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_pa
     """Killed with the first request of the second cell, which a local sweep begins and the next cluster resumes."""
     with kit.scheduler(tmp_path) as (scheduler, address), kit.worker(tmp_path, address, "box1") as orphan:
         world.at_request(world.requests + 1, scheduler.kill)
-        with pytest.raises(EndpointError, match=r"the scheduler at .* is gone") as caught:
+        with pytest.raises(EndpointError, match=r"the connection to the scheduler at .* was lost") as caught:
             run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), address, 10)
         assert (caught.value.code, caught.value.exit_code) == ("E-SCHEDULER-LOST", 4)
         assert "same command" in caught.value.remedy
@@ -166,12 +166,12 @@ def test_a_worker_that_cannot_start_a_cell_leaves(
         assert (summary["done"], summary["failed"]) == (1, 1)
         error = next(end.outcome.error for end in told.ends if end.status == "failed")
         assert "worker box1: " in error and "missing:1b" in error
-        assert "worker box2: it does not name the models missing, scripted" in error
+        assert "worker box2: it does not offer the models missing, scripted" in error
         assert any(
             note.startswith("worker box1 leaves, because it cannot start animator=missing") for note in told.notes
         )
         assert [run.name for run in find_runs(tmp_path, ["s"]).left] == ["animator=missing"]
-        with pytest.raises(PreflightError, match=r"no worker at tcp://.* can take a cell") as caught:
+        with pytest.raises(PreflightError, match=r"no worker at tcp://.* can run a cell") as caught:
             world.sweep(tmp_path, Told(), plan)
     assert caught.value.code == "E-WORKERS"
     assert "--resources 'missing=1 scripted=1'" in caught.value.remedy
@@ -269,7 +269,7 @@ def test_nobody_answers_and_dask_is_not_there(world: World, tmp_path: Path, monk
         run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), "tcp://127.0.0.1:9")
     assert caught.value.code == "E-SCHEDULER"
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(PreflightError, match="needs Dask, which is not installed here") as caught:
+    with pytest.raises(PreflightError, match="needs Dask, which is not installed") as caught:
         world.sweep(tmp_path, Told())
     assert caught.value.code == "E-CLUSTER"
     assert "localgif[cluster]" in caught.value.remedy
@@ -308,4 +308,4 @@ def test_a_client_that_stumbles_over_a_lost_scheduler_ends_as_one_that_notices(
     monkeypatch.setattr("distributed.Client", Stumbling)
     with pytest.raises(EndpointError if lost else AttributeError) as caught:
         run_on_cluster(plan, models, tmp_path, plan.cells, Told(), "tcp://127.0.0.1:9")
-    assert not lost or (caught.value.exit_code == 4 and "is gone" in str(caught.value))  # type: ignore[attr-defined]
+    assert not lost or (caught.value.exit_code == 4 and "was lost" in str(caught.value))  # type: ignore[attr-defined]

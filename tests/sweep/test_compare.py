@@ -85,7 +85,7 @@ def test_what_follows_from_another_setting_is_a_note_and_no_axis() -> None:
     found = group([*runs_of("plain", 0.1, 0.2, **facets), *runs_of("plain", 0.3, 0.4, **other)])
     assert found.axes == ("animator",)
     assert [g.name for g in found.groups] == ["animator small", "animator large"]
-    assert found.notes == ("metric_calls differs along with animator",)
+    assert found.notes == ("metric_calls differs together with animator",)
 
 
 def test_weights_versions_and_kinds_of_values_tell_runs_apart() -> None:

@@ -149,7 +149,7 @@ def test_minutes_and_patterns(models: ModelsFile, tmp_path: Path) -> None:
     summary = run_sweep(plan, models, tmp_path, plan.cells, told, minutes=0)
     assert (told.begun, summary["left"]) == ([], 2)
     assert [cell.name for cell in choose(plan, "*=1")] == ["seed=1"]
-    with pytest.raises(ConfigError, match=r"--cells seed=7: no cell has that name"):
+    with pytest.raises(ConfigError, match=r"--cells seed=7: no cell matches"):
         choose(plan, "seed=7")
 
 

@@ -79,9 +79,13 @@ def test_models_are_swapped_as_seldom_as_can_be_and_seeds_come_in_turn(models: M
         ("[axes", "s.toml is not valid TOML", "correct that line"),
         ("", "s.toml has no axis", "seed = [0, 1, 2, 3]"),
         ("[settings]\nseed = 1", "s.toml has no axis", "add [axes]"),
-        ("[axes]\nseed = [1]\n[workers]", "s.toml: sweep files have no table [workers]", "dask worker ADDRESS --resou"),
+        (
+            "[axes]\nseed = [1]\n[workers]",
+            "s.toml: sweep files no longer have a table [workers]",
+            "dask worker ADDRESS --resou",
+        ),
         ("[axis]\nseed = [1]", "s.toml: unknown key axis", 'did you mean "axes"?'),
-        ("seed = [1]", "s.toml: seed stands outside a table", "[axes]"),
+        ("seed = [1]", "s.toml: seed is outside a table", "[axes]"),
         ("axes = 3", "axes = 3 is not a table", "write [axes]"),
         ("[axes]\nsed = [1]", "unknown key axes.sed", 'did you mean "seed"?'),
         ("[axes]\nseed = [1]\n[settings]\nsample = 2", "unknown key settings.sample", 'did you mean "samples"?'),
@@ -113,7 +117,7 @@ def test_models_are_swapped_as_seldom_as_can_be_and_seeds_come_in_turn(models: M
         (
             "[axes]\nseed = [{}]\nfresh = [{}]".format(*2 * [", ".join(map(str, range(1, 102)))]),
             "10,201 cells",
-            "drop an axis",
+            "remove an axis",
         ),
     ],
 )
@@ -135,7 +139,7 @@ def test_a_file_that_is_none(models: ModelsFile, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not UTF-8"):
         read_plan(tmp_path / "latin.toml", models)
     (tmp_path / "a b.toml").write_text("[axes]\nseed = [1]")
-    with pytest.raises(ConfigError, match="cannot be the name of a folder"):
+    with pytest.raises(ConfigError, match="is not a valid folder name"):
         read_plan(tmp_path / "a b.toml", models)
 
 
@@ -175,7 +179,7 @@ def test_without_stored_runs_the_plan_says_that_it_guesses(scripted: ModelsFile)
     assert (found.cells, found.metric_calls, found.samples) == (2, 4, 2 * 4)
     assert found.seconds == 8 * DEFAULT_SECONDS
     assert found.basis == "a default of 30 s per sample; localgif doctor measures it"
-    assert plan_sentences(found)[1] == "There is one group of runs, so nothing is compared."
+    assert plan_sentences(found)[1] == "There is only one group of runs, so there is nothing to compare."
     several = estimate(plan_of(SEVERAL.format('"plain", "grounded", "example-only"'), scripted), [])
     assert (several.groups, several.runs, several.comparisons, several.power) == (3, 2, 3, 0.0)
     said = plan_sentences(several)

@@ -35,7 +35,7 @@ def test_a_sweep_names_all_that_is_missing(tmp_path: Path) -> None:
     left = {run.name: run.why for run in found.left}
     assert left.keys() == {"old", "begun", "broken", "never", "lost"}
     assert (left["begun"], left["never"], left["lost"]) == ("failed: the server died", "not started", "no weights")
-    assert "no such cell any more" in left["old"]
+    assert "no longer has this cell" in left["old"]
     assert "not a JSON object" in left["broken"]
     assert (found.title, found.folder, found.axes) == ("sweep s", tmp_path / "s", ("reflection",))
 
