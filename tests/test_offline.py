@@ -621,4 +621,6 @@ def test_a_library_that_calls_home_is_reported_and_the_command_continues(tmp_pat
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 and done.stdout == "no runs under runs\n"
-    assert done.stderr.startswith("note: localgif blocked a connection: __main__, line 3, tried to reach 192.0.2.1 port 9")
+    assert done.stderr.startswith(
+        "note: localgif blocked a connection: __main__, line 3, tried to reach 192.0.2.1 port 9"
+    )
