@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, NamedTuple
 
@@ -193,6 +194,22 @@ class Score(Record):
 
 
 # --- samples and runs ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reply:
+    """One answer of a model."""
+
+    text: str
+    done_reason: str
+    """ "stop", "length"; "closed" or "loop" if localgif ended the stream: the answer was whole, or repeated itself."""
+    prompt_tokens: int | None
+    """None for a closed stream of a server that sends the counts only at the end."""
+    output_tokens: int
+    """The server's count; for a closed stream the number of chunks, one per token."""
+    seconds: float
+    cached_tokens: int | None = None
+    """Tokens of the prompt that were in the server's cache; None if it does not report them."""
 
 
 class Attempt(Record):

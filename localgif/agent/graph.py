@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Annotated, Literal, TypedDict
 
 from localgif.agent import extract, form, prompts
-from localgif.agent.guide import Finished, Message, Written, guided
-from localgif.records import Measurements, Verdict
+from localgif.agent.guide import Finished, Message, guided
+from localgif.records import Measurements, Reply, Verdict
 from localgif.tasks.outline import outline
 
 #: Most attempts of one sample: the first program and its repairs.
@@ -24,7 +24,7 @@ _TIMES = 4
 SHORTEST, LONGEST = 48, 800
 
 #: (messages, seed, finished) -> reply; `finished` returns "" to continue, or why the text so far is enough.
-Write = Callable[[Sequence[Message], int, Callable[[str], str]], Written]
+Write = Callable[[Sequence[Message], int, Callable[[str], str]], Reply]
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ Render = Callable[[str], Rendered]
 class Try:
     """One attempt: a reply and the outcome of its program."""
 
-    written: Written
+    written: Reply
     code: str | None
     rendered: Rendered
 
@@ -53,7 +53,7 @@ class Try:
 class _State(TypedDict):
     seed: int
     messages: list[Message]
-    written: Written | None
+    written: Reply | None
     tries: Annotated[list[Try], operator.add]
 
 
@@ -83,7 +83,7 @@ def compile_animator(
         # With the same seed, a model that ignores the error would repeat itself word for word.
         seed = state["seed"] + len(state["tries"])
 
-        def go_on(text: str, finished: Finished, turn: int) -> Written:
+        def go_on(text: str, finished: Finished, turn: int) -> Reply:
             # Far from the seeds of repairs, and still below 2**31.
             return write([*state["messages"], ("assistant", text)], seed ^ (turn << 20), finished)
 
@@ -133,7 +133,7 @@ def compile_animator(
     return animation
 
 
-def _explained(rendered: Rendered, written: Written) -> Rendered:
+def _explained(rendered: Rendered, written: Reply) -> Rendered:
     """The outcome; a failure's reason also says how the reply ended, if that was before the program's end."""
     if rendered.verdict is Verdict.OK or written.done_reason not in _UNFINISHED:
         return rendered

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from dataclasses import replace
+from typing import NamedTuple
 
 from localgif.agent.form import BASE, PAINT, Frame, quoted
 from localgif.agent.phrasebook import beginning, color_of, known
+from localgif.records import Reply
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
 
@@ -47,40 +48,11 @@ _QUOTED = re.compile(r"""["']([^"']*)["']""")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
 
 
-class Written(Protocol):
-    """One reply of a model (see endpoint.clients.Reply)."""
-
-    @property
-    def text(self) -> str: ...
-    @property
-    def done_reason(self) -> str: ...
-    @property
-    def prompt_tokens(self) -> int | None: ...
-    @property
-    def cached_tokens(self) -> int | None: ...
-    @property
-    def output_tokens(self) -> int: ...
-    @property
-    def seconds(self) -> float: ...
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer assembled from several replies."""
-
-    text: str
-    done_reason: str = "closed"
-    prompt_tokens: int | None = None
-    output_tokens: int = 0
-    seconds: float = 0.0
-    cached_tokens: int | None = None
-
-
 #: Receives the text so far; returns "" to continue, or why the text is enough.
 Finished = Callable[[str], str]
 #: (text so far, finished, turn) -> the reply, which begins with the text if the server continues it. `turn` counts the
 #: earlier requests for the same phrase, so that each request gets another seed.
-Continue = Callable[[str, Finished, int], Written]
+Continue = Callable[[str, Finished, int], Reply]
 #: At most this many requests for one phrase, while no reply sets what the phrase decides.
 _TURNS = 3
 
@@ -113,13 +85,13 @@ def _slots(read: Outline) -> Iterator[_Slot]:
             yield _Slot(quoted(phrase.text), wanted, 2, set_to, beginning(phrase), colours)
 
 
-def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Written:
+def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Reply:
     """The whole answer, phrase by phrase; the model's own if the server does not continue a begun answer.
 
     Args:
         finished: Decides when an answer that the model writes alone is complete.
     """
-    whole = Answer(frame.beginning)
+    whole = Reply(frame.beginning, "closed", None, 0, 0.0)
     for slot in _slots(read):
         whole = _with(whole, slot.given)
         lines: Sequence[str] | None = ()
@@ -140,7 +112,7 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
 
 def _replies(
     slot: _Slot, so_far: str, go_on: Continue, finished: Finished
-) -> Iterator[tuple[Written, Sequence[str] | None]]:
+) -> Iterator[tuple[Reply, Sequence[str] | None]]:
     """Ask until a reply sets what is wanted; yields each reply with its lines (None if the server did not continue)."""
     for turn in range(_TURNS):
         # A model that set another quantity would do so again, so localgif begins the line with the right one.
@@ -163,7 +135,7 @@ def _sum(before: int | None, more: int | None) -> int | None:
     return before if more is None else (before or 0) + more
 
 
-def _with(answer: Answer, lines: Sequence[str]) -> Answer:
+def _with(answer: Reply, lines: Sequence[str]) -> Reply:
     return replace(answer, text=answer.text + "".join(f"{_INDENT}{line}\n" for line in lines))
 
 

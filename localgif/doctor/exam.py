@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from localgif.agent.graph import Rendered, compile_animator
-from localgif.endpoint.clients import Animator, Reflector, Reply
+from localgif.endpoint.clients import Animator, Reflector
 from localgif.errors import LocalGifError
 from localgif.gif import score
+from localgif.records import Reply
 from localgif.run.checks import Check
 from localgif.search import reply_checks
 from localgif.search.evaluator import prompt_of, sample_seed, seed_of

@@ -21,6 +21,7 @@ from localgif.endpoint.http import Failed, Failure, Patience, Wire, explain
 from localgif.endpoint.ollama_reply import cut_silently
 from localgif.errors import EndpointError
 from localgif.offline import cause, pin_environment
+from localgif.records import Reply
 from localgif.settings import ModelSettings
 
 if TYPE_CHECKING:
@@ -42,22 +43,6 @@ KEEP_ALIVE = "30m"
 
 
 def _ignore(_: object) -> None: ...
-
-
-@dataclass(frozen=True)
-class Reply:
-    """One answer of a model."""
-
-    text: str
-    done_reason: str
-    """ "stop", "length"; "closed" or "loop" if we ended the stream: the answer was complete, or repeated itself."""
-    prompt_tokens: int | None
-    """None for a closed stream of a server that sends the counts only at the end."""
-    output_tokens: int
-    """The server's count; for a closed stream the number of chunks, one per token."""
-    seconds: float
-    cached_tokens: int | None = None
-    """Tokens of the prompt that were in the server's cache; None if it does not report them."""
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from typing import Any, Literal, NamedTuple, TypeVar
 
 from localgif.agent import prompts
 from localgif.agent.graph import MAX_ATTEMPTS, Rendered, Try, Write, compile_animator
-from localgif.agent.guide import Message, Written
+from localgif.agent.guide import Message
 from localgif.files import content_hash, now
 from localgif.gif import feedback
-from localgif.records import Attempt, Purpose, Sample
+from localgif.records import Attempt, Purpose, Reply, Sample
 from localgif.search.programs import Programs, Sight
 from localgif.search.progress import Progress, standing_of
 from localgif.store.write import RunStore
@@ -394,7 +394,7 @@ class Evaluator:
             with self._speaking:
                 self.store.doing(f"{ask.label}: {what}")
 
-        def write(messages: Sequence[Message], asked: int, finished: Callable[[str], str]) -> Written:
+        def write(messages: Sequence[Message], asked: int, finished: Callable[[str], str]) -> Reply:
             nonlocal told
             attempt = asked - seed + 1
             if attempt != told:  # an attempt phrase by phrase asks several times

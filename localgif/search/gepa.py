@@ -14,9 +14,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from localgif.endpoint.clients import Reply, reflector_arguments, reflector_failure
+from localgif.endpoint.clients import reflector_arguments, reflector_failure
 from localgif.files import content_hash, now
-from localgif.records import Proposal
+from localgif.records import Proposal, Reply
 from localgif.search.evaluator import (
     TASK,
     Candidate,

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
-from localgif.endpoint.clients import Reflector, Reply
+from localgif.endpoint.clients import Reflector
 from localgif.files import content_hash, now
-from localgif.records import Move, Proposal
+from localgif.records import Move, Proposal, Reply
 from localgif.search.evaluator import Candidate, prompt_of, sample_seed
 from localgif.search.programs import CAPTION, Trial, written_down
 from localgif.search.progress import Progress

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 from localgif.agent.graph import compile_animator
 from localgif.agent.guide import Message
 from localgif.agent.prompts import Example, Parts, render, request
-from localgif.endpoint.clients import Animator, Reply
+from localgif.endpoint.clients import Animator
 from localgif.files import now
 from localgif.gif import score
-from localgif.records import Limits
+from localgif.records import Limits, Reply
 from localgif.run.optimize import versions
 from localgif.sandbox import probe
 from localgif.search.evaluator import FRESH_FROM, Ask, Evaluator, sample_seed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -12,19 +11,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from localgif.agent.graph import LONGEST, MAX_ATTEMPTS, SHORTEST, Rendered, compile_animator, enough, loops
-from localgif.records import Verdict
+from localgif.records import Reply, Verdict
 
 CODE = "def make_gif(path):\n    {}\n"
-
-
-@dataclass
-class Said:
-    text: str
-    done_reason: str = "stop"
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    output_tokens: int = 3
-    seconds: float = 0.0
 
 
 class Model:
@@ -33,9 +22,9 @@ class Model:
         self.done_reason = "stop"
         self.asked: list[tuple[list[tuple[str, str]], int]] = []
 
-    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Said:
+    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Reply:
         self.asked.append((list(messages), seed))
-        return Said(self.replies[len(self.asked) - 1], self.done_reason)
+        return Reply(self.replies[len(self.asked) - 1], self.done_reason, None, 3, 0.0)
 
 
 def render(code: str) -> Rendered:

@@ -8,8 +8,8 @@ import pytest
 
 from localgif.agent import form, prompts
 from localgif.agent.graph import Rendered, compile_animator
-from localgif.agent.guide import Answer, Finished, guided
-from localgif.records import Verdict
+from localgif.agent.guide import Finished, guided
+from localgif.records import Reply, Verdict
 from localgif.search.assignments import first_scene
 from localgif.tasks.outline import outline
 from localgif.tasks.task import Targets, load_task
@@ -34,7 +34,7 @@ class Model:
         self._continues = continues
         self._talks = talks
 
-    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Answer:
+    def __call__(self, messages: Sequence[tuple[str, str]], seed: int, finished: Callable[[str], str]) -> Reply:
         begun = messages[-1][1] if self._continues and messages[-1][0] == "assistant" else ""
         lines = form.program(first_scene(BRIEF), BRIEF, TARGETS, functions=False)
         whole = f"```python\n{lines.lstrip()}```\n"
@@ -45,7 +45,7 @@ class Model:
                 break
             text += letter
         self.said.append(text)
-        return Answer(begun + text, "closed", None, len(text), 0.5)
+        return Reply(begun + text, "closed", None, len(text), 0.5)
 
 
 def drawn(model: Model) -> list[str]:
@@ -98,10 +98,10 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
         "long": "width = 150",
     }
 
-    def go_on(text: str, finished: Finished, turn: int) -> Answer:
+    def go_on(text: str, finished: Finished, turn: int) -> Reply:
         phrase = text.rstrip().rpartition("\n")[2].strip(' #"')
         line = moving.get(phrase, 'shape, color = CIRCLE, "red"')
-        return Answer(f"{text}        {line}\n", "stop", None, 1, 0.0)
+        return Reply(f"{text}        {line}\n", "stop", None, 1, 0.0)
 
     lines = [line.strip() for line in guided(read, frame, go_on, lambda text: "").text.splitlines()]
     below = {phrase: lines[lines.index(f'# "{phrase}"') + 1] for phrase in (*moving, "at the bottom")}
@@ -144,10 +144,10 @@ def test_colours_that_the_brief_does_not_name_and_half_a_corner_become_what_the_
     read, frame = outline(brief), form.frame(prompt())
     assert read is not None and frame is not None
 
-    def go_on(text: str, finished: Finished, turn: int) -> Answer:
+    def go_on(text: str, finished: Finished, turn: int) -> Reply:
         below = line if text.endswith(f'# "{phrase}"\n') else "shape = CIRCLE"
         assert turn == 0 or below != line
-        return Answer(f"{text}        {below}\n", "stop", None, 1, 0.0)
+        return Reply(f"{text}        {below}\n", "stop", None, 1, 0.0)
 
     assert f'# "{phrase}"\n        {kept}\n' in guided(read, frame, go_on, lambda text: "").text
 
@@ -158,14 +158,14 @@ def test_a_phrase_whose_answer_sets_nothing_is_asked_again_with_the_quantity_tha
     assert read is not None and frame is not None
     turns: list[int] = []
 
-    def go_on(text: str, finished: Finished, turn: int) -> Answer:
+    def go_on(text: str, finished: Finished, turn: int) -> Reply:
         turns.append(turn)
         line = 'image, draw = canvas("white")' if "canvas" not in text else 'shape, color = CIRCLE, "red"'
         if text.endswith('# "moves up and down"\n'):
             line = "angle = t"
         if text.endswith('# "moves up and down"\n        y ='):
-            return Answer(f"{text} 100 + 60 * math.cos(t)\n", "stop", 10, 3, 0.5)
-        return Answer(f"{text}        {line}\n", "stop", 10, 3, 0.5)
+            return Reply(f"{text} 100 + 60 * math.cos(t)\n", "stop", 10, 3, 0.5)
+        return Reply(f"{text}        {line}\n", "stop", 10, 3, 0.5)
 
     whole = guided(read, frame, go_on, lambda text: "")
     assert turns == [0, 0, 0, 1]

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from localgif.endpoint.child import RunningEndpoint
-from localgif.endpoint.clients import Animator, Finished, Reflector, Reply, reflector_arguments
+from localgif.endpoint.clients import Animator, Finished, Reflector, reflector_arguments
 from localgif.errors import EndpointError
-from localgif.records import ServedModel
+from localgif.records import Reply, ServedModel
 from tests.support.gateway_kit import engine_seconds, never
 from tests.support.kit import model
 from tests.support.scripted import Scripted, Talk, cut_off, serving

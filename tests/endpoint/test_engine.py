@@ -17,12 +17,12 @@ import ollama
 import pytest
 
 from localgif.agent import form
-from localgif.agent.guide import Answer, Finished, Written, guided
+from localgif.agent.guide import Finished, guided
 from localgif.endpoint.child import RunningEndpoint
 from localgif.endpoint.clients import Animator
 from localgif.endpoint.engine import Engine, physical_cores, quota_cores, usable_cores
 from localgif.endpoint.upstream import LoadFailed, LoadKilled
-from localgif.records import ServedModel
+from localgif.records import Reply, ServedModel
 from localgif.tasks.outline import outline
 from localgif.tasks.task import Targets
 from tests.support.gateway_kit import GREEDY, HI, engine_seconds, post_and_keep
@@ -227,17 +227,17 @@ def test_a_real_model_continues_an_answer_phrase_by_phrase(endpoint: RunningEndp
     shown = form.program(scene, brief, Targets(frames=24, loop_ms=1000, max_bytes=102400))
     frame = form.frame(shown)
     assert read is not None and frame is not None
-    replies: list[Written] = []
+    replies: list[Reply] = []
     asked = model("animator", endpoint.url, model=served.name, num_ctx=served.num_ctx, num_predict=48)
     with Animator(asked, endpoint.url) as animator:
 
-        def go_on(text: str, finished: Finished, turn: int) -> Written:
+        def go_on(text: str, finished: Finished, turn: int) -> Reply:
             messages = [("system", "You write Python."), ("user", f"Draw {brief}."), ("assistant", text)]
             replies.append(animator.write(messages, 1 + turn, finished))
             return replies[-1]
 
         whole = guided(read, frame, go_on, lambda text: "")
-    assert isinstance(whole, Answer), "the server began a new answer"
+    assert whole not in replies, "the server began a new answer"
     assert len(replies) >= 4 and whole.output_tokens == sum(reply.output_tokens for reply in replies)
     lines = [line.strip() for line in whole.text.splitlines()]
     phrases = [line for line in lines if line.startswith("# ")]

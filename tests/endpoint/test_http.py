@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.endpoint import clients, http
-from localgif.endpoint.clients import Animator, Finished, Reflector, Reply, reflector_arguments, reflector_failure
+from localgif.endpoint.clients import Animator, Finished, Reflector, reflector_arguments, reflector_failure
 from localgif.endpoint.http import (
     LONGEST_ASKED,
     RETRY_SECONDS,
@@ -34,6 +34,7 @@ from localgif.endpoint.http import (
     wait,
 )
 from localgif.errors import EndpointError
+from localgif.records import Reply
 from localgif.run.optimize import optimize
 from localgif.settings import EndpointSettings
 from localgif.store.read import load_run

@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 from localgif.agent.graph import Write
 from localgif.agent.guide import Message
 from localgif.agent.prompts import contract
-from localgif.endpoint.clients import Reply
 from localgif.errors import EndpointError
-from localgif.records import SandboxRecord
+from localgif.records import Reply, SandboxRecord
 from localgif.search.evaluator import (
     BADLY,
     HOPELESS,
