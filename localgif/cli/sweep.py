@@ -77,8 +77,7 @@ def sweep(
     models_file = load_models(models, others=(workers,) if isinstance(workers, str) else ())
     plan = read_plan(file, models_file)
     chosen = choose(plan, cells)
-    for settings in {cell.suite: cell.settings for cell in chosen}.values():
-        take_tasks(settings)
+    take_tasks(*{cell.suite: cell.settings for cell in chosen}.values())
 
     def stored(cell: Cell) -> str:
         folder = runs_dir / plan.name / cell.name

@@ -59,16 +59,22 @@ def take_task(text: str, *, yes: bool = True) -> Task:
     return reading.task
 
 
-def take_tasks(settings: Settings, *, yes: bool = True) -> None:
-    """The same for all tasks of a run, with warnings about the tasks of a split."""
+def take_tasks(*runs: Settings, yes: bool = True) -> None:
+    """The same for all tasks of some runs, each once, with warnings about the tasks of a split."""
     from localgif.tasks.suite import chosen_suite, task_texts
+    from localgif.tasks.task import task_names
 
-    texts = task_texts(settings)
-    for each in texts:
-        take_task(each, yes=yes)
-    suite = chosen_suite(settings)
-    if not texts:
-        warn_about(*suite.all)
+    texts = list(dict.fromkeys(text for settings in runs for text in task_texts(settings)))
+    shipped = [text for text in texts if text in task_names()]
+    if len(shipped) > 1:  # one line for all of them
+        echo(f"tasks that ship with localgif: {', '.join(shipped)}", err=True)
+        texts = [text for text in texts if text not in shipped]
+    for text in texts:
+        take_task(text, yes=yes)
+    for settings in runs:
+        suite = chosen_suite(settings)
+        if not task_texts(settings):
+            warn_about(*suite.all)
 
 
 def reading_lines(reading: Reading) -> list[str]:

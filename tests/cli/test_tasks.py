@@ -14,6 +14,7 @@ from localgif.store.read import load_record
 from localgif.tasks.task import load_task, task_names
 from tests.cli.conftest import SMALL
 from tests.support.commands import localgif
+from tests.support.kit import settings
 from tests.support.scripted import Scripted
 
 SPINS = "a shiny green triangle spinning on black"
@@ -74,6 +75,14 @@ def test_a_doubt_is_said_in_a_script_and_asked_at_a_terminal(
     tasks.take_task("a red ball bouncing on white", yes=False)
     assert len(asked) == 2, "nothing is asked with --yes, or without a doubt"
     assert "I can check nothing" not in capsys.readouterr().err
+
+
+def test_several_shipped_tasks_are_named_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [settings("http://127.0.0.1:9", task=name) for name in ("bouncing-ball", "two-balls", "bouncing-ball")]
+    tasks.take_tasks(*runs)
+    assert capsys.readouterr().err == "tasks that ship with localgif: bouncing-ball, two-balls\n"
+    tasks.take_tasks(runs[0])
+    assert capsys.readouterr().err.startswith("task bouncing-ball, which ships with localgif: a red ball")
 
 
 def test_a_task_is_checked_with_its_brief_and_a_gif(tmp_path: Path) -> None:
