@@ -22,7 +22,7 @@ from localgif.search.progress import counted, duration
 from localgif.settings import Settings
 from localgif.sweep.plan import Cell, seconds_of
 from localgif.sweep.read import stored_runs
-from localgif.tasks.suite import Suite, chosen_suite
+from localgif.tasks.suite import chosen_suite
 
 if TYPE_CHECKING:
     from localgif.models.toml import ModelsFile
@@ -37,7 +37,8 @@ def show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline: 
     """
     suite = chosen_suite(settings)
     check_budget(settings, suite)
-    least, most, basis = _minutes(settings, suite, runs_dir)
+    cell = Cell("", {}, settings, suite)
+    least, most, basis = _minutes(cell, runs_dir)
     downloads = _downloads(settings)
     checks = list(cheap_checks(settings, runs_dir, offline))
     if as_json:
@@ -45,7 +46,7 @@ def show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline: 
             {
                 "settings": settings.model_dump(mode="json"),
                 "tasks": [task.name for task in suite.all],
-                "samples": Cell("", {}, settings, suite).samples,
+                "samples": cell.samples,
                 "minutes": {"least": round(least, 1), "most": round(most, 1), "basis": basis},
                 "downloads": downloads,
                 "models_file": str(file.path),
@@ -54,7 +55,7 @@ def show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline: 
             }
         )
     else:
-        _print(file, settings, suite, runs_dir, _time(least, most, basis), downloads)
+        _print(file, cell, runs_dir, _time(least, most, basis), downloads)
         for check in checks:
             if check.status in ("WARN", "FAIL"):
                 lines = [*check.evidence.splitlines(), *(f"-> {line}" for line in check.remedy.splitlines())]
@@ -64,16 +65,17 @@ def show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline: 
         raise typer.Exit(PreflightError.exit_code)
 
 
-def _minutes(settings: Settings, suite: Suite, runs_dir: Path) -> tuple[float, float, str]:
+def _minutes(cell: Cell, runs_dir: Path) -> tuple[float, float, str]:
     """Least and most minutes for the whole budget, and the source of the numbers."""
+    settings, suite = cell.settings, cell.suite
     pace = measured_pace(settings)
-    seconds, basis = seconds_of(Cell("", {}, settings, suite), stored_runs(runs_dir), pace)
+    seconds, basis = seconds_of(cell, stored_runs(runs_dir), pace)
     least = most = seconds / 60
     if pace is not None and "doctor" in basis:
         least, most = minutes(settings, suite, pace.attempt, pace.reflection)
     if settings.minutes is not None:
         final = settings.fresh * len(suite.tested) + len(suite.neighbours)
-        share = 2 * final / max(1, Cell("", {}, settings, suite).samples)
+        share = 2 * final / max(1, cell.samples)
         most = min(most, settings.minutes + most * share)
         least = min(least, most)
     return least, most, basis
@@ -96,9 +98,8 @@ def _downloads(settings: Settings) -> dict[str, int]:
     return found
 
 
-def _print(
-    file: ModelsFile, settings: Settings, suite: Suite, runs_dir: Path, time: str, downloads: dict[str, int]
-) -> None:
+def _print(file: ModelsFile, cell: Cell, runs_dir: Path, time: str, downloads: dict[str, int]) -> None:
+    settings, suite = cell.settings, cell.suite
     for task in suite.train if suite.mode == "single" else ():
         echo(f"task      {task.name}: {task.brief}")
     if suite.mode != "single":
@@ -109,10 +110,9 @@ def _print(
     tested = f" of {counted(len(suite.tested), 'task')}" if suite.mode != "single" else ""
     samples, rule = counted(settings.samples, "sample"), VERSIONS[settings.scorer]
     echo(f"search    {counted(settings.metric_calls, 'metric call')} x {samples}, scored with {rule}")
-    most = Cell("", {}, settings, suite).samples
     echo(f"          then {counted(settings.fresh, 'fresh sample')}{tested} with the seed prompt and with the best one")
     early = f"; it ends earlier when a re-test reaches {settings.target:g}" if settings.target is not None else ""
-    echo(f"          at most {counted(most, 'sample')}, without re-tests{early}")
+    echo(f"          at most {counted(cell.samples, 'sample')}, without re-tests{early}")
     for name, size in downloads.items():
         echo(f"download  {size / 1e6:,.0f} MB, once: the weights of {name}")
     echo(f"time      {time}{', and the download' if downloads else ''}")
