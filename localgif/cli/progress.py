@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from localgif.errors import ConfigError, LocalGifError, nearest
-from localgif.files import read_inside
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
 from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
 from localgif.search.tally import Plan, Tally, plan_of
 from localgif.store.log import read_log
-from localgif.store.read import PROPOSALS, SAMPLES, load_record, status_of
+from localgif.store.read import PROPOSALS, SAMPLES, activity_of, load_record, status_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -323,7 +322,7 @@ class Watcher:
                 self._display.proposal(record)
         if not running:
             self._end_call()
-        doing, at = self._now()
+        doing, at, _ = activity_of(self._folder)
         if running and doing and doing != self._doing:
             self._doing = doing
             self._display.tally.at(at)
@@ -352,13 +351,6 @@ class Watcher:
         task = first.task if self._several else ""
         self._call = []
         self._display.metric_call(number, mean, what, task, standing_of(self._seen, self._deciding))
-
-    def _now(self) -> tuple[str, float]:
-        try:
-            value = json.loads(read_inside(self._folder, ".now", 64 * 1024))
-            return str(value["text"]), float(value["at"])
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return "", 0.0
 
 
 def watch(folder: Path, display: Lines, pause: Callable[[float], None] = time.sleep) -> str:

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import socket
-import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -19,15 +17,13 @@ from typing import Any, NamedTuple
 from aiohttp import web
 
 from localgif.errors import LocalGifError
-from localgif.files import read_inside
 from localgif.records import Sample
 from localgif.report import story
 from localgif.report.gallery import PURPOSES, Gallery
 from localgif.report.page import asset, environment, headline, page_of, script_hash
 from localgif.search.progress import standing_of
 from localgif.search.tally import Tally, plan_of
-from localgif.store.read import StoredRun, load_record, load_run, status_of
-from localgif.store.write import NOW
+from localgif.store.read import StoredRun, activity_of, load_record, load_run, status_of
 
 #: Milliseconds between two requests of the page.
 PAUSE = 500
@@ -131,7 +127,7 @@ class Follower:
 
     def _numbers(self, run: StoredRun) -> dict[str, Any]:
         """The state of the run, for the template."""
-        tally, (doing, at, age) = self._tally, self._now()
+        tally, (doing, at, age) = self._tally, activity_of(self._folder)
         if doing and at + age > tally.elapsed:
             tally.at(at + age)
         place, count = tally.place
@@ -146,15 +142,6 @@ class Follower:
             "left": tally.remaining_seconds(),
             "doing": doing,
         }
-
-    def _now(self) -> tuple[str, float, float]:
-        """The current activity, its start in seconds of work, and the age of this information in seconds."""
-        try:
-            value = json.loads(read_inside(self._folder, NOW, 64 * 1024))
-            age = time.time() - (self._folder / NOW).stat().st_mtime
-            return str(value["text"]), float(value["at"]), max(0.0, age)
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
-            return "", 0.0, 0.0
 
 
 async def serve(folder: Path, ready: Callable[[str], object]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -35,6 +37,8 @@ from localgif.store.log import Answer, ProgramRun, RunLog, first_problem, read_l
 from localgif.tasks.task import Task
 
 SAMPLES, ANSWERS, PROGRAMS, PROPOSALS = "samples.jsonl", "answers.jsonl", "programs.jsonl", "proposals.jsonl"
+#: What a running run does now.
+NOW = ".now"
 
 #: Largest file of a run folder that is read, logs aside; localgif writes far smaller ones.
 _MOST_BYTES = 32 * 2**20
@@ -162,6 +166,26 @@ def status_of(folder: Path, record: RunRecord) -> str:
     if record.status != "started":
         return record.status
     return "running" if is_locked(folder) else "died"
+
+
+class Activity(NamedTuple):
+    """What a running run does; `text` is "" if unknown."""
+
+    text: str = ""
+    at: float = 0.0
+    """Its start in seconds of work."""
+    age: float = 0.0
+    """Seconds since the run stored it."""
+
+
+def activity_of(folder: Path) -> Activity:
+    """The current activity of a run, for people who watch it."""
+    try:
+        value = json.loads(read_inside(folder, NOW, 64 * 1024))
+        age = time.time() - (folder / NOW).stat().st_mtime
+        return Activity(str(value["text"]), float(value["at"]), max(0.0, age))
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return Activity()
 
 
 def load_run(folder: Path) -> StoredRun:

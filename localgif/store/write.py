@@ -40,6 +40,7 @@ from localgif.settings import Settings
 from localgif.store.log import Answer, Journal, ProgramRun, RunLog, framed
 from localgif.store.read import (
     ANSWERS,
+    NOW,
     PROGRAMS,
     PROPOSALS,
     SAMPLES,
@@ -52,7 +53,6 @@ from localgif.store.read import (
 from localgif.tasks.spoken import toml_of
 from localgif.tasks.task import load_task, task_names
 
-NOW = ".now"
 #: The log of each kind of record.
 _LOGS: dict[type[Record], str] = {Sample: SAMPLES, Answer: ANSWERS, ProgramRun: PROGRAMS, Proposal: PROPOSALS}
 
