@@ -193,10 +193,11 @@ def export(
     """Print a run's best prompt in the format of another tool."""
     from localgif.report.export import best_of
     from localgif.report.export import export as text_of
+    from localgif.store.read import find_run
 
     if output is not None:
         try_file(output, "name another file with -o")
-    text = text_of(best_of(*_best_prompt(runs_dir, run)), to).encode("utf-8", "replace")
+    text = text_of(best_of(*_best_prompt(find_run(runs_dir, run))), to).encode("utf-8", "replace")
     if output is None and sys.stdout.isatty():
         echo(text.decode(), end="")
     elif output is None:
@@ -297,24 +298,17 @@ def _prompts(
     """
     from localgif.agent.prompts import Parts, render
     from localgif.run.shipped import shipped
-    from localgif.store.read import find_run, load_record, read_content
+    from localgif.store.read import find_run, read_content
 
     if seed_for is not None:
         return "the seed prompt", [render(seed_for.targets, Parts())]
     if file is not None:
         return str(file), [read_input_text(file, 2**20, "a text file with a system prompt")]
-    if run is not None:
-        record, best = _best_prompt(runs_dir, run)
-        folder = find_run(runs_dir, run)
-    else:
-        found = _newest_better(runs_dir)
-        if found is None:
-            ours = shipped(model)
-            return f"the {len(ours.prompts)} prompts that ship with localgif, made with {ours.model}", [*ours.prompts]
-        folder = found
-        record = load_record(folder)
-        assert record.result is not None
-        best = record.result.best.prompt
+    folder = find_run(runs_dir, run) if run is not None else _newest_better(runs_dir)
+    if folder is None:
+        ours = shipped(model)
+        return f"the {len(ours.prompts)} prompts that ship with localgif, made with {ours.model}", [*ours.prompts]
+    record, best = _best_prompt(folder)
     prompts = [best]
     front = record.result.front if record.result is not None else None
     for each in front.prompts if front is not None else ():
@@ -344,11 +338,10 @@ def _newest_better(runs_dir: Path) -> Path | None:
     return None
 
 
-def _best_prompt(runs_dir: Path, run: str | None) -> tuple[RunRecord, str]:
-    """A run and its best prompt. Raises ConfigError if the run does not exist, or its search has not ended."""
-    from localgif.store.read import find_run, load_record, refuse_demo
+def _best_prompt(folder: Path) -> tuple[RunRecord, str]:
+    """A run and its best prompt. Raises ConfigError for a demo, and if the search has not ended."""
+    from localgif.store.read import load_record, refuse_demo
 
-    folder = find_run(runs_dir, run)
     record = load_record(folder)
     refuse_demo(record)
     if record.result is not None:
