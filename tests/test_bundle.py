@@ -1,4 +1,4 @@
-"""A bundle holds the project, the wheels and the weights, and nothing of the user's. Weights and pip are real."""
+"""A bundle contains the project, wheels and weights, and none of the user's files. Weights and pip are real."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_every_tracked_file_is_bundled() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A small project next to things that are the user's own."""
+    """A small project next to the user's own files."""
     root = tmp_path / "project"
     for name in ("Justfile", "LICENSE", "README.md", "models.toml", "pyproject.toml", "requirements.lock", "docs/a.md"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
@@ -165,7 +165,7 @@ def test_the_weights_of_the_roles_are_bundled_unless_others_are_named(models: Pa
 
 @pytest.fixture
 def shelf(tmp_path: Path, project: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder where pip finds the two packages that this machine needs of the project's lock."""
+    """The folder where pip finds the two packages of the project's lock that this machine needs."""
     shelf = tmp_path / "shelf"
     entries = ""
     for name in ("one", "two"):

@@ -1,4 +1,4 @@
-"""Every error has a code, and docs/errors.md describes each of them, with its exit code, and no other."""
+"""Every error has a code; docs/errors.md describes exactly these codes, with their exit codes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KINDS: dict[str, type[LocalGifError]] = {
 
 
 def raised() -> dict[str, set[int]]:
-    """Code -> exit codes that it comes with, as the source says it."""
+    """Code -> exit codes, from the source."""
     found: dict[str, set[int]] = defaultdict(set)
     for kind in KINDS.values():
         found[kind.code].add(kind.exit_code)
@@ -39,7 +39,7 @@ def raised() -> dict[str, set[int]]:
 
 
 def described() -> dict[str, set[int]]:
-    """The same as docs/errors.md says it; every entry must say cause, evidence and remedy."""
+    """The same from docs/errors.md; every entry must have cause, evidence and remedy."""
     text = (ROOT / "docs" / "errors.md").read_text("utf-8")
     found: dict[str, set[int]] = {}
     for part in re.split(r"^## ", text, flags=re.MULTILINE)[1:]:

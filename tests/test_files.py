@@ -1,4 +1,4 @@
-"""Files are replaced whole, read up to a limit, and locked against other processes."""
+"""Files are replaced atomically, read up to a limit, and locked against other processes."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_a_lock_is_waited_for_and_the_wait_reported(tmp_path: Path) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
-    """A folder with links out of it, beside a file that nobody may touch."""
+    """A folder with links that lead outside, next to a file that must not be touched."""
     (tmp_path / "mine").write_bytes(b"mine")
     folder = tmp_path / "run"
     (folder / "code").mkdir(parents=True)

@@ -1,6 +1,6 @@
-"""Nothing leaves: addresses, the environment of libraries, and the guard, also inside other libraries.
+"""localgif stays offline: addresses, the environment of libraries, and the guard, also inside other libraries.
 
-`sys.audit` notifies every hook of the interpreter of a connection without making one. Most tests here use it, and no
+`sys.audit` notifies all hooks of the interpreter about a connection without making one. Most tests use it, and no
 test sends a packet to another machine.
 """
 
@@ -49,7 +49,7 @@ from tests.support.kit import model
 from tests.support.tracing import HOSTILE, ROOT
 from tests.support.weights import reply, serving
 
-#: An address for documentation, which belongs to nobody.
+#: An address reserved for documentation.
 ELSEWHERE = "192.0.2.1"
 
 V4 = st.ip_addresses(v=4)
@@ -149,7 +149,7 @@ def test_what_is_pinned_for_libraries_is_not_what_the_user_said(monkeypatch: pyt
     monkeypatch.setenv("OLLAMA_HOST", "127.0.0.1:5")
     assert ollama_url() == "http://127.0.0.1:5"
     for name in ("OLLAMA_API_BASE", "HTTP_PROXY"):
-        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.setenv(name, "")  # so that monkeypatch restores it
     pin_environment("http://127.0.0.1:6")
     assert os.environ["OLLAMA_HOST"] == "http://127.0.0.1:6"
     assert ollama_url() != "http://127.0.0.1:6"
@@ -184,7 +184,7 @@ def test_pinning_twice_changes_nothing_more(monkeypatch: pytest.MonkeyPatch) -> 
     assert "LANGCHAIN_TRACING" not in once and "LANGCHAIN_HANDLER" not in once
 
 
-#: What a shell in Jupyter, a container or a cluster may have set, and what breaks one library or another.
+#: Variables that a shell in Jupyter, a container or a cluster may set, and variables that break some library.
 BROKEN = {
     **dict.fromkeys(("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "SSLKEYLOGFILE"), "/gone/x"),
     "MPLBACKEND": "module://matplotlib_inline.backend_inline",
@@ -205,7 +205,7 @@ BROKEN = {
 
 @pytest.mark.slow
 def test_no_variable_of_the_shell_breaks_a_command(tmp_path: Path) -> None:
-    """A file of the current folder counts no more than a variable."""
+    """Files in the current folder have no effect, like variables."""
     shutil.copytree(ROOT / "tests" / "runs" / "v2", tmp_path / "runs" / "v2")
     (tmp_path / "shadow").mkdir()
     (tmp_path / "shadow" / "typer.py").write_text("raise SystemExit(9)")
@@ -227,11 +227,11 @@ def closed(path: Any, **_: Any) -> None:
 
 
 def test_no_process_of_ours_takes_a_library_from_the_current_folder(tmp_path: Path) -> None:
-    """Somebody's folder with a random.py would else run as us, and outside of the sandbox."""
+    """Otherwise a random.py in a stranger's folder would run as the user, outside of the sandbox."""
     for name in ("random", "typer"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(9)")
     code = "from localgif import offline; offline.own_process(); import random, typer"
-    began = [sys.executable, "-c", code]  # where Python looks first is the current folder, as with `python -m localgif`
+    began = [sys.executable, "-c", code]  # Python searches the current folder first, as with `python -m localgif`
     for command in (began, [*offline.our_python("localgif"), "--help"]):
         done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
@@ -288,7 +288,7 @@ def test_a_user_without_a_home_has_a_folder_that_is_theirs_alone(
     folder = Path(f"/var/tmp/localgif-{uid}")
     try:
         with pytest.raises(ConfigError, match="belongs to another user") as caught:
-            offline.cache_folder()  # made by another user than the one that it is for
+            offline.cache_folder()  # made by another user than its name says
         assert "export LOCALGIF_HOME" in caught.value.remedy
         os.chown(folder, uid, -1)
         assert offline.cache_folder() == folder and folder.stat().st_mode & 0o777 == 0o700
@@ -319,7 +319,7 @@ def test_a_display_that_is_gone_is_not_missed_but_a_lost_result_is_told() -> Non
 
 
 def test_a_parent_that_ignores_the_end_of_its_children_hides_no_failure() -> None:
-    """With SIGCHLD ignored, Python takes every child for a success: a pip that failed, a program that crashed."""
+    """While SIGCHLD is ignored, Python reports success for every child: for a failed pip, for a crashed program."""
     code = (
         "import signal, subprocess, sys\nfrom localgif import offline\n"
         "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"
@@ -333,7 +333,7 @@ def test_a_parent_that_ignores_the_end_of_its_children_hides_no_failure() -> Non
 
 
 def test_proxies_stay_until_the_models_are_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Weights are downloaded through them."""
+    """Downloads of weights use them."""
     monkeypatch.setenv("HTTPS_PROXY", "http://192.0.2.1:3128")
     offline.pin_libraries()
     assert os.environ["HTTPS_PROXY"] == "http://192.0.2.1:3128"
@@ -350,7 +350,7 @@ def _guard() -> Iterator[None]:
 
 
 def all_refused(events: dict[str, tuple[Any, ...]]) -> bool:
-    """Whether these audit events are refused; all of them must agree."""
+    """Whether these audit events are refused; all must give the same answer."""
     answers = set()
     for event, arguments in events.items():
         try:
@@ -429,7 +429,7 @@ def test_loopback_is_reached_at_every_address_and_port(host: int, port: int) -> 
     address = ipaddress.IPv4Address((127 << 24) + host)
     assert not refused(str(address), port) and not look_up_refused(str(address))
     assert not refused(f"::ffff:{address}", port, socket.AF_INET6)
-    # These may be this machine too, but not every library agrees: refused, like every unusual spelling.
+    # They may be this machine too, but libraries disagree, so they are refused like every unusual spelling.
     for text in spellings(address):
         assert refused(text, port), text
 
@@ -495,7 +495,7 @@ def test_a_real_connection_is_refused_before_it_is_made_and_its_caller_named() -
     assert caught.value.exit_code == 4 and isinstance(caught.value, OSError)
     assert any(f"{ELSEWHERE} port 9" in line for line in offline.refusals())
     with socket.socket() as sock, pytest.raises(ConnectionRefusedError):
-        sock.bind(("127.0.0.1", 0))  # taken, but not listening
+        sock.bind(("127.0.0.1", 0))  # in use, but not listening
         port = sock.getsockname()[1]
         with socket.socket() as other:
             other.connect(("127.0.0.1", port))

@@ -1,4 +1,4 @@
-"""The table of settings: each row shows up wherever a person meets settings, and a wrong value is named."""
+"""The table of settings: each row appears wherever people use settings, and errors name the wrong value."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def models() -> ModelsFile:
 
 
 class More(Settings):
-    """Settings with one more, as a change of the table would make them."""
+    """Settings with one more row in the table."""
 
     strokes: Annotated[int, Setting("Lines per picture.", {"multi": 7}, fork=True), Field(ge=2, le=9)] = 3
 

@@ -1,4 +1,4 @@
-"""The numbers: against SciPy, against published examples, and against simulated sweeps whose truth is known."""
+"""Statistics compared with SciPy, with published examples, and with simulated sweeps of known truth."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from localgif.significance import (
 MAIZE = (49, -67, 8, 16, 6, 23, 28, 41, 14, 29, 56, 24, 75, 60, -48)
 #: Efron and Tibshirani (An Introduction to the Bootstrap, 1993, table 2.1): survival of mice, days.
 TREATED, CONTROL = (94, 197, 16, 38, 99, 141, 23), (52, 104, 146, 10, 51, 30, 40, 27, 46)
-#: What real runs score.
+#: Scores of real runs.
 REAL = (0.0, 0.112, 0.5, 0.97, 1.0)
 SIDE = st.lists(st.sampled_from(REAL) | st.floats(0, 1), min_size=1, max_size=5)
 
 
 def test_fishers_own_example() -> None:
-    # He counted 863 of 32,768 on one side: 2.634 %, twice that for both. Ours draws 20,000 of them.
+    # He counted 863 of 32,768 on one side: 2.634 %, twice that for both sides. localgif draws 20,000 of them.
     assert sign_flip_p(MAIZE) == pytest.approx(2 * 863 / 32_768, abs=0.005)
 
 
@@ -74,7 +74,7 @@ def test_a_drawn_p_is_never_0() -> None:
 
 
 def test_strata_change_places_inside_themselves_only() -> None:
-    """Two tasks of which one is easy: between them lies more than the groups differ, which must not hide it."""
+    """One task is easy. The tasks differ more than the groups, which must not hide the groups' difference."""
     easy = [0.9, 0.91, 0.92], [0.96, 0.97, 0.98]
     hard = [0.1, 0.11, 0.12], [0.16, 0.17, 0.18]
     assert permutation_p([easy, hard]) == pytest.approx(2 / 400)
@@ -135,7 +135,7 @@ def test_a_difference_that_nobody_can_find() -> None:
 
 
 def called(groups: Floats) -> NDArray[np.bool_]:
-    """What is called different, sweep by sweep: (groups, sweeps, runs) -> (pairs, sweeps) of truth values."""
+    """Whether each pair of groups is called different: (groups, sweeps, runs) -> (pairs, sweeps) of booleans."""
     pairs = list(itertools.combinations(range(len(groups)), 2))
     ps = [[permutation_p([(sweep[i], sweep[j])]) for i, j in pairs] for sweep in groups.swapaxes(0, 1)]
     return np.array([holm(sweep) for sweep in ps]).T <= 0.05

@@ -1,4 +1,4 @@
-"""Thoughts are taken out of an answer in every form that models use, however the answer is cut into pieces."""
+"""Thoughts are separated from an answer in every form that models use, wherever the answer is cut into pieces."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that lets a run improve, and a finished run that several files look at."""
+"""A model server with which a run improves, and a finished run that several test files read."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--no
 
 
 class Improving(Scripted):
-    """Draws 12 frames, and 24 for the prompt that its reflector proposes."""
+    """Draws 12 frames for the seed prompt, 24 for the prompt that its reflector proposes."""
 
     def next(self, path: str, body: dict[str, Any]) -> Entry:
         said = super().next(path, body)
@@ -30,14 +30,14 @@ class Improving(Scripted):
 
 @contextlib.contextmanager
 def improving(folder: Path) -> Iterator[Scripted]:
-    """An improving server, and a models.toml for it in the folder."""
+    """An improving server, with its models.toml in the folder."""
     with serving(Improving(animator=[POOR], reflector=[f"```\n{BETTER}\n```"])) as script:
         write_models(folder, script.url)
         yield script
 
 
 def write_models(folder: Path, url: str) -> None:
-    """A models.toml with one model of one Ollama in both roles."""
+    """Write a models.toml with one model of an Ollama in both roles."""
     (folder / "models.toml").write_text(
         f'[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "ollama"\nurl = "{url}"\n'
         f'[models.s]\nendpoint = "here"\nmodel = "{MODEL}"\nnum_ctx = 4096\n'

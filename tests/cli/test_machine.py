@@ -1,4 +1,4 @@
-"""sandbox and serve: programs run, the sandbox checked, what is wrong told before anything is loaded."""
+"""`sandbox` and `serve`: run a program, check the sandbox, and report errors before anything is loaded."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_a_wrong_model_of_serve_is_named_by_its_option(tmp_path: Path) -> None:
 def test_a_port_in_use_is_told_before_weights_are_looked_for(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        # Its weights are missing here, and no index could be asked for them.
+        # Its weights are missing, and there is no index to download them from.
         words = ("serve", "-m", "smollm2:135m", "--port", str(port), "--offline")
         done = localgif(tmp_path, *words)
     assert done.returncode == 3 and f"port {port} on 127.0.0.1 is in use" in done.stderr

@@ -1,4 +1,4 @@
-"""What all commands have in common: a mistake is a message and an exit code, a lost reader is not an error."""
+"""All commands: a user's mistake gives a message and an exit code, and a closed pipe is not an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""models: what is listed, one line of models.toml changed, what the weights take and how they go away."""
+"""`models`: the list, the change of one line in models.toml, the size and the removal of weights."""
 
 from __future__ import annotations
 

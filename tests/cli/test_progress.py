@@ -1,4 +1,4 @@
-"""Progress: what each display draws, and a run watched from its folder, whatever state the folder is in."""
+"""Progress: what each display shows, and watching a run from its folder, even a damaged one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.support.scripted import serving
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[str]]]:
-    """A run of several samples, and what its own display said."""
+    """A run of several samples, and the lines of its own display."""
     folder = tmp_path_factory.mktemp("runs")
     output = io.StringIO()
     with serving(Deterministic()) as server, Lines(Console(file=output, width=200)) as display:
@@ -32,7 +32,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[
 
 
 def timeless(lines: list[str]) -> list[str]:
-    """The lines that say what happened; not those that say how long it took, or what is being done now."""
+    """The lines about events, without durations and current activities."""
     return [line for line in lines if line.startswith(("call ", "  reflector:", "  other numbers:"))]
 
 
@@ -49,7 +49,7 @@ def test_who_watches_reads_what_the_run_itself_said(told: tuple[Path, list[str]]
 
 
 class Growing:
-    """Adds what a run wrote to another folder, a bit at each pause of the watcher."""
+    """Copies a run into another folder piece by piece, one at each pause of the watcher."""
 
     def __init__(self, source: Path, store: RunStore) -> None:
         self.left = (source / "samples.jsonl").read_bytes()

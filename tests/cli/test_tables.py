@@ -1,4 +1,4 @@
-"""What people read on stdout: the table of a run with one task or several, and of a run that is not finished."""
+"""Tables on stdout: of a run with one task, with several tasks, and of an unfinished run."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ LONG = "a-task-with-a-rather-long-name-of-42-signs"
 
 
 def row_of(text: str, name: str) -> str:
-    """The line of a table that begins with a name."""
+    """The line of a table that starts with a name."""
     return next(line for line in text.splitlines() if line.split()[:1] == [name])
 
 
 def widest_of_table(text: str) -> int:
-    """The longest line of a table, whose rule is made of one sign."""
+    """The longest line of a table; its rule consists of one character."""
     lines = text.splitlines()
     rule = next(n for n, line in enumerate(lines) if set(line.strip()) == {"─"})
     return max(len(line.rstrip()) for line in lines[rule - 1 : rule + 4])

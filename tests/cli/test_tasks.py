@@ -1,4 +1,4 @@
-"""tasks list, show, new and check, and a run whose task is a sentence."""
+"""`tasks list`, `show`, `new` and `check`, and a run whose task is a sentence."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs that several tests of the report read."""
+"""Runs for several tests of the report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support.scripted import Scripted, serving
 
 @pytest.fixture(scope="session")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """More bytes of GIFs than a page may hold."""
+    """A run with more bytes of GIFs than a page embeds."""
     return make_run(tmp_path_factory.mktemp("large"), samples=120, noise=110)
 
 

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 class Visit:
-    """A page that is open, and all that it asked for or complained about."""
+    """An open page, with its requests and its messages."""
 
     def __init__(self, browser: Any, file: Path, **how: Any) -> None:
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
@@ -39,7 +39,7 @@ class Visit:
         self.context.close()
 
     def is_quiet(self, file: Path) -> None:
-        """Nothing was asked for but the file and what is inside it, and nothing was said."""
+        """Check that the page made no request outside of its file, and printed no message."""
         assert [url for url in self.requests if not url.startswith("data:image/")] == [file.as_uri()]
         assert self.said == []
 
@@ -49,7 +49,7 @@ def test_it_opens_from_disk_asks_for_nothing_and_complains_of_nothing(browser: A
         page = visit.page
         assert page.locator(".verdict").inner_text().startswith("The evolved prompt is better")
         assert page.locator("#gallery .tile").count() == 38
-        # Pictures load when they come near; each is asked to decode now, and fails if its bytes are no picture.
+        # Pictures load lazily. Decode each one now, which fails if its bytes are not a picture.
         decoded = page.evaluate(
             "Promise.all([...document.images].map(i => (i.loading = 'eager', i.decode()))).then(a => a.length)"
         )
@@ -58,7 +58,7 @@ def test_it_opens_from_disk_asks_for_nothing_and_complains_of_nothing(browser: A
 
 
 def test_a_page_could_not_load_anything_if_it_tried(browser: Any, report: Path, tmp_path: Path) -> None:
-    """The policy is what holds: the same page with requests and a script written into it makes none."""
+    """The content security policy works: the page makes no request even with requests and a script written into it."""
     broken = tmp_path / "broken.html"
     text = report.read_text("utf-8").replace(
         "<h1>",
@@ -92,7 +92,7 @@ def shown(page: Any) -> bytes:
 
 
 def changes(page: Any, looks: int = 12) -> bool:
-    """Whether the first moving GIF, which has 25 frames a second, shows something else in one of some looks."""
+    """Whether the first moving GIF (25 frames per second) changes between a few screenshots."""
     first = shown(page)
     return any(shown(page) != first for _ in range(looks))
 
@@ -171,7 +171,7 @@ def test_the_keyboard_reaches_everything_and_every_control_has_a_name(browser: A
 
 
 def contrast(page: Any, selector: str) -> float:
-    """Of the text of the first such element against the page's ground (WCAG 2)."""
+    """The contrast of the first matching element's text with the page's background (WCAG 2)."""
     script = """selector => {
         const numbers = colour => colour.match(/[\\d.]+/g).slice(0, 3).map(Number);
         const light = rgb => rgb.map(v => v / 255).map(v => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4)
@@ -191,7 +191,7 @@ def test_it_is_legible_in_light_and_dark(browser: Any, report: Path, scheme: str
 
 
 def serious(page: Any) -> list[str]:
-    """What axe-core finds that keeps somebody from using the page."""
+    """The accessibility problems that axe-core finds."""
     from axe_playwright_python.sync_playwright import Axe
 
     found = Axe().run(page).response["violations"]

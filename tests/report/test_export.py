@@ -1,4 +1,4 @@
-"""Exports give the prompt back: to the tools that read them, or by the grammar that those document."""
+"""An export returns the prompt: when read by its tool, or by the documented grammar of the format."""
 
 from __future__ import annotations
 
@@ -82,14 +82,14 @@ def test_a_prompt_that_a_modelfile_would_cut_is_refused() -> None:
 @given(PRINTABLE)
 def test_a_template_of_llm_gives_any_prompt_back(prompt: str) -> None:
     read = yaml.safe_load(export(best(prompt), "llm"))
-    # llm fills the variables of both texts by string.Template.
+    # llm fills in variables with string.Template.
     assert string.Template(read["system"]).substitute({}) == prompt
     assert string.Template(read["prompt"]).substitute(input="a boat").endswith("Animation: a boat")
     assert (read["model"], read["options"]["num_ctx"], read["extract"]) == ("ollama/qwen2.5-coder:1.5b", 8192, True)
 
 
 def nunjucks(text: str, brief: str) -> str:
-    """The two marks that an exported text uses."""
+    """The two template marks that an exported text uses."""
     pieces = re.split(r"\{% raw %\}(.*?)\{% endraw %\}", text, flags=re.DOTALL)
     return "".join(p if i % 2 else p.replace("{{ brief }}", brief) for i, p in enumerate(pieces))
 
@@ -126,7 +126,7 @@ def test_a_python_file_holds_any_prompt(prompt: str) -> None:
 @pytest.mark.parametrize("to", FORMS)
 def test_hostile_names_and_briefs_break_no_form(to: str) -> None:
     for text in HOSTILE:
-        if to == "promptfoo" and "{{" in text:  # refused, see below
+        if to == "promptfoo" and "{{" in text:  # export refuses it, see below
             continue
         said = export(best("a prompt", text)._replace(tasks=((text, text),)), to)
         if to == "python":

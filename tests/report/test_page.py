@@ -1,4 +1,4 @@
-"""The report as text: complete for any run, and foreign text in it stays text."""
+"""The report's HTML: complete for every run, and text from strangers stays text."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_text_of_models_and_programs_stays_text(tmp_path: Path) -> None:
     page = page_of(make_run(tmp_path, samples=20, text=ALL))
     plain = page_of(make_run(tmp_path, "plain", samples=20, text="x"))
     found = tags(page)
-    # Every element of the hostile page is one that the plain page has too; there is the one script.
+    # The hostile page has the same elements as the plain page, and its only script.
     assert {tag for tag, _ in found} <= {tag for tag, _ in tags(plain)} | {"ins", "del", "mark"}
     assert sum(tag == "script" for tag, _ in found) == 1
     assert not [name for _, attributes in found for name in attributes if name.startswith("on")]
@@ -96,7 +96,7 @@ def test_any_text_makes_a_page(tmp_path_factory: Any, text: str) -> None:
 
 
 def test_a_run_at_any_moment_has_a_page(tmp_path: Path) -> None:
-    """Nothing measured, half the samples, half a last line."""
+    """Runs with no measurements, with half of the samples, with an incomplete last line."""
     with RunStore.create(tmp_path, record("empty")) as store:
         page = page_of(store.folder)
         assert "no sample has been measured yet" in page
@@ -168,7 +168,7 @@ def test_strips_of_frames_come_from_the_sandbox_and_the_page_can_do_without(
 def test_a_large_run_gets_a_small_page_fast_and_with_little_memory(large: Path) -> None:
     folder = large
     assert sum(f.stat().st_size for f in (folder / "gifs").iterdir()) > 15 * 2**20, "more than a page may hold"
-    # It says itself what it used: ru_maxrss would be that of this process, with which it begins.
+    # The child reports its own memory: its ru_maxrss starts with the value of this process.
     code = (
         "import json, re, time; from pathlib import Path; from localgif.report.page import write_report; "
         f"write_report(Path({str(folder)!r})); "

@@ -1,4 +1,4 @@
-"""The verdict as a sentence."""
+"""What a run did: the verdict as a sentence, and the changes of each prompt."""
 
 from __future__ import annotations
 

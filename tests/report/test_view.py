@@ -1,4 +1,4 @@
-"""The page of a run that goes on, in a real Chromium: it follows the folder, asks nobody else, ends as the report."""
+"""The page of a running run in a real Chromium: it follows the folder, connects to nothing else, becomes the report."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.support.reports import ALL, Maker, record
 
 pytestmark = pytest.mark.slow
 
-#: Counts how often the page asks before it shows the next sample.
+#: Counts the requests of the page before it shows the next sample.
 COUNT = """() => {
     const fetched = window.fetch;
     window.asked = 0;
@@ -73,7 +73,7 @@ def test_a_stored_sample_appears_within_two_seconds_and_no_request_leaves(browse
         tiles.first.wait_for()
         assert page.locator(".place").inner_text().startswith("search, sample 1 of at most")
         assert serious(page) == []
-        # Two questions of the page take less than two seconds, however busy this machine is.
+        # Two requests of the page take less than two seconds, even on a busy machine.
         assert 2 * PAUSE < 2000
         page.evaluate(COUNT)
         maker.sample("Draw it.", 0, "search", 2, 12, 2)

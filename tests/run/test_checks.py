@@ -1,4 +1,4 @@
-"""The checks of Python, packages, variables, memory and disk: what counts as wrong, and the words for it."""
+"""The checks of Python, packages, variables, memory and disk: their statuses and messages."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def outcome(check: Check) -> tuple[str, bool]:
-    """Status, and whether a remedy is given."""
+    """The status, and whether there is a remedy."""
     return check.status, bool(check.remedy)
 
 

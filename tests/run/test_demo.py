@@ -1,4 +1,4 @@
-"""`localgif demo`: a whole run with recorded answers, which no other command takes for a result."""
+"""`localgif demo`: a whole run with recorded answers, which no other command uses as a result."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with one demo."""
+    """A folder with the run of one demo."""
     folder = tmp_path_factory.mktemp("runs")
     demo(folder, Silent())
     return folder

@@ -1,4 +1,4 @@
-"""A drawing: which prompts are asked, when the search helps, and what the one line says of the picture."""
+"""A drawing: the prompts in their order, the search, and the line about the picture."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CRASH = fenced("def make_gif(path):\n    nonsense\n")
 
 
 def triangle(**changes: Any) -> str:
-    """An answer with a green triangle on black; `changes` are of the figure."""
+    """An answer with a green triangle on black, with changes to the figure."""
     scene = Scene('"black"', (Figure("TRIANGLE", '"green"', **changes),))
     return fenced(form.program(scene, BRIEF, Targets()))
 
@@ -38,7 +38,7 @@ def drawn(
 
 
 def asked(script: Scripted) -> list[tuple[str, float, int]]:
-    """Prompt, temperature and seed of each question."""
+    """Prompt, temperature and seed of each request."""
     bodies = script.asked("/api/chat")
     return [(b["messages"][0]["content"], b["options"]["temperature"], b["options"]["seed"]) for b in bodies]
 
@@ -71,7 +71,7 @@ def test_each_prompt_is_asked_once_and_then_again_warmer_with_other_seeds() -> N
 def test_no_more_answers_are_asked_for_than_there_are_tries() -> None:
     made, script = drawn([CRASH], tries=2)
     assert len(asked(script)) == len(made.answers) == 2
-    # Where no answer draws anything, the search starts from the phrases of the brief.
+    # If no answer draws anything, the search starts from the phrases of the brief.
     assert (made.outcome, made.searched) == ("checked", True) and 1 <= made.programs <= 3
 
 

@@ -1,4 +1,4 @@
-"""A whole run against a scripted Ollama server: real clients, HTTP, GEPA and sandbox, exact answers."""
+"""A whole run with a scripted Ollama server: real clients, HTTP, GEPA and sandbox, fixed answers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GOOD = fenced(program(24, 40))
 
 
 class Improving(Scripted):
-    """An animator that does as it is told: 24 frames when the prompt says so, 12 otherwise."""
+    """An animator that follows the prompt: 24 frames if the prompt asks for them, else 12."""
 
     def next(self, path: str, body: dict[str, Any]) -> Any:
         said = super().next(path, body)
@@ -64,7 +64,7 @@ def test_a_run_finds_the_better_prompt_and_leaves_the_whole_folder(tmp_path: Pat
 
 def test_a_comparison_that_can_show_nothing_any_more_ends_early(tmp_path: Path) -> None:
     class Unsteady(Improving):
-        """Its answers to the better prompt are as bad as those to the seed prompt every other time."""
+        """Every second answer to the better prompt is as bad as the answers to the seed prompt."""
 
         def next(self, path: str, body: dict[str, Any]) -> Any:
             said = super().next(path, body)

@@ -1,4 +1,4 @@
-"""Whether weights are here and servers answer, checked without loading or downloading anything."""
+"""Checks whether weights are present and servers answer, without loading or downloading anything."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_server_is_asked_for_its_version_and_the_model() -> None:
 
 
 def test_offline_asks_no_other_machine() -> None:
-    # An address of a network that exists for examples: asking it would take the whole timeout.
+    # An address from a network for examples: a request would take the whole timeout.
     found = server(model("animator", "http://192.0.2.1:11434"), offline=True)
     assert found.status == "SKIP" and "192.0.2.1" in found.evidence
 
@@ -133,7 +133,7 @@ def test_the_checks_without_a_model(tmp_path: Path) -> None:
 def test_a_run_checks_the_machine_before_it_asks_a_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(Scripted()) as script:
         wanted: Settings = settings(script.url)
-        make_sure(wanted, tmp_path)  # this machine is fit
+        make_sure(wanted, tmp_path)  # this machine passes
         for name, attribute, value, code, words in (
             ("localgif.run.checks", "LEAST_DISK", 2**80, "E-DISK", "disk: "),
             (

@@ -1,4 +1,4 @@
-"""`localgif rescore`: a finished run's GIFs under another rule, without a model."""
+"""`localgif rescore`: scores of a finished run's GIFs by another rule, without a model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verdict claims no more than the fresh samples allow."""
+"""The verdict never claims more than the fresh samples show."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from localgif.run.result import Pairs, compare, counted, settled
 from tests.support.kit import fenced, program
 
 SCORES = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=5)
-#: What real runs score: nothing ran, one frame, half of it, all but the last bit, all.
+#: Scores of real runs: no program ran, one frame, half right, nearly right, right.
 REAL = (0.0, 0.112, 0.5, 0.97, 1.0)
 
 
@@ -57,7 +57,7 @@ def test_one_pair_and_three_pairs_can_show_nothing() -> None:
 
 
 def test_a_verdict_needs_both_the_test_and_the_interval() -> None:
-    # The good samples of the seed sit beside the bad ones of the other: the pairs disagree, the whole does not.
+    # Good samples of the seed are paired with bad ones of the other: the pairs differ, the means do not.
     crossed = one([0.0, 0.0, 0.112, 0.5, 0.5, 0.97], [1.0, 1.0, 0.97, 0.97, 0.97, 0.5])
     assert crossed.interval is not None
     assert (crossed.p_value <= 0.05, crossed.interval[0] > 0, crossed.word) == (True, False, "not shown")
@@ -85,7 +85,7 @@ def test_the_claim_about_these_very_tasks_resamples_inside_each() -> None:
     result = compare(scores, unit="sample")
     assert (result.unit, result.tasks, result.pairs) == ("sample", 2, 4)
     assert result.smallest_possible_p_value == pytest.approx(2 / 36)
-    # 36 ways to hand the scores out; the observed one and its mirror image are the extremes, with no other as far.
+    # 36 arrangements of the scores; only the observed one and its mirror image are this extreme.
     assert result.p_value == pytest.approx(2 / 36, abs=0.01)
 
 
@@ -153,7 +153,7 @@ def test_turning_the_labels_round_turns_the_verdict_round(pairs: list[tuple[floa
     [(4, 1, None, 1000), (6, 1, None, 1000), (9, 1, None, 300), (2, 8, None, 1000), (4, 2, "sample", 300)],
 )
 def test_a_prompt_against_itself_is_seldom_called_better(pairs: int, tasks: int, unit: Unit | None, runs: int) -> None:
-    """Runs whose two prompts score alike, each task in a way of its own: at most 5 % may say "better"."""
+    """Runs whose two prompts score alike, differently for each task: at most 5 % may have the verdict "better"."""
     draw = np.random.default_rng(20)
     words: Counter[str] = Counter()
     for _ in range(runs):

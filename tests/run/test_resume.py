@@ -1,4 +1,4 @@
-"""Going on with a run: it ends as it would have, nothing that was finished is done again, what differs is refused."""
+"""Resuming a run: it ends as without a stop, repeats no finished work, and refuses other settings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.support.kit import Notes
 from tests.support.scripted import DIGEST, ILL, serving
 
 GoOn = Callable[..., RunResult]
-#: Folder of an undisturbed run, what it came to, and its number of requests.
+#: Folder of an undisturbed run, its outcome, and its number of requests.
 Whole = tuple[Path, End, int]
 V1 = Path(__file__).parent.parent / "runs" / "v1"
 
@@ -52,7 +52,7 @@ def server() -> Iterator[Deterministic]:
 
 @pytest.fixture(scope="module")
 def whole(server: Deterministic, tmp_path_factory: pytest.TempPathFactory) -> Whole:
-    """The folder of a run that nothing disturbed, what it came to, and how many requests it made."""
+    """The folder of an undisturbed run, its outcome, and its number of requests."""
     folder = tmp_path_factory.mktemp("whole")
     before = len(server.history)
     optimize(chosen(server.url), folder, "r", Notes())
@@ -61,12 +61,12 @@ def whole(server: Deterministic, tmp_path_factory: pytest.TempPathFactory) -> Wh
 
 @pytest.fixture
 def go_on(server: Deterministic, tmp_path: Path) -> GoOn:
-    """Resumes a run folder with the server's models.toml."""
+    """Resume a run folder with the server's models.toml."""
     return lambda folder, notes=None: resume(folder, models_file(tmp_path, server.url), notes or Notes(), {})
 
 
 def copied(whole: Whole, tmp_path: Path, **changes: Any) -> Path:
-    """A copy of that run's folder, with other values in its run.json."""
+    """A copy of that run's folder, with changed values in its run.json."""
     folder = tmp_path / "r"
     shutil.copytree(whole[0], folder)
     record = json.loads((folder / "run.json").read_text())
@@ -75,7 +75,7 @@ def copied(whole: Whole, tmp_path: Path, **changes: Any) -> Path:
 
 
 def cut(folder: Path, name: str, lines: int) -> None:
-    """Leave a log's first lines."""
+    """Keep only the first lines of a log."""
     path = folder / name
     path.write_bytes(b"".join(line + b"\n" for line in path.read_bytes().splitlines()[:lines]))
 
@@ -103,7 +103,7 @@ def test_after_a_server_failed_nothing_finished_is_asked_again(
     assert end_of(tmp_path / "r") == whole[1]
     asked = requests(server, since)
     again = asked - Counter(asked.keys())
-    # The failed request, and the earlier attempts of the sample that it belonged to.
+    # The failed request, and the earlier attempts of its sample.
     assert sum(again.values()) <= 3
     stored = {answer["seed"] for answer in whole[1].answers}
     assert len(stored) == len(whole[1].answers)
@@ -217,7 +217,7 @@ def test_a_fork_with_a_larger_budget_shares_the_work(server: Deterministic, whol
             child.data("gifs", sample.gif)
         if sample.code is not None:
             child.data("code", sample.code)
-    # The same run without a parent comes to the same end.
+    # The same run without a parent ends the same way.
     optimize(chosen(server.url, metric_calls=7), tmp_path, "alone", Notes())
     alone, forked = end_of(tmp_path / "alone"), end_of(tmp_path / "larger")
     assert (alone.samples, alone.answers, alone.proposals) == (forked.samples, forked.answers, forked.proposals)
@@ -275,7 +275,7 @@ def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
     if child == 0:
         status = 1
         try:
-            # The log of samples outgrows this first.
+            # The log of samples is the first to exceed this limit.
             limit = 2 * max(len(line) for line in (whole[0] / "samples.jsonl").read_bytes().splitlines())
             resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
             optimize(chosen(server.url), tmp_path, "r", Notes())
@@ -291,7 +291,7 @@ def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
 
 
 def test_a_log_of_gepas_that_cannot_be_written_ends_no_run(go_on: GoOn, whole: Whole, tmp_path: Path) -> None:
-    """On a full disk it may be the first file that is too long."""
+    """On a full disk, run.json may be the first file that does not fit."""
     folder = copied(whole, tmp_path)
     shutil.rmtree(folder / "gepa")
     (folder / "gepa").write_text("")

@@ -1,4 +1,4 @@
-"""Both roles opened: whether a model runs where its server is, what it can do, and what `serve` may offer."""
+"""Opening both roles: remote models, abilities of models, and the models that `serve` offers."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_what_an_ollama_serves_is_not_served_again() -> None:
 
 
 def test_a_file_of_ones_own_is_whole_or_refused_and_said_to_be_unknown(tmp_path: Path) -> None:
-    """Nobody knows its sha256, so the header decides; without a chat template there is a note."""
+    """Its sha256 is unknown, so only its header is checked; a missing chat template gives a note."""
     path = tmp_path / "own.gguf"
     tensor = struct.pack("<QcIQIQ", 1, b"t", 1, 32, 0, 0)
     path.write_bytes((b"GGUF" + struct.pack("<IQQ", 3, 1, 0) + tensor).ljust(64, b"\0") + bytes(128))

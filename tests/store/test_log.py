@@ -1,4 +1,4 @@
-"""Log lines: what was written comes back, whatever was changed is noticed, and costs no other line."""
+"""Log lines: they are read as written; every change is noticed, and affects no other line."""
 
 from __future__ import annotations
 

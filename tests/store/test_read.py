@@ -1,4 +1,4 @@
-"""Reading a run folder: torn, damaged and changed files are reported, old versions stay readable."""
+"""Reading a run folder: incomplete, damaged and changed files are reported, old versions stay readable."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_stored_run_of_each_version_can_be_read_and_reported(version: str, tmp
 
 
 def holds(now: Any, stored: Any) -> bool:
-    """Whether a result still says what was stored; keys that came later may be added at any depth."""
+    """Whether a result still has the stored values; newer keys may be added at any depth."""
     if isinstance(stored, dict):
         return all(key in now and holds(now[key], value) for key, value in stored.items())
     return bool(now == stored)
@@ -123,7 +123,7 @@ def test_a_run_folder_of_a_newer_version_says_so(tmp_path: Path) -> None:
 
 
 def stranger(tmp_path: Path, name: str = "v2") -> Path:
-    """A copy of a stored run, for a stranger to change."""
+    """A copy of a stored run, to be changed as a stranger would."""
     return Path(shutil.copytree(STORED / name, tmp_path / "runs" / name))
 
 

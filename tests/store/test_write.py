@@ -57,6 +57,6 @@ def test_any_text_of_a_model_can_be_stored(tmp_path_factory: pytest.TempPathFact
 
 
 def test_bytes_that_are_no_text_are_read_as_one(tmp_path: Path) -> None:
-    """Somebody else may have put them into the folder, with their hash as the name."""
+    """A stranger may have put them into the folder, named after their hash."""
     with RunStore.create(tmp_path, record()) as store:
         assert store.code(store.put("code", b"x = 1 # \xff")) == "x = 1 # \ufffd"

@@ -1,4 +1,4 @@
-"""A sweep on a real Dask cluster ends as a local one, whichever process dies."""
+"""A sweep on a real Dask cluster ends like a local one, whichever process dies."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ct
 
 
 class World:
-    """A model server, a scheduler, and how the sweep ends undisturbed."""
+    """A model server, a scheduler, and the outcome of an undisturbed sweep."""
 
     def __init__(self, folder: Path, address: str, server: kit.Acting) -> None:
         self.folder, self.address, self.server = folder, address, server
@@ -55,13 +55,13 @@ class World:
         self.wanted = [end_of(folder / "undisturbed" / "s" / f"seed={seed}") for seed in SEEDS]
 
     def ready(self) -> None:
-        """box2 is there, and stays: a worker takes seconds to start."""
+        """A cluster with the worker box2, kept for several tests: a worker takes seconds to start."""
         if not self.stays:
             self.stack.enter_context(self.worker("box2"))
             self.stays = True
 
     def alone(self) -> None:
-        """No worker is there."""
+        """A cluster without workers."""
         self.stack.close()
         self.stays = False
 
@@ -69,11 +69,11 @@ class World:
         return kit.worker(self.folder, self.address, name, models)
 
     def at_request(self, number: int, act: Any) -> None:
-        """Do something when that request from now on arrives."""
+        """Do something when the given request, counted from now, arrives."""
         self.server.at, self.server.act = len(self.server.history) + number, act
 
     def sweep(self, runs_dir: Path, told: Told, plan: Plan | None = None, minutes: float = 10) -> dict[str, Any]:
-        """With an end, so that a worker that never comes fails the test instead of hanging it."""
+        """With a limit, so that a missing worker fails the test instead of hanging it."""
         plan = plan or self.plan
         return run_on_cluster(plan, self.models, runs_dir, plan.cells, told, self.address, minutes)
 
@@ -97,7 +97,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_path: Path) -> None:
-    """The first worker dies in the middle of the cell; a second one joins then."""
+    """The first worker dies during the cell; then a second one joins."""
     told, plan = Told(), plan_of(TINY + "[axes]\nseed = [0]\n", world.models)
     world.alone()
     with world.worker("box1") as victim:
@@ -117,7 +117,7 @@ def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_pa
 
 
 def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_path: Path) -> None:
-    """Killed with the first request of the second cell, which a local sweep begins and the next cluster resumes."""
+    """Killed with the first request of the second cell, which a local sweep starts and the next cluster resumes."""
     with kit.scheduler(tmp_path) as (scheduler, address), kit.worker(tmp_path, address, "box1") as orphan:
         world.at_request(world.requests + 1, scheduler.kill)
         with pytest.raises(EndpointError, match=r"the connection to the scheduler at .* was lost") as caught:
@@ -126,7 +126,7 @@ def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_pa
         assert "same command" in caught.value.remedy
         orphan.wait(kit.START_SECONDS)
     assert load_record(tmp_path / "s" / "seed=0").status == "done"
-    with pytest.raises(KeyboardInterrupt):  # a local sweep begins the second cell
+    with pytest.raises(KeyboardInterrupt):  # a local sweep starts the second cell
         world.at_request(2, lambda: os.kill(os.getpid(), signal.SIGINT))
         run_sweep(world.plan, world.models, tmp_path, world.plan.cells, Told())
     told, before = Told(), len(world.server.history)
@@ -155,7 +155,7 @@ def test_ctrl_c_keeps_what_came_back_and_stops_the_rest(world: World, tmp_path: 
 def test_a_worker_that_cannot_start_a_cell_leaves(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its machine lacks the model that it names. What others can take is run, the rest has failed."""
+    """The worker lacks a model that it offers. The other workers run what they can, the remaining cells fail."""
     monkeypatch.setattr(cluster, "GRACE_SECONDS", 2.0)
     plan, told = plan_of(TINY + '[axes]\nanimator = ["missing", "scripted"]\n', world.models), Told()
     world.ready()
@@ -205,7 +205,7 @@ def test_no_minutes_no_cells(world: World, tmp_path: Path) -> None:
 
 
 def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp_path: Path) -> None:
-    """local:2. The guard refuses nothing, and the run is that of a local sweep."""
+    """local:2. The guard blocks nothing, and the run is the same as in a local sweep."""
     (tmp_path / "models.toml").write_text(MODELS.format(url=world.server.url, model=MODEL))
     (tmp_path / "s.toml").write_text(TINY + "[axes]\nseed = [0]\n")
     done = localgif_sweep(tmp_path, "local:2", {})
@@ -219,7 +219,7 @@ def test_the_command_starts_workers_of_its_own_and_leaves_none(world: World, tmp
 
 @pytest.mark.full
 def test_a_scheduler_with_tls_takes_who_has_a_certificate(world: World, tmp_path: Path) -> None:
-    """As docs/sweeps.md has it; then a client without certificates, and with those of somebody else."""
+    """TLS as in docs/sweeps.md; then a client without certificates, and one with foreign certificates."""
     (tmp_path / "models.toml").write_text(MODELS.format(url=world.server.url, model=MODEL))
     (tmp_path / "s.toml").write_text(TINY + "[axes]\nseed = [0]\n")
     ours, theirs = certificates(tmp_path / "ours"), certificates(tmp_path / "theirs")
@@ -246,7 +246,7 @@ def localgif_sweep(folder: Path, scheduler: str, variables: dict[str, str]) -> s
 
 
 def certificates(folder: Path) -> dict[str, str]:
-    """An authority of its own and a certificate from it, for each part of a cluster, as Dask's configuration."""
+    """A new authority with a certificate for each part of a cluster, as Dask configuration."""
     folder.mkdir()
     authority = trustme.CA()
     authority.cert_pem.write_to_path(folder / "authority.pem")
@@ -287,7 +287,7 @@ def test_the_embedded_engine_is_not_started_once_for_each_worker(tmp_path: Path)
 def test_a_client_that_stumbles_over_a_lost_scheduler_ends_as_one_that_notices(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
-    """A bug stays a bug: there the scheduler still answers."""
+    """A bug is not reported as a lost scheduler if the scheduler still answers."""
 
     class Stumbling(contextlib.AbstractContextManager[Any]):
         status = "running"

@@ -1,4 +1,4 @@
-"""A comparison says what the runs allow, for every way to group them; its page is one file of text."""
+"""A comparison claims what the runs show, for every grouping; its page is one self-contained file."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_many_groups_are_corrected_for() -> None:
 
 
 def test_by_one_setting_runs_are_compared_within_each_of_the_others() -> None:
-    """Two tasks, one easy and one hard: the reflections differ by little, everywhere by the same."""
+    """Two tasks, one easy and one hard; the reflections differ slightly, by the same amount on both."""
     runs = [
         finished(base + plus + 0.01 * seed, reflection=reflection, task=task, seed=seed)
         for task, base in (("easy", 0.8), ("hard", 0.1))
@@ -124,7 +124,7 @@ def test_every_run_is_in_one_group_and_all_that_is_said_is_finite(rows: list[tup
 
 
 def tags(page: str) -> list[str]:
-    """Names of its tags, without what the plot draws for each label."""
+    """The names of the page's tags, without those that the plot adds for each label."""
     found: list[str] = []
 
     class Tags(HTMLParser):

@@ -1,4 +1,4 @@
-"""A sweep runs every cell once, whatever happens in between, and reports every one it could not run."""
+"""A sweep runs every cell once despite interruptions, and reports each cell that it could not run."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ct
 
 
 class Killing(Deterministic):
-    """Kills a process with the request of a number."""
+    """Kills a process when the request with a given number arrives."""
 
     victim: subprocess.Popen[str] | None = None
     at = 0
@@ -63,7 +63,7 @@ def models(server: Killing, tmp_path: Path) -> ModelsFile:
 
 @pytest.fixture(scope="module")
 def undisturbed(server: Killing, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], int]:
-    """A sweep that nothing disturbed, its summary, and how many requests it made."""
+    """An undisturbed sweep, its summary, and its number of requests."""
     folder = tmp_path_factory.mktemp("undisturbed")
     (folder / "models.toml").write_text(MODELS.format(url=server.url, model=MODEL))
     models = load_models_file(folder / "models.toml")
@@ -245,7 +245,7 @@ def test_an_archive_that_is_not_a_run_folder_changes_nothing(tmp_path: Path) -> 
 def test_a_killed_sweep_goes_on_to_the_same_end(
     server: Killing, undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile, tmp_path: Path
 ) -> None:
-    """The command, killed in the middle of its second cell, then called again."""
+    """The command is killed during its second cell, then called again."""
     folder, _, requests = undisturbed
     (tmp_path / "s.toml").write_text(TWO)
     server.at = len(server.history) + requests - 1

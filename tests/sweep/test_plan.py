@@ -1,4 +1,4 @@
-"""A sweep file is read strictly: what it says is done, and what it cannot mean is told with file, key and remedy."""
+"""A sweep file is read strictly: every mistake is reported with file, key and remedy."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_what_doctor_measured_says_how_long_where_no_run_is_stored(scripted: Mod
     plan = plan_of(TWO, scripted)
     remember(tmp_path / "new", plan.cells[0].settings, 10.0, 6.0)
     found = estimate(plan, [], measured=partial(recall, tmp_path / "new"))
-    # Of each cell two calls of one sample and two fresh ones: three attempts a sample, a reflection a call.
+    # Per cell two calls of one sample, and two fresh samples; three attempts per sample, one reflection per call.
     assert found.seconds == pytest.approx(2 * (3 * 4 * 10 + 2 * 6))
     kept = recall(tmp_path / "new", plan.cells[0].settings)
     assert kept is not None and found.basis == f"from what doctor measured on {kept.at}"

@@ -1,4 +1,4 @@
-"""What a comparison reads of stored runs: scores, costs, settings; what is missing is named with its reason."""
+"""What a comparison reads from stored runs: scores, costs, settings, and the reason for each run that is left out."""
 
 from __future__ import annotations
 

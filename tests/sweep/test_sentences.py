@@ -1,4 +1,4 @@
-"""Sentences that can be quoted: they claim what was tested, and say what would decide the rest."""
+"""Sentences about a comparison: they claim what was tested, and say what would decide open questions."""
 
 from __future__ import annotations
 
