@@ -83,7 +83,7 @@ case $1 in
     *) target=$PWD/$1 ;;
 esac
 case $target/ in
-    "$here"/*) fail "$target lies inside the bundle" "Choose another TARGET." ;;
+    "$here"/*) fail "$target is inside the bundle" "Choose another TARGET." ;;
 esac
 mark=$target/.localgif-installing
 if [ -e "$target" ] && [ ! -f "$mark" ] && [ -n "$(ls -A -- "$target" 2>/dev/null || echo '?')" ]; then

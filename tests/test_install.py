@@ -168,7 +168,7 @@ def test_how_it_is_called_is_said(bundle: Path, words: list[str]) -> None:
 
 
 def test_a_target_inside_the_bundle_or_in_use_is_refused(bundle: Path, tmp_path: Path) -> None:
-    refused(install(bundle, bundle / "inside"), "lies inside the bundle", bundle / "inside")
+    refused(install(bundle, bundle / "inside"), "is inside the bundle", bundle / "inside")
     used = tmp_path / "used"
     used.mkdir()
     (used / "mine").write_text("mine")

@@ -210,7 +210,7 @@ class _Sweep:
     def _settle(self, name: str, future: Any) -> None:
         """Handle the end of a cell, and store its run folder."""
         if future.status == "cancelled":  # by Dask, which does that when it loses the scheduler
-            raise ConnectionError("it cancelled a cell")
+            raise ConnectionError("Dask cancelled a cell")
         home = self._folder.folder / name
         where, began, _ = self._begun.get(name, ("", self._moved, None))
         try:

@@ -123,7 +123,7 @@ def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_pa
         with pytest.raises(EndpointError, match=r"the connection to the scheduler at .* was lost") as caught:
             run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), address, 10)
         assert (caught.value.code, caught.value.exit_code) == ("E-SCHEDULER-LOST", 4)
-        assert "same command" in caught.value.remedy
+        assert "repeat the command" in caught.value.remedy
         orphan.wait(kit.START_SECONDS)
     assert load_record(tmp_path / "s" / "seed=0").status == "done"
     with pytest.raises(KeyboardInterrupt):  # a local sweep starts the second cell
@@ -265,7 +265,7 @@ def certificates(folder: Path) -> dict[str, str]:
 
 def test_nobody_answers_and_dask_is_not_there(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "SCHEDULER_SECONDS", 1.0)
-    with pytest.raises(PreflightError, match=r"no Dask scheduler can be asked at tcp://127\.0\.0\.1:9") as caught:
+    with pytest.raises(PreflightError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9") as caught:
         run_on_cluster(world.plan, world.models, tmp_path, world.plan.cells, Told(), "tcp://127.0.0.1:9")
     assert caught.value.code == "E-SCHEDULER"
     monkeypatch.setitem(sys.modules, "distributed", None)
