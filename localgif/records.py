@@ -357,8 +357,8 @@ class _Result(Record):
 
 
 class PromptResult(_Result):
-    """A prompt and its samples. Other lists than search_scores and retest_scores have one entry per fresh sample, task
-    by task. Scores are 0 to 1, higher is better."""
+    """A prompt and its samples. Scores are 0 to 1, higher is better. Lists have one entry per fresh sample, task by
+    task, except search_scores and retest_scores."""
 
     search_scores: tuple[float, ...] = ()
     """Scores in the search, on the tasks that choose the best candidate."""

@@ -188,12 +188,11 @@ def _carry_out(
 
 def _check_name(name: str | None, runs_dir: Path) -> None:
     """Check the name of a new run before anything is loaded. Raises ConfigError."""
+    from localgif.store.read import taken
+
     if name is None:
         return
     if not is_name(name):
         raise ConfigError(f"--name {name!r} is not a valid folder name", "use letters, digits, - and _")
     if (runs_dir / name).exists():
-        raise ConfigError(
-            f"a run named {name} already exists ({runs_dir / name})",
-            f"choose another --name, or resume the run: localgif resume {name}",
-        )
+        raise taken(runs_dir / name)

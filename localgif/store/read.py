@@ -257,6 +257,14 @@ def find_unfinished(runs_dir: Path) -> Path:
     raise ConfigError(f"there is no unfinished run under {runs_dir}", "name one: localgif resume RUN (localgif runs)")
 
 
+def taken(folder: Path) -> ConfigError:
+    """The error for a new run whose folder exists."""
+    return ConfigError(
+        f"a run named {folder.name} already exists ({folder})",
+        f"choose another --name, or resume the run: localgif resume {folder.name}",
+    )
+
+
 def full(path: Path, error: OSError) -> RunError:
     """The error for a file of a run that cannot be written."""
     return RunError(

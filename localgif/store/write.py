@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif.errors import ConfigError, RunCorrupt, RunError
+from localgif.errors import RunCorrupt, RunError
 from localgif.files import (
     append,
     content_hash,
@@ -49,6 +49,7 @@ from localgif.store.read import (
     load_record,
     put_in_order,
     read_content,
+    taken,
 )
 from localgif.tasks.spoken import toml_of
 from localgif.tasks.task import load_task, task_names
@@ -98,10 +99,7 @@ class RunStore:
             folder.mkdir()
         except OSError as error:
             if folder.is_dir():
-                raise ConfigError(
-                    f"a run named {record.name} already exists ({folder})",
-                    f"choose another --name, or resume the run: localgif resume {record.name}",
-                ) from None
+                raise taken(folder) from None
             raise RunError(
                 f"the run folder {folder} cannot be created: {error.strerror}", "choose another --runs-dir"
             ) from None
