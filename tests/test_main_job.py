@@ -18,7 +18,7 @@ import pytest
 
 from localgif.models.find import Weights
 from tests.conftest import WEIGHTS, one_core
-from tests.support import SOON, tracing
+from tests.support import SOON, masked, tracing
 from tests.support.commands import localgif, started
 from tests.support.tracing import HOSTILE, Reached, Traced, read_trace
 
@@ -38,8 +38,21 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Weights) -> Done:
     folder = tmp_path_factory.mktemp("job")
     environment = tracing.home(folder, WEIGHTS.cache.parent, tracing.hostile(folder, HOSTILE))
     # Without the form, so that the reflector is asked, too.
-    budget = ("--samples", "1", "--metric-calls", "2", "--fresh", "1", "--minutes", "0.4", "--no-form", "--no-transfer")
-    words = ("optimize", *budget, "--json", "--name", "real")
+    # A masked run is slower, and the reflector comes last.
+    minutes = "2" if masked.ON else "0.4"
+    budget = (
+        "--samples",
+        "1",
+        "--metric-calls",
+        "2",
+        "--fresh",
+        "1",
+        "--minutes",
+        minutes,
+        "--no-form",
+        "--no-transfer",
+    )
+    words = ("optimize", *budget, "--json", "--name", "real", *masked.ACCEPTING)
     with one_core():
         run = tracing.localgif(folder, environment, *words, watched=not tracing.why_not())
     return Done(folder, environment, run)
@@ -69,7 +82,7 @@ def test_a_run_and_an_export_reach_only_this_machine(job: Done) -> None:
 
 def test_ctrl_c_ends_the_job_and_leaves_no_process(tmp_path: Path, smollm2: Weights) -> None:
     (tmp_path / "models.toml").write_text(tracing.MODELS)
-    arguments = ("optimize", "--samples", "1", "--metric-calls", "50", "--name", "cut")
+    arguments = ("optimize", "--samples", "1", "--metric-calls", "50", "--name", "cut", *masked.ACCEPTING)
     with started(tmp_path, *arguments, TMPDIR=str(tmp_path), **HERE) as process:
         assert process.stderr is not None
         assert any("call  1" in line for line in process.stderr)

@@ -34,6 +34,8 @@ class Best(NamedTuple):
     """The verdict in a sentence, for a comment."""
     model: ModelSettings
     url: str
+    level: str
+    """The weakest sandbox level that the run accepted, the value of --sandbox-level."""
 
 
 def export(best: Best, to: str) -> str:
@@ -92,12 +94,13 @@ blocks = re.findall(r"```(?:python)?\\n(.*?)```", output, re.S)
 with tempfile.TemporaryDirectory() as folder:
     program, gif = pathlib.Path(folder, "program.py"), str(pathlib.Path(folder, "out.gif"))
     program.write_text(blocks[0] if blocks else output)
-    command = ["localgif", "sandbox", "run", str(program), "-o", gif, "--json"]
+    level = ["--sandbox-level", LEVEL]
+    command = ["localgif", "sandbox", "run", str(program), "-o", gif, "--json", *level]
     ran = subprocess.run(command, capture_output=True, text=True)
     if ran.returncode:
         reason = json.loads(ran.stdout)["reason"] if ran.stdout else ran.stderr
         return dict([("pass", False), ("score", 0), ("reason", reason)])
-    how = ["--scorer", SCORER, "--task", TASK]
+    how = ["--scorer", SCORER, "--task", TASK, *level]
     said = subprocess.run(["localgif", "score", gif, "--json", *how], capture_output=True, text=True, check=True)
     score = json.loads(said.stdout)["score"]
     lost = [part["name"] for part in score["parts"] if part["value"] < 0.9]
@@ -125,7 +128,7 @@ def _promptfoo(best: Best) -> str:
     system = "{% raw %}" + best.prompt + "{% endraw %}"
     messages = [{"role": "system", "content": system}, {"role": "user", "content": request("{{ brief }}")}]
     chat = json.dumps(messages, indent=1, ensure_ascii=False)
-    tests = "".join(_promptfoo_test(best.scorer, *each) for each in best.tasks)
+    tests = "".join(_promptfoo_test(best, *each) for each in best.tasks)
     return (
         f"# {_comment(best)}\n"
         "# Needs localgif on the PATH. The tests score the run's tasks; another brief needs its own --task.\n"
@@ -140,8 +143,8 @@ def _promptfoo(best: Best) -> str:
     )
 
 
-def _promptfoo_test(scorer: str, task: str, brief: str) -> str:
-    check = _ASSERT.replace("SCORER", repr(scorer)).replace("TASK", repr(task))
+def _promptfoo_test(best: Best, task: str, brief: str) -> str:
+    check = _ASSERT.replace("LEVEL", repr(best.level)).replace("SCORER", repr(best.scorer)).replace("TASK", repr(task))
     return f"  - vars:\n      brief: {_yaml(brief)}\n    assert:\n      - type: python\n        value: {_yaml(check)}\n"
 
 
@@ -263,6 +266,7 @@ def best_of(record: RunRecord, prompt: str) -> Best:
         word=_shown(result, record.scorer) if result is not None else "It is not compared with the seed prompt yet.",
         model=animator,
         url=endpoint.url if endpoint.kind == "ollama" and endpoint.url else _SERVED,
+        level=settings.sandbox_level,
     )
 
 

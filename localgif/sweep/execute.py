@@ -137,7 +137,8 @@ def run_cell(home: Path, settings: Settings, suite: Suite, models: ModelsFile, p
         if home.is_symlink():
             raise RunCorrupt(f"{home} is a link", "if you trust this sweep, remove the link and repeat the command")
         if is_file(home / "run.json"):
-            return Outcome(resume(home, models, progress, {}))
+            # The sweep file accepts the level; a run folder alone could not lower it.
+            return Outcome(resume(home, models, progress, {"sandbox_level": settings.sandbox_level}))
         _clear_stillborn(home)
         return Outcome(begin(settings, suite, home.parent, home.name, progress))
     except LocalGifError as error:

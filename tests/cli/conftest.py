@@ -11,11 +11,12 @@ import pytest
 
 from tests.support.commands import Done, localgif
 from tests.support.kit import fenced, program
+from tests.support.masked import ACCEPTING
 from tests.support.scripted import MODEL, Entry, Scripted, serving
 
 POOR, GOOD = fenced(program(12, 100)), fenced(program(24, 40))
 BETTER = "Write make_gif(path) with exactly 24 frames. Output only code."
-SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--no-transfer", "--fresh", "4")
+SMALL = ("--reflection", "plain", "--metric-calls", "2", "--samples", "1", "--no-transfer", "--fresh", "4", *ACCEPTING)
 
 
 class Improving(Scripted):

@@ -25,7 +25,7 @@ from localgif.endpoint.discover import check_ollama
 from localgif.errors import EndpointUnreachable, PreflightError
 from localgif.records import RemoteModel, ServeConfig, ServedModel
 from tests.conftest import WEIGHTS
-from tests.support import SOON
+from tests.support import SOON, masked
 from tests.support.gateway_kit import GREEDY, HI, MODEL, Script, answer, connect, gateway, in_thread
 from tests.support.llama_server import KEY, NAME, LlamaServer
 
@@ -172,7 +172,7 @@ def test_checks_say_where_and_how_large(folder: Path, theirs: LlamaServer) -> No
     checked = run(folder, "models", "check")
     assert checked.returncode == 0 and f"{theirs.url} answers (llama.cpp" in checked.stdout
     assert "window 512" in checked.stdout
-    missing = run(folder, "optimize", key=None)
+    missing = run(folder, "optimize", *masked.ACCEPTING, key=None)
     assert missing.returncode == 2 and "MY_SERVERS_KEY, which is not set" in missing.stderr
     assert not (folder / "runs").exists()
 

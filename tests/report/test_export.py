@@ -29,7 +29,7 @@ PRINTABLE = st.text(st.characters(exclude_categories=["Cs"]), max_size=200)
 
 def best(prompt: str = PROMPT, text: str = "a red ball") -> Best:
     asked = model("animator", "", model="qwen2.5-coder:1.5b", num_ctx=8192)
-    return Best(prompt, text, (("bouncing-ball", text),), "strict", text, asked, "http://127.0.0.1:11434")
+    return Best(prompt, text, (("bouncing-ball", text),), "strict", text, asked, "http://127.0.0.1:11434", "full")
 
 
 def modelfile(text: str) -> dict[str, str]:

@@ -51,6 +51,8 @@ _NUMBER_AT, _FIRST_AT, _SECOND_AT = 0, 16, 24
 _OPTIONS = (1, 4, 22, 24, 38, 47)
 _SUBREAPER, _CLONE_NEWUTS = 36, 0x04000000
 
+#: What a command needs there that is another process: it finds only this level, and would refuse it.
+ACCEPTING = ("--sandbox-level", "limits-only") if ON else ()
 
 #: Tests of a level that is refused (outside of tests/sandbox a masked run accepts every level), or that needs a keeper.
 LEVELS = (
@@ -61,6 +63,7 @@ LEVELS = (
     "test_a_profile_that_holds_gives_the_level",
     "test_a_start_that_takes_too_long_is_our_failure",
     "test_the_limits_are_in_force",
+    "test_a_weak_level_that_was_accepted_is_used_and_recorded",
     "test_the_confined_process_loads_little_of_ours",
     "test_with_the_write_filter_a_program_can_write_its_output_in_every_way",
     "test_programs_go_before_the_keeper_when_memory_runs_out",

@@ -14,11 +14,13 @@ from localgif.store.write import RunStore
 from localgif.sweep.execute import CellEnd
 from localgif.sweep.plan import Cell, Plan, parse_plan
 from localgif.sweep.read import Finished
+from tests.support import masked
 from tests.support.kit import run_result, settings
 from tests.support.scripted import MODEL
 from tests.support.stored import record
 
 TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\ntransfer = false\n"
+TINY += "sandbox_level = 'limits-only'\n" if masked.ON else ""
 TWO = TINY + "[axes]\nseed = [0, 1]\n"
 
 

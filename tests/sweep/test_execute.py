@@ -23,6 +23,7 @@ from localgif.files import take_lock
 from localgif.models.toml import ModelsFile, load_models_file
 from localgif.records import RunResult
 from localgif.run.optimize import begin
+from localgif.search.progress import Silent
 from localgif.store.read import load_record, load_run
 from localgif.sweep import execute
 from localgif.sweep.execute import Archive, choose, pack, run_sweep, unpack
@@ -142,6 +143,18 @@ def test_ctrl_c_ends_the_sweep_and_the_next_call_goes_on(models: ModelsFile, tmp
         run_sweep(plan, models, tmp_path, plan.cells, Told(stop_at="seed=1"))
     run_sweep(plan, models, tmp_path, plan.cells, told)
     assert [(end.cell.name, end.known) for end in told.ends] == [("seed=0", True), ("seed=1", False)]
+
+
+def test_a_begun_cell_continues_at_the_level_that_the_sweep_accepts(
+    models: ModelsFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[dict[str, Any]] = []
+    monkeypatch.setattr(execute, "resume", lambda home, models, progress, changes: asked.append(changes))
+    (tmp_path / "run.json").touch()
+    cell = plan_of(TWO, models).cells[0]
+    weak = cell.settings.model_copy(update={"sandbox_level": "limits-only"})
+    execute.run_cell(tmp_path, weak, cell.suite, models, Silent())
+    assert asked == [{"sandbox_level": "limits-only"}]
 
 
 def test_minutes_and_patterns(models: ModelsFile, tmp_path: Path) -> None:
