@@ -151,6 +151,10 @@ inet_pton(AF_INET6, "::ffff:192.0.2.1", &a), sin6_scope_id=0}, 28 <un...>
 14 sendmsg(7, {msg_name={sa_family=AF_INET, sin_port=htons(5), sin_addr=inet_addr("192.0.2.9")}, msg_namelen=16}, 0) = 1
 14 connect(3, {sa_family=AF_UNSPEC, sa_data=""...}, 16) = 0
 14 connect(9, {sa_family=AF_VSOCK, svm_cid=VMADDR_CID_HOST, svm_port=0x400}, 16) = 0
+15 connect(6, {sa_family=AF_UNIX, sun_path="/run/nscd/socket"}, 110 <unfinished ...>
+16 connect(6, {sa_family=AF_UNIX, sun_path="/run/nscd/socket"}, 110 <unfinished ...>
+15 <... connect resumed>)                  = -1 ENOENT (No such file or directory)
+16 <... connect resumed>)                  = 0
 14 +++ exited with 0 +++
 """
     found = read_trace(trace)
@@ -163,6 +167,8 @@ inet_pton(AF_INET6, "::ffff:192.0.2.1", &a), sin6_scope_id=0}, 28 <un...>
         Reached("AF_INET", "192.0.2.9", 5),
         Reached("AF_UNSPEC", "", None),
         Reached("AF_VSOCK", "", None),
+        Reached("AF_UNIX", "/run/nscd/socket", None, False),
+        Reached("AF_UNIX", "/run/nscd/socket", None),
     ]
-    assert [place.here for place in found] == [True, False, True, True, True, False, True, False]
-    assert [place.looks_up for place in found] == [False, False, False, True, True, False, False, False]
+    assert [place.here for place in found] == [True, False, True, True, True, False, True, False, True, True]
+    assert [place.looks_up for place in found] == [False, False, False, True, True, False, False, False, False, True]

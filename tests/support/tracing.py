@@ -11,7 +11,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -59,6 +59,7 @@ HOSTILE = {
 }
 
 _CALL = re.compile(r"^(?:\d+\s+)?(connect|sendto|sendmsg|sendmmsg)\(")
+_FAILED_LATER = re.compile(r"^\d+\s+<\.\.\. (?:connect|sendto|sendmsg|sendmmsg) resumed>.* = -1 E\w+")
 _FAMILY = re.compile(
     r"\{sa_family=(AF_\w+|0x[0-9a-f]+|\d+)"
     r"(?:, sin_port=htons\((\d+)\), sin_addr=inet_addr\(\"([^\"]+)\"\)"
@@ -103,8 +104,13 @@ class Reached:
 
 def read_trace(text: str) -> list[Reached]:
     """The addresses in a trace of strace, in order."""
-    found = []
+    found: list[Reached] = []
+    unfinished: dict[str, int] = {}
     for line in text.splitlines():
+        pid = line.partition(" ")[0]
+        if _FAILED_LATER.match(line) and pid in unfinished:
+            place = unfinished.pop(pid)
+            found[place] = replace(found[place], answered=False)
         if not _CALL.match(line):
             continue
         answered = not re.search(r" = -1 E\w+", line)
@@ -112,6 +118,8 @@ def read_trace(text: str) -> list[Reached]:
             port = port4 or port6
             place = address4 or address6 or path.strip('@"')
             found.append(Reached(family, place, int(port) if port else None, answered))
+            if line.endswith("<unfinished ...>"):  # another process called meanwhile; the end of this call follows
+                unfinished[pid] = len(found) - 1
     return found
 
 
