@@ -22,6 +22,8 @@ _TIMES = 4
 #: Shortest and longest block, characters (about 12 and 200 tokens). Shorter repetitions are common in tables of numbers
 #: and in drawings.
 SHORTEST, LONGEST = 48, 800
+#: A line that is only a comment, with the blank lines above it.
+_COMMENT = re.compile(r"\n\s*#[^\n]*(?=\n)")
 
 #: (messages, seed, finished) -> reply; `finished` returns "" to continue, or why the text so far is enough.
 Write = Callable[[Sequence[Message], int, Callable[[str], str]], Reply]
@@ -154,10 +156,6 @@ def loops(text: str) -> bool:
     Lines that are only a comment do not count: "draw the third frame", "draw the fourth frame" above the same code.
     """
     return _ends_in_repeats(text) or ("#" in text and _ends_in_repeats(_COMMENT.sub("", text)))
-
-
-#: A line that is only a comment, with the blank lines above it.
-_COMMENT = re.compile(r"\n\s*#[^\n]*(?=\n)")
 
 
 def _ends_in_repeats(text: str) -> bool:

@@ -80,9 +80,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
         for phrase in thing.says:
             set_to = known(phrase, thing.colours)
             wanted = _CORNER if set_to[:1] and set_to[0].startswith("x, y") else _BELOW.get(phrase.aspect, _NOUN)
-            changes = phrase.aspect == "color" or phrase.value == "switch"
-            colours = [color_of(colour) for colour in thing.colours] if changes else ()
-            yield _Slot(quoted(phrase.text), wanted, 2, set_to, beginning(phrase), colours)
+            yield _Slot(quoted(phrase.text), wanted, 2, set_to, beginning(phrase), _QUOTED.findall("".join(set_to)))
 
 
 def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Reply:
