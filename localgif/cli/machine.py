@@ -72,7 +72,7 @@ def init() -> None:
     The models.toml is a copy of the built-in one. localgif then uses it in this folder and in all folders below.
     """
     from localgif.tasks.sentence import read
-    from localgif.tasks.spoken import toml_of
+    from localgif.tasks.task import toml_of
 
     models, task = Path(NAME), Path(_EXAMPLE_FILE)
     for file in (models, task):

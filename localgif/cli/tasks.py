@@ -79,7 +79,7 @@ def take_tasks(*runs: Settings, yes: bool = True) -> None:
 
 def reading_lines(reading: Reading) -> list[str]:
     """How localgif reads a sentence, in lines for people."""
-    from localgif.tasks.spoken import sentence_of
+    from localgif.tasks.task import sentence_of
 
     checks = sentence_of(reading.task)
     lines = [f"I will check: {checks}" if checks else "I can check nothing of this but frames, time, size and loop"]
@@ -125,7 +125,7 @@ def tasks_show(
 ) -> None:
     """Show what a task checks, and its file."""
     from localgif.tasks.sentence import find
-    from localgif.tasks.spoken import sentence_of, technique_of, toml_of
+    from localgif.tasks.task import sentence_of, technique_of, toml_of
 
     reading = find(task)
     if as_json:
@@ -147,7 +147,7 @@ def tasks_new(
 ) -> None:
     """Make a task file from a sentence, and print on stderr what it checks."""
     from localgif.tasks.sentence import read
-    from localgif.tasks.spoken import toml_of
+    from localgif.tasks.task import toml_of
 
     if output is not None:
         try_file(output, "name another file with -o")
@@ -170,7 +170,7 @@ def tasks_new(
 
 def _facts(reading: Reading) -> dict[str, Any]:
     """The object that `--json` prints."""
-    from localgif.tasks.spoken import sentence_of
+    from localgif.tasks.task import sentence_of
 
     return {
         "task": reading.task.model_dump(mode="json"),
@@ -195,7 +195,7 @@ def tasks_check(
     from localgif.cli.tables import scored_text
     from localgif.run.rescore import GIF_LIMITS, score_gif
     from localgif.tasks.sentence import differences, find
-    from localgif.tasks.spoken import sentence_of, technique_of
+    from localgif.tasks.task import sentence_of, technique_of
 
     reading = find(task)
     wanted = reading.task

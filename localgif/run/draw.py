@@ -23,7 +23,7 @@ from localgif.search.programs import Trial, render
 from localgif.search.progress import Progress, Silent
 from localgif.settings import ENOUGH, Settings
 from localgif.tasks.sentence import Reading, find
-from localgif.tasks.spoken import missed, phrase_of
+from localgif.tasks.task import missed, phrase_of
 
 #: At most this many answers of the model.
 TRIES = 4

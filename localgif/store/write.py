@@ -51,8 +51,7 @@ from localgif.store.read import (
     read_content,
     taken,
 )
-from localgif.tasks.spoken import toml_of
-from localgif.tasks.task import load_task, task_names
+from localgif.tasks.task import load_task, task_names, toml_of
 
 #: The log of each kind of record.
 _LOGS: dict[type[Record], str] = {Sample: SAMPLES, Answer: ANSWERS, ProgramRun: PROGRAMS, Proposal: PROPOSALS}

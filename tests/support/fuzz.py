@@ -45,8 +45,7 @@ from localgif.search.assignments import first_scene, glimpse
 from localgif.search.programs import canonical, foreign_imports
 from localgif.syntax import parsed
 from localgif.tasks import sentence
-from localgif.tasks.spoken import sentence_of, toml_of
-from localgif.tasks.task import load_task, parse_task, task_names
+from localgif.tasks.task import load_task, parse_task, sentence_of, task_names, toml_of
 from localgif.thoughts import Thoughts, spoken
 from tests.support.ground import raw_gif
 
