@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from localgif.errors import ConfigError, LocalGifError, nearest
 from localgif.records import Proposal, Sample
 from localgif.sandbox.text import printable
-from localgif.search.progress import Progress, Silent, Standing, duration, standing_of
-from localgif.search.tally import Plan, Tally, plan_of
+from localgif.search.progress import Plan, Progress, Silent, Standing, Tally, duration, plan_of, standing_of
 from localgif.store.log import read_log
 from localgif.store.read import PROPOSALS, SAMPLES, activity_of, load_record, status_of
 

@@ -16,10 +16,10 @@ from localgif.records import Reply
 from localgif.run.checks import Check
 from localgif.search import reply_checks
 from localgif.search.evaluator import prompt_of, sample_seed, seed_of
+from localgif.search.moves import RULE_TOKENS, one_line
 from localgif.search.programs import render
 from localgif.search.progress import Progress, counted
 from localgif.search.reflector import facts, sharpen_rule, write_rule
-from localgif.search.rule_move import RULE_TOKENS, one_line
 from localgif.settings import Settings
 from localgif.tasks.suite import Suite
 

@@ -20,8 +20,7 @@ from localgif.errors import LocalGifError
 from localgif.records import Sample
 from localgif.report import story
 from localgif.report.page import PURPOSES, Gallery, asset, environment, headline, page_of, script_hash
-from localgif.search.progress import standing_of
-from localgif.search.tally import Tally, plan_of
+from localgif.search.progress import Tally, plan_of, standing_of
 from localgif.store.read import StoredRun, activity_of, load_record, load_run, status_of
 
 #: Milliseconds between two requests of the page.

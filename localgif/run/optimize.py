@@ -26,8 +26,7 @@ from localgif.search.evaluator import Evaluator, prompt_of, seed_of
 from localgif.search.front import front, front_result
 from localgif.search.gepa import PlainReflector, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
-from localgif.search.progress import Progress, Silent, counted
-from localgif.search.tally import plan_of
+from localgif.search.progress import Progress, Silent, counted, plan_of
 from localgif.settings import TARGET, Settings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore

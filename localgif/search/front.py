@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from localgif.files import content_hash
 from localgif.records import FrontPrompt, FrontResult, Sample
 from localgif.search.evaluator import Ask, Evaluator, prompt_of
-from localgif.search.order_move import OrderMove
-from localgif.search.tally import SIZE
+from localgif.search.moves import OrderMove
+from localgif.search.progress import FRONT_SIZE
 
 #: A prompt joins the front if its mean is at most this far below the best one's; a worse one rarely helps.
 WITHIN = 0.25
@@ -22,7 +22,7 @@ def front(evaluator: Evaluator, best: str) -> list[str]:
     """The best prompt, then those that add most to it: each raises the mean of the best scores per task most."""
     chosen = [best]
     left = [p for p in evaluator.ranking() if p != best and evaluator.mean_of(p) >= evaluator.mean_of(best) - WITHIN]
-    while left and len(chosen) < SIZE:
+    while left and len(chosen) < FRONT_SIZE:
         # Of equal ones the better ranked; a prompt that adds nothing here may help with what was not measured.
         chosen.append(max(left, key=lambda prompt: _together(evaluator, [*chosen, prompt])))
         left.remove(chosen[-1])
@@ -43,7 +43,7 @@ def widen(evaluator: Evaluator, best: str) -> None:
     """
     candidate = evaluator.candidates.get(best)
     moves = OrderMove(evaluator)
-    while candidate is not None and len(front(evaluator, best)) < SIZE and evaluator.samples_left > 0:
+    while candidate is not None and len(front(evaluator, best)) < FRONT_SIZE and evaluator.samples_left > 0:
         new = moves.propose(candidate)
         if not new:
             return

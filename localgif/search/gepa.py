@@ -31,8 +31,8 @@ from localgif.search.evaluator import (
 from localgif.search.front import widen
 from localgif.search.grounded import GroundedReflector
 from localgif.search.programs import split, written_down
+from localgif.search.progress import CLOSE, FINALISTS
 from localgif.search.reflector import asked_once
-from localgif.search.tally import CLOSE, FINALISTS
 from localgif.tasks.task import Task
 
 #: The search gives up after this many reflections in a row without a new measurement.

@@ -1,13 +1,12 @@
 """Grounded reflection: one small step at a time, each checked or measured before it may cost a metric call.
 
-GEPA keeps parents, acceptance, the Pareto front and the budget; this module makes its proposals. There are three moves:
+GEPA keeps parents, acceptance, the Pareto front and the budget; this module makes its proposals. There are three moves
+(moves.py):
 
-- *example* (example_move.py): a search over formulas and numbers finds programs without a model; where it fails, the
-  reflector writes or repairs them. localgif measures each one; only a program that beats the present example enters the
-  prompt.
-- *order* (order_move.py): other examples, or another order. It asks no model, and is tried when no other move found
-  anything.
-- *instruction* (rule_move.py): adds one short rule, sharpens one, or drops an old one.
+- *example*: a search over formulas and numbers finds programs without a model; where it fails, the reflector writes or
+  repairs them. localgif measures each one; only a program that beats the present example enters the prompt.
+- *order*: other examples, or another order. It asks no model, and is tried when no other move found anything.
+- *instruction*: adds one short rule, sharpens one, or drops an old one.
 
 The diagnosis chooses between *example* (there is no good example yet) and *instruction* (there is one, but the animator
 doesn't follow it). A move that gained far more per token goes first. A move that finds nothing proposes nothing and
@@ -24,10 +23,8 @@ from localgif.endpoint.clients import Reflector
 from localgif.records import Move, Proposal
 from localgif.search import reflector as reflector_module
 from localgif.search.evaluator import Candidate, Evaluator, prompt_of
-from localgif.search.example_move import ExampleMove
-from localgif.search.order_move import OrderMove
+from localgif.search.moves import ExampleMove, InstructionMove, OrderMove
 from localgif.search.reflector import Ledger
-from localgif.search.rule_move import InstructionMove
 from localgif.settings import TARGET
 from localgif.tasks.task import Task
 

@@ -13,8 +13,7 @@ from rich.console import Console
 
 from localgif.cli.progress import JsonLines, Lines, LiveLines, NoLines, Watcher, make_progress, time_parts, watch
 from localgif.run.optimize import optimize
-from localgif.search.progress import Standing
-from localgif.search.tally import Plan, plan_of
+from localgif.search.progress import Plan, Standing, plan_of
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from tests.support.kills import Deterministic, chosen

@@ -11,7 +11,7 @@ import pytest
 
 from localgif.run.optimize import optimize
 from localgif.run.resume import resume
-from localgif.search.tally import SIZE
+from localgif.search.progress import FRONT_SIZE
 from localgif.store.read import load_run
 from tests.support.kills import models_file
 from tests.support.kit import Notes, fenced, settings
@@ -77,7 +77,7 @@ def test_the_front_holds_other_orders_and_asks_them_where_the_best_falls_short(g
     result, stored, *_ = general
     front = result.front
     assert front is not None
-    assert 2 <= len(front.prompts) <= SIZE
+    assert 2 <= len(front.prompts) <= FRONT_SIZE
     assert front.prompts[0].candidate == result.best.candidate
     assert len({prompt.candidate for prompt in front.prompts}) == len(front.prompts)
     assert front.answers == len(front.prompts), "the triangle cannot be drawn, so each prompt was asked"

@@ -13,7 +13,7 @@ from localgif.errors import LocalGifError, RunError, SandboxError
 from localgif.files import content_hash
 from localgif.run.optimize import optimize
 from localgif.search.evaluator import prompt_of, seed_of
-from localgif.search.example_move import ATTEMPTS
+from localgif.search.moves import ATTEMPTS
 from localgif.store.read import load_run
 from localgif.store.write import RunStore
 from localgif.tasks.suite import load_suite

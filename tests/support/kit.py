@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from localgif.records import Measurements, Proposal, RunResult, RunVerdict, Sample
-from localgif.search.progress import Standing
-from localgif.search.tally import Plan
+from localgif.search.progress import Plan, Standing
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
 from localgif.store.read import load_record
 from tests.support.scripted import MODEL

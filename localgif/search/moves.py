@@ -1,47 +1,61 @@
-"""The move *example*: finds worked programs for the prompt by searching, writing and repairing; each one is measured.
-
-A search over formulas and numbers comes first, because it asks no model: it starts from what the briefs name and from
-the animator's own samples, and leads to a program in the form. Where it fails, or without the form, the reflector
-writes and repairs programs. All programs of a task are in one pool, so that each proposal can use the earlier ones.
-"""
+"""The three moves of grounded reflection: a better example, a better rule, another order of the examples."""
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator, Sequence
+
 from localgif.agent import form
-from localgif.agent.graph import enough
+from localgif.agent.graph import enough, loops
 from localgif.gif import feedback
-from localgif.records import Verdict
+from localgif.records import Sample, Verdict
 from localgif.search import assignments, reflector, reply_checks
-from localgif.search.evaluator import ORDER, Candidate, Evaluator, prompt_of, slot
+from localgif.search.evaluator import (
+    INSTRUCTIONS,
+    ORDER,
+    Candidate,
+    Evaluator,
+    prompt_of,
+    rules_of,
+    seed_of,
+    shown,
+    slot,
+    with_rules,
+)
 from localgif.search.number_search import tune
-from localgif.search.order_move import first_order
 from localgif.search.programs import Trial, canonical, foreign_imports
 from localgif.search.reflector import Ledger
 from localgif.search.reply_checks import with_imports
+from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
 #: At most this many programs are requested per move.
 ATTEMPTS = 6
 #: Longest program, tokens; a model that needs more is not writing a program.
-PROGRAM_TOKENS = 640
+_PROGRAM_TOKENS = 640
 #: Programs tuned between two requests.
-TUNED = 1
+_TUNED = 1
 #: A program below this score is neither tuned nor repaired: almost nothing in it is right.
-WORTH_TUNING = 0.05
+_WORTH_TUNING = 0.05
 #: A program for another task needs at least this score to be shown as a model.
-WORTH_ADAPTING = 0.8
+_WORTH_ADAPTING = 0.8
 #: A program below this score is not used as an example: an animator that follows it scores badly.
-WORTH_SHOWING = 0.3
+_WORTH_SHOWING = 0.3
 #: With several tasks, a program needs at least this score to become an example.
-EARNED = 0.9
+_EARNED = 0.9
 #: Per reflection, at most this many drafts of a task start a search over formulas.
-DRAFTS = 2
+_DRAFTS = 2
 #: A program replaces the example if it scores this much more than the example and the samples.
-BEATS = 0.005
+_BEATS = 0.005
 
 
 class ExampleMove:
-    """Finds a better worked example of a task.
+    """The move *example*: finds a better worked example of a task; each program is measured.
+
+    A search over formulas and numbers comes first, because it asks no model: it starts from what the briefs name and
+    from the animator's own samples, and leads to a program in the form. Where it fails, or without the form, the
+    reflector writes and repairs programs. All programs of a task are in one pool, so that each proposal can use the
+    earlier ones.
 
     Args:
         background: Facts for the reflector, or "".
@@ -70,7 +84,7 @@ class ExampleMove:
     def propose(self, candidate: Candidate, task: Task) -> dict[str, str]:
         """The component of a task's example with a better program; empty if none was found."""
         followed = self._evaluator.mean_of(prompt_of(candidate, self._suite), [task])
-        bar = max(self.score_of(candidate, task) + BEATS, followed + BEATS, WORTH_SHOWING)
+        bar = max(self.score_of(candidate, task) + _BEATS, followed + _BEATS, _WORTH_SHOWING)
         earned = self._earn(candidate)
         if earned or (self._good(self._best(task)) and candidate[slot(task)]):
             return earned  # empty if the prompt already shows the best programs
@@ -106,11 +120,13 @@ class ExampleMove:
             if best is None or not form.uses(best.code) or best.code == candidate[slot(each)]:
                 continue
             shown = self._evaluator.mean_of(prompt_of(candidate, self._suite), [each])
-            least = max(self.score_of(candidate, each), shown, WORTH_SHOWING) if len(self._suite.train) == 1 else EARNED
-            if best.score.total >= least + BEATS or self._good(best):
+            least = (
+                max(self.score_of(candidate, each), shown, _WORTH_SHOWING) if len(self._suite.train) == 1 else _EARNED
+            )
+            if best.score.total >= least + _BEATS or self._good(best):
                 new[slot(each)] = best.code
         if new and len(self._suite.train) > 1:
-            new[ORDER] = first_order({**candidate, **new}, self._suite)
+            new[ORDER] = _first_order({**candidate, **new}, self._suite)
         return new
 
     def _search(self, candidate: Candidate, task: Task) -> None:
@@ -120,7 +136,7 @@ class ExampleMove:
         if not settings.form or settings.scorer != "strict" or not task.subjects or self._good(self._best(task)):
             return
         drafts = sorted(self._pools[task.name].values(), key=lambda t: t.rank, reverse=True)
-        codes = ["", *[t.code for t in drafts if (task.name, t.code) not in self._searched][:DRAFTS]]
+        codes = ["", *[t.code for t in drafts if (task.name, t.code) not in self._searched][:_DRAFTS]]
         starts = [
             form.read(code) or assignments.glimpse(code, task) if code else assignments.first_scene(task.brief)
             for code in codes
@@ -138,7 +154,7 @@ class ExampleMove:
             done = {(task.name, code), (task.name, found.code)}  # their numbers were searched, too
             self._searched |= done
             self._tuned |= done
-            child = {**candidate, slot(task): found.code} if found.score.total >= WORTH_SHOWING else None
+            child = {**candidate, slot(task): found.code} if found.score.total >= _WORTH_SHOWING else None
             self._ledger.record_search(task, candidate, start, found, child)
 
     def _request(self, candidate: Candidate, task: Task, base: Trial | None, remark: str, attempt: int) -> str:
@@ -157,7 +173,7 @@ class ExampleMove:
         """The best worked example of another task, if it is good."""
         others = [other for other in self._suite.train if other is not task and candidate[slot(other)]]
         best = max(others, key=lambda other: self.score_of(candidate, other), default=None)
-        if best is None or self.score_of(candidate, best) < WORTH_ADAPTING:
+        if best is None or self.score_of(candidate, best) < _WORTH_ADAPTING:
             return None
         return best, candidate[slot(best)]
 
@@ -169,7 +185,7 @@ class ExampleMove:
         Returns:
             What the next request should say about a bad reply, and the program's trial.
         """
-        reply = self._ledger.ask(request, enough, PROGRAM_TOKENS, images)
+        reply = self._ledger.ask(request, enough, _PROGRAM_TOKENS, images)
         read = reply_checks.program(reply.text, reply.done_reason)
         if isinstance(read, reply_checks.Rejected):
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
@@ -216,8 +232,8 @@ class ExampleMove:
         """Tune a promising new program; returns the best program if it reaches `bar`."""
         pool = self._pools[task.name].values()
         new = [t for t in pool if t.moves and (task.name, t.code) not in self._tuned and not self._good(t)]
-        for trial in sorted(new, key=lambda t: t.rank, reverse=True)[:TUNED]:
-            if self._good(self._best(task)) or trial.score.total < WORTH_TUNING:
+        for trial in sorted(new, key=lambda t: t.rank, reverse=True)[:_TUNED]:
+            if self._good(self._best(task)) or trial.score.total < _WORTH_TUNING:
                 break
             self._ledger.store.doing(f"reflecting: other numbers for a program that scored {trial.score.total:.3f}")
             self._tuned.add((task.name, trial.code))
@@ -245,8 +261,152 @@ class ExampleMove:
     def _repairable(self, task: Task) -> Trial | None:
         """The best program so far, if it is worth a repair."""
         best = self._best(task)
-        return best if best is not None and best.score.total >= WORTH_TUNING and not self._good(best) else None
+        return best if best is not None and best.score.total >= _WORTH_TUNING and not self._good(best) else None
 
     def _told(self, task: Task, trial: Trial) -> str:
         r = trial.rendered
         return feedback.sample_feedback(task.brief, r.measurements, trial.score, r.verdict, r.reason, trial.code)
+
+
+# --- instruction ------------------------------------------------------------------------------------------------------
+
+#: At most this many rules per prompt; one is dropped before another is added.
+_MAX_RULES = 4
+#: Longest answer to a request for a rule, tokens.
+RULE_TOKENS = 96
+
+
+class InstructionMove:
+    """The move *instruction*: changes one rule, based on what was measured of the worst and the best sample."""
+
+    def __init__(self, evaluator: Evaluator, ledger: Ledger, background: str) -> None:
+        self._evaluator = evaluator
+        self._ledger = ledger
+        self._sight = evaluator.sight
+        self._suite = evaluator.suite
+        self._background = background
+
+    def propose(self, candidate: Candidate, tasks: Sequence[Task]) -> dict[str, str]:
+        """The component `instructions` with one rule changed; empty if two replies held no usable rule."""
+        rules = rules_of(candidate)
+        prompt = prompt_of(candidate, self._suite)
+        samples = [s for task in tasks for s in self._evaluator.samples_of(prompt, task)]
+        samples.sort(key=lambda s: s.score.total)
+        worst, best = (samples[0], samples[-1]) if samples else (None, None)
+        task = self._suite.task(worst.task) if worst else tasks[0]
+        told_worst = self._told(worst) if worst else "nothing was measured yet"
+        told_best = self._told(best) if best and best is not worst else ""
+        if len(rules) >= _MAX_RULES:
+            # Full: drop the oldest rule without asking a model, so that the next reflection has room.
+            fewer = {**candidate, INSTRUCTIONS: with_rules(rules[1:])}
+            self._ledger.record_dropped(task, candidate, rules[0], fewer)
+            return {INSTRUCTIONS: fewer[INSTRUCTIONS]}
+        sharpen = bool(rules) and self._ledger.asked % 2 == 1
+        standing = self._standing(prompt)
+        fixed = prompt_of(seed_of(self._suite), self._suite)
+        remark = ""
+        for _ in range(2):
+            request = (
+                reflector.sharpen_rule(self._suite, task, self._background, rules[-1], told_worst, standing, remark)
+                if sharpen
+                else reflector.write_rule(
+                    self._suite, task, self._background, rules, told_worst, told_best, standing, remark
+                )
+            )
+            self._ledger.store.doing("reflecting: writing a rule")
+            reply = self._ledger.ask(request, one_line, RULE_TOKENS, self._sight.of_sample(worst))
+            read = reply_checks.rule(reply.text, reply.done_reason, rules, fixed, task.targets)
+            if isinstance(read, str):
+                new = (*rules[:-1], read) if sharpen else (*rules, read)
+                child = {**candidate, INSTRUCTIONS: with_rules(new)}
+                self._ledger.record("instruction", task, candidate, request, reply, outcome="evaluated", child=child)
+                return {INSTRUCTIONS: child[INSTRUCTIONS]}
+            self._ledger.record("instruction", task, candidate, request, reply, outcome="rejected", reason=read.code)
+            remark = read.remedy
+        return {}
+
+    def _standing(self, prompt: str) -> dict[str, float]:
+        """Brief -> mean score of a candidate, for the measured training tasks."""
+        return {
+            task.brief: self._evaluator.mean_of(prompt, [task])
+            for task in self._suite.train
+            if self._evaluator.samples_of(prompt, task)
+        }
+
+    def _told(self, sample: Sample) -> str:
+        return feedback.sample_feedback(
+            self._suite.task(sample.task).brief,
+            sample.measurements,
+            sample.score,
+            sample.verdict,
+            sample.attempts[-1].reason,
+            self._ledger.store.code(sample.code) if sample.code else "",
+        )
+
+
+def one_line(text: str) -> str:
+    """Why a reply with a rule needs no more text: a rule is one line, and what follows it does not matter."""
+    if "\n" in text.strip() and reply_checks.labelled(text):
+        return "closed"
+    return "loop" if loops(text) else ""
+
+
+# --- order ------------------------------------------------------------------------------------------------------------
+
+#: At most this many examples per prompt.
+_MAX_EXAMPLES = 10
+
+
+def _first_order(candidate: Candidate, suite: Suite) -> str:
+    """An order for all examples of a candidate: neighbours of different families, as far as there are several."""
+    left = [task for task in suite.train if candidate[slot(task)]]
+    ordered: list[Task] = []
+    while left:
+        used = [task.family for task in ordered]
+        task = min(left, key=lambda each: (used.count(each.family), each.family in used[-1:]))
+        left.remove(task)
+        ordered.append(task)
+    return "\n".join(task.name for task in ordered[:_MAX_EXAMPLES])
+
+
+class OrderMove:
+    """The move *order*: proposes other selections and orders of a candidate's examples, without a model.
+
+    The order of the examples affects small models as much as their words do, and the last one affects them most.
+    """
+
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluator = evaluator
+        self._suite = evaluator.suite
+        self._made = 0
+
+    def propose(self, candidate: Candidate) -> dict[str, str]:
+        """The component `order`, changed into one that no prompt had; empty if there is nothing to order."""
+        names = [task.name for task in shown(candidate, self._suite)]
+        if len(names) < 2:
+            return {}
+        for order in self._changes(names, [t.name for t in self._suite.train if candidate[slot(t)]]):
+            new = {ORDER: "\n".join(order)}
+            if not self._evaluator.samples_of(prompt_of({**candidate, **new}, self._suite)):
+                return new
+        return {}
+
+    def _changes(self, names: list[str], known: list[str]) -> Iterator[list[str]]:
+        """Orders one change away; the kind of change rotates from proposal to proposal."""
+        self._made += 1
+        chance = random.Random(f"{self._evaluator.settings.seed}:{self._made}")
+        for turn in range(8):
+            kind = (self._made + turn) % 4
+            one, other = chance.sample(range(len(names)), 2)
+            order = list(names)
+            if kind == 1:  # another last one
+                order.append(order.pop(one))
+            elif kind == 2 and len(names) > 3:
+                del order[one]
+            elif kind == 3:
+                order[one], order[other] = order[other], order[one]
+            elif missing := [name for name in known if name not in names]:
+                order[one] = chance.choice(missing)
+            else:
+                chance.shuffle(order)
+            yield order

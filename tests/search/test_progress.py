@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from localgif.records import Attempt, Proposal, Sample
-from localgif.search.tally import Plan, Tally, plan_of
+from localgif.search.progress import Plan, Tally, plan_of
 from localgif.store.read import load_record
 
 RUNS = Path(__file__).parent.parent / "runs"
