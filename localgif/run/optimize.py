@@ -17,14 +17,12 @@ from localgif.files import now
 from localgif.gif.score import VERSIONS
 from localgif.records import RunResult, Verdict
 from localgif.run.preflight import make_sure
-from localgif.run.result import Prompted, fresh_samples, result_of
+from localgif.run.result import Prompted, fresh_samples, front_result, result_of
 from localgif.run.roles import Roles, open_roles
 from localgif.sandbox import probe
 from localgif.sandbox.runner import run_program
-from localgif.search.controls import sample_only
 from localgif.search.evaluator import Evaluator, prompt_of, seed_of
-from localgif.search.front import front, front_result
-from localgif.search.gepa import PlainReflector, search_grounded, search_plain
+from localgif.search.gepa import PlainReflector, front, sample_only, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
 from localgif.search.progress import Progress, Silent, counted, plan_of
 from localgif.settings import TARGET, Settings

@@ -13,7 +13,10 @@ from localgif.files import content_hash
 from localgif.records import (
     UNASKED,
     Attempt,
+    BestOf,
     BestResult,
+    FrontPrompt,
+    FrontResult,
     PeakMemory,
     PromptResult,
     PromptTokens,
@@ -28,8 +31,8 @@ from localgif.records import (
     Word,
 )
 from localgif.run.roles import Roles
-from localgif.search.controls import best_of, scores_by_rule
-from localgif.search.evaluator import Evaluator
+from localgif.search.evaluator import Ask, Evaluator
+from localgif.search.gepa import best_sample
 from localgif.search.programs import canonical
 from localgif.significance import ALPHA, TOLERANCE, mean_interval, permutation_p, sign_flip_p, smallest_p
 from localgif.tasks.suite import Suite
@@ -177,7 +180,7 @@ def result_of(
         reflection=settings.reflection,
         seed=_prompt_result(seed, evaluator),
         best=BestResult(**dict(best_result), is_seed=best.prompt == seed.prompt),
-        best_of=best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
+        best_of=_best_of(evaluator.samples, suite.train) if settings.reflection == "none" else None,
         tasks=tuple(_task_result(task, seed, best) for task in suite.tested),
         transfer=tuple(_task_result(task, *carried) for task in suite.neighbours) if carried else (),
         split=record.split,
@@ -273,7 +276,7 @@ def prompt_result(prompt: str, fresh: Sequence[Sample], before: Sequence[Sample]
         retest_scores=tuple(sample.score.total for sample in before if sample.purpose == "retest"),
         scores=scores,
         mean=round(math.fsum(scores) / len(scores), 4),
-        also=scores_by_rule(fresh),
+        also=_scores_by_rule(fresh),
         frames=tuple(m.frames if m else None for m in measured),
         loop_ratios=tuple(round(m.gap / m.motion, 3) if m and m.motion > 0 else None for m in measured),
         verdicts=tuple(sample.verdict for sample in fresh),
@@ -304,3 +307,55 @@ def counted(prompt: str, ran: Sequence[str]) -> Counted:
     same = [canonical(code) or code for code in ran]
     shown = {canonical(code) for code in programs(prompt)}
     return Counted(sum(code in shown for code in same), len(set(same)))
+
+
+def _best_of(samples: Sequence[Sample], tasks: Sequence[Task]) -> BestOf:
+    """The best search sample of each task; a task without a sample has no entry."""
+    found = [best for best in (best_sample(samples, task) for task in tasks) if best is not None]
+    return BestOf(
+        samples=sum(sample.purpose == "search" for sample in samples),
+        tasks=tuple(sample.task for sample in found),
+        scores=tuple(sample.score.total for sample in found),
+        also=_scores_by_rule(found),
+        gifs=tuple(sample.gif for sample in found),
+    )
+
+
+def _scores_by_rule(samples: Sequence[Sample]) -> dict[str, tuple[float, ...]]:
+    """Name and version of each rule that the run did not optimise -> its scores; 0 for a sample without a GIF."""
+    rules = sorted({score.scorer for sample in samples for score in sample.also})
+    return {
+        rule: tuple(next((s.total for s in sample.also if s.scorer == rule), 0.0) for sample in samples)
+        for rule in rules
+    }
+
+
+def front_result(evaluator: Evaluator, prompts: Sequence[str], fresh: Sequence[Sample], enough: float) -> FrontResult:
+    """Measure the front on the tested tasks; asks the next prompt where the best score so far is below `enough`.
+
+    Args:
+        prompts: The front, the best prompt first.
+        fresh: Fresh samples of the best prompt.
+        enough: A score that needs no further answer.
+    """
+    kept = {(sample.task, sample.index): sample.score.total for sample in fresh}
+    answers = len(fresh)
+    for number, prompt in enumerate(prompts[1:], 2):
+        for task, index in [key for key, score in kept.items() if score < enough]:
+            label = f"fresh sample {task} of prompt {number} of the front"
+            sample = evaluator.gather([Ask(prompt, evaluator.suite.task(task), index, "fresh", label)])[0]
+            kept[task, index] = max(kept[task, index], sample.score.total)
+            answers += 1
+    scores = tuple(kept.values())
+    return FrontResult(
+        prompts=tuple(
+            FrontPrompt(
+                candidate=content_hash(prompt),
+                tasks={task.name: round(evaluator.mean_of(prompt, [task]), 4) for task in evaluator.suite.val},
+            )
+            for prompt in prompts
+        ),
+        scores=scores,
+        mean=round(math.fsum(scores) / len(scores), 4),
+        answers=answers,
+    )

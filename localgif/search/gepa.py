@@ -1,14 +1,15 @@
-"""The search: GEPA's optimize_anything, with its own reflection or with grounded reflection. The only importer of gepa.
+"""The search: GEPA's optimize_anything, with its own or with grounded reflection, and the front that it leaves.
 
-How gepa 0.1.4 behaves: with a run_dir it would write pickles and replace sys.stdout, so it gets none. An exception of
-the evaluator ends the run (raise_on_exception), but gepa swallows one of the reflector (see `Escape`). Its own budget
-check overruns, so the evaluator keeps the budget.
+The only importer of gepa. How gepa 0.1.4 behaves: with a run_dir it would write pickles and replace sys.stdout, so it
+gets none. An exception of the evaluator ends the run (raise_on_exception), but gepa swallows one of the reflector (see
+`Escape`). Its own budget check overruns, so the evaluator keeps the budget.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any
 
 from localgif.endpoint.clients import reflector_arguments, reflector_failure
 from localgif.files import content_hash, now
-from localgif.records import Proposal, Reply
+from localgif.records import Proposal, Reply, Sample
 from localgif.search.evaluator import (
     TASK,
     Candidate,
@@ -28,10 +29,10 @@ from localgif.search.evaluator import (
     sample_seed,
     seed_of,
 )
-from localgif.search.front import widen
 from localgif.search.grounded import GroundedReflector
+from localgif.search.moves import OrderMove
 from localgif.search.programs import split, written_down
-from localgif.search.progress import CLOSE, FINALISTS
+from localgif.search.progress import CLOSE, FINALISTS, FRONT_SIZE
 from localgif.search.reflector import asked_once
 from localgif.tasks.task import Task
 
@@ -305,7 +306,7 @@ def search_grounded(evaluator: Evaluator, reflector: GroundedReflector) -> tuple
     # A candidate that held the target has been re-tested already.
     best = evaluator.ranking()[0] if ended == "target" else _winner(evaluator)
     if suite.mode == "general":
-        widen(evaluator, best)
+        _widen(evaluator, best)
     return best, ended
 
 
@@ -384,3 +385,89 @@ def _with_images(score: float, info: SideInfo) -> tuple[float, SideInfo]:
         return Image(base64_data=base64.b64encode(value).decode("ascii"), media_type="image/png")
 
     return score, {key: shown(value) for key, value in info.items()}
+
+
+# --- the front --------------------------------------------------------------------------------------------------------
+
+#: A prompt joins the front if its mean is at most this far below the best one's; a worse one rarely helps.
+_WITHIN = 0.25
+
+
+def front(evaluator: Evaluator, best: str) -> list[str]:
+    """The best prompt on average, then those that add most to it: each raises the mean of the best scores per task.
+
+    One prompt cannot be the best at everything. All are asked for the same drawing; the best measured answer is kept.
+    """
+    chosen = [best]
+    left = [p for p in evaluator.ranking() if p != best and evaluator.mean_of(p) >= evaluator.mean_of(best) - _WITHIN]
+    while left and len(chosen) < FRONT_SIZE:
+        # Of equal ones the better ranked; a prompt that adds nothing here may help with what was not measured.
+        chosen.append(max(left, key=lambda prompt: _together(evaluator, [*chosen, prompt])))
+        left.remove(chosen[-1])
+    return chosen
+
+
+def _together(evaluator: Evaluator, prompts: Sequence[str]) -> float:
+    """Mean over validation tasks of the best mean of any of these prompts."""
+    tasks = evaluator.suite.val
+    return math.fsum(max(evaluator.mean_of(p, [task]) for p in prompts) for task in tasks) / len(tasks)
+
+
+def _widen(evaluator: Evaluator, best: str) -> None:
+    """Measure other orders of the best prompt's examples, so that the front of a general run has several prompts.
+
+    Raises:
+        EndpointError, SandboxError, RunError: As for any metric call.
+    """
+    candidate = evaluator.candidates.get(best)
+    moves = OrderMove(evaluator)
+    while candidate is not None and len(front(evaluator, best)) < FRONT_SIZE and evaluator.samples_left > 0:
+        new = moves.propose(candidate)
+        if not new:
+            return
+        other = {**candidate, **new}
+        prompt = prompt_of(other, evaluator.suite)
+        evaluator.candidates[prompt] = other
+        for task in evaluator.suite.val:
+            evaluator.metric_call(prompt, task)
+
+
+# --- the control without reflection -----------------------------------------------------------------------------------
+
+
+def sample_only(prompt: str, evaluator: Evaluator) -> str:
+    """Spend the budget on samples of one prompt; the tasks take turns.
+
+    Returns:
+        Why it ended: "target" (each task has a sample that reaches it), "budget" or "minutes".
+
+    Raises:
+        EndpointError: The animator could no longer be reached.
+        SandboxError: The sandbox failed.
+    """
+    tasks, store = evaluator.suite.train, evaluator.store
+    asked = 0
+    while True:
+        if reason := store.search_end(asked, _why_over(evaluator)):
+            return reason
+        evaluator.more(prompt, tasks[asked % len(tasks)])
+        asked += 1
+
+
+def _why_over(evaluator: Evaluator) -> str:
+    settings, store = evaluator.settings, evaluator.store
+    if settings.target is not None:
+        best = [best_sample(evaluator.samples, task) for task in evaluator.suite.train]
+        if all(sample is not None and sample.score.total >= settings.target for sample in best):
+            return "target"
+    if evaluator.samples_left <= 0:
+        return "budget"
+    minutes = settings.minutes
+    over = minutes is not None and not store.journal.left and store.elapsed() >= 60 * minutes
+    return "minutes" if over else ""
+
+
+def best_sample(samples: Sequence[Sample], task: Task) -> Sample | None:
+    """The best search sample of a task, the first of equal ones; None without a sample."""
+    mine = [sample for sample in samples if sample.task == task.name and sample.purpose == "search"]
+    return max(mine, key=lambda sample: sample.score.total, default=None)

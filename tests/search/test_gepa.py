@@ -1,20 +1,27 @@
-"""Several tasks in one run, against a scripted server: what is asked, what crosses from task to task, what is said."""
+"""The search against a scripted server: several tasks, the front that is left, and a run without a reflector."""
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from localgif.errors import ConfigError
+from localgif.errors import ConfigError, EndpointError
+from localgif.models.toml import make_settings
 from localgif.report.story import verdict_sentence
 from localgif.run.optimize import optimize
 from localgif.run.rescore import rescore
+from localgif.run.resume import resume
+from localgif.search.progress import FRONT_SIZE
 from localgif.store.read import StoredRun, load_run
+from localgif.sweep.read import Finished, read_run
 from localgif.tasks.task import load_task
-from tests.support.kit import Notes, fenced, settings
+from tests.support.kills import models_file
+from tests.support.kit import Notes, fenced, program, settings
 from tests.support.scripted import Scripted, serving
 
 PROGRAM = """import math
@@ -221,3 +228,183 @@ def test_gepa_is_asked_in_the_mode(
     run(tmp_path, metric_calls=6, fresh=1, **changes)
     assert (asked.get("dataset"), asked.get("valset")) == (dataset, valset)
     assert (asked["config"].merge is not None) is merges
+
+
+# --- the front --------------------------------------------------------------------------------------------------------
+
+NOTHING = fenced("def make_gif(path):\n    pass\n")
+
+
+class Following(Scripted):
+    """An animator that answers phrases once its prompt shows the form, and with nothing else before."""
+
+    def next(self, path: str, body: dict[str, Any]) -> Any:
+        said = super().next(path, body)
+        if path != "/api/chat" or body["messages"][-1]["role"] != "assistant":
+            return said
+        phrase = body["messages"][-1]["content"].splitlines()[-1].strip(' #"')
+        if phrase.endswith("background"):
+            line = f'image, draw = canvas("{phrase.split()[-2]}")'
+        elif phrase.startswith("a "):
+            line = f'shape, color = {"SQUARE" if "square" in phrase else "CIRCLE"}, "{phrase.split()[1]}"'
+        else:
+            line = "y = 100 + 60 * math.cos(t)" if phrase == "moves up and down" else "angle = t"
+        return f"        {line}\n        # "
+
+
+@pytest.fixture(scope="module")
+def general(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A general run on lists of tasks whose animator can bounce and spin, and no more."""
+    folder = tmp_path_factory.mktemp("general")
+    lists = {
+        "train": "bouncing-ball,spinning-square,pulsing-circle",
+        "val": "bouncing-square",
+        "test": "breathing-triangle",
+    }
+    values = {"reflection": "grounded", "scorer": "strict", "form": True, "fresh": 1, "samples": 1, "mode": "general"}
+    with serving(Following(animator=[NOTHING], reflector=["???"])) as script:
+        chosen = settings(script.url, **values, metric_calls=12, split="own", task="split-own", target=0.97, **lists)
+        whole = optimize(chosen, folder, "r", Notes()), load_run(folder / "r")
+        asked = len(script.history)
+        again = resume(cut(folder, samples=6), models_file(folder, script.url), Notes(), {})
+        return *whole, script, again, asked
+
+
+def cut(folder: Path, samples: int) -> Path:
+    """A copy of the run that ended after some samples."""
+    shutil.copytree(folder / "r", folder / "cut")
+    record = json.loads((folder / "cut" / "run.json").read_text())
+    (folder / "cut" / "run.json").write_text(json.dumps(record | {"status": "interrupted", "result": None}))
+    log = folder / "cut" / "samples.jsonl"
+    log.write_bytes(b"".join(line + b"\n" for line in log.read_bytes().splitlines()[:samples]))
+    return folder / "cut"
+
+
+def test_all_examples_are_earned_before_the_first_is_shown_and_no_reflector_is_asked(general: Any) -> None:
+    result, stored, script, *_ = general
+    assert result.best.search_scores == (1.0,)
+    assert result.best.prompt.count("Example request:") == 3
+    assert script.asked("/api/generate") == []
+    assert {p.move for p in stored.proposals} <= {"tune", "order"}
+
+
+def test_the_front_holds_other_orders_and_asks_them_where_the_best_falls_short(general: Any) -> None:
+    result, stored, *_ = general
+    front = result.front
+    assert front is not None
+    assert 2 <= len(front.prompts) <= FRONT_SIZE
+    assert front.prompts[0].candidate == result.best.candidate
+    assert len({prompt.candidate for prompt in front.prompts}) == len(front.prompts)
+    assert front.answers == len(front.prompts), "the triangle cannot be drawn, so each prompt was asked"
+    assert front.mean >= result.best.mean
+    assert (stored.folder / "front.json").read_text().startswith("{")
+
+
+def test_a_run_that_was_cut_off_comes_to_the_same_front(general: Any) -> None:
+    result, _, script, again, asked = general
+    assert (again.best.candidate, again.front) == (result.best.candidate, result.front)
+    assert len(script.history) - asked < asked, "what was finished is not asked again"
+
+
+def test_a_run_of_one_task_has_no_front(tmp_path: Path) -> None:
+    with serving(Following(animator=[NOTHING], reflector=["???"])) as script:
+        values = {"reflection": "grounded", "scorer": "strict", "form": True, "target": 0.97, "fresh": 1}
+        result = optimize(settings(script.url, **values, task="spinning-square"), tmp_path, "r", Notes())
+    assert result.front is None
+    assert result.best.mean == 1.0
+
+
+# --- the control without reflection -----------------------------------------------------------------------------------
+
+GOOD, HALF, POOR = (fenced(program(n, delay)) for n, delay in ((24, 40), (24, 100), (12, 100)))
+
+
+@pytest.mark.slow
+def test_the_budget_goes_into_samples_of_the_seed_prompt_and_the_best_one_counts(tmp_path: Path) -> None:
+    script = [POOR, HALF, POOR, GOOD, POOR, HALF, POOR]
+    with serving(Scripted(animator=script)) as server:
+        wanted = settings(server.url, reflection="none", metric_calls=3, samples=2, fresh=1)
+        result = optimize(wanted, tmp_path, "luck", Notes())
+    assert server.asked("/api/generate") == [], "no reflector is asked"
+    run = load_run(tmp_path / "luck")
+    search = [s for s in run.samples if s.purpose == "search"]
+    assert [s.index for s in search] == [0, 1, 2, 3, 4, 5]
+    assert len({s.seed for s in search}) == 6 and len({s.candidate for s in run.samples}) == 1
+    best = max(search, key=lambda s: s.score.total)
+    assert best.index == 3
+    found = result.best_of
+    assert found is not None
+    assert (found.samples, found.scores, found.gifs) == (6, (best.score.total,), (best.gif,))
+    assert result.ended_by == "budget" and result.metric_calls == 3
+    assert result.best.is_seed and result.best.scores == result.seed.scores != found.scores
+    assert f"{best.score.total:.3f}" in verdict_sentence(result) and "6 samples" in verdict_sentence(result)
+
+    counted = read_run(tmp_path / "luck")
+    assert isinstance(counted, Finished)
+    assert counted.score == best.score.total > counted.start == result.seed.mean
+    strict = read_run(tmp_path / "luck", "strict")
+    assert isinstance(strict, Finished) and strict.best == (tuple(found.also[strict.rule]),)
+
+
+def test_it_ends_when_a_sample_reaches_the_target(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[POOR, GOOD, POOR])) as server:
+        wanted = settings(server.url, reflection="none", metric_calls=9, samples=1, fresh=1, target=0.95)
+        result = optimize(wanted, tmp_path, None, Notes())
+    assert (result.ended_by, result.metric_calls) == ("target", 2)
+    assert result.best_of is not None and result.best_of.samples == 2
+
+
+def test_several_tasks_take_turns_and_each_keeps_its_own_best(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[HALF, GOOD, POOR, HALF, POOR])) as server:
+        wanted = settings(
+            server.url, reflection="none", mode="multi", task="bouncing-ball,sliding-square", metric_calls=4, samples=1,
+            fresh=1,
+        )  # fmt: skip
+        result = optimize(wanted, tmp_path, "two", Notes())
+    search = [s for s in load_run(tmp_path / "two").samples if s.purpose == "search"]
+    assert [s.task for s in search] == ["bouncing-ball", "sliding-square"] * 2
+    assert result.best_of is not None and result.best_of.tasks == ("bouncing-ball", "sliding-square")
+    assert result.best_of.scores == (search[2].score.total, search[1].score.total)
+    counted = read_run(tmp_path / "two")
+    assert isinstance(counted, Finished) and len(counted.best) == 2
+
+
+@pytest.mark.slow
+def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    results, samples = [], []
+    lost = "what the interrupted call would have said"
+    for name, script, fail_at in (
+        ("cut", [POOR, HALF, POOR, lost, GOOD, HALF, POOR], 4),
+        ("whole", [POOR, HALF, POOR, GOOD, HALF, POOR], None),
+    ):
+        with serving(Scripted(animator=script, fail_at=fail_at)) as server:
+            file = models_file(tmp_path, server.url)
+            wanted = make_settings(
+                file, reflection="none", metric_calls=5, samples=1, fresh=1, scorer="article", target=None
+            )
+            if fail_at is None:
+                results.append(optimize(wanted, tmp_path, name, Notes()))
+            else:
+                with pytest.raises(EndpointError):
+                    optimize(wanted, tmp_path, name, Notes())
+                assert len(load_run(tmp_path / name).samples) == 3
+                results.append(resume(tmp_path / name, file, Notes(), {}))
+                assert len(server.asked("/api/chat")) == 7, "nothing that was finished is asked again"
+        samples.append([(s.purpose, s.index, s.score.total) for s in load_run(tmp_path / name).samples])
+    assert samples[0] == samples[1]
+    assert results[0].best_of == results[1].best_of
+
+
+def test_a_split_has_nothing_to_keep_the_best_of(tmp_path: Path) -> None:
+    wanted = settings("http://127.0.0.1:9", reflection="none", mode="general", split="briefs", metric_calls=9)
+    with pytest.raises(ConfigError, match="held-out"):
+        optimize(wanted, tmp_path, None, Notes())
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_run_without_time_ends_before_its_first_sample(tmp_path: Path) -> None:
+    with serving(Scripted(animator=[POOR])) as server:
+        wanted = settings(server.url, reflection="none", metric_calls=2, samples=1, fresh=1, minutes=1e-9)
+        result = optimize(wanted, tmp_path, "late", Notes())
+    assert (result.ended_by, result.metric_calls) == ("minutes", 0)
+    assert result.best_of is not None and result.best_of.samples == 0
