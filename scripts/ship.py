@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from localgif.run.shipped import Shipped
+from localgif.run.draw import Shipped
 from localgif.store.read import load_record, read_content
 
 PROMPTS = Path(__file__).parents[1] / "localgif" / "run" / "prompts"

@@ -297,7 +297,7 @@ def _prompts(
         model: The animator's model, to choose the prompts that ship with localgif.
     """
     from localgif.agent.prompts import Parts, render
-    from localgif.run.shipped import shipped
+    from localgif.run.draw import shipped
     from localgif.store.read import find_run, read_content
 
     if seed_for is not None:

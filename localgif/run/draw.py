@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib import resources
 from typing import Literal, NamedTuple
 
 from localgif.agent import form
@@ -304,3 +305,41 @@ def _pace(tokens: int, seconds: float) -> str:
     """Tokens and tokens per second in words; `seconds` is the time from the first token to the last."""
     pace = f"{(tokens - 1) / seconds:.0f}" if seconds > 0 else "-"
     return f"{tokens} tokens, {pace} tokens/s"
+
+
+# --- prompts that ship with localgif ----------------------------------------------------------------------------------
+
+#: The file for models that do not have their own.
+_USUAL = "qwen2.5-coder-1.5b.json"
+
+
+class Shipped(Record):
+    """The front of a general run, and how the run was made. A search never reads it: a run finds everything itself."""
+
+    model: str
+    """The animator's name on its endpoint."""
+    digest: str | None
+    """sha256 of its weights."""
+    command: str
+    version: str
+    """Version of localgif that made it."""
+    date: str
+    """Start of the run, ISO 8601."""
+    tested: tuple[str, ...]
+    """The held-out tasks, which the search never saw."""
+    seed_mean: float
+    """Mean score of fresh samples of the seed prompt on `tested`."""
+    best_mean: float
+    """The same for the first prompt alone."""
+    front_mean: float
+    """The same for all prompts, keeping the best measured answer."""
+    prompts: tuple[str, ...]
+    """The best prompt on average comes first."""
+
+
+def shipped(model: str) -> Shipped:
+    """The prompts that were made with a model, or those of the default animator."""
+    name = model.removesuffix(":latest").replace(":", "-")
+    folder = resources.files("localgif.run") / "prompts"
+    file = folder / f"{name}.json"
+    return Shipped.model_validate_json((file if file.is_file() else folder / _USUAL).read_bytes())

@@ -17,7 +17,7 @@ import yaml
 from localgif.agent import form
 from localgif.agent.form import Figure, Scene
 from localgif.files import content_hash, take_lock
-from localgif.run.shipped import shipped
+from localgif.run.draw import shipped
 from localgif.tasks.task import Targets
 from tests.cli.conftest import BETTER, Finished, write_models
 from tests.support.commands import localgif
