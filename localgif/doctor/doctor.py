@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from localgif.doctor.exam import animator_exam, reflector_exam
-from localgif.doctor.models import ATTEMPTS, Measured, Minutes, Pace, minutes, remember
+from localgif.doctor.models import ATTEMPTS, Measured, Minutes, Pace, animator_exam, minutes, reflector_exam, remember
 from localgif.errors import LocalGifError
 from localgif.models.find import places_for
 from localgif.offline import is_here, weights_environment

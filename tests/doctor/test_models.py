@@ -1,4 +1,4 @@
-"""A model is measured: its window, speed and repeats, a canary, and what is stored of it."""
+"""A model is measured: its window, speed and repeats, a canary, what is stored of it, and its exam."""
 
 from __future__ import annotations
 
@@ -12,7 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.doctor import models
-from localgif.doctor.models import Measured, Pace, Said, StoredPace, ask, canary, filler, judge, recall, remember
+from localgif.doctor.models import (
+    Measured,
+    Pace,
+    Said,
+    StoredPace,
+    ask,
+    canary,
+    filler,
+    items,
+    judge,
+    mark,
+    recall,
+    remember,
+)
 from localgif.endpoint.child import embedded_endpoint
 from localgif.endpoint.discover import allocated_window
 from localgif.errors import EndpointUnreachable
@@ -21,6 +34,7 @@ from localgif.run import roles
 from localgif.run.checks import Check, Memory
 from localgif.search.progress import Silent
 from localgif.settings import EndpointSettings
+from localgif.tasks.suite import load_suite
 from tests.support.kit import model, settings
 from tests.support.measurable import READ, Server
 from tests.support.scripted import MODEL, serving
@@ -232,3 +246,26 @@ def test_the_window_of_a_real_engine_is_measured(smollm2: Weights) -> None:
 def test_one_model_never_takes_turns_with_itself(smollm2: Weights, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(roles, "this_memory", lambda: Memory(2**40, 0))
     assert not roles.serve_config(((ONE, smollm2), (ONE, smollm2))).swap
+
+
+# --- exams ------------------------------------------------------------------------------------------------------------
+
+SUITE = load_suite("single", "bouncing-ball")
+
+
+@pytest.mark.parametrize(
+    ("number", "reply", "why"),
+    [
+        (0, "Rule: Use a loop over 24 frames, one new picture in each.\n", ""),
+        (0, "def make_gif(path):\n    pass\n", "function_for_rule"),
+        (0, "", "empty"),
+        (1, "Rule: Let the last frame lead back to the first one.\n", ""),
+        (1, "Rule: Draw everything in a strong and friendly colour.\n", "is about something else"),
+        (2, "Rule: Draw the ball in red on a white background in each frame.\n", ""),
+        (2, "Rule: Use nice colours for everything that is drawn.\n", "duplicate"),
+    ],
+)
+def test_a_reply_is_marked_as_in_a_run(number: int, reply: str, why: str) -> None:
+    item = items(SUITE, settings("http://x"))[number]
+    assert "Rule:" in item.request
+    assert mark(item, reply, "stop", SUITE) == why
