@@ -29,7 +29,7 @@ from localgif.cli.shared import (
 )
 from localgif.errors import ConfigError, PreflightError, SandboxTooWeak
 from localgif.files import read_input
-from localgif.models.place import NAME, built_in, runs_folder
+from localgif.models.toml import MODELS_TOML, built_in, runs_folder
 from localgif.search.progress import counted
 from localgif.settings import known
 
@@ -74,7 +74,7 @@ def init() -> None:
     from localgif.tasks.sentence import read
     from localgif.tasks.task import toml_of
 
-    models, task = Path(NAME), Path(_EXAMPLE_FILE)
+    models, task = Path(MODELS_TOML), Path(_EXAMPLE_FILE)
     for file in (models, task):
         if file.exists() or file.is_symlink():
             raise ConfigError(f"{file} exists in this folder", "remove it, or go to another folder", code="E-FILE")

@@ -19,7 +19,7 @@ from localgif.cli.shared import (
     write_file,
 )
 from localgif.errors import ConfigError, nearest
-from localgif.models.place import built_in
+from localgif.models.toml import built_in
 
 models_app = typer.Typer(help="List, choose, download and check models.", no_args_is_help=True, rich_markup_mode=None)
 

@@ -14,7 +14,7 @@ from localgif.errors import PreflightError
 from localgif.gif.score import VERSIONS
 from localgif.models.catalog import lookup
 from localgif.models.find import listed
-from localgif.models.place import BUILT_IN, built_in
+from localgif.models.toml import BUILT_IN, built_in
 from localgif.run.optimize import check_budget
 from localgif.run.preflight import cheap_checks, different
 from localgif.run.roles import places

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 from localgif.files import behind_links, exists, is_text, replace_file
-from localgif.models.place import runs_folder
+from localgif.models.toml import runs_folder
 from localgif.offline import called_as, guard, keep_keys, pin_libraries, refusals, release
 from localgif.sandbox.text import CONTROLS, printable
 from localgif.settings import FIELDS, ModelSettings, Setting

@@ -23,7 +23,7 @@ from localgif.cli.shared import (
     try_file,
     write_file,
 )
-from localgif.models.place import runs_folder
+from localgif.models.toml import runs_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

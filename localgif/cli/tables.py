@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from localgif.cli.shared import echo
 from localgif.files import is_file
-from localgif.models.place import BUILT_IN, built_in
+from localgif.models.toml import BUILT_IN, built_in
 from localgif.report.story import verdict_sentence
 from localgif.sandbox.text import printable
 from localgif.search.progress import counted, duration

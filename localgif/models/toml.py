@@ -1,9 +1,10 @@
-"""models.toml: its schema, its error messages, its models and endpoints, and an edit of one line."""
+"""models.toml: where it is, its schema, its error messages, its models and endpoints, and an edit of one line."""
 
 from __future__ import annotations
 
 import contextlib
 import difflib
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 
 from localgif import settings
 from localgif.errors import ConfigError, nearest
-from localgif.files import parse_toml, read_input_text
+from localgif.files import is_file, parse_toml, read_input_text
 from localgif.models.catalog import canonical, lookup
-from localgif.models.place import models_file
-from localgif.offline import OLLAMA_URL, is_here, ollama_url, server_url, unusable_certificates, without_secret
+from localgif.offline import (
+    OLLAMA_URL,
+    config_folder,
+    is_here,
+    named_models_file,
+    ollama_url,
+    server_url,
+    unusable_certificates,
+    without_secret,
+)
 from localgif.settings import (
     FIELDS,
     ROLE_TEMPERATURE,
@@ -384,8 +393,7 @@ def load_models_file(path: Path | None = None) -> ModelsFile:
     """Read and check models.toml.
 
     Args:
-        path: None for the file that `models.place` finds: LOCALGIF_MODELS, this folder and those above it, the user's
-            folder for settings, the built-in one.
+        path: None for the one that models_file() finds.
 
     Raises:
         ConfigError: missing, unreadable, not TOML, an unknown key, a wrong type, a missing role.
@@ -477,3 +485,70 @@ def with_role(file: ModelsFile, role: Role, name: str) -> Change:
         return Change(text, 0, "", "")
     number = other[0]
     return Change(text, number + 1, before[number].rstrip("\r"), after[number].rstrip("\r"))
+
+
+# --- where the file is ------------------------------------------------------------------------------------------------
+
+MODELS_TOML = "models.toml"
+#: Follows the path of the built-in file in messages.
+BUILT_IN = " (built-in; create your own: localgif init)"
+
+
+def models_file() -> Path:
+    """The models.toml to use if the command line names none.
+
+    The first of: what LOCALGIF_MODELS names; the file of this folder or of the nearest one above it; the user's own, in
+    the folder for settings; the built-in one.
+
+    Raises:
+        ConfigError: LOCALGIF_MODELS names a file that does not exist.
+    """
+    named = named_models_file()
+    if named is not None:
+        if not named.exists():
+            raise ConfigError(
+                f"LOCALGIF_MODELS names {named}, which does not exist",
+                "correct the variable, or unset it: unset LOCALGIF_MODELS",
+                code="E-CONFIG-FILE",
+            )
+        return named
+    project, own = _project(), config_folder()
+    if project is not None:
+        return project / MODELS_TOML
+    if own is not None and is_file(own / MODELS_TOML):
+        return own / MODELS_TOML
+    return built_in()
+
+
+def built_in() -> Path:
+    """The models.toml that ships with localgif: in the package, or, in a checkout, beside it."""
+    package = Path(__file__).parents[1]
+    inside = package / MODELS_TOML
+    return inside if inside.exists() else package.parent / MODELS_TOML
+
+
+def runs_folder() -> Path:
+    """The folder of runs: beside the models.toml of this folder or of the nearest one above, else in this folder."""
+    return (_project() or Path()) / "runs"
+
+
+def _project() -> Path | None:
+    """This folder (as ""), or the nearest one above it, that has a models.toml; None if there is none.
+
+    A file above this folder counts only if the user or root owns it: in a shared folder such as /tmp anybody could
+    leave one, and it decides which server receives prompts.
+    """
+    if Path(MODELS_TOML).exists():
+        return Path()
+    try:
+        above = Path.cwd().parents
+    except OSError:  # this folder was removed
+        return None
+    return next((folder for folder in above if _is_ours(folder / MODELS_TOML)), None)
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_uid in (os.getuid(), 0)
+    except OSError:
+        return False

@@ -11,8 +11,7 @@ import pytest
 
 from localgif.models.catalog import CATALOG
 from localgif.models.find import cache_file
-from localgif.models.place import built_in
-from localgif.models.toml import load_models_file
+from localgif.models.toml import built_in, load_models_file
 from localgif.tasks.task import load_task
 from tests.support.commands import localgif
 from tests.support.scripted import DIGEST, MODEL, Scripted, serving
