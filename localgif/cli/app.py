@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from localgif import __version__
-from localgif.cli import machine, models, results, run, sweep, tasks
+from localgif.cli import machine, results, run, sweep, tasks
 from localgif.cli.shared import Group
 
 app = typer.Typer(
@@ -48,5 +48,5 @@ for command in (results.draw, results.score, results.rescore, sweep.sweep, sweep
 for command in (machine.doctor, machine.init, machine.serve, machine.bundle):
     app.command()(command)
 app.add_typer(tasks.tasks_app, name="tasks")
-app.add_typer(models.models_app, name="models")
+app.add_typer(machine.models_app, name="models")
 app.add_typer(machine.sandbox_app, name="sandbox")
