@@ -13,9 +13,8 @@ from typing import Any, NamedTuple
 
 from localgif.agent.graph import Rendered, compile_animator
 from localgif.endpoint.clients import KEEP_ALIVE, Animator, Reflector
-from localgif.endpoint.discover import allocated_window, ask_once
+from localgif.endpoint.discover import allocated_window, ask_once, with_system_at
 from localgif.endpoint.received import number, texts
-from localgif.endpoint.system import moved
 from localgif.errors import EndpointError, LocalGifError
 from localgif.files import read_notes, write_notes
 from localgif.gif import score
@@ -60,7 +59,7 @@ def ask(url: str, model: ModelSettings, prompt: str, *, longest: int, system: st
     options = {"num_ctx": model.num_ctx, "num_predict": longest, "temperature": model.temperature, "seed": 1}
     plain = {"stream": False, "think": False, "truncate": False, "keep_alive": KEEP_ALIVE, "options": options}
     messages = [{"role": "system", "content": system}] * bool(system) + [{"role": "user", "content": prompt}]
-    body = moved({"model": model.model, "messages": messages, **plain}, model.system)
+    body = with_system_at({"model": model.model, "messages": messages, **plain}, model.system)
     place, started = model.endpoint.url or url, time.monotonic()
     answer = ask_once(url, body, place)
     message = answer.get("message")

@@ -23,10 +23,9 @@ import httpx
 
 from localgif import offline
 from localgif.endpoint.child import death_at
-from localgif.endpoint.discover import listed_weights
+from localgif.endpoint.discover import listed_weights, with_system_at
 from localgif.endpoint.ollama_reply import ENDLESS, OVERFLOW, overflow_words
 from localgif.endpoint.received import ERROR_BYTES, Joined, number, read_json, texts
-from localgif.endpoint.system import moved
 from localgif.errors import EndpointError
 from localgif.thoughts import Thoughts
 
@@ -229,7 +228,7 @@ class Wire(httpx.HTTPTransport):
     Args:
         patience: Retries requests that are not streamed; a client that streams retries by itself.
         between: Longest silence inside an answer, seconds. Before its first byte the client's own limit applies.
-        system: Where system messages go, "system" or "user" (see `system.moved`).
+        system: Where system messages go, "system" or "user" (see `with_system_at`).
     """
 
     def __init__(self, patience: Patience, between: float = math.inf, system: str = "system") -> None:
@@ -258,7 +257,7 @@ class Wire(httpx.HTTPTransport):
             return super().handle_request(request)
         body = json.loads(request.read())
         # Then an Ollama from 0.12.6 on answers 400 to a prompt that is too long; otherwise it drops up to half of it.
-        content = json.dumps({**moved(body, self._system), "truncate": False}).encode()
+        content = json.dumps({**with_system_at(body, self._system), "truncate": False}).encode()
         dropped = (b"content-length", b"accept-encoding", b"transfer-encoding")
         headers = [(name, value) for name, value in request.headers.raw if name.lower() not in dropped]
         headers.append((b"Accept-Encoding", b"identity"))  # the lines are read here

@@ -19,7 +19,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from localgif.endpoint.system import QUESTION
+from localgif.endpoint.discover import SYSTEM_QUESTION
 from localgif.records import RunResult
 from localgif.run.optimize import ready, record_of, work
 from localgif.search.progress import Progress
@@ -113,7 +113,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._send({"details": {}, "model_info": {"demo.context_length": _WINDOW}, "capabilities": ["completion"]})
             return
         asked = body.get("prompt") or "\n".join(each["content"] for each in body["messages"])
-        if asked.endswith(QUESTION):  # does the model read system messages? words stand for tokens here
+        if asked.endswith(SYSTEM_QUESTION):  # does the model read system messages? words stand for tokens here
             self._send({**_part(body, "yes"), **_end(len(asked.split()), 1)})
             return
         text, tokens = self.server.answers.next(body)

@@ -14,17 +14,18 @@ from pathlib import Path
 from localgif.endpoint.child import RunningEndpoint, embedded_endpoint
 from localgif.endpoint.clients import KEEP_ALIVE
 from localgif.endpoint.discover import (
+    Asked,
     ServerInfo,
     ask_once,
     ask_remote_once,
     check_abilities,
     check_ollama,
+    check_system,
     find_model,
     find_models,
 )
 from localgif.endpoint.gguf import lacking, read_facts
 from localgif.endpoint.ollama_request import same_model
-from localgif.endpoint.system import Asked, check_system
 from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
 from localgif.models.catalog import CATALOG, canonical
 from localgif.models.fetch import locate, pull

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
-from localgif.endpoint.system import QUESTION
+from localgif.endpoint.discover import SYSTEM_QUESTION
 from tests.support import SOON
 
 MODEL = "scripted:1b"
@@ -385,7 +385,7 @@ def _handler(script: Scripted) -> type[BaseHTTPRequestHandler]:
                 can = {} if script.capabilities is None else {"capabilities": list(script.capabilities)}
                 talk.json({"details": {}, "model_info": {"x.context_length": 4096}, **can, **script.shown})
                 return
-            if (body.get("messages") or [{}])[-1].get("content", "").endswith(QUESTION):
+            if (body.get("messages") or [{}])[-1].get("content", "").endswith(SYSTEM_QUESTION):
                 script.counts_system(talk)
                 return
             fate = "done"
