@@ -283,7 +283,7 @@ def _litellm_arguments(model: ModelSettings, url: str, wire: Wire, seconds: floa
     litellm.suppress_debug_info = True
     litellm.telemetry = False
     # A model that repeats itself has written a bad answer, which we end; that is not a failure of the server.
-    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31  # type: ignore[attr-defined]
+    litellm.REPEATED_STREAMING_CHUNK_LIMIT = 2**31
     # Without an entry litellm asks /api/show twice per completion.
     entry = {"max_tokens": model.num_ctx, "input_cost_per_token": 0.0, "output_cost_per_token": 0.0, "mode": "chat"}
     names = {f"ollama/{model.model}", f"ollama_chat/{model.model}", model.litellm}

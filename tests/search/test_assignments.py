@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import pytest
 
 from localgif.agent.form import Figure, Scene, read
+from localgif.agent.graph import Rendered
 from localgif.gif import score
-from localgif.records import Limits
+from localgif.gif.score import no_gif
+from localgif.records import Limits, Verdict
 from localgif.search.assignments import colours_of, finder, first_scene, glimpse, search
 from localgif.search.number_search import BUDGET
 from localgif.search.programs import Trial, render
@@ -65,11 +67,18 @@ def test_the_budget_is_kept_and_the_best_returned() -> None:
 
 
 def test_numbers_come_after_formulas_and_phrases_stay() -> None:
-    measured = Measured(load_task("pulsing-circle"))
-    scene = first_scene(measured.task.brief)
+    """No formula has the size that counts as right here, but half of a number is; the program keeps its phrases."""
+    task = load_task("pulsing-circle")
+    scene = first_scene(task.brief)
     huge = scene._replace(figures=(scene.figures[0]._replace(scale="width = height = 190 + 80 * math.cos(t)"),))
-    found = finder(huge, measured.task, 0.99)(measured([""])[0], measured)
-    assert found.score.total >= 0.99
+
+    def measure(codes: Sequence[str]) -> list[Trial]:
+        nothing, poor = Rendered(Verdict.OK, "", None, None, 0.0), no_gif("strict")
+        right = poor.model_copy(update={"total": 1.0})
+        return [Trial(code, nothing, right if "95 + 80" in code else poor) for code in codes]
+
+    found = finder(huge, task, 0.99)(measure([""])[0], measure)
+    assert found.score.total == 1.0
     assert '# "grows and shrinks"' in found.code
 
 
