@@ -195,7 +195,7 @@ def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
         ("sandbox.single", "sandbox.child sandbox.protocol sandbox.rlimits"),
         (
             "sandbox.keeper",
-            "sandbox.confine sandbox.landlock sandbox.protocol sandbox.seccomp sandbox.syscalls "
+            "sandbox.confine sandbox.landlock sandbox.protocol sandbox.syscalls "
             "sandbox.child sandbox.places sandbox.rlimits sandbox.watch",
         ),
         ("gif.sheet", "gif.looks gif.measure"),
@@ -257,7 +257,7 @@ LINUX_ONLY = {
 }
 # fmt: on
 #: The layers that Linux alone has.
-LINUX_MODULES = {"sandbox/landlock.py", "sandbox/seccomp.py", "sandbox/confine.py"}
+LINUX_MODULES = {"sandbox/landlock.py", "sandbox/syscalls.py", "sandbox/confine.py"}
 
 
 def loaded_names(node: ast.AST) -> set[str]:

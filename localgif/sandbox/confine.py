@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from localgif.sandbox import landlock, places, rlimits, seccomp, syscalls
+from localgif.sandbox import landlock, places, rlimits, syscalls
 from localgif.sandbox.protocol import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER, LayerUnavailable
 
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -40,7 +40,7 @@ def prepare() -> Prepared:
     readable = tuple(places.readable())
     filters = {}
     if syscalls.MACHINE in syscalls.AUDIT_ARCH:
-        filters = {choice: seccomp.template(syscalls.MACHINE, write_filter=choice) for choice in (False, True)}
+        filters = {choice: syscalls.filter_template(syscalls.MACHINE, write_filter=choice) for choice in (False, True)}
     try:
         return Prepared(landlock.handled_rights(), "", readable, filters)
     except OSError as error:
@@ -129,7 +129,7 @@ def install_filter(filters: Mapping[bool, bytes], *, write_filter: bool) -> None
     if not filters:
         raise LayerUnavailable(f"there is no table of system calls for a machine of type {syscalls.MACHINE}")
     try:
-        seccomp.load(seccomp.for_process(filters[write_filter], os.getpid()))
+        syscalls.load_filter(syscalls.for_process(filters[write_filter], os.getpid()))
     except OSError as error:
         raise LayerUnavailable(f"seccomp is not available: {error}") from error
 

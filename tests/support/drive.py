@@ -26,7 +26,7 @@ from localgif.records import Limits
 from localgif.sandbox import jobs, keeper_client, landlock, portable, probe, syscalls
 from localgif.sandbox.protocol import KEEPERS, LANDLOCK, LAYERS, SEATBELT
 from localgif.sandbox.runner import measure_gif, run_program
-from localgif.sandbox.seccomp import ALLOW, Instruction, load, pack
+from localgif.sandbox.syscalls import ALLOW, Instruction, load_filter, pack_filter
 from tests.support import corpus, stage
 
 #: Room above what this process has, bytes, so that no experiment takes the machine down.
@@ -188,7 +188,7 @@ def _arrange(order: Order, level: str) -> None:
     if order["lacks"]:
         for thing, name in order["lacks"].items():  # seccomp last, which nothing can filter afterwards
             syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-            load(pack(_refusing(thing, getattr(errno, name))))
+            load_filter(pack_filter(_refusing(thing, getattr(errno, name))))
         found = probe.decide(accept=level)
         assert found.level == level, found
 

@@ -24,7 +24,7 @@ LINUX = (
     "sandbox/test_keeper.py",
     "sandbox/test_keeper_client.py",
     "sandbox/test_landlock.py",
-    "sandbox/test_seccomp.py",
+    "sandbox/test_syscalls.py",
     "test_bundle.py",
     "test_install.py",
 )
@@ -111,8 +111,7 @@ def put_on() -> None:
 
 def _refuse() -> None:
     """Loads the filter. In tests a process may adopt orphans with another number than localgif uses (stage.py)."""
-    from localgif.sandbox.seccomp import Instruction, load, pack
-    from localgif.sandbox.syscalls import MACHINE, PR_SET_NO_NEW_PRIVS, prctl
+    from localgif.sandbox.syscalls import MACHINE, PR_SET_NO_NEW_PRIVS, Instruction, load_filter, pack_filter, prctl
 
     memfd, prctl_number, unshare = {"x86_64": (319, 157, 272), "aarch64": (279, 167, 97)}[MACHINE]
     refused = Instruction(_RETURN, 0, 0, 0x00050000 | errno.ENOSYS)
@@ -140,4 +139,4 @@ def _refuse() -> None:
         prctl(PR_SET_NO_NEW_PRIVS, 1)
     except OSError:  # the process that started this one has loaded it
         return
-    load(pack(program))
+    load_filter(pack_filter(program))

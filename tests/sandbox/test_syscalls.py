@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.sandbox import seccomp, syscalls
-from localgif.sandbox.seccomp import ALLOW, KILL_PROCESS, Condition, Instruction, NoneOf, NotAll, Null, OneOf, OnlyWith
+from localgif.sandbox import syscalls
+from localgif.sandbox.syscalls import ALLOW, KILL_PROCESS, Condition, Instruction, NoneOf, NotAll, Null, OneOf, OnlyWith
 
 PID = 4321
 ERRNO = 0x00050000
@@ -66,14 +66,14 @@ def holds(condition: Condition, arguments: Sequence[int]) -> bool:
 @pytest.mark.parametrize("machine", MACHINES)
 @given(data=st.data())
 def test_the_filter_says_what_the_rules_say(machine: str, write_filter: bool, data: st.DataObject) -> None:
-    rules = seccomp.rules_for(PID, write_filter=write_filter)
+    rules = syscalls.rules_for(PID, write_filter=write_filter)
     numbers = syscalls.numbers(machine)
     name = data.draw(st.sampled_from([*rules, "prctl", "capset", "clone"]))
     if name not in numbers:
         return
     arguments = data.draw(ARGUMENTS)
     allowed = name in rules and all(holds(condition, arguments) for condition in rules[name])
-    program = seccomp.compile_rules(rules, machine)
+    program = syscalls.compile_rules(rules, machine)
     found = answer(program, syscalls.AUDIT_ARCH[machine], numbers[name], arguments)
     assert found == (ALLOW if allowed else ERRNO | errno.EPERM)
 
@@ -81,8 +81,8 @@ def test_the_filter_says_what_the_rules_say(machine: str, write_filter: bool, da
 @BOTH
 @pytest.mark.parametrize("machine", MACHINES)
 def test_calls_that_are_not_on_the_list_are_refused(machine: str, write_filter: bool) -> None:
-    rules = seccomp.rules_for(PID, write_filter=write_filter)
-    program = seccomp.compile_rules(rules, machine)
+    rules = syscalls.rules_for(PID, write_filter=write_filter)
+    program = syscalls.compile_rules(rules, machine)
     numbers = syscalls.numbers(machine)
     listed = {numbers[name] for name in rules if name in numbers}
     found = {
@@ -95,7 +95,7 @@ def test_calls_that_are_not_on_the_list_are_refused(machine: str, write_filter: 
 
 @pytest.mark.parametrize("machine", MACHINES)
 def test_calls_of_another_architecture_end_the_process(machine: str) -> None:
-    program = seccomp.compile_rules(seccomp.rules_for(PID, write_filter=False), machine)
+    program = syscalls.compile_rules(syscalls.rules_for(PID, write_filter=False), machine)
     others = [arch for name, arch in syscalls.AUDIT_ARCH.items() if name != machine]
     for architecture in (*others, 0x40000003, 0):  # 0x40000003: int 0x80 on x86_64
         assert answer(program, architecture, syscalls.numbers(machine)["read"], [0] * 6) == KILL_PROCESS
@@ -107,7 +107,7 @@ def test_calls_of_another_architecture_end_the_process(machine: str) -> None:
 @BOTH
 @pytest.mark.parametrize("machine", MACHINES)
 def test_every_jump_lands_inside_and_every_way_ends(machine: str, write_filter: bool) -> None:
-    program = seccomp.compile_rules(seccomp.rules_for(PID, write_filter=write_filter), machine)
+    program = syscalls.compile_rules(syscalls.rules_for(PID, write_filter=write_filter), machine)
     assert len(program) < 4096
     for at, (code, jump_true, jump_false, _) in enumerate(program):
         if code not in (0x20, 0x54, 0x06):
@@ -145,7 +145,7 @@ def test_every_jump_lands_inside_and_every_way_ends(machine: str, write_filter: 
     ],
 )
 def test_arguments_decide(name: str, arguments: list[int], allowed: bool) -> None:
-    program = seccomp.compile_rules(seccomp.rules_for(PID, write_filter=False), "x86_64")
+    program = syscalls.compile_rules(syscalls.rules_for(PID, write_filter=False), "x86_64")
     padded = [*arguments, *[0] * (6 - len(arguments))]
     found = answer(program, syscalls.AUDIT_ARCH["x86_64"], syscalls.numbers("x86_64")[name], padded)
     assert found == (ALLOW if allowed else ERRNO | errno.EPERM)
@@ -153,7 +153,7 @@ def test_arguments_decide(name: str, arguments: list[int], allowed: bool) -> Non
 
 @pytest.mark.parametrize("flags", [os.O_WRONLY, os.O_RDWR, 3, os.O_CREAT, os.O_TRUNC, os.O_TMPFILE | os.O_RDWR])
 def test_the_write_filter_opens_nothing_that_can_change(flags: int) -> None:
-    program = seccomp.compile_rules(seccomp.rules_for(PID, write_filter=True), "x86_64")
+    program = syscalls.compile_rules(syscalls.rules_for(PID, write_filter=True), "x86_64")
     numbers = syscalls.numbers("x86_64")
     for garbage in (0, 1 << 32):
         arguments = [[0, flags | garbage, 0, 0, 0, 0], [3, 0, flags | garbage, 0, 0, 0]]
@@ -166,11 +166,11 @@ def test_the_write_filter_opens_nothing_that_can_change(flags: int) -> None:
 @pytest.mark.parametrize("machine", MACHINES)
 @given(pid=st.integers(1, 2**22))
 def test_a_template_becomes_the_filter_of_any_process(machine: str, write_filter: bool, pid: int) -> None:
-    made_out = seccomp.for_process(seccomp.template(machine, write_filter=write_filter), pid)
-    rules = seccomp.rules_for(pid, write_filter=write_filter)
-    assert made_out == seccomp.pack(seccomp.compile_rules(rules, machine))
+    made_out = syscalls.for_process(syscalls.filter_template(machine, write_filter=write_filter), pid)
+    rules = syscalls.rules_for(pid, write_filter=write_filter)
+    assert made_out == syscalls.pack_filter(syscalls.compile_rules(rules, machine))
 
 
 def test_an_unknown_machine_has_no_filter() -> None:
     with pytest.raises(KeyError):
-        seccomp.compile_rules(seccomp.rules_for(PID, write_filter=False), "vax")
+        syscalls.compile_rules(syscalls.rules_for(PID, write_filter=False), "vax")
