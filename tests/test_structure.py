@@ -195,7 +195,7 @@ def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
         ("sandbox.single", "sandbox.child sandbox.protocol sandbox.rlimits"),
         (
             "sandbox.keeper",
-            "sandbox.confine sandbox.landlock sandbox.protocol sandbox.syscalls "
+            "sandbox.confine sandbox.protocol sandbox.syscalls "
             "sandbox.child sandbox.places sandbox.rlimits sandbox.watch",
         ),
         ("gif.sheet", "gif.looks gif.measure"),
@@ -256,8 +256,6 @@ LINUX_ONLY = {
     "RLIMIT_RTPRIO", "RLIMIT_MSGQUEUE", "epoll", "SIGRTMIN", "SIGPWR", "waitid",
 }
 # fmt: on
-#: The layers that Linux alone has.
-LINUX_MODULES = {"sandbox/landlock.py", "sandbox/syscalls.py", "sandbox/confine.py"}
 
 
 def loaded_names(node: ast.AST) -> set[str]:
@@ -279,7 +277,7 @@ def loaded_names(node: ast.AST) -> set[str]:
 
 def test_no_module_needs_linux_to_be_loaded() -> None:
     using = {str(path.relative_to(PACKAGE)): loaded_names(ast.parse(path.read_text())) & LINUX_ONLY for path in MODULES}
-    assert {name: found for name, found in using.items() if found and name not in LINUX_MODULES} == {}
+    assert {name: found for name, found in using.items() if found} == {}
     assert loaded_names(ast.parse("import os\nX = os.O_PATH\ndef f(a=os.memfd_create): os.unshare")) == {
         "O_PATH",
         "memfd_create",

@@ -17,7 +17,7 @@ import localgif
 from localgif.errors import SandboxError, SandboxTooWeak
 from localgif.gif import MEASURE
 from localgif.records import Limits, Verdict
-from localgif.sandbox import landlock, probe, runner
+from localgif.sandbox import confine, probe, runner
 from localgif.sandbox.jobs import DEFAULT_LIMITS, PROMISES, run_confined
 from localgif.sandbox.protocol import (
     FULL,
@@ -76,13 +76,13 @@ def test_a_layer_that_does_nothing_is_found_out(
 def test_inside_as_many_rulesets_as_the_kernel_stacks_the_next_level_is_found() -> None:
     """In a process of its own, which puts one ruleset after another upon itself until no more fit."""
     try:
-        landlock.handled_rights()
+        confine.handled_rights()
     except OSError as error:
         pytest.skip(f"no Landlock here: {error}")
     code = """
-from localgif.sandbox import landlock, probe, syscalls
+from localgif.sandbox import confine, probe, syscalls
 syscalls.prctl(syscalls.PR_SET_NO_NEW_PRIVS, 1)
-ruleset = landlock.create_ruleset((1 << 12,))  # no symbolic links
+ruleset = confine.create_ruleset((1 << 12,))  # no symbolic links
 try:
     for _ in range(1000):
         syscalls.syscall(syscalls.LANDLOCK_RESTRICT_SELF, ruleset, 0)

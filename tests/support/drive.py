@@ -23,7 +23,7 @@ import psutil
 from localgif.errors import SandboxError
 from localgif.gif import MEASURE
 from localgif.records import Limits
-from localgif.sandbox import jobs, keeper_client, landlock, portable, probe, syscalls
+from localgif.sandbox import confine, jobs, keeper_client, portable, probe, syscalls
 from localgif.sandbox.protocol import KEEPERS, LANDLOCK, LAYERS, SEATBELT
 from localgif.sandbox.runner import measure_gif, run_program
 from localgif.sandbox.syscalls import ALLOW, Instruction, load_filter, pack_filter
@@ -154,7 +154,7 @@ def levels() -> tuple[str, ...]:
     """The levels for which this machine has the layers; without the one that needs a Mac."""
     lacking = {SEATBELT} | (KEEPERS if keeper_client.missing() else set())
     try:
-        landlock.handled_rights()
+        confine.handled_rights()
     except OSError:
         lacking |= {LANDLOCK}
     return tuple(level for level, layers in LAYERS.items() if not lacking & layers)
@@ -182,8 +182,8 @@ def _arrange(order: Order, level: str) -> None:
     if order["landlock"]:
         masks = tuple((1 << count) - 1 for count in _RIGHTS[order["landlock"]])
         keeper_client.BOOT = (
-            "import sys; sys.path.insert(0, sys.argv[-1]); from localgif.sandbox import landlock as l; "
-            f"r = l.handled_rights; l.handled_rights = lambda: tuple(a & b for a, b in zip(r(), {masks})); "
+            "import sys; sys.path.insert(0, sys.argv[-1]); from localgif.sandbox import confine as c; "
+            f"r = c.handled_rights; c.handled_rights = lambda: tuple(a & b for a, b in zip(r(), {masks})); "
         ) + keeper_client.BOOT
     if order["lacks"]:
         for thing, name in order["lacks"].items():  # seccomp last, which nothing can filter afterwards

@@ -23,7 +23,7 @@ WHY = "this run pretends not to be on Linux"
 LINUX = (
     "sandbox/test_keeper.py",
     "sandbox/test_keeper_client.py",
-    "sandbox/test_landlock.py",
+    "sandbox/test_confine.py",
     "sandbox/test_syscalls.py",
     "test_bundle.py",
     "test_install.py",

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 import localgif
-from localgif.sandbox import landlock, places
+from localgif.sandbox import confine, places
 
 HERE = Path(localgif.__file__).parent.parent
 
 try:
-    HANDLED = landlock.handled_rights()
+    HANDLED = confine.handled_rights()
 except OSError as error:
     pytest.skip(f"no Landlock here: {error}", allow_module_level=True)
 
