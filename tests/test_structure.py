@@ -191,12 +191,11 @@ def test_what_a_run_needs_is_loaded_by_the_run_alone() -> None:
 @pytest.mark.parametrize(
     ("module", "ours"),
     [
-        ("sandbox.child", "sandbox.protocol sandbox.rlimits"),
-        ("sandbox.single", "sandbox.child sandbox.protocol sandbox.rlimits"),
+        ("sandbox.child", "sandbox.protocol"),
+        ("sandbox.single", "sandbox.child sandbox.protocol"),
         (
             "sandbox.keeper",
-            "sandbox.confine sandbox.protocol sandbox.syscalls "
-            "sandbox.child sandbox.places sandbox.rlimits sandbox.watch",
+            "sandbox.confine sandbox.protocol sandbox.syscalls sandbox.child sandbox.places sandbox.watch",
         ),
         ("gif.sheet", "gif.looks gif.measure"),
     ],

@@ -8,18 +8,19 @@ import importlib
 import io
 import json
 import linecache
+import math
 import os
 import random
 import re
+import resource
 import signal
 import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FunctionType, ModuleType, TracebackType
 from typing import Any, NamedTuple, NoReturn
 
-from localgif.sandbox import rlimits
 from localgif.sandbox.protocol import (
     EXIT_ERROR,
     EXIT_LAYER,
@@ -31,7 +32,6 @@ from localgif.sandbox.protocol import (
     LayerUnavailable,
     Request,
 )
-from localgif.sandbox.rlimits import Rlimits
 
 #: Written to the ready pipe when the layers are in force and the job starts. A JSON object follows: `used` (CPU,
 #: seconds) and `lacking` (what is not in force).
@@ -155,6 +155,66 @@ def _use() -> None:
     np.unique(np.abs(grey - grey).astype(np.uint32), return_counts=True)
 
 
+# --- resource limits --------------------------------------------------------------------------------------------------
+
+#: Name of each resource limit, without RLIMIT_ -> its soft and its hard value.
+Rlimits = Mapping[str, tuple[int, int]]
+
+#: Stack of a process whose own limit is "unlimited", bytes ("unlimited" would also change the memory layout).
+_STACK_BYTES = 8 * 2**20
+
+
+def rlimits_for(limits: Mapping[str, float], *, file_size: int, root: bool, used: float = 0.0) -> Rlimits:
+    """The resource limits for `limits`, the fields of records.Limits.
+
+    Args:
+        file_size: The largest file, bytes.
+        used: CPU time that the process has used before its job, seconds.
+    """
+    cpu = math.ceil(used + limits["cpu_seconds"])
+    values: dict[str, float] = {
+        "AS": limits["address_space"],
+        "FSIZE": file_size,
+        "NOFILE": limits["open_files"],
+        "STACK": _STACK_BYTES,
+        # 1, because with 0 the kernel still starts the system's collector of core dumps.
+        "CORE": 1,
+        "MEMLOCK": 0,
+        "MSGQUEUE": 0,
+        "RTPRIO": 0,
+    }
+    # The kernel counts all processes and threads of the user, so only 0 is a useful limit. It does not apply to root:
+    # there seccomp and the watch do the work.
+    if not root and limits["processes"] <= 1:
+        values["NPROC"] = 0
+    # CPU: SIGXCPU at the soft limit, and SIGKILL a second later for a program that ignores it.
+    return {"CPU": (cpu, cpu + 1), **{name: (int(value), int(value)) for name, value in values.items()}}
+
+
+def apply_rlimits(wanted: Rlimits) -> list[str]:
+    """Sets every limit that this system knows, never above the one already in force, and reads it back.
+
+    Returns:
+        The names of limits that the system knows and that did not take effect.
+    """
+    refused = []
+    for name, (soft, hard) in wanted.items():
+        number = getattr(resource, f"RLIMIT_{name}", None)
+        if number is None:
+            continue
+        ceiling = resource.getrlimit(number)[1]
+        if ceiling != resource.RLIM_INFINITY:
+            soft, hard = min(soft, ceiling), min(hard, ceiling)
+        try:
+            resource.setrlimit(number, (soft, hard))
+        except (OSError, ValueError):
+            refused.append(name)
+            continue
+        if resource.getrlimit(number) != (soft, hard):
+            refused.append(name)
+    return refused
+
+
 # --- the process -------------------------------------------------------------------------------------------------
 
 
@@ -272,7 +332,7 @@ def _confined(request: Request, payload: bytes, confine: Confine, used: float) -
         job, scratch, file_size = _prepare_measurer(request["module"], payload), None, 0
         # A measurer writes no files.
         layers |= {WRITE_FILTER} if SECCOMP in layers else frozenset()
-    table = rlimits.table(limits, file_size=file_size, root=os.geteuid() == 0, used=used)
+    table = rlimits_for(limits, file_size=file_size, root=os.geteuid() == 0, used=used)
     return job, confine(layers, table, scratch)
 
 

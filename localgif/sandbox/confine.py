@@ -16,7 +16,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from localgif.sandbox import places, rlimits, syscalls
+from localgif.sandbox import places, syscalls
+from localgif.sandbox.child import Rlimits, apply_rlimits
 from localgif.sandbox.protocol import LANDLOCK, NETWORK, PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER, LayerUnavailable
 
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -48,7 +49,7 @@ def prepare() -> Prepared:
         return Prepared(None, os.strerror(error.errno or 0), readable, filters)
 
 
-def enter(prepared: Prepared, layers: frozenset[str], table: rlimits.Rlimits, scratch: Path | None) -> list[str]:
+def enter(prepared: Prepared, layers: frozenset[str], table: Rlimits, scratch: Path | None) -> list[str]:
     """Confines a fork of the keeper as confine() does; lacks nothing, because confine() raises instead."""
     # The keeper hides its /proc entries from other processes of its user, but it must read ours for the watch.
     syscalls.prctl(syscalls.PR_SET_DUMPABLE, 1)
@@ -57,7 +58,7 @@ def enter(prepared: Prepared, layers: frozenset[str], table: rlimits.Rlimits, sc
     return []
 
 
-def confine(layers: frozenset[str], table: rlimits.Rlimits, prepared: Prepared, scratch: Path | None) -> None:
+def confine(layers: frozenset[str], table: Rlimits, prepared: Prepared, scratch: Path | None) -> None:
     """Confines this process, which has one thread and no descriptors except its own.
 
     Args:
@@ -68,7 +69,7 @@ def confine(layers: frozenset[str], table: rlimits.Rlimits, prepared: Prepared, 
         LayerUnavailable: This system does not offer one of the layers.
         OSError: A layer did not take effect.
     """
-    refused = rlimits.apply(table) if RLIMITS in layers else []
+    refused = apply_rlimits(table) if RLIMITS in layers else []
     if refused:
         raise OSError(f"RLIMIT_{refused[0]} did not take effect")
     if NETWORK in layers:

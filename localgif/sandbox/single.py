@@ -16,9 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn, cast
 
-from localgif.sandbox import child, rlimits
+from localgif.sandbox import child
 from localgif.sandbox.protocol import NETWORK, PRIVILEGES, RLIMITS, Request
-from localgif.sandbox.rlimits import Rlimits
 
 #: The module for Linux only. Loaded before the job begins, because loading takes longer than most jobs.
 LINUX = "localgif.sandbox.confine"
@@ -48,9 +47,9 @@ def _begin(payload: bytes) -> bytes:
     return payload
 
 
-def limit(layers: frozenset[str], table: Rlimits, scratch: Path | None) -> list[str]:
+def limit(layers: frozenset[str], table: child.Rlimits, scratch: Path | None) -> list[str]:
     """Applies the layers that a process sets for itself; returns the ones that this system lacks."""
-    lacking = [f"RLIMIT_{name}" for name in rlimits.apply(table)] if RLIMITS in layers else []
+    lacking = [f"RLIMIT_{name}" for name in child.apply_rlimits(table)] if RLIMITS in layers else []
     return lacking + [layer for layer in (NETWORK, PRIVILEGES) if layer in layers and not _set(layer)]
 
 

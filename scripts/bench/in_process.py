@@ -23,7 +23,7 @@ from typing import Any
 from localgif.agent.graph import Rendered
 from localgif.gif import measure
 from localgif.records import Limits, Measurements, Verdict
-from localgif.sandbox import child, confine, rlimits, syscalls
+from localgif.sandbox import child, confine, syscalls
 from localgif.sandbox.protocol import PRIVILEGES, RLIMITS, SECCOMP, WRITE_FILTER
 
 #: Seconds until a new child must have loaded its libraries.
@@ -89,7 +89,7 @@ def serve(connection: Connection[Any, Any], output: str, parent: int) -> None:
     _run(_WARM_UP, output, descriptor)
     child.hand_out_on_open(output, descriptor)
     limits = {name: float(value) for name, value in Limits().model_dump().items()}
-    table = rlimits.table(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
+    table = child.rlimits_for(limits, file_size=int(limits["file_size"]), root=os.geteuid() == 0)
     confine.confine(
         frozenset({RLIMITS, PRIVILEGES, SECCOMP, WRITE_FILTER}),
         {name: values for name, values in table.items() if name != "CPU"},  # CPU seconds add up over all programs here

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import resource
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.records import Verdict
-from localgif.sandbox.child import claim
+from localgif.records import Limits, Verdict
+from localgif.sandbox.child import Rlimits, apply_rlimits, claim, rlimits_for
 from localgif.sandbox.protocol import LAYERS, LIMITS_ONLY, NO_READ_CONFINEMENT
 from tests.support.ground import PLAIN, SMALL, Ground, source_of
 
@@ -53,7 +54,7 @@ def test_the_limits_are_in_force(ground: Ground) -> None:
 @pytest.mark.usefixtures("fresh_keeper")  # a keeper that has measured knows the measurer too
 def test_the_confined_process_loads_little_of_ours(ground: Ground) -> None:
     found = says(ground, "sorted(name for name in sys.modules if name.startswith(('localgif', 'pydantic')))")
-    names = "child confine keeper places protocol rlimits syscalls watch"
+    names = "child confine keeper places protocol syscalls watch"
     ours = ["localgif", "localgif.errors", "localgif.sandbox", *(f"localgif.sandbox.{name}" for name in names.split())]
     assert found == str(ours)
 
@@ -158,3 +159,51 @@ def test_programs_go_before_the_keeper_when_memory_runs_out(ground: Ground) -> N
     scores = "*(open(f'/proc/{pid}/oom_score_adj').read().strip() for pid in ('self', os.getppid()))"
     own = Path("/proc/self/oom_score_adj").read_text().strip()
     assert says(ground, scores, layers=LAYERS[LIMITS_ONLY]) == f"1000 {own}"
+
+
+# --- resource limits --------------------------------------------------------------------------------------------------
+
+LIMITS = Limits()
+
+
+def table(root: bool, used: float = 0.0, **changes: float) -> Rlimits:
+    return rlimits_for({**LIMITS.model_dump(), **changes}, file_size=7, root=root, used=used)
+
+
+def test_the_kernels_limits_follow_ours() -> None:
+    found = table(root=False)
+    assert found["CPU"] == (4, 5)
+    assert found["AS"] == (LIMITS.address_space, LIMITS.address_space)
+    assert (found["FSIZE"], found["NPROC"], found["CORE"]) == ((7, 7), (0, 0), (1, 1))
+    assert table(root=True, cpu_seconds=0.5)["CPU"] == (1, 2)
+
+
+def test_what_a_process_used_before_its_job_does_not_count() -> None:
+    assert table(root=False, used=2.5)["CPU"] == (7, 8)
+
+
+def test_the_process_limit_is_set_only_where_it_works() -> None:
+    assert "NPROC" not in table(root=True)
+    assert "NPROC" not in table(root=False, processes=2)
+
+
+def test_every_limit_has_a_name_that_the_kernel_knows() -> None:
+    assert [name for name in table(root=False) if not hasattr(resource, f"RLIMIT_{name}")] == []
+
+
+def test_a_limit_that_does_not_take_effect_is_named_and_the_others_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = {
+        number: resource.getrlimit(number) for number in (resource.RLIMIT_AS, resource.RLIMIT_CORE, resource.RLIMIT_CPU)
+    }
+
+    def set_limit(number: int, values: tuple[int, int]) -> None:
+        if number == resource.RLIMIT_AS:
+            raise ValueError("invalid argument")  # as macOS does
+        if number != resource.RLIMIT_CPU:  # this one is silently ignored
+            now[number] = values
+
+    monkeypatch.setattr(resource, "setrlimit", set_limit)
+    monkeypatch.setattr(resource, "getrlimit", lambda number: now[number])
+    unknown = {"NO_SUCH_LIMIT": (1, 1)}
+    assert apply_rlimits({"AS": (1, 1), "CPU": (3, 4), "CORE": (0, 0), **unknown}) == ["AS", "CPU"]
+    assert now[resource.RLIMIT_CORE] == (0, 0)

@@ -217,7 +217,7 @@ def test_without_the_files_of_linux_children_and_owners_are_found_by_psutil(monk
 
 def test_a_job_names_what_its_system_does_not_have(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, single.LINUX, None)  # as where it cannot be imported
-    monkeypatch.setattr("localgif.sandbox.rlimits.apply", lambda table: ["AS"])
+    monkeypatch.setattr("localgif.sandbox.child.apply_rlimits", lambda table: ["AS"])
     assert single.limit(HERE, {}, None) == ["RLIMIT_AS", NETWORK, PRIVILEGES]
     assert single.limit(HERE - {NETWORK, PRIVILEGES, RLIMITS}, {}, None) == []
 
