@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 import localgif
-from tests.support.growth import seconds
+from tests.support.kit import seconds
 
 PACKAGE = Path(localgif.__file__).parent
 #: These start something when they are imported, or need what may be missing, and read no text of others.

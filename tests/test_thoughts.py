@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.thoughts import Thoughts, spoken
-from tests.support.growth import seconds
+from tests.support.kit import seconds
 
 DRAFT = "```python\ndraft\n```"
 

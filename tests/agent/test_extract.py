@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from localgif.agent.extract import blocks, complete, extract
 from localgif.syntax import parsed
-from tests.support.growth import seconds
+from tests.support.kit import seconds
 
 PROGRAM = "from PIL import Image\n\ndef make_gif(path):\n    Image.new('RGB', (8, 8)).save(path)\n"
 BODY = PROGRAM.strip("\n")

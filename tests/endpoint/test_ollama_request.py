@@ -19,7 +19,7 @@ from localgif.endpoint.ollama_request import (
     read_call,
     same_model,
 )
-from tests.support.growth import seconds
+from tests.support.kit import seconds
 
 HI = [{"role": "user", "content": "hi"}]
 DEFAULTS = Options().fields()

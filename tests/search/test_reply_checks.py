@@ -18,7 +18,7 @@ from localgif.search.reply_checks import RULE_CAP, Rejected, contradiction, prog
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
 from tests.support import kit
-from tests.support.growth import seconds
+from tests.support.kit import seconds
 
 REPLIES = sorted((Path(__file__).parent.parent / "corpus" / "replies").glob("*.json"))
 BALL = load_task("bouncing-ball")

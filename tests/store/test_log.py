@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from localgif.records import Proposal
 from localgif.store.log import framed, read_log, unframed
-from tests.support.stored import proposal
+from tests.support.kit import proposal
 
 BODIES = st.dictionaries(st.text(), st.text() | st.integers() | st.none()).map(lambda d: json.dumps(d).encode())
 

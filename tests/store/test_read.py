@@ -18,7 +18,7 @@ from localgif.report.page import write_report
 from localgif.store.log import framed
 from localgif.store.read import find_run, list_runs, load_record, load_run, put_in_order, read_work, status_of
 from localgif.store.write import RunStore
-from tests.support.stored import proposal, record
+from tests.support.kit import proposal, record
 
 STORED = Path(__file__).parent.parent / "runs"
 

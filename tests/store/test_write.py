@@ -12,7 +12,7 @@ from localgif.errors import ConfigError, RunError
 from localgif.files import content_hash
 from localgif.store.read import load_record, load_run, status_of
 from localgif.store.write import RunStore
-from tests.support.stored import proposal, record
+from tests.support.kit import proposal, record
 
 
 def test_a_run_says_started_until_it_is_finished(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
-"""Small builders for tests: settings for a scripted server, programs, a progress that records its events."""
+"""Small things for tests: settings for a scripted server, programs, records, recorded events, CPU time of a call."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from localgif.records import Measurements, Proposal, RunResult, RunVerdict, Sample
+from localgif.records import Measurements, Proposal, RunResult, RunVerdict, Sample, SandboxRecord
 from localgif.search.progress import Plan, Standing
 from localgif.settings import EndpointSettings, ModelSettings, Role, Settings
-from localgif.store.read import load_record
+from localgif.store.read import RunRecord, load_record
 from tests.support.scripted import MODEL
 
 
@@ -136,3 +138,42 @@ model       = "smollm2:135m"
 num_ctx     = 4096
 num_predict = {num_predict}
 """
+
+
+def record(name: str = "one", started: str = "2026-01-01T00:00:00Z", **changes: Any) -> RunRecord:
+    values: dict[str, Any] = {
+        "name": name,
+        "status": "started",
+        "started": started,
+        "settings": settings("http://127.0.0.1:1"),
+        "versions": {},
+        "sandbox": SandboxRecord(level="x"),
+        "scorer": "article-1",
+    }
+    return RunRecord(**{**values, **changes})
+
+
+def proposal(number: int, reply: str = "text") -> Proposal:
+    return Proposal(
+        number=number,
+        parent="p",
+        child=None,
+        outcome="empty",
+        prompt="",
+        reply=reply,
+        finish_reason="stop",
+        prompt_tokens=1,
+        output_tokens=1,
+        llm_seconds=0.5,
+        started="2026-01-01T00:00:00Z",
+    )
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """The CPU time of one call, in seconds; other work on the machine does not count.
+
+    For tests that no input makes it slow, with a generous bound that only a wrong growth exceeds.
+    """
+    began = time.thread_time()
+    call()
+    return time.thread_time() - began

@@ -30,7 +30,7 @@ from localgif.settings import EndpointSettings
 from localgif.store.read import RunRecord
 from localgif.store.write import RunStore
 from localgif.tasks.task import Targets, Task
-from tests.support import stored
+from tests.support import kit
 from tests.support.kit import model, numbers, run_result, settings
 
 START = datetime(2026, 11, 25, 9, 0, tzinfo=UTC)
@@ -151,7 +151,7 @@ def record(name: str, text: str = "") -> RunRecord:
         )
         for role in ("animator", "reflector")
     )
-    return stored.record(
+    return kit.record(
         name,
         START.strftime("%Y-%m-%dT%H:%M:%SZ"),
         settings=settings(

@@ -15,9 +15,8 @@ from localgif.sweep.execute import CellEnd
 from localgif.sweep.plan import Cell, Plan, parse_plan
 from localgif.sweep.read import Finished
 from tests.support import masked
-from tests.support.kit import run_result, settings
+from tests.support.kit import record, run_result, settings
 from tests.support.scripted import MODEL
-from tests.support.stored import record
 
 TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\ntransfer = false\n"
 TINY += "sandbox_level = 'limits-only'\n" if masked.ON else ""
