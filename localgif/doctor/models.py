@@ -20,12 +20,11 @@ from localgif.files import read_notes, write_notes
 from localgif.gif import score
 from localgif.records import Reply
 from localgif.run.checks import Check
-from localgif.search import reply_checks
 from localgif.search.evaluator import prompt_of, sample_seed, seed_of
 from localgif.search.moves import RULE_TOKENS, one_line
 from localgif.search.programs import render
 from localgif.search.progress import Progress, counted
-from localgif.search.reflector import facts, sharpen_rule, write_rule
+from localgif.search.reflector import Rejected, facts, read_rule, sharpen_rule, write_rule
 from localgif.settings import ModelSettings, Settings
 from localgif.tasks.suite import Suite
 
@@ -366,8 +365,8 @@ def items(suite: Suite, settings: Settings) -> tuple[_Item, ...]:
 def mark(item: _Item, reply: str, finish: str, suite: Suite) -> str:
     """Why an answer does not pass; "" if it passes."""
     task = suite.train[0]
-    read = reply_checks.rule(reply, finish, item.present, prompt_of(seed_of(suite), suite), task.targets)
-    if isinstance(read, reply_checks.Rejected):
+    read = read_rule(reply, finish, item.present, prompt_of(seed_of(suite), suite), task.targets)
+    if isinstance(read, Rejected):
         return read.code
     if item.about is not None and not item.about.search(read):
         return "is about something else"

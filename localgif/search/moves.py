@@ -9,7 +9,7 @@ from localgif.agent import form
 from localgif.agent.graph import enough, loops
 from localgif.gif import feedback
 from localgif.records import Sample, Verdict
-from localgif.search import assignments, reflector, reply_checks
+from localgif.search import assignments, reflector
 from localgif.search.evaluator import (
     INSTRUCTIONS,
     ORDER,
@@ -23,9 +23,8 @@ from localgif.search.evaluator import (
     with_rules,
 )
 from localgif.search.number_search import tune
-from localgif.search.programs import Trial, canonical, foreign_imports
+from localgif.search.programs import Trial, canonical, foreign_imports, with_imports
 from localgif.search.reflector import Ledger
-from localgif.search.reply_checks import with_imports
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Task
 
@@ -186,12 +185,12 @@ class ExampleMove:
             What the next request should say about a bad reply, and the program's trial.
         """
         reply = self._ledger.ask(request, enough, _PROGRAM_TOKENS, images)
-        read = reply_checks.program(reply.text, reply.done_reason)
-        if isinstance(read, reply_checks.Rejected):
+        read = reflector.read_program(reply.text, reply.done_reason)
+        if isinstance(read, reflector.Rejected):
             self._ledger.record("example", task, candidate, request, reply, outcome="rejected", reason=read.code)
             return read.remedy, None
         code = self._written(read, task)
-        assert code is not None  # reply_checks has parsed it
+        assert code is not None  # read_program has parsed it
         known = self._pools[task.name].get(code)
         if known is not None:
             self._ledger.record(
@@ -315,7 +314,7 @@ class InstructionMove:
             )
             self._ledger.store.doing("reflecting: writing a rule")
             reply = self._ledger.ask(request, one_line, RULE_TOKENS, self._sight.of_sample(worst))
-            read = reply_checks.rule(reply.text, reply.done_reason, rules, fixed, task.targets)
+            read = reflector.read_rule(reply.text, reply.done_reason, rules, fixed, task.targets)
             if isinstance(read, str):
                 new = (*rules[:-1], read) if sharpen else (*rules, read)
                 child = {**candidate, INSTRUCTIONS: with_rules(new)}
@@ -346,7 +345,7 @@ class InstructionMove:
 
 def one_line(text: str) -> str:
     """Why a reply with a rule needs no more text: a rule is one line, and what follows it does not matter."""
-    if "\n" in text.strip() and reply_checks.labelled(text):
+    if "\n" in text.strip() and reflector.labelled(text):
         return "closed"
     return "loop" if loops(text) else ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import base64
+import builtins
 import dataclasses
 import hashlib
 import sys
@@ -70,6 +71,53 @@ def foreign_imports(code: str) -> tuple[str, ...]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.add(node.module.split(".")[0])
     return tuple(sorted(found - LIBRARIES))
+
+
+#: Modules of Pillow that programs use under their own names.
+_PILLOW = frozenset(
+    {"Image", "ImageChops", "ImageColor", "ImageDraw", "ImageEnhance", "ImageFilter", "ImageFont", "ImageOps"}
+    | {"ImagePath", "ImageSequence"}
+)
+
+
+def with_imports(code: str) -> str:
+    """The program with an import for each module of Pillow or the standard library that it uses but never binds.
+
+    Only `name.something` counts as a use: `math.cos` needs math; a forgotten variable `copy` does not need copy. A
+    program that does not parse is returned unchanged.
+    """
+    tree = parsed(code)
+    if tree is None:
+        return code
+    bound = set(dir(builtins))
+    used: set[str] = set()
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name(id=name, ctx=ast.Load())):
+                used.add(name)
+            case ast.Name(id=name, ctx=ast.Store()) | ast.arg(arg=name):
+                bound.add(name)
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                bound.add(name)
+            case ast.Import(names=names) | ast.ImportFrom(names=names):
+                bound.update(alias.asname or alias.name.split(".")[0] for alias in names)
+            case ast.ExceptHandler(name=str(name)):
+                bound.add(name)
+            case _:
+                pass
+    if "*" in bound:
+        return code
+    missing = used - bound
+    pillow = sorted(missing & _PILLOW)
+    lines = [f"import {name}" for name in sorted(missing & sys.stdlib_module_names)]
+    if pillow:
+        lines.append(f"from PIL import {', '.join(pillow)}")
+    if not lines:
+        return code
+    future = [n.end_lineno or 0 for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    place = max(future, default=0)
+    own = code.split("\n")
+    return "\n".join([*own[:place], *lines, *own[place:]])
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:

@@ -40,9 +40,9 @@ from localgif.gif.score import RULES
 from localgif.records import Measurements, Verdict
 from localgif.sandbox.intake import BadGif, first_frame, walk_gif
 from localgif.sandbox.text import printable, stable
-from localgif.search import number_search, reply_checks
+from localgif.search import number_search, reflector
 from localgif.search.assignments import first_scene, glimpse
-from localgif.search.programs import canonical, foreign_imports
+from localgif.search.programs import canonical, foreign_imports, with_imports
 from localgif.syntax import parsed
 from localgif.tasks import sentence
 from localgif.tasks.task import load_task, parse_task, sentence_of, task_names, toml_of
@@ -74,9 +74,9 @@ def read_reply(text: str) -> None:
     enough(text)
     extract.programs(text)
     for finish in ("stop", "length"):
-        reply_checks.program(text, finish)
-        reply_checks.rule(text, finish, ["Draw 24 frames."], "Save to path.", _TASK.targets)
-    reply_checks.labelled(text)
+        reflector.read_program(text, finish)
+        reflector.read_rule(text, finish, ["Draw 24 frames."], "Save to path.", _TASK.targets)
+    reflector.labelled(text)
     cut = Thoughts()
     middle = len(text) // 2
     pieces = [cut.feed(text[:middle]), cut.feed(text[middle:]), cut.end()]
@@ -92,7 +92,7 @@ def read_program(text: str) -> None:
     if plain is not None:
         assert canonical(plain) == plain, "the canonical form of a canonical program differs"
     foreign_imports(text)
-    reply_checks.with_imports(text)
+    with_imports(text)
     likely(text, _DRAWN, frozenset({"cycle", "visible"}))
     form.uses(text)
     form.whole(text)

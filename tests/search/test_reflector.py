@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from localgif.records import Limits, Verdict
 from localgif.search.evaluator import prompt_of, seed_of
-from localgif.search.programs import canonical, foreign_imports, render
-from localgif.search.reply_checks import RULE_CAP, Rejected, contradiction, program, rule, with_imports
+from localgif.search.programs import canonical, foreign_imports, render, with_imports
+from localgif.search.reflector import RULE_CAP, Rejected, contradiction, read_program, read_rule
 from localgif.tasks.suite import load_suite
 from localgif.tasks.task import load_task
 from tests.support import kit
@@ -28,8 +28,8 @@ GOOD = "Rule: Draw the shape at a new place in every frame."
 CODE = "```python\nimport math\ndef make_gif(path):\n    pass\n```"
 
 
-def read_rule(reply: str, finish: str = "stop", present: tuple[str, ...] = ()) -> str | Rejected:
-    return rule(reply, finish, present, FIXED, BALL.targets)
+def as_rule(reply: str, finish: str = "stop", present: tuple[str, ...] = ()) -> str | Rejected:
+    return read_rule(reply, finish, present, FIXED, BALL.targets)
 
 
 def code_of(result: object) -> str:
@@ -45,16 +45,16 @@ def test_there_are_twenty_captured_replies_of_three_models() -> None:
 def test_no_captured_bad_reply_becomes_part_of_a_candidate(path: Path) -> None:
     said = json.loads(path.read_text())
     if said["asked"] == "program":
-        result: object = program(said["reply"], said["finish"])
+        result: object = read_program(said["reply"], said["finish"])
     else:  # a rule, or the whole prompt that GEPA's stock reflection asks for
-        result = read_rule(said["reply"], said["finish"])
+        result = as_rule(said["reply"], said["finish"])
     assert code_of(result) == said["reason"]
 
 
 def test_a_rule_is_taken_from_its_line() -> None:
     text = "Draw the shape at a new place in every frame."
     for reply in (GOOD, f"**Rule:** {text}", f"1. Rule: {text}", f"Rule: {text}\n\nThis helps because ...", text):
-        assert read_rule(reply) == text
+        assert as_rule(reply) == text
 
 
 @pytest.mark.parametrize(
@@ -81,12 +81,12 @@ def test_a_rule_is_taken_from_its_line() -> None:
     ],
 )
 def test_each_kind_of_bad_rule_has_its_code(reply: str, finish: str, code: str) -> None:
-    assert code_of(read_rule(reply, finish)) == code
+    assert code_of(as_rule(reply, finish)) == code
 
 
 def test_a_rule_that_is_there_is_a_duplicate_however_it_is_written() -> None:
     present = ("Draw the shape at a new place in every frame",)
-    assert code_of(read_rule("rule: DRAW the shape, at a new place in every frame!", present=present)) == "duplicate"
+    assert code_of(as_rule("rule: DRAW the shape, at a new place in every frame!", present=present)) == "duplicate"
 
 
 def test_what_agrees_with_the_task_does_not_contradict_it() -> None:
@@ -113,16 +113,16 @@ def test_what_agrees_with_the_task_does_not_contradict_it() -> None:
     ],
 )
 def test_each_kind_of_bad_program_has_its_code(reply: str, finish: str, code: str) -> None:
-    assert code_of(program(reply, finish)) == code
+    assert code_of(read_program(reply, finish)) == code
 
 
 def test_a_whole_program_before_the_place_where_a_reply_was_cut_is_used() -> None:
-    assert isinstance(program(f"{CODE}\nThis program", "length"), str)
+    assert isinstance(read_program(f"{CODE}\nThis program", "length"), str)
 
 
 @given(st.text(max_size=600), st.sampled_from(["stop", "closed", "length", "loop"]))
 def test_whatever_is_accepted_is_one_short_line_that_contradicts_nothing(reply: str, finish: str) -> None:
-    result = read_rule(reply, finish)
+    result = as_rule(reply, finish)
     if isinstance(result, str):
         assert result == " ".join(result.split())
         assert len(result) <= RULE_CAP
@@ -134,7 +134,7 @@ def test_whatever_is_accepted_is_one_short_line_that_contradicts_nothing(reply: 
 
 @given(st.text(max_size=600))
 def test_any_text_is_read_without_an_exception(reply: str) -> None:
-    program(reply, "stop")
+    read_program(reply, "stop")
 
 
 def without_imports(code: str) -> str:
@@ -190,8 +190,8 @@ def test_the_rest_of_the_program_stays_and_a_second_time_changes_nothing(lines: 
 @pytest.mark.parametrize("tail", ["f" + "()" * 400, "-" * 400 + "1", "+".join(["1"] * 340), "x = 0x" + "f" * 3700])
 def test_what_pythons_tools_cannot_work_through_is_cut_from_a_program_or_rejected(tail: str) -> None:
     whole = "def make_gif(path):\n    pass\n"
-    assert program(f"```python\n{whole}{tail}\n```", "stop") == whole
-    read = program(f"```python\n{tail}\n{whole}```", "stop")
+    assert read_program(f"```python\n{whole}{tail}\n```", "stop") == whole
+    read = read_program(f"```python\n{tail}\n{whole}```", "stop")
     assert isinstance(read, Rejected) and read.code == "syntax"
     for code in (f"{whole}{tail}\n", f"{tail}\n{whole}"):
         assert canonical(code) is None and with_imports(code) == code and foreign_imports(code) == ()
@@ -203,4 +203,4 @@ def test_what_pythons_tools_cannot_work_through_is_cut_from_a_program_or_rejecte
 def test_the_time_to_read_a_rule_grows_with_the_reply_and_no_faster(part: str) -> None:
     task = load_task("bouncing-ball")
     for reply in (part * (40_000 // len(part)), "Rule: " + part * (40_000 // len(part))):
-        assert seconds(functools.partial(rule, reply, "stop", (), "fixed", task.targets)) < 2
+        assert seconds(functools.partial(read_rule, reply, "stop", (), "fixed", task.targets)) < 2
