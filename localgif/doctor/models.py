@@ -1,4 +1,4 @@
-"""Measures the models: window, speed, a canary that shows whether the server cuts prompts, and an exam of each role."""
+"""Measures each model (window, speed, whether the server cuts prompts), and examines both roles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server sends, read within bounds: JSON of any depth and spelling, texts in several forms, half characters.
+"""What a server sends, read within bounds: JSON of any depth, texts in several forms, half characters.
 
 Callers limit the size before. Whatever else a hostile or broken server puts into JSON becomes a value or a ValueError.
 """
