@@ -69,9 +69,8 @@ def sweep(
     from localgif.files import is_file
     from localgif.store.read import load_record, status_of
     from localgif.sweep.execute import choose
-    from localgif.sweep.plan import estimate, read_plan
+    from localgif.sweep.plan import estimate, plan_sentences, read_plan
     from localgif.sweep.read import stored_runs
-    from localgif.sweep.sentences import plan_sentences
 
     workers = _workers(scheduler)
     models_file = load_models(models, others=(workers,) if isinstance(workers, str) else ())
@@ -202,9 +201,8 @@ def compare(
     from localgif.settings import known
     from localgif.sweep.compare import as_json as object_of
     from localgif.sweep.compare import compare as compare_groups
-    from localgif.sweep.compare import group, render
+    from localgif.sweep.compare import group, render, sentences
     from localgif.sweep.read import find_runs
-    from localgif.sweep.sentences import sentences
 
     if scorer is not None:
         known("scorer", scorer)

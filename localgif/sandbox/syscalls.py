@@ -1,4 +1,4 @@
-"""System calls: the few that localgif makes through ctypes, and the filter of those that programs may make (seccomp).
+"""System calls: the few that localgif makes, and the filter (seccomp) of those that programs may make.
 
 A filter is a program for the kernel's classic BPF machine. It sees the number of a call and its six arguments, but not
 what pointers point to. Calls that are not on the list fail with EPERM; calls of another architecture end the process.

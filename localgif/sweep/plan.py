@@ -198,7 +198,7 @@ DEFAULT_SECONDS = 30.0
 #: procedure had 0.29, 0.60 and 0.13.
 DEFAULT_DEVIATION = 0.25
 #: The difference of mean scores that a plan should detect.
-DIFFERENCE = 0.2
+_DIFFERENCE = 0.2
 #: Fewest degrees of freedom for an estimate of the deviation.
 _FEWEST_FREEDOM = 3
 
@@ -232,7 +232,7 @@ class Estimate(NamedTuple):
         return {
             **self._asdict(),
             "seconds": round(self.seconds),
-            "difference": DIFFERENCE,
+            "difference": _DIFFERENCE,
             "power": round(self.power, 3),
         }
 
@@ -266,8 +266,8 @@ def estimate(
         runs=min(sizes),
         deviation=deviation,
         deviation_basis=deviation_basis,
-        power=power(min(sizes), DIFFERENCE, deviation, max(1, comparisons)),
-        needed=runs_needed(DIFFERENCE, deviation, max(1, comparisons)),
+        power=power(min(sizes), _DIFFERENCE, deviation, max(1, comparisons)),
+        needed=runs_needed(_DIFFERENCE, deviation, max(1, comparisons)),
     )
 
 
@@ -326,3 +326,28 @@ def _deviation(plan: Plan, stored: Sequence[Finished]) -> tuple[float, str]:
         return DEFAULT_DEVIATION, "assumed: too few stored runs differ only in their seed"
     deviation, freedom = found
     return deviation, f"from {counted(freedom + sum(len(g) > 1 for g in groups.values()), 'stored run')}"
+
+
+def plan_sentences(estimate: Estimate) -> list[str]:
+    """The cost of a plan, and what it can show."""
+    hours = estimate.seconds / 3600
+    time = f"{hours:.1f} hours" if hours >= 1 else f"{estimate.seconds / 60:.0f} minutes"
+    said = ["All cells are done."]
+    if estimate.cells:
+        said = [
+            f"{counted(estimate.cells, 'cell')} to run, {counted(estimate.metric_calls, 'metric call')}, at most "
+            f"{counted(estimate.samples, 'sample')} and about {time} ({estimate.basis})."
+        ]
+    if estimate.groups < 2:
+        return [*said, "There is only one group of runs, so there is nothing to compare."]
+    many = f", corrected for {estimate.comparisons} comparisons" if estimate.comparisons > 1 else ""
+    said.append(
+        f"{estimate.groups} groups of {counted(estimate.runs, 'run')}{many}: a true difference "
+        f"of {_DIFFERENCE:g} between two of them is detected {100 * estimate.power:.0f} % of the time, if runs differ "
+        f"by a standard deviation of {estimate.deviation:.2f} ({estimate.deviation_basis})."
+    )
+    if estimate.needed is None:
+        said.append("Even 1,000 runs per group would not detect it 80 % of the time.")
+    elif estimate.needed > estimate.runs:
+        said.append(f"To detect it 80 % of the time takes {counted(estimate.needed, 'run')} per group.")
+    return said

@@ -23,10 +23,10 @@ from localgif.sweep.plan import (
     LONGEST_NAME,
     cell_name,
     estimate,
+    plan_sentences,
     read_plan,
 )
 from localgif.sweep.read import stored_runs
-from localgif.sweep.sentences import plan_sentences
 from tests.support.kills import MODELS
 from tests.support.scripted import MODEL
 from tests.support.sweeps import TINY, TWO, plan_of, stored
