@@ -29,7 +29,6 @@ from localgif.cli.shared import (
 )
 from localgif.errors import ConfigError, PreflightError, SandboxTooWeak, nearest
 from localgif.files import read_input
-from localgif.models.toml import MODELS_TOML, built_in, runs_folder
 from localgif.search.progress import counted
 from localgif.settings import known
 
@@ -48,6 +47,7 @@ def doctor(
     The exit code is 3 if a check fails.
     """
     from localgif.doctor.doctor import as_object, examine, table
+    from localgif.models.toml import runs_folder
 
     settings = settings_of(load_models(models, offline or None), model, {})
     with open_progress() as progress:
@@ -71,6 +71,7 @@ def init() -> None:
 
     The models.toml is a copy of the built-in one. localgif then uses it in this folder and in all folders below.
     """
+    from localgif.models.toml import MODELS_TOML, built_in
     from localgif.tasks.sentence import read
     from localgif.tasks.task import toml_of
 
@@ -302,7 +303,7 @@ def models_set(
 
     localgif checks that the model is available, then changes one line and shows it.
     """
-    from localgif.models.toml import with_role
+    from localgif.models.toml import built_in, with_role
     from localgif.run.model_list import ROLES, may_play
 
     if role not in ROLES:

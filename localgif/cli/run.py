@@ -34,8 +34,6 @@ from localgif.cli.sweep import measured_pace
 from localgif.cli.tasks import take_tasks
 from localgif.errors import ConfigError, LocalGifError, PreflightError
 from localgif.files import is_name
-from localgif.models.catalog import lookup
-from localgif.models.toml import BUILT_IN, built_in
 from localgif.search.progress import counted, duration
 
 if TYPE_CHECKING:
@@ -276,6 +274,7 @@ def _plan_time(least: float, most: float, basis: str) -> str:
 
 def _plan_downloads(settings: Settings) -> dict[str, int]:
     """Name -> bytes of the weights that the run would download."""
+    from localgif.models.catalog import lookup
     from localgif.models.find import listed
     from localgif.run.preflight import different
     from localgif.run.roles import places
@@ -291,6 +290,7 @@ def _plan_downloads(settings: Settings) -> dict[str, int]:
 
 def _print_plan(file: ModelsFile, cell: Cell, runs_dir: Path, time: str, downloads: dict[str, int]) -> None:
     from localgif.gif.score import VERSIONS
+    from localgif.models.toml import BUILT_IN, built_in
 
     settings, suite = cell.settings, cell.suite
     for task in suite.train if suite.mode == "single" else ():

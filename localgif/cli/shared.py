@@ -20,7 +20,6 @@ from typer.core import TyperGroup
 
 from localgif.errors import EXIT_INTERRUPTED, ConfigError, LocalGifError
 from localgif.files import behind_links, exists, is_text, replace_file
-from localgif.models.toml import runs_folder
 from localgif.offline import called_as, guard, keep_keys, pin_libraries, refusals, release
 from localgif.sandbox.text import CONTROLS, printable
 from localgif.settings import FIELDS, ModelSettings, Setting
@@ -44,11 +43,17 @@ def _option(row: Setting, more: str = "") -> Any:
     return typer.Option(flags, help=row.help + more, **how)
 
 
+def _runs_folder() -> Path:
+    from localgif.models.toml import runs_folder
+
+    return runs_folder()
+
+
 def complete_run(incomplete: str) -> list[str]:
     """Shell completion: the runs whose names start like this, newest first."""
     from localgif.store.read import list_runs
 
-    return [folder.name for folder in list_runs(runs_folder()) if folder.name.startswith(incomplete)]
+    return [folder.name for folder in list_runs(_runs_folder()) if folder.name.startswith(incomplete)]
 
 
 def complete_model(incomplete: str) -> list[str]:
@@ -90,7 +95,7 @@ RunsOption = Annotated[
         "--runs-dir",
         help="The folder with the runs (default: runs, next to the nearest models.toml).",
         metavar="DIR",
-        default_factory=runs_folder,
+        default_factory=_runs_folder,
         show_default=False,
     ),
 ]

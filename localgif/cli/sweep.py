@@ -23,7 +23,6 @@ from localgif.cli.shared import (
     try_file,
     write_file,
 )
-from localgif.models.toml import runs_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -159,6 +158,8 @@ def measured_pace(settings: Settings) -> StoredPace | None:
 
 def _print_summary(summary: dict[str, Any], runs_dir: Path) -> None:
     """Print how a sweep ended, and the next command."""
+    from localgif.models.toml import runs_folder
+
     echo(f"sweep {summary['sweep']}: {summary['done']} done, {summary['failed']} failed, {summary['left']} not started")
     for row in summary["cells"]:
         if row["status"] == "failed":
