@@ -38,6 +38,8 @@ _LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENA
 
 #: Directories whose tests are slow; elsewhere files and tests carry the marker themselves.
 SLOW = ("sandbox",)
+#: Half a minute and more: at the end of a test run such a file would leave a core without work.
+LONG = ("sandbox/test_corpus.py", "sweep/test_cluster.py", "endpoint/test_http.py", "report/test_browser.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -63,7 +65,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         item.add_marker(pytest.mark.xdist_group(group))
     # Files with a slow test go first, each in one piece.
     early = {item.path for item in items if _is(item, "slow")}
-    items.sort(key=lambda item: (not _is(item, "engine"), item.path not in early))
+    long = [Path(__file__).parent / name for name in LONG]
+    items.sort(key=lambda item: (not _is(item, "engine"), item.path not in long, item.path not in early))
 
 
 def _is(item: pytest.Item, marker: str) -> bool:

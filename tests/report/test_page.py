@@ -85,7 +85,7 @@ def test_the_page_asks_for_nothing(report: Path) -> None:
     assert "http://" not in page and "https://" not in page
 
 
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(st.text(max_size=80))
 def test_any_text_makes_a_page(tmp_path_factory: Any, text: str) -> None:
     folder = tmp_path_factory.mktemp("runs")

@@ -150,7 +150,7 @@ def test_turning_the_labels_round_turns_the_verdict_round(pairs: list[tuple[floa
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("pairs", "tasks", "unit", "runs"),
-    [(4, 1, None, 1000), (6, 1, None, 1000), (9, 1, None, 300), (2, 8, None, 1000), (4, 2, "sample", 300)],
+    [(4, 1, None, 500), (6, 1, None, 500), (9, 1, None, 200), (2, 8, None, 500), (4, 2, "sample", 200)],
 )
 def test_a_prompt_against_itself_is_seldom_called_better(pairs: int, tasks: int, unit: Unit | None, runs: int) -> None:
     """Runs whose two prompts score alike, differently for each task: at most 5 % may have the verdict "better"."""

@@ -84,7 +84,7 @@ def requests(server: Deterministic, since: int) -> Counter[str]:
     return Counter(json.dumps([path, body], sort_keys=True) for path, body in server.history[since:])
 
 
-@pytest.mark.parametrize("at", [4, 9, 18])
+@pytest.mark.parametrize("at", [4, 18])
 @pytest.mark.slow
 def test_after_a_server_failed_nothing_finished_is_asked_again(
     server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path, at: int

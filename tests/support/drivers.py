@@ -36,7 +36,7 @@ _PATIENCE = 900.0
 #: Drivers at a time. More than cores: many programs only wait for a limit.
 _AT_A_TIME = 3
 #: Programs of one driver. Starting a driver takes longer than most programs.
-_PROGRAMS = 120
+_PROGRAMS = 220
 
 
 class Machine(NamedTuple):

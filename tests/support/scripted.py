@@ -232,7 +232,7 @@ ACTS: dict[str, Act] = {
     "a byte order mark": _marked,
     "deep JSON": _whole(b'{"message": ' + b"[" * 100_000 + b"\n"),
     "a long error": refuse(400, "x" * 2**20),
-    "endless tokens": _for_ever(lambda talk: json.dumps(talk.part("again\n" * 100) | {"done": False}).encode() + b"\n"),
+    "endless tokens": _for_ever(lambda talk: json.dumps(talk.part("again\n" * 999) | {"done": False}).encode() + b"\n"),
     "one endless line": _for_ever(lambda talk: b" " * 65536),
     "empty": answer(""),
     "only thoughts": _only_thoughts,

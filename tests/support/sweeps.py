@@ -18,7 +18,8 @@ from tests.support import masked
 from tests.support.kit import record, run_result, settings
 from tests.support.scripted import MODEL
 
-TINY = "[settings]\nreflection = 'plain'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\ntransfer = false\n"
+#: Without a reflector, whose libraries take three seconds to load in a process of its own.
+TINY = "[settings]\nreflection = 'none'\nmetric_calls = 2\nsamples = 1\nfresh = 1\ntarget = 'none'\ntransfer = false\n"
 TINY += "sandbox_level = 'limits-only'\n" if masked.ON else ""
 TWO = TINY + "[axes]\nseed = [0, 1]\n"
 

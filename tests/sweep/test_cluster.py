@@ -30,13 +30,10 @@ from tests.support import cluster as kit
 from tests.support.kills import MODELS, end_of
 from tests.support.kit import tiny_models
 from tests.support.scripted import MODEL, serving
-from tests.support.sweeps import TINY as PLAIN
-from tests.support.sweeps import TWO, Told, plan_of
+from tests.support.sweeps import TINY, TWO, Told, plan_of
 
 pytestmark = pytest.mark.slow
 
-#: Without a reflector, whose libraries take three seconds to load in the process of each cell.
-TINY = PLAIN.replace("'plain'", "'none'")
 SEEDS = (0, 1)
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
 

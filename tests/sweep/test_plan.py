@@ -171,7 +171,7 @@ def scripted(tmp_path: Path) -> ModelsFile:
     return load_models_file(tmp_path / "models.toml")
 
 
-SEVERAL = TWO.replace("reflection = 'plain'\n", "") + "reflection = [{}]"
+SEVERAL = TWO.replace("reflection = 'none'\n", "") + "reflection = [{}]"
 
 
 def test_without_stored_runs_the_plan_says_that_it_guesses(scripted: ModelsFile) -> None:
