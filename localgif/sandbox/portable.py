@@ -310,7 +310,8 @@ class _Run:
                 self._selector.register(file, selectors.EVENT_READ)
             while True:
                 stirred = False
-                for key, _ in self._selector.select(max(0.0, min(_TICK, next_look - time.monotonic()))):
+                pause = _TICK if processes.tree is None else min(_TICK, next_look - time.monotonic())
+                for key, _ in self._selector.select(max(0.0, pause)):
                     stirred = self._handle(key.fileobj) or stirred
                 now = time.monotonic()
                 if processes.tree is not None and (stirred or now >= next_look):

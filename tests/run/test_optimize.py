@@ -128,7 +128,7 @@ def test_a_program_that_never_runs_scores_zero_after_three_attempts(tmp_path: Pa
     assert len(load_run(tmp_path / "r").samples[0].attempts) == 3
 
 
-@pytest.mark.parametrize("budget", [1, 2, 3, 6])
+@pytest.mark.parametrize("budget", [1, 2, 5])
 @pytest.mark.parametrize("reply", [f"```\n{BETTER}\n```", "```\nDraw it in blue.\n```"], ids=["accepted", "rejected"])
 def test_the_budget_is_spent_exactly(tmp_path: Path, budget: int, reply: str) -> None:
     notes = Notes()

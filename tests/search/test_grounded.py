@@ -33,7 +33,7 @@ CRASHING = fenced("def make_gif(path):\n    image.save(path)\n")
 GOOD = fenced(program(24, 40))
 WRONG_NUMBERS = fenced(program(30, 90))
 RULE = "Rule: Draw the shape at a new place in every frame."
-NOISE = ("???", "", "and and and", "```\n\n```", "Okay, let me think about it.")
+NOISE = ("???", "```\n\n```", "Okay, let me think about it.")
 
 
 class Copying(Scripted):
@@ -175,7 +175,7 @@ def test_example_only_never_asks_for_a_rule(tmp_path: Path) -> None:
 
 def test_without_facts_the_requests_hold_none(tmp_path: Path) -> None:
     with_facts, without = (
-        run(tmp_path / str(facts), ["???"], facts=facts, fresh=1)[2].asked("/api/generate")[0]["prompt"]
+        run(tmp_path / str(facts), [GOOD], facts=facts, fresh=1)[2].asked("/api/generate")[0]["prompt"]
         for facts in (True, False)
     )
     assert "Pillow keeps a frame" in with_facts
