@@ -40,18 +40,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, smollm2: Weights) -> Done:
     # Without the form, so that the reflector is asked, too.
     # A masked run is slower, and the reflector comes last.
     minutes = "2" if masked.ON else "0.4"
-    budget = (
-        "--samples",
-        "1",
-        "--metric-calls",
-        "2",
-        "--fresh",
-        "1",
-        "--minutes",
-        minutes,
-        "--no-form",
-        "--no-transfer",
-    )
+    budget = f"--samples 1 --metric-calls 2 --fresh 1 --minutes {minutes} --no-form --no-transfer".split()
     words = ("optimize", *budget, "--json", "--name", "real", *masked.ACCEPTING)
     with one_core():
         run = tracing.localgif(folder, environment, *words, watched=not tracing.why_not())

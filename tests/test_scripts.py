@@ -41,6 +41,15 @@ def made(root: Path) -> Path:
     return root
 
 
+@pytest.fixture
+def just(made: Path) -> Path:
+    """That environment with the real runner."""
+    found = shutil.which("just")
+    assert found
+    (made / ".venv" / "bin" / "just").symlink_to(found)
+    return made
+
+
 def bare_path(tmp_path: Path) -> Path:
     """A folder with the tools that every Linux has, and no Python."""
     tools = tmp_path / "tools"
@@ -75,10 +84,8 @@ def test_the_environments_commands_come_first(made: Path) -> None:
     assert run(made, "env", "ruff").stdout == "ours\n"
 
 
+@pytest.mark.usefixtures("just")
 def test_a_just_of_the_machine_and_its_variables_do_not_count(made: Path, tmp_path: Path) -> None:
-    just = shutil.which("just")
-    assert just
-    (made / ".venv" / "bin" / "just").symlink_to(just)
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "just").write_text("#!/bin/sh\necho old\n")
     (tmp_path / "old" / "just").chmod(0o755)
@@ -87,11 +94,9 @@ def test_a_just_of_the_machine_and_its_variables_do_not_count(made: Path, tmp_pa
     assert done.stdout == "[x]", done.stderr
 
 
+@pytest.mark.usefixtures("just")
 def test_a_recipe_runs_in_the_users_folder_and_knows_how_it_was_called(made: Path, tmp_path: Path) -> None:
     shutil.copy(ROOT / "Justfile", made)
-    just = shutil.which("just")
-    assert just
-    (made / ".venv" / "bin" / "just").symlink_to(just)
     command = made / ".venv" / "bin" / "localgif"
     command.write_text('#!/bin/sh\nprintf \'[%s]\' "$PWD" "$LOCALGIF_CALLED" "$@"\n')
     command.chmod(0o755)
@@ -212,6 +217,7 @@ def test_shellcheck_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
+@pytest.mark.usefixtures("just")
 @pytest.mark.parametrize("name", SHELLS)
 def test_the_scripts_run_in_other_shells(name: str, made: Path) -> None:
     shell = SHELLS[name]
@@ -220,9 +226,6 @@ def test_the_scripts_run_in_other_shells(name: str, made: Path) -> None:
     for script in SCRIPTS:
         checked = subprocess.run([*shell, "-n", ROOT / script], capture_output=True, text=True, timeout=60)
         assert (checked.returncode, checked.stderr) == (0, ""), script
-    just = shutil.which("just")
-    assert just
-    (made / ".venv" / "bin" / "just").symlink_to(just)
     words = ["two words", "it's", "*", ""]
     plain = subprocess.run(
         [*shell, made / "scripts" / "env", "printf", "[%s]", *words], capture_output=True, text=True, timeout=60

@@ -120,11 +120,7 @@ EMBEDDED = (
 
 @pytest.mark.parametrize(
     ("line", "command"),
-    [
-        ("", ("optimize", "--offline")),
-        ("", ("serve", "--offline", "--port", "0")),
-        ("offline = true\n", ("optimize",)),
-    ],
+    [("", ("optimize", "--offline")), ("", ("serve", "--offline", "--port", "0")), ("offline = true\n", ("optimize",))],
 )
 def test_offline_missing_weights_end_the_command_without_a_download(
     tmp_path: Path, line: str, command: tuple[str, ...]

@@ -15,6 +15,7 @@ from localgif.models.toml import load_models_file, make_settings
 from localgif.run.checks import Check
 from localgif.search.progress import Silent
 from localgif.tasks.suite import chosen_suite, load_suite
+from tests.cli.conftest import write_models
 from tests.conftest import WEIGHTS
 from tests.support.commands import Done, localgif
 from tests.support.kit import fenced, program, settings
@@ -29,13 +30,6 @@ def doctor(folder: Path, *arguments: str, **environment: str) -> Done:
     return localgif(folder, "doctor", *arguments, **{"LOCALGIF_HOME": str(WEIGHTS.cache.parent), **environment})
 
 
-def write(folder: Path, url: str, model: str = MODEL) -> None:
-    (folder / "models.toml").write_text(
-        f'[roles]\nanimator = "s"\nreflector = "s"\n[endpoints.here]\nkind = "ollama"\nurl = "{url}"\n'
-        f'[models.s]\nendpoint = "here"\nmodel = "{model}"\nnum_ctx = 4096\n'
-    )
-
-
 def statuses(found: dict[str, Any]) -> dict[str, str]:
     return {check["name"]: check["status"] for check in found["checks"]}
 
@@ -43,7 +37,7 @@ def statuses(found: dict[str, Any]) -> dict[str, str]:
 def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("localgif.run.preflight.variable_names", lambda: ["OPENAI_API_KEY"])
     with serving(Server(animator=[fenced(program(24))], reflector=[RULE])) as server:
-        write(tmp_path, server.url)
+        write_models(tmp_path, server.url)
         done = doctor(tmp_path, "--json", OPENAI_API_KEY="a secret value", LOCALGIF_HOME=str(tmp_path / "cache"))
     found = json.loads(done.stdout)
     assert done.returncode == 0, done.stderr
@@ -70,7 +64,7 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path, m
 
 def test_a_server_that_cuts_and_weak_models_are_reported(tmp_path: Path) -> None:
     with serving(Server(cut=2050, animator=["no program"], reflector=["Okay, let me think."])) as server:
-        write(tmp_path, server.url)
+        write_models(tmp_path, server.url)
         found = examine(make_settings(load_models_file(tmp_path / "models.toml")), tmp_path / "runs", Silent())
     assert found.failed
     text = table(found.checks)

@@ -289,10 +289,7 @@ READ = {
     "a default": lambda system, user: f"{system or DEFAULT} {user}",
     "always a preface": lambda system, user: f"{DEFAULT} {system} {user}",
 }
-UNREAD = {
-    "{{ .Prompt }}": lambda system, user: user,
-    "a default only": lambda system, user: f"{DEFAULT} {user}",
-}
+UNREAD = {"{{ .Prompt }}": lambda system, user: user, "a default only": lambda system, user: f"{DEFAULT} {user}"}
 
 
 def check(ask: Any) -> str:

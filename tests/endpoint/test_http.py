@@ -23,16 +23,7 @@ from hypothesis import strategies as st
 
 from localgif.endpoint import clients, http
 from localgif.endpoint.clients import Animator, Finished, Reflector, reflector_arguments, reflector_failure
-from localgif.endpoint.http import (
-    LONGEST_ASKED,
-    RETRY_SECONDS,
-    Failed,
-    Failure,
-    Kind,
-    Patience,
-    read_retry_after,
-    wait,
-)
+from localgif.endpoint.http import LONGEST_ASKED, RETRY_SECONDS, Failed, Failure, Kind, Patience, read_retry_after, wait
 from localgif.errors import EndpointError
 from localgif.records import Reply
 from localgif.run.optimize import optimize

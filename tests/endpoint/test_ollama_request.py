@@ -9,16 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.endpoint.ollama_request import (
-    FOREVER,
-    ApiError,
-    Call,
-    Kind,
-    Options,
-    parse_object,
-    read_call,
-    same_model,
-)
+from localgif.endpoint.ollama_request import FOREVER, ApiError, Call, Kind, Options, parse_object, read_call, same_model
 from tests.support.kit import seconds
 
 HI = [{"role": "user", "content": "hi"}]

@@ -145,15 +145,7 @@ def test_options_that_a_server_forbids_are_left_out_from_then_on_and_named() -> 
     assert [{"min_p", "top_k"} & body.keys() for body in running.script.bodies] == [
         {"min_p", "top_k"}, {"top_k"}, set(), set()
     ]  # fmt: skip
-    with gateway(
-        Script(
-            [
-                Status(400, "max_tokens must be positive"),
-            ]
-        ),
-        dialect="other",
-        ours=False,
-    ) as running:
+    with gateway(Script([Status(400, "max_tokens must be positive")]), dialect="other", ours=False) as running:
         assert post(running.url, "/api/chat", CHAT).status_code == 400 and len(running.script.bodies) == 1
 
 

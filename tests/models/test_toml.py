@@ -333,8 +333,7 @@ def test_a_gguf_lies_beside_the_file_unless_its_path_is_absolute(gguf: str, path
 
 
 @pytest.mark.parametrize(
-    ("data", "message"),
-    [(None, "does not exist"), (b"\xff\xfe", "is not UTF-8"), (b"#" * (2**20 + 1), "larger than")],
+    ("data", "message"), [(None, "does not exist"), (b"\xff\xfe", "is not UTF-8"), (b"#" * (2**20 + 1), "larger than")]
 )
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, data: bytes | None, message: str) -> None:
     path = tmp_path / "models.toml"

@@ -75,10 +75,7 @@ def test_an_old_run_says_nothing_about_copies() -> None:
             {"reply": "Rule: Close the loop.\nAnd so on."},
             'Adds the rule "Close the loop.", because of the worst sample',
         ),
-        (
-            {"prompt": "dropped the rule: Be bold.", "reply": ""},
-            'Drops the rule "Be bold.", to make room for another.',
-        ),
+        ({"prompt": "dropped the rule: Be bold.", "reply": ""}, 'Drops the rule "Be bold.", to make room for another.'),
         ({"move": "order", "reply": ""}, "Shows other examples, or the same ones in another order, because"),
         ({"move": "prompt"}, "A whole new prompt, which the reflector wrote after reading the samples of seed."),
     ],

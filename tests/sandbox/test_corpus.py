@@ -78,12 +78,7 @@ PLANTED: list[tuple[set[str], str, str, tuple[str, ...]]] = [
         ("f01_deletes_a_folder", "f07b_carries_a_secret_out", "f23_writes_shared_memory"),
     ),
     ({SECCOMP}, "full", "root user", ("f04_chmods", "n27_unix_path", "p49b_x32_calls")),
-    (
-        {WRITE_FILTER},
-        "no-read-confinement",
-        "root user",
-        ("f02_overwrites", "f02c_creates_while_opening_to_read"),
-    ),
+    ({WRITE_FILTER}, "no-read-confinement", "root user", ("f02_overwrites", "f02c_creates_while_opening_to_read")),
     ({RLIMITS}, "full", "root user", ("f17b_one_file_too_large",)),
     ({PRIVILEGES}, "full", "root", ("p48c_ignores_modes",)),
     ({PRIVILEGES}, "limits-only", "root user", ("p48d_says_what_it_may",)),

@@ -125,8 +125,7 @@ def test_a_mistake_names_file_key_and_remedy(old: str, new: str, said: str, reme
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
-    [(b"\xff\xfe", "is not UTF-8"), (b" " * 70_000, "larger than 64 KiB"), (None, "cannot be read")],
+    ("data", "said"), [(b"\xff\xfe", "is not UTF-8"), (b" " * 70_000, "larger than 64 KiB"), (None, "cannot be read")]
 )
 def test_a_file_that_is_not_a_task_is_refused(tmp_path: Path, data: bytes | None, said: str) -> None:
     path = tmp_path / "x.toml"
@@ -175,12 +174,7 @@ def test_a_brief_that_no_gif_can_meet_has_its_doubts(old: str, new: str, said: s
 
 @pytest.mark.parametrize(
     ("change", "holds"),
-    [
-        ("", False),
-        ('shown = "blink"', False),
-        ('shown = "blink"\npath = "still"', False),
-        ("still = true", True),
-    ],
+    [("", False), ('shown = "blink"', False), ('shown = "blink"\npath = "still"', False), ("still = true", True)],
 )
 def test_a_picture_holds_still_on_purpose_only_if_nothing_in_it_moves(change: str, holds: bool) -> None:
     text = OWN.replace("family", "still = true\nfamily") if change.startswith("still") else OWN + change
