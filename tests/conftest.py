@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 from hypothesis import settings
 
@@ -34,6 +35,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 WEIGHTS = places_for(*weights_environment())
 
 _LEAKS = ("OLLAMA_", "LANGSMITH_", "LANGCHAIN_", "LITELLM_", "LOCALGIF_", "OPENAI_", "HTTP_PROXY", "http_proxy")
+_CERTIFICATES = ("SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 
 
 #: Directories whose tests are slow; elsewhere files and tests carry the marker themselves.
@@ -113,8 +115,19 @@ def _accepts_no_weak_sandbox(request: pytest.FixtureRequest, monkeypatch: pytest
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
-        if name.startswith(_LEAKS):
+        if name.startswith((*_LEAKS, *_CERTIFICATES)):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_authority(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Every HTTP client reads the authorities that certifi knows, a hundred of them, although no test speaks TLS."""
+    first, end, _ = Path(certifi.where()).read_text("utf-8").partition("-----END CERTIFICATE-----\n")
+    file = tmp_path_factory.mktemp("certificates") / "one.pem"
+    file.write_text(first + end, "utf-8")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(certifi, "where", lambda: str(file))
+        yield
 
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import re
 import shutil
@@ -166,13 +167,18 @@ def these_packages(root: Path | None = None) -> Check:
         return Check.skipped("packages", "localgif was installed without its requirements.lock")
     except ConfigError as error:
         return Check.raised("packages", error)
-    installed = {}
-    for pin in locked:
-        try:
-            installed[pin.name] = metadata.version(pin.name)
-        except metadata.PackageNotFoundError:
-            continue
-    return compare(locked, installed, _needed() & {pin.name for pin in locked})
+    versions = {pin.name: _installed(pin.name) for pin in locked}
+    installed = {name: version for name, version in versions.items() if version is not None}
+    return compare(locked, installed, _needed() & versions.keys())
+
+
+@functools.cache
+def _installed(name: str) -> str | None:
+    """The version of a package; None if it is not installed. A process that starts several runs reads it once."""
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _needed() -> set[str]:
