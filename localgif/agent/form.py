@@ -27,8 +27,13 @@ TRIANGLE = [(0, -0.58), (0.5, 0.29), (-0.5, 0.29)]
 STAR = [((0.6, 0.24)[k % 2], k * math.pi / 5) for k in range(10)]
 STAR = [(r * math.sin(a), -r * math.cos(a)) for r, a in STAR]
 BAR = [(-0.5, -0.15), (0.5, -0.15), (0.5, 0.15), (-0.5, 0.15)]
+RING = [*CIRCLE, CIRCLE[0], *((0.6 * a, 0.6 * b) for a, b in [CIRCLE[0], *CIRCLE[::-1]])]
+CROSS = [(0.5, -0.15), (0.5, 0.15), (0.15, 0.15)]
+CROSS = [(a * c - b * s, a * s + b * c) for c, s in [(1, 0), (0, 1), (-1, 0), (0, -1)] for a, b in CROSS]
+HEART = [k * math.pi / 18 for k in range(36)]
+HEART = [(math.sin(a) ** 3 / 2, (5 * math.cos(2 * a) - 13 * math.cos(a) + 2 * math.cos(3 * a)) / 34) for a in HEART]
 SMALL, LARGE, LONG = 34, 90, 120
-LEFT, RIGHT, TOP, BOTTOM, ABOVE, BELOW = 45, 155, 40, 165, 60, 140
+LEFT, RIGHT, TOP, BOTTOM, ABOVE, BELOW = 45, 155, 45, 155, 60, 140
 
 
 def canvas(color):
@@ -53,7 +58,7 @@ def fade(colors, t):
 """
 
 #: The names that FUNCTIONS defines for shapes.
-SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR")
+SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR", "RING", "CROSS", "HEART")
 
 
 class Figure(NamedTuple):
@@ -164,7 +169,7 @@ def _figure_lines(figure: Figure, thing: Thing) -> list[str]:
     texts["size"] = _size(figure)
     said = {phrase.aspect for phrase in thing.says}
     if "size" not in said and any(place_of(phrase.value)[2] for phrase in thing.says if phrase.aspect == "place"):
-        texts["place"] += texts.pop("size")  # side by side, things are smaller
+        texts["place"] = [*texts["place"], *texts.pop("size")]  # side by side, things are smaller
     for aspect in _IN_ORDER:  # aspects that no phrase asks for
         lines += texts.get(aspect, []) if aspect not in said and texts.get(aspect) != _USUAL_PLACE else []
     for phrase in thing.says:
@@ -247,16 +252,12 @@ def whole(code: str) -> str:
 _NAMES = ("x", "y", "width", "height", "angle")
 _ASPECT_OF: dict[str, Aspect] = {"x": "path", "y": "path", "width": "scale", "height": "scale"}
 _ASPECT_OF |= {"angle": "turn", "color": "shown"}
-_CAPTIONS = re.compile(r"^ *# .*\n", re.MULTILINE)
+_DEFINED = re.findall(r"^def .*", FUNCTIONS, re.MULTILINE)
 
 
 def uses(text: str) -> bool:
-    """Whether a prompt or a program contains the drawing functions."""
-    return _bare(FUNCTIONS) in _bare(text)
-
-
-def _bare(text: str) -> str:
-    return "".join(_CAPTIONS.sub("", text).split())
+    """Whether a prompt or a program defines the drawing functions, those of an earlier version included."""
+    return all(line in text for line in _DEFINED)
 
 
 def read(code: str) -> Scene | None:

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localgif.agent.form import BASE, PAINT, Frame, quoted
-from localgif.agent.phrasebook import beginning, color_of, known
+from localgif.agent.phrasebook import beginning, color_of, known, named_shape
 from localgif.records import Reply
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
@@ -45,6 +45,8 @@ _BELOW = {
 _CORNER = _sets("x, y", value=_STILL)
 #: A colour: an assignment contains no other strings.
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
+#: The name of a shape.
+_SHAPE = re.compile(r"\b[A-Z]{3,}\b")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
 
 
@@ -71,12 +73,17 @@ class _Slot(NamedTuple):
     """The beginning of the line when the model is asked again."""
     colours: Sequence[str] = ()
     """The colours that a line must name, in the order of their first use; empty allows any."""
+    shape: str = ""
+    """The shape that a line must name; "" allows any."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
     yield _Slot(quoted(read.ground), _CANVAS, 1)
     for number, thing in enumerate(read.things):
-        yield _Slot([*([PAINT] if number else []), BASE, *quoted(thing.noun)], _NOUN, 2)
+        shape = named_shape(thing)
+        plain = [f'shape, color = {shape}, "{color_of(thing.colours[0])}"'] if shape and thing.colours else []
+        given = [*([PAINT] if number else []), BASE, *quoted(thing.noun)]
+        yield _Slot(given, _NOUN, 2, plain, shape=shape if plain else "")
         for phrase in thing.says:
             set_to = known(phrase, thing.colours)
             wanted = _CORNER if set_to[:1] and set_to[0].startswith("x, y") else _BELOW.get(phrase.aspect, _NOUN)
@@ -147,6 +154,8 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
         if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
             return taken, True
         line = _QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line)
+        if slot.shape and line.startswith("shape") and slot.shape not in _SHAPE.findall(line):
+            return taken, True
         if slot.colours and list(dict.fromkeys(_QUOTED.findall(line))) != list(slot.colours):
             return taken, True
         taken.append(line)

@@ -18,7 +18,7 @@ from localgif.tasks.words import normalised, words
 
 #: The numbers that FUNCTIONS names. A small model looks up a name, but copies a number from its last example.
 NAMED = {"SMALL": 34.0, "LARGE": 90.0, "LONG": 120.0, "LEFT": 45.0, "RIGHT": 155.0}
-NAMED |= {"TOP": 40.0, "BOTTOM": 165.0, "ABOVE": 60.0, "BELOW": 140.0}
+NAMED |= {"TOP": 45.0, "BOTTOM": 155.0, "ABOVE": 60.0, "BELOW": 140.0}
 
 Aspect = Literal["path", "scale", "turn", "shown"]
 ASPECTS: tuple[Aspect, ...] = ("path", "scale", "turn", "shown")
@@ -52,12 +52,19 @@ _PATHS = (
         "x, y = {x} - 60 * math.cos(t), {y} + 60 * math.cos(t)",
         "moves from the bottom left to the top right and back",
     ),
-    Formula("up-down above", "y = 72 + 38 * math.cos(t)", "moves up and down in the top half, over the grey star"),
-    Formula("across", "x = -40 + 280 * t / (2 * math.pi)", "crosses the picture"),
-    Formula("down", "y = -40 + 280 * t / (2 * math.pi)", "falls"),
-    Formula("up", "y = 240 - 280 * t / (2 * math.pi)", "rises"),
+    Formula("up-down above", "y = 70 + 36 * math.cos(t)", "moves up and down in the top half, over the grey star"),
+    Formula("across", "x = -20 + 240 * t / (2 * math.pi)", "crosses the picture"),
+    Formula("across right", "x = 220 - 240 * t / (2 * math.pi)", "crosses the picture leftwards"),
+    Formula("down", "y = -20 + 240 * t / (2 * math.pi)", "falls"),
+    Formula("up", "y = 220 - 240 * t / (2 * math.pi)", "rises"),
+    Formula("swing", "x, y = {x} + 60 * math.cos(t), {y} - 24 * math.cos(t) ** 2", "swings like a pendulum"),
+    Formula("eight", "x, y = {x} + 60 * math.cos(t), {y} + 36 * math.sin(2 * t)", "moves in a figure eight"),
+    Formula(
+        "edges",
+        "x, y = min(165, max(35, {x} + 110 * math.cos(t))), min(165, max(35, {y} + 110 * math.sin(t)))",
+        "moves along the edges",
+    ),
     Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
-    Formula("across", "x = 240 - 280 * t / (2 * math.pi)"),
 )
 _SCALES = (
     Formula("", ""),
@@ -75,13 +82,15 @@ _SCALES = (
     Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
     Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
     Formula("grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))", "grows and shrinks quickly"),
-    Formula("", "width = {w} + 20 * math.cos(t)"),
-    Formula("", "height = {h} + 20 * math.cos(t)"),
+    Formula("wide", "width = {w} + 30 * math.cos(t)", "gets wider and narrower"),
+    Formula("tall", "height = {h} + 30 * math.cos(t)", "gets taller and shorter"),
+    Formula("stretch", "width, height = {w} - 40 * math.cos(t), {h} + 40 * math.cos(t)", "stretches and flattens"),
 )
 _TURNS = (
     Formula("", ""),
     Formula("spin", "angle = t", "spins"),
     Formula("rock", "angle = 0.5 * math.sin(t)", "rocks, swings"),
+    Formula("upright", "angle = math.pi / 2", "upright"),
 )
 _SHOWN = (
     Formula("", ""),
@@ -113,11 +122,15 @@ SIDES = {"": 60.0, "small": NAMED["SMALL"], "large": NAMED["LARGE"], "long": NAM
 
 def formula_of(phrase: Phrase) -> str:
     """The statements that a phrase asks for, with placeholders for the figure's numbers; "" without a formula."""
-    ring = re.fullmatch(r"orbit number (\d+) of (\d+)", phrase.value)
+    turn = re.fullmatch(r"(.+) number (\d+) of (\d+)", phrase.value)
     formulas = FORMULAS.get(phrase.aspect, ())  # type: ignore[call-overload]
-    found: str = next((f.text for f in formulas if f.value == ("orbit" if ring else phrase.value)), "")
-    ahead = 2 * math.pi * (int(ring[1]) - 1) / int(ring[2]) if ring else 0
-    return found.replace("(t)", f"(t + {ahead:.2f})") if ahead else found
+    found: str = next((f.text for f in formulas if f.value == (turn[1] if turn else phrase.value)), "")
+    if turn is None:
+        return found
+    later = 2 * math.pi * (int(turn[2]) - 1) / int(turn[3])
+    found = found.replace("(t)", f"(t - {later:.2f})") if later else found
+    # Of two things, each is seen for half of the loop, of three for a third.
+    return found.replace("> 0 ", f"> {math.cos(math.pi / int(turn[3])):.1f} ") if int(turn[3]) > 2 else found
 
 
 def beginning(phrase: Phrase) -> str:
@@ -164,6 +177,10 @@ def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
     return where if side is None or side >= SIDES[""] else [*where, f"width = height = {side:g}"]
 
 
+#: Motions of which a prompt also shows how things do them in turn: two are enough for the others, too.
+_IN_TURN: tuple[tuple[Aspect, str], ...] = (("path", "orbit"), ("shown", "blink"))
+
+
 def listing() -> str:
     """The phrasebook of a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
@@ -177,8 +194,10 @@ def listing() -> str:
     book += [(phrase.text, "\n".join(known(phrase))) for phrase in numbers]
     book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
     book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
-    second = formula_of(Phrase("path", "orbit number 2 of 3", ""))
-    book += [("goes in a circle, number 2 of 3", second.format(**usual))]
+    for aspect, value in _IN_TURN:
+        said = next(formula.said for formula in FORMULAS[aspect] if formula.value == value)
+        second = formula_of(Phrase(aspect, f"{value} number 2 of 3", ""))
+        book += [(f"{said}, number 2 of 3", second.format(**usual))]
     book += [(f.said, f.text.format(**usual)) for formulas in FORMULAS.values() for f in formulas if f.said]
     return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
@@ -203,7 +222,9 @@ def names_of(colour: str) -> tuple[str, ...]:
 
 
 #: Names whose colours are too pale or look like another colour -> a name that looks like the word.
-_CLEARER = {"brown": "saddlebrown", "pink": "hotpink"}
+_CLEARER = {"brown": "saddlebrown", "pink": "hotpink", "lightblue": "lightskyblue", "lightgrey": "silver"}
+#: Pillow's "darkgray" is lighter than its "gray".
+_CLEARER |= {"lightgray": "silver", "darkgrey": "dimgray", "darkgray": "dimgray"}
 
 
 def color_of(colour: str) -> str:
@@ -219,8 +240,19 @@ def color_of(colour: str) -> str:
 _SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "star": "STAR", "bar": "BAR"}
 
 
-def shape_of(thing: Thing) -> str:
-    """The shape that the brief names for a thing; otherwise one that shows what the thing does."""
+#: Nouns of shapes that nothing measures -> name of SHAPES.
+_NAMED_SHAPES = {"ring": "RING", "hoop": "RING", "heart": "HEART", "cross": "CROSS", "plus": "CROSS"}
+
+
+def named_shape(thing: Thing) -> str:
+    """The shape that the brief names for a thing; "" if it names none."""
     if thing.shape in _SHAPE_OF:
         return _SHAPE_OF[thing.shape]
+    return next((_NAMED_SHAPES[word] for word in thing.noun.split() if word in _NAMED_SHAPES), "")
+
+
+def shape_of(thing: Thing) -> str:
+    """The shape that the brief names for a thing; otherwise one that shows what the thing does."""
+    if named := named_shape(thing):
+        return named
     return "STAR" if any(phrase.value == "spin" for phrase in thing.says) else "CIRCLE"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from localgif.gif.tracks import PATHS, SHAPES, SIZES, Judged, Seen, Track, pairs, ramp, shape_seen, spin
-from localgif.records import Looks
+from localgif.records import Looks, Piece
 from localgif.tasks.task import Task
 
 #: Part -> what the total loses, of 1, if the part is 0.
@@ -23,6 +23,7 @@ WEIGHTS = {
     "scale": 0.5,
     "turn": 0.6,
     "blink": 0.6,
+    "fade": 0.6,
     "cycle": 0.6,
     "inside": 0.5,
 }
@@ -181,6 +182,11 @@ def _inside(seen: Seen) -> Iterator[Judged]:
         yield ramp((cut + gone) / seen.total, 0.34, 0.0), text
 
 
+def touches_edge(piece: Piece) -> bool:
+    """Whether a piece touches the picture's edge."""
+    return min(piece.left, piece.top) <= 0.001 or max(piece.right, piece.bottom) >= 0.999
+
+
 def _cut(track: Track, constant: bool) -> int:
     """In how many frames the picture's edge cuts a thing.
 
@@ -188,7 +194,7 @@ def _cut(track: Track, constant: bool) -> int:
     hardly ever leaves the edge. If a thing changes its size, every touch counts as a cut.
     """
     largest = max(p.area for p in track.pieces)
-    touching = [p for p in track.pieces if min(p.left, p.top) <= 0.001 or max(p.right, p.bottom) >= 0.999]
+    touching = [p for p in track.pieces if touches_edge(p)]
     if not constant or len(touching) > _STAYS * len(track.pieces):
         return len(touching)
     return sum(p.area < _WHOLE * largest for p in touching)

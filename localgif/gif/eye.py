@@ -10,7 +10,7 @@ import itertools
 import math
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from localgif.gif import brief
 from localgif.gif.tracks import (
@@ -96,6 +96,12 @@ _GROWTH_STEP = (0.3, 0.6)
 _GRADUAL = (0.3, 0.7)
 #: The factor for a change of colours that should be gradual but is a switch.
 _SWITCHED = 0.5
+#: Smallest contrast of a thing that fades out, divided by its largest: full marks up to the first, 0 at the second.
+_FAINT = (0.35, 0.7)
+#: Share of the frames that show it neither faintest nor clearest: 0 at the first, full marks from the second on.
+_BETWEEN = (0.05, 0.15)
+#: A thing that may leave the picture must be seen in this share of the frames.
+_INSIDE = 0.5
 #: Changes of colour in one loop, in units of the whole range: up to the first a change, from the second on a flicker.
 _FLICKER = (8, 14)
 
@@ -121,6 +127,7 @@ class Eye:
             "scale": lambda seen: brief.each(seen, "size", self._least(2), self._scale(seen.subject)),
             "turn": lambda seen: brief.each(seen, "turn", 3, _turn if seen.subject.turn == "spin" else None),
             "blink": self._blink,
+            "fade": self._fade,
             "cycle": self._cycle,
         }
 
@@ -135,13 +142,18 @@ class Eye:
         return value * ramp(changes, *_STEADY[::-1]), text
 
     def _subject(self, seen: Seen) -> Iterator[Judged]:
-        for value, text in brief.subject(seen):
+        there = seen
+        if not seen.subject.inside:  # what crosses the picture is outside of it for a while
+            frames = [both for both in zip(seen.counts, seen.others, strict=True) if both[0]]
+            if len(frames) >= _INSIDE * seen.total:
+                there = replace(seen, counts=tuple(n for n, _ in frames), others=tuple(n for _, n in frames))
+        for value, text in brief.subject(there):
             strays = self._strays(seen)
             if strays > _STRAYS[0]:
                 value *= ramp(strays, 2 * _STRAYS[1] - _STRAYS[0], _STRAYS[0])
                 text += f"; things beside it that nobody asked for cover {percent(strays)} of its area"
             shades, often = _changes(seen.tracks)
-            if not seen.subject.colours and shades > _SHADE[0]:
+            if not seen.subject.colours and seen.subject.shown != "fade" and shades > _SHADE[0]:
                 value *= ramp(shades, 2 * _SHADE[1] - _SHADE[0], _SHADE[0]) * ramp(often, *_FLICKER[::-1])
                 text += f"; its shade changes by {percent(shades)}, wanted is one colour"
             yield value, text
@@ -181,7 +193,8 @@ class Eye:
         least = min(1.0, (low / _USUAL_SIZE) ** 2)
         small = min(ramp(length, _TOO_SMALL * low, low), ramp(area, _SPECK[0] * least, _SPECK[1] * least))
         large = ramp(usual, high + _TOO_LARGE, high)
-        contrast = statistics.median(self._contrasts(track))
+        contrasts = self._contrasts(track)
+        contrast = max(contrasts) if subject.shown == "fade" else statistics.median(contrasts)
         faint = ramp(contrast, *_CONTRAST)
         text = f"{percent(length)} of the picture's shorter side in size, {100 * area:.1f} % of its area"
         if small < 1 or large < 1:
@@ -305,6 +318,9 @@ class Eye:
             return None
 
         def judged(track: Track) -> Judged:
+            if not subject.inside and subject.size == "constant":
+                whole = tuple(p for p in track.pieces if not brief.touches_edge(p))
+                track = replace(track, pieces=whole) if len(whole) >= 2 else track
             value, text = judge(track)
             turns = reversals(track.side) if span(track.side) > _SHIVER * statistics.median(track.side) else 0
             if turns > _TREMBLES[0]:
@@ -357,6 +373,26 @@ class Eye:
         if switches > 10:
             text += ", which flickers; at most 5 times is a blink"
         yield brief.blinking(share, switches), text
+
+    def _fade(self, seen: Seen) -> Iterator[Judged]:
+        """Whether a thing fades into the background and back, gradually."""
+        if seen.subject.shown != "fade":
+            return
+        pieces = iter(self._contrasts(seen.tracks[0]) if seen.tracks else ())
+        clear = [next(pieces, 0.0) if count else 0.0 for count in seen.counts]
+        most, least = max(clear), min(clear)
+        text = f"{seen.subject.name}: its shade differs from the background by {percent(least)} to {percent(most)}"
+        if most == least:
+            yield 0.0, text
+            return
+        steps = [abs(a - b) / (most - least) for a, b in pairs(clear)]
+        value = ramp(least / most, *_FAINT[::-1]) * ramp(sum(steps), *_FLICKER[::-1])
+        # Where its shade has the background's colour name, it is not seen as a thing; so steps to and from there are
+        # large, and only shades in between tell a fade from a blink.
+        between = sum(1.1 * least < shade < 0.9 * most for shade in clear) / len(clear)
+        if between < _BETWEEN[1]:
+            text += ", but suddenly; wanted is a gradual change"
+        yield value * ramp(between, *_BETWEEN), text
 
     def _cycle(self, seen: Seen) -> Iterator[Judged]:
         for value, text in brief.cycle(seen):

@@ -42,7 +42,7 @@ _HUES = (
     (46, "yellow"),
     (70, "green"),
     (165, "cyan"),
-    (194, "blue"),
+    (187, "blue"),
     (258, "purple"),
     (316, "pink"),
     (344, "red"),

@@ -129,7 +129,7 @@ def _seen(looks: Looks, subject: Subject, task: Task, aspect: float) -> Seen:
     asked = {hue for other in task.subjects for hue in other.hues}
     own = [_sorted_out([p for p in pieces if p.colour in subject.hues]) for pieces in looks.pieces]
     alien = [[p for p in pieces if p.colour not in asked and not thin(p)] for pieces in looks.pieces]
-    if subject.colours:  # on its way from one colour to the next it passes through others
+    if subject.colours or subject.shown == "fade":  # on its way from one colour to the next it passes through others
         own = [pieces or _sorted_out(others)[: subject.count] for pieces, others in zip(own, alien, strict=True)]
     stand_in = ""
     shown = own

@@ -283,7 +283,10 @@ class Evaluator:
     def _search_ask(self, prompt: str, task: Task, index: int, label: str) -> Ask:
         number = self.spent + 1
         of = f"{task.name}, " if self.suite.mode != "single" else ""
-        return Ask(prompt, task, index, "search", f"metric call {number}, {of}{label}", number)
+        # A prompt's first answer tells a grounded search enough. A seed prompt that fails three times would take as
+        # long as the rest of the search.
+        attempts = 1 if self._racing else MAX_ATTEMPTS
+        return Ask(prompt, task, index, "search", f"metric call {number}, {of}{label}", number, attempts)
 
     def _done(self, prompt: str, task: Task, counted: list[Sample], made: list[Sample]) -> tuple[float, SideInfo]:
         known = (prompt, task.name) in self._measured

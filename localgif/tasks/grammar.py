@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
@@ -77,6 +78,16 @@ class Draft:
     """How many points a star has."""
     abreast: bool = False
     """Whether several stand side by side."""
+    stacked: bool = False
+    """Whether several stand below each other."""
+    upright: bool = False
+    """Whether it is a bar that stands."""
+    inside: Draft | None = None
+    """The thing that it is inside of."""
+    holds: bool = False
+    """Whether another thing is inside of it."""
+    in_turn: bool = False
+    """Whether it does what others do too, but after them or in the opposite direction."""
 
     @property
     def label(self) -> str:
@@ -168,6 +179,15 @@ class Grammar:
             self._put(word)
         elif word.kind == "abreast" and self._focus and self._focus[-1].count > 1:
             self._focus[-1].abreast = True
+        elif word.kind == "stacked":
+            for draft in self._focus:
+                draft.stacked = True
+        elif word.kind == "alternate":
+            self._note(word.text)
+            for draft in self._focus if sum(draft.count for draft in self._focus) > 1 else self.drafts:
+                draft.in_turn = True
+        elif word.text == "round" and self._peek(-1).kind == "move":
+            self._verb(Word("path", "orbit", word.text))
         elif word.kind == "pause":
             self.pauses = True
         elif word.kind == "note" and word.value and self._focus and not self._focus[-1].scale:
@@ -178,7 +198,9 @@ class Grammar:
     def _put(self, word: Word) -> None:
         """Give a place to the thing that was named last, or else to the next one."""
         thing = self._beside or (self._focus[-1] if self._focus else None)
-        if not word.value or (thing is not None and thing.place not in ("", word.value)):
+        if thing is not None and thing.count > 1 and self._peek(-1).kind == "count":
+            thing.abreast = True  # "two balls, one on the left and one on the right"
+        elif not word.value or (thing is not None and thing.place not in ("", word.value)):
             self._note(word.text)
         elif thing is None:
             self._place = word.value
@@ -191,6 +213,9 @@ class Grammar:
         """Turn a noun into the background or a thing, or find the known thing that it names."""
         self.notes += [(at, text) for at, text in noun.notes if noun.shape != "bar" or text not in LONG]
         bare = not noun.nouns and not noun.ground
+        if noun.before.kind in ("from", "to") and not noun.hues and self._resizes():
+            self.notes += [(at, word.text) for at, word in noun.nouns]  # "grows from a dot to a large star"
+            return
         if noun.ground or (bare and noun.before.kind in ("on", "place") and noun.article != "count"):
             for word in noun.verbs:
                 self._verb(word)
@@ -206,6 +231,9 @@ class Grammar:
             self._new(noun)
         else:
             self.notes += [(at, word.text) for at, word in noun.nouns]
+
+    def _resizes(self) -> bool:
+        return bool(self._focus and self._focus[-1].kinds("grow", "shrink", "pulse"))
 
     def _paint(self, hue: Colour) -> None:
         if self.background not in (None, hue):
@@ -228,7 +256,8 @@ class Grammar:
             and (not noun.nouns or noun.head in draft.names or (noun.shape and noun.shape == draft.shape))
         ]
         if not noun.article and noun.hues and not any(draft.hues == noun.hues for draft in fits):
-            return None
+            # "ball jumps, blue ball" names one ball
+            return next((draft for draft in fits if noun.before.kind == "," and noun.head in draft.names), None)
         return next((draft for draft in fits if noun.head in draft.names), fits[0] if fits else None)
 
     def _return_to(self, draft: Draft, noun: Noun) -> None:
@@ -264,10 +293,14 @@ class Grammar:
         self._spoke = bool(noun.verbs)
 
     def _relate(self, preposition: str, other: Draft) -> None:
-        """Note that the things in focus are above or below another one."""
+        """Note that the things in focus are above, below or inside another one."""
         if preposition in _HIGHER:
             for draft in self._focus:
                 setattr(draft, _HIGHER[preposition], other if other is not draft else None)
+        elif preposition in ("inside", "within") and other not in self._focus:
+            other.holds = True
+            for draft in self._focus:
+                draft.inside = other
 
     def _attach(self, noun: Noun, thing: Draft) -> None:
         """Decide which thing the next verb is about if one stands beside another: "a ball above a bar spinning"."""
@@ -310,6 +343,7 @@ class Grammar:
                 place=self._place,
                 scale=noun.scale,
                 points=noun.points,
+                upright=noun.upright,
                 motley=motley,
                 several=count > 1,
                 vague=count == _SEVERAL and noun.count is None,
@@ -367,6 +401,8 @@ class Grammar:
             self._note(word.text)
         last = self._focus[-1].found[-1] if self._focus[-1].found else STOP
         if (word.kind, word.value, last.kind) == ("path", "orbit", "turn"):
+            if all(draft.shape == "bar" or _HAND.search(draft.called) for draft in self._focus):
+                return  # a clock hand turns around the middle, and does not go round it
             self._orbit(None)
             instead = 'if it spins, write "around its own centre"'
             self.doubts.append(Doubt(f"{last.text} {word.text}", "going round in a circle", instead))
@@ -381,6 +417,7 @@ class Grammar:
         for draft in self._focus:
             if turns := draft.kinds("turn"):
                 draft.found.remove(turns[-1])
+            draft.found = [word for word in draft.found if word.value != "edges"]
             draft.found.append(Word("path", "orbit", turns[-1].text if turns else "around"))
             draft.around = centre if centre is not draft else None
 
@@ -450,7 +487,8 @@ class Grammar:
         before = self._peek(-1)
         if before.kind in _ASIDE or before.text == "of" or _orbits(before):
             others = [draft for draft in self.drafts if draft not in self._focus]
-            if before.kind == "around" or _orbits(before):
+            along = before.text == "along" and others and re.search("ring|circle|wheel|hoop", others[-1].called)
+            if before.kind == "around" or _orbits(before) or along:
                 self._orbit(others[-1] if others else None)
             elif others:
                 self._relate(before.text, others[-1])
@@ -462,6 +500,9 @@ class Grammar:
             self._focus = list(self.drafts) if every else self.drafts[-2:]
         elif word.kind == "it":
             self._focus = self._main[-1:]
+        elif word.value:  # "the inner one"
+            inner = word.value == "inner"
+            self._focus = [each for each in self.drafts if (each.inside is not None if inner else each.holds)]
         else:
             self._focus = [draft for draft in self.drafts if draft not in self._focus][-1:] or self._focus
         self._main = self._focus
@@ -480,4 +521,9 @@ class Grammar:
 
 
 def _orbits(word: Word) -> bool:
-    return (word.kind, word.value) == ("leans", "orbit")
+    """Whether the noun behind a word is what something goes round: "orbiting", "along the edge of"."""
+    return (word.kind, word.value) == ("leans", "orbit") or (word.value == "edges" and word.text.endswith(" of"))
+
+
+#: Things that are as long as a bar.
+_HAND = re.compile(r"\b(?:hand|needle|pointer|pendulum)s?\b")

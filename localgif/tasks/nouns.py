@@ -14,7 +14,7 @@ LONG = frozenset({"long", "thin", "tall", "narrow", "slim", "slender", "flat"})
 #: Kinds of words that say what a thing does.
 VERBS = frozenset(
     {"path", "one-way", "side", "half", "across", "exit", "leans", "move", "turn", "still", "rests", "keep", "grow"}
-    | {"shrink", "pulse", "blink", "cycle", "loose", "own", "back"}
+    | {"shrink", "pulse", "blink", "vanish", "cycle", "loose", "own", "back"}
 )
 #: Kinds of words that name a thing.
 NOUNS = frozenset({"shape", "unknown"})
@@ -46,6 +46,8 @@ class Noun:
     scale: str = ""
     """ "small", "large", or ""."""
     points: int | None = None
+    upright: bool = False
+    """Whether it is a bar that stands: "a vertical bar"."""
 
     @property
     def before(self) -> Word:
@@ -89,6 +91,12 @@ class Noun:
             self.end += 1
         if self.head in ("rectangle", "rectangles") and any(text in LONG for _, text in self.notes):
             self.shape = "bar"
+        if self.shape == "bar" or self.head in ("rectangle", "rectangles"):
+            # "a vertical bar" does not move vertically
+            self.upright = any(word.text == "vertical" for word in self.verbs) or any(
+                text in ("tall", "upright") for _, text in self.notes
+            )
+            self.verbs = [word for word in self.verbs if word.text not in ("vertical", "horizontal")]
 
     def _ahead(self) -> Word:
         return self.words[self.end + 1] if self.end + 1 < len(self.words) else STOP
@@ -142,6 +150,8 @@ class Noun:
         return True
 
     def _name(self, word: Word) -> bool:
+        if word.text == "round" and self.end == self.start and self.before.kind in VERBS:
+            return False  # "goes round"
         if word.text == "circles" and self.nouns and self.article in ("a", "the", ""):
             self.words[self.end] = Word("leans", "orbit", word.text)  # "a ball circles a star"
             return False
@@ -152,7 +162,7 @@ class Noun:
         return True
 
     def _behind(self, word: Word) -> bool:
-        if self.nouns and not self.hues:
+        if self.nouns and (not self.hues or word.text.startswith("behind")):
             return False
         if word.value == "perhaps" and self._ahead().kind in NOUNS:  # "a white paper boat"
             self.nouns.append((self.end, word))

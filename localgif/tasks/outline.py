@@ -57,38 +57,80 @@ def outline(brief: str) -> Outline | None:
     try:
         grammar, _, _ = parsed(" ".join(brief.split()).rstrip(" ."))
         reader = Things(grammar)
-        found = [_thing(draft, reader, number) for draft in grammar.drafts for number in range(1, draft.count + 1)]
+        # What is inside another thing is painted after it.
+        drafts = sorted(grammar.drafts, key=lambda draft: draft.inside is not None)
+        every = [(draft, number) for draft in drafts for number in range(1, draft.count + 1)]
+        found = _in_turn([_thing(draft, reader, number, grammar.ground) for draft, number in every], every)
     except ConfigError:
         return None
     colour = grammar.ground or grammar.background or ""
     ground = f"on {_article(colour)} background" if colour else ""
-    return Outline(ground, colour, _apart(found[:_MOST])) if found else None
+    stacked = any(draft.stacked for draft in grammar.drafts)
+    return Outline(ground, colour, _apart(found[:_MOST], stacked)) if found else None
+
+
+def _in_turn(things: Sequence[Thing], drafts: Sequence[tuple[Draft, int]]) -> list[Thing]:
+    """The things; those that do something in turn get their number in its phrase."""
+    turns = [k for k, (draft, _) in enumerate(drafts) if draft.in_turn and _motion(things[k]) is not None]
+    made = list(things)
+    for number, k in enumerate(turns if len(turns) > 1 else [], 1):
+        motion, where = _motion(made[k]), f"number {number} of {len(turns)}"
+        assert motion is not None
+        told = motion._replace(value=f"{motion.value} {where}", text=f"{motion.text}, {where}")
+        made[k] = made[k]._replace(says=tuple(told if phrase is motion else phrase for phrase in made[k].says))
+    return made
+
+
+def _motion(thing: Thing) -> Phrase | None:
+    """What a thing does that others can do later."""
+    return next((phrase for phrase in thing.says if phrase.value in _SHIFTED), None)
+
+
+#: Values of phrases whose formula can begin at another time.
+_SHIFTED = frozenset({"up-down", "left-right", "pulse", "blink"})
 
 
 #: At most this many things; small models cannot follow the phrases of more.
 _MOST = 12
 
 
-def _thing(draft: Draft, reader: Things, number: int) -> Thing:
+def _thing(draft: Draft, reader: Things, number: int, ground: str) -> Thing:
     """One thing of a draft, which may stand for several."""
     colours = tuple(dict.fromkeys([*([draft.paint] if draft.paint else draft.hues), *draft.cycle]))
     seen = _subject(draft, reader)
     says = list(_says(draft, seen))
-    if draft.count > 1 and seen.path != "orbit":
-        along = seen.path in ("left-right", "across") and not draft.abreast
+    if seen.shown == "fade" and len(colours) == 1 and ground:
+        colours = (*colours, ground)
+        says.append(Phrase("color", "fade", f"fades from {colours[0]} to {ground} and back"))
+    if draft.count > 1 and draft.place == "corners":
+        corner = _CORNERS[(number - 1) % len(_CORNERS)]
+        says = [phrase for phrase in says if phrase.aspect != "place"]
+        says.append(Phrase("place", corner, PLACE_PHRASES[corner]))
+    elif draft.count > 1 and seen.path != "orbit":
+        along = (seen.path in ("left-right", "across") and not draft.abreast) or draft.stacked
         says = [
             *(phrase for phrase in says if phrase.value != "middle"),
             _numbered("row" if along else "number", number, draft.count),
         ]
+    if _is_column(draft, seen):
+        noun = _article(" ".join([*colours[:1], "square"]))
+        return Thing(noun, "square", colours, _ordered(phrase for phrase in says if phrase.aspect != "size"))
     return Thing(_named(draft), "bar" if _is_bar(draft, seen) else seen.shape, colours, _ordered(says))
 
 
 def _is_bar(draft: Draft, seen: Subject) -> bool:
-    return "bar" in (seen.shape, draft.shape) or (
-        seen.shape == "any"
-        and re.search(r"\b(bar|line|beam|rectangle|stripe|stick|needle|rod|pole)\b", _named(draft)) is not None
-    )
+    return "bar" in (seen.shape, draft.shape) or (seen.shape == "any" and _BAR.search(draft.called) is not None)
 
+
+_BAR = re.compile(r"\b(?:bar|line|beam|rectangle|stripe|stick|needle|rod|pole|hand|pointer|pendulum)s?\b")
+
+
+def _is_column(draft: Draft, seen: Subject) -> bool:
+    """Whether it is a bar that grows from its bottom or its top: programs draw it as a box."""
+    return _is_bar(draft, seen) and seen.size in ("grow", "pulse") and seen.anchor in ("top", "bottom")
+
+
+_CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 #: The order in which a program sets properties: a motion starts from the place.
 _ORDER = ("size", "place", "color", "path", "scale", "turn", "shown", "")
@@ -103,11 +145,11 @@ def _numbered(word: str, number: int, count: int) -> Phrase:
     return Phrase("place", text, text)
 
 
-def _apart(things: Sequence[Thing]) -> tuple[Thing, ...]:
+def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
     """The things, with places for those that would overlap: "number 1 of 2", "row 1 of 2"."""
     values = [{phrase.value for phrase in thing.says} for thing in things]
     free = [not v & {"orbit", "up-down above", "above", "below"} for v in values]
-    along = [bool(v & {"left-right", "across"}) for v in values]
+    along = [stacked or bool(v & {"left-right", "across", "across right"}) for v in values]
     placed = [any(phrase.aspect == "place" for phrase in thing.says) for thing in things]
     rows = [k for k in range(len(things)) if free[k] and along[k] and not placed[k]]
     stand = [k for k in range(len(things)) if free[k] and not along[k] and not placed[k]]
@@ -163,7 +205,7 @@ def _subject(draft: Draft, reader: Things) -> Subject:
     kept = [word for word in draft.found if word.kind != "cycle" or len({*hues, *draft.cycle}) > 1]
     if not hues and not (len(set(draft.cycle)) > 1 and draft.kinds("cycle")):
         hues = ["grey"]
-    found = reader.subject(replace(draft, hues=hues, found=kept, motley=False))
+    found = reader.subject(replace(draft, hues=hues, found=kept, motley=False, count=1))
     assert found is not None  # it has a colour
     return found
 
@@ -171,6 +213,7 @@ def _subject(draft: Draft, reader: Things) -> Subject:
 def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     bar = _is_bar(draft, seen)
     size = "long" if bar or any(word in draft.words.split() for word in ("long", "wide", "tall")) else draft.scale
+    size = size or ("large" if draft.holds else "small" if _is_small(draft) else "")
     if size and seen.size != "grow" and (bar or seen.size != "pulse"):
         yield Phrase("size", size, size)
     yield from _where(draft, seen)
@@ -182,6 +225,8 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             yield Phrase("color", "fade", f"fades from {first} to {' to '.join(rest)} and back")
     if seen.path in _PATHS:
         value, text = _PATHS[seen.path]
+        if seen.path == "across" and any(word.value == "right" for word in draft.kinds("one-way", "side")):
+            value, text = "across right", "crosses the picture leftwards"
         if seen.path == "up-down" and draft.above is not None:
             value, text = "up-down above", f"moves up and down in the top half, over the {draft.above.label}"
         elif draft.around is not None:
@@ -194,26 +239,57 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("scale", f"grow {side}".strip(), f"grows {_AWAY[side]}and shrinks quickly")
     if seen.turn == "spin":
         yield Phrase("turn", "spin", "spins")
+    elif draft.upright and bar:
+        yield Phrase("turn", "upright", "upright")
     if seen.shown == "blink":
         yield Phrase("shown", "blink", "blinks")
+    yield from _loosely(draft, seen)
+
+
+def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
+    """What it does that nothing measures."""
     loose = [word.text for word in draft.kinds("loose")]
     if seen.path == "any" and seen.size not in ("grow", "pulse"):
         unknown = draft.kinds("path", "move", "half", "one-way")
         said = " ".join(dict.fromkeys(word.text for word in unknown))
         ways = {word.value for word in unknown}
         guess = next((phrase for way, phrase in _GUESSES.items() if way in ways), None)
-        if guess is None or draft.kinds("path") or _ROCKING.match(said):
+        if guess is None or (guess.value == "left-right" and (draft.kinds("path") or _ROCKING.match(said))):
             loose.append(said)
         else:
             yield guess
-    rocks = seen.shape != "round"  # nobody can see a round thing turn
-    yield from (_ROCKS if rocks and _ROCKING.match(text) else Phrase("", "", text) for text in loose if text)
+    for text in filter(None, loose):
+        if _STRETCHING.match(text):
+            width, height = "wide" in text or "narrow" in text, "tall" in text or "short" in text
+            yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
+        elif _ROCKING.search(text):
+            swings = "swing" if "sw" in text or "pendulum" in text else "left-right"
+            # nobody can see a round thing turn
+            yield _ROCKS if seen.shape != "round" else _SWINGS if swings == "swing" else Phrase("path", *_MOVES)
+        elif _SHAKING.match(text):
+            if seen.path == "any":
+                yield Phrase("path", *_MOVES)
+        else:
+            yield Phrase("", "", text)
+
+
+def _is_small(draft: Draft) -> bool:
+    """Whether it is small without being called so: a dot, what is inside another thing, and what goes round one."""
+    orbits = draft.around is not None and draft.around.scale != "large"
+    return draft.inside is not None or orbits or draft.called.removesuffix("s") in ("dot", "spot")
 
 
 def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
+    if seen.path == "orbit" and seen.place == "middle":
+        return
     vertical = seen.path in ("up-down", "orbit", "diagonal", "diagonal-down", "diagonal-up")
     if seen.place in PLACE_PHRASES:
         yield Phrase("place", seen.place, PLACE_PHRASES[seen.place])
+    elif draft.inside is not None and seen.path in ("any", "still"):
+        place = draft.inside.place if draft.inside.place in PLACE_PHRASES else "middle"
+        yield Phrase("place", place, PLACE_PHRASES[place])
+    elif draft.holds and seen.path in ("any", "still"):
+        yield Phrase("place", "middle", PLACE_PHRASES["middle"])
     elif draft.above is not None and not vertical:
         yield Phrase("place", "above", f"above the {draft.above.label}")
     elif draft.below is not None and not vertical:
@@ -223,8 +299,18 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
 
 
 #: Verbs for turning a little, there and back, which nothing measures.
-_ROCKING = re.compile("rock|tilt|wobbl|swing|swung")
+_ROCKING = re.compile("rock|tilt|wobbl|sway|swing|swung|pendulum")
 _ROCKS = Phrase("turn", "rock", "rocks, swings")
+_SWINGS = Phrase("path", "swing", "swings like a pendulum")
+#: Verbs for a change of one side.
+_STRETCHING = re.compile("stretch|squash|squeez|(?:get|got|becom|becam).*(?:wide|narrow|tall|short)")
+_STRETCHES = {
+    "stretch": Phrase("scale", "stretch", "stretches and flattens"),
+    "wide": Phrase("scale", "wide", "gets wider and narrower"),
+    "tall": Phrase("scale", "tall", "gets taller and shorter"),
+}
+#: Verbs for a small motion there and back.
+_SHAKING = re.compile("shak|trembl|jitter|vibrat|wiggl|danc|wav|flutter")
 
 #: The edge that stays -> the direction in which a thing grows. Models would read the edge's name as a place.
 _AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}
@@ -240,7 +326,14 @@ _PATHS = {
 }
 _FALLS, _RISES, _MOVES = ("down", "falls"), ("up", "rises"), _PATHS["left-right"]
 #: A direction, the place where a motion begins, or "" for any other motion -> what to draw.
+_EIGHT, _EDGES = ("eight", "moves in a figure eight"), ("edges", "moves along the edges")
 _GUESSES = {
     value: Phrase("path", *said)
-    for value, said in {"down": _FALLS, "top": _FALLS, "up": _RISES, "bottom": _RISES, "": _MOVES}.items()
+    for value, said in {
+        "eight": _EIGHT,
+        "edges": _EDGES,
+        **dict.fromkeys(("down", "top"), _FALLS),
+        **dict.fromkeys(("up", "bottom"), _RISES),
+        "": _MOVES,
+    }.items()
 }

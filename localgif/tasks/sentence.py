@@ -31,6 +31,8 @@ _BAR = (0.3, 1.0)
 _FAR = 0.75
 #: Place where a one-way motion begins -> its direction.
 _HALVES = {"top": "down", "bottom": "up"}
+#: Paths that nothing measures.
+_UNMEASURED = frozenset({"?", "eight", "edges", "swing"})
 _CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 #: Path -> the places at its ends.
 _ENDS: dict[str, tuple[str, ...]] = {
@@ -214,10 +216,13 @@ class Things:
         """The subject, or None with a note if nothing tells it from other things."""
         _consistent(draft)
         hues = tuple(dict.fromkeys([*draft.hues, *draft.cycle]))
-        changes = bool(draft.kinds("cycle"))
+        changes = bool(draft.kinds("cycle")) and not (draft.kinds("vanish") and len(hues) < 2)
         if draft.motley or not hues or (changes and len(hues) < 2):
             why = "it has several colours at once" if draft.motley else "name its colour"
             self._note(f"{draft.label}: {'name the colours that it takes' if changes else why}")
+            return None
+        if draft.in_turn and draft.kinds("blink") and draft.count > 1:
+            self._note(f"{draft.label}: things of one colour that appear in turn")
             return None
         self._notes += draft.said
         size = _size(draft, " ".join(text for _, text in self._notes))
@@ -227,12 +232,15 @@ class Things:
         values: dict[str, Any] = {"count": draft.count, **({"colours": hues} if changes else {"colour": hues[0]})}
         values |= self._sight(draft, size) | self._rest(draft, path, size)
         values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
-        place = draft.place or ("middle" if _round_middle(draft) else "any")
+        place = draft.place if draft.place != "corners" else ""
+        place = place or ("middle" if _round_middle(draft) else "any")
         for end in _ENDS.get(path, ()):  # an end of its path; a task's place is the path's middle
             if end in (place, *place.split("-")):
                 self._note(PLACE_PHRASES[end])
                 place = place.replace(end, "").strip("-") or "any"
         values["place"] = place
+        if place == "middle" and values["path"] == "any" and draft.kinds("loose"):
+            values["place"] = "any"  # it leaves its place to and fro
         if changes and any(word.value == "switch" for word in draft.kinds("cycle")):
             values["change"] = "switch"
         if path.startswith(("diagonal", "left-right", "up-down")) and _far(draft):
@@ -254,7 +262,10 @@ class Things:
             if blinks[-1].value == "?":
                 instead = 'leave it out, or write "blinks"'
                 self._grammar.doubts.append(Doubt(blinks[-1].text, "disappearing for a moment", instead))
-        if draft.shape and not (draft.shape == "bar" and size == "grow"):  # a bar that fills up is not long at first
+        if draft.kinds("vanish"):
+            values["shown"] = "fade"
+        sides = draft.kinds("side", "one-way") if size in ("pulse", "grow") else []
+        if draft.shape and not (draft.shape == "bar" and (size == "grow" or sides)):  # what fills up is short at first
             values["shape"] = draft.shape
             if draft.shape == "bar":
                 values["size_range"] = _BAR
@@ -266,16 +277,18 @@ class Things:
             self._note(draft.scale)
         elif draft.scale:
             values["size_range"] = _SCALES[draft.scale]
-        if size in ("pulse", "grow") and (sides := draft.kinds("side", "one-way")):
-            values["anchor"] = sides[-1].value
+        if sides:
+            values["anchor"] = sides[0].value
         return values
 
     def _rest(self, draft: Draft, path: str, size: str) -> dict[str, Any]:
         """Path and size. What the sentence does not name follows from the rest: what turns stays in place."""
         loose = bool(draft.kinds("loose"))
-        changes = draft.kinds("turn", "cycle", "blink", "grow", "shrink", "pulse")
+        changes = draft.kinds("turn", "cycle", "blink", "vanish", "grow", "shrink", "pulse")
         settles = bool(draft.kinds("still", "rests"))
         moves = bool(path)
+        if any(word.value == "hand" for word in draft.kinds("turn")) and not settles:
+            changes = []
         if not path and (settles or (changes and not loose)):
             # The centre of what grows from one side moves.
             centred = draft.shape != "bar" and not draft.kinds("one-way", "side")
@@ -290,7 +303,7 @@ class Things:
 
     def _path(self, draft: Draft, size: str) -> tuple[str, bool]:
         """The path ("?" if it cannot be measured, "" if none is named), and whether it stays inside the picture."""
-        named = {word.value for word in draft.kinds("path")}
+        named = {"?" if word.value in _UNMEASURED else word.value for word in draft.kinds("path")}
         leans = {word.value for word in draft.kinds("leans")}
         halves = {word.value for word in draft.kinds("half")}
         ways, crosses = draft.kinds("one-way"), draft.kinds("across")
@@ -298,7 +311,7 @@ class Things:
         if size not in ("pulse", "grow"):
             halves |= {_HALVES[word.value] for word in ways if word.value in _HALVES}
         leaves = bool(draft.kinds("exit"))
-        if len(halves) == 2:
+        if len(halves) == 2 or (halves and (draft.in_turn or draft.kinds("back") or "up-down" in leans)):
             named.add("up-down")
         if len(named) > 1:
             named.discard("?")
@@ -309,7 +322,7 @@ class Things:
                 named, leaves = {"?"}, True
             elif draft.kinds("exit"):
                 named = {"across"}
-            elif one_way and size != "grow":
+            elif one_way and size != "grow" and not (size == "pulse" and draft.shape == "bar"):
                 named = {"left-right"} if draft.kinds("back") else {"across"}
                 if named == {"across"} and not crosses:
                     said, instead = one_way[0].text, 'if it returns, write "and back"'
@@ -355,6 +368,8 @@ def _size(draft: Draft, notes: str) -> str:
     if draft.kinds("pulse"):
         return "pulse"
     grows, shrinks = draft.kinds("grow"), draft.kinds("shrink")
+    if draft.in_turn and (grows or shrinks):
+        return "pulse"
     if grows and shrinks:
         # "grows slowly and shrinks back quickly" grows for most of the loop.
         sudden = re.search(r"quick|fast|sudden|at once|rapid", notes)

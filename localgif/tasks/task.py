@@ -26,7 +26,7 @@ MotionPath = Literal[
 ]
 Size = Literal["any", "constant", "pulse", "grow"]
 Turn = Literal["any", "spin"]
-Shown = Literal["always", "blink"]
+Shown = Literal["always", "blink", "fade"]
 Change = Literal["fade", "switch"]
 Place = Literal[
     "any", "middle", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"
@@ -153,7 +153,8 @@ class Subject(Record):
     @property
     def moves(self) -> bool | None:
         """Whether it must change in other ways than by blinking; None if the task leaves that open."""
-        if self.colours or self.turn == "spin" or self.size in ("pulse", "grow") or self.path not in ("any", "still"):
+        changes = (self.colours, self.turn == "spin", self.shown == "fade", self.size in ("pulse", "grow"))
+        if any(changes) or self.path not in ("any", "still"):
             return True
         return None if self.path == "any" or self.size == "any" else False
 
@@ -413,6 +414,8 @@ def _verb(subject: Subject, part: str) -> str:
         verb = "spin"
     elif part == "blink" and subject.shown == "blink":
         verb = "blink"
+    elif part == "fade" and subject.shown == "fade":
+        verb = "fade out and in"
     elif part == "cycle" and subject.colours:
         how = "switch" if subject.change == "switch" else "change their colour"
         verb = f"{how} between {_listed(subject.colours)}"
@@ -473,6 +476,8 @@ def _changes(subject: Subject) -> Iterator[str]:
         yield "spin" if many else "spins"
     if subject.shown == "blink":
         yield "blink" if many else "blinks"
+    if subject.shown == "fade":
+        yield "fade out and in" if many else "fades out and in"
 
 
 def _rest(subject: Subject) -> Iterator[str]:

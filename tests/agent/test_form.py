@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -116,8 +117,31 @@ def test_figures_find_their_phrases_by_colour_and_shape() -> None:
 
 
 def test_colours_get_the_names_that_pillow_knows() -> None:
-    names = [phrasebook.color_of(colour) for colour in ("light blue", "deep blue", "navy", "mint green", "wood")]
-    assert names == ["lightblue", "blue", "navy", "green", "black"]
+    asked = ("light blue", "dark grey", "deep blue", "navy", "mint green", "wood")
+    assert [phrasebook.color_of(colour) for colour in asked] == [
+        "lightskyblue",
+        "dimgray",
+        "blue",
+        "navy",
+        "green",
+        "black",
+    ]
+
+
+def test_a_program_does_not_depend_on_the_programs_before_it() -> None:
+    """Things side by side are smaller; the middle of the next picture must not become smaller with them."""
+    star, row = "a large red star in the middle of a white background", "four red balls on a white background"
+    before = form.program(first_scene(star), star, TARGETS)
+    form.program(first_scene(row), row, TARGETS)
+    assert form.program(first_scene(star), star, TARGETS) == before
+
+
+def test_prompts_of_earlier_versions_still_count_as_prompts_in_the_form() -> None:
+    task = load_task("sliding-square")
+    code = form.program(first_scene(task.brief), task.brief, TARGETS)
+    earlier = re.sub(r"^(RING|CROSS|HEART) = .*\n", "", code, flags=re.MULTILINE)
+    assert earlier != code and form.uses(earlier)
+    assert not form.uses(earlier.replace("def fade", "def mix"))
 
 
 def test_the_frame_comes_from_the_prompts_own_examples() -> None:

@@ -134,11 +134,13 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
             'color = ["cyan", "pink"][int(2 * t / (2 * math.pi))]',
             'color = ["hotpink", "cyan"][int(2 * t / (2 * math.pi))]',
         ),
+        ("a red ring", "a red ring", 'shape, color = CIRCLE, "red"', 'shape, color = RING, "red"'),
+        ("a red bar", "a red bar", 'shape, color = BAR, "crimson"', 'shape, color = BAR, "crimson"'),
         ("a star in the top left corner", "in the top left corner", "x = 45", "x, y = LEFT, TOP"),
         ("a star in the top left corner", "in the top left corner", "x, y = 30, TOP", "x, y = 30, TOP"),
     ],
 )
-def test_colours_that_the_brief_does_not_name_and_half_a_corner_become_what_the_phrase_says(
+def test_other_colours_another_shape_and_half_a_corner_become_what_the_phrase_says(
     brief: str, phrase: str, line: str, kept: str
 ) -> None:
     read, frame = outline(brief), form.frame(prompt())

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localgif.gif.score import strict
-from localgif.tasks.task import Task, load_task
+from localgif.tasks.task import Subject, Task, load_task
 from tests.support.scenes import (
     PLAIN,
     REFERENCES,
@@ -267,3 +267,35 @@ def test_one_colour_alone_is_not_a_change() -> None:
 def test_a_bounce_that_is_visible_in_every_way_is_whole() -> None:
     score = strict(measured(Scene("white", (Thing("red", y=bounce(0.82, 0.6)),))), BALL)
     assert score.total == 1 and all(p.value == 1 for p in score.parts)
+
+
+# --- fading into the background ------------------------------------------------------------------------------------
+
+STAR = Task(
+    name="fading-star",
+    brief="a red ball that fades in and out on a white background",
+    background="white",
+    subjects=(Subject(colour="red", shape="round", path="still", size="constant", shown="fade"),),
+)
+
+
+def fading(least: float, most: float = 1.0, steps: int = 24) -> Scene:
+    """A red ball that mixes with the white background; `least` and `most` are shares of its own colour."""
+    mixed = wave(least, most)
+
+    def colour(t: float) -> tuple[int, int, int]:
+        share = mixed(round(t * steps) / steps)
+        return (round(255 - share * 35), round(255 - share * 235), round(255 - share * 225))
+
+    return replace(HOP, things=(Thing(colour, x=fixed(0.5), y=fixed(0.5), radius=fixed(0.15)),))
+
+
+def test_a_thing_that_fades_into_the_background_and_back_has_full_marks() -> None:
+    scene = fading(0.0)
+    assert part("fade", scene, STAR)[0] == 1
+    assert strict(measured(replace(scene, size=(100, 100), smooth=False)), STAR).total > 0.97
+
+
+@pytest.mark.parametrize(("scene", "most"), [(fading(0.9), 0.0), (fading(0.6), 0.4), (fading(0.0, steps=2), 0.0)])
+def test_a_thing_that_hardly_fades_or_blinks_does_not_fade(scene: Scene, most: float) -> None:
+    assert part("fade", scene, STAR)[0] <= most

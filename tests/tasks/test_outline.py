@@ -55,7 +55,7 @@ def said(brief: str) -> str:
         ("a brown square rocking back and forth on green", "on a green background; a brown square: rocks, swings"),
         (
             "a cyan bar filling from bottom to top on black",
-            "on a black background; a cyan bar: grows upwards and shrinks quickly",
+            "on a black background; a cyan square: grows upwards and shrinks quickly",
         ),
         ("an expanding red box on white", "on a white background; a red square: grows and shrinks quickly"),
         ("a ball bouncing", "; a ball: moves up and down"),
@@ -73,6 +73,58 @@ def said(brief: str) -> str:
             "on a yellow background; a large purple circle: grows and shrinks",
         ),
         ("a ball bouncing off the left and right walls", "; a ball: moves left and right"),
+        (
+            "a white star fading in and out in the centre of a black background",
+            "on a black background; a white star: in the middle, fades from white to black and back",
+        ),
+        (
+            "a vertical blue bar moving from side to side on yellow",
+            "on a yellow background; a vertical blue bar: long, moves left and right, upright",
+        ),
+        (
+            "a white line rotating around the centre of a green background like a clock hand",
+            "on a green background; a white bar: long, spins",
+        ),
+        (
+            "two red balls, one in the left half and one in the right half, bouncing up and down on white",
+            "on a white background; a red ball: number 1 of 2, moves up and down; "
+            "a red ball: number 2 of 2, moves up and down",
+        ),
+        (
+            "a red light and a green light lighting up in turn on black",
+            "on a black background; a red light: number 1 of 2, blinks, number 1 of 2; "
+            "a green light: number 2 of 2, blinks, number 2 of 2",
+        ),
+        (
+            "a blue ball on the left goes up while a red ball on the right goes down, and then the other way round, "
+            "on white",
+            "on a white background; a blue ball: on the left, moves up and down, number 1 of 2; "
+            "a red ball: on the right, moves up and down, number 2 of 2",
+        ),
+        (
+            "a yellow star that grows from a tiny point to a large star and shrinks again on purple",
+            "on a purple background; a yellow star: grows and shrinks",
+        ),
+        ("ball jumps three times, blue ball, white background", "on a white background; a ball: moves up and down"),
+        ("a small black ball swinging like a pendulum", "; a small black ball: small, swings like a pendulum"),
+        ("a white dot travelling in a figure eight", "; a white dot: small, moves in a figure eight"),
+        ("an orange triangle moving from right to left", "; an orange triangle: crosses the picture leftwards"),
+        (
+            "a white square inside a larger blue square, the inner one spinning",
+            "; a larger blue square: large, in the middle; a white square: small, in the middle, spins",
+        ),
+        (
+            "four gold dots, one in each corner of a black background",
+            "on a black background; a gold dot: small, in the top left corner; a gold dot: small, in the top right "
+            "corner; a gold dot: small, in the bottom left corner; a gold dot: small, in the bottom right corner",
+        ),
+        ("a red ball drops from the top, bounces off the bottom and goes back up", "; a red ball: moves up and down"),
+        ("a gray circle gets bigger, then smaller, twice per loop", "; a gray circle: grows and shrinks"),
+        ("I'd like to see a green bar sway like a pendulum", "; a green bar: long, rocks, swings"),
+        (
+            "a white dot circles a big green dot, black behind it",
+            "on a black background; a white dot: small, goes in a circle around the green dot; a big green dot: large",
+        ),
         ("a red rectangle spinning", "; a red rectangle: long, spins"),
         (
             "a white ball at the top left moving from left to right and back on black",
