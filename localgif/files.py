@@ -231,11 +231,13 @@ def append(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Append bytes; if that fails (OSError), the file stays as it was. Without `durable` the bytes survive a crash of
     localgif, but not of the machine.
     """
-    with os.fdopen(open_inside(path.parent, path.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND), "ab") as file:
-        end = file.seek(0, os.SEEK_END)
+    # Without a buffer: after a write that failed half-way, closing a buffered file would write the rest.
+    handle = open_inside(path.parent, path.name, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    with os.fdopen(handle, "ab", buffering=0) as file:
+        end, left = file.seek(0, os.SEEK_END), memoryview(data)
         try:
-            file.write(data)
-            file.flush()
+            while left:
+                left = left[file.write(left) :]
             if durable:
                 _sync(file.fileno())
         except OSError:

@@ -27,6 +27,8 @@ TRIANGLE = [(0, -0.58), (0.5, 0.29), (-0.5, 0.29)]
 STAR = [((0.6, 0.24)[k % 2], k * math.pi / 5) for k in range(10)]
 STAR = [(r * math.sin(a), -r * math.cos(a)) for r, a in STAR]
 BAR = [(-0.5, -0.15), (0.5, -0.15), (0.5, 0.15), (-0.5, 0.15)]
+DIAMOND = [(0, -0.5), (0.5, 0), (0, 0.5), (-0.5, 0)]
+HEXAGON = [(math.cos(k * math.pi / 3) / 2, math.sin(k * math.pi / 3) / 2) for k in range(6)]
 RING = [*CIRCLE, CIRCLE[0], *((0.6 * a, 0.6 * b) for a, b in [CIRCLE[0], *CIRCLE[::-1]])]
 CROSS = [(0.5, -0.15), (0.5, 0.15), (0.15, 0.15)]
 CROSS = [(a * c - b * s, a * s + b * c) for c, s in [(1, 0), (0, 1), (-1, 0), (0, -1)] for a, b in CROSS]
@@ -58,7 +60,7 @@ def fade(colors, t):
 """
 
 #: The names that FUNCTIONS defines for shapes.
-SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR", "RING", "CROSS", "HEART")
+SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR", "DIAMOND", "HEXAGON", "RING", "CROSS", "HEART")
 
 
 class Figure(NamedTuple):

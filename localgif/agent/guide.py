@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localgif.agent.form import BASE, PAINT, Frame, quoted
-from localgif.agent.phrasebook import beginning, color_of, known, named_shape
+from localgif.agent.phrasebook import beginning, color_of, faded, known, named_shape
 from localgif.records import Reply
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
@@ -78,7 +78,10 @@ class _Slot(NamedTuple):
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
-    yield _Slot(quoted(read.ground), _CANVAS, 1)
+    grounds = [color_of(colour) for colour in (read.background, *read.later) if colour]
+    behind = faded(grounds) if read.later else f'"{"".join(grounds)}"'
+    plain = [f"image, draw = canvas({behind})"] if grounds else []
+    yield _Slot(quoted(read.ground), _CANVAS, 1, plain, colours=grounds)
     for number, thing in enumerate(read.things):
         shape = named_shape(thing)
         plain = [f'shape, color = {shape}, "{color_of(thing.colours[0])}"'] if shape and thing.colours else []

@@ -82,9 +82,13 @@ _SCALES = (
     Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
     Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
     Formula("grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))", "grows and shrinks quickly"),
-    Formula("wide", "width = {w} + 30 * math.cos(t)", "gets wider and narrower"),
-    Formula("tall", "height = {h} + 30 * math.cos(t)", "gets taller and shorter"),
-    Formula("stretch", "width, height = {w} - 40 * math.cos(t), {h} + 40 * math.cos(t)", "stretches and flattens"),
+    Formula("wide", "width = {w} * (1 + 0.5 * math.cos(t))", "gets wider and narrower"),
+    Formula("tall", "height = {h} * (1 + 0.5 * math.cos(t))", "gets taller and shorter"),
+    Formula(
+        "stretch",
+        "width, height = {w} * (1 - 0.4 * math.cos(t)), {h} * (1 + 0.4 * math.cos(t))",
+        "stretches and flattens",
+    ),
 )
 _TURNS = (
     Formula("", ""),
@@ -224,7 +228,8 @@ def names_of(colour: str) -> tuple[str, ...]:
 #: Names whose colours are too pale or look like another colour -> a name that looks like the word.
 _CLEARER = {"brown": "saddlebrown", "pink": "hotpink", "lightblue": "lightskyblue", "lightgrey": "silver"}
 #: Pillow's "darkgray" is lighter than its "gray".
-_CLEARER |= {"lightgray": "silver", "darkgrey": "dimgray", "darkgray": "dimgray"}
+_CLEARER |= {"lightgray": "silver", "darkgrey": "dimgray", "darkgray": "dimgray", "lightyellow": "khaki"}
+_CLEARER |= {"lightcyan": "paleturquoise", "orange": "darkorange"}
 
 
 def color_of(colour: str) -> str:
@@ -242,6 +247,7 @@ _SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "sta
 
 #: Nouns of shapes that nothing measures -> name of SHAPES.
 _NAMED_SHAPES = {"ring": "RING", "hoop": "RING", "heart": "HEART", "cross": "CROSS", "plus": "CROSS"}
+_NAMED_SHAPES |= {"diamond": "DIAMOND", "rhombus": "DIAMOND", "hexagon": "HEXAGON"}
 
 
 def named_shape(thing: Thing) -> str:

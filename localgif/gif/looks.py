@@ -141,7 +141,7 @@ def look(code: npt.NDArray[np.uint8], rgb: npt.NDArray[np.uint8]) -> Look:
     pieces: list[Piece] = []
     for number, mask in enumerate(masks):
         if counts[number] >= least and number != background:
-            pieces += _pieces(mask, rgb, _name(number), least)
+            pieces += _pieces(mask, rgb, _name(number), least, masks[background])
     pieces.sort(key=lambda piece: -piece[1])
     cover = round(counts[background] / code.size, 4)
     return Look(_name(background), cover, ground, pieces[:MAX_PIECES])
@@ -163,8 +163,14 @@ def _name(code: int) -> str:
     return "transparent" if code == TRANSPARENT else NAMES[code]
 
 
-def _pieces(mask: npt.NDArray[np.bool_], rgb: npt.NDArray[np.uint8], name: str, least: int) -> list[Piece]:
-    """The pieces of one colour that are large enough."""
+def _pieces(
+    mask: npt.NDArray[np.bool_],
+    rgb: npt.NDArray[np.uint8],
+    name: str,
+    least: int,
+    background: npt.NDArray[np.bool_],
+) -> list[Piece]:
+    """The pieces of one colour that are large enough; what lies on a piece hides it and is no hole in it."""
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     top, left = int(rows[0]), int(columns[0])
     part = mask[top : rows[-1] + 1, left : columns[-1] + 1]
@@ -176,13 +182,28 @@ def _pieces(mask: npt.NDArray[np.bool_], rgb: npt.NDArray[np.uint8], name: str, 
         if sizes[index] < least:
             break
         rows_, columns_ = boxes[index]
-        y, x = np.nonzero(labels[boxes[index]] == index + 1)
-        x += left + columns_.start
-        y += top + rows_.start
+        own = labels[boxes[index]] == index + 1
+        behind = background[rows[0] : rows[-1] + 1, left : columns[-1] + 1][boxes[index]]
+        y, x = np.nonzero(own)
+        y, x = y + top + rows_.start, x + left + columns_.start
         every = x.size // _SHADES + 1
+        shade = _shade(rgb[y[::every], x[::every]])
+        if not (own | behind).all():
+            y, x = np.nonzero(own | _inside(own, behind))
+            y, x = y + top + rows_.start, x + left + columns_.start
         shape, inertia = _described(name, x, y, mask.shape)
-        found.append((*shape, _shade(rgb[y[::every], x[::every]]), inertia))
+        found.append((*shape, shade, inertia))
     return found
+
+
+def _inside(own: npt.NDArray[np.bool_], behind: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """The pixels inside a piece that belong to other things, without holes that show the background.
+
+    None if they are more than its own, because then the piece is the fringe of the thing inside it.
+    """
+    holes, _ = ndimage.label(ndimage.binary_fill_holes(own) & ~own)
+    hidden = (holes > 0) & ~np.isin(holes, np.unique(holes[behind]))
+    return hidden if np.count_nonzero(hidden) < np.count_nonzero(own) else np.zeros_like(own)
 
 
 def _described(

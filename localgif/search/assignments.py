@@ -52,8 +52,9 @@ def first_scene(brief: str) -> Scene:
     if read is None:
         return Scene('"white"', (Figure("CIRCLE", '"black"'),))
     ground = color_of(read.background) if read.background else "white"
+    behind = faded([ground, *map(color_of, read.later)]) if read.later else f'"{ground}"'
     free = [colour for colour in colours_of(brief) if colour != ground]
-    return Scene(f'"{ground}"', tuple(_dressed(thing, free) for thing in read.things))
+    return Scene(behind, tuple(_dressed(thing, free) for thing in read.things))
 
 
 def _dressed(thing: Thing, free: Sequence[str]) -> Figure:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
@@ -86,6 +86,8 @@ class Draft:
     """The thing that it is inside of."""
     holds: bool = False
     """Whether another thing is inside of it."""
+    carries: bool = False
+    """Whether it is a bar on which another thing is."""
     in_turn: bool = False
     """Whether it does what others do too, but after them or in the opposite direction."""
 
@@ -107,6 +109,8 @@ class Grammar:
         self.background: Colour | None = None
         self.ground = ""
         """The background's colour as the sentence has it: "light blue"; "" without one."""
+        self.ground_cycle: list[str] = []
+        """Colours that the background takes later, as the sentence has them."""
         self.drafts: list[Draft] = []
         self.notes: list[tuple[int, str]] = []
         """Words that no check covers, each behind its place."""
@@ -297,6 +301,10 @@ class Grammar:
         if preposition in _HIGHER:
             for draft in self._focus:
                 setattr(draft, _HIGHER[preposition], other if other is not draft else None)
+        elif preposition == "on" and other.shape == "bar" and other not in self._focus:
+            other.carries = True
+            for draft in self._focus:
+                draft.above = other
         elif preposition in ("inside", "within") and other not in self._focus:
             other.holds = True
             for draft in self._focus:
@@ -407,7 +415,7 @@ class Grammar:
             instead = 'if it spins, write "around its own centre"'
             self.doubts.append(Doubt(f"{last.text} {word.text}", "going round in a circle", instead))
             return
-        if word.kind == "own" and not any(draft.kinds("turn") for draft in self._focus):
+        if word.kind == "own" and not any(draft.kinds("turn", "loose") for draft in self._focus):
             word = Word("turn", "", word.text)
         for draft in self._focus:
             draft.found.append(word)
@@ -444,11 +452,23 @@ class Grammar:
             ):
                 break
             at += 1
+        if self._on_ground and hues and self.background is None:  # "a background that changes from blue to green"
+            self.ground_cycle = list(self._shades(self._at, at))
+            self.ground = self.ground_cycle.pop(0)
+            self._at = at - 1
+            return
         self._at = at - 1
         self._spoke = bool(self._focus)
         for draft in self._focus:
             draft.found.append(Word("cycle", word.value, word.text))
             draft.cycle += hues
+
+    def _shades(self, start: int, end: int) -> Iterator[str]:
+        """The colours between two places, each with its shade: "light blue"."""
+        for at in range(start, end):
+            if self.words[at].kind == "colour":
+                shade = f"{self.words[at - 1].text} " if self.words[at - 1].kind == "shade" else ""
+                yield shade + self.words[at].text
 
     def _later_colour(self, word: Word) -> None:
         """Read a colour after its thing: "a ball, red", "a light that blinks red", or red -> green."""

@@ -48,8 +48,10 @@ class Outline(NamedTuple):
     ground: str
     """The phrase of the background; "" if the brief names none."""
     background: str
-    """Its colour, "" if the brief names none."""
+    """Its first colour, "" if the brief names none."""
     things: tuple[Thing, ...]
+    later: tuple[str, ...] = ()
+    """The colours that the background takes after its first."""
 
 
 def outline(brief: str) -> Outline | None:
@@ -64,9 +66,12 @@ def outline(brief: str) -> Outline | None:
     except ConfigError:
         return None
     colour = grammar.ground or grammar.background or ""
+    later = tuple(grammar.ground_cycle) if colour else ()
     ground = f"on {_article(colour)} background" if colour else ""
+    if later:
+        ground = f"on a background that fades from {colour} to {' to '.join(later)} and back"
     stacked = any(draft.stacked for draft in grammar.drafts)
-    return Outline(ground, colour, _apart(found[:_MOST], stacked)) if found else None
+    return Outline(ground, colour, _apart(found[:_MOST], stacked), later) if found else None
 
 
 def _in_turn(things: Sequence[Thing], drafts: Sequence[tuple[Draft, int]]) -> list[Thing]:
@@ -212,6 +217,7 @@ def _subject(draft: Draft, reader: Things) -> Subject:
 
 def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     bar = _is_bar(draft, seen)
+    bar = bar and not _is_wide(draft, seen)
     size = "long" if bar or any(word in draft.words.split() for word in ("long", "wide", "tall")) else draft.scale
     size = size or ("large" if draft.holds else "small" if _is_small(draft) else "")
     if size and seen.size != "grow" and (bar or seen.size != "pulse"):
@@ -232,14 +238,16 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         elif draft.around is not None:
             text = f"goes in a circle around the {draft.around.label}"
         yield Phrase("path", value, text)
-    if seen.size == "pulse" and seen.anchor == "any":
+    if any(_STRETCHING.match(word.text) for word in draft.kinds("loose")):
+        pass  # _loosely() names the side that changes
+    elif seen.size == "pulse" and seen.anchor == "any":
         yield Phrase("scale", "pulse", "grows and shrinks")
     elif seen.size in ("grow", "pulse"):
         side = seen.anchor if seen.anchor != "any" else "left" if bar else ""
         yield Phrase("scale", f"grow {side}".strip(), f"grows {_AWAY[side]}and shrinks quickly")
     if seen.turn == "spin":
         yield Phrase("turn", "spin", "spins")
-    elif draft.upright and bar:
+    elif draft.upright and bar and not _is_column(draft, seen):
         yield Phrase("turn", "upright", "upright")
     if seen.shown == "blink":
         yield Phrase("shown", "blink", "blinks")
@@ -260,9 +268,10 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             yield guess
     for text in filter(None, loose):
         if _STRETCHING.match(text):
-            width, height = "wide" in text or "narrow" in text, "tall" in text or "short" in text
+            width = re.search("wide|narrow|horizont|sideways", text) is not None
+            height = re.search("tall|short|vertical|thick", text) is not None
             yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
-        elif _ROCKING.search(text):
+        elif _ROCKING.search(text) and not _SHAKING.match(text):
             swings = "swing" if "sw" in text or "pendulum" in text else "left-right"
             # nobody can see a round thing turn
             yield _ROCKS if seen.shape != "round" else _SWINGS if swings == "swing" else Phrase("path", *_MOVES)
@@ -271,6 +280,12 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
                 yield Phrase("path", *_MOVES)
         else:
             yield Phrase("", "", text)
+
+
+def _is_wide(draft: Draft, seen: Subject) -> bool:
+    """Whether a long bar would touch the left or the right edge."""
+    beside = seen.path in ("left-right", "across", "orbit") or "left" in draft.place or "right" in draft.place
+    return beside and not draft.upright
 
 
 def _is_small(draft: Draft) -> bool:
@@ -290,6 +305,8 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("place", place, PLACE_PHRASES[place])
     elif draft.holds and seen.path in ("any", "still"):
         yield Phrase("place", "middle", PLACE_PHRASES["middle"])
+    elif draft.carries:
+        yield Phrase("place", "bottom", PLACE_PHRASES["bottom"])
     elif draft.above is not None and not vertical:
         yield Phrase("place", "above", f"above the {draft.above.label}")
     elif draft.below is not None and not vertical:
@@ -299,18 +316,20 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
 
 
 #: Verbs for turning a little, there and back, which nothing measures.
-_ROCKING = re.compile("rock|tilt|wobbl|sway|swing|swung|pendulum")
+_ROCKING = re.compile("rotat|turn|spin|rock|tilt|wobbl|sway|swing|swung|pendulum")
 _ROCKS = Phrase("turn", "rock", "rocks, swings")
 _SWINGS = Phrase("path", "swing", "swings like a pendulum")
 #: Verbs for a change of one side.
-_STRETCHING = re.compile("stretch|squash|squeez|(?:get|got|becom|becam).*(?:wide|narrow|tall|short)")
+_STRETCHING = re.compile("stretch|squash|squeez|(?:get|got|becom|becam|grow|grew).*(?:wide|narrow|tall|short|thick)")
 _STRETCHES = {
     "stretch": Phrase("scale", "stretch", "stretches and flattens"),
     "wide": Phrase("scale", "wide", "gets wider and narrower"),
     "tall": Phrase("scale", "tall", "gets taller and shorter"),
 }
 #: Verbs for a small motion there and back.
-_SHAKING = re.compile("shak|trembl|jitter|vibrat|wiggl|danc|wav|flutter")
+_SHAKING = re.compile(
+    "shak|trembl|jitter|vibrat|wiggl|danc|wav|flutter|(?:wobbl|sway)\\w* (?:left|right|from side|to the)"
+)
 
 #: The edge that stays -> the direction in which a thing grows. Models would read the edge's name as a place.
 _AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}

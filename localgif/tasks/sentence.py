@@ -233,13 +233,15 @@ class Things:
         values |= self._sight(draft, size) | self._rest(draft, path, size)
         values["inside"] = inside and not (draft.shape == "bar" and draft.place not in ("", "middle"))
         place = draft.place if draft.place != "corners" else ""
+        if draft.count > 1 and place == "middle":
+            place = ""  # not each of them is
         place = place or ("middle" if _round_middle(draft) else "any")
         for end in _ENDS.get(path, ()):  # an end of its path; a task's place is the path's middle
             if end in (place, *place.split("-")):
                 self._note(PLACE_PHRASES[end])
                 place = place.replace(end, "").strip("-") or "any"
         values["place"] = place
-        if place == "middle" and values["path"] == "any" and draft.kinds("loose"):
+        if place == "middle" and values["path"] == "any" and draft.kinds("loose", "path", "move"):
             values["place"] = "any"  # it leaves its place to and fro
         if changes and any(word.value == "switch" for word in draft.kinds("cycle")):
             values["change"] = "switch"
@@ -322,6 +324,8 @@ class Things:
                 named, leaves = {"?"}, True
             elif draft.kinds("exit"):
                 named = {"across"}
+            elif draft.in_turn and leans:
+                named = leans
             elif one_way and size != "grow" and not (size == "pulse" and draft.shape == "bar"):
                 named = {"left-right"} if draft.kinds("back") else {"across"}
                 if named == {"across"} and not crosses:

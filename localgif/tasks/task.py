@@ -151,9 +151,19 @@ class Subject(Record):
         return f"{hue} thing" if self.count == 1 else f"{self.count} {hue} things"
 
     @property
+    def jumps(self) -> bool:
+        """Whether it must change from one frame to the next: it blinks, or switches its colour."""
+        return self.shown == "blink" or (bool(self.colours) and self.change == "switch")
+
+    @property
     def moves(self) -> bool | None:
-        """Whether it must change in other ways than by blinking; None if the task leaves that open."""
-        changes = (self.colours, self.turn == "spin", self.shown == "fade", self.size in ("pulse", "grow"))
+        """Whether it must change gradually; None if the task leaves that open."""
+        changes = (
+            self.colours and not self.jumps,
+            self.turn == "spin",
+            self.shown == "fade",
+            self.size in ("pulse", "grow"),
+        )
         if any(changes) or self.path not in ("any", "still"):
             return True
         return None if self.path == "any" or self.size == "any" else False
@@ -192,8 +202,8 @@ class Task(Record):
     def holds(self) -> bool:
         """Whether the picture holds still on purpose. Then time counts, not stored frames, because GIF writers merge
         equal neighbours."""
-        blinks = any(subject.shown == "blink" for subject in self.subjects)
-        return self.still or (blinks and not any(subject.moves for subject in self.subjects))
+        jumps = any(subject.jumps for subject in self.subjects)
+        return self.still or (jumps and not any(subject.moves for subject in self.subjects))
 
     def doubts(self) -> tuple[str, ...]:
         """Reasons why no GIF can meet this brief, one sentence each; empty if none is known."""
@@ -209,7 +219,7 @@ class Task(Record):
             found.append(
                 f"targets.frames = {t.frames} is too few to see the {moving[0].name} move; use at least {_LEAST_FRAMES}"
             )
-        changes = [subject.shown == "blink" or subject.moves in (True, None) for subject in self.subjects]
+        changes = [subject.jumps or subject.moves in (True, None) for subject in self.subjects]
         if changes and not any(changes):
             found.append("nothing in it moves or changes, so its GIF is one picture; give a subject a path or a size")
         if t.max_bytes < _FRAME_BYTES * t.frames:
@@ -217,7 +227,7 @@ class Task(Record):
                 f"targets.max_bytes = {t.max_bytes:,} is too small for {t.frames} frames of about {_FRAME_BYTES} bytes"
             )
         waits = any(word in f" {self.brief.lower()}" for word in _WAITING)
-        if waits and not self.holds and not any(subject.shown == "blink" for subject in self.subjects):
+        if waits and not self.holds and not any(subject.jumps for subject in self.subjects):
             found.append(
                 "its brief lets something wait or blink, but GIF writers merge equal neighbouring frames; add "
                 'still = true, or shown = "blink" to a subject'

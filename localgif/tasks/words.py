@@ -31,7 +31,7 @@ STOP = Word(".", "", ".")
 #: Verbs that double their last letter in -ing and -ed.
 _DOUBLED = frozenset(
     {"hop", "spin", "bob", "flip", "swim", "run", "sit", "zip", "skip", "throb", "zigzag", "zag", "flap", "drop"}
-    | {"plan", "ship", "shut", "slip", "span", "win"}
+    | {"get", "plan", "ship", "shut", "slip", "span", "win"}
 )
 #: Irregular forms.
 _MORE = {
@@ -133,7 +133,7 @@ def normalised(text: str) -> str:
     """Lower case, one space between words, punctuation apart, no hyphens."""
     text = text.lower().replace("\u2019", "'").replace("\u2192", "->").replace("=>", "->")
     text = re.sub(r"n't\b", " not", text.replace("can't", "can not").replace("won't", "will not"))
-    text = re.sub(r"'s\b", " is", text)
+    text = re.sub(r"\b(do|does|did|is|are)nt\b", r"\1 not", re.sub(r"'s\b", " is", text))
     text = re.sub(r"(?<=\w)[-\u2010-\u2015](?=\w)", " ", text)
     text = re.sub(r"\.(?!\d)|[;:!?()|/\u2013\u2014]|\s-\s", " . ", text)
     text = re.sub(r"(?<!\d),|,(?!\d)", " , ", text).replace("+", " + ").replace("&", " & ")

@@ -134,6 +134,12 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
             'color = ["cyan", "pink"][int(2 * t / (2 * math.pi))]',
             'color = ["hotpink", "cyan"][int(2 * t / (2 * math.pi))]',
         ),
+        (
+            "a ball on a white background",
+            "on a white background",
+            'image, draw = canvas("black")',
+            'image, draw = canvas("white")',
+        ),
         ("a red ring", "a red ring", 'shape, color = CIRCLE, "red"', 'shape, color = RING, "red"'),
         ("a red bar", "a red bar", 'shape, color = BAR, "crimson"', 'shape, color = BAR, "crimson"'),
         ("a star in the top left corner", "in the top left corner", "x = 45", "x, y = LEFT, TOP"),

@@ -24,7 +24,7 @@ CSS = {
     "yellow": "yellow gold",
     "green": "green lime forestgreen limegreen darkgreen seagreen",
     "cyan": "cyan turquoise teal",
-    "blue": "blue navy royalblue dodgerblue deepskyblue skyblue steelblue",
+    "blue": "blue navy royalblue dodgerblue deepskyblue skyblue steelblue lightblue",
     "purple": "purple indigo blueviolet darkorchid",
     "pink": "pink hotpink deeppink",
     "brown": "saddlebrown sienna",
@@ -188,3 +188,15 @@ def test_any_picture_gives_pieces_within_their_ranges(data: bytes, scale: int) -
 def test_large_pictures_are_looked_at_in_part() -> None:
     assert [reduced(side) for side in (1, 256, 257, 512, 513, 1024)] == [1, 1, 2, 2, 3, 4]
     assert LOOKED_SIDE == 256
+
+
+@pytest.mark.parametrize(("hole", "round_again"), [("red", True), ("white", False)])
+def test_what_lies_on_a_thing_hides_it_and_is_no_hole_in_it(hole: str, round_again: bool) -> None:
+    picture = Image.new("RGB", (100, 100), "white")
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((20, 20, 80, 80), fill="blue")
+    draw.ellipse((35, 35, 65, 65), fill=hole)
+    rgb = np.asarray(picture)
+    blue = next(piece for piece in look(codes(rgb, None), rgb).pieces if piece[0] == "blue")
+    assert (blue[1] > 0.27) is round_again, "the area"
+    assert (blue[-1] < 1.08) is round_again, "the inertia"

@@ -46,7 +46,7 @@ def test_what_a_brief_names_is_nearly_right_at_once(name: str) -> None:
 def test_several_things_on_one_ring_keep_their_distance() -> None:
     scene = first_scene("a red ball and a blue ball orbiting a yellow ball on black")
     paths = [figure.path for figure in scene.figures if figure.path]
-    assert len(set(paths)) == 2 and "math.cos(t + 3.14)" in paths[1]
+    assert len(set(paths)) == 2 and "math.cos(t - 3.14)" in paths[1]
 
 
 def test_a_wrong_draft_is_put_right_one_quantity_after_the_other() -> None:

@@ -106,6 +106,24 @@ def said(brief: str) -> str:
             "on a purple background; a yellow star: grows and shrinks",
         ),
         ("ball jumps three times, blue ball, white background", "on a white background; a ball: moves up and down"),
+        (
+            "a background that changes from light blue to green and back while a white circle stays in the middle",
+            "on a background that fades from light blue to green and back; a white circle: in the middle",
+        ),
+        (
+            "a circle in the middle of a grey background that switches between yellow and green",
+            "on a grey background; a circle: in the middle, switches between yellow and green",
+        ),
+        (
+            "a pink ball hopping on a black line on a white background",
+            "on a white background; a pink ball: moves up and down in the top half, over the black line; "
+            "a black bar: long, at the bottom",
+        ),
+        ("a blue rectangle in the upper left corner", "; a blue rectangle: in the top left corner"),
+        ("a white bar that becomes thicker and then thinner", "; a white bar: long, gets taller and shorter"),
+        ("a pink rectangle tilting back and forth around its centre", "; a pink rectangle: long, rocks, swings"),
+        ("a green square moving along a square path", "; a green square: moves along the edges"),
+        ("pls animate a red ball that doesnt move", "; a red ball: stays where it is"),
         ("a small black ball swinging like a pendulum", "; a small black ball: small, swings like a pendulum"),
         ("a white dot travelling in a figure eight", "; a white dot: small, moves in a figure eight"),
         ("an orange triangle moving from right to left", "; an orange triangle: crosses the picture leftwards"),
