@@ -30,7 +30,6 @@ from localgif.files import (
     remove_inside,
     replace_file,
     replace_inside,
-    sha256_of,
     sync_folder,
     take_lock,
 )
@@ -73,12 +72,6 @@ def test_reading_is_bounded(tmp_path: Path) -> None:
         read_bounded(tmp_path / "pipe", 1024)
     with pytest.raises(FileNotFoundError):
         read_bounded(tmp_path / "none", 1024)
-
-
-def test_the_digest_is_that_of_sha256sum(tmp_path: Path) -> None:
-    (tmp_path / "file").write_bytes(b"localgif")
-    said = subprocess.run(["sha256sum", tmp_path / "file"], capture_output=True, text=True, check=True).stdout
-    assert said.split()[0] == sha256_of(tmp_path / "file")
 
 
 def test_a_locked_folder_names_its_holder(tmp_path: Path) -> None:

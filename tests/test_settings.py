@@ -175,11 +175,6 @@ def test_a_fork_changes_what_its_samples_do_not_depend_on(models: ModelsFile) ->
         changed_settings(made, models, {"seed": 4})
 
 
-def test_settings_survive_a_round_trip_through_json(models: ModelsFile) -> None:
-    settings = make_settings(models, seed=3, minutes=1.5)
-    assert Settings.model_validate_json(settings.model_dump_json()) == settings
-
-
 def test_the_command_that_repeats_a_run_says_all_that_decides_it(models: ModelsFile) -> None:
     words = repeat_flags(make_settings(models, target=None, facts=False))
     assert words[:4] == ["--animator", "qwen-coder-1.5b", "--reflector", "qwen-coder-1.5b"]

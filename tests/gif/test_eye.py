@@ -264,11 +264,6 @@ def test_one_colour_alone_is_not_a_change() -> None:
     assert part("cycle", REFERENCES["moving-chameleon"].with_thing(colour="red"), "moving-chameleon")[0] == 0
 
 
-def test_a_bounce_that_is_visible_in_every_way_is_whole() -> None:
-    score = strict(measured(Scene("white", (Thing("red", y=bounce(0.82, 0.6)),))), BALL)
-    assert score.total == 1 and all(p.value == 1 for p in score.parts)
-
-
 # --- fading into the background ------------------------------------------------------------------------------------
 
 STAR = Task(

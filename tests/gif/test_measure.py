@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageDraw, ImageSequence, ImageStat
 
 from localgif.gif import sheet
-from localgif.gif.measure import MAX_COLOURS, main
+from localgif.gif.measure import main
 from localgif.gif.score import article
 from localgif.records import Measurements
 from localgif.sandbox.intake import check_png
@@ -93,12 +93,6 @@ def test_transparent_frames_are_composited_as_pillow_does() -> None:
         data = saved(frames, duration=50, disposal=disposal)
         m = measured(data)
         assert (m.motion, m.gap) == independent(data)
-
-
-def test_colours_are_counted_up_to_the_cap() -> None:
-    plain = measured(saved(dot_frames([(60, 60)])))
-    assert 2 <= plain.colours < 50
-    assert MAX_COLOURS == 4096
 
 
 @given(

@@ -185,20 +185,18 @@ shown = "blink"
 CHEATS = sorted((FOLDER / "gifs").glob("*.gif"))
 
 
-@pytest.mark.parametrize("path", CHEATS, ids=lambda path: path.stem)
-def test_no_cheat_scores_above_0_6(path: Path) -> None:
-    m = Measurements.model_validate(measure(path.read_bytes()))
-    assert strict(m, load_task(path.stem.rpartition(".")[0] or "bouncing-ball")).total <= 0.6
+def test_no_cheat_scores_above_0_6_and_the_docs_list_each() -> None:
+    table = scoring_table()
+    assert table in (ROOT / "docs" / "scoring.md").read_text(), "run: ./scripts/just fix"
+    rows = [row.split("|") for row in table.splitlines()[2:]]
+    assert len(rows) == len(CHEATS)
+    assert [(cheat, strict) for _, cheat, _, _, strict, *_ in rows if float(strict) > 0.6] == []
 
 
 def test_an_honest_gif_of_the_cheats_size_scores_full() -> None:
     assert len(CHEATS) >= 71
     honest = Scene("white", (Thing("red", y=bounce(0.82, 0.6)),), size=(120, 120))
     assert strict(measured(honest), BALL).total == 1.0
-
-
-def test_the_table_in_the_docs_is_the_one_of_this_version() -> None:
-    assert scoring_table() in (ROOT / "docs" / "scoring.md").read_text(), "run: ./scripts/just fix"
 
 
 def test_weights_and_ranges_in_the_docs_are_the_ones_of_this_version() -> None:

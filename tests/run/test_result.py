@@ -31,10 +31,6 @@ def test_four_against_four_without_overlap_is_shown() -> None:
     assert (result.unit, result.pairs, result.tasks) == ("sample", 4, 1)
 
 
-def test_the_other_way_round_is_worse() -> None:
-    assert one([0.9, 0.9, 0.9, 0.9], [0.1, 0.2, 0.3, 0.1]).word == "worse"
-
-
 def test_the_same_scores_show_nothing() -> None:
     for scores in ([0.5, 0.5, 0.5, 0.5], [0.0, 0.2, 0.9, 1.0], [1.0]):
         result = one(scores, scores)

@@ -63,12 +63,6 @@ def test_a_guarded_main_part_does_not_run_and_classes_find_their_module(ground: 
     assert says(ground, "__name__, sys.modules[__name__].make_gif is make_gif") == "program True"
 
 
-def test_the_same_program_draws_the_same_bytes_twice(ground: Ground) -> None:
-    source = source_of("b11_sets_and_chance")
-    first, second = ground.run(source), ground.run(source)
-    assert first.gif and first.gif == second.gif
-
-
 def test_exit_handlers_of_the_program_do_not_run(ground: Ground) -> None:
     assert "late writer ran" not in ground.run(source_of("o87_late_writers")).output
 

@@ -7,7 +7,6 @@ import io
 import os
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -36,13 +35,6 @@ def test_peak_memory_is_the_programs_and_not_ours(ground: Ground) -> None:
     del ballast
     assert small.peak_rss < 60 * 2**20
     assert 100 * 2**20 < large.peak_rss < 160 * 2**20
-
-
-def test_several_threads_may_run_programs_at_a_time(ground: Ground) -> None:
-    sources = [f"def make_gif(path):\n    raise ValueError({number})" for number in range(8)]
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda source: runner.run_program(source, SMALL), sources))
-    assert [f"ValueError: {n} (line 2: raise ValueError({n}))" for n in range(8)] == [r.reason for r in results]
 
 
 def test_the_end_of_endless_output_is_kept_and_no_more(ground: Ground) -> None:

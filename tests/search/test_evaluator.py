@@ -16,8 +16,6 @@ from localgif.agent.prompts import contract
 from localgif.errors import EndpointError
 from localgif.records import Reply, SandboxRecord
 from localgif.search.evaluator import (
-    BADLY,
-    HOPELESS,
     INSTRUCTIONS,
     Ask,
     Evaluator,
@@ -74,10 +72,6 @@ def test_indices_that_only_one_has_do_not_count(
     first: dict[int, float], second: dict[int, float], index: int, score: float
 ) -> None:
     assert beats({**first, index: score}, second) == beats(first, second)
-
-
-def test_thresholds_are_ordered() -> None:
-    assert 0 < BADLY < HOPELESS < 1
 
 
 ALONE = load_suite("single", "bouncing-ball")
