@@ -41,7 +41,7 @@ _CERTIFICATES = ("SSL_CERT_", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 #: Directories whose tests are slow; elsewhere files and tests carry the marker themselves.
 SLOW = ("sandbox",)
 #: Half a minute and more: at the end of a test run such a file would leave a core without work.
-LONG = ("sandbox/test_corpus.py", "sweep/test_cluster.py", "endpoint/test_http.py", "report/test_browser.py")
+LONG = ("sandbox/test_corpus.py", "sweep/test_cluster.py", "report/test_browser.py", "run/test_resume.py")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
