@@ -66,46 +66,28 @@ def test_a_sound_server_passes_everything() -> None:
     assert f"{tokens} tokens (" in found["canary"].evidence and "came back" in found["canary"].evidence
 
 
-def test_different_answers_to_one_request_are_a_warning() -> None:
-    found, _ = measured(Server(answers=["It falls.", "It rises.", "It rests."]))
-    assert (found["speed"].status, "3 different answers" in found["speed"].evidence) == ("WARN", True)
-    assert "--seed" in found["speed"].remedy
-
-
-def test_a_server_that_cuts_prompts_silently_fails() -> None:
-    found, _ = measured(Server(cut=2050))
-    assert found["canary"].status == "FAIL"
-    assert "read 2050 of about" in found["canary"].evidence and "cuts prompts" in found["canary"].evidence
-
-
-def test_a_server_that_refuses_a_long_prompt_fails_with_its_words() -> None:
-    found, one = measured(Server(refuse_from=1000))
-    assert found["canary"].status == "FAIL" and "exceeds the available context size" in found["canary"].evidence
-    assert not one.answers
-
-
-def test_a_small_window_fails_and_an_unknown_one_warns() -> None:
-    found, _ = measured(Server(window=2048))
-    assert found["endpoint"].status == "FAIL" and "num_ctx = 2048" in found["endpoint"].remedy
-    assert found["canary"].status == "PASS", "what there is of a window is still tried"
-    found, _ = measured(Server(window=None))
-    assert found["endpoint"].status == "WARN"
-
-
-def test_a_model_that_does_not_find_the_word_is_weak() -> None:
-    found, _ = measured(Server(weak=True))
-    assert found["canary"].status == "WARN" and "too weak" in found["canary"].remedy
-
-
-def test_a_server_without_counts_gets_no_canary() -> None:
-    found, one = measured(Server(counts=False))
-    assert found["canary"].status == "SKIP"
-    assert one.pace is not None and one.pace.read == 0
-
-
-def test_a_model_that_says_nothing_fails() -> None:
-    found, _ = measured(Server(silent=True))
-    assert found["speed"].status == "FAIL" and "got any text" in found["speed"].evidence
+@pytest.mark.parametrize(
+    ("fault", "check", "status", "said"),
+    [
+        ({"answers": ["It falls.", "It rises.", "It rests."]}, "speed", "WARN", ("3 different answers", "--seed")),
+        ({"silent": True}, "speed", "FAIL", ("got any text",)),
+        ({"cut": 2050}, "canary", "FAIL", ("read 2050 of about", "cuts prompts")),
+        ({"refuse_from": 1000}, "canary", "FAIL", ("exceeds the available context size",)),
+        ({"weak": True}, "canary", "WARN", ("too weak",)),
+        ({"counts": False}, "canary", "SKIP", ()),
+        ({"window": 2048}, "endpoint", "FAIL", ("num_ctx = 2048",)),
+        ({"window": None}, "endpoint", "WARN", ()),
+    ],
+)
+def test_what_is_wrong_with_a_server_or_a_model_is_found(
+    fault: dict[str, Any], check: str, status: str, said: tuple[str, ...]
+) -> None:
+    found, one = measured(Server(**fault))
+    assert found[check].status == status
+    assert all(words in f"{found[check].evidence}{found[check].remedy}" for words in said)
+    assert one.answers == ("refuse_from" not in fault)
+    assert found["canary"].status == "PASS" or "window" not in fault, "what there is of a window is still tried"
+    assert one.pace is not None and (one.pace.read == 0) == ("counts" in fault)
 
 
 def test_a_server_that_goes_away_fails_once_and_the_rest_is_skipped() -> None:

@@ -70,13 +70,6 @@ def test_a_cut_answer_says_so() -> None:
         assert reflect(server, longest=54).done_reason == "length", "litellm does not say so: the count decides"
 
 
-def test_the_stream_is_closed_as_soon_as_the_answer_is_complete() -> None:
-    with serving(Scripted(animator=[LONG])) as server:
-        reply = ask(server, complete)
-    assert reply.text == LONG.split("and")[0]
-    assert (reply.done_reason, reply.prompt_tokens, reply.output_tokens) == ("closed", None, 4)
-
-
 @PROVIDERS
 def test_a_closed_stream_has_the_counts_that_came_with_its_first_line(provider: str) -> None:
     def counting(talk: Talk) -> None:
