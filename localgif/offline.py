@@ -264,20 +264,20 @@ def _has_certificates(name: str) -> bool:
         return any(os.path.isdir(part) for part in value.split(os.pathsep))  # noqa: PTH112 - Path raises, as below
     if not os.path.isfile(value):  # noqa: PTH113 - Path raises if the name is too long, or in a closed folder
         return name == "REQUESTS_CA_BUNDLE" and os.path.isdir(value)  # noqa: PTH112
-    return _is_bundle(value, Path(value).stat().st_mtime_ns)
-
-
-@functools.cache
-def _is_bundle(path: str, modified: int) -> bool:
-    """Whether a file holds certificates. Reading them takes a while, several variables often name the same file, and
-    each client asks again."""
-    import ssl
-
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
+        _read_certificates(value, Path(value).stat().st_mtime_ns)
     except OSError:  # ssl.SSLError is one
         return False
     return True
+
+
+@functools.cache
+def _read_certificates(path: str, modified: int) -> None:
+    """Raises OSError if a file holds no certificates. Reading them takes a while, several variables often name the
+    same file, and each client asks again."""
+    import ssl
+
+    ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(path)
 
 
 #: The OLLAMA_HOST that pin_environment set; None before.
