@@ -199,7 +199,7 @@ def test_too_little_space_fails_before_anything_is_downloaded(
 ) -> None:
     machine.know(PARTS)
     machine.begun(CONTENT[:kept])
-    needed = len(CONTENT) - kept + 10_000 + 64 * 2**20
+    needed = len(CONTENT) - kept + max(PARTS.sizes) + 64 * 2**20
     monkeypatch.setattr(shutil, "disk_usage", lambda _: Usage(0, 0, needed - 1))
     error = machine.fails("65 MiB needed, 64 MiB free")
     assert str(machine.cache) in error.message
