@@ -41,7 +41,7 @@ _PATHS = (
     Formula("", ""),
     Formula("up-down", "y = {y} + 60 * math.cos(t)", "moves up and down"),
     Formula("left-right", "x = {x} + 60 * math.cos(t)", "moves left and right"),
-    Formula("orbit", "x, y = {x} + 66 * math.cos(t), {y} + 66 * math.sin(t)", "goes in a circle"),
+    Formula("orbit", "x, y = {x} + 68 * math.cos(t), {y} + 68 * math.sin(t)", "goes in a circle"),
     Formula(
         "diagonal-down",
         "x, y = {x} - 60 * math.cos(t), {y} - 60 * math.cos(t)",
@@ -58,6 +58,7 @@ _PATHS = (
     Formula("down", "y = -20 + 240 * t / (2 * math.pi)", "falls"),
     Formula("up", "y = 220 - 240 * t / (2 * math.pi)", "rises"),
     Formula("swing", "x, y = {x} + 60 * math.cos(t), {y} - 24 * math.cos(t) ** 2", "swings like a pendulum"),
+    Formula("meet", "x = {x} + 0.15 * (100 - {x}) * (1 - math.cos(t))", "moves to the middle and back"),
     Formula("eight", "x, y = {x} + 60 * math.cos(t), {y} + 36 * math.sin(2 * t)", "moves in a figure eight"),
     Formula(
         "edges",

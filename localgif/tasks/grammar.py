@@ -284,6 +284,10 @@ class Grammar:
         before = noun.before
         if before.kind == "around" or _orbits(before):
             self._orbit(made[0])
+        if before.kind == "place" and before.value == "middle" and self._focus and not first:
+            self._relate("inside", made[0])  # "in the centre of a red circle"
+            self._beside = made[0]
+            return
         if (before.kind in _ASIDE or before.kind in VERBS - {"back"}) and self._focus and not first:
             self._relate(before.text, made[0])
             self._beside = made[0]

@@ -262,6 +262,8 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         said = " ".join(dict.fromkeys(word.text for word in unknown))
         ways = {word.value for word in unknown}
         guess = next((phrase for way, phrase in _GUESSES.items() if way in ways), None)
+        if guess is None and draft.kinds("across"):
+            guess = Phrase("path", *_PATHS["across"])
         if guess is None or (guess.value == "left-right" and (draft.kinds("path") or _ROCKING.match(said))):
             loose.append(said)
         else:
@@ -346,11 +348,13 @@ _PATHS = {
 _FALLS, _RISES, _MOVES = ("down", "falls"), ("up", "rises"), _PATHS["left-right"]
 #: A direction, the place where a motion begins, or "" for any other motion -> what to draw.
 _EIGHT, _EDGES = ("eight", "moves in a figure eight"), ("edges", "moves along the edges")
+_MEETS = ("meet", "moves to the middle and back")
 _GUESSES = {
     value: Phrase("path", *said)
     for value, said in {
         "eight": _EIGHT,
         "edges": _EDGES,
+        "meet": _MEETS,
         **dict.fromkeys(("down", "top"), _FALLS),
         **dict.fromkeys(("up", "bottom"), _RISES),
         "": _MOVES,

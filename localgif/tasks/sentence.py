@@ -32,7 +32,7 @@ _FAR = 0.75
 #: Place where a one-way motion begins -> its direction.
 _HALVES = {"top": "down", "bottom": "up"}
 #: Paths that nothing measures.
-_UNMEASURED = frozenset({"?", "eight", "edges", "swing"})
+_UNMEASURED = frozenset({"?", "eight", "edges", "swing", "meet"})
 _CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 #: Path -> the places at its ends.
 _ENDS: dict[str, tuple[str, ...]] = {
@@ -315,6 +315,8 @@ class Things:
         leaves = bool(draft.kinds("exit"))
         if len(halves) == 2 or (halves and (draft.in_turn or draft.kinds("back") or "up-down" in leans)):
             named.add("up-down")
+        if any(word.value == "swing" for word in draft.kinds("path")):
+            named = {"?"}  # "swings left and right like a pendulum"
         if len(named) > 1:
             named.discard("?")
         if {"diagonal-down", "diagonal-up"} & named:
@@ -324,7 +326,7 @@ class Things:
                 named, leaves = {"?"}, True
             elif draft.kinds("exit"):
                 named = {"across"}
-            elif draft.in_turn and leans:
+            elif draft.in_turn:  # "one after the other from left to right"
                 named = leans
             elif one_way and size != "grow" and not (size == "pulse" and draft.shape == "bar"):
                 named = {"left-right"} if draft.kinds("back") else {"across"}
