@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localgif.agent.form import BASE, PAINT, Frame, quoted
-from localgif.agent.phrasebook import beginning, color_of, faded, known, named_shape
+from localgif.agent.phrasebook import beginning, color_of, faded, formula_of, is_wave, known, named_shape, targets
 from localgif.records import Reply
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
@@ -70,7 +70,9 @@ class _Slot(NamedTuple):
     known: Sequence[str] = ()
     """The lines to use if the model writes none that is wanted."""
     beginning: str = ""
-    """The beginning of the line when the model is asked again."""
+    """How the first line begins: the quantities that the phrase decides; "" if any may."""
+    waves: bool = True
+    """Whether a line may go there and back smoothly."""
     colours: Sequence[str] = ()
     """The colours that a line must name, in the order of their first use; empty allows any."""
     shape: str = ""
@@ -90,7 +92,16 @@ def _slots(read: Outline) -> Iterator[_Slot]:
         for phrase in thing.says:
             set_to = known(phrase, thing.colours)
             wanted = _CORNER if set_to[:1] and set_to[0].startswith("x, y") else _BELOW.get(phrase.aspect, _NOUN)
-            yield _Slot(quoted(phrase.text), wanted, 2, set_to, beginning(phrase), _QUOTED.findall("".join(set_to)))
+            formula = formula_of(phrase)
+            yield _Slot(
+                quoted(phrase.text),
+                wanted,
+                2,
+                set_to,
+                beginning(phrase),
+                waves=not formula or is_wave(formula),
+                colours=_QUOTED.findall("".join(set_to)),
+            )
 
 
 def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> Reply:
@@ -155,6 +166,8 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
         if not line:
             continue
         if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
+            return taken, True
+        if (slot.beginning and not taken and targets(line) != slot.beginning) or (is_wave(line) and not slot.waves):
             return taken, True
         line = _QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line)
         if slot.shape and line.startswith("shape") and slot.shape not in _SHAPE.findall(line):

@@ -140,8 +140,18 @@ def formula_of(phrase: Phrase) -> str:
 
 def beginning(phrase: Phrase) -> str:
     """The left side of the assignment that a phrase asks for ("x, y ="); "" without a formula."""
-    found = re.match(r"[a-z, ]+=(?: [a-z]+ =)*", "color =" if phrase.aspect == "color" else formula_of(phrase))
-    return found[0] if found else ""
+    return targets("color = None" if phrase.aspect == "color" else formula_of(phrase))
+
+
+def targets(line: str) -> str:
+    """The left side of an assignment, with its "=": "x, y =", "width = height ="; "" without one."""
+    found = re.match(r"[a-z, ]+=(?: *[a-z]+ *=(?!=))*", line)
+    return re.sub(r" *([,=]) *", lambda mark: f"{' ' * (mark[1] == '=')}{mark[1]} ", found[0]).strip() if found else ""
+
+
+def is_wave(statements: str) -> bool:
+    """Whether statements go there and back smoothly."""
+    return re.search(r"\b(?:cos|sin)\(", statements) is not None
 
 
 def place_of(value: str) -> tuple[float | None, float | None, float | None]:
@@ -176,6 +186,8 @@ def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
     if phrase.aspect == "color" or phrase.value == "switch":
         of = faded if phrase.aspect == "color" else switched
         return [f"color = {of([color_of(colour) for colour in colours])}"]
+    if phrase.aspect in FORMULAS and "{" not in (formula := formula_of(phrase)):
+        return formula.splitlines()
     x, y, side = place_of(phrase.value) if phrase.aspect == "place" else (None, None, None)
     set_to = {name: number(at, name) for name, at in (("x", x), ("y", y)) if at is not None}
     where = [f"{', '.join(set_to)} = {', '.join(set_to.values())}"] if set_to else []

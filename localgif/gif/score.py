@@ -192,7 +192,7 @@ def _loop(m: Measurements, seen: list[Seen]) -> Judged:
     largest = max(m.colour_steps[:-1], default=0.0)
     if largest == 0:
         return 0.0, "nothing moves from frame to frame, so nothing loops"
-    tracks = [track for each in seen if each.subject.path != "across" for track in each.tracks]
+    tracks = [track for each in seen if each.subject.inside for track in each.tracks]
     whole = [track for track in tracks if len(track.pieces) == m.frames]
     ratio = max(m.colour_steps[-1] / largest, *map(_seam, whole), 0.0)
     text = (

@@ -140,15 +140,21 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
             'image, draw = canvas("black")',
             'image, draw = canvas("white")',
         ),
+        (
+            "a bar that grows slowly from left to right and shrinks back quickly",
+            "grows rightwards and shrinks quickly",
+            "width = 60 + 20 * math.cos(t)",
+            "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\n        x = 30 + width / 2",
+        ),
+        ("a ball falling down", "falls", "x = -20 + 240 * t / (2 * math.pi)", "y = -20 + 240 * t / (2 * math.pi)"),
+        ("a star spinning", "spins", "angle = 2 * t", "angle = 2 * t"),
         ("a red ring", "a red ring", 'shape, color = CIRCLE, "red"', 'shape, color = RING, "red"'),
         ("a red bar", "a red bar", 'shape, color = BAR, "crimson"', 'shape, color = BAR, "crimson"'),
         ("a star in the top left corner", "in the top left corner", "x = 45", "x, y = LEFT, TOP"),
         ("a star in the top left corner", "in the top left corner", "x, y = 30, TOP", "x, y = 30, TOP"),
     ],
 )
-def test_other_colours_another_shape_and_half_a_corner_become_what_the_phrase_says(
-    brief: str, phrase: str, line: str, kept: str
-) -> None:
+def test_what_a_phrase_does_not_decide_becomes_what_it_says(brief: str, phrase: str, line: str, kept: str) -> None:
     read, frame = outline(brief), form.frame(prompt())
     assert read is not None and frame is not None
 
