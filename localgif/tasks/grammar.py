@@ -426,6 +426,10 @@ class Grammar:
 
     def _orbit(self, centre: Draft | None) -> None:
         """Let the things in focus go round another one, or in a circle; a turn that was read before meant that."""
+        if centre is not None and not self._spoke and all(_RING.search(draft.called) for draft in self._focus):
+            for draft in self._focus:  # "a ring around it" does not move
+                draft.holds, centre.inside = True, draft
+            return
         for draft in self._focus:
             if turns := draft.kinds("turn"):
                 draft.found.remove(turns[-1])
@@ -549,5 +553,7 @@ def _orbits(word: Word) -> bool:
     return (word.kind, word.value) == ("leans", "orbit") or (word.value == "edges" and word.text.endswith(" of"))
 
 
+#: Things that can stand around another one.
+_RING = re.compile(r"\b(?:ring|hoop|frame|border)s?\b")
 #: Things that are as long as a bar.
 _HAND = re.compile(r"\b(?:hand|needle|pointer|pendulum)s?\b")

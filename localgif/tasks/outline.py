@@ -58,14 +58,13 @@ def outline(brief: str) -> Outline | None:
     """The outline of a brief; None if localgif cannot read it, or if it names nothing to draw."""
     try:
         grammar, _, _ = parsed(" ".join(brief.split()).rstrip(" ."))
-        reader = Things(grammar)
+        reader, colour = Things(grammar), grammar.ground or grammar.background or ""
         # What is inside another thing is painted after it.
         drafts = sorted(grammar.drafts, key=lambda draft: draft.inside is not None)
         every = [(draft, number) for draft in drafts for number in range(1, draft.count + 1)]
-        found = _in_turn([_thing(draft, reader, number, grammar.ground) for draft, number in every], every)
+        found = _in_turn([_thing(draft, reader, number, colour) for draft, number in every], every)
     except ConfigError:
         return None
-    colour = grammar.ground or grammar.background or ""
     later = tuple(grammar.ground_cycle) if colour else ()
     ground = f"on {_article(colour)} background" if colour else ""
     if later:

@@ -119,6 +119,20 @@ def said(brief: str) -> str:
             "on a white background; a pink ball: moves up and down in the top half, over the black line; "
             "a black bar: long, at the bottom",
         ),
+        (
+            "grey circle that slowly disappears and comes back, background is orange",
+            "on an orange background; a grey circle: fades from grey to orange and back",
+        ),
+        (
+            "a magenta cross spinning in the middle while a thin grey ring around it stays still",
+            "; a thin grey ring: large, in the middle; a magenta cross: small, in the middle, spins",
+        ),
+        (
+            "two orange squares move toward each other and then apart",
+            "; an orange square: number 1 of 2, moves to the "
+            "middle and back; an orange square: number 2 of 2, moves to the middle and back",
+        ),
+        ("a white ball goes back and forth", "; a white ball: moves left and right"),
         ("a blue rectangle in the upper left corner", "; a blue rectangle: in the top left corner"),
         ("a white bar that becomes thicker and then thinner", "; a white bar: long, gets taller and shorter"),
         ("a pink rectangle tilting back and forth around its centre", "; a pink rectangle: long, rocks, swings"),
