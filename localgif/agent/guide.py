@@ -71,8 +71,8 @@ class _Slot(NamedTuple):
     """The lines to use if the model writes none that is wanted."""
     beginning: str = ""
     """How the first line begins: the quantities that the phrase decides; "" if any may."""
-    waves: bool = True
-    """Whether a line may go there and back smoothly."""
+    waves: bool | None = None
+    """Whether a line must, or must not, go there and back smoothly; None if both will do."""
     colours: Sequence[str] = ()
     """The colours that a line must name, in the order of their first use; empty allows any."""
     shape: str = ""
@@ -99,7 +99,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
                 2,
                 set_to,
                 beginning(phrase),
-                waves=not formula or is_wave(formula),
+                waves=is_wave(formula) if formula else None,
                 colours=_QUOTED.findall("".join(set_to)),
             )
 
@@ -158,6 +158,11 @@ def _with(answer: Reply, lines: Sequence[str]) -> Reply:
     return replace(answer, text=answer.text + "".join(f"{_INDENT}{line}\n" for line in lines))
 
 
+def _decides(line: str, slot: _Slot) -> bool:
+    """Whether the first line below a phrase sets what the phrase decides, in the way that it says."""
+    return (not slot.beginning or targets(line) == slot.beginning) and slot.waves in (None, is_wave(line))
+
+
 def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
     """The lines of a continuation that belong to a slot, and whether the slot is complete."""
     taken: list[str] = []
@@ -167,7 +172,7 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
             continue
         if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
             return taken, True
-        if (slot.beginning and not taken and targets(line) != slot.beginning) or (is_wave(line) and not slot.waves):
+        if not taken and not _decides(line, slot):
             return taken, True
         line = _QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line)
         if slot.shape and line.startswith("shape") and slot.shape not in _SHAPE.findall(line):

@@ -146,7 +146,7 @@ def beginning(phrase: Phrase) -> str:
 def targets(line: str) -> str:
     """The left side of an assignment, with its "=": "x, y =", "width = height ="; "" without one."""
     found = re.match(r"[a-z, ]+=(?: *[a-z]+ *=(?!=))*", line)
-    return re.sub(r" *([,=]) *", lambda mark: f"{' ' * (mark[1] == '=')}{mark[1]} ", found[0]).strip() if found else ""
+    return " ".join(re.findall("[a-z]+|[,=]", found[0])).replace(" ,", ",") if found else ""
 
 
 def is_wave(statements: str) -> bool:

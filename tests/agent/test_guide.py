@@ -148,6 +148,7 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
         ),
         ("a ball falling down", "falls", "x = -20 + 240 * t / (2 * math.pi)", "y = -20 + 240 * t / (2 * math.pi)"),
         ("a star spinning", "spins", "angle = 2 * t", "angle = 2 * t"),
+        ("a bar swinging", "rocks, swings", "angle = t", "angle = 0.5 * math.sin(t)"),
         ("a red ring", "a red ring", 'shape, color = CIRCLE, "red"', 'shape, color = RING, "red"'),
         ("a red bar", "a red bar", 'shape, color = BAR, "crimson"', 'shape, color = BAR, "crimson"'),
         ("a star in the top left corner", "in the top left corner", "x = 45", "x, y = LEFT, TOP"),

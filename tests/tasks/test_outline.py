@@ -132,6 +132,11 @@ def said(brief: str) -> str:
             "; an orange square: number 1 of 2, moves to the "
             "middle and back; an orange square: number 2 of 2, moves to the middle and back",
         ),
+        (
+            "two green balls bouncing up and down, one rising while the other falls",
+            "; a green ball: number 1 of 2, moves up and down, number 1 of 2; "
+            "a green ball: number 2 of 2, moves up and down, number 2 of 2",
+        ),
         ("a white ball goes back and forth", "; a white ball: moves left and right"),
         ("a blue rectangle in the upper left corner", "; a blue rectangle: in the top left corner"),
         ("a white bar that becomes thicker and then thinner", "; a white bar: long, gets taller and shorter"),
