@@ -98,7 +98,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
                 wanted,
                 2,
                 set_to,
-                beginning(phrase),
+                beginning(phrase) or targets("".join(set_to[:1])),
                 waves=is_wave(formula) if formula else None,
                 colours=_QUOTED.findall("".join(set_to)),
             )

@@ -95,7 +95,8 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
     moving = {
         "small": "width = 60 + 20 * math.cos(t)",
         "at the top": "y = 40 + 60 * math.cos(t)",
-        "long": "width = 150",
+        "long": "width = height = 150",
+        "at the bottom": "x, y = 100, 100",
     }
 
     def go_on(text: str, finished: Finished, turn: int) -> Reply:
@@ -104,11 +105,11 @@ def test_a_place_that_moves_and_a_size_that_changes_become_what_the_phrase_says(
         return Reply(f"{text}        {line}\n", "stop", None, 1, 0.0)
 
     lines = [line.strip() for line in guided(read, frame, go_on, lambda text: "").text.splitlines()]
-    below = {phrase: lines[lines.index(f'# "{phrase}"') + 1] for phrase in (*moving, "at the bottom")}
+    below = {phrase: lines[lines.index(f'# "{phrase}"') + 1] for phrase in moving}
     assert below == {
         "small": "width = height = SMALL",
         "at the top": "y = TOP",
-        "long": "width = 150",
+        "long": "width = height = 150",
         "at the bottom": "y = BOTTOM",
     }
 
