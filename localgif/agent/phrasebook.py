@@ -215,7 +215,9 @@ def listing() -> str:
         said = next(formula.said for formula in FORMULAS[aspect] if formula.value == value)
         second = formula_of(Phrase(aspect, f"{value} number 2 of 3", ""))
         book += [(f"{said}, number 2 of 3", second.format(**usual))]
-    book += [(f.said, f.text.format(**usual)) for formulas in FORMULAS.values() for f in formulas if f.said]
+    aside = {"meet": {**usual, "x": 50}}  # what is in the middle already would not move
+    said = [formula for formulas in FORMULAS.values() for formula in formulas if formula.said]
+    book += [(formula.said, formula.text.format(**aside.get(formula.value, usual))) for formula in said]
     return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
 
