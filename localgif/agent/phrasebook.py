@@ -216,8 +216,8 @@ def listing() -> str:
         second = formula_of(Phrase(aspect, f"{value} number 2 of 3", ""))
         book += [(f"{said}, number 2 of 3", second.format(**usual))]
     aside = {"meet": {**usual, "x": 50}}  # what is in the middle already would not move
-    said = [formula for formulas in FORMULAS.values() for formula in formulas if formula.said]
-    book += [(formula.said, formula.text.format(**aside.get(formula.value, usual))) for formula in said]
+    listed = [formula for formulas in FORMULAS.values() for formula in formulas if formula.said]
+    book += [(formula.said, formula.text.format(**aside.get(formula.value, usual))) for formula in listed]
     return "\n".join(f'# "{said}"\n{text}' for said, text in book)
 
 
