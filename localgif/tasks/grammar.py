@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple, cast
 
-from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun
+from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun, shaded
 from localgif.tasks.task import Colour, brief_error
 from localgif.tasks.words import STOP, Word
 
@@ -461,8 +461,8 @@ class Grammar:
                 break
             at += 1
         if self._on_ground and hues and self.background is None:  # "a background that changes from blue to green"
-            self.ground_cycle = list(self._shades(self._at, at))
-            self.ground = self.ground_cycle.pop(0)
+            named = [k for k in range(self._at, at) if self.words[k].kind == "colour"]
+            self.ground, *self.ground_cycle = (shaded(self.words, k) for k in named)
             self._at = at - 1
             return
         self._at = at - 1
@@ -470,13 +470,6 @@ class Grammar:
         for draft in self._focus:
             draft.found.append(Word("cycle", word.value, word.text))
             draft.cycle += hues
-
-    def _shades(self, start: int, end: int) -> Iterator[str]:
-        """The colours between two places, each with its shade: "light blue"."""
-        for at in range(start, end):
-            if self.words[at].kind == "colour":
-                shade = f"{self.words[at - 1].text} " if self.words[at - 1].kind == "shade" else ""
-                yield shade + self.words[at].text
 
     def _later_colour(self, word: Word) -> None:
         """Read a colour after its thing: "a ball, red", "a light that blinks red", or red -> green."""
@@ -555,5 +548,6 @@ def _orbits(word: Word) -> bool:
 
 #: Things that can stand around another one.
 _RING = re.compile(r"\b(?:ring|hoop|frame|border)s?\b")
-#: Things that are as long as a bar.
-_HAND = re.compile(r"\b(?:hand|needle|pointer|pendulum)s?\b")
+#: Things that are as long as a bar and turn about an end, as alternatives of a pattern.
+HANDS = "hand|needle|pointer|pendulum"
+_HAND = re.compile(rf"\b(?:{HANDS})s?\b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -22,6 +23,12 @@ NOUNS = frozenset({"shape", "unknown"})
 _LOOKS = frozenset({"det", "the", "shade", *NOUNS})
 #: What may stand between a verb and its noun: "a slowly spinning bright green star".
 _BETWEEN = (VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
+
+
+def shaded(words: Sequence[Word], at: int, start: int = 0) -> str:
+    """The colour at a place, with its shade if that stands before it and not before `start`: "light blue"."""
+    shade = f"{words[at - 1].text} " if at > start and words[at - 1].kind == "shade" else ""
+    return shade + words[at].text
 
 
 @dataclass
@@ -71,8 +78,7 @@ class Noun:
         at = next((k for k in range(self.start, self.end) if self.words[k].kind == "colour"), None)
         if at is None:
             return ""
-        shade = f"{self.words[at - 1].text} " if at > self.start and self.words[at - 1].kind == "shade" else ""
-        return shade + self.words[at].text
+        return shaded(self.words, at, self.start)
 
     @property
     def plural(self) -> bool:

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localgif.errors import ConfigError
-from localgif.tasks.grammar import Draft
+from localgif.tasks.grammar import HANDS, Draft
 from localgif.tasks.sentence import Things, parsed
 from localgif.tasks.task import PLACE_PHRASES, Subject
 from localgif.tasks.words import words
@@ -126,7 +126,7 @@ def _is_bar(draft: Draft, seen: Subject) -> bool:
     return "bar" in (seen.shape, draft.shape) or (seen.shape == "any" and _BAR.search(draft.called) is not None)
 
 
-_BAR = re.compile(r"\b(?:bar|line|beam|rectangle|stripe|stick|needle|rod|pole|hand|pointer|pendulum)s?\b")
+_BAR = re.compile(rf"\b(?:bar|line|beam|rectangle|stripe|stick|rod|pole|{HANDS})s?\b")
 
 
 def _is_column(draft: Draft, seen: Subject) -> bool:
@@ -273,9 +273,9 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             height = re.search("tall|short|vertical|thick", text) is not None
             yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
         elif _ROCKING.search(text) and not _SHAKING.match(text):
-            swings = "swing" if "sw" in text or "pendulum" in text else "left-right"
+            swings = "sw" in text or "pendulum" in text
             # nobody can see a round thing turn
-            yield _ROCKS if seen.shape != "round" else _SWINGS if swings == "swing" else Phrase("path", *_MOVES)
+            yield _ROCKS if seen.shape != "round" else _SWINGS if swings else Phrase("path", *_MOVES)
         elif _SHAKING.match(text):
             if seen.path == "any":
                 yield Phrase("path", *_MOVES)
