@@ -61,6 +61,11 @@ def fade(colors, t):
 
 #: The names that FUNCTIONS defines for shapes.
 SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR", "DIAMOND", "HEXAGON", "RING", "CROSS", "HEART")
+#: FUNCTIONS in short, for an answer of which localgif writes the calls.
+NAMES = f"""\
+The picture has 200 x 200 pixels. x, y is the centre of a thing, angle 0 is upright, t goes from 0 to one whole turn.
+A thing of color None is not to be seen; fade(colors, t) changes a color slowly. Shapes: {", ".join(SHAPES)}.
+"""
 
 
 class Figure(NamedTuple):
@@ -215,15 +220,6 @@ def _sets(name: str, statements: str) -> bool:
 
 _HEAD_OF = re.compile(r"^def make_gif\(path\):\n(?:    .*\n)*?        t = .*\n", re.MULTILINE)
 _TAIL_OF = re.compile(r"^        frames\.append\(image\)\n    frames\[0\]\.save\(.*\)\n", re.MULTILINE)
-
-
-def listed(brief: str) -> list[str]:
-    """The phrases of a brief as comments, in the order of a program; empty if localgif cannot read the brief."""
-    read = outline(brief)
-    if read is None:
-        return []
-    phrases = [text for thing in read.things for text in (thing.noun, *(phrase.text for phrase in thing.says))]
-    return [line for phrase in (read.ground, *phrases) for line in quoted(phrase)]
 
 
 class Frame(NamedTuple):

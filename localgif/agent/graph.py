@@ -79,7 +79,8 @@ def compile_animator(
 
     frame, read = form.frame(system_prompt), outline(brief)
     phrased = frame is not None and read is not None
-    opening: list[Message] = [("system", system_prompt), ("user", prompts.request(brief, phrases=phrased))]
+    system = prompts.shortened(system_prompt, read) if frame is not None and read is not None else system_prompt
+    opening: list[Message] = [("system", system), ("user", prompts.request(brief))]
 
     def generate(state: _State) -> dict[str, object]:
         # With the same seed, a model that ignores the error would repeat itself word for word.

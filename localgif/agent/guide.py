@@ -1,8 +1,9 @@
-"""Answers phrase by phrase: localgif writes each phrase of the request, and the model writes what the phrase decides.
+"""Answers phrase by phrase: localgif writes what the request names, and the model writes what changes over time.
 
 A small model that writes a whole program skips phrases, adds phrases of its examples, paints a thing before it has a
-colour, and moves a thing that should stay in place. So localgif writes the comments and calls, and the model writes
-only the assignments below each phrase. localgif discards an assignment that the phrase cannot decide.
+colour, and moves a thing that should stay in place. So localgif writes the comments, the calls, and what the request
+names: background, shapes, colours, sizes and places. The model writes the assignments below all other phrases.
+localgif discards an assignment that the phrase cannot decide.
 """
 
 from __future__ import annotations
@@ -30,23 +31,17 @@ def _sets(*names: str, value: str = r"[^=\s].*") -> re.Pattern[str]:
 
 #: What the model may set below a thing's noun, and below a phrase, by the phrase's aspect.
 _NOUN = _sets("shape", "color", "x", "y", "width", "height", "angle")
-#: A number or its name: a place must not move, and a plain size must not change.
-_STILL = r"[-+*/()\dA-Z., ]+"
 _BELOW = {
-    "size": _sets("width", "height", value=_STILL),
-    "place": _sets("x", "y", "width", "height", value=_STILL),
     "color": _sets("color"),
     "path": _sets("x", "y"),
     "scale": _sets("width", "height", "x", "y"),
     "turn": _sets("angle"),
     "shown": _sets("color"),
 }
-#: A corner, and the middle, set both coordinates.
-_CORNER = _sets("x, y", value=_STILL)
+#: Aspects of which a phrase names the numbers itself.
+_NAMES_NUMBERS = frozenset({"size", "place"})
 #: A colour: an assignment contains no other strings.
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
-#: The name of a shape.
-_SHAPE = re.compile(r"\b[A-Z]{3,}\b")
 _CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
 
 
@@ -66,7 +61,7 @@ class _Slot(NamedTuple):
     """The lines in front of it."""
     wanted: re.Pattern[str]
     most: int
-    """At most this many lines."""
+    """At most this many lines; with 0 the known lines stand without asking."""
     known: Sequence[str] = ()
     """The lines to use if the model writes none that is wanted."""
     beginning: str = ""
@@ -75,28 +70,25 @@ class _Slot(NamedTuple):
     """Whether a line must, or must not, go there and back smoothly; None if both will do."""
     colours: Sequence[str] = ()
     """The colours that a line must name, in the order of their first use; empty allows any."""
-    shape: str = ""
-    """The shape that a line must name; "" allows any."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
     grounds = [color_of(colour) for colour in (read.background, *read.later) if colour]
     behind = faded(grounds) if read.later else f'"{"".join(grounds)}"'
     plain = [f"image, draw = canvas({behind})"] if grounds else []
-    yield _Slot(quoted(read.ground), _CANVAS, 1, plain, colours=grounds)
+    yield _Slot(quoted(read.ground), _CANVAS, 0 if plain else 1, plain)
     for number, thing in enumerate(read.things):
         shape = named_shape(thing)
         plain = [f'shape, color = {shape}, "{color_of(thing.colours[0])}"'] if shape and thing.colours else []
         given = [*([PAINT] if number else []), BASE, *quoted(thing.noun)]
-        yield _Slot(given, _NOUN, 2, plain, shape=shape if plain else "")
+        yield _Slot(given, _NOUN, 0 if plain else 2, plain)
         for phrase in thing.says:
             set_to = known(phrase, thing.colours)
-            wanted = _CORNER if set_to[:1] and set_to[0].startswith("x, y") else _BELOW.get(phrase.aspect, _NOUN)
             formula = formula_of(phrase)
             yield _Slot(
                 quoted(phrase.text),
-                wanted,
-                2,
+                _BELOW.get(phrase.aspect, _NOUN),
+                0 if phrase.aspect in _NAMES_NUMBERS else 2,
                 set_to,
                 beginning(phrase) or targets("".join(set_to[:1])),
                 waves=is_wave(formula) if formula else None,
@@ -114,7 +106,7 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
     for slot in _slots(read):
         whole = _with(whole, slot.given)
         lines: Sequence[str] | None = ()
-        for reply, lines in _replies(slot, whole.text, go_on, finished):
+        for reply, lines in _replies(slot, whole.text, go_on, finished) if slot.most else ():
             if lines is None:
                 return reply
             whole = replace(
@@ -175,8 +167,6 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
         if not taken and not _decides(line, slot):
             return taken, True
         line = _QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line)
-        if slot.shape and line.startswith("shape") and slot.shape not in _SHAPE.findall(line):
-            return taken, True
         if slot.colours and list(dict.fromkeys(_QUOTED.findall(line))) != list(slot.colours):
             return taken, True
         taken.append(line)

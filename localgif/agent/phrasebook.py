@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 from PIL import ImageColor
 
-from localgif.tasks.outline import Phrase, Thing
+from localgif.tasks.outline import Outline, Phrase, Thing
 from localgif.tasks.task import PLACE_PHRASES
 from localgif.tasks.words import normalised, words
 
@@ -198,6 +198,9 @@ def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
 _IN_TURN: tuple[tuple[Aspect, str], ...] = (("path", "orbit"), ("shown", "blink"))
 
 
+_FADES, _SWITCHES = "fades from pink to cyan and back", "switches between pink and cyan"
+
+
 def listing() -> str:
     """The phrasebook of a prompt: each phrase as a comment, and below it its assignment."""
     usual = {"x": 100, "y": 100, "w": 60, "h": 60}
@@ -209,8 +212,7 @@ def listing() -> str:
     ]
     book = [("a pink bar", 'shape, color = BAR, "pink"')]
     book += [(phrase.text, "\n".join(known(phrase))) for phrase in numbers]
-    book += [("fades from pink to cyan and back", f"color = {faded(['pink', 'cyan'])}")]
-    book += [("switches between pink and cyan", f"color = {switched(['pink', 'cyan'])}")]
+    book += [(_FADES, f"color = {faded(['pink', 'cyan'])}"), (_SWITCHES, f"color = {switched(['pink', 'cyan'])}")]
     for aspect, value in _IN_TURN:
         said = next(formula.said for formula in FORMULAS[aspect] if formula.value == value)
         second = formula_of(Phrase(aspect, f"{value} number 2 of 3", ""))
@@ -219,6 +221,35 @@ def listing() -> str:
     listed = [formula for formulas in FORMULAS.values() for formula in formulas if formula.said]
     book += [(formula.said, formula.text.format(**aside.get(formula.value, usual))) for formula in listed]
     return "\n".join(f'# "{said}"\n{text}' for said, text in book)
+
+
+_ENTRY = re.compile(r'^# "(.*)"\n((?:[^#\n].*\n)+)', re.MULTILINE)
+
+
+def looked_up(book: str, read: Outline) -> str:
+    """The lines of a phrasebook for what changes in an outline; all lines if it has a phrase that localgif cannot tell.
+
+    Args:
+        book: The phrasebook of a prompt, which may be of an earlier version, or "".
+    """
+    says = [phrase for thing in read.things for phrase in thing.says]
+    if any(not phrase.value for phrase in says):
+        return book.rstrip("\n")
+    wanted = {said for phrase in says for said in _entries_of(phrase)}
+    return "\n".join(found[0].rstrip("\n") for found in _ENTRY.finditer(book) if found[1] in wanted)
+
+
+def _entries_of(phrase: Phrase) -> Iterator[str]:
+    """What the phrasebook calls a phrase that changes something."""
+    if phrase.aspect == "color":
+        yield _FADES
+    elif phrase.value == "switch":
+        yield _SWITCHES
+    value, turn, _ = phrase.value.partition(" number ")
+    for formula in FORMULAS.get(phrase.aspect, ()):  # type: ignore[call-overload]
+        if formula.said and formula.value == value:
+            yield formula.said
+            yield f"{formula.said}, number 2 of 3" if turn else formula.said
 
 
 #: Quantity -> the names of its numbers.

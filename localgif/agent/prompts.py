@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from localgif.agent import form, phrasebook
+from localgif.tasks.outline import Outline
 from localgif.tasks.task import Targets
 
 #: The article's seed prompt: what `--reflection plain` starts from.
@@ -63,19 +64,19 @@ def render(targets: Targets, parts: Parts) -> str:
     scenes = [(each, form.read(each.code)) for each in parts.examples]
     phrased = [(each.brief, scene) for each, scene in scenes if scene is not None]
     if phrased:
-        pieces.append(f"Every program begins with these lines:\n```python\n{form.FUNCTIONS}```\n{_WAY}")
+        pieces.append(f"{_FUNCTIONS}{form.FUNCTIONS}{_FENCE}{_WAY}")
     if parts.rules:
         pieces.append("Rules:\n" + "\n".join(f"- {rule}" for rule in parts.rules))
     for brief, scene in phrased[:-1]:
         lines = "\n".join(form.steps(scene, brief))
-        pieces.append(f"Example request: {request(brief, phrases=True)}\n```python\n{lines}\n```")
+        pieces.append(f"Example request: {request(brief)}\n```python\n{lines}\n```")
     # Shown as a request and its answer: a 0.5B model that sees only a program begins to talk about it.
-    pieces += [_answered(each.brief, each.code.strip(), False) for each, scene in scenes if scene is None]
+    pieces += [_answered(each.brief, each.code.strip()) for each, scene in scenes if scene is None]
     if phrased:
         brief, scene = phrased[-1]
-        pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip(), True))
+        pieces.append(_answered(brief, form.program(scene, brief, targets, functions=False).strip()))
         # The phrasebook comes last: small models look up what is near the request.
-        pieces.append(f"What phrases decide:\n```python\n{phrasebook.listing()}\n```")
+        pieces.append(f"{_BOOK}{phrasebook.listing()}\n{_FENCE}".rstrip())
     if parts.examples:
         pieces[-1] += "\nAnswer in this form: one ```python block and nothing else. " + (
             "To a request that is answered above give the same answer; for another animation keep the form of the "
@@ -86,6 +87,9 @@ def render(targets: Targets, parts: Parts) -> str:
     return "\n\n".join(pieces)
 
 
+#: What stands around the drawing functions and the phrasebook.
+_FUNCTIONS, _BOOK = "Every program begins with these lines:\n```python\n", "What phrases decide:\n```python\n"
+_FENCE = "```\n"
 #: How to write a program in the form.
 _WAY = (
     "Inside the loop go through the request phrase by phrase: quote each phrase in a comment, and below it write the "
@@ -93,14 +97,32 @@ _WAY = (
 )
 
 
-def _answered(brief: str, code: str, phrased: bool) -> str:
-    return f"Example request: {request(brief, phrases=phrased)}\nExample answer:\n```python\n{code}\n```"
+def shortened(system_prompt: str, read: Outline) -> str:
+    """What an answer phrase by phrase needs of a prompt: reading the rest takes longer than writing the answer.
+
+    localgif puts the drawing functions in front of the program itself, so their names are enough, and of the phrasebook
+    the lines for this request. What all requests of a prompt share comes first, so that a server reads it once.
+    """
+    before, functions, rest = _cut(system_prompt, _FUNCTIONS)
+    shared, book, end = _cut(before + (form.NAMES if functions else "") + rest, _BOOK)
+    lines = phrasebook.looked_up(book, read)
+    return shared + end + (f"\n{_BOOK}{lines}\n{_FENCE}" if lines else "")
 
 
-def request(brief: str, *, phrases: bool = False) -> str:
-    """The user message of every sample; with the phrases as comments for a prompt in the form."""
-    listed = form.listed(brief) if phrases else []
-    return "\n".join([f"Write the function. Animation: {brief}", *listed])
+def _cut(text: str, opening: str) -> tuple[str, str, str]:
+    """The text before a fenced block that is announced so, the block, and the text after it."""
+    before, _, rest = text.partition(opening)
+    block, _, after = rest.partition(_FENCE)
+    return before, block, after
+
+
+def _answered(brief: str, code: str) -> str:
+    return f"Example request: {request(brief)}\nExample answer:\n```python\n{code}\n```"
+
+
+def request(brief: str) -> str:
+    """The user message of every sample."""
+    return f"Write the function. Animation: {brief}"
 
 
 def repair(reason: str, *, had_code: bool) -> str:

@@ -237,13 +237,9 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         elif draft.around is not None:
             text = f"goes in a circle around the {draft.around.label}"
         yield Phrase("path", value, text)
-    if any(_STRETCHING.match(word.text) for word in draft.kinds("loose")):
-        pass  # _loosely() names the side that changes
-    elif seen.size == "pulse" and seen.anchor == "any":
-        yield Phrase("scale", "pulse", "grows and shrinks")
-    elif seen.size in ("grow", "pulse"):
-        side = seen.anchor if seen.anchor != "any" else "left" if bar else ""
-        yield Phrase("scale", f"grow {side}".strip(), f"grows {_AWAY[side]}and shrinks quickly")
+    # What stretches is left to _loosely(), which names the side that changes.
+    if not any(_STRETCHING.match(word.text) for word in draft.kinds("loose")):
+        yield from _growing(seen, bar)
     if seen.turn == "spin":
         yield Phrase("turn", "spin", "spins")
     elif draft.upright and bar and not _is_column(draft, seen):
@@ -251,6 +247,14 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     if seen.shown == "blink":
         yield Phrase("shown", "blink", "blinks")
     yield from _loosely(draft, seen)
+
+
+def _growing(seen: Subject, bar: bool) -> Iterator[Phrase]:
+    if seen.size == "pulse" and seen.anchor == "any":
+        yield Phrase("scale", "pulse", "grows and shrinks")
+    elif seen.size in ("grow", "pulse"):
+        side = seen.anchor if seen.anchor != "any" else "left" if bar else ""
+        yield Phrase("scale", f"grow {side}".strip(), f"grows {_AWAY[side]}and shrinks quickly")
 
 
 def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
@@ -291,8 +295,7 @@ def _is_wide(draft: Draft, seen: Subject) -> bool:
 
 def _is_small(draft: Draft) -> bool:
     """Whether it is small without being called so: a dot, what is inside another thing, and what goes round one."""
-    orbits = draft.around is not None and draft.around.scale != "large"
-    return draft.inside is not None or orbits or draft.called.removesuffix("s") in ("dot", "spot")
+    return draft.inside is not None or draft.around is not None or draft.called.removesuffix("s") in ("dot", "spot")
 
 
 def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:

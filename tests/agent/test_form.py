@@ -104,7 +104,10 @@ def test_every_phrase_stands_above_what_it_decides() -> None:
     assert lines[lines.index('# "moves up and down in the top half, over the black bar"') + 1].startswith("y = ")
     assert lines[lines.index('# "a black bar"') + 1] == 'shape, color = BAR, "black"'
     assert lines.count(form.PAINT) == 2
-    assert [line for line in lines if line.startswith("#")] == form.listed(BRIEF)
+    read = outline(BRIEF)
+    assert read is not None
+    phrases = [read.ground, *(said for each in read.things for said in (each.noun, *(p.text for p in each.says)))]
+    assert [line for line in lines if line.startswith("#")] == [f'# "{phrase}"' for phrase in phrases]
 
 
 def test_figures_find_their_phrases_by_colour_and_shape() -> None:

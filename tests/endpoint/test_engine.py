@@ -238,7 +238,7 @@ def test_a_real_model_continues_an_answer_phrase_by_phrase(endpoint: RunningEndp
 
         whole = guided(read, frame, go_on, lambda text: "")
     assert whole not in replies, "the server began a new answer"
-    assert len(replies) >= 4 and whole.output_tokens == sum(reply.output_tokens for reply in replies)
+    assert replies and whole.output_tokens == sum(reply.output_tokens for reply in replies)
     lines = [line.strip() for line in whole.text.splitlines()]
     phrases = [line for line in lines if line.startswith("# ")]
     assert phrases == ['# "on a white background"', '# "a red ball"', '# "on the left"', '# "moves up and down"']

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, AnyStr
 
-from localgif.agent import extract, form
+from localgif.agent import extract, form, prompts
 from localgif.agent.graph import enough
 from localgif.endpoint.ollama_reply import cut_silently, error_text, overflow_words, read_delta
 from localgif.endpoint.ollama_request import ApiError, parse_object, read_call
@@ -45,6 +45,7 @@ from localgif.search.assignments import first_scene, glimpse
 from localgif.search.programs import canonical, foreign_imports, with_imports
 from localgif.syntax import parsed
 from localgif.tasks import sentence
+from localgif.tasks.outline import outline
 from localgif.tasks.task import load_task, parse_task, sentence_of, task_names, toml_of
 from localgif.thoughts import Thoughts, spoken
 from tests.support.ground import raw_gif
@@ -112,8 +113,9 @@ def read_sentence(text: str) -> None:
     with contextlib.suppress(ConfigError):
         sentence.read(text)
     text = text[: sentence.LONGEST]
-    form.listed(text)
     first_scene(text)
+    if (drawn := outline(text)) is not None:
+        prompts.shortened(text, drawn)
     with contextlib.suppress(ConfigError):
         found = sentence.read(text)
         sentence_of(found.task)
