@@ -622,7 +622,7 @@ class ServeConfig(Record):
     models: tuple[ServedModel, ...] = ()
     remotes: tuple[RemoteModel, ...] = ()
     slots: int = Field(1, ge=1)
-    """Parallel requests to the server of `remotes`. The embedded engines together get one at a time."""
+    """Parallel requests to the server of `remotes`; embedded engines have slots of their own."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     port: int = Field(0, ge=0, le=65535)

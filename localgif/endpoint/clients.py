@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import functools
+import threading
 import time
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
@@ -191,6 +192,7 @@ class Animators:
 
     def __init__(self, model: ModelSettings, url: str, notice: Callable[[str], None], count: int) -> None:
         self._all = [Animator(model, url, notice) for _ in range(count)]
+        self._clock = _Shares()
         # The client that was used last goes first, so requests one at a time share one client.
         self._idle: LifoQueue[Animator] = LifoQueue()
         for animator in self._all:
@@ -204,12 +206,50 @@ class Animators:
             animator.__exit__(*raised)
 
     def write(self, messages: Sequence[Message], seed: int, finished: Finished) -> Reply:
-        """As `Animator.write`; may be called from several threads, and waits for a client that is not in use."""
+        """As `Animator.write`; may be called from several threads, and waits for a client that is not in use.
+
+        The reply's seconds are its share of the time, so that all replies together took the time that passed.
+        """
         animator = self._idle.get()
         try:
-            return animator.write(messages, seed, finished)
+            with self._clock.measured() as share:
+                reply = animator.write(messages, seed, finished)
+            return replace(reply, seconds=reply.seconds * share())
         finally:
             self._idle.put(animator)
+
+
+class _Shares:
+    """Divides time among the requests that are being answered."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._active = 0
+        self._at = self._each = 0.0
+        """When the number of requests changed last, and the time that each one had until then."""
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[Callable[[], float]]:
+        """A request; afterwards the function returns which share of its time it had, more than 0 and at most 1."""
+        began, each = self._change(1)
+        ended = total = 0.0
+
+        def share() -> float:
+            return min(1.0, (total - each) / (ended - began)) if ended > began else 1.0
+
+        try:
+            yield share
+        finally:
+            ended, total = self._change(-1)
+
+    def _change(self, by: int) -> tuple[float, float]:
+        with self._lock:
+            now = time.monotonic()
+            if self._active:
+                self._each += (now - self._at) / self._active
+            self._at = now
+            self._active += by
+            return now, self._each
 
 
 def _chat_parts(chat: ChatOllama, messages: Sequence[Message]) -> Generator[_Part, None, None]:

@@ -16,8 +16,8 @@ from typing import IO
 
 from localgif.endpoint.child import exit_words, tail
 from localgif.endpoint.gguf import read_facts
-from localgif.endpoint.llama import EngineConfig
-from localgif.endpoint.ollama_request import FOREVER
+from localgif.endpoint.llama import SLOTS, EngineConfig, is_short
+from localgif.endpoint.ollama_request import FOREVER, Call
 from localgif.endpoint.upstream import Backend, Card, LoadFailed, LoadKilled, Upstream
 from localgif.offline import our_python
 from localgif.records import ServedModel
@@ -58,6 +58,13 @@ class Engine(Backend):
     def loaded(self) -> Upstream | None:
         alive = self._process is not None and self._process.returncode is None
         return self._upstream if alive else None
+
+    def shares(self, call: Call) -> bool:
+        upstream = self.loaded()
+        if upstream is None or self.rivals:  # a rival can be loaded only while nobody uses this model
+            return False
+        texts = [text for message in call.body["messages"] for text in message.values()]
+        return is_short(texts, call.options.num_predict, upstream.window)
 
     def expires_in(self) -> float:
         if self._timer is None:
@@ -153,6 +160,7 @@ class Engine(Backend):
             threads=self._threads,
             api_key=secrets.token_urlsafe(24),
             parent=os.getpid(),
+            slots=SLOTS,
         )
         pipe = asyncio.subprocess.PIPE
         self._log = tempfile.TemporaryFile(prefix="localgif-engine-")  # noqa: SIM115 - _stop closes it

@@ -41,11 +41,17 @@ READER_SECONDS = 60.0
 
 
 class Gateway:
-    """The application and its models: `slots` requests for text are answered at once, at most `max_queue` wait."""
+    """The application and its models: at most `slots` requests for text are answered at once, at most `max_queue` wait.
+
+    A request that its model cannot answer beside others takes all slots.
+    """
 
     def __init__(self, backends: Sequence[Backend], max_queue: int, slots: int = 1) -> None:
         self._backends = list(backends)
-        # asyncio's semaphore hands its places on in order, and does not let newcomers overtake.
+        self._slots = slots
+        self._taken = 0
+        # asyncio's locks hand their places on in order, and do not let newcomers overtake.
+        self._first = asyncio.Lock()
         self._turns = asyncio.Semaphore(slots)
         self._max_queue = max_queue
         self._waiting = 0
@@ -120,7 +126,7 @@ class Gateway:
             return await self._load_or_unload(call, backend)
         session = self._session
         assert session is not None, "the application has not started"
-        async with self._turn(), _in_use(backend, call.keep_alive) as upstream:
+        async with self._turn(shares=backend.shares(call)), _in_use(backend, call.keep_alive) as upstream:
             await fit_window(session, upstream, call.body, call.options.num_ctx)
             tagged, trusted = backend.card.facts.can_think is not False, upstream.dialect != "other"
             left_out = upstream.left_out
@@ -135,7 +141,7 @@ class Gateway:
     async def _load_or_unload(self, call: Call, backend: Backend) -> web.Response:
         if call.keep_alive == 0:
             # Wait for the running generation, which needs the model.
-            async with self._turn():
+            async with self._turn(shares=False):
                 if backend.loaded() is not None:
                     async with _in_use(backend, 0):
                         pass
@@ -144,19 +150,28 @@ class Gateway:
             return _json(emptied(call.kind, call.model, "load"))
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait for a turn and keep it for the block; a waiter that is cancelled leaves the queue."""
-        if self._turns.locked() and self._waiting >= self._max_queue:
+    async def _turn(self, *, shares: bool) -> AsyncIterator[None]:
+        """Wait for one slot or for all, and keep them for the block; a waiter that is cancelled leaves the queue."""
+        needed = 1 if shares else self._slots
+        if self._taken + needed > self._slots and self._waiting >= self._max_queue:
             raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
+        mine = 0
         self._waiting += 1
         try:
-            await self._turns.acquire()
-        finally:
-            self._waiting -= 1
-        try:
+            try:
+                # Only the first in the queue collects slots, so that two never wait for each other's.
+                async with self._first:
+                    while mine < needed:
+                        await self._turns.acquire()
+                        mine += 1
+                        self._taken += 1
+            finally:
+                self._waiting -= 1
             yield
         finally:
-            self._turns.release()
+            self._taken -= mine
+            for _ in range(mine):
+                self._turns.release()
 
 
 async def _stream(request: web.Request, answer: Answer, events: AsyncGenerator[Delta, None]) -> web.StreamResponse:

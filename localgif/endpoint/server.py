@@ -22,6 +22,7 @@ from aiohttp import web
 from localgif import offline
 from localgif.endpoint.engine import Engine, usable_cores
 from localgif.endpoint.gateway import Gateway, is_local
+from localgif.endpoint.llama import SLOTS
 from localgif.endpoint.ollama_request import FOREVER
 from localgif.endpoint.upstream import Backend, LoadFailed, LoadKilled, remote_backend
 from localgif.errors import EndpointUnreachable, ModelMissing, PreflightError
@@ -109,7 +110,7 @@ async def _serve(config: ServeConfig, *, managed: bool) -> None:
         for engine in engines:
             engine.rivals = tuple(other for other in engines if other is not engine)
     remotes = [remote_backend(model) for model in config.remotes]
-    slots = 1 if engines else config.slots  # engines share the cores: nothing else runs beside one
+    slots = SLOTS if engines else config.slots
     async with listening([*engines, *remotes], config.port, config.max_queue, slots, config.host) as url:
         if engines and not await _load_first(engines[0], stop):
             return

@@ -15,7 +15,7 @@ import aiohttp
 
 from localgif.endpoint.gguf import GgufFacts
 from localgif.endpoint.ollama_reply import ENDLESS, OVERFLOW, Delta, UpstreamBroken, read_delta, upstream_failure
-from localgif.endpoint.ollama_request import FOREVER, ApiError
+from localgif.endpoint.ollama_request import FOREVER, ApiError, Call
 from localgif.endpoint.received import ANSWER_BYTES, ERROR_BYTES, number, read_json
 from localgif.records import Dialect, RemoteModel
 
@@ -76,6 +76,10 @@ class Backend:
     def loaded(self) -> Upstream | None:
         """The server, if it is up; never waits."""
         return self._upstream
+
+    def shares(self, call: Call) -> bool:
+        """Whether the server can answer a request beside others."""
+        return True
 
     def expires_in(self) -> float:
         """Seconds until the model is unloaded if no request comes; may be infinite."""

@@ -162,10 +162,8 @@ def _search_and_compare(suite: Suite, roles: Roles, store: RunStore, progress: P
         progress.note(repair)
     progress.replay(store.journal.left > 0)
     store.on_activity = progress.activity
-    # At temperature 0 equal requests are sent only once, so samples wait for each other.
-    slots = roles.slots if settings.animator.temperature > 0 else 1
-    with Animators(settings.animator, roles.animator_url, progress.note, slots) as animators:
-        evaluator = Evaluator(suite, animators.write, store, progress, slots)
+    with Animators(settings.animator, roles.animator_url, progress.note, roles.slots("")) as animators:
+        evaluator = Evaluator(suite, animators.write, store, progress, roles.slots)
         reflector: PlainReflector | GroundedReflector | None = None
         seed = SEED_PROMPT if settings.reflection == "plain" else prompt_of(seed_of(suite), suite)
         if settings.reflection == "none":

@@ -6,7 +6,7 @@ import contextlib
 import importlib
 import threading
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -25,6 +25,7 @@ from localgif.endpoint.discover import (
     find_models,
 )
 from localgif.endpoint.gguf import lacking, read_facts
+from localgif.endpoint.llama import SLOTS, is_short
 from localgif.endpoint.ollama_request import same_model
 from localgif.errors import ConfigError, ModelMissing, PreflightError, nearest
 from localgif.models.catalog import CATALOG, canonical
@@ -35,6 +36,22 @@ from localgif.records import ModelIdentity, RemoteModel, ServeConfig, ServedMode
 from localgif.run.checks import Load, fit, this_memory, window_bytes
 from localgif.search.progress import Progress
 from localgif.settings import ModelSettings, Settings
+
+#: A brief that is longer makes a request too long to be answered beside others, bytes.
+_BRIEF_BYTES = 200
+
+
+def _at_once(model: ModelSettings, front: ServeConfig | None) -> Callable[[str], int]:
+    """How many samples of a prompt the animator writes best at a time."""
+
+    def slots(prompt: str) -> int:
+        if model.temperature == 0:  # equal requests are sent only once, so samples wait for each other
+            return 1
+        if model.endpoint.kind == "embedded":
+            return SLOTS if is_short([prompt, " " * _BRIEF_BYTES], model.num_predict, model.num_ctx) else 1
+        return front.slots if front is not None else 1
+
+    return slots
 
 
 def remote_model(model: ModelSettings) -> RemoteModel:
@@ -71,8 +88,8 @@ class Roles:
     """Finding, downloading and verifying the weights."""
     seconds_load: float
     """Starting the embedded endpoint and loading its first model."""
-    slots: int = 1
-    """Useful number of parallel requests to the animator."""
+    slots: Callable[[str], int]
+    """How many samples of a prompt the animator writes best at a time."""
 
     def explain(self) -> str:
         """Why one of localgif's own server processes died; "" if none did."""
@@ -195,7 +212,7 @@ def open_roles(settings: Settings, progress: Progress) -> Iterator[Roles]:
             tuple(gateways.values()),
             fetched - started,
             loaded - fetched,
-            front.slots if front is not None else 1,
+            _at_once(both[0], front),
         )
 
 

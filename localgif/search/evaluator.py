@@ -156,13 +156,15 @@ class _Over(BaseException):
 class Evaluator:
     """Makes samples and metric calls, and counts both.
 
-    `write` asks the animator's model; up to `slots` threads call it at a time.
+    `write` asks the animator's model; `slots(prompt)` threads call it at a time, the same number for equal prompts.
 
     Grounded reflection races: a candidate whose first sample fails badly gets no second one, and the best candidate
     gets more; the total stays the same. Otherwise every metric call makes `samples` samples.
     """
 
-    def __init__(self, suite: Suite, write: Write, store: RunStore, progress: Progress, slots: int = 1) -> None:
+    def __init__(
+        self, suite: Suite, write: Write, store: RunStore, progress: Progress, slots: Callable[[str], int]
+    ) -> None:
         self.suite = suite
         self.store = store
         self.progress = progress
@@ -351,7 +353,7 @@ class Evaluator:
     def gather(self, asks: Sequence[Ask]) -> list[Sample]:
         """Samples that do not depend on each other, in order, each stored before the next one counts.
 
-        Up to `slots` are in progress at a time: while one program runs, the model writes the others.
+        Several are in progress at a time: while one program runs, the model writes the others.
 
         Raises:
             EndpointError, SandboxError, RunError: The first failure in this order. Answers in progress are dropped,
@@ -366,7 +368,7 @@ class Evaluator:
                 found.append(self._kept(self._store(ask, made())))
 
         over = threading.Event()
-        with ThreadPoolExecutor(self._slots) as pool:
+        with ThreadPoolExecutor(max((self._slots(ask.prompt) for ask in asks), default=1)) as pool:
             try:
                 for ask in asks:
                     candidate = self.store.put("candidates", ask.prompt)
@@ -378,7 +380,7 @@ class Evaluator:
                         continue
                     self.store.journal.new_work(f"{ask.label} ({ask.task.name})")
                     self.progress.replay(False)
-                    alone = self._slots == 1 or len(asks) == 1
+                    alone = self._slots(ask.prompt) == 1 or len(asks) == 1
                     make = functools.partial(self._make, ask, over)
                     begun.append((ask, make if alone else pool.submit(make).result))
                 collect()

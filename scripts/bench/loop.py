@@ -82,7 +82,7 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
         scorer=score.VERSIONS[settings.scorer],
     )
     with RunStore.create(runs_dir, record) as store, Animator(settings.animator, server.url) as animator:
-        evaluator = Evaluator(suite, animator.write, store, Silent())
+        evaluator = Evaluator(suite, animator.write, store, Silent(), lambda _: 1)
 
         def make(prompt: str, index: int) -> Made:
             began = time.perf_counter()

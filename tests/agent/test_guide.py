@@ -64,7 +64,11 @@ def drawn(model: Model) -> list[str]:
 def test_the_model_writes_only_what_changes() -> None:
     model = Model()
     assert drawn(model) == [form.program(first_scene(BRIEF), BRIEF, TARGETS)]
-    assert [text.strip().partition("=")[0] for text in model.said] == ["shape, color ", "color ", "x "]  # a light has no shape that every reader knows
+    assert [text.strip().partition("=")[0] for text in model.said] == [
+        "shape, color ",
+        "color ",
+        "x ",
+    ]
 
 
 def test_a_server_that_does_not_continue_is_asked_once() -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import itertools
 import json
 import logging
+import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from PIL import Image
 
 from localgif.endpoint.child import RunningEndpoint
-from localgif.endpoint.clients import Animator, Finished, Reflector, reflector_arguments
+from localgif.endpoint.clients import Animator, Animators, Finished, Reflector, reflector_arguments
 from localgif.errors import EndpointError
 from localgif.records import Reply, ServedModel
+from tests.support import SOON
 from tests.support.gateway_kit import engine_seconds, never
 from tests.support.kit import model
 from tests.support.scripted import Scripted, Talk, cut_off, serving
@@ -246,3 +250,30 @@ def test_a_server_that_starts_anew_gets_no_further_beginning(first: str) -> None
         replies = [animator.write(asked, seed, never) for seed in (1, 2)]
     assert [reply.text for reply in replies] == [f"\n{answer}", answer]
     assert [len(body["messages"]) for body in server.asked("/api/chat")] == [2, 1]
+
+
+# --- several answers at a time ---------------------------------------------------------------------------------------
+
+
+def test_replies_that_are_written_together_share_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = map(float, itertools.count())
+    inside, over = threading.Event(), threading.Event()
+
+    def write(_: Animator, messages: Sequence[tuple[str, str]], seed: int, finished: Finished) -> Reply:
+        inside.set()
+        assert over.wait(SOON)
+        return Reply("", "stop", None, 0, 2.0)
+
+    monkeypatch.setattr("localgif.endpoint.clients.time.monotonic", lambda: next(ticks))
+    monkeypatch.setattr(Animator, "write", write)
+    with Animators(model("animator", "http://x"), "http://x", print, 2) as animators, ThreadPoolExecutor() as pool:
+        first = pool.submit(animators.write, [], 1, never)
+        assert inside.wait(SOON)
+        inside.clear()
+        second = pool.submit(animators.write, [], 2, never)
+        assert inside.wait(SOON)
+        over.set()
+        # Three ticks pass from the first beginning to the last end; one of them belongs to both.
+        shares = sorted(reply.result().seconds / 2 for reply in (first, second))
+    assert shares in ([0.75, 0.75], [0.5, pytest.approx(2.5 / 3)])
+    assert animators.write([], 3, never).seconds == 2.0, "alone it has all of its time"

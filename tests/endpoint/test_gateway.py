@@ -305,6 +305,28 @@ def test_a_full_queue_is_ollamas_503_and_the_others_are_answered_in_order() -> N
             connection.close()
 
 
+def test_short_requests_are_answered_together_and_any_other_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    script = Script([event("a"), Hold(), *answer("b")])
+    with gateway(script, slots=2) as running:
+        monkeypatch.setattr(running.backend, "shares", lambda call: call.options.num_predict == 1)
+        connections = []
+        for number in range(4):
+            options = {} if number == 2 else {"num_predict": 1}
+            connections.append(post_and_keep(running.url, "/api/chat", {**asking(number), "options": options}))
+            settle(running)
+        for done in (1, 2, 3, 4):
+            # The long one waits for both, and nobody overtakes it or joins it.
+            assert len(script.bodies) == max(2, done)
+            script.wait_until_held()
+            script.release()
+            script.wait_for(lambda s, done=done: s.fates.count("done") == done)  # type: ignore[misc]
+            script.wait_for(lambda s, done=done: len(s.bodies) == min(4, max(2, done + 1)))  # type: ignore[misc]
+            settle(running)
+        assert [body["messages"][0]["content"] for body in script.bodies[2:]] == ["2", "3"]
+        for connection in connections:
+            connection.close()
+
+
 def test_many_at_once_get_their_own_answers() -> None:
     script = Script(*(answer(str(number)) for number in range(12)))
     with gateway(script) as running, ThreadPoolExecutor(12) as pool:

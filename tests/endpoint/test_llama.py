@@ -8,12 +8,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
 import pytest
 
-from localgif.endpoint.llama import EngineConfig
+from localgif.endpoint.llama import SLOTS, EngineConfig, is_short
 from localgif.records import ServedModel
 from tests.support import SOON
 
@@ -35,7 +36,7 @@ COPYING = [{"role": "user", "content": f"Repeat this program three times, word b
 @contextlib.contextmanager
 def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
     """A client of the engine that has its key."""
-    config = EngineConfig(served.path, served.name, 2048, 1, KEY, os.getpid(), speculation)
+    config = EngineConfig(served.path, served.name, 2048, 1, KEY, os.getpid(), speculation, SLOTS)
     arguments = [sys.executable, "-m", "localgif.endpoint.llama"]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
@@ -92,6 +93,22 @@ def test_a_second_call_reads_almost_nothing_again(guessing: httpx.Client) -> Non
     written(guessing, 1)
     again = written(guessing, 1)["timings"]
     assert again["prompt_n"] <= 0.05 * (again["prompt_n"] + again["cache_n"])
+
+
+def test_four_short_requests_share_the_window_and_a_long_one_may_use_all_of_it(guessing: httpx.Client) -> None:
+    short = [[{"role": "user", "content": f"Count to {number}."}] for number in range(SLOTS)]
+    with ThreadPoolExecutor(SLOTS) as pool:
+        assert all(said["usage"]["completion_tokens"] for said in pool.map(lambda m: written(guessing, 64, m), short))
+    said = written(guessing, 8, [{"role": "user", "content": "a ball, a box and a boat. " * 220}])
+    assert said["usage"]["prompt_tokens"] > 1700 and said["usage"]["completion_tokens"]
+
+
+@pytest.mark.parametrize(
+    ("text", "longest", "short"),
+    [("a" * 300, 64, True), ("a" * 400, 64, False), ("ä" * 200, 64, False), ("", -1, False), ("", 400, False)],
+)
+def test_a_short_request_needs_at_most_its_share_of_the_window(text: str, longest: int, short: bool) -> None:
+    assert is_short([text], longest, 2048) == short
 
 
 def test_a_prompt_is_still_known_after_others_took_its_place(guessing: httpx.Client) -> None:

@@ -135,7 +135,7 @@ def gathering(tmp_path: Path) -> Iterator[Callable[[Asked, int], Evaluator]]:
                 return Reply(answer(numbers[seed], finished), "stop", 7, 2, 0.1)
 
             ask: Write = write
-            return Evaluator(load_suite("single", "bouncing-ball"), ask, store, Notes(), slots)
+            return Evaluator(load_suite("single", "bouncing-ball"), ask, store, Notes(), lambda _: slots)
 
         yield made
 

@@ -223,6 +223,7 @@ def gateway(
     dialect: Dialect = "llama.cpp",
     ours: bool = True,
     name: str = MODEL,
+    slots: int = 1,
 ) -> Iterator[Running]:
     """Both servers for the duration of the block."""
 
@@ -230,7 +231,7 @@ def gateway(
     async def both() -> AsyncIterator[Running]:
         async with serving_app(script.app()) as url:
             backend = FixedBackend(url, facts, name, dialect, ours)
-            async with listening([backend], 0, max_queue) as address:
+            async with listening([backend], 0, max_queue, slots) as address:
                 yield Running(address, script, backend)
 
     with in_thread(both) as running:
