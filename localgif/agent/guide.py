@@ -24,9 +24,9 @@ Message = tuple[str, str]
 _INDENT = " " * 8
 
 
-def _sets(*names: str, value: str = r"[^=\s].*") -> re.Pattern[str]:
+def _sets(*names: str) -> re.Pattern[str]:
     either = f"(?:{'|'.join(names)})"
-    return re.compile(rf"^{either}(?: *[,=] *{either})* *= *{value}$")
+    return re.compile(rf"^{either}(?: *[,=] *{either})* *= *[^=\s].*$")
 
 
 #: What the model may set below a thing's noun, and below a phrase, by the phrase's aspect.

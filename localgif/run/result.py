@@ -130,12 +130,14 @@ class Prompted(NamedTuple):
 
 
 def fresh_samples(evaluator: Evaluator, seed: str, best: str) -> tuple[Prompted, Prompted]:
-    """Take fresh samples of both prompts: two pairs of each tested task, then pair by pair until all are made or the
-    verdict is settled. If the best prompt is the seed prompt, two samples of each task are enough."""
+    """Take fresh samples of both prompts: two pairs of each tested task, or more if the animator writes them together
+    anyway, then pair by pair until all are made or the verdict is settled. If the best prompt is the seed prompt, two
+    samples of each task are enough."""
     suite, planned = evaluator.suite, evaluator.settings.fresh
     found: dict[str, list[Sample]] = {seed: [], best: []}
     names = {seed: "seed prompt", **({best: "evolved prompt"} if best != seed else {})}
-    for first, end in [(0, min(_FEWEST, planned)), *((i, i + 1) for i in range(_FEWEST, planned))]:
+    together = _FEWEST if seed == best else max(_FEWEST, evaluator.slots(seed) // len(suite.tested))
+    for first, end in [(0, min(together, planned)), *((i, i + 1) for i in range(together, planned))]:
         for prompt, made in evaluator.unseen(names, "fresh", range(first, end)).items():
             found[prompt] += made
         if seed == best or settled(_pairs(suite, found[seed], found[best]), planned, _unit(suite)) is not None:

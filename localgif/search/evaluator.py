@@ -179,9 +179,11 @@ class Evaluator:
         self.last_prompt = ""
         """The last evaluated candidate. GEPA measures a parent right before it reflects on it."""
         self._write = write
-        self._slots = slots
+        self.slots = slots
         self._speaking = threading.Lock()
         self._racing = bool(self.settings.moves)
+        self._ahead: dict[tuple[str, str], Sample] = {}
+        """(prompt, task) -> sample that was drawn before its metric call."""
         self._measured: dict[tuple[str, str], tuple[float, SideInfo]] = {}
         """(prompt, task) -> result of the last metric call."""
         self._reuses = 0
@@ -256,21 +258,30 @@ class Evaluator:
         return self._done(prompt, task, made, made)
 
     def _race(self, prompt: str, task: Task, parent: str | None) -> tuple[float, SideInfo]:
+        if not self.samples and self.slots(prompt) > 1:
+            self._draw_ahead(prompt)
+        drawn = self._ahead.pop((prompt, task.name), None)
+        made = [drawn] if drawn is not None else []
         before = self.samples_of(prompt, task)
-        if before:
+        if before and not made:
             if not self._hopeful(prompt, before):
                 return self._measured[prompt, task.name]
             made = [self._search_sample(prompt, task, len(before), "one more sample of the best")]
             return self._done(prompt, task, before + made, made)
         rivals = {s.index: s.score.total for s in self.samples_of(parent, task)} if parent else {}
-        made = []
         while len(made) < self.settings.samples and self.samples_left > 0:
-            made.append(self._search_sample(prompt, task, len(made), f"sample {len(made) + 1}"))
-            if not goes_on([s.score.total for s in made], rivals):
+            if made and not goes_on([s.score.total for s in made], rivals):
                 break
+            made.append(self._search_sample(prompt, task, len(made), f"sample {len(made) + 1}"))
         if not made:  # the budget ended inside a GEPA iteration
             return 0.0, {"Note": "the budget was spent before this candidate was measured", **self._label(task)}
         return self._done(prompt, task, made, made)
+
+    def _draw_ahead(self, prompt: str) -> None:
+        """Draw the seed prompt's first sample of all tasks that decide: GEPA begins by asking for each of them."""
+        tasks = self.suite.val[: self.samples_left]
+        asks = [self._search_ask(prompt, task, 0, "sample 1", k) for k, task in enumerate(tasks)]
+        self._ahead = {(prompt, sample.task): sample for sample in self.gather(asks)}
 
     def _hopeful(self, prompt: str, before: list[Sample]) -> bool:
         """Whether a measured candidate deserves one more sample."""
@@ -282,8 +293,8 @@ class Evaluator:
     def _search_sample(self, prompt: str, task: Task, index: int, label: str) -> Sample:
         return self.gather([self._search_ask(prompt, task, index, label)])[0]
 
-    def _search_ask(self, prompt: str, task: Task, index: int, label: str) -> Ask:
-        number = self.spent + 1
+    def _search_ask(self, prompt: str, task: Task, index: int, label: str, ahead: int = 0) -> Ask:
+        number = self.spent + 1 + ahead
         of = f"{task.name}, " if self.suite.mode != "single" else ""
         # A prompt's first answer tells a grounded search enough. A seed prompt that fails three times would take as
         # long as the rest of the search.
@@ -368,7 +379,7 @@ class Evaluator:
                 found.append(self._kept(self._store(ask, made())))
 
         over = threading.Event()
-        with ThreadPoolExecutor(max((self._slots(ask.prompt) for ask in asks), default=1)) as pool:
+        with ThreadPoolExecutor(max((self.slots(ask.prompt) for ask in asks), default=1)) as pool:
             try:
                 for ask in asks:
                     candidate = self.store.put("candidates", ask.prompt)
@@ -380,7 +391,7 @@ class Evaluator:
                         continue
                     self.store.journal.new_work(f"{ask.label} ({ask.task.name})")
                     self.progress.replay(False)
-                    alone = self._slots(ask.prompt) == 1 or len(asks) == 1
+                    alone = self.slots(ask.prompt) == 1 or len(asks) == 1
                     make = functools.partial(self._make, ask, over)
                     begun.append((ask, make if alone else pool.submit(make).result))
                 collect()

@@ -195,3 +195,25 @@ def test_with_one_slot_nothing_is_asked_before_its_turn(gathering: Callable[[Ask
     with pytest.raises(EndpointError):
         gathering(answer, 1).gather(asks(3))
     assert asked == [0, 1]
+
+
+def test_the_seed_prompts_first_samples_of_all_tasks_are_drawn_together(tmp_path: Path) -> None:
+    together = threading.Barrier(2)
+
+    def write(messages: Sequence[Message], seed: int, finished: Callable[[str], str]) -> Reply:
+        together.wait(SOON)
+        return Reply("no program", "stop", 7, 2, 0.1)
+
+    chosen = settings("http://x", reflection="grounded", mode="multi", task=",".join(task.name for task in BOTH.train))
+    record = RunRecord(
+        name="r", status="started", started="2026-01-01T00:00:00Z", settings=chosen, versions={},
+        sandbox=SandboxRecord(), scorer="strict-4", task=None,
+    )  # fmt: skip
+    with RunStore.create(tmp_path, record) as store:
+        evaluator = Evaluator(BOTH, write, store, Notes(), lambda prompt: 2 if prompt == "seed" else 1)
+        for number, task in enumerate(BOTH.train, 1):
+            assert evaluator.metric_call("seed", task)[0] == 0.0
+            assert len(evaluator.samples) == 2, "both are there from the first call on"
+            assert (evaluator.spent, evaluator.samples[number - 1].metric_call) == (number, number)
+        assert evaluator.metric_call("seed", BALL)[0] == 0.0, "asked again, it keeps its result"
+        assert [(sample.task, sample.index) for sample in evaluator.samples] == [(task.name, 0) for task in BOTH.train]
