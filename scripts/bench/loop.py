@@ -1,11 +1,12 @@
 """localgif's way to a scored sample against the article's way, with the same weights.
 
-Both use the same prompts, seeds, sampling, window, longest answer, extraction, repairs and score. The differences:
-- localgif: its own engine, which guesses ahead, behind its gateway; answers end when their program is complete or when
-  they repeat themselves; the sandbox runs and measures each program once; localgif stores every sample.
-- the article's way: llama.cpp's own server with its defaults; whole answers; programs run by exec in the process that
-  measures them (in_process.py); nothing is stored.
-They take turns, sample by sample, with the bare contract as the prompt and with a worked example in it. "In the model"
+Both use the same brief, seeds, sampling, window, longest answer, extraction, repairs and score. The differences:
+- localgif: its embedded endpoint, which guesses ahead and writes four short answers at a time; answers end when their
+  program is complete or when they repeat themselves; a prompt with a worked example is in the form, so answers come
+  phrase by phrase; the sandbox runs and measures each program once; localgif stores every sample.
+- the article's way: llama.cpp's own server with its defaults; one whole answer after another; programs run by exec in
+  the process that measures them (in_process.py); nothing is stored.
+They take turns, four samples each, with the bare contract as the prompt and with a worked example in it. "In the model"
 is the time from a request to the end of its answer; the rest is outside.
 """
 
@@ -15,21 +16,26 @@ import contextlib
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from localgif.agent import form
 from localgif.agent.graph import compile_animator
 from localgif.agent.guide import Message
-from localgif.agent.prompts import Example, Parts, render, request
-from localgif.endpoint.clients import Animator
+from localgif.agent.prompts import Example, Parts, render
+from localgif.endpoint.child import embedded_endpoint
+from localgif.endpoint.clients import Animators
+from localgif.endpoint.llama import SLOTS, is_short
 from localgif.files import now
 from localgif.gif import score
-from localgif.records import Limits, Reply
+from localgif.records import Reply, ServeConfig, ServedModel
 from localgif.run.optimize import versions
 from localgif.sandbox import probe
+from localgif.search.assignments import first_scene
 from localgif.search.evaluator import FRESH_FROM, Ask, Evaluator, sample_seed
-from localgif.search.programs import render as run_in_sandbox
 from localgif.search.progress import Silent
 from localgif.settings import Settings
 from localgif.store.read import RunRecord
@@ -39,7 +45,7 @@ from localgif.tasks.task import Task
 from scripts.bench.endpoint import NUM_CTX
 from scripts.bench.figures import conditions
 from scripts.bench.in_process import InProcess
-from scripts.bench.servers import NAME, SAMPLING, Server, bare, client, engine, front, ollama, openai, weights
+from scripts.bench.servers import NAME, SAMPLING, Server, bare, client, weights
 from tests.support.kit import model, program
 
 NUM_PREDICT = 1024
@@ -50,7 +56,7 @@ class Made(NamedTuple):
     """One scored sample."""
 
     seconds: float
-    """From its start to its score; with localgif, until the run folder has it."""
+    """A quarter of the time of four samples, from their start to their scores; with localgif, until they are stored."""
     model_seconds: float
     tokens: int
     """Tokens that the model wrote."""
@@ -58,8 +64,8 @@ class Made(NamedTuple):
     score: float
 
 
-#: (system prompt, index) -> a sample.
-Way = Callable[[str, int], Made]
+#: (system prompt, indices) -> a sample of each.
+Way = Callable[[str, Sequence[int]], list[Made]]
 
 
 def settings_for(url: str) -> Settings:
@@ -81,16 +87,29 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
         sandbox=probe.describe(settings.limits),
         scorer=score.VERSIONS[settings.scorer],
     )
-    with RunStore.create(runs_dir, record) as store, Animator(settings.animator, server.url) as animator:
-        evaluator = Evaluator(suite, animator.write, store, Silent(), lambda _: 1)
+    with (
+        RunStore.create(runs_dir, record) as store,
+        Animators(settings.animator, server.url, print, SLOTS) as animators,
+    ):
+        evaluator = Evaluator(
+            suite, animators.write, store, Silent(), lambda p: SLOTS if is_short([p], NUM_PREDICT, NUM_CTX) else 1
+        )
 
-        def make(prompt: str, index: int) -> Made:
+        def make(prompt: str, indices: Sequence[int]) -> list[Made]:
             began = time.perf_counter()
-            sample = evaluator.gather([Ask(prompt, suite.train[0], index, "fresh", "a sample")])[0]
-            seconds = time.perf_counter() - began
-            tries = sample.attempts
-            in_model = sum(each.llm_seconds for each in tries)
-            return Made(seconds, in_model, sum(each.output_tokens for each in tries), len(tries), sample.score.total)
+            asks = [Ask(prompt, suite.train[0], index, "fresh", "a sample") for index in indices]
+            samples = evaluator.gather(asks)
+            seconds = (time.perf_counter() - began) / len(samples)
+            return [
+                Made(
+                    seconds,
+                    sum(each.llm_seconds for each in sample.attempts),
+                    sum(each.output_tokens for each in sample.attempts),
+                    len(sample.attempts),
+                    sample.score.total,
+                )
+                for sample in samples
+            ]
 
         yield make
 
@@ -115,7 +134,7 @@ def article_way(server: Server, task: Task) -> Iterator[Way]:
             tokens = usage["prompt_tokens"], usage["completion_tokens"]
             return Reply(choice["message"]["content"] or "", choice["finish_reason"], *tokens, time.monotonic() - began)
 
-        def make(prompt: str, index: int) -> Made:
+        def one(prompt: str, index: int) -> Made:
             began = time.perf_counter()
             tries = compile_animator(prompt, task.brief, write, child.render)(sample_seed(settings.seed, index))
             total = score.of(settings.scorer, tries[-1].rendered.measurements, task).total
@@ -123,7 +142,7 @@ def article_way(server: Server, task: Task) -> Iterator[Way]:
             in_model = sum(each.written.seconds for each in tries)
             return Made(seconds, in_model, sum(each.written.output_tokens for each in tries), len(tries), total)
 
-        yield make
+        yield lambda prompt, indices: [one(prompt, index) for index in indices]
 
 
 def summary(made: Sequence[Made]) -> dict[str, Any]:
@@ -138,49 +157,53 @@ def summary(made: Sequence[Made]) -> dict[str, Any]:
     }
 
 
-def warm_up(ours: Server, theirs: Server, prompt: str, task: Task) -> None:
-    """Load the libraries of both sides, and let both servers read the prompt.
+def warm_up(way: Way, other: Way, prompts: Mapping[Way, str]) -> None:
+    """Load the libraries of both sides, and let both servers read the prompt, by a sample of each.
 
     This is not part of the comparison: in a search a prompt is in the cache from its second sample on.
     """
-    compile_animator("", "", lambda *_: Reply("", "stop", 0, 0, 0.0), lambda code: run_in_sandbox(code, Limits()))(0)
-    run_in_sandbox(program(24), Limits())
-    messages = [{"role": "system", "content": prompt}, {"role": "user", "content": request(task.brief)}]
-    ollama(ours, messages, 2, 0)
-    openai(theirs, messages, 2, 0)
+    for each in (way, other):
+        each(prompts[each], [FRESH_FROM - 1])
 
 
-def measure(model: str = "qwen2.5-coder:1.5b", samples: int = 12) -> dict[str, Any]:
-    """All rows: `samples` samples of each prompt in each way, and the ratios of seconds and tokens."""
-    found = conditions(samples, model=model)
+def measure(model: str = "qwen2.5-coder:1.5b", repeat: int = 5) -> dict[str, Any]:
+    """All rows, of `repeat` times four samples of each prompt in each way, and the ratios of seconds and tokens."""
+    found = conditions(repeat, model=model)
     gguf = weights(model)
+    served = ServedModel(name=NAME, path=gguf, digest="", size=Path(gguf).stat().st_size, num_ctx=NUM_CTX)
     suite = load_suite("single", "bouncing-ball")
     task = suite.train[0]
-    prompts = {
-        "bare contract": render(task.targets, Parts()),
-        "worked example": render(task.targets, Parts(examples=(Example(task.brief, program(24)),))),
-    }
-    rows: dict[str, dict[str, list[Made]]] = {}
+    in_form = form.program(first_scene(task.brief), task.brief, task.targets)
+    rows: dict[str, dict[str, list[list[Made]]]] = {}
     with (
         tempfile.TemporaryDirectory() as folder,
         bare(gguf, NUM_CTX) as theirs,
-        engine(gguf, NUM_CTX) as behind,
-        front(behind, NUM_CTX) as ours,
-        localgif_way(ours, suite, Path(folder)) as way,
+        embedded_endpoint(ServeConfig(models=(served,))) as ours,
+        localgif_way(Server(ours.url, ours.pid), suite, Path(folder)) as way,
         article_way(theirs, task) as other,
     ):
         ways = {"localgif": way, "the article's way": other}
-        for name, prompt in prompts.items():
-            warm_up(ours, theirs, prompt, task)
+        for name, codes in (("bare contract", ()), ("worked example", (in_form, program(24)))):
+            shown = [render(task.targets, Parts(examples=(Example(task.brief, code),))) for code in codes]
+            prompts = dict(zip(ways.values(), shown or [render(task.targets, Parts())] * 2, strict=True))
+            warm_up(way, other, prompts)
             rows[name] = {who: [] for who in ways}
-            for number in range(samples):
-                for who in sorted(ways, reverse=bool(number % 2)):  # who begins changes from sample to sample
-                    rows[name][who].append(ways[who](prompt, FRESH_FROM + number))
+            for number in range(repeat):
+                indices = range(FRESH_FROM + SLOTS * number, FRESH_FROM + SLOTS * (number + 1))
+                for who in sorted(ways, reverse=bool(number % 2)):  # who begins changes from round to round
+                    rows[name][who].append(ways[who](prompts[ways[who]], indices))
     for name, sides in rows.items():
-        found |= {f"{name}: {who}": summary(made) for who, made in sides.items()}
-    rows["both"] = {who: [made for sides in rows.values() for made in sides[who]] for who in ways}
-    for name, sides in rows.items():
-        left, right = (summary(made) for made in sides.values())
-        ratios = {"seconds": left[SECONDS] / right[SECONDS], "tokens": left[TOKENS] / right[TOKENS]}
-        found[f"{name}: localgif / the article's way"] = {what: round(value, 3) for what, value in ratios.items()}
+        found |= {f"{name}: {who}": summary(list(chain(*rounds))) for who, rounds in sides.items()}
+        ratios = {
+            what: [total(of, mine) / total(of, yours) for mine, yours in zip(*sides.values(), strict=True)]
+            for what, of in (("seconds", attrgetter("seconds")), ("tokens", attrgetter("tokens")))
+        }
+        found[f"{name}: localgif / the article's way, median of {repeat}"] = {
+            what: round(statistics.median(values), 3) for what, values in ratios.items()
+        }
     return found
+
+
+def total(of: Callable[[Made], float], made: Sequence[Made]) -> float:
+    """The sum of one figure over samples."""
+    return sum(map(of, made))
