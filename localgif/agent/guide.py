@@ -42,7 +42,6 @@ _BELOW = {
 _NAMES_NUMBERS = frozenset({"size", "place"})
 #: A colour: an assignment contains no other strings.
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
-_CANVAS = re.compile(r"image, draw = canvas\(.+\)$")
 
 
 #: Receives the text so far; returns "" to continue, or why the text is enough.
@@ -73,10 +72,9 @@ class _Slot(NamedTuple):
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
-    grounds = [color_of(colour) for colour in (read.background, *read.later) if colour]
-    behind = faded(grounds) if read.later else f'"{"".join(grounds)}"'
-    plain = [f"image, draw = canvas({behind})"] if grounds else []
-    yield _Slot(quoted(read.ground), _CANVAS, 0 if plain else 1, plain)
+    grounds = [color_of(colour) for colour in (read.background, *read.later)]
+    behind = faded(grounds) if read.later else f'"{grounds[0]}"'
+    yield _Slot(quoted(read.ground), _NOUN, 0, [f"image, draw = canvas({behind})"])
     for number, thing in enumerate(read.things):
         shape = named_shape(thing)
         plain = [f'shape, color = {shape}, "{color_of(thing.colours[0])}"'] if shape and thing.colours else []
@@ -170,5 +168,5 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
         if slot.colours and list(dict.fromkeys(_QUOTED.findall(line))) != list(slot.colours):
             return taken, True
         taken.append(line)
-    other = last.strip().startswith(("#", "paint", "frames", "`", "image, draw" if taken else "`"))
+    other = last.strip().startswith(("#", "paint", "frames", "`", "image, draw"))
     return taken, len(taken) == slot.most or other

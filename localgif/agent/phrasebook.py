@@ -65,6 +65,9 @@ _PATHS = (
         "x, y = min(165, max(35, {x} + 110 * math.cos(t))), min(165, max(35, {y} + 110 * math.sin(t)))",
         "moves along the edges",
     ),
+    Formula("orbit back", "x, y = {x} + 68 * math.cos(t), {y} - 68 * math.sin(t)"),
+    Formula("swap", "x, y = 100 + ({x} - 100) * math.cos(t), 100 + 0.8 * ({x} - 100) * math.sin(t)"),
+    Formula("shake", "x += 20 * math.cos(2 * t)"),
     Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
 )
 _SCALES = (
@@ -90,11 +93,14 @@ _SCALES = (
         "width, height = {w} * (1 - 0.4 * math.cos(t)), {h} * (1 + 0.4 * math.cos(t))",
         "stretches and flattens",
     ),
+    Formula("ripple", "width = height = width * 1.82 ** (t / (2 * math.pi))"),
 )
 _TURNS = (
     Formula("", ""),
     Formula("spin", "angle = t", "spins"),
     Formula("rock", "angle = 0.5 * math.sin(t)", "rocks, swings"),
+    Formula("spin back", "angle = -t"),
+    Formula("flipped", "angle = math.pi"),
     Formula("upright", "angle = math.pi / 2", "upright"),
 )
 _SHOWN = (
@@ -283,7 +289,9 @@ def color_of(colour: str) -> str:
     if colour.startswith("#"):
         return colour
     meant = (word.value for word in words(normalised(colour))[0] if word.kind == "colour")
-    named = next((name for name in (*names_of(colour), *meant) if name in ImageColor.colormap), "black")
+    own, *others = names_of(colour)
+    pale = re.sub(r"^(?:pale|pastel|baby|powder) ", "light", own)
+    named = next((name for name in (own, others[0], pale, *others[1:], *meant) if name in ImageColor.colormap), "black")
     return _CLEARER.get(named, named)
 
 

@@ -42,7 +42,8 @@ SPOTS = (
 
 def colours_of(brief: str) -> list[str]:
     """The colours that a brief names, in order, each once, by names that the measurement sees as that colour."""
-    named = (word.value for word in words(normalised(brief))[0] if word.kind == "colour")
+    found = (word for word in words(normalised(brief))[0] if word.kind == "colour")
+    named = (word.text if word.text.startswith("#") else word.value for word in found)
     return list(dict.fromkeys(map(color_of, named)))
 
 
@@ -51,22 +52,25 @@ def first_scene(brief: str) -> Scene:
     read = outline(brief)
     if read is None:
         return Scene('"white"', (Figure("CIRCLE", '"black"'),))
-    ground = color_of(read.background) if read.background else "white"
+    ground = color_of(read.background)
     behind = faded([ground, *map(color_of, read.later)]) if read.later else f'"{ground}"'
-    free = [colour for colour in colours_of(brief) if colour != ground]
-    return Scene(behind, tuple(_dressed(thing, free) for thing in read.things))
+    plain = dict.fromkeys(thing.noun for thing in read.things if not thing.colours)
+    inks = dict(zip(plain, map(color_of, read.inks), strict=False))
+    return Scene(behind, tuple(_dressed(thing, inks.get(thing.noun, "black")) for thing in read.things))
 
 
-def _dressed(thing: Thing, free: Sequence[str]) -> Figure:
-    """A figure as its phrases say; with the first of the free colours if the brief names none for it."""
-    colours = [color_of(colour) for colour in thing.colours] or [*free, "black"][:1]
+def _dressed(thing: Thing, ink: str) -> Figure:
+    """A figure as its phrases say; in a colour for things for which the brief names none."""
+    colours = [color_of(colour) for colour in thing.colours] or [ink]
     figure = Figure(shape_of(thing), f'"{colours[0]}"')
     for phrase in thing.says:
         if phrase.aspect == "size":
-            figure = figure._replace(width=SIDES[phrase.value], height=SIDES[phrase.value])
+            side = SIDES.get(phrase.value) or float(phrase.value)
+            figure = figure._replace(width=side, height=side)
         elif phrase.aspect == "place":
             x, y, most = place_of(phrase.value)
-            side = min(figure.width, most or 200)
+            standing = any(each.value == "upright" for each in thing.says)
+            side = min(figure.width, (most or 200) / (0.3 if standing else 1))  # a bar is as thick as 0.3 of its length
             figure = figure._replace(x=figure.x if x is None else x, y=figure.y if y is None else y)
             figure = figure._replace(width=side, height=side)
         elif phrase.aspect == "color":

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import NamedTuple, cast
+from dataclasses import replace
+from typing import cast
 
+from localgif.tasks.drafts import Doubt, Draft
 from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun, shaded
 from localgif.tasks.task import Colour, brief_error
 from localgif.tasks.words import STOP, Word
@@ -24,81 +25,6 @@ _HIGHER = {
 }
 #: Kinds of words after which a noun names a thing beside the one in focus.
 _ASIDE = frozenset({"near", "around", "on"})
-
-
-class Doubt(NamedTuple):
-    """A word that can be read in two ways."""
-
-    said: str
-    """The words."""
-    read: str
-    """How they were read."""
-    instead: str
-    """What to write to mean the other thing."""
-
-    def __str__(self) -> str:
-        return f'"{self.said}" was read as {self.read}; {self.instead}'
-
-
-@dataclass
-class Draft:
-    """A thing while its sentence is read."""
-
-    hues: list[Colour] = field(default_factory=list)
-    count: int = 1
-    shape: str = ""
-    called: str = ""
-    """Its noun in the sentence."""
-    names: frozenset[str] = frozenset()
-    """The words that refer to it later."""
-    found: list[Word] = field(default_factory=list)
-    """The words about what it does."""
-    cycle: list[Colour] = field(default_factory=list)
-    """Colours that it takes later."""
-    motley: bool = False
-    """Whether it has several colours at once."""
-    vague: bool = False
-    """Whether the sentence does not say how many."""
-    several: bool = False
-    """Whether the sentence may distinguish them later: "two stars, one yellow and one red"."""
-    said: list[tuple[int, str]] = field(default_factory=list)
-    """Its noun, each word with its place, if it is not a shape: nothing checks it."""
-    words: str = ""
-    """Its noun with number, size and colour, as the sentence has them: "two light blue balls"."""
-    paint: str = ""
-    """Its colour as the sentence has it: "light blue"; "" if the colour is not beside the noun."""
-    place: str = ""
-    around: Draft | None = None
-    """The thing that it goes round."""
-    below: Draft | None = None
-    above: Draft | None = None
-    scale: str = ""
-    """ "small", "large", or ""."""
-    points: int | None = None
-    """How many points a star has."""
-    abreast: bool = False
-    """Whether several stand side by side."""
-    stacked: bool = False
-    """Whether several stand below each other."""
-    upright: bool = False
-    """Whether it is a bar that stands."""
-    inside: Draft | None = None
-    """The thing that it is inside of."""
-    holds: bool = False
-    """Whether another thing is inside of it."""
-    carries: bool = False
-    """Whether it is a bar on which another thing is."""
-    in_turn: bool = False
-    """Whether it does what others do too, but after them or in the opposite direction."""
-
-    @property
-    def label(self) -> str:
-        """Its name in a message."""
-        return " ".join([*self.hues[:1], self.called]).strip() or "thing"
-
-    def kinds(self, *kinds: str) -> list[Word]:
-        """The words of these kinds about what it does."""
-        return [word for word in self.found if word.kind in kinds]
 
 
 class Grammar:
@@ -139,6 +65,7 @@ class Grammar:
         Raises:
             ConfigError: Two shapes of one thing, two backgrounds, or more of a kind than a task can have.
         """
+        self._skip_title()
         while self._at < len(self.words):
             noun = self._noun(self._at)
             if noun.is_one:
@@ -147,6 +74,35 @@ class Grammar:
             else:
                 self._small(self.words[self._at])
                 self._at += 1
+
+    def _skip_title(self) -> None:
+        """Leave out what only names the picture: "traffic light: a red circle above a green circle"."""
+        end = next((at for at, word in enumerate(self.words) if word.text == ":"), 0)
+        told = {word.kind for word in self.words[:end]} & {"colour", "ground", "count", "vague", "they", ".", *VERBS}
+        noun = self._noun(end + 1)
+        if end and not told and noun.nouns and (noun.hues or noun.article):
+            self.notes += [(at, word.text) for at, word in enumerate(self.words[:end]) if word.kind != "filler"]
+            self._at = end + 1
+
+    def _compare(self, word: Word) -> None:
+        """Leave out a comparison: "like a leaf in the wind", and with a clause "as if someone shakes it"."""
+        end = self._at + 1
+        if word.value == "clause":
+            while end < len(self.words) and self.words[end].kind not in (",", ".") and not self._grounds(end):
+                end += 1
+        else:
+            while end < len(self.words) and (noun := self._noun(end)).nouns and not self._grounds(end - 1):
+                for verb in noun.verbs:  # "like a bouncing ball"
+                    self._verb(verb)
+                end = noun.end + (noun.end < len(self.words) and self.words[noun.end].kind in ("near", "on"))
+            end -= self.words[end - 1].kind in ("near", "on")
+        self.notes += [(at, self.words[at].text) for at in range(self._at, end)]
+        self._at = end - 1
+
+    def _grounds(self, at: int) -> bool:
+        """Whether a background begins here: "on black", "against a white wall"."""
+        noun = self._noun(at + 1)
+        return self.words[at].kind == "on" and (noun.ground or (bool(noun.hues) and not noun.nouns))
 
     def _noun(self, start: int) -> Noun:
         noun = Noun(self.words, start, start)
@@ -184,12 +140,25 @@ class Grammar:
         elif word.kind == "abreast" and self._focus and self._focus[-1].count > 1:
             self._focus[-1].abreast = True
         elif word.kind == "stacked":
+            self._note(word.text)
             for draft in self._focus:
                 draft.stacked = True
+        elif word.kind == "count" and self._peek(1).text == "of them" and self._focus and self._focus[-1].vague:
+            self._focus[-1].count, self._focus[-1].vague = int(word.value), False  # "rings, three of them"
+            self.doubts = [doubt for doubt in self.doubts if doubt.said.split()[-1] != self._focus[-1].called]
+        elif word.kind == "trait":
+            self._note(word.text)
+            for draft in self._focus:
+                draft.traits |= {word.value}
+        elif word.kind == "like":
+            self._compare(word)
         elif word.kind == "alternate":
             self._note(word.text)
+            if word.value == "blink":
+                self._verb(Word("blink", "", word.text))  # "only one lit at a time"
             for draft in self._focus if sum(draft.count for draft in self._focus) > 1 else self.drafts:
                 draft.in_turn = True
+                draft.traits |= {word.value}
         elif word.text == "round" and self._peek(-1).kind == "move":
             self._verb(Word("path", "orbit", word.text))
         elif word.kind == "pause":
@@ -210,6 +179,8 @@ class Grammar:
             self._place = word.value
         else:
             thing.place = word.value
+            if word.value == "corners" and thing.count == 1:
+                thing.count = 4  # "one dot in every corner"
 
     # --- nouns -------------------------------------------------------------------------------------------------------
 
@@ -280,7 +251,12 @@ class Grammar:
     def _new(self, noun: Noun) -> None:
         """Add the things of a noun that names new ones."""
         first = not self.drafts
+        named = self._focus[0] if len(self._focus) == 1 and noun.before.text == "is" and noun.article == "a" else None
         made = self._made(noun)
+        if named is not None and not named.hues and not named.shape:  # "my dog is a brown circle"
+            self.drafts = [draft for draft in self.drafts if draft is not named]
+            self.notes += named.said
+            made[0].names |= named.names
         before = noun.before
         if before.kind == "around" or _orbits(before):
             self._orbit(made[0])
@@ -309,6 +285,11 @@ class Grammar:
             other.carries = True
             for draft in self._focus:
                 draft.above = other
+        elif preposition == "behind" and other not in self._focus:
+            for draft in self._focus:
+                draft.behind = other
+        elif preposition == "in front of" and other not in self._focus:
+            other.behind = self._focus[-1]
         elif preposition in ("inside", "within") and other not in self._focus:
             other.holds = True
             for draft in self._focus:
@@ -355,6 +336,7 @@ class Grammar:
                 place=self._place,
                 scale=noun.scale,
                 points=noun.points,
+                traits=noun.traits,
                 upright=noun.upright,
                 motley=motley,
                 several=count > 1,
@@ -479,6 +461,7 @@ class Grammar:
             self._cycle(Word("cycle", "fade", word.text))
         elif self._on_ground and self.background is None:
             self._paint(hue)
+            self.ground = shaded(self.words, self._at)
         elif self._focus and not self._focus[-1].hues:
             self._colours(self._focus[-1])
         elif not self._focus or hue not in self._focus[-1].hues:
@@ -486,23 +469,32 @@ class Grammar:
 
     def _colours(self, draft: Draft) -> None:
         """Read the colours after a thing that has none: "a ball, red", or "three balls, red, green and blue"."""
-        hues = [cast(Colour, self.words[self._at].value)]
-        at = self._at
+        at, named = self._at, [self._at]
         while draft.several and at + 2 < len(self.words) and self.words[at + 1].kind in (",", "and"):
             at += 2 if self.words[at + 2].kind == "colour" else 3
             if at >= len(self.words) or self.words[at].kind != "colour":
                 break
-            hues.append(cast(Colour, self.words[at].value))
+            named.append(at)
             self._at = at
+        hues = [cast(Colour, self.words[k].value) for k in named]
         if draft.several and (len(hues) == draft.count or (draft.vague and len(hues) > 1)):
             self.doubts = [doubt for doubt in self.doubts if not draft.vague or doubt.said.split()[-1] != draft.called]
             made = [
-                replace(draft, hues=[hue], count=1, several=False, found=list(draft.found), words="") for hue in hues
+                replace(
+                    draft,
+                    hues=[hue],
+                    paint=shaded(self.words, k),
+                    count=1,
+                    several=False,
+                    found=list(draft.found),
+                    words="",
+                )
+                for hue, k in zip(hues, named, strict=True)
             ]
             self.drafts = [each for each in self.drafts if each is not draft] + made
             self._focus = self._main = [*self._focus[:-1], *made]
         else:
-            draft.hues, draft.motley = hues[:1], len(hues) > 1
+            draft.hues, draft.motley, draft.paint = hues[:1], len(hues) > 1, shaded(self.words, named[0])
 
     def _pronoun(self, word: Word) -> None:
         before = self._peek(-1)

@@ -27,7 +27,8 @@ _BETWEEN = (VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-
 
 def shaded(words: Sequence[Word], at: int, start: int = 0) -> str:
     """The colour at a place, with its shade if that stands before it and not before `start`: "light blue"."""
-    shade = f"{words[at - 1].text} " if at > start and words[at - 1].kind == "shade" else ""
+    shades = at > start and words[at - 1].kind == "shade" and not words[at].text.startswith("#")
+    shade = f"{words[at - 1].text} " if shades else ""
     return shade + words[at].text
 
 
@@ -53,6 +54,8 @@ class Noun:
     scale: str = ""
     """ "small", "large", or ""."""
     points: int | None = None
+    traits: frozenset[str] = frozenset()
+    """Its words of the kind "trait"."""
     upright: bool = False
     """Whether it is a bar that stands: "a vertical bar"."""
 
@@ -69,7 +72,7 @@ class Noun:
     @property
     def text(self) -> str:
         """Its words, without what it does: "two light blue balls"."""
-        said = self.words[self.start : self.end]
+        said = [word for word in self.words[self.start : self.end] if word.kind != "trait"]
         return " ".join(word.text for word in said if word.kind in _LOOKS or word.value or word.text in LONG)
 
     @property
@@ -128,7 +131,8 @@ class Noun:
             self.points = int(word.value)
         elif word.kind == "note" and word.value and not self.scale:
             self.scale = word.value
-        elif word.kind == "note":
+        elif word.kind in ("note", "trait"):
+            self.traits |= {word.value} if word.kind == "trait" else set()
             self.notes.append((self.end, word.text))
         elif word.kind in VERBS and self._premodifies(word):
             self.verbs.append(word)
@@ -178,7 +182,8 @@ class Noun:
 
     def _premodifies(self, word: Word) -> bool:
         """Whether a verb stands before its noun, as in "a spinning star"."""
-        if word.kind in ("back", "own") or not (word.doing or word.kind in ("still", "path")):
+        rainbow = (word.kind, word.value) == ("cycle", "rainbow")
+        if word.kind in ("back", "own") or not (word.doing or rainbow or word.kind in ("still", "path")):
             return False
         starts = (".", ",", "and", "while", "near", "filler", "which")
         if self.end == self.start and self.before.kind not in starts:

@@ -12,9 +12,11 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localgif.errors import ConfigError
-from localgif.tasks.grammar import HANDS, Draft
+from localgif.tasks.colours import inks_on, seen_beside
+from localgif.tasks.drafts import Draft
+from localgif.tasks.grammar import HANDS, Grammar
 from localgif.tasks.sentence import Things, parsed
-from localgif.tasks.task import PLACE_PHRASES, Subject
+from localgif.tasks.task import PLACE_PHRASES, Colour, Subject
 from localgif.tasks.words import words
 
 
@@ -48,29 +50,80 @@ class Outline(NamedTuple):
     ground: str
     """The phrase of the background; "" if the brief names none."""
     background: str
-    """Its first colour, "" if the brief names none."""
+    """Its first colour; one on which all things are seen if the brief names none."""
     things: tuple[Thing, ...]
-    later: tuple[str, ...] = ()
+    later: tuple[str, ...]
     """The colours that the background takes after its first."""
+    inks: tuple[str, ...]
+    """Colours for things for which the brief names none: one for each noun."""
 
 
 def outline(brief: str) -> Outline | None:
     """The outline of a brief; None if localgif cannot read it, or if it names nothing to draw."""
     try:
         grammar, _, _ = parsed(" ".join(brief.split()).rstrip(" ."))
-        reader, colour = Things(grammar), grammar.ground or grammar.background or ""
-        # What is inside another thing is painted after it.
-        drafts = sorted(grammar.drafts, key=lambda draft: draft.inside is not None)
+        reader = Things(grammar)
+        _prepare(grammar)
+        drafts = _layers(grammar.drafts)
+        colour = grammar.ground or grammar.background or ""
+        hues = [pair for draft in drafts for pair in _hues(draft)]
+        behind = colour or seen_beside(hues, ("white", "black", "grey", "blue"))
         every = [(draft, number) for draft in drafts for number in range(1, draft.count + 1)]
-        found = _in_turn([_thing(draft, reader, number, colour) for draft, number in every], every)
+        each = [_thing(draft, reader, number, behind) for draft, number in every]
+        found = _in_turn(_nested(each, every), every)
     except ConfigError:
         return None
     later = tuple(grammar.ground_cycle) if colour else ()
     ground = f"on {_article(colour)} background" if colour else ""
     if later:
         ground = f"on a background that fades from {colour} to {' to '.join(later)} and back"
+    inks: list[str] = []
+    for _ in {thing.noun for thing in found if not thing.colours}:
+        used = [(behind, grammar.background or behind), *hues, *((ink, ink) for ink in inks)]
+        inks.append(seen_beside(used, inks_on(behind)))
     stacked = any(draft.stacked for draft in grammar.drafts)
-    return Outline(ground, colour, _apart(found[:_MOST], stacked), later) if found else None
+    things = _apart(found[:_MOST], stacked)
+    return Outline(ground, behind, things, later, tuple(inks)) if found else None
+
+
+def _prepare(grammar: Grammar) -> None:
+    """Decide what depends on other things: colours that the brief leaves open, and what stands below or behind."""
+    for draft in grammar.drafts:
+        if any(word.value == "rainbow" for word in draft.kinds("cycle")) and len({*draft.hues, *draft.cycle}) < 2:
+            used = (grammar.background, *draft.hues, *draft.cycle)
+            draft.cycle += [colour for colour in _RAINBOW if colour not in used]
+        if draft.above is not None and (draft.kinds("leans") or any(w.value == "up-down" for w in draft.kinds("path"))):
+            draft.above.carries = True
+            draft.traits |= {"over"} if draft.above.shape != "bar" else set()
+        if draft.behind is not None:
+            for one, other in ((draft, draft.behind), (draft.behind, draft)):
+                if one.kinds(*_MOVING) and not other.kinds(*_MOVING):
+                    front = one is draft.behind
+                    one.traits |= {"front"} if front else set()
+                    other.traits |= {"crossed", "hidden"} if front else {"crossed"}
+
+
+#: Colours that a rainbow has, and kinds of words for a motion.
+_RAINBOW: tuple[Colour, ...] = ("red", "yellow", "green", "blue", "purple")
+_MOVING = ("move", "path", "leans", "one-way", "half", "across")
+
+
+def _layers(drafts: Sequence[Draft]) -> list[Draft]:
+    """The drafts in the order in which they are painted."""
+    made = sorted(drafts, key=lambda draft: draft.inside is not None)
+    pairs = [(draft, draft.behind) for draft in drafts if draft.behind is not None]
+    pairs += [(draft.around, draft) for draft in drafts if draft.around is not None and draft.around.kinds("turn")]
+    for below, above in pairs:
+        if below in made and above in made:
+            made.remove(below)
+            made.insert(made.index(above), below)
+    return made
+
+
+def _hues(draft: Draft) -> Iterator[tuple[str, str]]:
+    """The colours of a draft: each as the brief has it, and its name."""
+    yield from ((draft.paint or hue, hue) for hue in draft.hues[:1])
+    yield from ((hue, hue) for hue in draft.cycle)
 
 
 def _in_turn(things: Sequence[Thing], drafts: Sequence[tuple[Draft, int]]) -> list[Thing]:
@@ -82,6 +135,21 @@ def _in_turn(things: Sequence[Thing], drafts: Sequence[tuple[Draft, int]]) -> li
         assert motion is not None
         told = motion._replace(value=f"{motion.value} {where}", text=f"{motion.text}, {where}")
         made[k] = made[k]._replace(says=tuple(told if phrase is motion else phrase for phrase in made[k].says))
+    spins = [k for k, (draft, _) in enumerate(drafts) if "opposite" in draft.traits]
+    for k in spins[1::2]:
+        made[k] = made[k]._replace(says=tuple(_BACKWARDS.get(each.value, each) for each in made[k].says))
+    return made
+
+
+def _nested(things: Sequence[Thing], drafts: Sequence[tuple[Draft, int]]) -> list[Thing]:
+    """The things; of those that have the same middle each fits into the hole of the one before."""
+    made, side = list(things), 130.0
+    for k, (draft, _) in enumerate(drafts):
+        if "concentric" in draft.traits:
+            says = [_RIPPLES if p.value == "grow" else p for p in made[k].says if p.aspect not in ("size", "place")]
+            size = Phrase("size", f"{side:.0f}", f"{side:.0f} wide")
+            says += [size, Phrase("place", "middle", PLACE_PHRASES["middle"])]
+            made[k], side = made[k]._replace(says=_ordered(says)), side * 0.55
     return made
 
 
@@ -91,7 +159,7 @@ def _motion(thing: Thing) -> Phrase | None:
 
 
 #: Values of phrases whose formula can begin at another time.
-_SHIFTED = frozenset({"up-down", "left-right", "pulse", "blink"})
+_SHIFTED = frozenset({"up-down", "left-right", "pulse", "blink", "tall", "wide", "stretch"})
 
 
 #: At most this many things; small models cannot follow the phrases of more.
@@ -103,7 +171,10 @@ def _thing(draft: Draft, reader: Things, number: int, ground: str) -> Thing:
     colours = tuple(dict.fromkeys([*([draft.paint] if draft.paint else draft.hues), *draft.cycle]))
     seen = _subject(draft, reader)
     says = list(_says(draft, seen))
-    if seen.shown == "fade" and len(colours) == 1 and ground:
+    if not colours and "varied" in draft.traits:
+        colours = (_RAINBOW[number % len(_RAINBOW) - 1],)
+    if seen.shown == "fade" and len(colours) < 2:
+        colours = colours or (seen_beside([(ground, ground)], inks_on(ground)),)
         colours = (*colours, ground)
         says.append(Phrase("color", "fade", f"fades from {colours[0]} to {ground} and back"))
     if draft.count > 1 and draft.place == "corners":
@@ -152,7 +223,7 @@ def _numbered(word: str, number: int, count: int) -> Phrase:
 def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
     """The things, with places for those that would overlap: "number 1 of 2", "row 1 of 2"."""
     values = [{phrase.value for phrase in thing.says} for thing in things]
-    free = [not v & {"orbit", "up-down above", "above", "below"} for v in values]
+    free = [not v & {"orbit", "orbit back", "up-down above", "above", "below"} for v in values]
     along = [stacked or bool(v & {"left-right", "across", "across right"}) for v in values]
     placed = [any(phrase.aspect == "place" for phrase in thing.says) for thing in things]
     rows = [k for k in range(len(things)) if free[k] and along[k] and not placed[k]]
@@ -163,11 +234,11 @@ def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
     if len(rows) > 1:
         more |= {k: _numbered("row", n, len(rows)) for n, k in enumerate(rows, 1)}
     said = [(*thing.says, more[k]) if k in more else thing.says for k, thing in enumerate(things)]
-    rings = [k for k in range(len(things)) if "orbit" in values[k]]
+    rings = [k for k in range(len(things)) if values[k] & {"orbit", "orbit back"}]
     for number, k in enumerate(rings if len(rings) > 1 else [], 1):
         where = f"number {number} of {len(rings)}"
         said[k] = tuple(
-            p._replace(value=f"orbit {where}", text=f"{p.text}, {where}") if p.value == "orbit" else p
+            p._replace(value=f"{p.value} {where}", text=f"{p.text}, {where}") if p.value.startswith("orbit") else p
             for p in things[k].says
         )
     return tuple(thing._replace(says=_ordered(each)) for thing, each in zip(things, said, strict=True))
@@ -182,7 +253,7 @@ def _named(draft: Draft) -> str:
     if draft.count == 1 and draft.words and not draft.words.split()[-1].endswith("s"):
         *before, last = draft.words.split()
         said = " ".join([*before[before[:1] in (["a"], ["an"]) :], _plain(last)])
-        return said if before[:1] in (["the"], ["one"]) else _article(said)
+        return said if before[:1] and before[0] in ("the", "one", "my", "your", "our") else _article(said)
     called = draft.called or "thing"
     if called.endswith("s") and not called.endswith("ss"):
         called = called[:-2] if called.endswith(("xes", "shes", "ches")) else called[:-1]
@@ -218,9 +289,10 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     bar = _is_bar(draft, seen)
     bar = bar and not _is_wide(draft, seen)
     size = "long" if bar or any(word in draft.words.split() for word in ("long", "wide", "tall")) else draft.scale
-    size = size or ("large" if draft.holds else "small" if _is_small(draft) else "")
+    size = size or ("large" if draft.holds or "hidden" in draft.traits else "small" if _is_small(draft) else "")
+    size = size or ("40" if {"over", "front"} & draft.traits else "")
     if size and seen.size != "grow" and (bar or seen.size != "pulse"):
-        yield Phrase("size", size, size)
+        yield Phrase("size", size, f"{size} wide" if size.isdigit() else size)
     yield from _where(draft, seen)
     if seen.colours:
         first, *rest = seen.colours
@@ -236,17 +308,24 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             value, text = "up-down above", f"moves up and down in the top half, over the {draft.above.label}"
         elif draft.around is not None:
             text = f"goes in a circle around the {draft.around.label}"
-        yield Phrase("path", value, text)
+        yield _turned(Phrase("path", value, text), draft)
     # What stretches is left to _loosely(), which names the side that changes.
     if not any(_STRETCHING.match(word.text) for word in draft.kinds("loose")):
         yield from _growing(seen, bar)
     if seen.turn == "spin":
-        yield Phrase("turn", "spin", "spins")
+        yield _turned(Phrase("turn", "spin", "spins"), draft)
+    elif "flipped" in draft.traits:
+        yield Phrase("turn", "flipped", "upside down")
     elif draft.upright and bar and not _is_column(draft, seen):
         yield Phrase("turn", "upright", "upright")
     if seen.shown == "blink":
         yield Phrase("shown", "blink", "blinks")
     yield from _loosely(draft, seen)
+
+
+def _turned(phrase: Phrase, draft: Draft) -> Phrase:
+    """A phrase, in the other direction if the brief says anticlockwise."""
+    return _BACKWARDS.get(phrase.value, phrase) if "reverse" in draft.traits else phrase
 
 
 def _growing(seen: Subject, bar: bool) -> Iterator[Phrase]:
@@ -270,19 +349,24 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         if guess is None or (guess.value == "left-right" and (draft.kinds("path") or _ROCKING.match(said))):
             loose.append(said)
         else:
-            yield guess
+            beside = guess.value == "left-right" and ("left" in draft.place or "right" in draft.place)
+            yield _SHAKES if beside else guess
     for text in filter(None, loose):
         if _STRETCHING.match(text):
-            width = re.search("wide|narrow|horizont|sideways", text) is not None
-            height = re.search("tall|short|vertical|thick", text) is not None
-            yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
+            width = re.search(r"wide|narrow|horizont|sideways", text) is not None
+            height = re.search(r"\btall|short|vertical|thick", text) is not None
+            if re.search(r"\btall", text) and _is_bar(draft, seen):
+                yield Phrase("turn", "upright", "upright")
+                yield _LONGER
+            else:
+                yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
         elif _ROCKING.search(text) and not _SHAKING.match(text):
             swings = "sw" in text or "pendulum" in text
             # nobody can see a round thing turn
             yield _ROCKS if seen.shape != "round" else _SWINGS if swings else Phrase("path", *_MOVES)
         elif _SHAKING.match(text):
             if seen.path == "any":
-                yield Phrase("path", *_MOVES)
+                yield _SHAKES if _QUIVERING.match(text) else Phrase("path", *_MOVES)
         else:
             yield Phrase("", "", text)
 
@@ -307,7 +391,7 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     elif draft.inside is not None and seen.path in ("any", "still"):
         place = draft.inside.place if draft.inside.place in PLACE_PHRASES else "middle"
         yield Phrase("place", place, PLACE_PHRASES[place])
-    elif draft.holds and seen.path in ("any", "still"):
+    elif (draft.holds and seen.path in ("any", "still")) or "crossed" in draft.traits:
         yield Phrase("place", "middle", PLACE_PHRASES["middle"])
     elif draft.carries:
         yield Phrase("place", "bottom", PLACE_PHRASES["bottom"])
@@ -329,6 +413,16 @@ _STRETCHES = {
     "stretch": Phrase("scale", "stretch", "stretches and flattens"),
     "wide": Phrase("scale", "wide", "gets wider and narrower"),
     "tall": Phrase("scale", "tall", "gets taller and shorter"),
+}
+#: What a bar does that gets taller: its longer side stands.
+_LONGER = Phrase("scale", "wide", "gets longer and shorter")
+_RIPPLES = Phrase("scale", "ripple", "expands")
+_SHAKES = Phrase("path", "shake", "moves a little left and right")
+_QUIVERING = re.compile("shak|trembl|jitter|vibrat|wiggl|flutter")
+#: Value of a motion -> the same in the other direction.
+_BACKWARDS = {
+    "spin": Phrase("turn", "spin back", "spins anticlockwise"),
+    "orbit": Phrase("path", "orbit back", "goes anticlockwise in a circle"),
 }
 #: Verbs for a small motion there and back.
 _SHAKING = re.compile(
@@ -357,6 +451,7 @@ _GUESSES = {
         "eight": _EIGHT,
         "edges": _EDGES,
         "meet": _MEETS,
+        "swap": ("swap", "swaps sides"),
         **dict.fromkeys(("down", "top"), _FALLS),
         **dict.fromkeys(("up", "bottom"), _RISES),
         "": _MOVES,

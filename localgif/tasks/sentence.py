@@ -15,7 +15,8 @@ from pydantic import ValidationError
 
 from localgif.errors import ConfigError
 from localgif.files import is_file
-from localgif.tasks.grammar import Doubt, Draft, Grammar
+from localgif.tasks.drafts import Doubt, Draft
+from localgif.tasks.grammar import Grammar
 from localgif.tasks.task import PLACE_PHRASES, Colour, Subject, Targets, Task, brief_error, load_task, task_names
 from localgif.tasks.words import Word, is_english, normalised, numbers, words
 
@@ -32,7 +33,9 @@ _FAR = 0.75
 #: Place where a one-way motion begins -> its direction.
 _HALVES = {"top": "down", "bottom": "up"}
 #: Paths that nothing measures.
-_UNMEASURED = frozenset({"?", "eight", "edges", "swing", "meet"})
+_UNMEASURED = frozenset({"?", "eight", "edges", "swing", "meet", "swap"})
+#: What is so nearly round that no measurement sees it turn (gif/looks.py).
+_ROUNDISH = re.compile(r"\bhexagons?\b")
 _CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 #: Path -> the places at its ends.
 _ENDS: dict[str, tuple[str, ...]] = {
@@ -188,7 +191,7 @@ class Things:
             ConfigError: They contradict each other or themselves, or there are too many.
         """
         behind = self._grammar.background
-        read = [self.subject(draft) for draft in self._grammar.drafts]
+        read = [self._seen(draft) for draft in self._grammar.drafts]
         made = _merged([subject for subject in read if subject is not None])
         if len(made) > _SUBJECTS:
             raise brief_error(
@@ -200,6 +203,14 @@ class Things:
                 "give one of them another colour",
             )
         return tuple(self._related(subject, made) for subject in made)
+
+    def _seen(self, draft: Draft) -> Subject | None:
+        """The subject without what can be drawn, but not measured."""
+        subject = self.subject(draft)
+        if subject is None or subject.turn == "any" or not _ROUNDISH.search(draft.called):
+            return subject
+        self._note(f"{draft.kinds('turn')[-1].text}: localgif cannot measure how a {draft.called} turns")
+        return subject.model_copy(update={"turn": "any"})
 
     def _related(self, subject: Subject, made: Sequence[Subject]) -> Subject:
         """A subject with the colours of the things that it goes round, or stays above or below."""
@@ -315,8 +326,8 @@ class Things:
         leaves = bool(draft.kinds("exit"))
         if len(halves) == 2 or (halves and (draft.in_turn or draft.kinds("back") or "up-down" in leans)):
             named.add("up-down")
-        if any(word.value == "swing" for word in draft.kinds("path")):
-            named = {"?"}  # "swings left and right like a pendulum"
+        if any(word.value in ("swing", "edges") for word in draft.kinds("path")):
+            named = {"?"}  # "swings left and right like a pendulum", "along the edges, round and round"
         if len(named) > 1:
             named.discard("?")
         if {"diagonal-down", "diagonal-up"} & named:

@@ -8,6 +8,8 @@ import re
 from importlib import resources
 from typing import NamedTuple
 
+from localgif.tasks.colours import HEX, name_of_hex
+
 
 class Word(NamedTuple):
     """One phrase of a sentence."""
@@ -31,7 +33,7 @@ STOP = Word(".", "", ".")
 #: Verbs that double their last letter in -ing and -ed.
 _DOUBLED = frozenset(
     {"hop", "spin", "bob", "flip", "swim", "run", "sit", "zip", "skip", "throb", "zigzag", "zag", "flap", "drop"}
-    | {"get", "plan", "ship", "shut", "slip", "span", "win"}
+    | {"get", "plan", "ship", "shut", "slip", "span", "swap", "win"}
 )
 #: Irregular forms.
 _MORE = {
@@ -58,6 +60,8 @@ _NUMBERS = (
     ("max_bytes", r"(\d+) ?(?:kb|kib|kilobytes?)", 1024),
     ("max_side", r"(\d+)(?: ?x ?\d+)? ?(?:px|pixels?)(?: wide| large| square)?", 1),
 )
+
+_HEX = re.compile(HEX)
 
 #: An unknown word is read as a known one if they are at least this similar and have at least this many letters.
 _LIKE, _LETTERS = 0.84, 5
@@ -130,14 +134,16 @@ def _is_known(word: str) -> bool:
 
 
 def normalised(text: str) -> str:
-    """Lower case, one space between words, punctuation apart, no hyphens."""
+    """Lower case, one space between words, punctuation apart, no hyphens; of "#" only colours in hex digits."""
     text = text.lower().replace("\u2019", "'").replace("\u2192", "->").replace("=>", "->")
     text = re.sub(r"n't\b", " not", text.replace("can't", "can not").replace("won't", "will not"))
     text = re.sub(r"\b(do|does|did|is|are)nt\b", r"\1 not", re.sub(r"'s\b", " is", text))
+    text = re.sub(r"(?<=\w)-like\b", "", text)
     text = re.sub(r"(?<=\w)[-\u2010-\u2015](?=\w)", " ", text)
-    text = re.sub(r"\.(?!\d)|[;:!?()|/\u2013\u2014]|\s-\s", " . ", text)
+    text = re.sub(rf"\( ?({HEX}) ?\)", r" \1 ", text)  # "teal (#008080)"
+    text = re.sub(r"\.(?!\d)|[;!?()|/\u2013\u2014]|\s-\s", " . ", text).replace(":", " : ")
     text = re.sub(r"(?<!\d),|,(?!\d)", " , ", text).replace("+", " + ").replace("&", " & ")
-    return " ".join(re.sub(r"[^\w\s.,'&+>-]", " ", text).split())
+    return " ".join(re.sub(rf"(?!{HEX})[^\w\s.,:'&+>-]", " ", text).split())
 
 
 def numbers(text: str) -> tuple[str, dict[str, int]]:
@@ -160,10 +166,12 @@ def words(text: str) -> tuple[list[Word], list[tuple[str, str]]]:
         if word is None:
             end = text.index(" ", at)
             here = text[at:end]
-            word = Word(here if here in (".", ",") else "unknown", "", here)
+            word = Word({".": ".", ":": ".", ",": ","}.get(here, "unknown"), "", here)
             if meant := _meant(here):
                 corrected.append((here, meant))
                 word = _longest(meant, 0)[0] or word
+        if found and found[-1].kind == word.kind == "colour" and "#" in found[-1].text + word.text:
+            word = max(found.pop(), word, key=lambda each: "#" in each.text)  # the digits count, not the name
         found.append(word)
         at = end
         while text[at : at + 1] == " ":
@@ -174,6 +182,8 @@ def words(text: str) -> tuple[list[Word], list[tuple[str, str]]]:
 def _longest(text: str, at: int) -> tuple[Word | None, int]:
     """The longest phrase that begins here, and where it ends."""
     best, end = None, at
+    if digits := _HEX.match(text, at):
+        return Word("colour", name_of_hex(digits[0]), digits[0]), digits.end()
     for kind, value, pattern in _blocks():
         match = pattern.match(text, at)
         said = match[0].rstrip(" ,") if match else ""

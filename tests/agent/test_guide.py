@@ -64,11 +64,8 @@ def drawn(model: Model) -> list[str]:
 def test_the_model_writes_only_what_changes() -> None:
     model = Model()
     assert drawn(model) == [form.program(first_scene(BRIEF), BRIEF, TARGETS)]
-    assert [text.strip().partition("=")[0] for text in model.said] == [
-        "shape, color ",
-        "color ",
-        "x ",
-    ]
+    # A light has no shape that every reader knows.
+    assert [text.strip().partition("=")[0] for text in model.said] == ["shape, color ", "color ", "x "]
 
 
 def test_a_server_that_does_not_continue_is_asked_once() -> None:
@@ -124,12 +121,15 @@ def test_what_the_request_names_is_written_without_asking() -> None:
     }
 
 
-def test_a_background_that_nobody_names_is_asked_for() -> None:
-    read, frame = outline("a red ball"), form.frame(prompt())
+@pytest.mark.parametrize(("brief", "ground"), [("a red ball", "white"), ("a pale blue ball", "black")])
+def test_a_background_that_nobody_names_is_the_one_of_the_first_scene(brief: str, ground: str) -> None:
+    read, frame = outline(brief), form.frame(prompt())
     assert read is not None and frame is not None
     asked: list[str] = []
-    assert 'canvas("navy")' in guided(read, frame, go_on_with('image, draw = canvas("navy")', asked), str).text
-    assert len(asked) == 1
+    text = guided(read, frame, go_on_with('image, draw = canvas("navy")', asked), str).text
+    assert f'image, draw = canvas("{ground}")' in text and "navy" not in text
+    assert first_scene(brief).background == f'"{ground}"'
+    assert '# "on' not in text, "the brief names none"
 
 
 @pytest.mark.parametrize(

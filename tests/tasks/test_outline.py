@@ -171,10 +171,77 @@ def said(brief: str) -> str:
             "a red ball starts in the bottom left corner and moves diagonally to the top right corner on white",
             "on a white background; a red ball: moves from the bottom left to the top right and back",
         ),
+        (
+            "Hi! Could I get a white star that spins, please? Thank you so much",
+            "; a white star: spins",
+        ),
+        ("I want that my ball bounces", "; my ball: moves up and down"),
+        ("Seen against beige, a red star spins like a leaf in the wind", "on a beige background; a red star: spins"),
+        (
+            "a green square bouncing as if somebody kicks a ball, on black",
+            "on a black background; a green square: moves up and down",
+        ),
+        ("a square that moves like a bouncing ball on grey", "on a grey background; a square: moves up and down"),
+        (
+            "traffic light: red, yellow and green circles stacked vertically, only one lit at a time",
+            "; a red circle: row 1 of 3, blinks, number 1 of 3; a yellow circle: row 2 of 3, blinks, number 2 of 3; "
+            "a green circle: row 3 of 3, blinks, number 3 of 3",
+        ),
+        ("my dog is a brown circle that jumps", "; a brown circle: moves up and down"),
+        ("diamond fades in, then out", "; a diamond: fades from black to white and back"),
+        (
+            "a rainbow star on red",
+            "on a red background; a rainbow star: fades from yellow to green to blue to purple and back",
+        ),
+        ("a heart floating upwards and vanishing at the top", "; a heart: rises"),
+        (
+            "a green triangle hops over a brown square",
+            "; a green triangle: 40 wide, moves up and down in the top half, over the brown square; "
+            "a brown square: at the bottom",
+        ),
+        (
+            "a red square and a blue circle swap places",
+            "; a red square: number 1 of 2, swaps sides; a blue circle: number 2 of 2, swaps sides",
+        ),
+        ("make a star get teeny tiny and then big again", "; a star: grows and shrinks"),
+        (
+            "two stars spinning in opposite directions",
+            "; a star: number 1 of 2, spins; a star: number 2 of 2, spins anticlockwise",
+        ),
+        (
+            "a red ball orbiting a blue star counterclockwise",
+            "; a red ball: small, goes anticlockwise in a circle; a blue star",
+        ),
+        (
+            "one red square per corner, spinning",
+            "; a red square: in the top left corner, spins; a red square: in the top right corner, spins; "
+            "a red square: in the bottom left corner, spins; a red square: in the bottom right corner, spins",
+        ),
+        (
+            "two bars getting taller and shorter alternately",
+            "; a bar: long, number 1 of 2, gets longer and shorter, number 1 of 2, upright; "
+            "a bar: long, number 2 of 2, gets longer and shorter, number 2 of 2, upright",
+        ),
+        (
+            "a circle passing in front of a square",
+            "; a square: large, in the middle; a circle: 40 wide, moves left and right",
+        ),
+        ("a circle hiding behind a square", "; a circle: moves left and right; a square: in the middle"),
+        ("a bar sweeps around like the second hand of a clock", "; a bar: long, spins"),
+        (
+            "concentric rings, two of them, expanding like ripples in water",
+            "; a ring: 130 wide, in the middle, expands; a ring: 72 wide, in the middle, expands",
+        ),
+        ("an upside down triangle shaking", "; a triangle: moves a little left and right, upside down"),
     ],
 )
 def test_every_wording_gives_the_same_few_phrases(brief: str, expected: str) -> None:
     assert said(brief) == expected
+
+
+def test_several_things_in_different_colours_get_one_each() -> None:
+    read = outline("four squares in four different colours")
+    assert read is not None and len({thing.colours for thing in read.things}) == 4
 
 
 def test_what_cannot_be_read_has_no_outline() -> None:

@@ -124,6 +124,13 @@ def test_what_cannot_be_read_is_said_with_a_remedy(text: str, said: str, remedy:
         ("a red and blue ball bouncing on white", ("ball: it has several colours at once",)),
         ("a red ball that changes colour on white", ("red ball: name the colours that it takes",)),
         ("a black cat rolling slowly on white", ("cat rolling slowly",)),
+        ("a red star spins like a leaf in the wind on black", ("like a leaf in the wind",)),
+        ("Snow: two white stars pulsing", ("snow",)),
+        ("a rainbow star spinning", ("star: name the colours that it takes",)),
+        ("two red balls in different colours", ("in different colours",)),
+        ("a green star spinning counterclockwise", ("counterclockwise",)),
+        ("two red stars stacked", ("stacked",)),
+        ("a red hexagon spinning", ("hexagon", "spinning: localgif cannot measure how a hexagon turns")),
     ],
 )
 def test_what_no_check_covers_is_named(text: str, unchecked: tuple[str, ...]) -> None:
@@ -170,6 +177,10 @@ def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> Non
         ("a red square rocking from side to side", {"shape": "square"}),
         ("a red tank filling from bottom to top", {"size": "grow", "anchor": "bottom"}),
         ("a red tank grows downwards and shrinks again", {"size": "pulse", "anchor": "top"}),
+        ("a red star floating up and vanishing at the top", {"shape": "star", "size": "constant", "inside": False}),
+        ("a red star gets tiny and then big again", {"shape": "star", "path": "still", "size": "pulse"}),
+        ("a red star fades in, then out", {"shape": "star", "path": "still", "size": "constant", "shown": "fade"}),
+        ("a red bar sweeping round like the hand of a clock", {"shape": "bar", "turn": "spin", "size_range": (0.3, 1)}),
         (
             "a red square without spinning blinks",
             {"shape": "square", "path": "still", "size": "constant", "shown": "blink"},
