@@ -14,7 +14,17 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from localgif.agent.form import BASE, PAINT, Frame, quoted
-from localgif.agent.phrasebook import beginning, color_of, faded, formula_of, is_wave, known, named_shape, targets
+from localgif.agent.phrasebook import (
+    beginning,
+    color_of,
+    faded,
+    formula_of,
+    is_unlisted,
+    is_wave,
+    known,
+    named_shape,
+    targets,
+)
 from localgif.records import Reply
 from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
@@ -86,7 +96,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
             yield _Slot(
                 quoted(phrase.text),
                 _BELOW.get(phrase.aspect, _NOUN),
-                0 if phrase.aspect in _NAMES_NUMBERS else 2,
+                0 if phrase.aspect in _NAMES_NUMBERS or is_unlisted(phrase) else 2,
                 set_to,
                 beginning(phrase) or targets("".join(set_to[:1])),
                 waves=is_wave(formula) if formula else None,

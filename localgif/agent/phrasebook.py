@@ -144,6 +144,11 @@ def formula_of(phrase: Phrase) -> str:
     return found.replace("> 0 ", f"> {math.cos(math.pi / int(turn[3])):.1f} ") if int(turn[3]) > 2 else found
 
 
+def is_unlisted(phrase: Phrase) -> bool:
+    """Whether a phrase has a formula that the phrasebook does not list, so that no model knows it."""
+    return bool(formula_of(phrase)) and not any(_entries_of(phrase))
+
+
 def beginning(phrase: Phrase) -> str:
     """The left side of the assignment that a phrase asks for ("x, y ="); "" without a formula."""
     return targets("color = None" if phrase.aspect == "color" else formula_of(phrase))
@@ -182,7 +187,7 @@ def switched(colours: Sequence[str]) -> str:
 
 
 def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
-    """The statements of a phrase that names its numbers or colours itself; empty for any other phrase.
+    """The statements of a phrase that names its numbers or colours itself, or that is unlisted; else empty.
 
     Args:
         colours: The colours of a thing that changes its colour, in the brief's own words.
@@ -192,8 +197,8 @@ def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
     if phrase.aspect == "color" or phrase.value == "switch":
         of = faded if phrase.aspect == "color" else switched
         return [f"color = {of([color_of(colour) for colour in colours])}"]
-    if phrase.aspect in FORMULAS and "{" not in (formula := formula_of(phrase)):
-        return formula.splitlines()
+    if phrase.aspect in FORMULAS and ("{" not in (formula := formula_of(phrase)) or is_unlisted(phrase)):
+        return formula.format(x="x", y="y", w="width", h="height").splitlines()
     x, y, side = place_of(phrase.value) if phrase.aspect == "place" else (None, None, None)
     set_to = {name: number(at, name) for name, at in (("x", x), ("y", y)) if at is not None}
     where = [f"{', '.join(set_to)} = {', '.join(set_to.values())}"] if set_to else []

@@ -81,7 +81,8 @@ class Grammar:
         told = {word.kind for word in self.words[:end]} & {"colour", "ground", "count", "vague", "they", ".", *VERBS}
         noun = self._noun(end + 1)
         if end and not told and noun.nouns and (noun.hues or noun.article):
-            self.notes += [(at, word.text) for at, word in enumerate(self.words[:end]) if word.kind != "filler"]
+            title = [(at, word) for at, word in enumerate(self.words[:end]) if word.kind not in ("filler", ",")]
+            self.notes += [(at, word.text) for at, word in title]
             self._at = end + 1
 
     def _compare(self, word: Word) -> None:
@@ -217,6 +218,8 @@ class Grammar:
 
     def _starts(self, noun: Noun) -> bool:
         """Whether a noun without a colour can be a thing here: only where a clause begins."""
+        if noun.before.text.endswith("then") and not noun.article and noun.head.endswith("s"):
+            return False  # an unknown verb: "grows, then pops"
         begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and self._spoke)
         return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 

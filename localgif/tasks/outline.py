@@ -241,7 +241,13 @@ def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
             p._replace(value=f"{p.value} {where}", text=f"{p.text}, {where}") if p.value.startswith("orbit") else p
             for p in things[k].says
         )
-    return tuple(thing._replace(says=_ordered(each)) for thing, each in zip(things, said, strict=True))
+    return tuple(thing._replace(says=_ordered(_fitting(each))) for thing, each in zip(things, said, strict=True))
+
+
+def _fitting(says: Sequence[Phrase]) -> Iterable[Phrase]:
+    """The phrases; what stands beside others is not long, unless it is upright."""
+    beside = any(phrase.value.startswith("number ") for phrase in says) and _UPRIGHT not in says
+    return (phrase for phrase in says if not beside or phrase.value != "long")
 
 
 def _article(noun: str) -> str:
@@ -317,7 +323,7 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     elif "flipped" in draft.traits:
         yield Phrase("turn", "flipped", "upside down")
     elif draft.upright and bar and not _is_column(draft, seen):
-        yield Phrase("turn", "upright", "upright")
+        yield _UPRIGHT
     if seen.shown == "blink":
         yield Phrase("shown", "blink", "blinks")
     yield from _loosely(draft, seen)
@@ -356,7 +362,7 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             width = re.search(r"wide|narrow|horizont|sideways", text) is not None
             height = re.search(r"\btall|short|vertical|thick", text) is not None
             if re.search(r"\btall", text) and _is_bar(draft, seen):
-                yield Phrase("turn", "upright", "upright")
+                yield _UPRIGHT
                 yield _LONGER
             else:
                 yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
@@ -415,6 +421,7 @@ _STRETCHES = {
     "tall": Phrase("scale", "tall", "gets taller and shorter"),
 }
 #: What a bar does that gets taller: its longer side stands.
+_UPRIGHT = Phrase("turn", "upright", "upright")
 _LONGER = Phrase("scale", "wide", "gets longer and shorter")
 _RIPPLES = Phrase("scale", "ripple", "expands")
 _SHAKES = Phrase("path", "shake", "moves a little left and right")

@@ -247,7 +247,8 @@ class Things:
         if draft.count > 1 and place == "middle":
             place = ""  # not each of them is
         place = place or ("middle" if _round_middle(draft) else "any")
-        for end in _ENDS.get(path, ()):  # an end of its path; a task's place is the path's middle
+        ends = _ENDS.get(path, _ENDS["up-down"] if draft.kinds("half") else ())
+        for end in ends:  # an end of its path; a task's place is the path's middle
             if end in (place, *place.split("-")):
                 self._note(PLACE_PHRASES[end])
                 place = place.replace(end, "").strip("-") or "any"

@@ -162,6 +162,13 @@ def test_a_background_that_nobody_names_is_the_one_of_the_first_scene(brief: str
         ("a ball falling down", "falls", "x = -20 + 240 * t / (2 * math.pi)", "y = -20 + 240 * t / (2 * math.pi)"),
         ("a star spinning", "spins", "angle = 2 * t", "angle = 2 * t"),
         ("a bar swinging", "rocks, swings", "angle = t", "angle = 0.5 * math.sin(t)"),
+        ("a star spinning anticlockwise", "spins anticlockwise", "angle = t", "angle = -t"),
+        (
+            "two stars swapping places",
+            "swaps sides",
+            "x, y = 1, math.cos(t)",
+            "x, y = 100 + (x - 100) * math.cos(t), 100 + 0.8 * (x - 100) * math.sin(t)",
+        ),
     ],
 )
 def test_what_a_phrase_does_not_decide_becomes_what_it_says(brief: str, phrase: str, line: str, kept: str) -> None:

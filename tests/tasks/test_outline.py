@@ -232,6 +232,15 @@ def said(brief: str) -> str:
             "concentric rings, two of them, expanding like ripples in water",
             "; a ring: 130 wide, in the middle, expands; a ring: 72 wide, in the middle, expands",
         ),
+        (
+            "two blue bars spinning",
+            "; a blue bar: number 1 of 2, spins; a blue bar: number 2 of 2, spins",
+        ),
+        (
+            "the background flashes between red and white, with a black square in the middle",
+            "on a background that fades from red to white and back; a black square: in the middle",
+        ),
+        ("a star grows, then pops", "; a star: grows and shrinks quickly"),
         ("an upside down triangle shaking", "; a triangle: moves a little left and right, upside down"),
     ],
 )
