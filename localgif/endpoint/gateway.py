@@ -49,7 +49,7 @@ class Gateway:
     def __init__(self, backends: Sequence[Backend], max_queue: int, slots: int = 1) -> None:
         self._backends = list(backends)
         self._slots = slots
-        self._taken = 0
+        self._free = list(range(slots))
         # asyncio's locks hand their places on in order, and do not let newcomers overtake.
         self._first = asyncio.Lock()
         self._turns = asyncio.Semaphore(slots)
@@ -126,7 +126,12 @@ class Gateway:
             return await self._load_or_unload(call, backend)
         session = self._session
         assert session is not None, "the application has not started"
-        async with self._turn(shares=backend.shares(call)), _in_use(backend, call.keep_alive) as upstream:
+        shares = backend.shares(call)
+        async with self._turn(shares=shares) as slot, _in_use(backend, call.keep_alive) as upstream:
+            if upstream.ours:
+                # A client that has enough leaves while the engine still computes a guess. In another slot, its next
+                # request would have to read the whole prompt again.
+                call.body["id_slot"] = slot
             await fit_window(session, upstream, call.body, call.options.num_ctx)
             tagged, trusted = backend.card.facts.can_think is not False, upstream.dialect != "other"
             left_out = upstream.left_out
@@ -150,27 +155,31 @@ class Gateway:
             return _json(emptied(call.kind, call.model, "load"))
 
     @contextlib.asynccontextmanager
-    async def _turn(self, *, shares: bool) -> AsyncIterator[None]:
-        """Wait for one slot or for all, and keep them for the block; a waiter that is cancelled leaves the queue."""
+    async def _turn(self, *, shares: bool) -> AsyncIterator[int]:
+        """Wait for one slot or for all, and keep them for the block; a waiter that is cancelled leaves the queue.
+
+        Returns:
+            The number of the slot: 0 for a request that has all, the highest free one for others, which then seldom
+            take the place of a long prompt.
+        """
         needed = 1 if shares else self._slots
-        if self._taken + needed > self._slots and self._waiting >= self._max_queue:
+        if len(self._free) < needed and self._waiting >= self._max_queue:
             raise ApiError(503, "server busy, please try again.  maximum pending requests exceeded")
-        mine = 0
+        mine: list[int] = []
         self._waiting += 1
         try:
             try:
                 # Only the first in the queue collects slots, so that two never wait for each other's.
                 async with self._first:
-                    while mine < needed:
+                    while len(mine) < needed:
                         await self._turns.acquire()
-                        mine += 1
-                        self._taken += 1
+                        mine.append(self._free.pop())
             finally:
                 self._waiting -= 1
-            yield
+            yield min(mine)
         finally:
-            self._taken -= mine
-            for _ in range(mine):
+            self._free = sorted([*self._free, *mine])
+            for _ in mine:
                 self._turns.release()
 
 

@@ -323,6 +323,7 @@ def test_short_requests_are_answered_together_and_any_other_alone(monkeypatch: p
             script.wait_for(lambda s, done=done: len(s.bodies) == min(4, max(2, done + 1)))  # type: ignore[misc]
             settle(running)
         assert [body["messages"][0]["content"] for body in script.bodies[2:]] == ["2", "3"]
+        assert [body["id_slot"] for body in script.bodies] == [1, 0, 0, 1]
         for connection in connections:
             connection.close()
 
