@@ -24,6 +24,7 @@ from localgif.agent.phrasebook import (
     known,
     named_shape,
     targets,
+    wide_of,
 )
 from localgif.records import Reply
 from localgif.syntax import parsed
@@ -91,7 +92,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
         given = [*([PAINT] if number else []), BASE, *quoted(thing.noun)]
         yield _Slot(given, _NOUN, 0 if plain else 2, plain)
         for phrase in thing.says:
-            set_to = known(phrase, thing.colours)
+            set_to = known(phrase, thing.colours, wide_of(thing))
             formula = formula_of(phrase)
             yield _Slot(
                 quoted(phrase.text),

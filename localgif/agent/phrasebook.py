@@ -149,6 +149,12 @@ def is_unlisted(phrase: Phrase) -> bool:
     return bool(formula_of(phrase)) and not any(_entries_of(phrase))
 
 
+def wide_of(thing: Thing) -> float:
+    """The width that a thing's phrase about its size gives it."""
+    named = next((phrase.value for phrase in thing.says if phrase.aspect == "size"), "")
+    return SIDES.get(named) or float(named)
+
+
 def beginning(phrase: Phrase) -> str:
     """The left side of the assignment that a phrase asks for ("x, y ="); "" without a formula."""
     return targets("color = None" if phrase.aspect == "color" else formula_of(phrase))
@@ -186,11 +192,12 @@ def switched(colours: Sequence[str]) -> str:
     return f"[{names}][int({len(colours)} * t / (2 * math.pi))]"
 
 
-def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
+def known(phrase: Phrase, colours: Sequence[str] = (), wide: float = SIDES[""]) -> list[str]:
     """The statements of a phrase that names its numbers or colours itself, or that is unlisted; else empty.
 
     Args:
         colours: The colours of a thing that changes its colour, in the brief's own words.
+        wide: The width that the thing has so far.
     """
     if phrase.aspect == "size":
         return [f"width = height = {phrase.value.upper()}"]
@@ -202,7 +209,7 @@ def known(phrase: Phrase, colours: Sequence[str] = ()) -> list[str]:
     x, y, side = place_of(phrase.value) if phrase.aspect == "place" else (None, None, None)
     set_to = {name: number(at, name) for name, at in (("x", x), ("y", y)) if at is not None}
     where = [f"{', '.join(set_to)} = {', '.join(set_to.values())}"] if set_to else []
-    return where if side is None or side >= SIDES[""] else [*where, f"width = height = {side:g}"]
+    return where if side is None or side >= wide else [*where, f"width = height = {side:g}"]
 
 
 #: Motions of which a prompt also shows how things do them in turn: two are enough for the others, too.

@@ -25,6 +25,7 @@ from localgif.agent.phrasebook import (
     place_of,
     shape_of,
     switched,
+    wide_of,
 )
 from localgif.search.number_search import AT_ONCE, BUDGET, GAIN, tune
 from localgif.search.programs import Find, Measure, Trial
@@ -65,7 +66,7 @@ def _dressed(thing: Thing, ink: str) -> Figure:
     figure = Figure(shape_of(thing), f'"{colours[0]}"')
     for phrase in thing.says:
         if phrase.aspect == "size":
-            side = SIDES.get(phrase.value) or float(phrase.value)
+            side = wide_of(thing)
             figure = figure._replace(width=side, height=side)
         elif phrase.aspect == "place":
             x, y, most = place_of(phrase.value)

@@ -79,6 +79,11 @@ class Draft:
     """Whether it does what others do too, but after them or in the opposite direction."""
 
     @property
+    def is_name(self) -> bool:
+        """Whether nothing says yet how to draw it."""
+        return not self.hues and not self.shape
+
+    @property
     def label(self) -> str:
         """Its name in a message."""
         return " ".join([*self.hues[:1], self.called]).strip() or "thing"

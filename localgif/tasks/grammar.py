@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
+from localgif.tasks.asides import without_asides
 from localgif.tasks.drafts import Doubt, Draft
 from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun, shaded
 from localgif.tasks.task import Colour, brief_error
@@ -31,7 +32,7 @@ class Grammar:
     """The pass: go() fills `drafts`, `background`, `ground`, `notes`, `doubts` and `pauses`."""
 
     def __init__(self, words: Sequence[Word]) -> None:
-        self.words = list(words)
+        self.words = without_asides(words)
         self.background: Colour | None = None
         self.ground = ""
         """The background's colour as the sentence has it: "light blue"; "" without one."""
@@ -65,7 +66,6 @@ class Grammar:
         Raises:
             ConfigError: Two shapes of one thing, two backgrounds, or more of a kind than a task can have.
         """
-        self._skip_title()
         while self._at < len(self.words):
             noun = self._noun(self._at)
             if noun.is_one:
@@ -74,36 +74,6 @@ class Grammar:
             else:
                 self._small(self.words[self._at])
                 self._at += 1
-
-    def _skip_title(self) -> None:
-        """Leave out what only names the picture: "traffic light: a red circle above a green circle"."""
-        end = next((at for at, word in enumerate(self.words) if word.text == ":"), 0)
-        told = {word.kind for word in self.words[:end]} & {"colour", "ground", "count", "vague", "they", ".", *VERBS}
-        noun = self._noun(end + 1)
-        if end and not told and noun.nouns and (noun.hues or noun.article):
-            title = [(at, word) for at, word in enumerate(self.words[:end]) if word.kind not in ("filler", ",")]
-            self.notes += [(at, word.text) for at, word in title]
-            self._at = end + 1
-
-    def _compare(self, word: Word) -> None:
-        """Leave out a comparison: "like a leaf in the wind", and with a clause "as if someone shakes it"."""
-        end = self._at + 1
-        if word.value == "clause":
-            while end < len(self.words) and self.words[end].kind not in (",", ".") and not self._grounds(end):
-                end += 1
-        else:
-            while end < len(self.words) and (noun := self._noun(end)).nouns and not self._grounds(end - 1):
-                for verb in noun.verbs:  # "like a bouncing ball"
-                    self._verb(verb)
-                end = noun.end + (noun.end < len(self.words) and self.words[noun.end].kind in ("near", "on"))
-            end -= self.words[end - 1].kind in ("near", "on")
-        self.notes += [(at, self.words[at].text) for at in range(self._at, end)]
-        self._at = end - 1
-
-    def _grounds(self, at: int) -> bool:
-        """Whether a background begins here: "on black", "against a white wall"."""
-        noun = self._noun(at + 1)
-        return self.words[at].kind == "on" and (noun.ground or (bool(noun.hues) and not noun.nouns))
 
     def _noun(self, start: int) -> Noun:
         noun = Noun(self.words, start, start)
@@ -151,8 +121,6 @@ class Grammar:
             self._note(word.text)
             for draft in self._focus:
                 draft.traits |= {word.value}
-        elif word.kind == "like":
-            self._compare(word)
         elif word.kind == "alternate":
             self._note(word.text)
             if word.value == "blink":
@@ -220,6 +188,9 @@ class Grammar:
         """Whether a noun without a colour can be a thing here: only where a clause begins."""
         if noun.before.text.endswith("then") and not noun.article and noun.head.endswith("s"):
             return False  # an unknown verb: "grows, then pops"
+        following = self.words[noun.end] if noun.end < len(self.words) else STOP
+        if following.text == "with" and not noun.article:
+            return False  # "equalizer with five green bars"
         begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and self._spoke)
         return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 
@@ -254,9 +225,13 @@ class Grammar:
     def _new(self, noun: Noun) -> None:
         """Add the things of a noun that names new ones."""
         first = not self.drafts
-        named = self._focus[0] if len(self._focus) == 1 and noun.before.text == "is" and noun.article == "a" else None
+        named = self._focus[0] if len(self._focus) == 1 and noun.article == "a" and noun.hues else None
         made = self._made(noun)
-        if named is not None and not named.hues and not named.shape:  # "my dog is a brown circle"
+        if (
+            named is not None
+            and named.is_name
+            and (noun.before.text == "is" or (noun.before.kind == "," and named.words.startswith(("my ", "the "))))
+        ):  # "my dog is a brown circle", "my logo, a blue star, spins"
             self.drafts = [draft for draft in self.drafts if draft is not named]
             self.notes += named.said
             made[0].names |= named.names
@@ -451,6 +426,9 @@ class Grammar:
             self._at = at - 1
             return
         self._at = at - 1
+        if not hues and word.value == "fade" and word.text.startswith("fad"):  # "a ball that fades"
+            self._verb(Word("vanish", "", word.text))
+            return
         self._spoke = bool(self._focus)
         for draft in self._focus:
             draft.found.append(Word("cycle", word.value, word.text))

@@ -94,7 +94,7 @@ def _prepare(grammar: Grammar) -> None:
             draft.cycle += [colour for colour in _RAINBOW if colour not in used]
         if draft.above is not None and (draft.kinds("leans") or any(w.value == "up-down" for w in draft.kinds("path"))):
             draft.above.carries = True
-            draft.traits |= {"over"} if draft.above.shape != "bar" else set()
+            draft.traits |= set() if _BAR.search(draft.above.called) else {"over"}
         if draft.behind is not None:
             for one, other in ((draft, draft.behind), (draft.behind, draft)):
                 if one.kinds(*_MOVING) and not other.kinds(*_MOVING):
@@ -197,7 +197,7 @@ def _is_bar(draft: Draft, seen: Subject) -> bool:
     return "bar" in (seen.shape, draft.shape) or (seen.shape == "any" and _BAR.search(draft.called) is not None)
 
 
-_BAR = re.compile(rf"\b(?:bar|line|beam|rectangle|stripe|stick|rod|pole|{HANDS})s?\b")
+_BAR = re.compile(rf"\b(?:bar|line|beam|rectangle|stripe|stick|rod|pole|floor|table|shelf|platform|road|{HANDS})s?\b")
 
 
 def _is_column(draft: Draft, seen: Subject) -> bool:
@@ -245,9 +245,15 @@ def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
 
 
 def _fitting(says: Sequence[Phrase]) -> Iterable[Phrase]:
-    """The phrases; what stands beside others is not long, unless it is upright."""
-    beside = any(phrase.value.startswith("number ") for phrase in says) and _UPRIGHT not in says
-    return (phrase for phrase in says if not beside or phrase.value != "long")
+    """The phrases; what stands beside others is not long, unless it is upright, and has room to grow."""
+    columns = [int(phrase.value.split()[-1]) for phrase in says if phrase.value.startswith("number ")]
+    if not columns or _UPRIGHT in says:
+        return says
+    kept = [phrase for phrase in says if phrase.value != "long"]
+    if columns[0] > 2 and any(phrase.value.startswith("pulse") for phrase in says):
+        side = str(max(22, min(40, 200 // columns[0] - 24)))  # with room to grow
+        kept = [Phrase("size", side, f"{side} wide"), *(phrase for phrase in kept if phrase.aspect != "size")]
+    return kept
 
 
 def _article(noun: str) -> str:

@@ -121,6 +121,13 @@ def test_what_the_request_names_is_written_without_asking() -> None:
     }
 
 
+def test_small_things_in_a_row_stay_small() -> None:
+    read, frame = outline("three small red rings"), form.frame(prompt())
+    assert read is not None and frame is not None
+    text = guided(read, frame, go_on_with("x = 1"), str).text
+    assert text.count("width = height = SMALL") == 3 and "width = height = 57" not in text
+
+
 @pytest.mark.parametrize(("brief", "ground"), [("a red ball", "white"), ("a pale blue ball", "black")])
 def test_a_background_that_nobody_names_is_the_one_of_the_first_scene(brief: str, ground: str) -> None:
     read, frame = outline(brief), form.frame(prompt())

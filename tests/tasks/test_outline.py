@@ -241,6 +241,23 @@ def said(brief: str) -> str:
             "on a background that fades from red to white and back; a black square: in the middle",
         ),
         ("a star grows, then pops", "; a star: grows and shrinks quickly"),
+        ("my logo, a blue square, spins", "; a blue square: spins"),
+        ("equalizer with one green bar that pulses", "; one green bar: long, grows and shrinks"),
+        (
+            "two stars, one black and one white, orbit each other",
+            "; a black star: goes in a circle, number 1 of 2; a white star: goes in a circle, number 2 of 2",
+        ),
+        (
+            "three red hearts beating",
+            "; a red heart: 40 wide, number 1 of 3, grows and shrinks; a red heart: 40 wide, number 2 of 3, grows and "
+            "shrinks; a red heart: 40 wide, number 3 of 3, grows and shrinks",
+        ),
+        ("a square rotating first clockwise and then counterclockwise", "; a square: rocks, swings"),
+        (
+            "red and yellow triangles alternate blinking",
+            "; a red triangle: number 1 of 2, blinks, number 1 of 2; "
+            "a yellow triangle: number 2 of 2, blinks, number 2 of 2",
+        ),
         ("an upside down triangle shaking", "; a triangle: moves a little left and right, upside down"),
     ],
 )

@@ -183,6 +183,7 @@ def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> Non
             {"shape": "star", "size": "constant", "shown": "fade", "inside": False},
         ),
         ("a red star gets tiny and then big again", {"shape": "star", "path": "still", "size": "pulse"}),
+        ("a red star fades", {"shape": "star", "path": "still", "size": "constant", "shown": "fade"}),
         ("a red star fades in, then out", {"shape": "star", "path": "still", "size": "constant", "shown": "fade"}),
         ("a red bar sweeping round like the hand of a clock", {"shape": "bar", "turn": "spin", "size_range": (0.3, 1)}),
         (
