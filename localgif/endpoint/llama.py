@@ -131,7 +131,7 @@ def _load(config: EngineConfig) -> Any:
     params.ctx_shift = False  # an over-long prompt is an error, never a prompt without its beginning
     # Keeps what was read of a prompt when another one takes its place: both roles and several tasks take turns.
     params.cache_ram_mib = _KEPT_MIB
-    # The default forgets what the other slots have read whenever one begins, and their next requests would read it again.
+    # By default, idle slots forget what they have read when another begins; their next requests would read it again.
     params.cache_idle_slots = False
     params.reasoning_format = xllamacpp.common_reasoning_format.COMMON_REASONING_FORMAT_DEEPSEEK
     if config.speculation:
