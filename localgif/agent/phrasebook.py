@@ -145,7 +145,10 @@ def formula_of(phrase: Phrase) -> str:
 
 
 def is_unlisted(phrase: Phrase) -> bool:
-    """Whether a phrase has a formula that the phrasebook does not list, so that no model knows it."""
+    """Whether a phrase has a formula that the phrasebook does not list, so that no model knows it.
+
+    That includes what several things do in turn: a model drops the numbers that make each begin at its own time.
+    """
     return bool(formula_of(phrase)) and not any(_entries_of(phrase))
 
 
@@ -212,10 +215,6 @@ def known(phrase: Phrase, colours: Sequence[str] = (), wide: float = SIDES[""]) 
     return where if side is None or side >= wide else [*where, f"width = height = {side:g}"]
 
 
-#: Motions of which a prompt also shows how things do them in turn: two are enough for the others, too.
-_IN_TURN: tuple[tuple[Aspect, str], ...] = (("path", "orbit"), ("shown", "blink"))
-
-
 _FADES, _SWITCHES = "fades from pink to cyan and back", "switches between pink and cyan"
 
 
@@ -231,10 +230,6 @@ def listing() -> str:
     book = [("a pink bar", 'shape, color = BAR, "pink"')]
     book += [(phrase.text, "\n".join(known(phrase))) for phrase in numbers]
     book += [(_FADES, f"color = {faded(['pink', 'cyan'])}"), (_SWITCHES, f"color = {switched(['pink', 'cyan'])}")]
-    for aspect, value in _IN_TURN:
-        said = next(formula.said for formula in FORMULAS[aspect] if formula.value == value)
-        second = formula_of(Phrase(aspect, f"{value} number 2 of 3", ""))
-        book += [(f"{said}, number 2 of 3", second.format(**usual))]
     aside = {"meet": {**usual, "x": 50}}  # what is in the middle already would not move
     listed = [formula for formulas in FORMULAS.values() for formula in formulas if formula.said]
     book += [(formula.said, formula.text.format(**aside.get(formula.value, usual))) for formula in listed]
@@ -263,11 +258,9 @@ def _entries_of(phrase: Phrase) -> Iterator[str]:
         yield _FADES
     elif phrase.value == "switch":
         yield _SWITCHES
-    value, turn, _ = phrase.value.partition(" number ")
     for formula in FORMULAS.get(phrase.aspect, ()):  # type: ignore[call-overload]
-        if formula.said and formula.value == value:
+        if formula.said and formula.value == phrase.value:
             yield formula.said
-            yield f"{formula.said}, number 2 of 3" if turn else formula.said
 
 
 #: Quantity -> the names of its numbers.

@@ -98,6 +98,15 @@ def test_colours_that_pillow_does_not_know_get_a_name_that_it_knows() -> None:
     assert 'shape, color = CIRCLE, "yellow"' in found and "golden" not in found
 
 
+def test_what_things_do_in_turn_is_written_without_asking() -> None:
+    read, frame = outline("three blue circles blinking one after another on white"), form.frame(prompt())
+    assert read is not None and frame is not None
+    asked: list[str] = []
+    text = guided(read, frame, go_on_with("color = color if math.cos(t) > 0 else None", asked), lambda text: "").text
+    assert asked == []
+    assert [f"math.cos({time}) > 0.5 else None" in text for time in ("t", "t - 2.09", "t - 4.19")] == [True] * 3
+
+
 def test_what_the_request_names_is_written_without_asking() -> None:
     brief = "a small red ring at the top of a white background above a long black bar at the bottom"
     read, frame = outline(brief), form.frame(prompt())

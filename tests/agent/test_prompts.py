@@ -57,8 +57,7 @@ def test_a_request_gets_the_phrasebook_lines_of_what_changes_in_it() -> None:
     assert "decide:" not in for_brief("a red ball on white"), "nothing changes"
 
 
-def test_things_in_turn_get_the_line_that_says_how() -> None:
-    assert '# "blinks, number 2 of 3"' in for_brief("two red balls blinking in turn on white")
+def test_changes_of_colour_get_the_line_that_says_how() -> None:
     assert '# "switches between pink and cyan"' in for_brief("a ball that switches from red to blue and back")
     assert '# "fades from pink to cyan and back"' in for_brief("a ball that fades from red to blue and back")
 
