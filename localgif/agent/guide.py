@@ -89,7 +89,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
     yield _Slot(quoted(read.ground), _NOUN, 0, [f"image, draw = canvas({behind})"])
     for number, thing in enumerate(read.things):
         shape = named_shape(thing)
-        plain = [f'shape, color = {shape}, "{color_of(thing.colours[0])}"'] if shape and thing.colours else []
+        plain = [f'shape, color = {shape}, "{color_of(read.ink_of(thing))}"'] if shape else []
         given = [*([PAINT] if number else []), BASE, *quoted(thing.noun)]
         yield _Slot(given, _NOUN, 0 if plain else 2, plain)
         for phrase in thing.says:

@@ -67,6 +67,7 @@ _PATHS = (
     ),
     Formula("orbit back", "x, y = {x} + 68 * math.cos(t), {y} - 68 * math.sin(t)"),
     Formula("swap", "x, y = 100 + ({x} - 100) * math.cos(t), 100 + 0.8 * ({x} - 100) * math.sin(t)"),
+    Formula("eight around", "x, y = {x} + 76 * math.cos(t), {y} + 46 * math.sin(2 * t)"),
     Formula("shake", "x += 20 * math.cos(2 * t)"),
     Formula("up-down", "y = {y} + 30 - 90 * abs(math.sin(t / 2))"),
 )
@@ -93,6 +94,7 @@ _SCALES = (
         "width, height = {w} * (1 - 0.4 * math.cos(t)), {h} * (1 + 0.4 * math.cos(t))",
         "stretches and flattens",
     ),
+    Formula("shrink", "width = height = {w} * (0.1 + 0.22 * ((3 - t) % (2 * math.pi)))"),
     Formula("ripple", "width = height = width * 1.82 ** (t / (2 * math.pi))"),
 )
 _TURNS = (

@@ -55,9 +55,7 @@ def first_scene(brief: str) -> Scene:
         return Scene('"white"', (Figure("CIRCLE", '"black"'),))
     ground = color_of(read.background)
     behind = faded([ground, *map(color_of, read.later)]) if read.later else f'"{ground}"'
-    plain = dict.fromkeys(thing.noun for thing in read.things if not thing.colours)
-    inks = dict(zip(plain, map(color_of, read.inks), strict=False))
-    return Scene(behind, tuple(_dressed(thing, inks.get(thing.noun, "black")) for thing in read.things))
+    return Scene(behind, tuple(_dressed(thing, color_of(read.ink_of(thing))) for thing in read.things))
 
 
 def _dressed(thing: Thing, ink: str) -> Figure:

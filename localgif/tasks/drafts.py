@@ -23,6 +23,10 @@ class Doubt(NamedTuple):
         return f'"{self.said}" was read as {self.read}; {self.instead}'
 
 
+#: Kinds of words for a motion.
+MOVING = ("move", "path", "leans", "one-way", "half", "across")
+
+
 @dataclass(eq=False)
 class Draft:
     """A thing while its sentence is read."""
@@ -77,6 +81,16 @@ class Draft:
     """Words of the kind "trait" that hold for it."""
     in_turn: bool = False
     """Whether it does what others do too, but after them or in the opposite direction."""
+
+    @property
+    def is_hidden(self) -> bool:
+        """Whether it passes behind another thing, or that one passes in front of it."""
+        return self.behind is not None and bool(self.kinds(*MOVING) or self.behind.kinds(*MOVING))
+
+    @property
+    def rolls(self) -> bool:
+        """Whether it turns as it moves."""
+        return any(word.text.startswith("roll") for word in self.found)
 
     @property
     def is_name(self) -> bool:

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from localgif.tasks.asides import without_asides
 from localgif.tasks.drafts import Doubt, Draft
-from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun, shaded
+from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun, shaded, without_asides
 from localgif.tasks.task import Colour, brief_error
 from localgif.tasks.words import STOP, Word
 
@@ -24,6 +23,8 @@ _HIGHER = {
     **dict.fromkeys(("above", "over", "on top of"), "above"),
     **dict.fromkeys(("below", "under", "beneath", "underneath"), "below"),
 }
+#: Things that others stand on.
+_FLOORS = frozenset({"floor", "ground", "table", "shelf", "platform", "road"})
 #: Kinds of words after which a noun names a thing beside the one in focus.
 _ASIDE = frozenset({"near", "around", "on"})
 
@@ -106,6 +107,8 @@ class Grammar:
                 self._focus = self._focus[-1:]  # "a square and a circle that pulses"
         elif word.kind in ("while", "its") and self._main:
             self._focus = list(self._main)
+        elif word.kind == "member":
+            self._single_out(word)
         elif word.kind == "place":
             self._put(word)
         elif word.kind == "abreast" and self._focus and self._focus[-1].count > 1:
@@ -140,6 +143,8 @@ class Grammar:
     def _put(self, word: Word) -> None:
         """Give a place to the thing that was named last, or else to the next one."""
         thing = self._beside or (self._focus[-1] if self._focus else None)
+        if self._leads():
+            thing = None
         if thing is not None and thing.count > 1 and self._peek(-1).kind == "count":
             thing.abreast = True  # "two balls, one on the left and one on the right"
         elif not word.value or (thing is not None and thing.place not in ("", word.value)):
@@ -151,6 +156,25 @@ class Grammar:
             if word.value == "corners" and thing.count == 1:
                 thing.count = 4  # "one dot in every corner"
 
+    def _leads(self) -> bool:
+        """Whether a place begins a clause about a new thing: "... ; on the right, a red circle fades"."""
+        noun = self._noun(self._at + 1 + (self._peek(1).kind == ","))
+        return self._peek(-1).kind in (".", ",", "and", "while") and bool(noun.nouns) and noun.article in ("a", "count")
+
+    def _single_out(self, word: Word) -> None:
+        """Let the next words be about one of several: "three bars, the middle one growing"."""
+        group = next((draft for draft in reversed(self.drafts) if draft.count > 1), None)
+        if group is not None:
+            at, every = self.drafts.index(group), [replace(group, count=1, several=False) for _ in range(group.count)]
+            for draft in every:
+                draft.found, draft.traits = list(group.found), group.traits | {"one of several"}
+            self.drafts[at : at + 1] = every
+        else:
+            every = self.drafts
+        number = int(word.value) if word.value else len(every) // 2
+        self._focus = self._main = every[number:][:1] or every[-1:]
+        self._spoke, self._beside = False, None
+
     # --- nouns -------------------------------------------------------------------------------------------------------
 
     def _take(self, noun: Noun) -> None:
@@ -159,6 +183,10 @@ class Grammar:
         bare = not noun.nouns and not noun.ground
         if noun.before.kind in ("from", "to") and not noun.hues and self._resizes():
             self.notes += [(at, word.text) for at, word in noun.nouns]  # "grows from a dot to a large star"
+            return
+        others = [draft for draft in self.drafts if draft not in self._focus]
+        if noun.before.kind in VERBS and others and self.words[noun.start].text in ("behind it", "behind them"):
+            self._relate("behind", others[-1])  # "a ball passes behind it"
             return
         if noun.ground or (bare and noun.before.kind in ("on", "place") and noun.article != "count"):
             for word in noun.verbs:
@@ -169,12 +197,22 @@ class Grammar:
                 self.ground = noun.paint
             return
         self._on_ground = False
+        if noun.shape and noun.plural and not noun.hues and noun.count is None and self._sums_up(noun.start):
+            for draft in self.drafts:
+                draft.shape = draft.shape or noun.shape  # "all just plain circles"
+            return
         if (again := self._again(noun)) is not None:
             self._return_to(again, noun)
         elif noun.hues or noun.shape or self._starts(noun):
             self._new(noun)
         else:
             self.notes += [(at, word.text) for at, word in noun.nouns]
+
+    def _sums_up(self, at: int) -> bool:
+        """Whether what begins here is said of all things: "all of them plain circles"."""
+        while at and self.words[at - 1].kind in ("filler", "is"):
+            at -= 1
+        return at > 0 and self.words[at - 1].kind == "they" and bool(self.drafts)
 
     def _resizes(self) -> bool:
         return bool(self._focus and self._focus[-1].kinds("grow", "shrink", "pulse"))
@@ -191,7 +229,10 @@ class Grammar:
         following = self.words[noun.end] if noun.end < len(self.words) else STOP
         if following.text == "with" and not noun.article:
             return False  # "equalizer with five green bars"
-        begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and self._spoke)
+        if noun.article == "a" and (noun.before.kind == "around" or _orbits(noun.before)):
+            return True  # "orbiting a planet"
+        plain = self._beside is None and not any(draft.hues for draft in self.drafts)  # "two stars and a ring"
+        begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and (self._spoke or plain))
         return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 
     def _again(self, noun: Noun) -> Draft | None:
@@ -238,6 +279,9 @@ class Grammar:
         before = noun.before
         if before.kind == "around" or _orbits(before):
             self._orbit(made[0])
+        elif before.text == "between" and self._focus and any(w.value == "eight" for w in self._focus[-1].found):
+            before = Word("around", "", before.text)
+            self._orbit(made[0])
         if before.kind == "place" and before.value == "middle" and self._focus and not first:
             self._relate("inside", made[0])  # "in the centre of a red circle"
             self._beside = made[0]
@@ -259,7 +303,7 @@ class Grammar:
         if preposition in _HIGHER:
             for draft in self._focus:
                 setattr(draft, _HIGHER[preposition], other if other is not draft else None)
-        elif preposition == "on" and other.shape == "bar" and other not in self._focus:
+        elif preposition == "on" and (other.shape == "bar" or other.called in _FLOORS) and other not in self._focus:
             other.carries = True
             for draft in self._focus:
                 draft.above = other
@@ -386,9 +430,19 @@ class Grammar:
 
     def _orbit(self, centre: Draft | None) -> None:
         """Let the things in focus go round another one, or in a circle; a turn that was read before meant that."""
-        if centre is not None and not self._spoke and all(_RING.search(draft.called) for draft in self._focus):
-            for draft in self._focus:  # "a ring around it" does not move
+        does = [word.kind for draft in self._focus for word in draft.found]
+        if centre is not None and (
+            all(kind in _IN_PLACE for kind in does)
+            if does
+            else all(_RING.search(draft.called) for draft in self._focus)
+        ):
+            for draft in self._focus:  # "a ring around it", or "a circle pulsing around it", does not move
                 draft.holds, centre.inside = True, draft
+            return
+        if any(word.value == "eight" for draft in self._focus for word in draft.found):
+            if centre is not None and centre.count == 2:
+                centre.traits |= {"amid"}
+                self._focus[-1].traits |= {"weaves"}
             return
         for draft in self._focus:
             if turns := draft.kinds("turn"):
@@ -400,7 +454,11 @@ class Grammar:
     def _turns_colour(self) -> bool:
         """Whether "turns" is about colour: "turns blue", "turns from blue to green"."""
         one, two = self._peek(1), self._peek(2)
-        return one.kind == "colour" or (one.kind in ("from", "to") and two.kind in ("colour", "shade"))
+        return (
+            one.kind == "colour"
+            or one.text == "into"
+            or (one.kind in ("from", "to") and two.kind in ("colour", "shade"))
+        )
 
     def _cycle(self, word: Word) -> None:
         """Read a change of colour with the colours after it."""
@@ -422,8 +480,15 @@ class Grammar:
             at += 1
         if self._on_ground and hues and self.background is None:  # "a background that changes from blue to green"
             named = [k for k in range(self._at, at) if self.words[k].kind == "colour"]
-            self.ground, *self.ground_cycle = (shaded(self.words, k) for k in named)
+            said = [shaded(self.words, k) for k in named]
+            self.ground, *self.ground_cycle = said if len(said) > 1 else ("", *said)
+            self.notes += [(k, self.words[k].text) for k in (self._at, *named)]
             self._at = at - 1
+            return
+        noun = self._noun(at)
+        if not hues and self.words[at - 1].text == "into" and noun.nouns:  # "morphs into a star"
+            self._at = noun.end - 1
+            self._verb(Word("loose", "shape", f"{word.text} into {noun.text}"))
             return
         self._at = at - 1
         if not hues and word.value == "fade" and word.text.startswith("fad"):  # "a ball that fades"
@@ -437,6 +502,9 @@ class Grammar:
     def _later_colour(self, word: Word) -> None:
         """Read a colour after its thing: "a ball, red", "a light that blinks red", or red -> green."""
         hue = cast(Colour, word.value)
+        before = self._peek(-2 if self._peek(-1).kind == "is" else -1)
+        if before.kind == "member":
+            self._focus[-1].hues.clear()  # "three black squares, the middle one red"
         if (self._peek(1).kind == "to" and self._peek(2).kind in ("colour", "shade")) or self._peek(-1).kind == "to":
             self._at -= 1
             self._cycle(Word("cycle", "fade", word.text))
@@ -489,11 +557,15 @@ class Grammar:
             elif self._focus and before.text in _HIGHER:  # "a square and, below it, a circle"
                 self._relation = (_HIGHER[before.text], self._focus[-1])
             return
+        if before.kind == "which":
+            return  # "that itself orbits a sun"
         if word.kind == "they":
             every = word.text.startswith(("all", "they", "each", "every"))
             self._focus = list(self.drafts) if every else self.drafts[-2:]
         elif word.kind == "it":
             self._focus = self._main[-1:]
+        elif word.value == "rest":
+            self._focus = [draft for draft in self.drafts if draft not in self._focus]
         elif word.value:  # "the inner one"
             inner = word.value == "inner"
             self._focus = [each for each in self.drafts if (each.inside is not None if inner else each.holds)]
@@ -519,6 +591,8 @@ def _orbits(word: Word) -> bool:
     return (word.kind, word.value) == ("leans", "orbit") or (word.value == "edges" and word.text.endswith(" of"))
 
 
+#: Kinds of verbs for what changes in its place.
+_IN_PLACE = frozenset({"pulse", "grow", "shrink", "blink", "vanish", "cycle", "still"})
 #: Things that can stand around another one.
 _RING = re.compile(r"\b(?:ring|hoop|frame|border)s?\b")
 #: Things that are as long as a bar and turn about an end, as alternatives of a pattern.

@@ -1,7 +1,11 @@
-"""A noun phrase of a brief, read word by word: its number, size, colours, shape, nouns and verbs. Pure."""
+"""A noun phrase of a brief, read word by word: its number, size, colours, shape, nouns and verbs. Pure.
+
+Titles and comparisons have nouns, too, but name nothing to draw.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import cast
@@ -165,11 +169,23 @@ class Noun:
         if word.text == "circles" and self.nouns and self.article in ("a", "the", ""):
             self.words[self.end] = Word("leans", "orbit", word.text)  # "a ball circles a star"
             return False
+        if self._is_verb(word):
+            self.words[self.end] = Word("note", "", word.text)
+            return False
         if word.kind == "shape" and self.shape not in ("", word.value):
             raise brief_error(f'"{self.head} {word.text}" has two shapes', "name one of them")
         self.shape = word.value if word.kind == "shape" else self.shape
         self.nouns.append((self.end, word))
         return True
+
+    def _is_verb(self, word: Word) -> bool:
+        """Whether an unknown word that could be a plural is a verb: "a green ball hits the wall"."""
+        if word.kind != "unknown" or not self.nouns or not re.fullmatch(r"[a-z]+[^su]s", word.text):
+            return False
+        one = self.nouns[-1][1]
+        single = not one.text.endswith("s") and (self.count or 1) == 1 and not self.vague
+        sure = self.article == "a" or one.kind == "shape" or self._ahead().kind in ("det", "the", "it", "not")
+        return single and sure
 
     def _behind(self, word: Word) -> bool:
         if self.nouns and (not self.hues or word.text.startswith("behind")):
@@ -196,3 +212,67 @@ class Noun:
         rest = self.words[self.end :]
         end = next((n for n, each in enumerate(rest) if each.kind not in ("colour", "shade", "and", ",")), len(rest))
         return end < len(rest) and rest[end].kind in NOUNS and any(each.kind == "and" for each in rest[:end])
+
+
+# --- titles and comparisons -------------------------------------------------------------------------------------------
+
+#: Kinds of words that say something about the picture, so that no title has one.
+_TELLING = frozenset({"colour", "ground", "count", "vague", "they", ".", *VERBS})
+#: Kinds of words that may join the nouns of a comparison: "like a leaf in the wind".
+_JOINING = ("near", "on")
+
+
+def without_asides(words: Sequence[Word]) -> list[Word]:
+    """The words; those of a title or a comparison become notes, so that no check covers them."""
+    made = list(words)
+    _note(made, 0, _title(made))
+    for at, word in enumerate(words):
+        if word.kind == "like":
+            _note(made, at, _clause(made, at + 1) if word.value == "clause" else _likeness(made, at + 1))
+    return made
+
+
+def _note(words: list[Word], start: int, end: int) -> None:
+    """Make notes of the words between two places, except of what a thing does: "like a bouncing ball"."""
+    for at in range(start, end):
+        if words[at].kind not in ("filler", ",", *VERBS):
+            words[at] = Word("note", "", words[at].text)
+
+
+def _title(words: Sequence[Word]) -> int:
+    """Where the title ends that only names the picture: "traffic light: a red circle above a green circle"."""
+    end = next((at for at, word in enumerate(words) if word.text == ":"), 0)
+    noun = _noun(words, end + 1)
+    told = _TELLING & {word.kind for word in words[:end]}
+    return end if not told and noun.nouns and (noun.hues or noun.article) else 0
+
+
+def _clause(words: list[Word], at: int) -> int:
+    """Where the clause ends that begins here: "as if somebody kicked it"."""
+    while at < len(words) and words[at].kind not in (",", ".") and not _grounds(words, at):
+        words[at] = Word("note", "", words[at].text)
+        at += 1
+    return at
+
+
+def _likeness(words: Sequence[Word], at: int) -> int:
+    """Where the nouns end that begin here: "like a leaf in the wind"."""
+    end = at
+    while (noun := _noun(words, at)).nouns and not _grounds(words, at - 1):
+        end = noun.end
+        if end == len(words) or words[end].kind not in _JOINING:
+            break
+        at = end + 1
+    return end
+
+
+def _grounds(words: Sequence[Word], at: int) -> bool:
+    """Whether a background begins here: "on black", "against a white wall"."""
+    noun = _noun(words, at + 1)
+    return words[at].kind == "on" and (noun.ground or (bool(noun.hues) and not noun.nouns))
+
+
+def _noun(words: Sequence[Word], start: int) -> Noun:
+    noun = Noun(list(words), start, start)
+    noun.read()
+    return noun

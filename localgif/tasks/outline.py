@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from localgif.errors import ConfigError
 from localgif.tasks.colours import inks_on, seen_beside
-from localgif.tasks.drafts import Draft
+from localgif.tasks.drafts import MOVING, Draft
 from localgif.tasks.grammar import HANDS, Grammar
 from localgif.tasks.sentence import Things, parsed
 from localgif.tasks.task import PLACE_PHRASES, Colour, Subject
@@ -57,6 +57,11 @@ class Outline(NamedTuple):
     inks: tuple[str, ...]
     """Colours for things for which the brief names none: one for each noun."""
 
+    def ink_of(self, thing: Thing) -> str:
+        """The colour that a thing has at first, in the brief's own words where it has any."""
+        plain = dict.fromkeys(each.noun for each in self.things if not each.colours)
+        return thing.colours[0] if thing.colours else dict(zip(plain, self.inks, strict=False))[thing.noun]
+
 
 def outline(brief: str) -> Outline | None:
     """The outline of a brief; None if localgif cannot read it, or if it names nothing to draw."""
@@ -67,16 +72,16 @@ def outline(brief: str) -> Outline | None:
         drafts = _layers(grammar.drafts)
         colour = grammar.ground or grammar.background or ""
         hues = [pair for draft in drafts for pair in _hues(draft)]
-        behind = colour or seen_beside(hues, ("white", "black", "grey", "blue"))
+        later = tuple(grammar.ground_cycle)
+        behind = colour or seen_beside([*hues, *((hue, hue) for hue in later)], ("white", "black", "grey", "blue"))
         every = [(draft, number) for draft in drafts for number in range(1, draft.count + 1)]
         each = [_thing(draft, reader, number, behind) for draft, number in every]
         found = _in_turn(_nested(each, every), every)
     except ConfigError:
         return None
-    later = tuple(grammar.ground_cycle) if colour else ()
     ground = f"on {_article(colour)} background" if colour else ""
     if later:
-        ground = f"on a background that fades from {colour} to {' to '.join(later)} and back"
+        ground = f"on a background that fades from {behind} to {' to '.join(later)} and back"
     inks: list[str] = []
     for _ in {thing.noun for thing in found if not thing.colours}:
         used = [(behind, grammar.background or behind), *hues, *((ink, ink) for ink in inks)]
@@ -92,20 +97,20 @@ def _prepare(grammar: Grammar) -> None:
         if any(word.value == "rainbow" for word in draft.kinds("cycle")) and len({*draft.hues, *draft.cycle}) < 2:
             used = (grammar.background, *draft.hues, *draft.cycle)
             draft.cycle += [colour for colour in _RAINBOW if colour not in used]
+        draft.upright |= draft.abreast and draft.shape == "bar" and not draft.kinds(*MOVING)
         if draft.above is not None and (draft.kinds("leans") or any(w.value == "up-down" for w in draft.kinds("path"))):
             draft.above.carries = True
             draft.traits |= set() if _BAR.search(draft.above.called) else {"over"}
         if draft.behind is not None:
             for one, other in ((draft, draft.behind), (draft.behind, draft)):
-                if one.kinds(*_MOVING) and not other.kinds(*_MOVING):
+                if one.kinds(*MOVING) and not other.kinds(*MOVING):
                     front = one is draft.behind
                     one.traits |= {"front"} if front else set()
                     other.traits |= {"crossed", "hidden"} if front else {"crossed"}
 
 
-#: Colours that a rainbow has, and kinds of words for a motion.
+#: Colours that a rainbow has.
 _RAINBOW: tuple[Colour, ...] = ("red", "yellow", "green", "blue", "purple")
-_MOVING = ("move", "path", "leans", "one-way", "half", "across")
 
 
 def _layers(drafts: Sequence[Draft]) -> list[Draft]:
@@ -177,7 +182,9 @@ def _thing(draft: Draft, reader: Things, number: int, ground: str) -> Thing:
         colours = colours or (seen_beside([(ground, ground)], inks_on(ground)),)
         colours = (*colours, ground)
         says.append(Phrase("color", "fade", f"fades from {colours[0]} to {ground} and back"))
-    if draft.count > 1 and draft.place == "corners":
+    if draft.count == 2 and "amid" in draft.traits:
+        says = [*says, _numbered("number", 2 * number, 5)]
+    elif draft.count > 1 and draft.place == "corners":
         corner = _CORNERS[(number - 1) % len(_CORNERS)]
         says = [phrase for phrase in says if phrase.aspect != "place"]
         says.append(Phrase("place", corner, PLACE_PHRASES[corner]))
@@ -241,17 +248,22 @@ def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
             p._replace(value=f"{p.value} {where}", text=f"{p.text}, {where}") if p.value.startswith("orbit") else p
             for p in things[k].says
         )
-    return tuple(thing._replace(says=_ordered(_fitting(each))) for thing, each in zip(things, said, strict=True))
+    does: dict[str, set[str]] = {}
+    for thing, each in zip(things, said, strict=True):
+        does.setdefault(thing.noun, set()).update(phrase.value.partition(" ")[0] for phrase in each)
+    fitted = [_fitting(each, does[thing.noun]) for thing, each in zip(things, said, strict=True)]
+    return tuple(thing._replace(says=_ordered(each)) for thing, each in zip(things, fitted, strict=True))
 
 
-def _fitting(says: Sequence[Phrase]) -> Iterable[Phrase]:
-    """The phrases; what stands beside others is not long, unless it is upright, and has room to grow."""
+def _fitting(says: Sequence[Phrase], does: set[str]) -> Iterable[Phrase]:
+    """The phrases; what stands beside others is not long, unless it is upright, and has room for what they do."""
     columns = [int(phrase.value.split()[-1]) for phrase in says if phrase.value.startswith("number ")]
     if not columns or _UPRIGHT in says:
         return says
     kept = [phrase for phrase in says if phrase.value != "long"]
-    if columns[0] > 2 and any(phrase.value.startswith("pulse") for phrase in says):
-        side = str(max(22, min(40, 200 // columns[0] - 24)))  # with room to grow
+    if columns[0] > 2 and {"pulse", "shrink", "spin"} & does:
+        room = 130 // columns[0] if "spin" in does else min(40, 200 // columns[0] - 24)
+        side = str(max(22, room))  # with room to turn or to grow
         kept = [Phrase("size", side, f"{side} wide"), *(phrase for phrase in kept if phrase.aspect != "size")]
     return kept
 
@@ -302,8 +314,10 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     bar = bar and not _is_wide(draft, seen)
     size = "long" if bar or any(word in draft.words.split() for word in ("long", "wide", "tall")) else draft.scale
     size = size or ("large" if draft.holds or "hidden" in draft.traits else "small" if _is_small(draft) else "")
-    size = size or ("40" if {"over", "front"} & draft.traits else "")
-    if size and seen.size != "grow" and (bar or seen.size != "pulse"):
+    size = size or ("46" if draft.around is not None else "")
+    size = size or ("40" if draft.inside is not None or {"over", "front"} & draft.traits else "")
+    size = size or ("40" if draft.rolls and seen.shape != "round" else "")  # with room to turn
+    if size and seen.size != "grow" and (bar or draft.holds or seen.size != "pulse"):
         yield Phrase("size", size, f"{size} wide" if size.isdigit() else size)
     yield from _where(draft, seen)
     if seen.colours:
@@ -324,7 +338,9 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     # What stretches is left to _loosely(), which names the side that changes.
     if not any(_STRETCHING.match(word.text) for word in draft.kinds("loose")):
         yield from _growing(seen, bar)
-    if seen.turn == "spin":
+        if seen.size == "any" and draft.kinds("shrink"):
+            yield Phrase("scale", "shrink", "shrinks and starts anew")
+    if seen.turn == "spin" or (draft.rolls and seen.shape != "round"):
         yield _turned(Phrase("turn", "spin", "spins"), draft)
     elif "flipped" in draft.traits:
         yield Phrase("turn", "flipped", "upside down")
@@ -356,6 +372,7 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         said = " ".join(dict.fromkeys(word.text for word in unknown))
         ways = {word.value for word in unknown}
         guess = next((phrase for way, phrase in _GUESSES.items() if way in ways), None)
+        guess = _WEAVES if "weaves" in draft.traits else guess
         if guess is None and draft.kinds("across"):
             guess = Phrase("path", *_PATHS["across"])
         if guess is None or (guess.value == "left-right" and (draft.kinds("path") or _ROCKING.match(said))):
@@ -367,8 +384,8 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         if _STRETCHING.match(text):
             width = re.search(r"wide|narrow|horizont|sideways", text) is not None
             height = re.search(r"\btall|short|vertical|thick", text) is not None
-            if re.search(r"\btall", text) and _is_bar(draft, seen):
-                yield _UPRIGHT
+            if _TALLER.search(text) and _is_bar(draft, seen):
+                yield from [] if draft.upright else [_UPRIGHT]
                 yield _LONGER
             else:
                 yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
@@ -390,8 +407,9 @@ def _is_wide(draft: Draft, seen: Subject) -> bool:
 
 
 def _is_small(draft: Draft) -> bool:
-    """Whether it is small without being called so: a dot, what is inside another thing, and what goes round one."""
-    return draft.inside is not None or draft.around is not None or draft.called.removesuffix("s") in ("dot", "spot")
+    """Whether it is small without being called so: a dot, and what goes round a large thing, or between others."""
+    tight = draft.around is not None and (draft.around.scale == "large" or draft.around.holds)
+    return tight or "weaves" in draft.traits or draft.called.removesuffix("s") in ("dot", "spot")
 
 
 def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
@@ -411,7 +429,7 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("place", "above", f"above the {draft.above.label}")
     elif draft.below is not None and not vertical:
         yield Phrase("place", "below", f"below the {draft.below.label}")
-    elif seen.path == "still" and not seen.moves and seen.shown != "blink":
+    elif seen.path == "still" and not seen.moves and seen.shown != "blink" and "one of several" not in draft.traits:
         yield Phrase("place", "middle", "stays where it is")
 
 
@@ -426,9 +444,11 @@ _STRETCHES = {
     "wide": Phrase("scale", "wide", "gets wider and narrower"),
     "tall": Phrase("scale", "tall", "gets taller and shorter"),
 }
+_TALLER = re.compile(r"\btall")
 #: What a bar does that gets taller: its longer side stands.
 _UPRIGHT = Phrase("turn", "upright", "upright")
 _LONGER = Phrase("scale", "wide", "gets longer and shorter")
+_WEAVES = Phrase("path", "eight around", "moves in a figure eight around them")
 _RIPPLES = Phrase("scale", "ripple", "expands")
 _SHAKES = Phrase("path", "shake", "moves a little left and right")
 _QUIVERING = re.compile("shak|trembl|jitter|vibrat|wiggl|flutter")

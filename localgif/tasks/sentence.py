@@ -15,9 +15,9 @@ from pydantic import ValidationError
 
 from localgif.errors import ConfigError
 from localgif.files import is_file
-from localgif.tasks.drafts import Doubt, Draft
+from localgif.tasks.drafts import MOVING, Doubt, Draft
 from localgif.tasks.grammar import Grammar
-from localgif.tasks.task import PLACE_PHRASES, Colour, Subject, Targets, Task, brief_error, load_task, task_names
+from localgif.tasks.task import PLACE_PHRASES, Colour, Shown, Subject, Targets, Task, brief_error, load_task, task_names
 from localgif.tasks.words import Word, is_english, normalised, numbers, words
 
 #: Longest sentence, characters: the longest brief of a task.
@@ -114,7 +114,7 @@ def read(text: str, name: str = "") -> Reading:
             targets=Targets(**targets),
             background=grammar.background,
             subjects=subjects,
-            still=grammar.pauses,
+            still=grammar.pauses or any(subject.shown == "any" for subject in subjects),
         )
     except ValidationError as error:
         problem = error.errors()[0]
@@ -207,14 +207,30 @@ class Things:
     def _seen(self, draft: Draft) -> Subject | None:
         """The subject without what can be drawn, but not measured."""
         subject = self.subject(draft)
-        if subject is None or subject.turn == "any" or not _ROUNDISH.search(draft.called):
-            return subject
-        self._note(f"{draft.kinds('turn')[-1].text}: localgif cannot measure how a {draft.called} turns")
-        return subject.model_copy(update={"turn": "any"})
+        if subject is None:
+            return None
+        if draft.is_hidden:
+            self._note(
+                f"{draft.label}: something hides it at times, so its shape, its size and its way are not checked"
+            )
+            self._others.pop(subject.hues)
+            kept = subject.model_dump(include={"colour", "colours", "change", "count", "size_range"})
+            return Subject(**kept, shown="any", inside=False)
+        if draft.around is not None and draft.around.kinds(*MOVING) and subject.path == "orbit":
+            self._note(f"{draft.label}: what it goes round moves, too")
+            self._others.pop(subject.hues)
+            subject = subject.model_copy(update={"path": "any"})
+        if subject.turn != "any" and _ROUNDISH.search(draft.called):
+            self._note(f"{draft.kinds('turn')[-1].text}: localgif cannot measure how a {draft.called} turns")
+            subject = subject.model_copy(update={"turn": "any"})
+        return subject
 
     def _related(self, subject: Subject, made: Sequence[Subject]) -> Subject:
-        """A subject with the colours of the things that it goes round, or stays above or below."""
-        found: dict[str, Colour] = {}
+        """A subject with what depends on other things: beside, around, above or below which it is."""
+        found: dict[str, Any] = {}
+        alike = [draft for draft in self._grammar.drafts if set(draft.hues) & set(subject.hues)]
+        if subject.count > 1 and all(draft.abreast for draft in alike):
+            found["side_by_side"] = True
         for key, other in self._others.get(subject.hues, {}).items():
             hue = next(iter(other.hues), None)
             if key == "above" and other.shape != "bar":  # the measurement also wants it between the other's ends
@@ -271,6 +287,8 @@ class Things:
                 self._note(f"{turns[-1].text}: nobody can see a round thing turn")
             else:
                 values["turn"] = "spin"
+        elif draft.rolls and draft.shape not in ("", "round"):
+            self._note(f"{draft.label}: how it turns as it rolls")
         if blinks := draft.kinds("blink"):
             values["shown"] = "blink"
             if blinks[-1].value == "?":
@@ -278,15 +296,18 @@ class Things:
                 self._grammar.doubts.append(Doubt(blinks[-1].text, "disappearing for a moment", instead))
         if draft.kinds("vanish"):
             values["shown"] = "fade"
+        if any(word.value == "away" for word in draft.kinds("shrink")) and size not in ("pulse", "grow"):
+            values["shown"] = "any"
         sides = draft.kinds("side", "one-way") if size in ("pulse", "grow") else []
-        if draft.shape and not (draft.shape == "bar" and (size == "grow" or sides)):  # what fills up is short at first
+        morphs = any(word.value == "shape" for word in draft.kinds("loose"))
+        if (
+            draft.shape and not morphs and not (draft.shape == "bar" and (size == "grow" or sides))
+        ):  # what fills up is short at first
             values["shape"] = draft.shape
             if draft.shape == "bar":
                 values["size_range"] = _BAR
             if draft.shape == "star":
                 values["points"] = draft.points
-        if draft.abreast and draft.count > 1:
-            values["side_by_side"] = True
         if draft.scale and (size in ("pulse", "grow") or draft.shape == "bar"):
             self._note(draft.scale)
         elif draft.scale:
@@ -424,8 +445,9 @@ def _merged(subjects: Sequence[Subject]) -> list[Subject]:
             shared = ", ".join(sorted(set(twin.hues) & set(subject.hues)))
             message = f"too many things are {shared}: localgif tells things apart by colour"
             raise brief_error(message, "give each thing a colour of its own; at most 8 can have the same one")
-        kept = ("shape", "path", "size", "turn", "shown", "place", "size_range")
+        kept = ("shape", "path", "size", "turn", "place", "size_range")
         same = {key: getattr(twin, key) for key in kept if getattr(twin, key) == getattr(subject, key)}
-        inside = twin.inside and subject.inside
-        made[made.index(twin)] = Subject(colour=twin.colour, colours=twin.colours, count=count, inside=inside, **same)
+        shown: Shown = twin.shown if twin.shown == subject.shown else "any"
+        same |= {"count": count, "inside": twin.inside and subject.inside, "shown": shown}
+        made[made.index(twin)] = Subject(colour=twin.colour, colours=twin.colours, **same)
     return made

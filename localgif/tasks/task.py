@@ -26,7 +26,7 @@ MotionPath = Literal[
 ]
 Size = Literal["any", "constant", "pulse", "grow"]
 Turn = Literal["any", "spin"]
-Shown = Literal["always", "blink", "fade"]
+Shown = Literal["always", "any", "blink", "fade"]
 Change = Literal["fade", "switch"]
 Place = Literal[
     "any", "middle", "top", "bottom", "left", "right", "top-left", "top-right", "bottom-left", "bottom-right"
@@ -505,6 +505,8 @@ def _rest(subject: Subject) -> Iterator[str]:
     if subject.size_range != _USUAL.size_range:
         low, high = (f"{100 * size:.0f} %" for size in subject.size_range)
         yield f"{'are' if many else 'is'} {low} to {high} of the picture's shorter side in size"
+    if subject.shown == "any":
+        yield "may be out of sight at times"
     if not subject.inside and subject.path != "across":
         yield "may touch or leave the edge"
 

@@ -130,6 +130,14 @@ def test_what_the_request_names_is_written_without_asking() -> None:
     }
 
 
+def test_things_of_a_known_shape_get_a_colour_without_asking() -> None:
+    read, frame = outline("four hexagons in the corners of a navy background"), form.frame(prompt())
+    assert read is not None and frame is not None
+    asked: list[str] = []
+    text = guided(read, frame, go_on_with("x = 1", asked), str).text
+    assert asked == [] and text.count('shape, color = HEXAGON, "white"') == len(read.things)
+
+
 def test_small_things_in_a_row_stay_small() -> None:
     read, frame = outline("three small red rings"), form.frame(prompt())
     assert read is not None and frame is not None

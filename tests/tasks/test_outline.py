@@ -125,7 +125,7 @@ def said(brief: str) -> str:
         ),
         (
             "a magenta cross spinning in the middle while a thin grey ring around it stays still",
-            "; a thin grey ring: large, in the middle; a magenta cross: small, in the middle, spins",
+            "; a thin grey ring: large, in the middle; a magenta cross: 40 wide, in the middle, spins",
         ),
         (
             "two orange squares move toward each other and then apart",
@@ -148,7 +148,7 @@ def said(brief: str) -> str:
         ("an orange triangle moving from right to left", "; an orange triangle: crosses the picture leftwards"),
         (
             "a white square inside a larger blue square, the inner one spinning",
-            "; a larger blue square: large, in the middle; a white square: small, in the middle, spins",
+            "; a larger blue square: large, in the middle; a white square: 40 wide, in the middle, spins",
         ),
         (
             "four gold dots, one in each corner of a black background",
@@ -210,7 +210,7 @@ def said(brief: str) -> str:
         ),
         (
             "a red ball orbiting a blue star counterclockwise",
-            "; a red ball: small, goes anticlockwise in a circle; a blue star",
+            "; a red ball: 46 wide, goes anticlockwise in a circle; a blue star",
         ),
         (
             "one red square per corner, spinning",
@@ -258,6 +258,61 @@ def said(brief: str) -> str:
             "; a red triangle: number 1 of 2, blinks, number 1 of 2; "
             "a yellow triangle: number 2 of 2, blinks, number 2 of 2",
         ),
+        (
+            "a small red star around a large blue square, and a small green dot around it",
+            "; a small red star: small, goes in a circle around the blue square, number 1 of 2; a large blue square: "
+            "large; a small green dot: small, goes in a circle around the blue square, number 2 of 2",
+        ),
+        (
+            "a grey ring pulsing around a motionless star",
+            "; a grey ring: large, in the middle, grows and shrinks; a star: 40 wide, in the middle",
+        ),
+        (
+            "On the left, a blue triangle turns; on the right, a red circle blinks",
+            "; a blue triangle: on the left, spins; a red circle: on the right, blinks",
+        ),
+        ("a star shrinking until it's gone", "; a star: stays where it is, shrinks and starts anew"),
+        (
+            "a cross tracing a figure eight around two yellow dots",
+            "; a cross: small, moves in a figure eight around them; a yellow dot: small, number 2 of 5; "
+            "a yellow dot: small, number 4 of 5",
+        ),
+        ("a ball making a figure 8", "; a ball: moves in a figure eight"),
+        ("green ball hits the right wall, then comes back", "; a green ball: moves left and right"),
+        ("a red robot waves", "; a red robot: moves left and right"),
+        (
+            "a ball bounces while the sky fades to purple",
+            "on a background that fades from white to purple and back; a ball: moves up and down",
+        ),
+        ("a square rolling to the right", "; a square: 40 wide, crosses the picture, spins"),
+        (
+            "three black bars side by side, the middle one getting taller and shorter",
+            "; a black bar: long, number 1 of 3, upright; a black bar: long, number 2 of 3, gets longer and shorter, "
+            "upright; a black bar: long, number 3 of 3, upright",
+        ),
+        (
+            "three red circles, the last one blinks and the others stay still",
+            "; a red circle: number 1 of 3; a red circle: number 2 of 3; a red circle: number 3 of 3, blinks",
+        ),
+        (
+            "three squares, the middle one red",
+            "; a square: number 1 of 3; a red square: number 2 of 3; a square: number 3 of 3",
+        ),
+        (
+            "five stars in a row, the left one spinning",
+            "; a star: 26 wide, number 1 of 5, spins; a star: 26 wide, number 2 of 5; a star: 26 wide, number 3 of 5; "
+            "a star: 26 wide, number 4 of 5; a star: 26 wide, number 5 of 5",
+        ),
+        (
+            "a moon orbiting a planet that itself orbits a sun, all just plain circles",
+            "; a moon: 46 wide, goes in a circle around the planet, number 1 of 2; a planet: 46 wide, goes in a circle "
+            "around the sun, number 2 of 2; a sun",
+        ),
+        (
+            "two stars and a ring spinning",
+            "; a star: number 1 of 2, spins; a star: number 2 of 2, spins; a ring: spins",
+        ),
+        ("a square morphing into a circle", "; a square: morphing into a circle"),
         ("an upside down triangle shaking", "; a triangle: moves a little left and right, upside down"),
     ],
 )

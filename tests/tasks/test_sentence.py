@@ -130,6 +130,17 @@ def test_what_cannot_be_read_is_said_with_a_remedy(text: str, said: str, remedy:
         ("two red balls in different colours", ("in different colours",)),
         ("a green star spinning counterclockwise", ("counterclockwise",)),
         ("two red stars stacked", ("stacked",)),
+        ("a red square morphing into a circle on white", ("morphing into a circle",)),
+        ("a red square rolls to and fro on white", ("red square: how it turns as it rolls",)),
+        (
+            "a red ball orbiting a blue ball that orbits a green ball on white",
+            ("red ball: what it goes round moves, too",),
+        ),
+        (
+            "a red ball that moves left and right behind a blue square on white",
+            ("red ball: something hides it at times, so its shape, its size and its way are not checked",),
+        ),
+        ("a star bounces while the sky fades to purple", ("fades", "purple", "star: name its colour")),
         ("a red hexagon spinning", ("hexagon", "spinning: localgif cannot measure how a hexagon turns")),
     ],
 )
@@ -186,6 +197,12 @@ def test_a_word_that_can_mean_two_things_is_a_doubt(text: str, said: str) -> Non
         ("a red star fades", {"shape": "star", "path": "still", "size": "constant", "shown": "fade"}),
         ("a red star fades in, then out", {"shape": "star", "path": "still", "size": "constant", "shown": "fade"}),
         ("a red bar sweeping round like the hand of a clock", {"shape": "bar", "turn": "spin", "size_range": (0.3, 1)}),
+        ("a blue square stands still, and a red ball passes behind it", {"shown": "any", "inside": False}),
+        ("a red star shrinks away to nothing", {"shape": "star", "path": "still", "shown": "any"}),
+        (
+            "three red stars in a row, the left one blinking",
+            {"shape": "star", "count": 3, "shown": "any", "side_by_side": True},
+        ),
         (
             "a red square without spinning blinks",
             {"shape": "square", "path": "still", "size": "constant", "shown": "blink"},
