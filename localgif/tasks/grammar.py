@@ -75,6 +75,11 @@ class Grammar:
             else:
                 self._small(self.words[self._at])
                 self._at += 1
+        for draft in self.drafts:  # "falls and disappears": it only leaves the picture
+            for word in draft.kinds("vanish") if draft.kinds("one-way", "half", "across", "exit") else []:
+                if word.value == "?":
+                    draft.found.remove(word)
+                    self.notes.append((self.words.index(word), word.text))
 
     def _noun(self, start: int) -> Noun:
         noun = Noun(self.words, start, start)
@@ -158,7 +163,7 @@ class Grammar:
 
     def _leads(self) -> bool:
         """Whether a place begins a clause about a new thing: "... ; on the right, a red circle fades"."""
-        noun = self._noun(self._at + 1 + (self._peek(1).kind == ","))
+        noun = self._noun(self._at + 1 + (self._peek(1).kind in (",", ".")))
         return self._peek(-1).kind in (".", ",", "and", "while") and bool(noun.nouns) and noun.article in ("a", "count")
 
     def _single_out(self, word: Word) -> None:
@@ -232,6 +237,8 @@ class Grammar:
         if noun.article == "a" and (noun.before.kind == "around" or _orbits(noun.before)):
             return True  # "orbiting a planet"
         plain = self._beside is None and not any(draft.hues for draft in self.drafts)  # "two stars and a ring"
+        if noun.article == "a" and _RING.search(noun.head) and following.kind == "around":
+            return True  # "with a ring around it"
         begins = noun.before.kind in ("filler", "is") or (noun.before.kind == "and" and (self._spoke or plain))
         return noun.before.kind in (".", "while") or (begins and bool(noun.article))
 
@@ -430,6 +437,9 @@ class Grammar:
 
     def _orbit(self, centre: Draft | None) -> None:
         """Let the things in focus go round another one, or in a circle; a turn that was read before meant that."""
+        if centre is not None and not self._focus:
+            self._relation = ("around", centre)  # "around a star, a ball orbits"
+            return
         does = [word.kind for draft in self._focus for word in draft.found]
         if centre is not None and (
             all(kind in _IN_PLACE for kind in does)
@@ -550,6 +560,8 @@ class Grammar:
         if before.kind in _ASIDE or before.text == "of" or _orbits(before):
             others = [draft for draft in self.drafts if draft not in self._focus]
             along = before.text == "along" and others and re.search("ring|circle|wheel|hoop", others[-1].called)
+            if before.kind == "around" and self._beside is not None and self._peek(-2).kind in NOUNS:
+                self._focus, others = [self._beside], self._main  # "a star with a ring around it"
             if before.kind == "around" or _orbits(before) or along:
                 self._orbit(others[-1] if others else None)
             elif others:

@@ -170,7 +170,7 @@ class Noun:
             self.words[self.end] = Word("leans", "orbit", word.text)  # "a ball circles a star"
             return False
         if self._is_verb(word):
-            self.words[self.end] = Word("note", "", word.text)
+            self.words[self.end] = Word("loose", "", word.text)
             return False
         if word.kind == "shape" and self.shape not in ("", word.value):
             raise brief_error(f'"{self.head} {word.text}" has two shapes', "name one of them")
@@ -217,7 +217,7 @@ class Noun:
 # --- titles and comparisons -------------------------------------------------------------------------------------------
 
 #: Kinds of words that say something about the picture, so that no title has one.
-_TELLING = frozenset({"colour", "ground", "count", "vague", "they", ".", *VERBS})
+_TELLING = frozenset({"colour", "ground", "place", "count", "vague", "they", ".", *VERBS})
 #: Kinds of words that may join the nouns of a comparison: "like a leaf in the wind".
 _JOINING = ("near", "on")
 

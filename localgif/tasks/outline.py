@@ -97,7 +97,8 @@ def _prepare(grammar: Grammar) -> None:
         if any(word.value == "rainbow" for word in draft.kinds("cycle")) and len({*draft.hues, *draft.cycle}) < 2:
             used = (grammar.background, *draft.hues, *draft.cycle)
             draft.cycle += [colour for colour in _RAINBOW if colour not in used]
-        draft.upright |= draft.abreast and draft.shape == "bar" and not draft.kinds(*MOVING)
+        in_row = draft.abreast or "one of several" in draft.traits
+        draft.upright |= in_row and draft.shape == "bar" and not draft.kinds(*MOVING)
         if draft.above is not None and (draft.kinds("leans") or any(w.value == "up-down" for w in draft.kinds("path"))):
             draft.above.carries = True
             draft.traits |= set() if _BAR.search(draft.above.called) else {"over"}
@@ -381,7 +382,9 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             beside = guess.value == "left-right" and ("left" in draft.place or "right" in draft.place)
             yield _SHAKES if beside else guess
     for text in filter(None, loose):
-        if _STRETCHING.match(text):
+        if " into " in text:
+            yield Phrase("", "", text)
+        elif _STRETCHING.match(text):
             width = re.search(r"wide|narrow|horizont|sideways", text) is not None
             height = re.search(r"\btall|short|vertical|thick", text) is not None
             if _TALLER.search(text) and _is_bar(draft, seen):

@@ -294,8 +294,10 @@ class Things:
             if blinks[-1].value == "?":
                 instead = 'leave it out, or write "blinks"'
                 self._grammar.doubts.append(Doubt(blinks[-1].text, "disappearing for a moment", instead))
-        if draft.kinds("vanish"):
+        if vanishes := draft.kinds("vanish"):
             values["shown"] = "fade"
+            if vanishes[-1].value == "?":
+                self._grammar.doubts.append(Doubt(vanishes[-1].text, "fading away", 'if it is sudden, write "blinks"'))
         if any(word.value == "away" for word in draft.kinds("shrink")) and size not in ("pulse", "grow"):
             values["shown"] = "any"
         sides = draft.kinds("side", "one-way") if size in ("pulse", "grow") else []

@@ -79,7 +79,7 @@ def _forms(verb: str) -> list[str]:
         stem = verb + verb[-1] if verb in _DOUBLED else verb
         found = [
             verb,
-            f"{verb}es" if verb.endswith(("o", "s", "sh", "ch", "x")) else f"{verb}s",
+            f"{verb}es" if verb.endswith(("o", "s", "sh", "ch", "x", "z")) else f"{verb}s",
             f"{stem}ed",
             f"{stem}ing",
         ]

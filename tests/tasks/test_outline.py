@@ -277,9 +277,28 @@ def said(brief: str) -> str:
             "; a cross: small, moves in a figure eight around them; a yellow dot: small, number 2 of 5; "
             "a yellow dot: small, number 4 of 5",
         ),
+        (
+            "left: a red triangle bouncing, right: a blue circle pulsing",
+            "; a red triangle: on the left, moves up and down; a blue circle: on the right, grows and shrinks",
+        ),
+        (
+            "around a pink square a green ball orbits",
+            "; a pink square; a green ball: 46 wide, goes in a circle around the pink square",
+        ),
+        ("a star with a ring around it", "; a ring: large, in the middle; a star: 40 wide, in the middle"),
+        (
+            "a red circle and a blue circle, the second one blinks",
+            "; a red circle: number 1 of 2; a blue circle: number 2 of 2, blinks",
+        ),
+        (
+            "a moon disappears behind a square",
+            "; a moon: moves left and right; a square: in the middle",
+        ),
+        ("a ball strikes the left side and then the right side", "; a ball: moves left and right"),
         ("a ball making a figure 8", "; a ball: moves in a figure eight"),
         ("green ball hits the right wall, then comes back", "; a green ball: moves left and right"),
         ("a red robot waves", "; a red robot: moves left and right"),
+        ("a red robot kicks the can", "; a red robot: kicks"),
         (
             "a ball bounces while the sky fades to purple",
             "on a background that fades from white to purple and back; a ball: moves up and down",
