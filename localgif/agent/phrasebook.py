@@ -87,6 +87,7 @@ _SCALES = (
     Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
     Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
     Formula("grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))", "grows and shrinks quickly"),
+    Formula("grow around", "width = height = 60 + 18 * min(t, 5 * (2 * math.pi - t))"),
     Formula("wide", "width = {w} * (1 + 0.5 * math.cos(t))", "gets wider and narrower"),
     Formula("tall", "height = {h} * (1 + 0.5 * math.cos(t))", "gets taller and shorter"),
     Formula(

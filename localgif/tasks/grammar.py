@@ -25,6 +25,8 @@ _HIGHER = {
 }
 #: Things that others stand on.
 _FLOORS = frozenset({"floor", "ground", "table", "shelf", "platform", "road"})
+#: What only belongs to a thing.
+_OUTLINES = frozenset({"outline", "border", "contour"})
 #: Kinds of words after which a noun names a thing beside the one in focus.
 _ASIDE = frozenset({"near", "around", "on"})
 
@@ -205,6 +207,11 @@ class Grammar:
         if noun.shape and noun.plural and not noun.hues and noun.count is None and self._sums_up(noun.start):
             for draft in self.drafts:
                 draft.shape = draft.shape or noun.shape  # "all just plain circles"
+            return
+        if noun.head in _OUTLINES and self._focus:
+            thing = self._focus[-1]  # "a star with a white outline"
+            thing.hues, thing.paint = (thing.hues, thing.paint) if thing.hues else (noun.hues[:1], noun.paint)
+            self.notes += [(at, word.text) for at, word in noun.nouns]
             return
         if (again := self._again(noun)) is not None:
             self._return_to(again, noun)

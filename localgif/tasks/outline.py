@@ -106,7 +106,7 @@ def _prepare(grammar: Grammar) -> None:
             for one, other in ((draft, draft.behind), (draft.behind, draft)):
                 if one.kinds(*MOVING) and not other.kinds(*MOVING):
                     front = one is draft.behind
-                    one.traits |= {"front"} if front else set()
+                    one.traits |= {"passes"}
                     other.traits |= {"crossed", "hidden"} if front else {"crossed"}
 
 
@@ -251,7 +251,8 @@ def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
         )
     does: dict[str, set[str]] = {}
     for thing, each in zip(things, said, strict=True):
-        does.setdefault(thing.noun, set()).update(phrase.value.partition(" ")[0] for phrase in each)
+        own = {phrase.value.partition(" ")[0] for phrase in each}
+        does.setdefault(thing.noun, set()).update(own if thing.shape == "square" else own - {"spin"})
     fitted = [_fitting(each, does[thing.noun]) for thing, each in zip(things, said, strict=True)]
     return tuple(thing._replace(says=_ordered(each)) for thing, each in zip(things, fitted, strict=True))
 
@@ -316,7 +317,7 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     size = "long" if bar or any(word in draft.words.split() for word in ("long", "wide", "tall")) else draft.scale
     size = size or ("large" if draft.holds or "hidden" in draft.traits else "small" if _is_small(draft) else "")
     size = size or ("46" if draft.around is not None else "")
-    size = size or ("40" if draft.inside is not None or {"over", "front"} & draft.traits else "")
+    size = size or ("40" if draft.inside is not None or {"over", "passes"} & draft.traits else "")
     size = size or ("40" if draft.rolls and seen.shape != "round" else "")  # with room to turn
     if size and seen.size != "grow" and (bar or draft.holds or seen.size != "pulse"):
         yield Phrase("size", size, f"{size} wide" if size.isdigit() else size)
@@ -338,7 +339,7 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield _turned(Phrase("path", value, text), draft)
     # What stretches is left to _loosely(), which names the side that changes.
     if not any(_STRETCHING.match(word.text) for word in draft.kinds("loose")):
-        yield from _growing(seen, bar)
+        yield from _growing(seen, "left" if bar else "around" if draft.holds else "")
         if seen.size == "any" and draft.kinds("shrink"):
             yield Phrase("scale", "shrink", "shrinks and starts anew")
     if seen.turn == "spin" or (draft.rolls and seen.shape != "round"):
@@ -357,11 +358,11 @@ def _turned(phrase: Phrase, draft: Draft) -> Phrase:
     return _BACKWARDS.get(phrase.value, phrase) if "reverse" in draft.traits else phrase
 
 
-def _growing(seen: Subject, bar: bool) -> Iterator[Phrase]:
+def _growing(seen: Subject, usual: str) -> Iterator[Phrase]:
     if seen.size == "pulse" and seen.anchor == "any":
         yield Phrase("scale", "pulse", "grows and shrinks")
     elif seen.size in ("grow", "pulse"):
-        side = seen.anchor if seen.anchor != "any" else "left" if bar else ""
+        side = seen.anchor if seen.anchor != "any" else usual
         yield Phrase("scale", f"grow {side}".strip(), f"grows {_AWAY[side]}and shrinks quickly")
 
 
@@ -466,7 +467,7 @@ _SHAKING = re.compile(
 )
 
 #: The edge that stays -> the direction in which a thing grows. Models would read the edge's name as a place.
-_AWAY = {"": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}
+_AWAY = {"": "", "around": "", "left": "rightwards ", "right": "leftwards ", "bottom": "upwards ", "top": "downwards "}
 #: Path of a subject -> value and words of its phrase.
 _PATHS = {
     "up-down": ("up-down", "moves up and down"),

@@ -226,7 +226,7 @@ def said(brief: str) -> str:
             "a circle passing in front of a square",
             "; a square: large, in the middle; a circle: 40 wide, moves left and right",
         ),
-        ("a circle hiding behind a square", "; a circle: moves left and right; a square: in the middle"),
+        ("a circle hiding behind a square", "; a circle: 40 wide, moves left and right; a square: in the middle"),
         ("a bar sweeps around like the second hand of a clock", "; a bar: long, spins"),
         (
             "concentric rings, two of them, expanding like ripples in water",
@@ -292,7 +292,7 @@ def said(brief: str) -> str:
         ),
         (
             "a moon disappears behind a square",
-            "; a moon: moves left and right; a square: in the middle",
+            "; a moon: 40 wide, moves left and right; a square: in the middle",
         ),
         ("a ball strikes the left side and then the right side", "; a ball: moves left and right"),
         ("a ball making a figure 8", "; a ball: moves in a figure eight"),
@@ -318,10 +318,16 @@ def said(brief: str) -> str:
             "; a square: number 1 of 3; a red square: number 2 of 3; a square: number 3 of 3",
         ),
         (
-            "five stars in a row, the left one spinning",
-            "; a star: 26 wide, number 1 of 5, spins; a star: 26 wide, number 2 of 5; a star: 26 wide, number 3 of 5; "
-            "a star: 26 wide, number 4 of 5; a star: 26 wide, number 5 of 5",
+            "three squares in a row, the left one spinning",
+            "; a square: 43 wide, number 1 of 3, spins; a square: 43 wide, number 2 of 3; "
+            "a square: 43 wide, number 3 of 3",
         ),
+        ("a ball bumps into the wall and turns back", "; a ball: moves left and right"),
+        (
+            "a ring expanding around a dot",
+            "; a ring: in the middle, grows and shrinks quickly; a dot: small, in the middle",
+        ),
+        ("a star with no fill and a white outline spinning", "; a star: spins"),
         (
             "a moon orbiting a planet that itself orbits a sun, all just plain circles",
             "; a moon: 46 wide, goes in a circle around the planet, number 1 of 2; a planet: 46 wide, goes in a circle "
