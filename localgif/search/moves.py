@@ -354,6 +354,9 @@ def one_line(text: str) -> str:
 
 #: At most this many examples per prompt.
 _MAX_EXAMPLES = 10
+#: Of a prompt for other briefs, whose examples are in the form: nine draw no better than four, and take twice as long
+#: to read.
+_MAX_SHOWN = 4
 
 
 def _first_order(candidate: Candidate, suite: Suite) -> str:
@@ -365,7 +368,8 @@ def _first_order(candidate: Candidate, suite: Suite) -> str:
         task = min(left, key=lambda each: (used.count(each.family), each.family in used[-1:]))
         left.remove(task)
         ordered.append(task)
-    return "\n".join(task.name for task in ordered[:_MAX_EXAMPLES])
+    others = suite.mode == "general" and all(form.uses(candidate[slot(task)]) for task in ordered)
+    return "\n".join(task.name for task in ordered[: _MAX_SHOWN if others else _MAX_EXAMPLES])
 
 
 class OrderMove:
