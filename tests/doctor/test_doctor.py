@@ -46,7 +46,8 @@ def test_a_machine_with_everything_passes_and_gets_an_estimate(tmp_path: Path, m
     assert seen["variables"] == "WARN"
     models = (f"endpoint {MODEL}", f"speed {MODEL}", f"canary {MODEL}", "reflector", "animator", "estimate")
     assert [seen[name] for name in models] == ["PASS"] * 6, found
-    assert 0 < found["minutes"]["least"] < found["minutes"]["most"]
+    # Tenths of a minute: on a fast machine, the scripted server's least rounds to 0.
+    assert 0 <= found["minutes"]["least"] < found["minutes"]["most"]
     used = make_settings(load_models_file(tmp_path / "models.toml"))
     kept = recall(tmp_path / "cache" / "models", used)
     assert kept is not None and kept.attempt > 0 and kept.reflection > 0
