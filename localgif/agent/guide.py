@@ -3,8 +3,8 @@
 A small model that writes a whole program skips phrases, adds phrases of its examples, paints a thing before it has a
 colour, and moves a thing that should stay in place. So localgif writes the comments, the calls, and what the request
 names: background, shapes, colours, sizes and places. It also writes what the phrasebook does not list, because no model
-can know that. The model writes the assignments below all other phrases.
-localgif discards an assignment that the phrase cannot decide.
+can know that. The model writes the assignments below all other phrases. localgif discards an assignment that the phrase
+cannot decide.
 """
 
 from __future__ import annotations
