@@ -29,6 +29,11 @@ STAR = [(r * math.sin(a), -r * math.cos(a)) for r, a in STAR]
 BAR = [(-0.5, -0.15), (0.5, -0.15), (0.5, 0.15), (-0.5, 0.15)]
 DIAMOND = [(0, -0.5), (0.5, 0), (0, 0.5), (-0.5, 0)]
 HEXAGON = [(math.cos(k * math.pi / 3) / 2, math.sin(k * math.pi / 3) / 2) for k in range(6)]
+PENTAGON = [(math.sin(k * math.pi / 2.5) / 2, -math.cos(k * math.pi / 2.5) / 2) for k in range(5)]
+OCTAGON = [(math.cos(k * math.pi / 4) / 2, math.sin(k * math.pi / 4) / 2) for k in range(8)]
+ELLIPSE = [(a, 0.6 * b) for a, b in CIRCLE]
+CRESCENT = [*CIRCLE[9:28], *((0.5 * a, b) for a, b in CIRCLE[27:8:-1])]
+ARROW = [(0.5, 0), (0.1, -0.4), (0.1, -0.15), (-0.5, -0.15), (-0.5, 0.15), (0.1, 0.15), (0.1, 0.4)]
 RING = [*CIRCLE, CIRCLE[0], *((0.6 * a, 0.6 * b) for a, b in [CIRCLE[0], *CIRCLE[::-1]])]
 CROSS = [(0.5, -0.15), (0.5, 0.15), (0.15, 0.15)]
 CROSS = [(a * c - b * s, a * s + b * c) for c, s in [(1, 0), (0, 1), (-1, 0), (0, -1)] for a, b in CROSS]
@@ -60,7 +65,8 @@ def fade(colors, t):
 """
 
 #: The names that FUNCTIONS defines for shapes.
-SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR", "DIAMOND", "HEXAGON", "RING", "CROSS", "HEART")
+SHAPES = ("CIRCLE", "SQUARE", "TRIANGLE", "STAR", "BAR", "DIAMOND", "HEXAGON", "PENTAGON", "OCTAGON", "ELLIPSE")
+SHAPES += ("RING", "CROSS", "HEART", "CRESCENT", "ARROW")
 #: FUNCTIONS in short, for an answer of which localgif writes the calls.
 NAMES = f"""\
 The picture has 200 x 200 pixels. x, y is the centre of a thing, angle 0 is upright, t goes from 0 to one whole turn.
@@ -85,7 +91,7 @@ class Figure(NamedTuple):
     scale: str = ""
     """Statements that set width or height, and also x or y if one edge stays in place."""
     turn: str = ""
-    """The statement that sets the angle."""
+    """Statements that set the angle, and also x and y if one end stays in place."""
     shown: str = ""
     """The statement that removes the colour for a part of the loop."""
 
@@ -197,7 +203,7 @@ def _size(figure: Figure) -> list[str]:
 
 def _place(figure: Figure) -> list[str]:
     """The statement that sets a figure's place, without the coordinates that a motion sets."""
-    moved = f"{figure.path}\n{figure.scale}"
+    moved = f"{figure.path}\n{figure.scale}\n{figure.turn}"
     free = [(n, v) for n, v in (("x", figure.x), ("y", figure.y)) if not _sets(n, moved)]
     if len(free) == 2 and figure.x == figure.y == 100:
         return _USUAL_PLACE
@@ -319,7 +325,11 @@ class _Draft:
         shape, color = self.fixed.pop("shape", ""), self.fixed.pop("color", "None")
         if shape not in SHAPES or color == "None":
             raise _Foreign
-        texts = {aspect: "\n".join(lines) for aspect, lines in self.moving.items()}
+        moving = self.moving
+        about_end = [line for line in moving["path"] if re.search(r"\bangle\b", line)]
+        moving["turn"] += about_end
+        moving["path"] = [line for line in moving["path"] if line not in about_end]
+        texts = {aspect: "\n".join(lines) for aspect, lines in moving.items()}
         if re.search(r"\b(width|height)\b", texts["path"]):  # an edge that stays
             texts["scale"], texts["path"] = f"{texts['scale']}\n{texts['path']}".strip(), ""
         angle = self.fixed.pop("angle", "0")

@@ -95,6 +95,7 @@ _SCALES = (
         "width, height = {w} * (1 - 0.4 * math.cos(t)), {h} * (1 + 0.4 * math.cos(t))",
         "stretches and flattens",
     ),
+    Formula("flip", "height = {h} * math.cos(t)"),
     Formula("shrink", "width = height = {w} * (0.1 + 0.22 * ((3 - t) % (2 * math.pi)))"),
     Formula("ripple", "width = height = width * 1.82 ** (t / (2 * math.pi))"),
 )
@@ -103,6 +104,11 @@ _TURNS = (
     Formula("spin", "angle = t", "spins"),
     Formula("rock", "angle = 0.5 * math.sin(t)", "rocks, swings"),
     Formula("spin back", "angle = -t"),
+    Formula(
+        "hang",
+        "angle = math.pi / 2 + 0.6 * math.sin(t)\nx, y = 100 + 60 * math.cos(angle), 30 + 60 * math.sin(angle)",
+    ),
+    Formula("hand", "angle = t\nx, y = 100 + 30 * math.cos(angle), 100 + 30 * math.sin(angle)"),
     Formula("flipped", "angle = math.pi"),
     Formula("upright", "angle = math.pi / 2", "upright"),
 )
@@ -136,15 +142,18 @@ SIDES = {"": 60.0, "small": NAMED["SMALL"], "large": NAMED["LARGE"], "long": NAM
 
 def formula_of(phrase: Phrase) -> str:
     """The statements that a phrase asks for, with placeholders for the figure's numbers; "" without a formula."""
-    turn = re.fullmatch(r"(.+) number (\d+) of (\d+)", phrase.value)
+    said = re.fullmatch(r"(.+?)(?: (twice|thrice)| number (\d+) of (\d+))?", phrase.value)
     formulas = FORMULAS.get(phrase.aspect, ())  # type: ignore[call-overload]
-    found: str = next((f.text for f in formulas if f.value == (turn[1] if turn else phrase.value)), "")
-    if turn is None:
+    found: str = next((f.text for f in formulas if said and f.value == said[1]), "")
+    if said is not None and said[2]:
+        return re.sub(r"\bt\b", f"{2 if said[2] == 'twice' else 3} * t", found)
+    if said is None or not said[3]:
         return found
-    later = 2 * math.pi * (int(turn[2]) - 1) / int(turn[3])
+    number, count = int(said[3]), int(said[4])
+    later = 2 * math.pi * (number - 1) / count
     found = found.replace("(t)", f"(t - {later:.2f})") if later else found
     # Of two things, each is seen for half of the loop, of three for a third.
-    return found.replace("> 0 ", f"> {math.cos(math.pi / int(turn[3])):.1f} ") if int(turn[3]) > 2 else found
+    return found.replace("> 0 ", f"> {math.cos(math.pi / count):.1f} ") if count > 2 else found
 
 
 def is_unlisted(phrase: Phrase) -> bool:
@@ -309,7 +318,9 @@ _SHAPE_OF = {"round": "CIRCLE", "square": "SQUARE", "triangle": "TRIANGLE", "sta
 
 #: Nouns of shapes that nothing measures -> name of SHAPES.
 _NAMED_SHAPES = {"ring": "RING", "hoop": "RING", "heart": "HEART", "cross": "CROSS", "plus": "CROSS"}
-_NAMED_SHAPES |= {"diamond": "DIAMOND", "rhombus": "DIAMOND", "hexagon": "HEXAGON"}
+_NAMED_SHAPES |= {"diamond": "DIAMOND", "rhombus": "DIAMOND", "hexagon": "HEXAGON", "pentagon": "PENTAGON"}
+_NAMED_SHAPES |= {"octagon": "OCTAGON", "ellipse": "ELLIPSE", "oval": "ELLIPSE", "egg": "ELLIPSE", "arrow": "ARROW"}
+_NAMED_SHAPES |= {"crescent": "CRESCENT", "wheel": "RING", "tyre": "RING"}
 
 
 def named_shape(thing: Thing) -> str:
@@ -323,4 +334,4 @@ def shape_of(thing: Thing) -> str:
     """The shape that the brief names for a thing; otherwise one that shows what the thing does."""
     if named := named_shape(thing):
         return named
-    return "STAR" if any(phrase.value == "spin" for phrase in thing.says) else "CIRCLE"
+    return "STAR" if any(phrase.value.startswith("spin") for phrase in thing.says) else "CIRCLE"

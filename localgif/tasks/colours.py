@@ -54,7 +54,7 @@ def _levels(text: str) -> tuple[int, ...]:
 #: Colours that are hardly seen on white or on black, unless their shade says otherwise.
 _LIGHT, _DARK = frozenset({"white", "yellow", "cyan"}), frozenset({"black"})
 #: A colour in words that is light or dark, whatever its name.
-_PALE = re.compile(r"\b(?:light|pale|pastel|baby|ice|off)\b")
+_PALE = re.compile(r"\b(?:light|pale|pastel|baby|ice|off|silver|silvery)\b")
 _DEEP = re.compile(r"\b(?:dark|deep|night|navy|midnight|maroon|teal|turquoise|gold|golden|mustard)\b")
 
 

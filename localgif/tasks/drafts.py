@@ -23,6 +23,8 @@ class Doubt(NamedTuple):
         return f'"{self.said}" was read as {self.read}; {self.instead}'
 
 
+#: The places of things "in each corner".
+CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 #: Kinds of words for a motion.
 MOVING = ("move", "path", "leans", "one-way", "half", "across")
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import cast
 
-from localgif.tasks.drafts import Doubt, Draft
+from localgif.tasks.drafts import CORNERS, Doubt, Draft
 from localgif.tasks.nouns import LONG, NOUNS, VERBS, Noun, shaded, without_asides
 from localgif.tasks.task import Colour, brief_error
 from localgif.tasks.words import STOP, Word
@@ -77,7 +77,13 @@ class Grammar:
             else:
                 self._small(self.words[self._at])
                 self._at += 1
-        for draft in self.drafts:  # "falls and disappears": it only leaves the picture
+        for draft in self.drafts:
+            if "equalizer" in draft.traits and draft.shape == "bar":  # its bars rise from where they stand
+                draft.found = [Word("loose", "size", "get taller and shorter")]
+                draft.in_turn = draft.upright = draft.abreast = True
+            if draft.in_turn and not draft.found:
+                draft.found = [Word("blink", "", "one after the other")]
+            # "falls and disappears": it only leaves the picture
             for word in draft.kinds("vanish") if draft.kinds("one-way", "half", "across", "exit") else []:
                 if word.value == "?":
                     draft.found.remove(word)
@@ -152,8 +158,13 @@ class Grammar:
         thing = self._beside or (self._focus[-1] if self._focus else None)
         if self._leads():
             thing = None
-        if thing is not None and thing.count > 1 and self._peek(-1).kind == "count":
+        if word.value == "corners" and len(self._focus) > 1 and self._beside is None:
+            for draft, corner in zip(self._focus, CORNERS, strict=False):
+                draft.place = corner  # "a red and a blue dot, one in each corner"
+        elif thing is not None and thing.count > 1 and self._peek(-1).kind == "count":
             thing.abreast = True  # "two balls, one on the left and one on the right"
+        elif self._peek(-1).text.startswith("start"):
+            self._note(word.text)  # only the beginning of its way
         elif not word.value or (thing is not None and thing.place not in ("", word.value)):
             self._note(word.text)
         elif thing is None:
@@ -307,6 +318,7 @@ class Grammar:
             return
         # "a square and, below it, a circle"
         linked = before.kind == "and" or (before.kind == "," and self._peek(-2).kind != "back")
+        linked |= self._focus[-1:] != [] and "one of a group" in made[0].traits & self._focus[-1].traits
         together = linked and not self._spoke and bool(self._focus) and self._beside is None
         self._beside = None
         self._focus = self._main = [*self._focus, *made] if together else made
@@ -378,7 +390,7 @@ class Grammar:
                 several=count > 1,
                 vague=count == _SEVERAL and noun.count is None,
                 said=[] if named.shape else [(at, word.text) for at, word in named.nouns],
-                words=noun.text if len(hues) == 1 else "",
+                words=noun.text if len(hues) == 1 and named is noun else "",
                 paint=noun.paint if len(hues) == 1 else "",
             )
             for each in hues
@@ -408,6 +420,7 @@ class Grammar:
             several=False,
             words="",
             paint=noun.paint,
+            traits=group.traits | {"one of a group"},
         )
         group.count -= count
         if group.count <= 0:
@@ -430,9 +443,11 @@ class Grammar:
         if word.kind == "loose" or (word.kind, word.value) == ("path", "?"):
             self._note(word.text)
         last = self._focus[-1].found[-1] if self._focus[-1].found else STOP
+        if (word.kind, word.value) == ("path", "orbit") and all(HAND.search(draft.called) for draft in self._focus):
+            word = Word("turn", "hand", word.text)  # a clock hand turns around the middle, and does not go round it
         if (word.kind, word.value, last.kind) == ("path", "orbit", "turn"):
-            if all(draft.shape == "bar" or _HAND.search(draft.called) for draft in self._focus):
-                return  # a clock hand turns around the middle, and does not go round it
+            if all(draft.shape == "bar" for draft in self._focus):
+                return
             self._orbit(None)
             instead = 'if it spins, write "around its own centre"'
             self.doubts.append(Doubt(f"{last.text} {word.text}", "going round in a circle", instead))
@@ -616,4 +631,4 @@ _IN_PLACE = frozenset({"pulse", "grow", "shrink", "blink", "vanish", "cycle", "s
 _RING = re.compile(r"\b(?:ring|hoop|frame|border)s?\b")
 #: Things that are as long as a bar and turn about an end, as alternatives of a pattern.
 HANDS = "hand|needle|pointer|pendulum"
-_HAND = re.compile(rf"\b(?:{HANDS})s?\b")
+HAND = re.compile(rf"\b(?:{HANDS})s?\b")

@@ -25,6 +25,8 @@ VERBS = frozenset(
 NOUNS = frozenset({"shape", "unknown"})
 #: Kinds of words in a noun phrase that say what a thing looks like, unlike "slowly spinning".
 _LOOKS = frozenset({"det", "the", "shade", *NOUNS})
+#: Shapes that say what another noun looks like: "a round red weight".
+_SHAPED = frozenset({"round", "circular", "spherical", "triangular"})
 #: What may stand between a verb and its noun: "a slowly spinning bright green star".
 _BETWEEN = (VERBS - {"path", "own", "back"}) | {"shade", "note", "and", "colour-word"}
 
@@ -155,7 +157,7 @@ class Noun:
         return True
 
     def _colour(self, word: Word) -> bool:
-        if self.nouns and (self.hues or self.shape or not self.article):
+        if self.nouns and self.head not in _SHAPED and (self.hues or self.shape or not self.article):
             return False
         self.notes += [(at, each.text) for at, each in self.nouns]  # "a bouncy red ball"
         self.nouns = []

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from localgif.errors import ConfigError
 from localgif.tasks.colours import inks_on, seen_beside
-from localgif.tasks.drafts import MOVING, Draft
-from localgif.tasks.grammar import HANDS, Grammar
+from localgif.tasks.drafts import CORNERS, MOVING, Draft
+from localgif.tasks.grammar import HAND, HANDS, Grammar
 from localgif.tasks.sentence import Things, parsed
 from localgif.tasks.task import PLACE_PHRASES, Colour, Subject
 from localgif.tasks.words import words
@@ -176,7 +176,7 @@ def _thing(draft: Draft, reader: Things, number: int, ground: str) -> Thing:
     """One thing of a draft, which may stand for several."""
     colours = tuple(dict.fromkeys([*([draft.paint] if draft.paint else draft.hues), *draft.cycle]))
     seen = _subject(draft, reader)
-    says = list(_says(draft, seen))
+    says = [_repeated(phrase, draft) for phrase in _says(draft, seen)]
     if not colours and "varied" in draft.traits:
         colours = (_RAINBOW[number % len(_RAINBOW) - 1],)
     if seen.shown == "fade" and len(colours) < 2:
@@ -186,7 +186,7 @@ def _thing(draft: Draft, reader: Things, number: int, ground: str) -> Thing:
     if draft.count == 2 and "amid" in draft.traits:
         says = [*says, _numbered("number", 2 * number, 5)]
     elif draft.count > 1 and draft.place == "corners":
-        corner = _CORNERS[(number - 1) % len(_CORNERS)]
+        corner = CORNERS[(number - 1) % len(CORNERS)]
         says = [phrase for phrase in says if phrase.aspect != "place"]
         says.append(Phrase("place", corner, PLACE_PHRASES[corner]))
     elif draft.count > 1 and seen.path != "orbit":
@@ -212,8 +212,6 @@ def _is_column(draft: Draft, seen: Subject) -> bool:
     """Whether it is a bar that grows from its bottom or its top: programs draw it as a box."""
     return _is_bar(draft, seen) and seen.size in ("grow", "pulse") and seen.anchor in ("top", "bottom")
 
-
-_CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
 
 #: The order in which a program sets properties: a motion starts from the place.
 _ORDER = ("size", "place", "color", "path", "scale", "turn", "shown", "")
@@ -260,8 +258,14 @@ def _apart(things: Sequence[Thing], stacked: bool) -> tuple[Thing, ...]:
 def _fitting(says: Sequence[Phrase], does: set[str]) -> Iterable[Phrase]:
     """The phrases; what stands beside others is not long, unless it is upright, and has room for what they do."""
     columns = [int(phrase.value.split()[-1]) for phrase in says if phrase.value.startswith("number ")]
-    if not columns or _UPRIGHT in says:
+    if not columns:
         return says
+    if _UPRIGHT in says:  # its thickness is 0.3 of its length, and some of the column stays free
+        side = str(430 // columns[0])
+        return [
+            Phrase("size", side, f"{side} wide") if phrase.value == "long" and columns[0] > 3 else phrase
+            for phrase in says
+        ]
     kept = [phrase for phrase in says if phrase.value != "long"]
     if columns[0] > 2 and {"pulse", "shrink", "spin"} & does:
         room = 130 // columns[0] if "spin" in does else min(40, 200 // columns[0] - 24)
@@ -328,6 +332,12 @@ def _says(draft: Draft, seen: Subject) -> Iterator[Phrase]:
             yield Phrase("shown", "switch", f"switches between {' and '.join(seen.colours)}")
         else:
             yield Phrase("color", "fade", f"fades from {first} to {' to '.join(rest)} and back")
+    if "pendulum" in draft.called and draft.kinds(*MOVING, "loose"):
+        yield Phrase("turn", "hang", "swings to and fro below the top")
+        return
+    if HAND.search(draft.called) and draft.kinds("turn"):
+        yield Phrase("turn", "hand", "turns like a hand of a clock")
+        return
     if seen.path in _PATHS:
         value, text = _PATHS[seen.path]
         if seen.path == "across" and any(word.value == "right" for word in draft.kinds("one-way", "side")):
@@ -358,6 +368,19 @@ def _turned(phrase: Phrase, draft: Draft) -> Phrase:
     return _BACKWARDS.get(phrase.value, phrase) if "reverse" in draft.traits else phrase
 
 
+def _repeated(phrase: Phrase, draft: Draft) -> Phrase:
+    """A phrase, with how often it happens in a loop if the brief says so."""
+    often = next((word for word in ("twice", "thrice") if word in draft.traits), "")
+    if not often or phrase.value not in _REPEATED:
+        return phrase
+    said = "three times" if often == "thrice" else often
+    return phrase._replace(value=f"{phrase.value} {often}", text=f"{phrase.text} {said}")
+
+
+#: Values of phrases for what can happen several times in a loop.
+_REPEATED = frozenset({"up-down", "left-right", "pulse", "blink", "orbit"})
+
+
 def _growing(seen: Subject, usual: str) -> Iterator[Phrase]:
     if seen.size == "pulse" and seen.anchor == "any":
         yield Phrase("scale", "pulse", "grows and shrinks")
@@ -385,6 +408,8 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
     for text in filter(None, loose):
         if " into " in text:
             yield Phrase("", "", text)
+        elif text.startswith("flip"):
+            yield _FLIPS
         elif _STRETCHING.match(text):
             width = re.search(r"wide|narrow|horizont|sideways", text) is not None
             height = re.search(r"\btall|short|vertical|thick", text) is not None
@@ -443,6 +468,7 @@ _ROCKS = Phrase("turn", "rock", "rocks, swings")
 _SWINGS = Phrase("path", "swing", "swings like a pendulum")
 #: Verbs for a change of one side.
 _STRETCHING = re.compile("stretch|squash|squeez|(?:get|got|becom|becam|grow|grew).*(?:wide|narrow|tall|short|thick)")
+_FLIPS = Phrase("scale", "flip", "flips upside down and back")
 _STRETCHES = {
     "stretch": Phrase("scale", "stretch", "stretches and flattens"),
     "wide": Phrase("scale", "wide", "gets wider and narrower"),

@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from localgif.errors import ConfigError
 from localgif.files import is_file
-from localgif.tasks.drafts import MOVING, Doubt, Draft
-from localgif.tasks.grammar import Grammar
+from localgif.tasks.drafts import CORNERS, MOVING, Doubt, Draft
+from localgif.tasks.grammar import HAND, Grammar
 from localgif.tasks.task import PLACE_PHRASES, Colour, Shown, Subject, Targets, Task, brief_error, load_task, task_names
 from localgif.tasks.words import Word, is_english, normalised, numbers, words
 
@@ -35,16 +35,15 @@ _HALVES = {"top": "down", "bottom": "up"}
 #: Paths that nothing measures.
 _UNMEASURED = frozenset({"?", "eight", "edges", "swing", "meet", "swap"})
 #: What is so nearly round that no measurement sees it turn (gif/looks.py).
-_ROUNDISH = re.compile(r"\bhexagons?\b")
-_CORNERS = ("top-left", "top-right", "bottom-left", "bottom-right")
+_ROUNDISH = re.compile(r"\b(?:hexa|octa)gons?\b")
 #: Path -> the places at its ends.
 _ENDS: dict[str, tuple[str, ...]] = {
     "left-right": ("left", "right"),
     "across": ("left", "right"),
     "up-down": ("top", "bottom"),
-    "diagonal": _CORNERS,
-    "diagonal-down": _CORNERS,
-    "diagonal-up": _CORNERS,
+    "diagonal": CORNERS,
+    "diagonal-down": CORNERS,
+    "diagonal-up": CORNERS,
 }
 #: Words that a task's name leaves out.
 _SMALL = frozenset(
@@ -248,8 +247,8 @@ class Things:
             why = "it has several colours at once" if draft.motley else "name its colour"
             self._note(f"{draft.label}: {'name the colours that it takes' if changes else why}")
             return None
-        if draft.in_turn and draft.kinds("blink") and draft.count > 1:
-            self._note(f"{draft.label}: things of one colour that appear in turn")
+        if draft.in_turn and draft.count > 1 and (draft.kinds("blink") or "equalizer" in draft.traits):
+            self._note(f"{draft.label}: things of one colour that appear or grow in turn")
             return None
         self._notes += draft.said
         size = _size(draft, " ".join(text for _, text in self._notes))
@@ -301,7 +300,7 @@ class Things:
         if any(word.value == "away" for word in draft.kinds("shrink")) and size not in ("pulse", "grow"):
             values["shown"] = "any"
         sides = draft.kinds("side", "one-way") if size in ("pulse", "grow") else []
-        morphs = any(word.value == "shape" for word in draft.kinds("loose"))
+        morphs = any(word.value == "shape" or word.text.startswith("flip") for word in draft.kinds("loose"))
         if (
             draft.shape and not morphs and not (draft.shape == "bar" and (size == "grow" or sides))
         ):  # what fills up is short at first
@@ -324,7 +323,8 @@ class Things:
         changes = draft.kinds("turn", "cycle", "blink", "vanish", "grow", "shrink", "pulse")
         settles = bool(draft.kinds("still", "rests"))
         moves = bool(path)
-        if any(word.value == "hand" for word in draft.kinds("turn")) and not settles:
+        hand = HAND.search(draft.called) or any(word.value == "hand" for word in draft.kinds("turn"))
+        if draft.kinds("turn") and hand and not settles:
             changes = []
         if not path and (settles or (changes and not loose)):
             # The centre of what grows from one side moves.
@@ -359,7 +359,7 @@ class Things:
         if not named:
             if halves:
                 named, leaves = {"?"}, True
-            elif draft.kinds("exit"):
+            elif draft.kinds("exit") and size not in ("pulse", "grow"):
                 named = {"across"}
             elif draft.in_turn:  # "one after the other from left to right"
                 named = leans

@@ -105,7 +105,10 @@ def said(brief: str) -> str:
             "a yellow star that grows from a tiny point to a large star and shrinks again on purple",
             "on a purple background; a yellow star: grows and shrinks",
         ),
-        ("ball jumps three times, blue ball, white background", "on a white background; a ball: moves up and down"),
+        (
+            "ball jumps three times, blue ball, white background",
+            "on a white background; a ball: moves up and down three times",
+        ),
         (
             "a background that changes from light blue to green and back while a white circle stays in the middle",
             "on a background that fades from light blue to green and back; a white circle: in the middle",
@@ -156,7 +159,7 @@ def said(brief: str) -> str:
             "corner; a gold dot: small, in the bottom left corner; a gold dot: small, in the bottom right corner",
         ),
         ("a red ball drops from the top, bounces off the bottom and goes back up", "; a red ball: moves up and down"),
-        ("a gray circle gets bigger, then smaller, twice per loop", "; a gray circle: grows and shrinks"),
+        ("a gray circle gets bigger, then smaller, twice per loop", "; a gray circle: grows and shrinks twice"),
         ("I'd like to see a green bar sway like a pendulum", "; a green bar: long, rocks, swings"),
         (
             "a white dot circles a big green dot, black behind it",
@@ -338,6 +341,39 @@ def said(brief: str) -> str:
             "; a star: number 1 of 2, spins; a star: number 2 of 2, spins; a ring: spins",
         ),
         ("a square morphing into a circle", "; a square: morphing into a circle"),
+        (
+            "two white squares, one turning clockwise and the other counterclockwise",
+            "; a white square: number 1 of 2, spins; a white square: number 2 of 2, spins anticlockwise",
+        ),
+        (
+            "a red and a blue dot, one in each corner, blinking",
+            "; a red dot: small, in the top left corner, blinks; a blue dot: small, in the top right corner, blinks",
+        ),
+        (
+            "two circles, one red one blue, swapping places",
+            "; a red circle: number 1 of 2, swaps sides; a blue circle: number 2 of 2, swaps sides",
+        ),
+        ("a gold star tracing a circular path", "; a gold star: goes in a circle"),
+        ("a red ball moving along the edges, starting at the top left corner", "; a red ball: moves along the edges"),
+        ("a black ring that expands until it leaves the picture", "; a black ring: grows and shrinks quickly"),
+        (
+            "two red bars going up and down like an equalizer",
+            "; a red bar: long, number 1 of 2, gets longer and shorter, number 1 of 2, upright; "
+            "a red bar: long, number 2 of 2, gets longer and shorter, number 2 of 2, upright",
+        ),
+        ("a black pendulum swinging", "; a black pendulum: long, swings to and fro below the top"),
+        ("a clock hand going round", "; a clock hand: long, turns like a hand of a clock"),
+        (
+            "two red dots one after the other",
+            "; a red dot: small, number 1 of 2, blinks, number 1 of 2; "
+            "a red dot: small, number 2 of 2, blinks, number 2 of 2",
+        ),
+        ("a yellow triangle flips upside down and back", "; a yellow triangle: flips upside down and back"),
+        ("a round red weight blinks twice per second", "; a round red weight: blinks twice"),
+        (
+            "an octagon, half as wide as the image, flashing between red and white",
+            "; an octagon: stays where it is, switches between red and white",
+        ),
         ("an upside down triangle shaking", "; a triangle: moves a little left and right, upside down"),
     ],
 )
