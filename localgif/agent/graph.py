@@ -23,7 +23,7 @@ _TIMES = 4
 #: and in drawings.
 SHORTEST, LONGEST = 48, 800
 #: A line that is only a comment, with the blank lines above it.
-_COMMENT = re.compile(r"\n\s*#[^\n]*(?=\n)")
+_COMMENT = re.compile(r"\n[^\S\n]*#[^\n]*(?=\n)")
 
 #: (messages, seed, finished) -> reply; `finished` returns "" to continue, or why the text so far is enough.
 Write = Callable[[Sequence[Message], int, Callable[[str], str]], Reply]

@@ -66,6 +66,7 @@ _PATHS = (
         "moves along the edges",
     ),
     Formula("orbit back", "x, y = {x} + 68 * math.cos(t), {y} - 68 * math.sin(t)"),
+    Formula("arc", "x, y = {x} + 60 * math.cos(t), {y} + 30 - 70 * math.sin(t) ** 2"),
     Formula("swap", "x, y = 100 + ({x} - 100) * math.cos(t), 100 + 0.8 * ({x} - 100) * math.sin(t)"),
     Formula("eight around", "x, y = {x} + 76 * math.cos(t), {y} + 46 * math.sin(2 * t)"),
     Formula("shake", "x += 20 * math.cos(2 * t)"),
@@ -87,6 +88,7 @@ _SCALES = (
     Formula("grow right", "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\nx = 170 - width / 2"),
     Formula("grow top", "height = 30 + 26 * min(t, 5 * (2 * math.pi - t))\ny = 30 + height / 2"),
     Formula("grow", "width = height = 30 + 18 * min(t, 5 * (2 * math.pi - t))", "grows and shrinks quickly"),
+    Formula("grow beside", "width = height = 20 + 11 * min(t, 5 * (2 * math.pi - t))"),
     Formula("grow around", "width = height = 60 + 18 * min(t, 5 * (2 * math.pi - t))"),
     Formula("wide", "width = {w} * (1 + 0.5 * math.cos(t))", "gets wider and narrower"),
     Formula("tall", "height = {h} * (1 + 0.5 * math.cos(t))", "gets taller and shorter"),
@@ -298,7 +300,7 @@ def names_of(colour: str) -> tuple[str, ...]:
 _CLEARER = {"brown": "saddlebrown", "pink": "hotpink", "lightblue": "lightskyblue", "lightgrey": "silver"}
 #: Pillow's "darkgray" is lighter than its "gray".
 _CLEARER |= {"lightgray": "silver", "darkgrey": "dimgray", "darkgray": "dimgray", "lightyellow": "khaki"}
-_CLEARER |= {"lightcyan": "paleturquoise", "orange": "darkorange"}
+_CLEARER |= {"lightcyan": "paleturquoise", "orange": "darkorange", "peach": "sandybrown"}
 
 
 def color_of(colour: str) -> str:

@@ -58,6 +58,8 @@ class Grammar:
         """Whether the background was named last."""
         self._place = ""
         """A place that was named before the thing in it."""
+        self._early: list[tuple[int, Word]] = []
+        """Verbs that came before the first thing, each behind its place."""
         self._relation: tuple[str, Draft] | None = None
         """The same for a place above or below another thing."""
         self.pauses = False
@@ -81,7 +83,7 @@ class Grammar:
             if "equalizer" in draft.traits and draft.shape == "bar":  # its bars rise from where they stand
                 draft.found = [Word("loose", "size", "get taller and shorter")]
                 draft.in_turn = draft.upright = draft.abreast = True
-            if draft.in_turn and not draft.found:
+            if draft.in_turn and not draft.kinds(*VERBS):
                 draft.found = [Word("blink", "", "one after the other")]
             # "falls and disappears": it only leaves the picture
             for word in draft.kinds("vanish") if draft.kinds("one-way", "half", "across", "exit") else []:
@@ -133,6 +135,8 @@ class Grammar:
         elif word.kind == "count" and self._peek(1).text == "of them" and self._focus and self._focus[-1].vague:
             self._focus[-1].count, self._focus[-1].vague = int(word.value), False  # "rings, three of them"
             self.doubts = [doubt for doubt in self.doubts if doubt.said.split()[-1] != self._focus[-1].called]
+        elif word.text == "upright" and self._focus and self._focus[-1].shape == "bar":
+            self._focus[-1].upright = True
         elif word.kind == "trait":
             self._note(word.text)
             for draft in self._focus:
@@ -162,7 +166,12 @@ class Grammar:
             for draft, corner in zip(self._focus, CORNERS, strict=False):
                 draft.place = corner  # "a red and a blue dot, one in each corner"
         elif thing is not None and thing.count > 1 and self._peek(-1).kind == "count":
-            thing.abreast = True  # "two balls, one on the left and one on the right"
+            # "two balls, one on the left and one on the right", "one at the top ..."
+            thing.stacked |= word.value in ("top", "bottom")
+            thing.abreast = not thing.stacked
+        elif self._peek(-1).text == "one" and len(self._focus) > 1 and self._beside is None:
+            self._focus = self._focus[:1]  # "..., one on the left, the other on the right"
+            self._focus[0].place = word.value
         elif self._peek(-1).text.startswith("start"):
             self._note(word.text)  # only the beginning of its way
         elif not word.value or (thing is not None and thing.place not in ("", word.value)):
@@ -238,7 +247,10 @@ class Grammar:
         return at > 0 and self.words[at - 1].kind == "they" and bool(self.drafts)
 
     def _resizes(self) -> bool:
-        return bool(self._focus and self._focus[-1].kinds("grow", "shrink", "pulse"))
+        does = self._focus[-1].found if self._focus else []
+        return any(
+            word.kind in ("grow", "shrink", "pulse") or (word.kind, word.value) == ("loose", "size") for word in does
+        )
 
     def _paint(self, hue: Colour) -> None:
         if self.background not in (None, hue):
@@ -326,10 +338,17 @@ class Grammar:
 
     def _relate(self, preposition: str, other: Draft) -> None:
         """Note that the things in focus are above, below or inside another one."""
-        if preposition in _HIGHER:
+        if preposition in ("beside", "next to", "alongside"):
+            for draft in (*self._focus, other):
+                draft.traits |= {"beside"}
+        elif preposition in _HIGHER:
             for draft in self._focus:
                 setattr(draft, _HIGHER[preposition], other if other is not draft else None)
-        elif preposition == "on" and (other.shape == "bar" or other.called in _FLOORS) and other not in self._focus:
+        elif (
+            preposition in ("on", "onto")
+            and (other.shape == "bar" or other.called in _FLOORS)
+            and other not in self._focus
+        ):
             other.carries = True
             for draft in self._focus:
                 draft.above = other
@@ -395,6 +414,10 @@ class Grammar:
             )
             for each in hues
         ]
+        if not self.drafts:
+            for draft in made:
+                draft.found = [*(word for _, word in self._early), *draft.found]
+            self._early.clear()
         self.drafts += made
         if self._relation is not None:
             setattr(made[0], *self._relation)
@@ -437,7 +460,10 @@ class Grammar:
             self._cycle(word)
             return
         if not self._focus:
-            self._note(word.text)
+            if self.drafts:
+                self._note(word.text)
+            else:
+                self._early.append((self._at, word))  # "bouncing up and down, a ball ..."
             return
         self._spoke = True
         if word.kind == "loose" or (word.kind, word.value) == ("path", "?"):

@@ -98,6 +98,7 @@ def _prepare(grammar: Grammar) -> None:
             used = (grammar.background, *draft.hues, *draft.cycle)
             draft.cycle += [colour for colour in _RAINBOW if colour not in used]
         in_row = draft.abreast or "one of several" in draft.traits
+        in_row &= not draft.stacked
         draft.upright |= in_row and draft.shape == "bar" and not draft.kinds(*MOVING)
         if draft.above is not None and (draft.kinds("leans") or any(w.value == "up-down" for w in draft.kinds("path"))):
             draft.above.carries = True
@@ -266,7 +267,7 @@ def _fitting(says: Sequence[Phrase], does: set[str]) -> Iterable[Phrase]:
             Phrase("size", side, f"{side} wide") if phrase.value == "long" and columns[0] > 3 else phrase
             for phrase in says
         ]
-    kept = [phrase for phrase in says if phrase.value != "long"]
+    kept = [_GROWS_BESIDE if phrase.value == "grow" else phrase for phrase in says if phrase.value != "long"]
     if columns[0] > 2 and {"pulse", "shrink", "spin"} & does:
         room = 130 // columns[0] if "spin" in does else min(40, 200 // columns[0] - 24)
         side = str(max(22, room))  # with room to turn or to grow
@@ -405,6 +406,7 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         else:
             beside = guess.value == "left-right" and ("left" in draft.place or "right" in draft.place)
             yield _SHAKES if beside else guess
+    stretched = False
     for text in filter(None, loose):
         if " into " in text:
             yield Phrase("", "", text)
@@ -413,8 +415,11 @@ def _loosely(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         elif _STRETCHING.match(text):
             width = re.search(r"wide|narrow|horizont|sideways", text) is not None
             height = re.search(r"\btall|short|vertical|thick", text) is not None
+            if stretched:
+                continue
+            stretched = True
             if _TALLER.search(text) and _is_bar(draft, seen):
-                yield from [] if draft.upright else [_UPRIGHT]
+                yield from [_UPRIGHT] if "tall" in text and not draft.upright else []
                 yield _LONGER
             else:
                 yield _STRETCHES["wide" if width and not height else "tall" if height and not width else "stretch"]
@@ -458,7 +463,12 @@ def _where(draft: Draft, seen: Subject) -> Iterator[Phrase]:
         yield Phrase("place", "above", f"above the {draft.above.label}")
     elif draft.below is not None and not vertical:
         yield Phrase("place", "below", f"below the {draft.below.label}")
-    elif seen.path == "still" and not seen.moves and seen.shown != "blink" and "one of several" not in draft.traits:
+    elif (
+        seen.path == "still"
+        and not seen.moves
+        and seen.shown != "blink"
+        and not draft.traits & {"one of several", "beside"}
+    ):
         yield Phrase("place", "middle", "stays where it is")
 
 
@@ -467,15 +477,18 @@ _ROCKING = re.compile("rotat|turn|spin|rock|tilt|wobbl|sway|swing|swung|pendulum
 _ROCKS = Phrase("turn", "rock", "rocks, swings")
 _SWINGS = Phrase("path", "swing", "swings like a pendulum")
 #: Verbs for a change of one side.
-_STRETCHING = re.compile("stretch|squash|squeez|(?:get|got|becom|becam|grow|grew).*(?:wide|narrow|tall|short|thick)")
+_STRETCHING = re.compile(
+    "stretch|squash|squeez|(?:get|got|becom|becam|grow|grew).*(?:wide|narrow|tall|short|thick|thin|long)"
+)
+_GROWS_BESIDE = Phrase("scale", "grow beside", "grows and shrinks quickly")
 _FLIPS = Phrase("scale", "flip", "flips upside down and back")
 _STRETCHES = {
     "stretch": Phrase("scale", "stretch", "stretches and flattens"),
     "wide": Phrase("scale", "wide", "gets wider and narrower"),
     "tall": Phrase("scale", "tall", "gets taller and shorter"),
 }
-_TALLER = re.compile(r"\btall")
-#: What a bar does that gets taller: its longer side stands.
+_TALLER = re.compile(r"\b(?:tall|short|long)")
+#: What a bar is that gets taller: its longer side stands.
 _UPRIGHT = Phrase("turn", "upright", "upright")
 _LONGER = Phrase("scale", "wide", "gets longer and shorter")
 _WEAVES = Phrase("path", "eight around", "moves in a figure eight around them")
@@ -514,6 +527,7 @@ _GUESSES = {
         "eight": _EIGHT,
         "edges": _EDGES,
         "meet": _MEETS,
+        "arc": ("arc", "jumps in an arc from side to side"),
         "swap": ("swap", "swaps sides"),
         **dict.fromkeys(("down", "top"), _FALLS),
         **dict.fromkeys(("up", "bottom"), _RISES),

@@ -33,7 +33,7 @@ _FAR = 0.75
 #: Place where a one-way motion begins -> its direction.
 _HALVES = {"top": "down", "bottom": "up"}
 #: Paths that nothing measures.
-_UNMEASURED = frozenset({"?", "eight", "edges", "swing", "meet", "swap"})
+_UNMEASURED = frozenset({"?", "arc", "eight", "edges", "swing", "meet", "swap"})
 #: What is so nearly round that no measurement sees it turn (gif/looks.py).
 _ROUNDISH = re.compile(r"\b(?:hexa|octa)gons?\b")
 #: Path -> the places at its ends.
@@ -300,10 +300,11 @@ class Things:
         if any(word.value == "away" for word in draft.kinds("shrink")) and size not in ("pulse", "grow"):
             values["shown"] = "any"
         sides = draft.kinds("side", "one-way") if size in ("pulse", "grow") else []
-        morphs = any(word.value == "shape" or word.text.startswith("flip") for word in draft.kinds("loose"))
-        if (
-            draft.shape and not morphs and not (draft.shape == "bar" and (size == "grow" or sides))
-        ):  # what fills up is short at first
+        morphs = any(
+            word.value == "shape" or (word.value == "size" and draft.shape != "bar") for word in draft.kinds("loose")
+        )
+        # What fills up is short at first.
+        if draft.shape and not morphs and not (draft.shape == "bar" and (size == "grow" or sides)):
             values["shape"] = draft.shape
             if draft.shape == "bar":
                 values["size_range"] = _BAR
@@ -350,7 +351,7 @@ class Things:
         leaves = bool(draft.kinds("exit"))
         if len(halves) == 2 or (halves and (draft.in_turn or draft.kinds("back") or "up-down" in leans)):
             named.add("up-down")
-        if any(word.value in ("swing", "edges") for word in draft.kinds("path")):
+        if any(word.value in ("swing", "edges", "arc") for word in draft.kinds("path")):
             named = {"?"}  # "swings left and right like a pendulum", "along the edges, round and round"
         if len(named) > 1:
             named.discard("?")

@@ -133,12 +133,20 @@ def _is_known(word: str) -> bool:
     return found is not None and end == len(word) and found.kind in _SPELLED
 
 
+#: Names of colours as CSS joins them: "skyblue", "darkgreen".
+_JOINED = re.compile(
+    r"\b(light|dark|pale|deep|medium|sky|navy|royal|midnight|steel|hot|lime|forest|sea|slate|dim|mint)"
+    r"(white|gr[ae]y|red|orange|yellow|green|cyan|blue|purple|pink|brown|violet|magenta|turquoise|salmon|orchid)\b"
+)
+
+
 def normalised(text: str) -> str:
     """Lower case, one space between words, punctuation apart, no hyphens; of "#" only colours in hex digits."""
     text = text.lower().replace("\u2019", "'").replace("\u2192", "->").replace("=>", "->")
     text = re.sub(r"n't\b", " not", text.replace("can't", "can not").replace("won't", "will not"))
     text = re.sub(r"\b(do|does|did|is|are)nt\b", r"\1 not", re.sub(r"'s\b", " is", text))
     text = re.sub(r"(?<=\w)-like\b", "", text)
+    text = _JOINED.sub(r"\1 \2", text)
     text = re.sub(r"(?<=\w)[-\u2010-\u2015](?=\w)", " ", text)
     text = re.sub(rf"\( ?({HEX}) ?\)", r" \1 ", text)  # "teal (#008080)"
     text = re.sub(r"\.(?!\d)|[;!?()|/\u2013\u2014]|\s-\s", " . ", text).replace(":", " : ")

@@ -374,6 +374,31 @@ def said(brief: str) -> str:
             "an octagon, half as wide as the image, flashing between red and white",
             "; an octagon: stays where it is, switches between red and white",
         ),
+        ("a black bar going from top to bottom and up again", "; a black bar: long, moves up and down"),
+        ("a ball going left to right and then right to left", "; a ball: moves left and right"),
+        ("bouncing up and down on white, a red ball", "on a white background; a red ball: moves up and down"),
+        ("a red ball leaping in an arc from side to side", "; a red ball: jumps in an arc from side to side"),
+        ("a green block moves up, right, down and left", "; a green square: moves along the edges"),
+        (
+            "two squares meet in the middle and move apart again",
+            "; a square: number 1 of 2, moves to the middle and back; "
+            "a square: number 2 of 2, moves to the middle and back",
+        ),
+        ("a skyblue ball pushed down to the bottom and floating up again", "; a sky blue ball: moves up and down"),
+        ("a square stretching sideways into a wide bar", "; a square: gets wider and narrower"),
+        (
+            "a red circle growing beside a blue square that stays still",
+            "; a red circle: number 1 of 2, grows and shrinks quickly; a blue square: number 2 of 2",
+        ),
+        (
+            "a red and a blue circle take turns appearing, one on the left, the other on the right",
+            "; a red circle: on the left, blinks, number 1 of 2; a blue circle: on the right, blinks, number 2 of 2",
+        ),
+        (
+            "two green bars, one at the top and one at the bottom",
+            "; a green bar: long, row 1 of 2; a green bar: long, row 2 of 2",
+        ),
+        ("the whole background is black, a red star spins", "on a black background; a red star: spins"),
         ("an upside down triangle shaking", "; a triangle: moves a little left and right, upside down"),
     ],
 )
