@@ -227,6 +227,10 @@ class Settings(Record):
         bool,
         Setting("Search for programs in one form: drawing functions, then the request phrase by phrase."),
     ] = True
+    examples_from: Annotated[
+        str | None,
+        Setting("Also show the examples of an earlier run: its name, or the path of its folder."),
+    ] = None
     target: Annotated[
         float | None,
         Setting(

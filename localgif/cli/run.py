@@ -211,12 +211,12 @@ def _show_plan(file: ModelsFile, settings: Settings, runs_dir: Path, *, offline:
         typer.Exit: A check failed; with the exit code of a run that cannot start.
         ConfigError: The budget is too low for a search.
     """
-    from localgif.run.optimize import check_budget
+    from localgif.run.optimize import check_budget, with_examples
     from localgif.run.preflight import cheap_checks
     from localgif.sweep.plan import Cell
     from localgif.tasks.suite import chosen_suite
 
-    suite = chosen_suite(settings)
+    suite = with_examples(chosen_suite(settings), settings, runs_dir)
     check_budget(settings, suite)
     cell = Cell("", {}, settings, suite)
     least, most, basis = _plan_minutes(cell, runs_dir)

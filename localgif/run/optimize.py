@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 
 from localgif import __version__
+from localgif.agent import form
 from localgif.agent.prompts import SEED_PROMPT
 from localgif.endpoint.clients import Animators, Reflector
 from localgif.errors import ConfigError, EndpointError, LocalGifError, OutboundRefused, PreflightError, RunError
@@ -25,10 +26,10 @@ from localgif.search.evaluator import Evaluator, prompt_of, seed_of
 from localgif.search.gepa import PlainReflector, front, sample_only, search_grounded, search_plain
 from localgif.search.grounded import GroundedReflector
 from localgif.search.progress import Progress, Silent, counted, plan_of
-from localgif.settings import TARGET, Settings
-from localgif.store.read import RunRecord
+from localgif.settings import ENOUGH, TARGET, Settings
+from localgif.store.read import RunRecord, find_run, load_run, refuse_demo
 from localgif.store.write import RunStore
-from localgif.tasks.suite import Suite, chosen_suite
+from localgif.tasks.suite import Example, Suite, chosen_suite
 
 #: Packages whose version can change the result of a run.
 _RECORDED_PACKAGES = ("gepa", "langgraph", "langchain-ollama", "litellm", "pillow", "numpy", "scipy", "xllamacpp")
@@ -50,7 +51,7 @@ def optimize(
         EndpointError, SandboxError: A part failed; the run folder keeps what was measured, and resume continues it.
         KeyboardInterrupt: Likewise; the status in run.json is "interrupted".
     """
-    suite = chosen_suite(settings)
+    suite = with_examples(chosen_suite(settings), settings, runs_dir)
     check_budget(settings, suite)
     what = suite.train[0].name if suite.mode == "single" else suite.mode
     name = name or f"{datetime.now(UTC).astimezone():%Y-%m-%d-%H%M%S}-{what}"
@@ -88,6 +89,7 @@ def record_of(settings: Settings, suite: Suite, roles: Roles, name: str) -> RunR
         tasks=() if suite.mode == "single" else suite.all,
         neighbours=suite.neighbours,
         split=dict(suite.split) if suite.split is not None else None,
+        given=suite.given,
     )
 
 
@@ -119,6 +121,41 @@ def _give_up(store: RunStore, why: str) -> None:
     # On a full disk run.json cannot be written either: then the run counts as died, and the first error is reported.
     with suppress(RunError):
         store.finish("failed", error=why)
+
+
+def with_examples(suite: Suite, settings: Settings, runs_dir: Path) -> Suite:
+    """The suite with the examples of the run that `settings.examples_from` names: of each of its tasks the best program
+    of its search, if it is in the form, scored at least ENOUGH, and does not show what this run tests.
+
+    Raises:
+        ConfigError: There is no such run, it has no such example, or this run shows no examples in the form.
+        RunCorrupt: The run cannot be read.
+    """
+    if settings.examples_from is None:
+        return suite
+    if "example" not in settings.moves or not settings.form:
+        raise ConfigError(
+            "--examples-from works only where a run looks for examples in the form",
+            "use --reflection grounded or example-only, without --no-form",
+        )
+    run = load_run(find_run(runs_dir, settings.examples_from))
+    refuse_demo(run.record)
+    known = {text for task in (*suite.all, *suite.neighbours) for text in (task.name, task.brief)}
+    families = {task.family for task in suite.tested} if settings.split == "families" else set()
+    found = []
+    for task in run.record.drawn:
+        tried = [p for p in run.proposals if p.task == task.name and p.code is not None and (p.score or 0.0) >= ENOUGH]
+        if not tried or {task.name, task.brief} & known or task.family in families or task.targets != suite.targets:
+            continue
+        code = run.text("code", str(max(tried, key=lambda proposal: proposal.score or 0.0).code))
+        if form.read(code) is not None:
+            found.append(Example(task=task, code=code))
+    if not found:
+        raise ConfigError(
+            f"--examples-from {settings.examples_from}: {run.record.name} found no example that this run could show",
+            f"name a run of other tasks with the same targets, whose search found programs of at least {ENOUGH:g}",
+        )
+    return suite._replace(given=tuple(found))
 
 
 def check_budget(settings: Settings, suite: Suite) -> None:
@@ -215,6 +252,9 @@ def _about(settings: Settings, suite: Suite, roles: Roles) -> tuple[str, ...]:
     lines.append(f"{'sandbox':<10}level {sandbox.level}: {sandbox.notes[0]}")
     if suite.mode != "single":
         lines += _tasks(suite)
+    if suite.given:
+        names = ", ".join(example.task.name for example in suite.given)
+        lines.append(f"{'examples':<10}also those of {settings.examples_from}: {names}")
     facts = "" if settings.facts or not settings.moves else ", no background facts"
     luck = settings.reflection == "none"
     how = "the seed prompt only, best of N" if luck else f"{settings.reflection} reflection"

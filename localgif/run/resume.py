@@ -140,7 +140,8 @@ def _refuse(record: RunRecord, differing: list[str]) -> None:
 def _stored_suite(record: RunRecord, settings: Settings) -> Suite:
     """The tasks as stored; their files may have changed since."""
     try:
-        return suite_of(settings.mode, record.drawn, record.split)._replace(neighbours=record.neighbours)
+        suite = suite_of(settings.mode, record.drawn, record.split)
+        return suite._replace(neighbours=record.neighbours, given=record.given)
     except (ConfigError, KeyError) as error:
         raise RunCorrupt(f"run.json of {record.name} does not contain its tasks ({error})") from None
 

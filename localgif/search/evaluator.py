@@ -1,9 +1,9 @@
 """Measures a candidate on a task: samples, their mean score, and side info; decides how many samples it gets.
 
 GEPA holds a candidate as named texts; the animator reads it as one system prompt. With grounded reflection it has the
-components `instructions` (one rule per line), `order`, and, for each trained task, a worked example: a whole program,
-empty at first. So GEPA can merge what two candidates found for different tasks. The contract is not a component, so no
-proposal can change it. With plain reflection a candidate is one text.
+components `instructions` (one rule per line), `order`, and, for each task of which it can show one, a worked example: a
+whole program, empty at first. So GEPA can merge what two candidates found for different tasks. The contract is not a
+component, so no proposal can change it. With plain reflection a candidate is one text.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def slot(task: Task) -> str:
 
 def seed_of(suite: Suite) -> Candidate:
     """What a grounded search starts from: the contract alone."""
-    return {INSTRUCTIONS: "", ORDER: "", **{slot(task): "" for task in suite.train}}
+    return {INSTRUCTIONS: "", ORDER: "", **{slot(task): "" for task in suite.showable}}
 
 
 def shown(candidate: Candidate, suite: Suite) -> list[Task]:
     """The tasks whose examples a candidate shows, in order; without an order, all that have an example."""
     names = candidate.get(ORDER, "").split()
-    tasks = [suite.task(name) for name in names] if names else suite.train
+    tasks = [suite.task(name) for name in names] if names else suite.showable
     return [task for task in tasks if candidate[slot(task)]]
 
 
@@ -70,7 +70,8 @@ def prompt_of(candidate: Candidate | str, suite: Suite) -> str:
     if isinstance(candidate, str):
         return candidate
     examples = tuple(prompts.Example(task.brief, candidate[slot(task)]) for task in shown(candidate, suite))
-    return prompts.render(suite.targets, prompts.Parts(rules_of(candidate), examples, others=suite.mode != "single"))
+    others = suite.mode != "single" or bool(suite.given)
+    return prompts.render(suite.targets, prompts.Parts(rules_of(candidate), examples, others))
 
 
 #: A child gets no second sample when its first is this far below its parent's.

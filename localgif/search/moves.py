@@ -69,7 +69,7 @@ class ExampleMove:
         self._sight = evaluator.sight
         self._background = background
         self._goal = goal
-        self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.train}
+        self._pools: dict[str, dict[str, Trial]] = {task.name: {} for task in self._suite.showable}
         """Task -> text -> program, measured for that task."""
         self._tuned: set[tuple[str, str]] = set()
         self._searched: set[tuple[str, str]] = set()
@@ -113,18 +113,20 @@ class ExampleMove:
         for each in self._suite.train:
             self._harvest(each)
             self._search(candidate, each)
+        for given in self._suite.given:
+            if given.code not in self._pools[given.task.name]:
+                self._trial(given.code, given.task)
         new: dict[str, str] = {}
-        for each in self._suite.train:
+        for each in self._suite.showable:
             best = self._best(each)
             if best is None or not form.uses(best.code) or best.code == candidate[slot(each)]:
                 continue
             shown = self._evaluator.mean_of(prompt_of(candidate, self._suite), [each])
-            least = (
-                max(self.score_of(candidate, each), shown, _WORTH_SHOWING) if len(self._suite.train) == 1 else _EARNED
-            )
+            alone = len(self._suite.train) == 1 and each in self._suite.train
+            least = max(self.score_of(candidate, each), shown, _WORTH_SHOWING) if alone else _EARNED
             if best.score.total >= least + _BEATS or self._good(best):
                 new[slot(each)] = best.code
-        if new and len(self._suite.train) > 1:
+        if new and len(self._suite.showable) > 1:
             new[ORDER] = _first_order({**candidate, **new}, self._suite)
         return new
 
@@ -170,7 +172,7 @@ class ExampleMove:
 
     def _model(self, candidate: Candidate, task: Task) -> tuple[Task, str] | None:
         """The best worked example of another task, if it is good."""
-        others = [other for other in self._suite.train if other is not task and candidate[slot(other)]]
+        others = [other for other in self._suite.showable if other is not task and candidate[slot(other)]]
         best = max(others, key=lambda other: self.score_of(candidate, other), default=None)
         if best is None or self.score_of(candidate, best) < _WORTH_ADAPTING:
             return None
@@ -361,15 +363,19 @@ _MAX_SHOWN = 4
 
 def _first_order(candidate: Candidate, suite: Suite) -> str:
     """An order for all examples of a candidate: neighbours of different families, as far as there are several."""
-    left = [task for task in suite.train if candidate[slot(task)]]
+    left = [task for task in suite.showable if candidate[slot(task)]]
     ordered: list[Task] = []
     while left:
         used = [task.family for task in ordered]
         task = min(left, key=lambda each: (used.count(each.family), each.family in used[-1:]))
         left.remove(task)
         ordered.append(task)
-    others = suite.mode == "general" and all(form.uses(candidate[slot(task)]) for task in ordered)
-    return "\n".join(task.name for task in ordered[: _MAX_SHOWN if others else _MAX_EXAMPLES])
+    others = (suite.mode == "general" or bool(suite.given)) and all(form.uses(candidate[slot(t)]) for t in ordered)
+    most = _MAX_SHOWN if others else _MAX_EXAMPLES
+    if suite.given:  # the run's own ones come last, where they count most
+        own = [task for task in ordered if task in suite.train][:most]
+        ordered = [*[task for task in ordered if task not in suite.train][: most - len(own)], *own]
+    return "\n".join(task.name for task in ordered[:most])
 
 
 class OrderMove:
@@ -388,7 +394,7 @@ class OrderMove:
         names = [task.name for task in shown(candidate, self._suite)]
         if len(names) < 2:
             return {}
-        for order in self._changes(names, [t.name for t in self._suite.train if candidate[slot(t)]]):
+        for order in self._changes(names, [t.name for t in self._suite.showable if candidate[slot(t)]]):
             new = {ORDER: "\n".join(order)}
             if not self._evaluator.samples_of(prompt_of({**candidate, **new}, self._suite)):
                 return new

@@ -34,6 +34,7 @@ from localgif.records import (
 )
 from localgif.settings import Settings
 from localgif.store.log import Answer, ProgramRun, RunLog, first_problem, read_log
+from localgif.tasks.suite import Example
 from localgif.tasks.task import Task
 
 SAMPLES, ANSWERS, PROGRAMS, PROPOSALS = "samples.jsonl", "answers.jsonl", "programs.jsonl", "proposals.jsonl"
@@ -75,6 +76,8 @@ class RunRecord(Record):
     neighbours: tuple[Task, ...] = ()
     """Tasks that are drawn only after the comparison; the search never sees them."""
     split: dict[str, tuple[str, ...]] | None = None
+    given: tuple[Example, ...] = ()
+    """Examples of an earlier run (setting `examples_from`), so that the run does not depend on it."""
     parent: str | None = None
     """Name of the run that this one was forked from."""
     demo: bool = False

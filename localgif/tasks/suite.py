@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any, Literal, NamedTuple
 
+from localgif.records import Record
 from localgif.settings import EARLIER_SPLIT, LISTS, Mode, Settings
 from localgif.tasks.sentence import find, is_sentence
 from localgif.tasks.task import Targets, Task, families, load_task, task_error
@@ -15,6 +16,14 @@ Part = Literal["train", "val", "held-out"]
 
 #: Part -> the setting with the user's own list for it.
 _LIST: dict[Part, Literal["train", "val", "test"]] = {"train": "train", "val": "val", "held-out": "test"}
+
+
+class Example(Record):
+    """A worked example that an earlier run found."""
+
+    task: Task
+    code: str
+    """The program, in the form."""
 
 
 class Suite(NamedTuple):
@@ -29,11 +38,18 @@ class Suite(NamedTuple):
     """The fresh samples at the end draw these. The same as `train`; in mode "general", tasks never seen before."""
     neighbours: tuple[Task, ...] = ()
     """Mode "single": shipped tasks that the search never sees; drawn after the comparison."""
+    given: tuple[Example, ...] = ()
+    """Examples of an earlier run, which this run may show beside its own."""
 
     @property
     def targets(self) -> Targets:
         """The targets of every task; one prompt states one set of targets."""
         return self.train[0].targets
+
+    @property
+    def showable(self) -> tuple[Task, ...]:
+        """The tasks of which a prompt can show examples."""
+        return (*self.train, *(example.task for example in self.given))
 
     @property
     def all(self) -> tuple[Task, ...]:
@@ -60,7 +76,7 @@ class Suite(NamedTuple):
 
     def task(self, name: str) -> Task:
         """A task of this run by its name."""
-        return next(task for task in self.all if task.name == name)
+        return next(task for task in (*self.all, *self.showable) if task.name == name)
 
 
 def suite_of(

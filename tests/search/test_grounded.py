@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from localgif.agent.prompts import contract
-from localgif.errors import LocalGifError, RunError, SandboxError
+from localgif.errors import ConfigError, LocalGifError, RunError, SandboxError
 from localgif.files import content_hash
 from localgif.run.optimize import optimize
 from localgif.search.evaluator import prompt_of, seed_of
@@ -245,3 +245,27 @@ def test_a_prompt_that_is_copied_is_called_that_and_other_tasks_show_what_carrie
     asked = [any(brief in body["messages"][1]["content"] for brief in briefs) for body in script.asked("/api/chat")]
     assert asked.index(True) == len(asked) - asked.count(True), "the search and the verdict came first"
     assert len(result.best.scores) == 4 and result.tasks[0].task == BALL.name
+
+
+def test_examples_of_an_earlier_run_are_shown_before_the_own_one(tmp_path: Path) -> None:
+    form = {"form": True, "scorer": "strict", "metric_calls": 3, "samples": 1, "fresh": 1}
+    with serving(Scripted(animator=[STILL], reflector=[*NOISE])) as script:
+        several = "spinning-square,sliding-square"
+        made = {**form, "reflection": "example-only", "metric_calls": 4}
+        optimize(settings(script.url, mode="multi", task=several, **made), tmp_path, "earlier")
+        with pytest.raises(ConfigError, match="earlier found no example that this run could show"):
+            optimize(
+                settings(script.url, mode="multi", task=several, examples_from="earlier", **made), tmp_path, "same"
+            )
+        with pytest.raises(ConfigError, match="only where a run looks for examples in the form"):
+            optimize(settings(script.url, examples_from="earlier"), tmp_path, "plain")
+    with serving(Scripted(animator=[STILL], reflector=[*NOISE])) as script:
+        later = {**form, "reflection": "example-only", "task": "bouncing-square", "examples_from": "earlier"}
+        optimize(settings(script.url, **later), tmp_path, "later")
+        read = [body["messages"][0]["content"] for body in script.asked("/api/chat")]
+    record = load_run(tmp_path / "later").record
+    assert sorted(example.task.name for example in record.given) == ["sliding-square", "spinning-square"]
+    briefs = [load_task(name).brief for name in ("spinning-square", "sliding-square", "bouncing-square")]
+    shown = [[text.find(brief) for brief in briefs] for text in read]
+    assert max(shown[0]) == -1, "the seed prompt shows none"
+    assert any(min(places) > 0 and places[2] == max(places) for places in shown), "the own example comes last"
