@@ -181,7 +181,7 @@ def test_a_background_that_nobody_names_is_the_one_of_the_first_scene(brief: str
             "a bar that grows slowly from left to right and shrinks back quickly",
             "grows rightwards and shrinks quickly",
             "width = 60 + 20 * math.cos(t)",
-            "width = 30 + 26 * min(t, 5 * (2 * math.pi - t))\n        x = 30 + width / 2",
+            "width = SMALL + 24 * min(t, 5 * (2 * math.pi - t))\n        x = 30 + width / 2",
         ),
         ("a ball falling down", "falls", "x = -20 + 240 * t / (2 * math.pi)", "y = -20 + 240 * t / (2 * math.pi)"),
         ("a star spinning", "spins", "angle = 2 * t", "angle = 2 * t"),
