@@ -65,9 +65,7 @@ def fade(colors, t):
 """
 
 #: The names that FUNCTIONS defines for shapes.
-SHAPES = tuple(
-    "CIRCLE SQUARE TRIANGLE STAR BAR DIAMOND HEXAGON PENTAGON OCTAGON ELLIPSE RING CROSS HEART CRESCENT ARROW".split()
-)
+SHAPES = tuple(dict.fromkeys(re.findall(r"^([A-Z]+) = \[", FUNCTIONS, re.MULTILINE)))
 #: FUNCTIONS in short, for an answer of which localgif writes the calls.
 NAMES = f"""\
 The picture has 200 x 200 pixels. x, y is the centre of a thing, angle 0 is upright, t goes from 0 to one whole turn.
