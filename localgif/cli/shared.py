@@ -235,7 +235,7 @@ class Group(TyperGroup):
             if type(error).__name__ == "NoArgsIsHelpError":  # `localgif` and `localgif models` print their help
                 _print(said, file=sys.stderr)
             else:
-                where = error.ctx.command_path if error.ctx is not None else "localgif"
+                where = error.ctx.command_path.removeprefix("python -m ") if error.ctx is not None else "localgif"
                 complain(ConfigError(said[:1].lower() + said[1:].rstrip("."), f"see {where} --help"))
             code = ConfigError.exit_code
         except typer.Abort:

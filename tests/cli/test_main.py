@@ -16,6 +16,7 @@ from localgif import __version__
 from localgif.cli.app import app
 from localgif.cli.shared import RECIPES, command
 from tests.cli.conftest import Finished
+from tests.support import SOON
 from tests.support.commands import localgif, started
 from tests.support.scripted import Scripted
 
@@ -66,6 +67,12 @@ def test_a_mistake_gets_a_message_and_its_exit_code(
     assert "Traceback" not in run.stderr
     assert run.stdout == ""
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_mistake_names_the_command_as_it_was_called(tmp_path: Path) -> None:
+    called = [sys.executable, "-m", "localgif", "sweep", "--none"]
+    done = subprocess.run(called, capture_output=True, text=True, cwd=tmp_path, timeout=SOON)
+    assert done.stderr.endswith("\n  see python -m localgif sweep --help\n")
 
 
 def test_a_folder_that_was_removed_below_us_is_named(
