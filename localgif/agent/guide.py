@@ -4,7 +4,7 @@ A small model that writes a whole program skips phrases, adds phrases of its exa
 colour, and moves a thing that should stay in place. So localgif writes the comments, the calls, and what the request
 names: background, shapes, colours, sizes and places. It also writes what the phrasebook does not list, because no model
 can know that. The model writes the assignments below all other phrases. localgif discards an assignment that the phrase
-cannot decide.
+cannot decide, and asks again; the third time it writes the phrasebook's line.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from localgif.agent.form import BASE, PAINT, Frame, quoted
+from localgif.agent.form import BASE, PAINT, SHAPES, Frame, quoted
 from localgif.agent.phrasebook import (
+    NAMED,
     beginning,
     color_of,
     faded,
@@ -24,6 +25,7 @@ from localgif.agent.phrasebook import (
     is_wave,
     known,
     named_shape,
+    shape_of,
     targets,
     wide_of,
 )
@@ -56,6 +58,10 @@ _NAMES_NUMBERS = frozenset({"size", "place"})
 _QUOTED = re.compile(r"""["']([^"']*)["']""")
 
 
+#: A name in capitals, and the names that every program has: a small model writes `shape = RED`, too.
+_CAPITALS = re.compile(r"\b[A-Z][A-Z_]+\b")
+_KNOWN = {*SHAPES, *NAMED}
+
 #: Receives the text so far; returns "" to continue, or why the text is enough.
 Finished = Callable[[str], str]
 #: (text so far, finished, turn) -> the reply, which begins with the text if the server continues it. `turn` counts the
@@ -81,6 +87,8 @@ class _Slot(NamedTuple):
     """Whether a line must, or must not, go there and back smoothly; None if both will do."""
     colours: Sequence[str] = ()
     """The colours that a line must name, in the order of their first use; empty allows any."""
+    otherwise: Sequence[str] = ()
+    """The phrasebook's lines, used if no reply sets what is wanted."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
@@ -88,10 +96,9 @@ def _slots(read: Outline) -> Iterator[_Slot]:
     behind = faded(grounds) if read.later else f'"{grounds[0]}"'
     yield _Slot(quoted(read.ground), _NOUN, 0, [f"image, draw = canvas({behind})"])
     for number, thing in enumerate(read.things):
-        shape = named_shape(thing)
-        plain = [f'shape, color = {shape}, "{color_of(read.ink_of(thing))}"'] if shape else []
+        plain = f'shape, color = {shape_of(thing)}, "{color_of(read.ink_of(thing))}"'
         given = [*([PAINT] if number else []), BASE, *quoted(thing.noun)]
-        yield _Slot(given, _NOUN, 0 if plain else 2, plain)
+        yield _Slot(given, _NOUN, 0 if named_shape(thing) else 1, [plain], "shape, color =")
         for phrase in thing.says:
             set_to = known(phrase, thing.colours, wide_of(thing))
             formula = formula_of(phrase)
@@ -103,6 +110,7 @@ def _slots(read: Outline) -> Iterator[_Slot]:
                 beginning(phrase) or targets("".join(set_to[:1])),
                 waves=is_wave(formula) if formula else None,
                 colours=_QUOTED.findall("".join(set_to)),
+                otherwise=formula.format(x="x", y="y", w="width", h="height").splitlines(),
             )
 
 
@@ -126,7 +134,7 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
                 output_tokens=whole.output_tokens + reply.output_tokens,
                 seconds=whole.seconds + reply.seconds,
             )
-        whole = _with(whole, lines or slot.known)
+        whole = _with(whole, lines or slot.known or slot.otherwise)
     whole = _with(whole, [PAINT])
     return replace(whole, text=whole.text + frame.end)
 
@@ -174,7 +182,7 @@ def _taken(text: str, slot: _Slot) -> tuple[list[str], bool]:
             continue
         if len(taken) == slot.most or slot.wanted.match(line) is None or parsed(line) is None:
             return taken, True
-        if not taken and not _decides(line, slot):
+        if (not taken and not _decides(line, slot)) or set(_CAPITALS.findall(_QUOTED.sub("", line))) - _KNOWN:
             return taken, True
         line = _QUOTED.sub(lambda found: f'"{color_of(found[1])}"', line)
         if slot.colours and list(dict.fromkeys(_QUOTED.findall(line))) != list(slot.colours):
