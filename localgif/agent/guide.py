@@ -102,10 +102,11 @@ def _slots(read: Outline) -> Iterator[_Slot]:
         for phrase in thing.says:
             set_to = known(phrase, thing.colours, wide_of(thing))
             formula = formula_of(phrase)
+            most = len(set_to or formula.splitlines()) or 2  # a second line would set what the phrase does not
             yield _Slot(
                 quoted(phrase.text),
                 _BELOW.get(phrase.aspect, _NOUN),
-                0 if phrase.aspect in _NAMES_NUMBERS or is_unlisted(phrase) else 2,
+                0 if phrase.aspect in _NAMES_NUMBERS or is_unlisted(phrase) else most,
                 set_to,
                 beginning(phrase) or targets("".join(set_to[:1])),
                 waves=is_wave(formula) if formula else None,

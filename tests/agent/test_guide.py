@@ -187,6 +187,12 @@ def test_a_background_that_nobody_names_is_the_one_of_the_first_scene(brief: str
         ("a star spinning", "spins", "angle = 2 * t", "angle = 2 * t"),
         ("a red light blinking", "a red light", 'shape, color = RED, "red"', 'shape, color = CIRCLE, "red"'),
         ("a red light blinking", "a red light", 'shape, color = STAR, "red"', 'shape, color = STAR, "red"'),
+        (
+            "a ball moving left and right",
+            "moves left and right",
+            "x = 100 + 60 * math.cos(t)\n        y = 100 + 60 * math.sin(t)",
+            "x = 100 + 60 * math.cos(t)\n        paint(draw, shape, x, y, width, height, angle, color)",
+        ),
         ("a red light blinking", "a red light", "shape = STAR", 'shape, color = CIRCLE, "red"'),
         ("a ball bouncing", "moves up and down", "y = MIDDLE + 60 * math.cos(t)", "y = y + 60 * math.cos(t)"),
         ("a bar swinging", "rocks, swings", "angle = t", "angle = 0.5 * math.sin(t)"),

@@ -248,7 +248,8 @@ class Following(Scripted):
         elif phrase.startswith("a "):
             line = f'shape, color = {"SQUARE" if "square" in phrase else "CIRCLE"}, "{phrase.split()[1]}"'
         else:
-            line = "y = 100 + 60 * math.cos(t)" if phrase == "moves up and down" else "angle = t"
+            known = {"moves up and down": "y = 100 + 60 * math.cos(t)", "spins": "angle = t"}
+            line = known.get(phrase, "width = height = 60 + 2 * math.cos(t)")
         return f"        {line}\n        # "
 
 
