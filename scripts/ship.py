@@ -18,7 +18,8 @@ def main(folder: Path) -> None:
         sys.exit(f"error: {folder} has no front; name the folder of a finished run of --mode general")
     settings = record.settings
     command = (
-        f"localgif optimize --mode general --split {settings.split} --seed {settings.seed} --fresh {settings.fresh}"
+        f"localgif optimize --mode general --split {settings.split} --seed {settings.seed} --fresh {settings.fresh} "
+        f"--animator {settings.animator.alias} --reflector {settings.reflector.alias}"
     )
     made = Shipped(
         model=result.animator.model,
