@@ -4,7 +4,7 @@ A small model that writes a whole program skips phrases, adds phrases of its exa
 colour, and moves a thing that should stay in place. So localgif writes the comments, the calls, and what the request
 names: background, shapes, colours, sizes and places. It also writes what the phrasebook does not list, because no model
 can know that. The model writes the assignments below all other phrases. localgif discards an assignment that the phrase
-cannot decide, and asks again; the third time it writes the phrasebook's line.
+cannot decide.
 """
 
 from __future__ import annotations
@@ -87,8 +87,6 @@ class _Slot(NamedTuple):
     """Whether a line must, or must not, go there and back smoothly; None if both will do."""
     colours: Sequence[str] = ()
     """The colours that a line must name, in the order of their first use; empty allows any."""
-    otherwise: Sequence[str] = ()
-    """The phrasebook's lines, used if no reply sets what is wanted."""
 
 
 def _slots(read: Outline) -> Iterator[_Slot]:
@@ -111,7 +109,6 @@ def _slots(read: Outline) -> Iterator[_Slot]:
                 beginning(phrase) or targets("".join(set_to[:1])),
                 waves=is_wave(formula) if formula else None,
                 colours=_QUOTED.findall("".join(set_to)),
-                otherwise=formula.format(x="x", y="y", w="width", h="height").splitlines(),
             )
 
 
@@ -135,7 +132,7 @@ def guided(read: Outline, frame: Frame, go_on: Continue, finished: Finished) -> 
                 output_tokens=whole.output_tokens + reply.output_tokens,
                 seconds=whole.seconds + reply.seconds,
             )
-        whole = _with(whole, lines or slot.known or slot.otherwise)
+        whole = _with(whole, lines or slot.known)
     whole = _with(whole, [PAINT])
     return replace(whole, text=whole.text + frame.end)
 
