@@ -22,7 +22,7 @@ _TIMES = 4
 #: Shortest and longest block, characters (about 12 and 200 tokens). Shorter repetitions are common in tables of numbers
 #: and in drawings.
 SHORTEST, LONGEST = 48, 800
-#: A line that is only a comment, with the blank lines above it.
+#: A line that is only a comment. Without \s, which would try every run of blank lines again at each of its lines.
 _COMMENT = re.compile(r"\n[^\S\n]*#[^\n]*(?=\n)")
 
 #: (messages, seed, finished) -> reply; `finished` returns "" to continue, or why the text so far is enough.

@@ -58,8 +58,8 @@ class Grammar:
         """Whether the background was named last."""
         self._place = ""
         """A place that was named before the thing in it."""
-        self._early: list[tuple[int, Word]] = []
-        """Verbs that came before the first thing, each behind its place."""
+        self._early: list[Word] = []
+        """Verbs that came before the first thing."""
         self._relation: tuple[str, Draft] | None = None
         """The same for a place above or below another thing."""
         self.pauses = False
@@ -416,7 +416,7 @@ class Grammar:
         ]
         if not self.drafts:
             for draft in made:
-                draft.found = [*(word for _, word in self._early), *draft.found]
+                draft.found = [*self._early, *draft.found]
             self._early.clear()
         self.drafts += made
         if self._relation is not None:
@@ -463,7 +463,7 @@ class Grammar:
             if self.drafts:
                 self._note(word.text)
             else:
-                self._early.append((self._at, word))  # "bouncing up and down, a ball ..."
+                self._early.append(word)  # "bouncing up and down, a ball ..."
             return
         self._spoke = True
         if word.kind == "loose" or (word.kind, word.value) == ("path", "?"):
