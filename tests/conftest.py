@@ -71,6 +71,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: (not _is(item, "engine"), item.path not in long, item.path not in early))
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """With another pytest, xdist once spread each file and the engines over both processes, without a word."""
+    if os.environ.get("PYTEST_XDIST_WORKER") and session.config.getoption("loadgroup", default=False):
+        assert all("@" in item.nodeid for item in session.items), "pytest-xdist has not grouped the tests"
+
+
 def _is(item: pytest.Item, marker: str) -> bool:
     return item.get_closest_marker(marker) is not None
 

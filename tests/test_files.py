@@ -240,6 +240,7 @@ def test_a_file_system_without_fsync_for_folders_will_do(tmp_path: Path, monkeyp
         "a = " + "[" * 50_000,
         "a = " + "{a = " * 40 + "1" + "}" * 40,
     ],
+    ids=["keys", "header", "quoted keys", "arrays", "open arrays", "tables"],
 )
 def test_toml_that_is_nested_too_deeply_is_refused_at_once(text: str) -> None:
     with pytest.raises(ConfigError, match=r"models\.toml is nested too deeply"):
