@@ -8,6 +8,7 @@ import io
 import ipaddress
 import os
 import re
+import signal
 import socket
 import sys
 import threading
@@ -19,7 +20,6 @@ from types import FrameType
 from typing import Any, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
-from localgif import signals
 from localgif.errors import ConfigError, EndpointError, OutboundRefused
 
 # --- addresses -------------------------------------------------------------------------------------------------------
@@ -191,7 +191,7 @@ def own_process() -> None:
     with contextlib.suppress(OSError):  # `python -m localgif` put the current folder first
         current = str(Path.cwd())
         sys.path[:] = [entry for entry in sys.path if entry == here or entry not in ("", current)]
-    signals.restore()
+    restore_signals()
     home = home_folder()
     for name in [name for name in os.environ if not _KEPT.fullmatch(name)]:
         del os.environ[name]
@@ -204,6 +204,23 @@ def own_process() -> None:
             os.dup2(os.open(os.devnull, os.O_RDWR), number)
     sys.stdin = sys.stdin or io.TextIOWrapper(io.BufferedReader(io.FileIO(0, closefd=False)))
     sys.stdout, sys.stderr = _stream(1), _stream(2)
+
+
+#: While SIGCHLD is ignored, the kernel drops exit codes, and Python reports success for every child. SIGHUP, SIGINT and
+#: SIGQUIT are not listed: nohup and a shell's & ignore them on purpose.
+_EXPECTED = (signal.SIGCHLD, signal.SIGTERM, signal.SIGALRM)
+
+
+def restore_signals() -> None:
+    """Reset signals that the parent ignored or blocked, so that localgif sees its children end and gets Ctrl-C.
+
+    Call it before starting children; outside the main thread it does nothing.
+    """
+    with contextlib.suppress(ValueError):
+        for number in _EXPECTED:
+            if signal.getsignal(number) is signal.SIG_IGN:
+                signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {*_EXPECTED, signal.SIGINT})
 
 
 def _stream(number: int) -> io.TextIOWrapper:

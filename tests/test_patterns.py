@@ -32,7 +32,7 @@ MADE = {
     ("search/assignments", "_noun_in"): "words of a table",
     ("tasks/words", "_blocks"): "phrases of words.txt; a brief has at most 400 characters",
     ("tasks/words", "numbers"): "phrases of a table; a brief has at most 400 characters",
-    ("thoughts", "_open"): "a name, escaped",
+    ("endpoint/thoughts", "_open"): "a name, escaped",
     ("files", "content_name"): "a number of digits",
 }
 #: Patterns that take the square of a text's length, and why they never meet such a text.
@@ -175,7 +175,7 @@ def test_a_pattern_that_goes_back_and_forth_is_found() -> None:
 
 def test_every_pattern_takes_linear_time() -> None:
     found = patterns()
-    assert len(found) > 100 and {"thoughts", "sandbox/text", "search/reflector"} <= {name for name, _ in found}
+    assert len(found) > 100 and {"endpoint/thoughts", "sandbox/text", "search/reflector"} <= {name for name, _ in found}
     slow = {(name, pattern.pattern, *how): too_slow(pattern, how) for (name, pattern), how in found.items()}
     known = {(name, *how) for (name, _, *how), text in slow.items() if text} & MEETS_NO_SUCH_TEXT.keys()
     assert known == MEETS_NO_SUCH_TEXT.keys(), "an exception that is not needed any more"

@@ -22,11 +22,12 @@ LAYERS = [
     {"doctor"},
     {"run", "report"},
     {"search"},
-    {"agent", "endpoint", "sandbox", "gif", "store", "models"},
+    {"agent"},
+    {"endpoint", "sandbox", "gif", "store", "models"},
     {"tasks"},
     {"settings"},
     {"offline", "files", "significance"},
-    {"records", "errors", "thoughts", "signals", "syntax"},
+    {"records", "errors"},
 ]
 
 #: A third-party library and the only modules that may import it.

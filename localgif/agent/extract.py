@@ -1,4 +1,4 @@
-"""Extracts the program from a model's reply, whatever surrounds it.
+"""Extracts the program from a model's reply, whatever surrounds it, and parses it within bounds.
 
 Small models forget the closing fence, talk before and after, repeat themselves, answer without any fence, or show a
 `pip install` block first. This module only parses text and never executes it. It takes bounded time and raises nothing,
@@ -11,12 +11,19 @@ import ast
 import functools
 import re
 import textwrap
+import warnings
 from typing import NamedTuple
 
-from localgif.syntax import MOST_TEXT, parsed
-from localgif.thoughts import spoken
+from localgif.endpoint.thoughts import spoken
 
 FUNCTION = "make_gif"
+
+#: Longest text to parse, characters. Only the start of a longer reply is read; the sandbox's own limit is lower.
+MOST_TEXT = 2**18
+#: Deepest tree to accept: Python's own tools recurse through it.
+_DEEPEST = 100
+#: Larger integers have more than about 4300 digits, which Python refuses to print.
+_LARGEST = 2**13_000
 
 #: Most attempts to parse a text without its end, and most characters that all of them parse together.
 _TRIES, _TRIED_TEXT = 60, 2**22
@@ -148,3 +155,26 @@ def _unfenced(reply: str) -> str | None:
                 return shortened
             return rest if "def " in rest else None
     return None
+
+
+def parsed(text: str) -> ast.Module | None:
+    """The syntax tree of a program; None if it is not Python, or too deep or with too large numbers for Python.
+
+    Every syntax tree in localgif comes from here.
+    """
+    if len(text) > MOST_TEXT:
+        return None
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the model's program, not about localgif
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, OverflowError, AssertionError, SystemError):
+        return None
+    depth = 0
+    nodes: list[ast.AST] = [tree]
+    while nodes and depth <= _DEEPEST:
+        depth += 1
+        if any(isinstance(n, ast.Constant) and type(n.value) is int and n.value > _LARGEST for n in nodes):
+            return None
+        nodes = [child for node in nodes for child in ast.iter_child_nodes(node)]
+    return None if nodes else tree

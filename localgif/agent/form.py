@@ -11,8 +11,8 @@ import ast
 import re
 from typing import NamedTuple, TypeGuard
 
+from localgif.agent.extract import parsed
 from localgif.agent.phrasebook import ASPECTS, NAMED, SIDES, Aspect, names_of, number, place_of, shape_of
-from localgif.syntax import parsed
 from localgif.tasks.outline import Outline, Thing, outline
 from localgif.tasks.task import Targets
 

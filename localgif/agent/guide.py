@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
+from localgif.agent.extract import parsed
 from localgif.agent.form import BASE, PAINT, SHAPES, Frame, quoted
 from localgif.agent.phrasebook import (
     NAMED,
@@ -30,7 +31,6 @@ from localgif.agent.phrasebook import (
     wide_of,
 )
 from localgif.records import Reply
-from localgif.syntax import parsed
 from localgif.tasks.outline import Outline
 
 #: Role and text.

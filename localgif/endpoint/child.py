@@ -15,9 +15,8 @@ from typing import IO, Any
 
 import psutil
 
-from localgif import signals
 from localgif.errors import EndpointUnreachable, ModelMissing
-from localgif.offline import our_python
+from localgif.offline import our_python, restore_signals
 from localgif.records import ServeConfig
 
 #: A model on a cold disk may take minutes to load. A child that died is noticed at once.
@@ -66,7 +65,7 @@ def embedded_endpoint(config: ServeConfig) -> Iterator[RunningEndpoint]:
         ModelMissing: llama.cpp refuses the weights; its reason is in the message.
         EndpointUnreachable: The endpoint does not start.
     """
-    signals.restore()
+    restore_signals()
     what = "the embedded endpoint" if config.models else "the gateway"
     with tempfile.TemporaryFile(prefix="localgif-endpoint-") as log:
         process = subprocess.Popen(

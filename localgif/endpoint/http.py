@@ -26,8 +26,8 @@ from localgif.endpoint.child import death_at
 from localgif.endpoint.discover import listed_weights, with_system_at
 from localgif.endpoint.ollama_reply import ENDLESS, OVERFLOW, overflow_words
 from localgif.endpoint.received import ERROR_BYTES, Joined, number, read_json, texts
+from localgif.endpoint.thoughts import Thoughts
 from localgif.errors import EndpointError
-from localgif.thoughts import Thoughts
 
 _CONNECT_SECONDS = 5.0
 #: An answer has at most this many bytes per token of text, per token of its window (the last line may repeat the prompt

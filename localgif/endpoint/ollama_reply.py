@@ -11,7 +11,7 @@ from typing import Any
 
 from localgif.endpoint.ollama_request import ApiError, Call, Kind
 from localgif.endpoint.received import number, read_json, texts
-from localgif.thoughts import Thoughts
+from localgif.endpoint.thoughts import Thoughts
 
 #: At most this many characters of an upstream's words are shown.
 _SHOWN = 500

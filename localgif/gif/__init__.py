@@ -1,4 +1,4 @@
-"""From the bytes of a GIF to numbers (measure.py), to a score (score.py), to text for the reflector (feedback.py).
+"""From the bytes of a GIF to numbers (measure.py), and to a score (score.py).
 
 This file imports nothing: the confined process that measures loads this package too.
 """

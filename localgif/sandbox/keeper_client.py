@@ -17,8 +17,8 @@ import time
 from pathlib import Path
 
 import localgif
-from localgif import signals
 from localgif.errors import SandboxError
+from localgif.offline import restore_signals
 from localgif.records import Limits
 from localgif.sandbox import watch
 from localgif.sandbox.protocol import (
@@ -257,7 +257,7 @@ class Running:
     """A keeper process; a MachineryError if it cannot be started."""
 
     def __init__(self) -> None:
-        signals.restore()
+        restore_signals()
         self.owner = os.getpid()
         self._mark = f"{watch.KEEPER}={watch.owner()}-{secrets.token_hex(8)}"
         try:

@@ -28,7 +28,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from localgif import signals
+from localgif.offline import restore_signals
 from localgif.records import Limits
 from localgif.sandbox import keeper_client, seatbelt, watch
 from localgif.sandbox.child import READY
@@ -152,7 +152,7 @@ class Processes:
     """A warden and the process of a job, which waits for its request; a MachineryError if they cannot be started."""
 
     def __init__(self, kind: Kind) -> None:
-        signals.restore()
+        restore_signals()
         self._kind = kind
         self._owner = os.getpid()
         self._ended: int | None = None

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, product
 from typing import Any
 
+from localgif.agent.extract import parsed
 from localgif.agent.form import SHAPES, Figure, Scene, matched, program, read
 from localgif.agent.phrasebook import (
     FORMULAS,
@@ -29,7 +30,6 @@ from localgif.agent.phrasebook import (
 )
 from localgif.search.number_search import AT_ONCE, BUDGET, GAIN, tune
 from localgif.search.programs import Find, Measure, Trial
-from localgif.syntax import parsed
 from localgif.tasks.outline import Thing, outline
 from localgif.tasks.task import PLACE_PHRASES, Task
 from localgif.tasks.words import normalised, words

@@ -22,8 +22,8 @@ from localgif.agent import prompts
 from localgif.agent.graph import MAX_ATTEMPTS, Rendered, Try, Write, compile_animator
 from localgif.agent.guide import Message
 from localgif.files import content_hash, now
-from localgif.gif import feedback
 from localgif.records import Attempt, Purpose, Reply, Sample
+from localgif.search import feedback
 from localgif.search.programs import Programs, Sight
 from localgif.search.progress import Progress, standing_of
 from localgif.store.write import RunStore

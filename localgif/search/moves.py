@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from localgif.agent import form
 from localgif.agent.graph import enough, loops
-from localgif.gif import feedback
 from localgif.records import Sample, Verdict
-from localgif.search import assignments, reflector
+from localgif.search import assignments, feedback, reflector
 from localgif.search.evaluator import (
     INSTRUCTIONS,
     ORDER,

@@ -13,9 +13,8 @@ from itertools import islice
 from typing import NamedTuple
 
 from localgif.agent import form
-from localgif.agent.extract import FUNCTION
+from localgif.agent.extract import FUNCTION, parsed
 from localgif.search.programs import Measure, Trial
-from localgif.syntax import parsed
 from localgif.tasks.task import Targets
 
 #: At most this many programs run per search.

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from localgif.agent.extract import MOST_TEXT, parsed
 from localgif.agent.graph import Rendered
 from localgif.files import content_hash
 from localgif.gif import MEASURE, SHEET, score
@@ -26,7 +27,6 @@ from localgif.records import Limits, Sample, Score, Verdict
 from localgif.sandbox.runner import measure_gif, picture_gif, run_program
 from localgif.store.log import ProgramRun
 from localgif.store.write import RunStore
-from localgif.syntax import MOST_TEXT, parsed
 from localgif.tasks.task import Task
 
 #: What a worked example may import: the contract allows the standard library and Pillow.

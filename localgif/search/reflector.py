@@ -9,7 +9,9 @@ from importlib import resources
 from typing import Any, NamedTuple
 
 from localgif.agent import extract
+from localgif.agent.extract import parsed
 from localgif.endpoint.clients import Reflector
+from localgif.endpoint.thoughts import spoken
 from localgif.files import content_hash, now
 from localgif.records import Move, Proposal, Reply
 from localgif.search.evaluator import Candidate, prompt_of, sample_seed
@@ -17,10 +19,8 @@ from localgif.search.programs import CAPTION, Trial, foreign_imports, written_do
 from localgif.search.progress import Progress
 from localgif.store.log import Answer
 from localgif.store.write import RunStore
-from localgif.syntax import parsed
 from localgif.tasks.suite import Suite
 from localgif.tasks.task import Targets, Task
-from localgif.thoughts import spoken
 
 
 def asked_once(

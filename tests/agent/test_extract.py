@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.agent.extract import blocks, complete, extract
-from localgif.syntax import parsed
+from localgif.agent.extract import blocks, complete, extract, parsed
 from tests.support.kit import seconds
 
 PROGRAM = "from PIL import Image\n\ndef make_gif(path):\n    Image.new('RGB', (8, 8)).save(path)\n"

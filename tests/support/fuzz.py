@@ -28,26 +28,26 @@ from types import FrameType
 from typing import Any, AnyStr
 
 from localgif.agent import extract, form, prompts
+from localgif.agent.extract import parsed
 from localgif.agent.graph import enough
 from localgif.endpoint.ollama_reply import cut_silently, error_text, overflow_words, read_delta
 from localgif.endpoint.ollama_request import ApiError, parse_object, read_call
 from localgif.endpoint.received import Joined, read_json, texts
+from localgif.endpoint.thoughts import Thoughts, spoken
 from localgif.errors import ConfigError
 from localgif.files import parse_toml
 from localgif.gif import measure, score, sheet
-from localgif.gif.feedback import likely, sample_feedback
 from localgif.gif.score import RULES
 from localgif.records import Measurements, Verdict
 from localgif.sandbox.intake import BadGif, first_frame, walk_gif
 from localgif.sandbox.text import printable, stable
 from localgif.search import number_search, reflector
 from localgif.search.assignments import first_scene, glimpse
+from localgif.search.feedback import likely, sample_feedback
 from localgif.search.programs import canonical, foreign_imports, with_imports
-from localgif.syntax import parsed
 from localgif.tasks import sentence
 from localgif.tasks.outline import outline
 from localgif.tasks.task import load_task, parse_task, sentence_of, task_names, toml_of
-from localgif.thoughts import Thoughts, spoken
 from tests.support.ground import raw_gif
 
 ROOT = Path(__file__).parents[2]

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from localgif.gif.feedback import BUDGET_TOKENS, cut, likely, sample_feedback, seen, tokens
 from localgif.gif.measure import main as measure
 from localgif.gif.score import article, no_gif
 from localgif.records import Measurements, Verdict
+from localgif.search.feedback import BUDGET_TOKENS, cut, likely, sample_feedback, seen, tokens
 from tests.support.kit import numbers
 
 BRIEF = "a red dot that hops\nand comes back"

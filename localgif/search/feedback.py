@@ -6,8 +6,8 @@ import ast
 import statistics
 from collections.abc import Iterator
 
+from localgif.agent.extract import parsed
 from localgif.records import Measurements, Score, ScorePart, Verdict
-from localgif.syntax import parsed
 
 #: Longest text about one sample, and longest quotation of a program's own words, tokens.
 BUDGET_TOKENS, _QUOTE_TOKENS = 400, 200

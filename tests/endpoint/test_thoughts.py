@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from localgif.thoughts import Thoughts, spoken
+from localgif.endpoint.thoughts import Thoughts, spoken
 from tests.support.kit import seconds
 
 DRAFT = "```python\ndraft\n```"
