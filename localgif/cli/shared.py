@@ -235,7 +235,7 @@ class Group(TyperGroup):
             if type(error).__name__ == "NoArgsIsHelpError":  # `localgif` and `localgif models` print their help
                 _print(said, file=sys.stderr)
             else:
-                where = error.ctx.command_path.removeprefix("python -m ") if error.ctx is not None else "localgif"
+                where = error.ctx.command_path if error.ctx is not None else "localgif"
                 complain(ConfigError(said[:1].lower() + said[1:].rstrip("."), f"see {where} --help"))
             code = ConfigError.exit_code
         except typer.Abort:
@@ -249,8 +249,10 @@ RECIPES = (
     *("optimize", "resume", "demo", "watch", "sweep", "tasks", "doctor", "models", "serve", "sandbox", "bundle"),
     *("runs", "show", "view", "compare", "draw", "export", "score"),
 )
-#: A command inside a message: matches "localgif resume t1", but not "localgif runs no programs".
-_SAID = re.compile(rf"(?<![\w./-])localgif (?=({'|'.join(RECIPES)}|init|report|rescore)\b(?! (?:no|from|in)\b))")
+#: A command in a message: matches "localgif resume t1", but not "localgif runs no programs" or "-m localgif models".
+_SAID = re.compile(
+    rf"(?<![\w./-])(?<!-m )localgif (?=({'|'.join(RECIPES)}|init|report|rescore)\b(?! (?:no|from|in)\b))"
+)
 
 
 def as_called(text: str) -> str:

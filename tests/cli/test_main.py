@@ -70,9 +70,13 @@ def test_a_mistake_gets_a_message_and_its_exit_code(
 
 
 def test_a_mistake_names_the_command_as_it_was_called(tmp_path: Path) -> None:
-    called = [sys.executable, "-m", "localgif", "sweep", "--none"]
-    done = subprocess.run(called, capture_output=True, text=True, cwd=tmp_path, timeout=SOON)
-    assert done.stderr.endswith("\n  see python -m localgif sweep --help\n")
+    called = [sys.executable, "-m", "localgif"]
+    wrong, helped = (
+        subprocess.run([*called, *rest], capture_output=True, text=True, cwd=tmp_path, timeout=SOON)
+        for rest in (("sweep", "--none"), ("models",))
+    )
+    assert wrong.stderr.endswith("\n  see python -m localgif sweep --help\n")
+    assert helped.stderr.startswith("Usage: python -m localgif models ")
 
 
 def test_a_folder_that_was_removed_below_us_is_named(
