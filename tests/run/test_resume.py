@@ -38,7 +38,7 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_a_killed_run_ends_as_an_undisturbed_one(killer: Killer, number: int) -> None:
     killer.round(number)
 

@@ -2,8 +2,8 @@
 
 Drivers (tests/support/drive.py) run the programs; each test here checks what a driver saw of one. What must hold
 everywhere: the right verdict, nothing touched but what the header says, no process left, our own memory and the time
-kept. Without --every-level (`just test-all`) a program runs at a lower level, or as another user, only if its header
-says that they decide: limits and the watch are the same everywhere.
+kept. Only `just test-all` (--every-level) runs programs at every level; `just test` runs them at the highest one, as
+another user only if the header says that the user decides, and a few at the lower levels (HELD).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             for case in CASES
             for name, program in PROGRAMS.items()
             if program.runs_in(case)
-            and (every or case.level == CASES[0].level or program.decided_by(corpus.LEVELS))
+            and (every or case.level == CASES[0].level)
             and (every or case.user == CASES[0].user or program.decided_by(corpus.USERS))
             and not (masked.ON and case.user in masked.NOT_KEPT.get(name, ()))
         ],

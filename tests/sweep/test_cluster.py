@@ -95,6 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         world.alone()
 
 
+@pytest.mark.full
 def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_path: Path) -> None:
     """The first worker dies during the cell; then a second one joins."""
     told, plan = Told(), plan_of(TINY + "[axes]\nseed = [0]\n", world.models)
@@ -115,6 +116,7 @@ def test_a_cell_whose_worker_is_killed_runs_again_elsewhere(world: World, tmp_pa
     assert end_of(tmp_path / "s" / "seed=0") == world.wanted[0]
 
 
+@pytest.mark.full
 def test_the_scheduler_is_lost_and_the_same_command_goes_on(world: World, tmp_path: Path) -> None:
     """Killed with the first request of the second cell, which a local sweep starts and the next cluster resumes."""
     with kit.scheduler(tmp_path) as (scheduler, address), kit.worker(tmp_path, address, "box1") as orphan:

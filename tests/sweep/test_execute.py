@@ -254,7 +254,7 @@ def test_an_archive_that_is_not_a_run_folder_changes_nothing(tmp_path: Path) -> 
 # --- the command ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
+@pytest.mark.full
 def test_a_killed_sweep_goes_on_to_the_same_end(
     server: Killing, undisturbed: tuple[Path, dict[str, Any], int], models: ModelsFile, tmp_path: Path
 ) -> None:
