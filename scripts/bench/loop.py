@@ -5,7 +5,8 @@ Both use the same brief, seeds, sampling, window, longest answer, extraction, re
   program is complete or when they repeat themselves; a prompt with a worked example is in the form, so answers come
   phrase by phrase; the sandbox runs and measures each program once; localgif stores every sample.
 - the article's way: llama.cpp's own server with its defaults; one whole answer after another; programs run by exec in
-  the process that measures them (in_process.py); nothing is stored.
+  the process that measures them (in_process.py); nothing is stored. With `--ollama URL` also on a running Ollama that
+  has the model under the same name.
 They take turns, four samples each, with the bare contract as the prompt and with a worked example in it. "In the model"
 is the time from a request to the end of its answer; the rest is outside.
 """
@@ -21,6 +22,8 @@ from itertools import chain
 from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import httpx
 
 from localgif.agent import form
 from localgif.agent.graph import compile_animator
@@ -45,10 +48,11 @@ from localgif.tasks.task import Task
 from scripts.bench.endpoint import NUM_CTX
 from scripts.bench.figures import conditions
 from scripts.bench.in_process import InProcess
-from scripts.bench.servers import NAME, SAMPLING, Server, bare, client, weights
+from scripts.bench.servers import NAME, SAMPLING, bare, client, weights
 from tests.support.kit import model, program
 
 NUM_PREDICT = 1024
+OURS = "localgif"
 SECONDS, OUTSIDE, TOKENS = "s a sample", "outside the model, %", "tokens a sample"
 
 
@@ -75,9 +79,8 @@ def settings_for(url: str) -> Settings:
 
 
 @contextlib.contextmanager
-def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
+def localgif_way(settings: Settings, url: str, suite: Suite, runs_dir: Path) -> Iterator[Way]:
     """The evaluator of a run, with a run folder."""
-    settings = settings_for(server.url)
     record = RunRecord(
         name="measured",
         status="started",
@@ -89,7 +92,7 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
     )
     with (
         RunStore.create(runs_dir, record) as store,
-        Animators(settings.animator, server.url, print, SLOTS) as animators,
+        Animators(settings.animator, url, print, SLOTS) as animators,
     ):
         evaluator = Evaluator(
             suite, animators.write, store, Silent(), lambda p: SLOTS if is_short([p], NUM_PREDICT, NUM_CTX) else 1
@@ -114,25 +117,45 @@ def localgif_way(server: Server, suite: Suite, runs_dir: Path) -> Iterator[Way]:
         yield make
 
 
+#: (messages, seed) -> text, why it ended, tokens read, tokens written.
+Asked = Callable[[list[dict[str, str]], int], tuple[str, str, int, int]]
+
+
+def of_llama_cpp(http: httpx.Client, url: str) -> Asked:
+    """A whole answer of llama.cpp's own server."""
+
+    def ask(messages: list[dict[str, str]], seed: int) -> tuple[str, str, int, int]:
+        body = {"model": NAME, "messages": messages, "max_tokens": NUM_PREDICT, "seed": seed, **SAMPLING}
+        said = http.post(url + "/v1/chat/completions", json=body).raise_for_status().json()
+        choice, usage = said["choices"][0], said["usage"]
+        text = choice["message"]["content"] or ""
+        return text, choice["finish_reason"], usage["prompt_tokens"], usage["completion_tokens"]
+
+    return ask
+
+
+def of_ollama(http: httpx.Client, url: str, model: str) -> Asked:
+    """A whole answer of an Ollama."""
+
+    def ask(messages: list[dict[str, str]], seed: int) -> tuple[str, str, int, int]:
+        options = {**SAMPLING, "num_predict": NUM_PREDICT, "num_ctx": NUM_CTX, "seed": seed}
+        body = {"model": model, "messages": messages, "stream": False, "options": options}
+        said = http.post(url.rstrip("/") + "/api/chat", json=body).raise_for_status().json()
+        read = said.get("prompt_eval_count", 0)  # left out when all of it was in the cache
+        return said["message"]["content"], said["done_reason"], read, said["eval_count"]
+
+    return ask
+
+
 @contextlib.contextmanager
-def article_way(server: Server, task: Task) -> Iterator[Way]:
+def article_way(settings: Settings, ask: Asked, task: Task) -> Iterator[Way]:
     """The same graph with whole answers and programs that run in the process that measures them."""
-    settings = settings_for(server.url)
-    with client() as http, InProcess() as child:
+    with InProcess() as child:
 
         def write(messages: Sequence[Message], seed: int, finished: object) -> Reply:
             began = time.monotonic()
-            body = {
-                "model": NAME,
-                "messages": [{"role": role, "content": text} for role, text in messages],
-                "max_tokens": NUM_PREDICT,
-                "seed": seed,
-                **SAMPLING,
-            }
-            said = http.post(server.url + "/v1/chat/completions", json=body).raise_for_status().json()
-            choice, usage = said["choices"][0], said["usage"]
-            tokens = usage["prompt_tokens"], usage["completion_tokens"]
-            return Reply(choice["message"]["content"] or "", choice["finish_reason"], *tokens, time.monotonic() - began)
+            said = ask([{"role": role, "content": text} for role, text in messages], seed)
+            return Reply(*said, time.monotonic() - began)
 
         def one(prompt: str, index: int) -> Made:
             began = time.perf_counter()
@@ -157,16 +180,16 @@ def summary(made: Sequence[Made]) -> dict[str, Any]:
     }
 
 
-def warm_up(way: Way, other: Way, prompts: Mapping[Way, str]) -> None:
-    """Load the libraries of both sides, and let both servers read the prompt, by a sample of each.
+def warm_up(ways: Mapping[str, Way], prompts: Mapping[str, str]) -> None:
+    """Load the libraries of all sides, and let all servers read the prompt, by a sample of each.
 
     This is not part of the comparison: in a search a prompt is in the cache from its second sample on.
     """
-    for each in (way, other):
-        each(prompts[each], [FRESH_FROM - 1])
+    for who, way in ways.items():
+        way(prompts[who], [FRESH_FROM - 1])
 
 
-def measure(model: str = "qwen2.5-coder:1.5b", repeat: int = 5) -> dict[str, Any]:
+def measure(model: str = "qwen2.5-coder:1.5b", ollama: str = "", repeat: int = 5) -> dict[str, Any]:
     """All rows, of `repeat` times four samples of each prompt in each way, and the ratios of seconds and tokens."""
     found = conditions(repeat, model=model)
     gguf = weights(model)
@@ -175,35 +198,43 @@ def measure(model: str = "qwen2.5-coder:1.5b", repeat: int = 5) -> dict[str, Any
     task = suite.train[0]
     in_form = form.program(first_scene(task.brief), task.brief, task.targets)
     rows: dict[str, dict[str, list[list[Made]]]] = {}
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        bare(gguf, NUM_CTX) as theirs,
-        embedded_endpoint(ServeConfig(models=(served,))) as ours,
-        localgif_way(Server(ours.url, ours.pid), suite, Path(folder)) as way,
-        article_way(theirs, task) as other,
-    ):
-        ways = {"localgif": way, "the article's way": other}
-        for name, codes in (("bare contract", ()), ("worked example", (in_form, program(24)))):
-            shown = [render(task.targets, Parts(examples=(Example(task.brief, code),))) for code in codes]
-            prompts = dict(zip(ways.values(), shown or [render(task.targets, Parts())] * 2, strict=True))
-            warm_up(way, other, prompts)
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        http = stack.enter_context(client())
+        theirs = stack.enter_context(bare(gguf, NUM_CTX))
+        ours = stack.enter_context(embedded_endpoint(ServeConfig(models=(served,))))
+        settings = settings_for(ours.url)
+        ways = {
+            OURS: stack.enter_context(localgif_way(settings, ours.url, suite, Path(folder))),
+            "the article's way": stack.enter_context(article_way(settings, of_llama_cpp(http, theirs.url), task)),
+        }
+        if ollama:
+            asked = of_ollama(http, ollama, model)
+            ways["the article's way on Ollama"] = stack.enter_context(article_way(settings, asked, task))
+        for name, mine, yours in (("bare contract", "", ""), ("worked example", in_form, program(24))):
+            prompts = {who: prompt_with(task, mine if who == OURS else yours) for who in ways}
+            warm_up(ways, prompts)
             rows[name] = {who: [] for who in ways}
             for number in range(repeat):
                 indices = range(FRESH_FROM + SLOTS * number, FRESH_FROM + SLOTS * (number + 1))
                 for who in sorted(ways, reverse=bool(number % 2)):  # who begins changes from round to round
-                    rows[name][who].append(ways[who](prompts[ways[who]], indices))
+                    rows[name][who].append(ways[who](prompts[who], indices))
     for name, sides in rows.items():
         found |= {f"{name}: {who}": summary(list(chain(*rounds))) for who, rounds in sides.items()}
-        ratios = {
-            what: [total(of, mine) / total(of, yours) for mine, yours in zip(*sides.values(), strict=True)]
-            for what, of in (("seconds", attrgetter("seconds")), ("tokens", attrgetter("tokens")))
-        }
-        found[f"{name}: localgif / the article's way, median of {repeat}"] = {
-            what: round(statistics.median(values), 3) for what, values in ratios.items()
-        }
+        for who, rounds in sides.items():
+            if who != OURS:
+                found[f"{name}: {OURS} / {who}, median of {repeat}"] = {
+                    what: round(statistics.median(map(of, sides[OURS], rounds)), 3)
+                    for what, of in (("seconds", ratio(attrgetter("seconds"))), ("tokens", ratio(attrgetter("tokens"))))
+                }
     return found
 
 
-def total(of: Callable[[Made], float], made: Sequence[Made]) -> float:
-    """The sum of one figure over samples."""
-    return sum(map(of, made))
+def prompt_with(task: Task, code: str) -> str:
+    """The prompt with a worked example, or without one."""
+    return render(task.targets, Parts(examples=(Example(task.brief, code),) if code else ()))
+
+
+def ratio(of: Callable[[Made], float]) -> Callable[[Sequence[Made], Sequence[Made]], float]:
+    """One figure over the samples of a round, by the same over another's."""
+    return lambda mine, yours: sum(map(of, mine)) / sum(map(of, yours))
