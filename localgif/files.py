@@ -307,6 +307,14 @@ def _read(handle: int, most: int) -> bytes:
         return file.read(found.st_size)
 
 
+def sizes_below(folder: Path) -> Iterator[int]:
+    """The sizes of all files below a folder, in bytes. Others may remove some meanwhile: Path.rglob would fail then."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                yield Path(place, name).lstat().st_size
+
+
 def sha256_of(path: Path) -> str:
     """The sha256 of a file, hex."""
     with path.open("rb") as file:

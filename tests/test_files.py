@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from localgif.files import (
     remove_inside,
     replace_file,
     replace_inside,
+    sizes_below,
     sync_folder,
     take_lock,
 )
@@ -252,3 +254,16 @@ def test_a_number_that_python_does_not_read_is_no_toml() -> None:
         parse_toml(f"a = {'1' * 5000}", "models.toml", "E-CONFIG-FILE")
     words = "A sentence. " * 100
     assert parse_toml(f'a.b.c = "{words}" # {words}', "x", "E")["a"]["b"]["c"] == words
+
+
+def test_sizes_are_found_while_files_and_folders_vanish(tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    for name in ("a", "b", "sub/c"):
+        (tmp_path / name).write_bytes(b"12")
+    assert sorted(sizes_below(tmp_path)) == [2, 2, 2]
+    sizes = sizes_below(tmp_path)
+    assert next(sizes) == 2
+    for name in ("a", "b"):
+        (tmp_path / name).unlink()
+    shutil.rmtree(tmp_path / "sub")
+    assert list(sizes) == []

@@ -32,7 +32,7 @@ from localgif.cli.shared import (
     write_file,
 )
 from localgif.errors import EXIT_BELOW, EXIT_NOT_RIGHT, ConfigError, RunCorrupt
-from localgif.files import read_input, read_input_text, read_inside, text_of
+from localgif.files import read_input, read_input_text, read_inside, sizes_below, text_of
 from localgif.settings import known
 
 if TYPE_CHECKING:
@@ -73,10 +73,10 @@ def runs_rm(
     """Remove runs with all their measurements."""
     from localgif.search.progress import counted
     from localgif.store.read import find_run
-    from localgif.store.write import remove_run, size_of
+    from localgif.store.write import remove_run
 
     folders = list(dict.fromkeys(find_run(runs_dir, name) for name in names))
-    sizes = {folder: size_of(folder) for folder in folders}
+    sizes = {folder: sum(sizes_below(folder)) for folder in folders}
     echo(
         f"{counted(len(folders), 'run')}, {sum(sizes.values()) / 1e6:,.1f} MB: {', '.join(map(str, folders))}", err=True
     )

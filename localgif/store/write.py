@@ -298,11 +298,6 @@ class RunStore:
         self.update(status=status, ended=now(), error=error, result=result)
 
 
-def size_of(folder: Path) -> int:
-    """The size of all files in a run folder, in bytes."""
-    return sum(path.lstat().st_size for path in folder.rglob("*") if not path.is_dir())
-
-
 def remove_run(folder: Path) -> None:
     """Remove a run folder and its contents.
 
