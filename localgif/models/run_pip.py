@@ -51,6 +51,12 @@ def settings(listed: str) -> dict[str, str]:
     return {f"PIP_{name.upper().replace('-', '_')}": value for name, (_, value) in found.items()}
 
 
+def pin_of(package: str, lock: str) -> str:
+    """The lines of one package in the text of a lock: its version and its hashes; "" if it has none."""
+    found = re.search(rf"^{re.escape(package)}==[^\\\n]*(?:\\\n[^\\\n]*)*\n", lock, re.MULTILINE)
+    return found[0] if found else ""
+
+
 def with_uv(uv: Path, python: str, lock: Path, pips: Mapping[str, str], others: Mapping[str, str]) -> int:
     """Install a lock into the environment of `python` with uv; returns its exit code.
 
@@ -67,7 +73,7 @@ def with_uv(uv: Path, python: str, lock: Path, pips: Mapping[str, str], others: 
     # Like pip, uv must look at every index for a version that the lock has; the hashes decide what is installed.
     how = ("--no-config", "--quiet", "--index-strategy", "unsafe-best-match", "--python", python, "--cache-dir", cache)
     try:
-        command = [uv, "pip", "install", *how, *offline, *_CHECKED, "-r", lock]
+        command = [str(uv), "pip", "install", *how, *offline, *_CHECKED, "-r", str(lock)]
         kept = {name: value for name, value in others.items() if not name.startswith("UV_")}
         return subprocess.run(command, env={**kept, **variables}, check=False).returncode
     finally:
@@ -87,7 +93,7 @@ def main() -> None:
         os.execve(sys.executable, [*pip, *sys.argv[1:]], environment)
     lock, uv = Path(sys.argv[2]), Path(sys.prefix) / "bin" / "uv"
     with tempfile.NamedTemporaryFile("w", suffix=".txt") as pin:
-        pin.write("".join(re.findall(r"^uv==.*(?:\\\n.*)*\n", lock.read_text("utf-8"), re.MULTILINE)))
+        pin.write(pin_of("uv", lock.read_text("utf-8")))
         pin.flush()
         quiet = ("--require-virtualenv", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps")
         got = subprocess.run([*pip, "install", *quiet, *_CHECKED, "-r", pin.name], env=environment, check=False)

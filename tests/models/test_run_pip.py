@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from localgif.models import run_pip
-from localgif.models.run_pip import with_uv
+from localgif.models.run_pip import pin_of, with_uv
 from tests.support.weights import build_wheel
 
 
@@ -41,8 +41,8 @@ def target(tmp_path: Path) -> Path:
 
 def locked(tmp_path: Path, digest: str | None = None) -> Path:
     """A lock of one wheel, in an index of its own; the digest is the wheel's."""
-    (tmp_path / "an index").mkdir()
-    wheel = build_wheel(tmp_path / "an index", "tiny-whole", "1.0", {"w.txt": b"w"})
+    (tmp_path / "index").mkdir()
+    wheel = build_wheel(tmp_path / "index", "tiny-whole", "1.0", {"w.txt": b"w"})
     lock = tmp_path / "a.lock"
     digest = digest or hashlib.sha256(wheel.read_bytes()).hexdigest()
     lock.write_text(f"tiny-whole==1.0 \\\n    --hash=sha256:{digest}\n")
@@ -51,11 +51,19 @@ def locked(tmp_path: Path, digest: str | None = None) -> Path:
 
 def install(target: Path, lock: Path, **others: str) -> tuple[int, bool]:
     """uv's exit code, and whether the package is there; the user has a setting of uv that would put it elsewhere."""
-    pips = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(lock.parent / "an index")}
+    pips = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(lock.parent / "index")}
     variables = {**os.environ, "UV_TARGET": str(lock.parent / "elsewhere"), **others}
     code = with_uv(target / "bin" / "uv", str(target / "bin" / "python"), lock, pips, variables)
     assert not (lock.parent / "elsewhere").exists() and not list((target / "bin").glob("uv-*"))
     return code, bool(list(target.glob("lib/*/site-packages/tiny_whole-1.0.dist-info")))
+
+
+def test_the_lock_pins_the_uv_that_installs_it() -> None:
+    lines = pin_of("uv", (Path(__file__).parents[2] / "requirements.lock").read_text("utf-8")).splitlines()
+    assert lines[0].startswith("uv==") and len(lines) > 10
+    assert all(line.strip().startswith("--hash=sha256:") for line in lines[1:])
+    assert pin_of("a", "b==1 \\\n    --hash=x\na==2 \\\n    --hash=y\n") == "a==2 \\\n    --hash=y\n"
+    assert pin_of("c", "b==1\n") == ""
 
 
 @pytest.mark.slow
@@ -75,7 +83,7 @@ def test_pips_settings_have_the_same_names_in_uv(tmp_path: Path, monkeypatch: py
 
     def called(command: list[str], env: dict[str, str], check: bool) -> subprocess.CompletedProcess[str]:
         seen.update(env)
-        calls.append([str(word) for word in command])
+        calls.append(command)
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(subprocess, "run", called)
