@@ -98,8 +98,8 @@ def test_a_second_call_reads_almost_nothing_again(guessing: httpx.Client) -> Non
 def test_four_short_requests_share_the_window_and_a_long_one_may_take_more(guessing: httpx.Client) -> None:
     short = [[{"role": "user", "content": f"Count to {number}."}] for number in range(SLOTS)]
     with ThreadPoolExecutor(SLOTS) as pool:
-        assert all(said["usage"]["completion_tokens"] for said in pool.map(lambda m: written(guessing, 64, m), short))
-    said = written(guessing, 8, [{"role": "user", "content": "a ball, a box and a boat. " * 90}])
+        assert all(said["usage"]["completion_tokens"] for said in pool.map(lambda m: written(guessing, 24, m), short))
+    said = written(guessing, 8, [{"role": "user", "content": "a ball, a box and a boat. " * 70}])
     assert said["usage"]["prompt_tokens"] > 2048 / SLOTS and said["usage"]["completion_tokens"]
 
 

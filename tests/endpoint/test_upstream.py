@@ -351,7 +351,8 @@ def test_thoughts_come_apart_and_the_servers_end_is_reported(smollm2: Weights) -
             assert thought.message.thinking and not thought.message.content and thought.done_reason == "length"
             assert "".join(piece.message.thinking or "" for piece in pieces) == thought.message.thinking
             assert said.message.content and not said.message.thinking and "<think>" not in said.message.content
-            body = {"model": NAME, "messages": HI, "think": True, "options": {**GREEDY, "num_predict": 400}}
+            story = [{"role": "user", "content": "Tell a long story."}]  # fills the 400 tokens
+            body = {"model": NAME, "messages": story, "think": True, "options": {**GREEDY, "num_predict": 400}}
             with http.stream("POST", "/api/chat", json=body) as response:
                 lines = response.iter_lines()
                 assert '"done":false' in next(lines)
