@@ -157,7 +157,7 @@ class Attack(NamedTuple):
     layers: tuple[str, ...]
     """Each of these alone refuses it."""
     code: str
-    """Raises if it is refused. {canary} is a file outside its directory, {port} a server on loopback."""
+    """Raises if it is refused. {canary} is a file outside its directory, {tcp} and {udp} ports on loopback."""
 
 
 ATTACKS = (
@@ -165,11 +165,11 @@ ATTACKS = (
     Attack("delete a file outside", (LANDLOCK, WRITE_FILTER, SEATBELT), "os.unlink({canary!r})"),
     Attack("read a file outside", (LANDLOCK, SEATBELT), "open({canary!r}, 'rb').read()"),
     Attack("change a file's mode", (SECCOMP, SEATBELT), "os.chmod({canary!r}, 0o777)"),
-    Attack("connect over TCP", (SECCOMP, SEATBELT), "socket.create_connection(('127.0.0.1', {port}), 1)"),
+    Attack("connect over TCP", (SECCOMP, SEATBELT), "socket.create_connection(('127.0.0.1', {tcp}), 1)"),
     Attack(
         "send over UDP",
         (SECCOMP, SEATBELT),
-        "socket.socket(type=socket.SOCK_DGRAM).sendto(b'!', ('127.0.0.1', {port}))",
+        "socket.socket(type=socket.SOCK_DGRAM).sendto(b'!', ('127.0.0.1', {udp}))",
     ),
     Attack("open a local socket", (SECCOMP, SEATBELT), "socket.socket(socket.AF_UNIX).bind('socket')"),
     Attack("start a process", (SECCOMP, SEATBELT), "os.fork() or os._exit(0)"),
@@ -208,8 +208,7 @@ class _Target(contextlib.ExitStack):
         try:
             self.tcp = self.enter_context(socket.create_server(("127.0.0.1", 0)))
             self.udp = self.enter_context(socket.socket(type=socket.SOCK_DGRAM))
-            self.port: int = self.tcp.getsockname()[1]
-            self.udp.bind(("127.0.0.1", self.port))
+            self.udp.bind(("127.0.0.1", 0))
             self.tcp.setblocking(False)
             self.udp.setblocking(False)
             self.reset()
@@ -260,7 +259,8 @@ def _harmless_fault(level: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _probe(attack: Attack, level: str, target: _Target) -> Probe:
-    code = attack.code.format(canary=str(target.canary), port=target.port)
+    tcp, udp = (each.getsockname()[1] for each in (target.tcp, target.udp))
+    code = attack.code.format(canary=str(target.canary), tcp=tcp, udp=udp)
     ended, said, _ = _run(_ATTACK_PROGRAM.format(code=code), level)
     untouched = target.is_untouched()  # always: what arrived must not count for the next attack
     refused = (ended.status, said) == (0, "refused") and untouched

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import errno
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +54,22 @@ def test_this_machine_is_checked_and_nothing_is_left(ground: Ground) -> None:
     assert [each.name for each in found.probes] == [attack.name for attack in probe.ATTACKS]
     if found.level == FULL:
         assert all(each.refused for each in found.probes) and not found.missing
+
+
+def test_a_port_that_somebody_else_uses_for_udp_does_not_matter(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = socket.create_server
+    with contextlib.ExitStack() as stack:
+
+        def beside_a_taken_port(address: tuple[str, int]) -> socket.socket:
+            server = create(address)
+            with contextlib.suppress(OSError):  # it is taken already
+                stack.enter_context(socket.socket(type=socket.SOCK_DGRAM)).bind(server.getsockname())
+            return server
+
+        monkeypatch.setattr(socket, "create_server", beside_a_taken_port)
+        assert probe.check().probes
 
 
 @pytest.mark.parametrize(("missing", "level"), [(SECCOMP, WEAK), (LANDLOCK, NO_READ_CONFINEMENT)])
