@@ -20,7 +20,7 @@ from localgif.sandbox import keeper_client, watch
 from localgif.sandbox.protocol import FULL, LAYERS, WEAK
 from localgif.sandbox.runner import run_program
 from tests.support import SOON
-from tests.support.apps import OUTLIVES, SLEEPER, app_with_sleeper
+from tests.support.apps import OUTLIVES, SLEEPER, app_with_sleeper, lives
 from tests.support.ground import AS_ROOT, PLAIN, SMALL, Ground, left_running, wait_until
 
 HERE = str(Path(localgif.__file__).parent.parent)
@@ -52,7 +52,7 @@ def test_the_next_start_sweeps_what_outlived_app_and_keeper(tmp_path: Path, monk
         os.kill(app.process.pid, signal.SIGSTOP)
         app.keeper.kill()
         app.kill()
-        wait_until(lambda: not app.keeper.is_running() or app.keeper.status() == "zombie")
+        wait_until(lambda: not lives(app.keeper))
         assert app.alive() == [app.guests[0].pid]
         assert len(watch.sweep()) == 1
         wait_until(lambda: not app.alive())

@@ -55,7 +55,14 @@ class App:
         self.process.wait()
 
     def alive(self) -> list[int]:
-        return [each.pid for each in (*self.keepers, *self.guests) if each.is_running() and each.status() != "zombie"]
+        return [each.pid for each in (*self.keepers, *self.guests) if lives(each)]
+
+
+def lives(process: psutil.Process) -> bool:
+    """Whether a process is alive; it may end between the two questions."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 @contextlib.contextmanager
