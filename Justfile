@@ -125,7 +125,7 @@ score *args:
 test-fast *args:
     @scripts/env scripts/test fast "$@"
 
-# Run everything that a commit must pass: ruff, mypy and pytest (five minutes; arguments go to pytest).
+# Run everything that a commit must pass: ruff, mypy and pytest (six minutes; arguments go to pytest).
 [group('develop')]
 [no-exit-message]
 test *args:

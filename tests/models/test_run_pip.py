@@ -49,10 +49,10 @@ def locked(tmp_path: Path, digest: str | None = None) -> Path:
     return lock
 
 
-def install(target: Path, lock: Path, **others: str) -> tuple[int, bool]:
+def install(target: Path, lock: Path) -> tuple[int, bool]:
     """uv's exit code, and whether the package is there; the user has a setting of uv that would put it elsewhere."""
     pips = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": str(lock.parent / "index")}
-    variables = {**os.environ, "UV_TARGET": str(lock.parent / "elsewhere"), **others}
+    variables = {**os.environ, "UV_TARGET": str(lock.parent / "elsewhere")}
     code = with_uv(target / "bin" / "uv", str(target / "bin" / "python"), lock, pips, variables)
     assert not (lock.parent / "elsewhere").exists() and not list((target / "bin").glob("uv-*"))
     return code, bool(list(target.glob("lib/*/site-packages/tiny_whole-1.0.dist-info")))
