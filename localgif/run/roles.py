@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import threading
 import time
@@ -151,7 +152,7 @@ def _own_notes(model: ModelSettings, weights: Weights) -> list[str]:
     return [
         f"{weights.path} has no chat template, so llama.cpp uses ChatML, which may be wrong for this model. "
         "models.toml cannot set another template: write one into the file (gguf-new-metadata --chat-template), or "
-        "serve the it with llama-server --chat-template or an Ollama (TEMPLATE in its Modelfile) and name that server"
+        "serve it with llama-server --chat-template or an Ollama (TEMPLATE in its Modelfile) and name that server"
     ]
 
 
@@ -242,15 +243,20 @@ def _importing() -> Iterator[None]:
     waited, ready = threading.Event(), threading.Event()
 
     def load() -> None:
+        # Modules stay, and looking for garbage among them takes a quarter of the time.
+        gc.disable()
         try:
             for name in _FIRST:
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
-        finally:
             ready.set()
-        for name in _LATER if not waited.is_set() else ():
-            with contextlib.suppress(Exception):
-                importlib.import_module(name)
+            for name in _LATER if not waited.is_set() else ():
+                with contextlib.suppress(Exception):
+                    importlib.import_module(name)
+        finally:
+            gc.freeze()
+            gc.enable()
+            ready.set()
 
     pin_clients()
     threading.Thread(target=load, daemon=True).start()
