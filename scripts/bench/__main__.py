@@ -24,11 +24,8 @@ PAGE = Path(__file__).parent.parent.parent / "docs" / "lab" / "benchmarks.md"
 NAMES = {
     "endpoint": "the embedded endpoint against llama.cpp's own server",
     "storm": "64 requests at once, then 500 whose clients mostly leave early",
-    "slots": "four answers together and one after another, with and without guesses",
     "loop": "localgif's way to a scored sample against the article's",
     "sandbox": "what the sandbox adds to a program",
-    "score": "measuring and scoring a GIF, by its size",
-    "store": "the run folder: storing samples, resuming, the report",
 }
 
 

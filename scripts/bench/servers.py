@@ -81,9 +81,9 @@ def bare(gguf: str, num_ctx: int, slots: int = 0) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def engine(gguf: str, num_ctx: int, slots: int = 1, guesses: bool = True) -> Iterator[Server]:
-    """The engine as the embedded endpoint starts it; its slots share the window `num_ctx`."""
-    config = EngineConfig(gguf, NAME, num_ctx, usable_cores(), KEY, os.getpid(), guesses, slots)
+def engine(gguf: str, num_ctx: int) -> Iterator[Server]:
+    """The engine of the embedded endpoint, with one slot."""
+    config = EngineConfig(gguf, NAME, num_ctx, usable_cores(), KEY, os.getpid())
     with _started("localgif.endpoint.llama", line=config.to_line()) as (pid, said):
         event = json.loads(said)
         if event["event"] != "ready":
