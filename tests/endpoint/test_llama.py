@@ -19,6 +19,8 @@ from localgif.records import ServedModel
 from tests.support import SOON
 
 KEY = "only this test knows"
+#: Small, because on one core even a small model reads 80 tokens a second.
+WINDOW = 1024
 #: Longer than a guess: llama.cpp does not guess from less text.
 PROGRAM = """frames = []
 for frame in range(24):
@@ -36,7 +38,7 @@ COPYING = [{"role": "user", "content": f"Repeat this program three times, word b
 @contextlib.contextmanager
 def engine(served: ServedModel, speculation: bool) -> Iterator[httpx.Client]:
     """A client of the engine that has its key."""
-    config = EngineConfig(served.path, served.name, 2048, 1, KEY, os.getpid(), speculation, SLOTS)
+    config = EngineConfig(served.path, served.name, WINDOW, 1, KEY, os.getpid(), speculation, SLOTS)
     arguments = [sys.executable, "-m", "localgif.endpoint.llama"]
     pipe = subprocess.PIPE
     with subprocess.Popen(arguments, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as process:
@@ -98,9 +100,9 @@ def test_a_second_call_reads_almost_nothing_again(guessing: httpx.Client) -> Non
 def test_four_short_requests_share_the_window_and_a_long_one_may_take_more(guessing: httpx.Client) -> None:
     short = [[{"role": "user", "content": f"Count to {number}."}] for number in range(SLOTS)]
     with ThreadPoolExecutor(SLOTS) as pool:
-        assert all(said["usage"]["completion_tokens"] for said in pool.map(lambda m: written(guessing, 24, m), short))
-    said = written(guessing, 8, [{"role": "user", "content": "a ball, a box and a boat. " * 70}])
-    assert said["usage"]["prompt_tokens"] > 2048 / SLOTS and said["usage"]["completion_tokens"]
+        assert all(said["usage"]["completion_tokens"] for said in pool.map(lambda m: written(guessing, 8, m), short))
+    said = written(guessing, 8, [{"role": "user", "content": "a ball, a box and a boat. " * 35}])
+    assert said["usage"]["prompt_tokens"] > WINDOW / SLOTS and said["usage"]["completion_tokens"]
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_short_request_needs_at_most_its_share_of_the_window(text: str, longes
 
 
 def test_a_prompt_is_still_known_after_others_took_its_place(guessing: httpx.Client) -> None:
-    long = [{"role": "user", "content": f"{number}: " + "a ball, a box and a boat. " * 12} for number in range(3)]
+    long = [{"role": "user", "content": f"{number}: " + "a ball, a box and a boat. " * 9} for number in range(3)]
     for said in long:
         written(guessing, 1, [said], id_slot=0)
     written(guessing, 1, [{"role": "user", "content": "a boat"}], id_slot=SLOTS - 1)
