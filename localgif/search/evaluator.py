@@ -341,7 +341,8 @@ class Evaluator:
             numbers: Which samples of each task, from 0.
 
         Returns:
-            Prompt -> its samples. Each prompt is finished before the next begins, so that a server reads it once.
+            Prompt -> its samples. Each prompt and each task is finished before the next begins, so that a server reads
+            it once.
         """
         fresh = purpose == "fresh"
         asks = [
@@ -354,8 +355,8 @@ class Evaluator:
                 attempts=MAX_ATTEMPTS if fresh else 1,
             )
             for prompt, label in prompts.items()
-            for number in numbers
             for task in (self.suite.tested if fresh else self.suite.neighbours)
+            for number in numbers
         ]
         found: dict[str, list[Sample]] = {prompt: [] for prompt in prompts}
         for ask, sample in zip(asks, self.gather(asks), strict=True):
