@@ -238,6 +238,7 @@ def test_processes_that_cannot_import_us_are_our_failure_with_their_last_words(
     portable.stop()
     with pytest.raises(SandboxError, match=r"(?s)the warden died.*half an installation"):
         ground.run(PLAIN, layers=HERE)
+    portable.stop()  # the next test's processes may wait already, and not be dead yet
 
 
 def test_a_job_that_never_begins_is_our_failure(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,10 +87,11 @@ class Program:
     def limits(self) -> Limits:
         return next((LIMITS[rule.value] for rule in self.rules if rule.key == "limits"), SMALL)
 
-    def decided_by(self, words: tuple[str, ...]) -> bool:
-        """Whether its header names one of these levels or users."""
+    @property
+    def names_a_user(self) -> bool:
+        """Whether something in its header depends on the user who runs it."""
         named = (rule.words.union(rule.value.split() if rule.key == "only" else ()) for rule in self.rules)
-        return any(each & {*words} for each in named)
+        return any(words & {*USERS} for words in named)
 
     def runs_in(self, case: Case) -> bool:
         for rule in self.rules:
