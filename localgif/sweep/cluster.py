@@ -77,7 +77,7 @@ def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
                     f"local:{scheduler} would start the embedded engine {scheduler} times, and each uses all cores",
                     "remove --scheduler, or use models of a server (docs/sweeps.md)",
                 )
-            place = LocalCluster(  # type: ignore[no-untyped-call]
+            place = LocalCluster(
                 n_workers=scheduler,
                 threads_per_worker=1,
                 resources={model.alias: 1 for model in models},
@@ -88,7 +88,7 @@ def _connected(scheduler: str | int, cells: Sequence[Cell]) -> Iterator[Any]:
             )
             stack.enter_context(place)
         try:
-            client = stack.enter_context(Client(place, timeout=SCHEDULER_SECONDS))  # type: ignore[no-untyped-call]
+            client = stack.enter_context(Client(place, timeout=SCHEDULER_SECONDS))
         except (OSError, TypeError, ValueError) as error:  # the last two for missing or wrong certificates
             raise PreflightError(
                 f"no Dask scheduler answers at {scheduler} ({error})",

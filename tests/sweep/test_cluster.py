@@ -195,7 +195,7 @@ def test_another_localgif_is_refused_before_anything_starts(
 def wait_for_workers(address: str, count: int) -> None:
     from distributed import Client
 
-    with Client(address) as client:  # type: ignore[no-untyped-call]
+    with Client(address) as client:
         client.wait_for_workers(count, timeout=kit.START_SECONDS)
 
 
