@@ -13,7 +13,7 @@ from localgif.records import ProgramResult, Verdict
 from localgif.sandbox import keeper_client, runner
 from localgif.sandbox.protocol import FULL, LAYERS, WEAK
 from tests.support import corpus
-from tests.support.ground import AS_ROOT, PLAIN, SMALL, Ground, left_running, source_of, wait_until
+from tests.support.ground import AS_ROOT, PLAIN, Ground, left_running, source_of, wait_until
 
 #: Acceptance figure, bytes.
 _LARGEST = 60 * 2**20
@@ -105,7 +105,8 @@ HOSTILE = (
 @pytest.mark.parametrize("level", [FULL, WEAK])
 def test_a_hostile_program_costs_its_neighbours_nothing_but_time(level: str, ground: Ground) -> None:
     def run(name: str) -> ProgramResult:
-        return runner.run_program(source_of(name), SMALL, layers=LAYERS[level])
+        # One of them must reach the limit of memory before that of CPU, which its pages cost on a busy machine.
+        return runner.run_program(source_of(name), corpus.ROOMY, layers=LAYERS[level])
 
     with ThreadPoolExecutor(3) as pool:
         hostile = [pool.submit(run, name) for name in HOSTILE]
