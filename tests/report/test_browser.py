@@ -19,10 +19,12 @@ pytestmark = pytest.mark.slow
 
 
 class Visit:
-    """An open page, with its requests and its messages."""
+    """An open page, with its requests and its messages. With `motion` its GIFs play, which takes a core."""
 
-    def __init__(self, browser: Any, file: Path, **how: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, **how})
+    def __init__(self, browser: Any, file: Path, *, motion: bool = False, **how: Any) -> None:
+        reduced = "no-preference" if motion else "reduce"
+        size = {"width": 1280, "height": 900}
+        self.context = browser.new_context(**{"viewport": size, "reduced_motion": reduced, **how})
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.said: list[str] = []
@@ -98,7 +100,7 @@ def changes(page: Any, looks: int = 4) -> bool:
 
 
 def test_gifs_play_and_pause(browser: Any, report: Path) -> None:
-    with Visit(browser, report) as visit:
+    with Visit(browser, report, motion=True) as visit:
         page = visit.page
         assert changes(page, 200)
         page.get_by_role("button", name="Pause all GIFs").click()
@@ -114,12 +116,12 @@ def test_gifs_play_and_pause(browser: Any, report: Path) -> None:
 
 
 def test_who_wants_no_motion_gets_stills_until_they_play(browser: Any, report: Path) -> None:
-    with Visit(browser, report, reduced_motion="reduce") as visit:
+    with Visit(browser, report) as visit:
         page = visit.page
         assert not changes(page)
         page.get_by_role("button", name="Play all GIFs").click()
         assert changes(page, 200)
-    with Visit(browser, report, reduced_motion="reduce", java_script_enabled=False) as visit:
+    with Visit(browser, report, java_script_enabled=False) as visit:
         assert not changes(visit.page), "without the script too"
 
 
@@ -205,8 +207,7 @@ def test_axe_would_find_something(browser: Any, report: Path) -> None:
 
 
 def test_the_copy_button_copies_the_whole_prompt(browser: Any, report: Path) -> None:
-    how = {"permissions": ["clipboard-read", "clipboard-write"]}
-    with Visit(browser, report, **how) as visit:
+    with Visit(browser, report, permissions=["clipboard-read", "clipboard-write"]) as visit:
         button = visit.page.get_by_role("button", name="Copy the prompt")
         button.click()
         visit.page.get_by_role("button", name="Copied").wait_for()
@@ -222,7 +223,7 @@ def best_of(report: Path) -> str:
 
 
 def test_links_to_the_sections_stay_in_view_and_lead_there(browser: Any, report: Path) -> None:
-    with Visit(browser, report, viewport={"width": 390, "height": 800}, reduced_motion="reduce") as visit:
+    with Visit(browser, report, viewport={"width": 390, "height": 800}) as visit:
         page = visit.page
         links = page.locator("nav a")
         assert links.count() >= 8
