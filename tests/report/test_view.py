@@ -61,7 +61,7 @@ def test_a_stored_sample_appears_within_two_seconds_and_no_request_leaves(browse
     with RunStore.create(tmp_path, record("r")) as store, served(store.folder) as address:
         maker = Maker(store)
         maker.sample("Draw.", 0, "search", 1, 24, 1)
-        context = browser.new_context()
+        context = browser.new_context(reduced_motion="reduce")
         page = context.new_page()
         requests: list[str] = []
         said: list[str] = []
@@ -96,7 +96,7 @@ def test_text_of_a_stranger_stays_text(browser: Any, tmp_path: Path) -> None:
     with RunStore.create(tmp_path, record("r", ALL)) as store, served(store.folder) as address:
         Maker(store, text=ALL).sample("Draw.", 0, "search", 1, 0, 3)
         store.doing(ALL)
-        context = browser.new_context()
+        context = browser.new_context(reduced_motion="reduce")
         page = context.new_page()
         page.goto(address)
         page.locator("#gallery .tile").first.wait_for()
