@@ -119,7 +119,6 @@ def test_a_profile_that_this_macos_refuses_is_a_missing_layer_with_its_words(
 def a_mac(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keeper_client, "missing", lambda: "needs Linux")
     monkeypatch.setattr(seatbelt, "SANDBOX_EXEC", Path("/bin/sh"))
-    monkeypatch.setattr(probe, "ATTACKS", probe.ATTACKS[:3])  # each takes a process of its own without the keeper
 
 
 def taking(layers: frozenset[str]) -> Callable[[Job, Limits, Path], Ended]:
@@ -146,6 +145,7 @@ def test_a_profile_that_holds_gives_the_level(ground: Ground, monkeypatch: pytes
 @pytest.mark.usefixtures("a_mac")
 def test_a_profile_that_does_nothing_is_found_out(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(probe, "run_confined", taking(LAYERS[LIMITS_ONLY]))
+    monkeypatch.setattr(probe, "ATTACKS", probe.ATTACKS[:3])  # each takes a process of its own without the keeper
     found = probe.check()
     assert found.level == LIMITS_ONLY
     assert found.missing[0] == "full: needs Linux"
@@ -155,6 +155,7 @@ def test_a_profile_that_does_nothing_is_found_out(ground: Ground, monkeypatch: p
 @pytest.mark.usefixtures("a_mac")
 def test_without_sandbox_exec_it_is_not_tried(ground: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seatbelt, "SANDBOX_EXEC", Path("/nonexistent"))
+    monkeypatch.setattr(probe, "ATTACKS", probe.ATTACKS[:3])  # each takes a process of its own without the keeper
     found = probe.check()
     last = ("limits-only: this system lacks privileges",) if masked.ON else ()
     assert found.missing == ("full: needs Linux", "seatbelt: there is no /nonexistent", *last)
