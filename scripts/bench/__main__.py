@@ -1,8 +1,8 @@
 """`python -m scripts.bench NAME [OPTIONS]` measures one benchmark and prints its figures.
 
-`python -m scripts.bench all [NAME...]` measures several (without names: all), each in its own process, and writes each
-table into docs/lab/benchmarks.md at once. If a benchmark fails, its table stays as it was, the others continue, and the
-exit code is 1. Run benchmarks on an idle machine: each table states the load average before it.
+`python -m scripts.bench all [NAME...]` measures several (without names: all), each in its own process, and writes its
+figures into docs/lab/benchmarks.md at once. If a benchmark fails, its figures stay as they were, the others continue,
+and the exit code is 1. Run benchmarks on an idle machine: the figures include the load average before them.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from __future__ import annotations
 import argparse
 import importlib
 import inspect
-import json
 import subprocess
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scripts.bench.figures import replaced, section, text
+from scripts.bench.figures import replaced, text
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "lab" / "benchmarks.md"
 #: Module of scripts.bench -> what it measures. Its `measure` takes the options, by name, and returns the figures.
 NAMES = {
     "endpoint": "the embedded endpoint against llama.cpp's own server",
-    "storm": "64 requests at once, then 500 whose clients mostly leave early",
     "loop": "localgif's way to a scored sample against the article's",
     "sandbox": "what the sandbox adds to a program",
 }
@@ -35,11 +33,10 @@ def arguments() -> argparse.Namespace:
         prog="just bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(dest="name", required=True, metavar="NAME")
-    every = commands.add_parser("all", help="measure several and write their tables into docs/lab/benchmarks.md")
+    every = commands.add_parser("all", help="measure several and write their figures into docs/lab/benchmarks.md")
     every.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(NAMES)} (default: all)")
     for name, help_text in NAMES.items():
         command = commands.add_parser(name, help=help_text, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-        command.add_argument("--json", action="store_true", help="print one JSON object")
         if name in sys.argv[1:2]:  # only the chosen one is imported
             for option in inspect.signature(_measure(name)).parameters.values():
                 command.add_argument(f"--{option.name}", default=option.default, type=type(option.default), help=" ")
@@ -55,16 +52,16 @@ def _measure(name: str) -> Any:
 
 
 def write(name: str) -> str:
-    """Measure one benchmark in a process of its own and write its table.
+    """Measure one benchmark in a process of its own and write its figures.
 
     Returns:
         Why it failed, or "".
     """
     print(f"just bench {name} ...", file=sys.stderr, flush=True)
-    done = subprocess.run([sys.executable, "-m", "scripts.bench", name, "--json"], stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([sys.executable, "-m", "scripts.bench", name], stdout=subprocess.PIPE, text=True)
     if done.returncode:
         return f"it ended with exit code {done.returncode}"
-    body = section(name, json.loads(done.stdout), f"{datetime.now(UTC):%Y-%m-%d}")
+    body = f"`just bench {name}`, {datetime.now(UTC):%Y-%m-%d}:\n\n```text\n{done.stdout}```\n"
     PAGE.write_text(replaced(PAGE.read_text(), name, body))
     return ""
 
@@ -79,11 +76,9 @@ def main() -> int:
             replaced(PAGE.read_text(), each, "")
         failures = {each: why for each in names if (why := write(each))}
         for each, why in failures.items():
-            print(f"{each} failed, and its table stays as it was: {why}", file=sys.stderr)
+            print(f"{each} failed, and its figures stay as they were: {why}", file=sys.stderr)
         return int(bool(failures))
-    as_json = options.pop("json")
-    found = _measure(name)(**options)
-    print(json.dumps(found, indent=2) if as_json else text(found))
+    print(text(_measure(name)(**options)))
     return 0
 
 

@@ -3,13 +3,11 @@
 - the animator's tokens a second: with a worked example in its prompt, with the bare contract, with the example again;
 - the time that the gateway adds to a call, and its effect on tokens per second, against the engine alone;
 - the time to the first token of a new prompt and of a repeated one, and how much of it the server reads again;
-- how long the engine continues after its client left, while reading and while writing;
 - four streams at once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +15,11 @@ from functools import partial
 from statistics import median
 from typing import Any
 
-import httpx
-
 from localgif.agent import prompts
 from localgif.agent.prompts import Example, Parts
 from localgif.tasks.task import load_task
 from scripts.bench.figures import conditions, in_turns, seconds
-from scripts.bench.servers import NAME, Messages, Server, Timed, bare, client, engine, front, ollama, openai, weights
+from scripts.bench.servers import Messages, Server, Timed, bare, engine, front, ollama, openai, weights
 from tests.support.kit import program
 
 NUM_CTX = 4096
@@ -93,40 +89,6 @@ def second_call(server: Server, repeat: int) -> dict[str, float]:
     }
 
 
-def cancellation(gateway: Server, behind: Server, writing: bool, repeat: int) -> float:
-    """Median seconds from the client's leaving until llama.cpp answers another client, minus its usual time for that.
-
-    It does not poll /slots: each answer resets the clock by which llama.cpp looks for clients that left.
-    """
-    found = []
-    next_body = {"model": NAME, "messages": [{"role": "user", "content": "Hi."}], "max_tokens": 1}
-    with client() as http:
-
-        def answered() -> float:
-            return seconds(lambda: http.post(behind.url + "/v1/chat/completions", json=next_body).raise_for_status())
-
-        for _ in range(repeat):
-            answered()
-            usual = answered()
-            filler = f"{time.time_ns()} " + ("" if writing else "A ball, a box and a boat go round. " * 300)
-            messages = [{"role": "user", "content": f"{filler}Tell a long story."}]
-            body = {"model": NAME, "messages": messages, "options": {"num_predict": 2000}}
-            with client() as leaving:
-                request = leaving.build_request("POST", gateway.url + "/api/chat", json=body)
-                if writing:
-                    stream = leaving.send(request, stream=True)
-                    lines = stream.iter_lines()
-                    for _ in range(8):
-                        next(lines)
-                    stream.close()
-                else:
-                    request.extensions["timeout"]["read"] = 1.0
-                    with contextlib.suppress(httpx.ReadTimeout):  # reading the prompt takes longer
-                        leaving.send(request, stream=True).read()
-            found.append(max(0.0, answered() - usual))
-    return round(median(found), 3)
-
-
 def four_streams(ask: Callable[..., Timed], server: Server, repeat: int) -> float:
     """Median seconds until four answers, requested at once, have all arrived."""
     messages = animator_messages(False)
@@ -154,10 +116,6 @@ def measure(model: str = "qwen2.5-coder:1.5b", tokens: int = 200, repeat: int = 
         found["the gateway"] = overhead(ours, behind, tokens, repeat)
         found["first token, ours"] = second_call(ours, repeat)
         found["first token, theirs"] = second_call(theirs, repeat)
-        for phase in ("reading", "writing"):
-            # Not theirs: it has several slots, and another one answers while the first continues.
-            seconds_more = cancellation(ours, behind, phase == "writing", repeat)
-            found[f"continues after its client left, {phase}"] = {"s": seconds_more}
         streams = four_streams(ollama, ours, repeat), four_streams(openai, theirs, repeat)
         found["four streams at once"] = ratio("s", *streams)
         servers = {"gateway": ours, "engine": behind, "bare": theirs}

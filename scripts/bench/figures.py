@@ -8,11 +8,9 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-#: Names of conditions: they stand above a table, not in it.
-CONDITIONS = ("model", "cores", "repeat", "load average")
 END = "<!-- end -->"
 
 
@@ -49,28 +47,11 @@ def spread(milliseconds: Sequence[float]) -> dict[str, float]:
 
 
 def text(found: Mapping[str, Any]) -> str:
-    """The figures for a terminal."""
+    """The figures as lines."""
     return "\n".join(
-        f"{name:<42} {'  '.join(f'{k}: {v}' for k, v in _row(value).items())}" for name, value in found.items()
+        f"{name}: " + (", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value))
+        for name, value in found.items()
     )
-
-
-def section(command: str, found: Mapping[str, Any], day: str) -> str:
-    """The figures as Markdown: their conditions, then tables. Names with the same columns share a table."""
-    said = [f"`just bench {command}`", day]
-    if "model" in found:
-        said.append(str(found["model"]))
-    said += [f"{found['cores']} CPU cores", f"repeat {found['repeat']}"]
-    said.append(f"load average {_shown(found['load average'])}")
-    groups: dict[tuple[str, ...], list[str]] = {}
-    for name, value in found.items():
-        if name not in CONDITIONS:
-            row = _row(value)
-            groups.setdefault(tuple(row), []).append(_line([name, *map(_shown, row.values())]))
-    tables = (
-        "\n".join([_line(["", *columns]), "|---" * (len(columns) + 1) + "|", *rows]) for columns, rows in groups.items()
-    )
-    return ", ".join(said) + ".\n\n" + "\n\n".join(tables) + "\n"
 
 
 def replaced(page: str, name: str, body: str) -> str:
@@ -83,24 +64,3 @@ def replaced(page: str, name: str, body: str) -> str:
     if len(rest) != 1 or END not in rest[0]:
         raise ValueError(f'the page needs one section that begins with "<!-- bench: {name} -->" and ends with "{END}"')
     return f"{before}<!-- bench: {name} -->\n{body}{END}{rest[0].split(END, 1)[1]}"
-
-
-def _row(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {"": value}
-
-
-def _line(cells: Iterable[str]) -> str:
-    return "|" + "|".join(f" {cell} " if cell else " " for cell in cells) + "|"
-
-
-def _shown(value: Any) -> str:
-    """A figure as people read it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int | float):
-        return f"{value:,.6g}" if isinstance(value, float) else f"{value:,}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_shown(each)}" for name, each in value.items())
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value))
-    return "" if value is None else str(value).replace("|", "\\|")

@@ -2,8 +2,7 @@
 
 One job runs a program that draws 24 frames of 96 pixels, takes its GIF and measures it: with a running keeper (warm),
 with a new keeper (cold), and in two ways without a sandbox: in a plain subprocess that draws and measures, and in one
-that only draws, while our own process measures. Then come the layers one by one, two jobs at a time, and what 1,000
-programs leave behind.
+that only draws, while our own process measures. Then come the layers one by one, and two jobs at a time.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from typing import Any
 import psutil
 
 from localgif.gif import measure as measuring
-from localgif.records import Measurements, Verdict
+from localgif.records import Measurements
 from localgif.sandbox import keeper_client, probe
 from localgif.sandbox.protocol import KILL, LANDLOCK, LAYERS, PRIVILEGES, RLIMITS, SECCOMP, WATCH
 from localgif.sandbox.runner import measure_gif, run_program
@@ -29,11 +28,6 @@ from scripts.bench.figures import conditions, in_turns, seconds, spread
 from tests.support.kit import program
 
 PROGRAM = program(24)
-SMALL_PROGRAM = """
-def make_gif(path):
-    open("scratch.txt", "w").write("x" * 1000)
-    open(path, "wb").write(b"no GIF")
-"""
 
 
 def job(layers: frozenset[str] | None = None) -> None:
@@ -95,53 +89,23 @@ def keeper() -> psutil.Process:
     return psutil.Process(pid)
 
 
-def state() -> dict[str, int]:
-    """What must not grow."""
-    return {
-        "processes": len(psutil.Process().children(recursive=True)),
-        "our descriptors": psutil.Process().num_fds(),
-        "keeper's descriptors": keeper().num_fds(),
-        "files": len(list(Path(tempfile.gettempdir()).iterdir())),
+def measure(repeat: int = 50) -> dict[str, Any]:
+    """All figures; each thing is timed `repeat` times."""
+    found = conditions(repeat) | {"level": probe.decide().level}
+    job()
+    ways = {
+        "warm": job,
+        "cold": cold_job,
+        "plain subprocess": subprocess_measures,
+        "plain, measured by us": we_measure,
     }
-
-
-def leftovers(programs: int) -> dict[str, Any]:
-    """What exists after many programs and did not exist before them."""
-
-    def once() -> None:
-        assert run_program(SMALL_PROGRAM).verdict is Verdict.OUTPUT_BAD
-
-    once()
-    before, memory = state(), keeper().memory_info().rss
-    took = sum(seconds(once) for _ in range(programs))
-    return {
-        "programs": programs,
-        "ms per program": round(1000 * took / max(1, programs), 1),
-        "left": {name: count - before[name] for name, count in state().items()},
-        "keeper grew by bytes": keeper().memory_info().rss - memory,
-    }
-
-
-def measure(repeat: int = 50, programs: int = 1000) -> dict[str, Any]:
-    """All figures; each thing is timed `repeat` times, and `programs` programs must leave nothing behind."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        tempfile.tempdir = folder  # so that nobody else's files are counted
-        found = conditions(repeat) | {"level": probe.decide().level}
-        job()
-        ways = {
-            "warm": job,
-            "cold": cold_job,
-            "plain subprocess": subprocess_measures,
-            "plain, measured by us": we_measure,
-        }
-        timed = in_turns({name: partial(milliseconds, way) for name, way in ways.items()}, repeat)
-        medians = {name: statistics.median(values) for name, values in timed.items()}
-        found |= {name: spread(values) for name, values in timed.items()}
-        found |= {f"{name} / warm": round(medians[name] / medians["warm"], 1) for name in ways if name != "warm"}
-        found["run alone, layers added"] = layer_costs(repeat)
-        found["jobs per second, 1 thread"] = throughput(1, repeat)
-        found["jobs per second, 2 threads"] = throughput(2, 2 * repeat)
-        found["keeper, MB"] = round(keeper().memory_info().rss / 2**20, 1)
-        found["leftovers"] = leftovers(programs)
-        keeper_client.stop()
+    timed = in_turns({name: partial(milliseconds, way) for name, way in ways.items()}, repeat)
+    medians = {name: statistics.median(values) for name, values in timed.items()}
+    found |= {name: spread(values) for name, values in timed.items()}
+    found |= {f"{name} / warm": round(medians[name] / medians["warm"], 1) for name in ways if name != "warm"}
+    found["run alone, layers added"] = layer_costs(repeat)
+    found["jobs per second, 1 thread"] = throughput(1, repeat)
+    found["jobs per second, 2 threads"] = throughput(2, 2 * repeat)
+    found["keeper, MB"] = round(keeper().memory_info().rss / 2**20, 1)
+    keeper_client.stop()
     return found

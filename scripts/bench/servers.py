@@ -22,7 +22,7 @@ import psutil
 
 from localgif.endpoint.child import embedded_endpoint
 from localgif.endpoint.engine import usable_cores
-from localgif.endpoint.llama import EngineConfig
+from localgif.endpoint.llama import SLOTS, EngineConfig
 from localgif.models.fetch import pull
 from localgif.models.find import places_for
 from localgif.offline import weights_environment
@@ -74,16 +74,16 @@ def _started(*arguments: str, line: bytes = b"") -> Iterator[tuple[int, str]]:
 
 
 @contextlib.contextmanager
-def bare(gguf: str, num_ctx: int, slots: int = 0) -> Iterator[Server]:
-    """llama.cpp's server with its defaults, a free port, and the same window per slot as ours (0: default slots)."""
-    with _started(__name__, gguf, str(num_ctx), str(slots)) as (pid, url):
+def bare(gguf: str, num_ctx: int) -> Iterator[Server]:
+    """llama.cpp's server with its defaults, a free port, and the same window as ours."""
+    with _started(__name__, gguf, str(num_ctx)) as (pid, url):
         yield Server(url, pid)
 
 
 @contextlib.contextmanager
 def engine(gguf: str, num_ctx: int) -> Iterator[Server]:
-    """The engine of the embedded endpoint, with one slot."""
-    config = EngineConfig(gguf, NAME, num_ctx, usable_cores(), KEY, os.getpid())
+    """The engine of the embedded endpoint."""
+    config = EngineConfig(gguf, NAME, num_ctx, usable_cores(), KEY, os.getpid(), slots=SLOTS)
     with _started("localgif.endpoint.llama", line=config.to_line()) as (pid, said):
         event = json.loads(said)
         if event["event"] != "ready":
@@ -92,10 +92,10 @@ def engine(gguf: str, num_ctx: int) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def front(server: Server, num_ctx: int, slots: int = 1) -> Iterator[Server]:
+def front(server: Server, num_ctx: int) -> Iterator[Server]:
     """The gateway in front of a server, without counting prompts, as in the embedded endpoint."""
     remote = RemoteModel(name=NAME, url=server.url, key=KEY, dialect="other", server="", window=num_ctx)
-    with embedded_endpoint(ServeConfig(remotes=(remote,), slots=slots)) as running:
+    with embedded_endpoint(ServeConfig(remotes=(remote,), slots=SLOTS)) as running:
         yield Server(running.url, running.pid)
 
 
@@ -163,14 +163,10 @@ def main() -> None:
     """The process of `bare`: serves until its stdin is closed."""
     import xllamacpp
 
-    gguf, num_ctx, slots = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     params = xllamacpp.CommonParams()
-    params.model.path = gguf
+    params.model.path = sys.argv[1]
     params.model_alias = {NAME}
-    params.n_ctx = num_ctx * max(1, slots)
-    if slots:
-        params.n_parallel = slots
-        params.kv_unified = False
+    params.n_ctx = int(sys.argv[2])
     params.hostnames = ["127.0.0.1"]
     params.port = 0
     server = xllamacpp.Server(params)
