@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -51,7 +52,9 @@ _HUES = (
 #: A middle shade is the median of about this many pixels.
 _SHADES = 15
 
+#: What touches: pixels of a piece also at a corner, pixels of a hole only at a side.
 _NEIGHBOURS = np.ones((3, 3), dtype=bool)
+_SIDES = ndimage.generate_binary_structure(2, 1)
 
 #: The fields of records.Piece in their order, first those about its shape.
 _Shape = tuple[str, float, float, float, float, float, float, float, float, float, int, float]
@@ -184,55 +187,73 @@ def _pieces(
         rows_, columns_ = boxes[index]
         own = labels[boxes[index]] == index + 1
         behind = background[rows[0] : rows[-1] + 1, left : columns[-1] + 1][boxes[index]]
+        top_, left_, bottom, right = top + rows_.start, left + columns_.start, top + rows_.stop, left + columns_.stop
         y, x = np.nonzero(own)
-        y, x = y + top + rows_.start, x + left + columns_.start
         every = x.size // _SHADES + 1
-        shade = _shade(rgb[y[::every], x[::every]])
-        if not (own | behind).all():
-            y, x = np.nonzero(own | _inside(own, behind))
-            y, x = y + top + rows_.start, x + left + columns_.start
-        shape, inertia = _described(name, x, y, mask.shape)
+        shade = _shade(rgb[y[::every] + top_, x[::every] + left_])
+        if not (own | behind).all() and (hidden := _inside(own, behind)) is not None:
+            y, x = np.nonzero(own | hidden)
+        shape, inertia = _described(name, x + left_, y + top_, (left_, top_, right, bottom), mask.shape)
         found.append((*shape, shade, inertia))
     return found
 
 
-def _inside(own: npt.NDArray[np.bool_], behind: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _inside(own: npt.NDArray[np.bool_], behind: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_] | None:
     """The pixels inside a piece that belong to other things, without holes that show the background.
 
-    None if they are more than its own, because then the piece is the fringe of the thing inside it.
+    None if there are none, or more than its own: then the piece is the fringe of the thing inside it.
     """
-    holes, _ = ndimage.label(ndimage.binary_fill_holes(own) & ~own)
-    hidden = (holes > 0) & ~np.isin(holes, np.unique(holes[behind]))
-    return hidden if np.count_nonzero(hidden) < np.count_nonzero(own) else np.zeros_like(own)
+    labels, count = ndimage.label(~own, structure=_SIDES)
+    inside = np.ones(count + 1, dtype=bool)
+    inside[0] = False
+    for outside in (labels[0], labels[-1], labels[:, 0], labels[:, -1], labels[behind]):
+        inside[outside] = False
+    if not inside.any():
+        return None
+    hidden: npt.NDArray[np.bool_] = inside[labels]
+    return hidden if np.count_nonzero(hidden) < np.count_nonzero(own) else None
 
 
 def _described(
-    name: str, x: npt.NDArray[np.intp], y: npt.NDArray[np.intp], shape: tuple[int, ...]
+    name: str,
+    x: npt.NDArray[np.intp],
+    y: npt.NDArray[np.intp],
+    box: tuple[int, int, int, int],
+    shape: tuple[int, ...],
 ) -> tuple[_Shape, float]:
-    """The fields about a piece's shape, and its inertia."""
+    """The fields about a piece's shape, and its inertia.
+
+    Args:
+        x, y: Its pixels.
+        box: Its left, top, right and bottom edge, pixels; the last two are behind its last pixel.
+        shape: Height and width of the frame.
+    """
     height, width = shape
-    dx, dy = x - x.mean(), y - y.mean()
+    count = x.size
+    # A sum divided by the count is a mean, without the checks that np.mean makes for every piece.
+    cx, cy = x.sum() / count, y.sum() / count
+    dx, dy = x - cx, y - cy
     # A pixel is a square, not a point: 1/12 is its own variance.
     dx2, dy2 = dx * dx, dy * dy
-    xx, yy, xy = dx2.mean() + 1 / 12, dy2.mean() + 1 / 12, (dx * dy).mean()
-    root = np.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
+    xx, yy, xy = dx2.sum() / count + 1 / 12, dy2.sum() / count + 1 / 12, (dx * dy).sum() / count
+    root = math.sqrt(((xx - yy) / 2) ** 2 + xy * xy)
     middle = (xx + yy) / 2
     squared = dx2 + dy2
-    spread = np.pi * (np.sqrt(squared.max()) + 0.25) ** 2 / x.size
+    spread = math.pi * (math.sqrt(squared.max()) + 0.25) ** 2 / count
     fold, angle = _pointing(dx + 1j * dy, squared)
     numbers = (
-        x.size / (width * height),
-        (x.mean() + 0.5) / width,
-        (y.mean() + 0.5) / height,
-        x.min() / width,
-        y.min() / height,
-        (x.max() + 1) / width,
-        (y.max() + 1) / height,
+        count / (width * height),
+        (cx + 0.5) / width,
+        (cy + 0.5) / height,
+        box[0] / width,
+        box[1] / height,
+        box[2] / width,
+        box[3] / height,
         spread,
-        np.sqrt((middle + root) / (middle - root)),
+        math.sqrt((middle + root) / (middle - root)),
     )
+    inertia = round(float(4 * math.pi * middle / count), 3)
     area, cx, cy, left, top, right, bottom, wide, long = (round(float(n), 4) for n in numbers)
-    inertia = round(float(4 * np.pi * middle / x.size), 3)
     return (name, area, cx, cy, left, top, right, bottom, wide, long, fold, angle), inertia
 
 

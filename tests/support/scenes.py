@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 from localgif.gif.measure import main as measure
@@ -168,7 +169,18 @@ def gif(scene: Scene) -> bytes:
     if scene.loop is not None:
         options["loop"] = scene.loop
     duration = list(scene.duration) if isinstance(scene.duration, tuple) else scene.duration
-    return saved(images(scene), duration=duration, **options)
+    return saved([in_palette(image) for image in images(scene)], duration=duration, **options)
+
+
+def in_palette(image: Image.Image) -> Image.Image:
+    """The same picture with a palette of its own colours; Pillow's search for one takes three times as long."""
+    packed = np.asarray(image, dtype=np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+    colours, index = np.unique(packed, return_inverse=True)
+    if colours.size > 256:
+        return image
+    found = Image.frombytes("P", image.size, index.astype(np.uint8).tobytes())
+    found.putpalette(np.stack([colours >> 16, colours >> 8 & 255, colours & 255], axis=1).astype(np.uint8).tobytes())
+    return found
 
 
 def measured(scene: Scene) -> Measurements:
