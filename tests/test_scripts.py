@@ -179,6 +179,7 @@ def test_an_unreachable_index_is_said_and_no_half_environment_counts(root: Path)
     nowhere = {"PIP_INDEX_URL": "http://127.0.0.1:9/simple", "PIP_EXTRA_INDEX_URL": "", "PIP_FIND_LINKS": ""}
     done = run(root, "env", "true", PIP_CONFIG_FILE=os.devnull, PIP_RETRIES="0", **nowhere)
     assert done.returncode == 3
+    assert re.search(r"uv could not install the packages; pip does, .*\n  ERROR: \S", done.stderr), done.stderr
     assert "pip reached no package index" in done.stderr
     assert not (root / ".venv" / "localgif-made-from").exists()
 
