@@ -16,6 +16,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import localgif
 from tests.support.kit import seconds
 
@@ -173,6 +175,7 @@ def test_a_pattern_that_goes_back_and_forth_is_found() -> None:
     assert not too_slow(re.compile(r"(?:a|b)*+d"), {"match"})
 
 
+@pytest.mark.slow
 def test_every_pattern_takes_linear_time() -> None:
     found = patterns()
     assert len(found) > 100 and {"endpoint/thoughts", "sandbox/text", "search/reflector"} <= {name for name, _ in found}

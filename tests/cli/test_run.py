@@ -93,6 +93,7 @@ def test_a_lost_server_is_exit_3_before_a_run_and_4_in_the_middle(server: Script
     assert (folder / "run.json").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_failed_run_is_continued_watched_and_forked(server: Scripted, tmp_path: Path) -> None:
     server.fail_at = 3
     assert localgif(tmp_path, "optimize", *SMALL, "--name", "ill").returncode == 4

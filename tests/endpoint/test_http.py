@@ -239,6 +239,7 @@ def test_what_does_not_pass_is_asked_five_times(ask: Ask, fault: str, clock: Jum
     assert "asked 5 times" in caught.value.message and caught.value.remedy and caught.value.exit_code == 4
 
 
+@pytest.mark.slow
 @EVERY_ROLE
 @pytest.mark.parametrize(("fault", "said"), LASTING.items(), ids=LASTING)
 def test_what_stays_wrong_is_an_error_at_once(ask: Ask, fault: str, said: str) -> None:
@@ -301,6 +302,7 @@ def test_other_weights_after_a_restart_are_not_asked(ask: Ask, monkeypatch: pyte
     assert "cdcdcdcdcdcd" in caught.value.message and "abababababab" in caught.value.message
 
 
+@pytest.mark.slow
 @STREAMED
 @pytest.mark.parametrize("fault", ["hangs before a token", "hangs between tokens", "drops between tokens"])
 def test_silence_has_an_end_and_the_connection_too(ask: Ask, fault: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -128,6 +128,7 @@ def rotated(m: Measurements, by: int) -> Measurements:
     return m.model_copy(update=changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", task_names())
 def test_where_a_closed_loop_begins_does_not_matter(name: str) -> None:
     m, task = measured(replace(REFERENCES[name], size=(200, 200))), load_task(name)
@@ -135,6 +136,7 @@ def test_where_a_closed_loop_begins_does_not_matter(name: str) -> None:
     assert totals == {1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["bouncing-ball", "spinning-star", "sun-and-planet", "fading-square"])
 @pytest.mark.parametrize("side", [96, 150, 400, 500])
 def test_the_size_of_the_canvas_hardly_matters(name: str, side: int) -> None:
@@ -185,6 +187,7 @@ shown = "blink"
 CHEATS = sorted((FOLDER / "gifs").glob("*.gif"))
 
 
+@pytest.mark.slow
 def test_no_cheat_scores_above_0_6_and_the_docs_list_each() -> None:
     table = scoring_table()
     assert table in (ROOT / "docs" / "scoring.md").read_text(), "run: ./scripts/just fix"

@@ -20,6 +20,8 @@ from localgif.store.read import load_run
 from tests.support.kit import Notes, fenced, program, settings
 from tests.support.scripted import MODEL, TOO_LONG, Scripted, cut_off, refuse, serving
 
+pytestmark = pytest.mark.slow  # whole runs
+
 BETTER = "You are a Python animator. Write make_gif(path) with exactly 24 frames. Output only code."
 BAD = fenced("def make_gif(path):\n    imige.save(path)\n")
 POOR = fenced(program(12, 100))

@@ -25,6 +25,8 @@ from tests.support.kills import Deterministic, End, Killer, chosen, end_of, mode
 from tests.support.kit import Notes
 from tests.support.scripted import DIGEST, ILL, serving
 
+pytestmark = pytest.mark.slow  # whole runs
+
 GoOn = Callable[..., RunResult]
 #: Folder of an undisturbed run, its outcome, and its number of requests.
 Whole = tuple[Path, End, int]
@@ -37,7 +39,6 @@ def killer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Killer]:
         yield Killer(tmp_path_factory.mktemp("runs"), url)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.full)])
 def test_a_killed_run_ends_as_an_undisturbed_one(killer: Killer, number: int) -> None:
     killer.round(number)
@@ -85,7 +86,6 @@ def requests(server: Deterministic, since: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("at", [4, 18])
-@pytest.mark.slow
 def test_after_a_server_failed_nothing_finished_is_asked_again(
     server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path, at: int
 ) -> None:
@@ -197,7 +197,6 @@ def test_a_log_that_another_search_wrote_is_noticed(go_on: GoOn, whole: Whole, t
         go_on(folder)
 
 
-@pytest.mark.slow
 def test_a_fork_with_a_larger_budget_shares_the_work(server: Deterministic, whole: Whole, tmp_path: Path) -> None:
     folder = copied(whole, tmp_path)
     since = len(server.history)
@@ -267,7 +266,6 @@ def test_a_sample_whose_gif_is_gone_is_made_again(go_on: GoOn, whole: Whole, tmp
     assert load_run(folder).data("gifs", gif).startswith(b"GIF8")
 
 
-@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_written_and_the_run_goes_on_later(
     server: Deterministic, go_on: GoOn, whole: Whole, tmp_path: Path
 ) -> None:

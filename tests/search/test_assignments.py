@@ -20,6 +20,8 @@ from localgif.tasks.sentence import read as read_sentence
 from localgif.tasks.task import Task, load_task
 from tests.support.kit import program
 
+pytestmark = pytest.mark.slow  # whole searches
+
 
 class Measured:
     """Runs and scores programs, and counts them."""

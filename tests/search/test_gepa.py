@@ -24,6 +24,8 @@ from tests.support.kills import models_file
 from tests.support.kit import Notes, fenced, program, settings
 from tests.support.scripted import Scripted, serving
 
+pytestmark = pytest.mark.slow  # whole runs
+
 PROGRAM = """import math
 from PIL import Image, ImageDraw
 def make_gif(path):
@@ -320,7 +322,6 @@ def test_a_run_of_one_task_has_no_front(tmp_path: Path) -> None:
 GOOD, HALF, POOR = (fenced(program(n, delay)) for n, delay in ((24, 40), (24, 100), (12, 100)))
 
 
-@pytest.mark.slow
 def test_the_budget_goes_into_samples_of_the_seed_prompt_and_the_best_one_counts(tmp_path: Path) -> None:
     script = [POOR, HALF, POOR, GOOD, POOR, HALF, POOR]
     with serving(Scripted(animator=script)) as server:
@@ -370,7 +371,6 @@ def test_several_tasks_take_turns_and_each_keeps_its_own_best(tmp_path: Path) ->
     assert isinstance(counted, Finished) and len(counted.best) == 2
 
 
-@pytest.mark.slow
 def test_a_run_that_was_cut_off_goes_on_to_the_same_end(tmp_path: Path) -> None:
     results, samples = [], []
     lost = "what the interrupted call would have said"

@@ -21,6 +21,8 @@ from localgif.tasks.task import load_task
 from tests.support.kit import Notes, fenced, program, settings
 from tests.support.scripted import Scripted, cut_off, serving
 
+pytestmark = pytest.mark.slow  # whole runs
+
 BALL = load_task("bouncing-ball")
 ALONE = load_suite("single", "bouncing-ball")
 SEED_TEXT = prompt_of(seed_of(ALONE), ALONE)

@@ -68,6 +68,7 @@ def test_the_check_itself_finds_a_program() -> None:
     assert any(draws(code) for code in programs(f"Do it like this:\n```python\n{program(24)}```\n"))
 
 
+@pytest.mark.slow
 def test_nothing_that_ships_draws_an_animation() -> None:
     found = {code: place for place, text in texts() for code in programs(text)}
     assert [place for code, place in found.items() if draws(code)] == []

@@ -33,6 +33,8 @@ from tests.support.kills import MODELS, Deterministic, end_of
 from tests.support.scripted import MODEL, Entry, serving
 from tests.support.sweeps import TINY, TWO, Told, plan_of, stored
 
+pytestmark = pytest.mark.slow  # whole runs
+
 MISSING = '\n[models.missing]\nendpoint = "ollama"\nmodel = "missing:1b"\nnum_ctx = 4096\n'
 
 
