@@ -187,13 +187,13 @@ def _pieces(
         rows_, columns_ = boxes[index]
         own = labels[boxes[index]] == index + 1
         behind = background[rows[0] : rows[-1] + 1, left : columns[-1] + 1][boxes[index]]
-        top_, left_, bottom, right = top + rows_.start, left + columns_.start, top + rows_.stop, left + columns_.stop
+        box = left + columns_.start, top + rows_.start, left + columns_.stop, top + rows_.stop
         y, x = np.nonzero(own)
         every = x.size // _SHADES + 1
-        shade = _shade(rgb[y[::every] + top_, x[::every] + left_])
+        shade = _shade(rgb[y[::every] + box[1], x[::every] + box[0]])
         if not (own | behind).all() and (hidden := _inside(own, behind)) is not None:
             y, x = np.nonzero(own | hidden)
-        shape, inertia = _described(name, x + left_, y + top_, (left_, top_, right, bottom), mask.shape)
+        shape, inertia = _described(name, x + box[0], y + box[1], box, mask.shape)
         found.append((*shape, shade, inertia))
     return found
 

@@ -1,6 +1,6 @@
 """The figures of a benchmark: takes them, prints them, and writes them into docs/lab/benchmarks.md.
 
-Figures are one object: name -> number, text, list, or an object of these (one row of a table).
+Figures are one object: name -> number, text, list, or an object of these.
 """
 
 from __future__ import annotations
